@@ -1,0 +1,61 @@
+# Every target makes what it needs: Python 3.11 or 3.12, make and a package index are enough.
+# Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PINS := constraints.txt setup.py pyproject.toml
+INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:  # two pip runs in one environment break each other
+.PHONY: help demo test slow bench lint train clean
+
+# Nothing is fetched once the environment stands.
+demo test slow bench train: export HF_HUB_OFFLINE := 1
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo  ## edit a picture with the bundled model, say where it is
+	$(BIN)/mdp-lite demo
+
+test: $(VENV)/.dev  ## the tests, without the slow ones
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/.dev  ## the slow tests alone
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.bench  ## the comparisons in benchmarks/
+	$(BIN)/python -m pytest benchmarks -m "" --benchmark-enable
+
+lint: $(VENV)/.dev  ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+train: $(VENV)/.demo  ## the bundled model's recipe, from nothing
+	PYTHONPATH=weights $(BIN)/python -m train_tiny
+
+clean:  ## remove the environment, build outputs and caches
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One environment, one stamp for each set of extras. pip is the last thing venv writes: a venv that
+# failed half-way is made again.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 13) or \
+	sys.exit(f"mdp-lite needs Python 3.11 or 3.12, got {v} from $(PYTHON); try make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/.demo: $(PINS) | $(BIN)/pip
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: $(PINS) | $(BIN)/pip
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(PINS) | $(BIN)/pip
+	$(INSTALL) -e '.[dev,bench]'
+	@touch $@

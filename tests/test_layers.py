@@ -1,0 +1,233 @@
+"""Imports run one way between the rooms, and only `engine` names a compiler."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("mdp_lite", "kernels/mdp_lite_kernels", "weights/mdp_lite_weights", "weights/train_tiny")
+STDLIB = sys.stdlib_module_names
+
+CORE = {"torch", "safetensors", "einops", "PIL", "numpy"}
+ONLY_IN = {  # what one module of mdp_lite alone may import
+    "mdp_lite_weights": "mdp_lite.load",
+    "mdp_lite_kernels": "mdp_lite.engine",
+    "transformers": "mdp_lite.load",
+    "tqdm": "mdp_lite.__main__",
+}
+LEAVES = {  # packages that know nothing of mdp_lite, and what they may import
+    "mdp_lite_kernels": {"torch", "triton", "mdp_lite_kernels"},
+    "mdp_lite_weights": {"torch", "numpy", "safetensors", "huggingface_hub", "mdp_lite_weights"},
+}
+COMPILERS = (
+    "torch.compile",
+    "torch.jit",
+    "torch.cuda.CUDAGraph",
+    "torch.cuda.graph",
+    "torch.cuda.graphs",
+    "torch.cuda.make_graphed_callables",
+    "torch._inductor",
+    "torch._dynamo",
+)
+
+
+def module_name(path: Path) -> str:
+    """The dotted name a file under one of the source roots is imported by."""
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    parts = parts[1:] if parts[0] in ("kernels", "weights") else parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(p): p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))}
+SUBPACKAGES = {"serve", "app", "batch", "eval"}
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def imports(tree: ast.AST, lazy: bool = False) -> Iterator[tuple[str, bool]]:
+    """(dotted name, whether importing the module leaves it out) for every import."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from ((f"{base}.{alias.name}", lazy) for alias in node.names)
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        hint = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        yield from imports(node, lazy or later or hint)
+
+
+def named(tree: ast.AST) -> Iterator[str]:
+    """Every dotted name the code imports or reads, with local aliases spelt out."""
+    local: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+            local |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.ImportFrom):
+            full = {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+            yield from full.values()
+            local |= full
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            head, _, rest = ast.unparse(node).partition(".")
+            yield f"{local.get(head, head)}.{rest}"
+
+
+def extras() -> dict[str, set[str]]:
+    """The import names each optional extra of pyproject.toml declares."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = project["optional-dependencies"].items()
+    return {k: {re.split(r"[^\w-]", d)[0].replace("-", "_") for d in v} for k, v in declared}
+
+
+EXTRAS = extras()
+
+
+def subpackage(name: str) -> str | None:
+    """`eval` for mdp_lite.eval.world; None for the flat core and for anything outside mdp_lite."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "mdp_lite" and parts[1:2] and parts[1] in SUBPACKAGES else None
+
+
+def wrong_import(module: str, name: str, lazy: bool) -> str | None:
+    """Why `module` may not import `name`, or None."""
+    top = name.split(".")[0]
+    leaf = LEAVES.get(module.split(".")[0])
+    if name.startswith("."):
+        return "relative import"
+    if top in STDLIB:
+        return None
+    if leaf is not None:
+        return None if top in leaf else "a leaf package imports only its own short list"
+    if not within(module, "mdp_lite"):  # the recipe stands above everything that is shipped
+        return "nothing imports tests or benchmarks" if top in ("tests", "benchmarks") else None
+    if top in ONLY_IN:
+        if module != ONLY_IN[top]:
+            return f"only {ONLY_IN[top]} may"
+        return "must be imported inside a function" if top == "transformers" and not lazy else None
+    if top == "mdp_lite":
+        return wrong_room(module, name, lazy)
+    room = subpackage(module)
+    allowed = CORE | (EXTRAS.get(room, set()) if room else set())
+    return None if top in allowed else "not a declared dependency of this room"
+
+
+def wrong_room(module: str, name: str, lazy: bool) -> str | None:
+    """Why a module of mdp_lite may not import this other module of mdp_lite, or None."""
+    room, other = subpackage(module), subpackage(name)
+    if other is None or other == room:
+        return None
+    if module == "mdp_lite.__main__" and lazy:  # a sub-command imports its own sub-package
+        return None
+    return "sub-packages never import each other" if room else "the core imports no sub-package"
+
+
+def violations(module: str, source: str) -> list[str]:
+    """One line for each rule that this source, under this module name, breaks."""
+    tree = ast.parse(source)
+    reasons = ((name, wrong_import(module, name, lazy)) for name, lazy in imports(tree))
+    found = [f"{module} imports {name}: {why}" for name, why in reasons if why]
+    if module != "mdp_lite.engine":
+        compiled = sorted({n for n in named(tree) if any(within(n, c) for c in COMPILERS)})
+        found += [f"{module} names {name}: only mdp_lite.engine may" for name in compiled]
+    return found
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_run_one_way(module: str) -> None:
+    assert violations(module, SOURCES[module].read_text()) == []
+
+
+def test_every_folder_of_mdp_lite_is_a_known_room() -> None:
+    folders = {p.parent.name for p in (ROOT / "mdp_lite").glob("*/__init__.py")}
+    assert folders <= SUBPACKAGES
+
+
+def test_the_walk_sees_the_code() -> None:
+    assert {"mdp_lite.config", "mdp_lite.load", "mdp_lite.__main__", "mdp_lite_weights"} <= set(
+        SOURCES
+    )
+
+
+def owner(name: str) -> str | None:
+    """The module of ours that an imported dotted name comes from."""
+    return next((m for m in (name, name.rpartition(".")[0]) if m in SOURCES), None)
+
+
+def test_no_import_cycle() -> None:
+    graph = {
+        module: {m for name, _ in imports(ast.parse(path.read_text())) if (m := owner(name))}
+        for module, path in SOURCES.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
+
+
+PLANTED = [
+    ("mdp_lite.sample", "from mdp_lite_weights import files"),
+    ("mdp_lite.eval.metrics", "import mdp_lite_weights.files"),
+    ("mdp_lite.unet", "import mdp_lite_kernels"),
+    ("mdp_lite.eval.reader", "def f():\n    from mdp_lite_kernels import update"),
+    ("mdp_lite.mdp", "import torch\nstep = torch.compile(print)"),
+    ("mdp_lite.mdp", "import torch as t\nstep = t.compile(print)"),
+    ("mdp_lite.unet", "from torch import compile"),
+    ("mdp_lite.clip", "import torch\n@torch.jit.script\ndef f(x): return x"),
+    ("mdp_lite.sample", "from torch.cuda import CUDAGraph"),
+    ("mdp_lite.sample", "import torch\ng = torch.cuda.CUDAGraph()"),
+    ("mdp_lite.serve.api", "import torch._inductor.config"),
+    ("mdp_lite.sample", "from mdp_lite.eval.world import draw"),
+    ("mdp_lite.sample", "def f():\n    from mdp_lite import eval"),
+    ("mdp_lite.__main__", "import mdp_lite.eval"),
+    ("mdp_lite.app.page", "from mdp_lite.eval import metrics"),
+    ("mdp_lite.serve.api", "import mdp_lite.batch.actors"),
+    ("mdp_lite.eval.suites", "from mdp_lite.serve import api"),
+    ("mdp_lite.batch.actors", "from mdp_lite import eval"),
+    ("mdp_lite.load", "import transformers"),
+    ("mdp_lite.clip", "def f():\n    import transformers"),
+    ("mdp_lite.editor", "from tqdm import tqdm"),
+    ("mdp_lite.unet", "from diffusers import UNet2DConditionModel"),
+    ("mdp_lite.load", "import huggingface_hub"),
+    ("mdp_lite.eval.metrics", "import scipy"),
+    ("mdp_lite.mdp", "from .ddim import ddim"),
+    ("mdp_lite.mdp", "from train_tiny import vae"),
+    ("mdp_lite_weights.files", "from mdp_lite.config import UNetConfig"),
+    ("mdp_lite_weights.files", "import mdp_lite"),
+    ("mdp_lite_kernels.update", "import mdp_lite.ddim"),
+    ("mdp_lite_kernels.update", "import mdp_lite_weights"),
+    ("train_tiny.unet", "from benchmarks import step"),
+]
+ALLOWED = [
+    (
+        "mdp_lite.load",
+        "import mdp_lite_weights\ndef f():\n    from transformers import CLIPTokenizer",
+    ),
+    ("mdp_lite.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
+    ("mdp_lite.__main__", "from tqdm import tqdm\ndef f():\n    from mdp_lite.eval import suites"),
+    (
+        "mdp_lite.eval.suites",
+        "import numpy\nfrom mdp_lite.editor import Editor\nimport mdp_lite.eval.world",
+    ),
+    ("mdp_lite.unet", "import math\nimport re\nfrom torch import nn\npattern = re.compile('x')"),
+    (
+        "train_tiny.vae",
+        "from mdp_lite.eval import world\nimport mdp_lite.vae\nimport mdp_lite_weights",
+    ),
+]
+
+
+@pytest.mark.parametrize(("module", "source"), PLANTED)
+def test_a_planted_violation_is_found(module: str, source: str) -> None:
+    assert violations(module, source) != []
+
+
+@pytest.mark.parametrize(("module", "source"), ALLOWED)
+def test_what_the_design_allows_passes(module: str, source: str) -> None:
+    assert violations(module, source) == []
