@@ -1,0 +1,1 @@
+"""Measuring edits: a drawn world whose true answers are known, a reader of it, and metrics."""
