@@ -1,0 +1,175 @@
+"""Pictures in and out: reading with checks before decoding, fitting, tensors, PNG with settings."""
+
+import json
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+FORMATS = ["PNG", "JPEG", "WEBP"]  # by content; every other parser of Pillow stays unused
+MAX_SIDE = 4096  # at most 4096 x 4096 pixels in all: more is a bomb, or needs no diffusion model
+DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # grey, 16 bits: convert("RGB") would clip them
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+KEY = "mdp_lite"  # the name of our PNG chunk
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """Decode a still PNG, JPEG or WebP file; anything else is a ValueError before any decoding."""
+    path, name = Path(path), repr(str(path))
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
+        raise ValueError(f"picture must be a PNG, JPEG or WebP file, got {found}: {name}")
+    try:
+        if path.stat().st_size == 0:
+            raise ValueError(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return _decode(file, name)
+    except PermissionError:
+        raise ValueError(f"picture must be readable, got no permission: {name}") from None
+
+
+def _decode(file: Any, name: str) -> Image.Image:
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        want = "picture must be a PNG, JPEG or WebP file by its content"
+        raise ValueError(f"{want}, got something else: {name}") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise ValueError(f"{_cap()}, got far more: {name}") from None
+    except DAMAGE as error:
+        raise ValueError(_damaged(name, error)) from None
+    if image.width * image.height > MAX_SIDE**2:
+        raise ValueError(f"{_cap()}, got {image.width}x{image.height}: {name}")
+    # A phone's JPEG may carry a second picture (MPO); its first is the photograph.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ValueError(f"picture must be a still one, got {frames} frames: {name}")
+    try:
+        image.load()
+    except DAMAGE as error:
+        raise ValueError(_damaged(name, error)) from None
+    return image
+
+
+def _cap() -> str:
+    return f"picture must have at most {MAX_SIDE}x{MAX_SIDE} pixels"
+
+
+def _damaged(name: str, error: Exception) -> str:
+    return f"picture must be whole, got a damaged file ({' '.join(str(error).split())}): {name}"
+
+
+def fit(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Upright RGB of width x height: centre crop to the aspect ratio, then a Lanczos resize.
+
+    A picture that has the size already keeps its pixels bit for bit.
+    """
+    if not isinstance(image, Image.Image):
+        raise ValueError(f"image must be a PIL picture, got {type(image).__name__}")
+    if 0 in image.size:
+        raise ValueError(f"image must have at least one pixel, got {image.width}x{image.height}")
+    try:
+        image.load()  # a picture that the caller opened may still lie on the disk
+    except DAMAGE as error:
+        raise ValueError(f"image must be whole, got a damaged one ({error})") from None
+    image = to_rgb(upright(image))
+    if image.size == (width, height):
+        return image
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says; EXIF that can't be read says nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (*DAMAGE, TypeError, KeyError):
+        return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB: transparency lies on white, 16-bit grey is rescaled rather than clipped."""
+    if image.mode in DEEP:
+        grey = np.rint(np.asarray(image).astype(np.float64) / 257).clip(0, 255)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode in ("F", "LAB"):
+        raise ValueError(f"image must be RGB, RGBA, L, P, CMYK or alike, got mode {image.mode}")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """RGB picture -> (1, 3, h, w) float32 in [-1, 1]."""
+    pixels = np.array(to_rgb(image), dtype=np.float32) / 255
+    return rearrange(2 * torch.from_numpy(pixels) - 1, "h w c -> 1 c h w").contiguous()
+
+
+def to_image(picture: Tensor) -> Image.Image:
+    """(1, 3, h, w), about [-1, 1] -> RGB picture, rounded as diffusers does."""
+    if picture.ndim != 4 or picture.shape[:2] != (1, 3):
+        raise ValueError(f"picture must have shape (1, 3, h, w), got {tuple(picture.shape)}")
+    if not picture.isfinite().all():
+        raise ValueError(
+            f"picture must be finite, got NaN or infinity from the model in {picture.dtype}"
+        )
+    pixels = (picture.detach().float() / 2 + 0.5).clamp(0, 1)[0]
+    return Image.fromarray(
+        (255 * rearrange(pixels, "c h w -> h w c")).round().to(torch.uint8).cpu().numpy()
+    )
+
+
+def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any]) -> None:
+    """Write the pixels and the settings, and nothing else that the image may carry (EXIF, ICC).
+
+    The settings go into two text chunks: `parameters`, which AUTOMATIC1111 and galleries read, and
+    `mdp_lite`, one JSON object.
+    """
+    text = PngImagePlugin.PngInfo()
+    text.add_text("parameters", parameters(settings))
+    text.add_text(KEY, json.dumps(settings, allow_nan=False))
+    bare = Image.frombytes(image.mode, image.size, image.tobytes())
+    try:
+        bare.save(path, "PNG", pnginfo=text)
+    except OSError as error:
+        raise ValueError(f"output must be writable, got {error.strerror}: {str(path)!r}") from None
+
+
+def parameters(settings: dict[str, Any]) -> str:
+    """The settings as AUTOMATIC1111 writes them: prompt, negative prompt, one line of the rest."""
+    names = {
+        "num_inference_steps": "Steps",
+        "sampler": "Sampler",
+        "guidance_scale": "CFG scale",
+        "seed": "Seed",
+        "size": "Size",
+        "model": "Model",
+        "strength": "Denoising strength",
+        "version": "Version",
+    }
+    lines = [str(settings.get("prompt", ""))]
+    if settings.get("negative_prompt"):
+        lines.append(f"Negative prompt: {settings['negative_prompt']}")
+    known = {shown: settings.get(key) for key, shown in names.items()}
+    lines.append(", ".join(f"{k}: {v}" for k, v in known.items() if v is not None))
+    return "\n".join(lines)
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The settings that save_png wrote into a picture; ValueError if there are none."""
+    found = open_picture(path).info.get(KEY)
+    try:
+        settings = json.loads(found or "")
+    except (TypeError, json.JSONDecodeError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise ValueError(f"picture must hold mdp_lite settings, got none: {str(path)!r}")
+    return settings
