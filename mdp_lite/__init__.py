@@ -1,0 +1,20 @@
+"""mdp_lite: edit pictures by text by manipulating the diffusion path (MDP, arXiv 2303.16765)."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdp_lite.editor import Edit, Editor, Source
+    from mdp_lite.schedule import Weights
+
+__version__ = "0.1.0"
+__all__ = ["Edit", "Editor", "Source", "Weights", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch with the first name that is used, so that `mdp-lite --help` need not wait."""
+    if name in ("Edit", "Editor", "Source"):
+        return getattr(import_module("mdp_lite.editor"), name)
+    if name == "Weights":
+        return import_module("mdp_lite.schedule").Weights
+    raise AttributeError(f"module 'mdp_lite' has no attribute {name!r}")

@@ -1,0 +1,128 @@
+"""Checks of what callers pass in: each says what was given and what is wanted, before any work."""
+
+import math
+from typing import Any
+
+import torch
+from PIL import Image
+
+from mdp_lite.load import Models
+from mdp_lite.schedule import Weights
+
+SIDE = 4096  # pixels; more would not fit any use of these models
+
+
+def text(name: str, value: Any) -> str:
+    """A prompt; the empty one is the unconditional."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, got {type(value).__name__}")
+    return value
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    return value
+
+
+def number(name: str, value: Any) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return value
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return value
+
+
+def seed(value: Any) -> int:
+    """What torch's generator takes: 0 to 2^63 - 1."""
+    if not 0 <= whole("seed", value) < 2**63:
+        raise ValueError(f"seed must be from 0 to 2^63 - 1, got {value}")
+    return value
+
+
+def guidance(value: Any) -> float:
+    """A guidance scale, 1 (none) to 100."""
+    if not 1 <= number("guidance_scale", value) <= 100:
+        raise ValueError(f"guidance_scale must be from 1 (no guidance) to 100, got {value}")
+    return float(value)
+
+
+def strength(value: Any, t_m: float | None) -> float:
+    """How far an edit may leave its source; it stands for t_m."""
+    if t_m is not None:
+        raise ValueError("strength and t_m set the same thing: give one of them")
+    if not 0 <= number("strength", value) <= 1:
+        raise ValueError(f"strength must be from 0 to 1, got {value}")
+    return value
+
+
+def side(name: str, value: Any, factor: int) -> int:
+    """A width or height in pixels that divides into latent cells."""
+    if whole(name, value) % factor or not factor <= value <= SIDE:
+        raise ValueError(
+            f"{name} must be a multiple of {factor} from {factor} to {SIDE}, got {value}"
+        )
+    return value
+
+
+def picture(value: Any) -> Image.Image:
+    """A Pillow picture."""
+    if not isinstance(value, Image.Image):
+        raise ValueError(f"image must be a PIL image, got {type(value).__name__}")
+    return value
+
+
+def device(value: Any) -> torch.device:
+    """A device that is there; by default a GPU if there is one."""
+    if value is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(value)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device must be cpu or cuda, got {value!r}") from None
+    one_of("device", chosen.type, ("cpu", "cuda"))
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {value} is not there, {torch.cuda.device_count()} GPUs found")
+    return chosen
+
+
+def dtype(value: Any) -> torch.dtype:
+    """A precision for the models; latents stay in float32."""
+    allowed = (torch.float32, torch.float16, torch.bfloat16)
+    if value not in allowed:
+        raise ValueError(f"dtype must be float32, float16 or bfloat16, got {value}")
+    return value
+
+
+def source(value: Any, models: Models) -> None:
+    """A source path that this model can read."""
+    if not hasattr(value, "path"):
+        raise ValueError(f"source must come from generate or invert, got {type(value).__name__}")
+    channels, width = value.path.x.shape[2], value.path.c.shape[-1]
+    vae, unet = models.vae.config, models.unet.config
+    want = (vae.latent_channels, unet.cross_attention_dim)
+    if (channels, width) != want:
+        raise ValueError(
+            f"source must be of this model ({want[0]} channels, condition width {want[1]}), "
+            f"got {channels} and {width}"
+        )
+
+
+def table(value: Any, n: int, others: tuple[Any, ...]) -> None:
+    """A whole table of weights, given instead of a variant and a window."""
+    if any(other is not None for other in others):
+        raise ValueError("weights is the whole table: give no variant, window or strength with it")
+    if not isinstance(value, Weights):
+        raise ValueError(f"weights must be a Weights, got {type(value).__name__}")
+    for name, column in value._asdict().items():
+        if not isinstance(column, torch.Tensor) or column.shape[:1] != (n,):
+            raise ValueError(f"weights.{name} must be a tensor of {n} rows, one a step")
+        if not ((column >= 0) & (column <= 1)).all():
+            raise ValueError(f"weights.{name} must be from 0 to 1")

@@ -1,0 +1,31 @@
+"""One DDIM step (Song et al. 2021, arXiv 2010.02502, Eq. 12 with sigma = 0), in both directions.
+
+a and b are 0-d tensors: the values of abar that a step leaves and reaches.
+"""
+
+from torch import Tensor
+
+
+def v_to_eps(v: Tensor, x: Tensor, a: Tensor) -> Tensor:
+    """eps = sqrt(a) v + sqrt(1 - a) x (Salimans & Ho 2022, Appendix D)."""
+    return a.sqrt() * v + (1 - a).sqrt() * x
+
+
+def v_to_x0(v: Tensor, x: Tensor, a: Tensor) -> Tensor:
+    """x_0 = sqrt(a) x - sqrt(1 - a) v; unlike eps_to_x0 also where a = 0."""
+    return a.sqrt() * x - (1 - a).sqrt() * v
+
+
+def eps_to_x0(eps: Tensor, x: Tensor, a: Tensor) -> Tensor:
+    """x_0 = (x - sqrt(1 - a) eps) / sqrt(a), the predicted clean latent; a > 0."""
+    return (x - (1 - a).sqrt() * eps) / a.sqrt()
+
+
+def renoise(x0: Tensor, eps: Tensor, b: Tensor) -> Tensor:
+    """x_b = sqrt(b) x_0 + sqrt(1 - b) eps."""
+    return b.sqrt() * x0 + (1 - b).sqrt() * eps
+
+
+def ddim(x: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """From level a > 0 to level b along eps; with a and b exchanged it is its own inverse."""
+    return renoise(eps_to_x0(eps, x, a), eps, b)

@@ -1,0 +1,274 @@
+"""The public face: load a model, make or invert a source, edit it as often as you like."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mdp_lite import check, images
+from mdp_lite.invert import METHODS, invert, replay
+from mdp_lite.load import Defaults, Models, load
+from mdp_lite.mdp import Step
+from mdp_lite.sample import Conditions, Path, no_weights, record, unet_rows, walk
+from mdp_lite.schedule import Grid, Weights, ddim_grid, table, window
+
+OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
+
+
+class Cost(NamedTuple):
+    """What was spent: UNet rows (one latent through the UNet once) and calls."""
+
+    unet_rows: int
+    unet_calls: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source path A with what it was made from; any number of edits read it.
+
+    image is what the path decodes to; original is the picture that was inverted, if one was.
+    """
+
+    path: Path
+    grid: Grid
+    prompt: str
+    negative_prompt: str
+    guidance_scale: float
+    image: Image.Image
+    original: Image.Image | None
+    seed: int | None
+    method: str  # "generate", "replay" or "ddim"
+    truncated: bool
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An edited picture, its latent (1, 4, y, x), what it was made with and what it cost."""
+
+    image: Image.Image
+    latent: Tensor
+    prompt: str
+    variant: str
+    weights: Weights
+    guidance_scale: float
+    truncated: bool
+    cost: Cost
+
+
+class Editor:
+    """A loaded model; it never changes, so that any number of threads may edit at once."""
+
+    def __init__(self, models: Models, device: torch.device) -> None:
+        self.models, self.device = models, device
+        self.factor = models.vae.config.factor
+        side = (models.unet.config.sample_size or 64) * self.factor
+        self.size = (side, side)
+        self.v = models.scheduler.prediction_type == "v_prediction"
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | FilePath = "tiny",
+        device: str | torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> "Editor":
+        """Load the bundled "tiny" or a diffusers-layout folder, on a GPU if there is one."""
+        place = check.device(device)
+        return cls(load(name, place, check.dtype(dtype)), place)
+
+    def generate(
+        self,
+        prompt: str,
+        seed: int = 0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+        width: int | None = None,
+        height: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Source:
+        """The synthetic case: path A sampled from a prompt and a seed."""
+        check.text("prompt", prompt)
+        grid, (width, height) = self.grid(num_inference_steps), self._sides(width, height)
+        g = self._guidance(guidance_scale)
+        to = self.conditions(prompt, negative_prompt, g)
+        x = self.noise(check.seed(seed), width, height)
+        path = self._sample(grid, x, to, on_step)
+        n, image = len(grid.t), self.picture(path.x[-1])
+        cost = Cost(unet_rows(no_weights(n), g != 1), n)
+        cut = self.truncated(prompt)
+        return Source(
+            path, grid, prompt, negative_prompt, g, image, None, seed, "generate", cut, cost
+        )
+
+    def invert(
+        self,
+        image: Image.Image,
+        prompt: str = "",
+        method: str = "replay",
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+        width: int | None = None,
+        height: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Source:
+        """The real case: path A found by inverting a picture described by a prompt.
+
+        "replay" keeps the inversion's own noise: path A ends at the picture's latent exactly, at
+        one UNet row a step. "ddim" samples anew from the noise that was found, with guidance: it
+        costs three rows a step and drifts from the picture.
+        """
+        check.text("prompt", prompt)
+        check.one_of("method", method, METHODS)
+        grid, (width, height) = self.grid(num_inference_steps), self._sides(width, height)
+        fitted = images.fit(check.picture(image), width, height)
+        again = method == "ddim"
+        g = self._guidance(guidance_scale if again or guidance_scale is not None else 1.0)
+        to = self.conditions(prompt, negative_prompt, g)
+        under = to if not again else Conditions(to.c, None, torch.ones_like(to.g))
+        n, latent = len(grid.t), self.latent(fitted)
+        total = 2 * n if again else n
+        steps = _watch(invert(self.models.unet, grid, latent, under, self.v), total, 0, on_step)
+        path = replay(latent, steps, to.c)
+        rows = unet_rows(no_weights(n), under.null is not None)
+        if again:
+            path = self._sample(grid, path.x[0], to, on_step, done=n)
+            rows += unet_rows(no_weights(n), g != 1)
+        return Source(
+            path, grid, prompt, negative_prompt, g, self.picture(path.x[-1]), fitted, None, method,
+            self.truncated(prompt), Cost(rows, total),
+        )  # fmt: skip
+
+    def edit(
+        self,
+        source: Source,
+        prompt: str,
+        variant: str | None = None,
+        t_max: float | None = None,
+        t_m: float | None = None,
+        schedule: str | None = None,
+        strength: float | None = None,
+        weights: Weights | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        on_step: OnStep | None = None,
+    ) -> Edit:
+        """Steer the source towards a prompt.
+
+        The source's share is w on the rows [N - t_max, N - t_max + t_m) of the variant's quantity
+        ("epsilon", the default, "c", "x" or "beta"); strength in 0..1 sets t_m = (1 - strength)
+        t_max; or weights gives the whole table of N rows.
+        """
+        check.text("prompt", prompt)
+        check.source(source, self.models)
+        n = len(source.grid.t)
+        if weights is None:
+            weights = edit_weights(n, self.models.defaults, variant, t_max, t_m, schedule, strength)
+        else:
+            check.table(weights, n, (variant, t_max, t_m, schedule, strength))
+            variant = "table"
+        if guidance_scale is None and source.method != "replay":
+            guidance_scale = source.guidance_scale
+        g = self._guidance(guidance_scale)
+        negative = source.negative_prompt if negative_prompt is None else negative_prompt
+        to = self.conditions(prompt, negative, g)
+        path = self._sample(source.grid, source.path.x[0], to, on_step, source.path, weights)
+        cost = Cost(unet_rows(weights, g != 1), n)
+        image, latent, cut = self.picture(path.x[-1]), path.x[-1], self.truncated(prompt)
+        return Edit(image, latent, prompt, variant or "epsilon", weights, g, cut, cost)
+
+    def grid(self, num_inference_steps: int | None) -> Grid:
+        """The DDIM grid of so many steps (by default the model's) on this device."""
+        n = num_inference_steps
+        n = self.models.defaults.num_inference_steps if n is None else n
+        return Grid(*(column.to(self.device) for column in ddim_grid(self.models.scheduler, n)))
+
+    def noise(self, seed: int, width: int, height: int) -> Tensor:
+        """x_0 (1, 4, y, x) of a seed: drawn on the CPU in float32, so equal on every device."""
+        shape = (
+            1,
+            self.models.vae.config.latent_channels,
+            height // self.factor,
+            width // self.factor,
+        )
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+
+    @torch.no_grad()
+    def condition(self, prompt: str) -> Tensor:
+        """c (1, l, d) of a prompt; tokens past the model's longest prompt are left out."""
+        tokenizer = self.models.tokenizer
+        length = tokenizer.model_max_length
+        ids = tokenizer(prompt, padding="max_length", max_length=length, truncation=True)
+        return self.models.text_encoder(torch.tensor([ids["input_ids"]], device=self.device))
+
+    def truncated(self, prompt: str) -> bool:
+        """Whether a prompt is longer than the model can read."""
+        ids = self.models.tokenizer(prompt, truncation=False, verbose=False)["input_ids"]
+        return len(ids) > self.models.tokenizer.model_max_length
+
+    def conditions(self, prompt: str, negative_prompt: str, g: float) -> Conditions:
+        """What a path is steered by; guidance 1 needs no null row."""
+        check.text("negative_prompt", negative_prompt)
+        null = None if g == 1 else self.condition(negative_prompt)
+        return Conditions(self.condition(prompt), null, torch.tensor(g, device=self.device))
+
+    @torch.no_grad()
+    def latent(self, image: Image.Image) -> Tensor:
+        """A picture whose sides are multiples of the factor -> scaled latent (1, 4, y, x)."""
+        vae = self.models.vae
+        pixels = images.to_tensor(image).to(self.device, next(vae.parameters()).dtype)
+        return vae.encode(pixels).float()
+
+    @torch.no_grad()
+    def picture(self, latent: Tensor) -> Image.Image:
+        """Scaled latent (1, 4, y, x) -> picture; a latent that is not finite is an error."""
+        if not latent.isfinite().all():
+            raise RuntimeError("the latent is not finite (in 16 bits? try dtype=torch.float32)")
+        vae = self.models.vae
+        return images.to_image(vae.decode(latent.to(next(vae.parameters()).dtype)).float())
+
+    def _sample(
+        self, grid: Grid, x: Tensor, to: Conditions, on_step: OnStep | None,
+        source: Path | None = None, weights: Weights | None = None, done: int = 0,
+    ) -> Path:  # fmt: skip
+        steps = walk(self.models.unet, grid, x, to, source, weights, self.v)
+        return record(x, _watch(steps, done + len(grid.t), done, on_step), to.c)
+
+    def _guidance(self, guidance_scale: float | None) -> float:
+        default = self.models.defaults.guidance_scale
+        return check.guidance(default if guidance_scale is None else guidance_scale)
+
+    def _sides(self, width: int | None, height: int | None) -> tuple[int, int]:
+        width = self.size[0] if width is None else width
+        height = self.size[1] if height is None else height
+        return check.side("width", width, self.factor), check.side("height", height, self.factor)
+
+
+def edit_weights(
+    n: int, defaults: Defaults, variant: str | None = None, t_max: float | None = None,
+    t_m: float | None = None, schedule: str | None = None, strength: float | None = None,
+) -> Weights:  # fmt: skip
+    """The table of n rows that the arguments of Editor.edit describe."""
+    t_max = round(defaults.t_max * n) if t_max is None else check.number("t_max", t_max)
+    if strength is not None:
+        check.strength(strength, t_m)
+        t_m = (1 - strength) * t_max
+    t_m = min(round(defaults.t_m * n), t_max) if t_m is None else check.number("t_m", t_m)
+    return table(variant or "epsilon", window(n, t_max, t_m, schedule or "constant"))
+
+
+@torch.no_grad()
+def _watch(steps: Iterable[Step], total: int, done: int, on_step: OnStep | None) -> list[Step]:
+    """All steps of a path, telling on_step after each."""
+    taken = []
+    for i, one in enumerate(steps, done + 1):
+        taken.append(one)
+        if on_step:
+            on_step(i, total, one.x)
+    return taken

@@ -1,0 +1,62 @@
+"""Layers that the UNet and the VAE share. Shapes: b batch, c channels, y x height and width."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def activation(name: str, x: Tensor) -> Tensor:
+    """The pointwise function that a config's act_fn names."""
+    return F.silu(x) if name in ("silu", "swish") else getattr(F, name)(x)
+
+
+class ResnetBlock2D(nn.Module):
+    """x + conv2(act(norm2(conv1(act(norm1 x)) + time))), with a 1x1 conv where channels change."""
+
+    def __init__(
+        self, inp: int, out: int, time_dim: int | None, groups: int, eps: float, act: str
+    ) -> None:
+        super().__init__()
+        self.act = act
+        self.norm1 = nn.GroupNorm(groups, inp, eps)
+        self.conv1 = nn.Conv2d(inp, out, 3, padding=1)
+        if time_dim is not None:
+            self.time_emb_proj = nn.Linear(time_dim, out)
+        self.norm2 = nn.GroupNorm(groups, out, eps)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(inp, out, 1) if inp != out else None
+
+    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
+        """(b, inp, y, x) and an activated time embedding (1 or b, time_dim) -> (b, out, y, x)."""
+        h = self.conv1(activation(self.act, self.norm1(x)))
+        if temb is not None:
+            h = h + self.time_emb_proj(temb)[:, :, None, None]
+        h = self.conv2(activation(self.act, self.norm2(h)))
+        return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+
+
+class Downsample2D(nn.Module):
+    """Halve height and width by a strided 3x3 convolution.
+
+    The UNet pads all four sides; the VAE pads right and bottom only, as its authors trained it.
+    """
+
+    def __init__(self, channels: int, padding: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, y, x) -> (b, c, y/2, x/2)."""
+        return self.conv(x if self.conv.padding[0] else F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample2D(nn.Module):
+    """Nearest-neighbour growth followed by a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """(b, c, y, x) -> (b, c, 2y, 2x), or to size where the way down had odd sides."""
+        scale = 2.0 if size is None else None
+        return self.conv(F.interpolate(x, size=size, scale_factor=scale, mode="nearest"))

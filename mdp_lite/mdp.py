@@ -1,0 +1,81 @@
+"""Manipulating the diffusion path (MDP, arXiv 2303.16765): the one step that every edit takes.
+
+Path A is the source, path B the edit, * the manipulated path. A weight is the source's share:
+0 = edit, 1 = source. Shapes: b batch, y x latent height and width, l tokens, d condition width.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, lerp
+
+from mdp_lite.ddim import eps_to_x0, renoise, v_to_eps
+from mdp_lite.schedule import Weights
+
+Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (b, 4, y, x), t (), c (b, l, d)
+
+
+class Levels(NamedTuple):
+    """Where a step is: timestep t, abar a that it leaves, abar b that it reaches; all 0-d."""
+
+    t: Tensor
+    a: Tensor
+    b: Tensor
+
+
+class SourceRow(NamedTuple):
+    """What path A did at this step; zeros where there is no source.
+
+    c (b, l, d) its condition, eps (b, 4, y, x) its guided noise, x0 what it predicted, x what it
+    reached: x_A,{i+1}.
+    """
+
+    c: Tensor
+    eps: Tensor
+    x0: Tensor
+    x: Tensor
+
+
+class Step(NamedTuple):
+    """What a step leaves: x (b, 4, y, x) at the next level, and the noise eps it went along."""
+
+    x: Tensor
+    eps: Tensor
+
+
+def guided(
+    unet: Denoiser, x: Tensor, t: Tensor, c: Tensor, null: Tensor | None, g: Tensor,
+    c_source: Tensor | None = None, w_beta: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The guided prediction at x in one call of the denoiser, MDP-beta included.
+
+    Two rows; three with MDP-beta, whose two guidances share the null row; null = None means g = 1
+    and saves that row.
+    """
+    rows = [row for row in (null, c, c_source) if row is not None]
+    batch, count = torch.cat([x] * len(rows)), x.shape[0]
+    conditions = torch.cat([row.expand(count, -1, -1) for row in rows])
+    out = list(unet(batch.to(c.dtype), t, conditions).to(x.dtype).chunk(len(rows)))
+    e_null = out.pop(0) if null is not None else None
+    e = out[0] if w_beta is None else lerp(out[0], out[1], w_beta)  # MDP-beta
+    return e if e_null is None else e_null + g * (e - e_null)  # classifier-free guidance
+
+
+def step(
+    unet: Denoiser, x: Tensor, at: Levels, c: Tensor, null: Tensor | None, g: Tensor,
+    source: SourceRow, w: Weights, beta: bool = False, v: bool = False,
+) -> Step:  # fmt: skip
+    """x_i* -> x_{i+1}*: all four manipulations at their weights (0-d, or maps like x).
+
+    beta says whether w.beta may be other than 0 (it costs a row); v whether the model predicts v.
+    Everything that changes from step to step is a tensor, so one trace serves all steps.
+    """
+    c = lerp(c, source.c, w.c.to(c.dtype))  # MDP-c
+    extra = (source.c, w.beta) if beta else (None, None)
+    e = guided(unet, x, at.t, c, null, g, *extra)
+    eps = lerp(v_to_eps(e, x, at.a) if v else e, source.eps, w.eps)  # MDP-epsilon
+    x0 = eps_to_x0(eps, x, at.a)  # DDIM Eq. 12, "predicted x_0"
+    if v:  # where abar = 0, x is noise alone and x_0 is the prediction itself: -v
+        x0 = torch.where(at.a > 0, x0, lerp(-e, source.x0, w.eps))
+    return Step(lerp(renoise(x0, eps, at.b), source.x, w.x), eps)  # DDIM, then MDP-x

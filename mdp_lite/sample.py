@@ -1,0 +1,82 @@
+"""Walking a path: plain sampling and editing are one loop that yields after every step."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mdp_lite.ddim import eps_to_x0
+from mdp_lite.mdp import Denoiser, Levels, SourceRow, Step, step
+from mdp_lite.schedule import Grid, Weights
+
+
+class Conditions(NamedTuple):
+    """c (b or 1, l, d) of the prompt; null likewise, or None for guidance 1; g () the guidance."""
+
+    c: Tensor
+    null: Tensor | None
+    g: Tensor
+
+
+class Path(NamedTuple):
+    """A recorded path: x (N+1, b, 4, y, x), eps (N, b, 4, y, x), and the c (b or 1, l, d) it had.
+
+    x[0] is noise, x[N] the clean latent, eps[i] the guided noise of the step from x[i] to x[i+1].
+    """
+
+    x: Tensor
+    eps: Tensor
+    c: Tensor
+
+
+def record(x: Tensor, steps: list[Step], c: Tensor) -> Path:
+    """The path that started at x (b, 4, y, x) and took these steps."""
+    return Path(torch.stack([x, *(s.x for s in steps)]), torch.stack([s.eps for s in steps]), c)
+
+
+def levels(grid: Grid, i: int) -> Levels:
+    """Row i of the grid."""
+    return Levels(grid.t[i], grid.a[i], grid.b[i])
+
+
+def no_source(x: Tensor, c: Tensor) -> SourceRow:
+    """Zeros, not garbage: a weight of 0 times NaN would still be NaN."""
+    zeros = torch.zeros_like(x)
+    return SourceRow(torch.zeros_like(c), zeros, zeros, zeros)
+
+
+def source_row(path: Path, grid: Grid, i: int) -> SourceRow:
+    """What path A did at step i; its predicted x_0 follows from where the step arrived."""
+    x0 = eps_to_x0(path.eps[i], path.x[i + 1], grid.b[i])
+    return SourceRow(path.c, path.eps[i], x0, path.x[i + 1])
+
+
+def no_weights(n: int) -> Weights:
+    """The table of plain sampling: nothing from any source."""
+    return Weights(*torch.zeros(4, n, dtype=torch.float64))
+
+
+def walk(
+    unet: Denoiser, grid: Grid, x: Tensor, to: Conditions,
+    source: Path | None = None, weights: Weights | None = None, v: bool = False,
+) -> Iterator[Step]:  # fmt: skip
+    """From the noise x (b, 4, y, x) down the grid, yielding each step.
+
+    Without a source this is DDIM sampling; with one, weights is a table of N rows that says how
+    much of the source each step takes.
+    """
+    weights = weights or no_weights(len(grid.t))
+    for i in range(len(grid.t)):
+        row = source_row(source, grid, i) if source else no_source(x, to.c)
+        w = Weights(*(column[i].to(x) for column in weights))
+        beta = bool(weights.beta[i].any())
+        taken = step(unet, x, levels(grid, i), to.c, to.null, to.g, row, w, beta, v)
+        x = taken.x
+        yield taken
+
+
+def unet_rows(weights: Weights, guidance: bool) -> int:
+    """UNet rows (a batch of one latent) that walking a table costs for one picture."""
+    extra = sum(bool(row.any()) for row in weights.beta)
+    return len(weights.beta) * (2 if guidance else 1) + extra

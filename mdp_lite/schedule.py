@@ -1,0 +1,138 @@
+"""The DDIM grid, and the tables of weights that make an edit.
+
+N steps; step i reads x_i and writes x_{i+1}; x_0 is noise, x_N the clean latent.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mdp_lite.config import SchedulerConfig
+
+VARIANTS = ("c", "epsilon", "x", "beta")
+# The authors' windows at N = 50 (MDP.ipynb): t_max = 47, t_m = 26.
+T_MAX, T_M = 0.94, 0.52
+
+
+class Grid(NamedTuple):
+    """N steps, sampled forwards and inverted backwards: step i goes from level a_i to level b_i.
+
+    t (N,) int64 timesteps, descending; a, b (N,) float64 values of abar (Song et al. 2021's
+    alpha). With leading spacing b_i = a_{i+1}; with the other two diffusers steps by T // N from
+    each t, and so does this grid.
+    """
+
+    t: Tensor
+    a: Tensor
+    b: Tensor
+
+
+class Weights(NamedTuple):
+    """Share of the source in each quantity, 1 = source, 0 = edit; scalars or tables (N,)."""
+
+    c: Tensor
+    eps: Tensor
+    x: Tensor
+    beta: Tensor
+
+
+def alphas_cumprod(config: SchedulerConfig) -> Tensor:
+    """abar_t = prod_{s <= t} (1 - beta_s), (T,) float64."""
+    lo, hi, steps = config.beta_start, config.beta_end, config.num_train_timesteps
+    if config.beta_schedule == "scaled_linear":
+        betas = torch.linspace(lo**0.5, hi**0.5, steps, dtype=torch.float64) ** 2
+    else:
+        betas = torch.linspace(lo, hi, steps, dtype=torch.float64)
+    abar = (1 - betas).cumprod(0)
+    return zero_terminal_snr(abar) if config.rescale_betas_zero_snr else abar
+
+
+def zero_terminal_snr(abar: Tensor) -> Tensor:
+    """Shift and scale sqrt(abar) so that its last value is 0 (Lin et al. 2023, Algorithm 1)."""
+    root = abar.sqrt()
+    first, last = root[0].clone(), root[-1].clone()
+    return ((root - last) * first / (first - last)) ** 2
+
+
+def timesteps(config: SchedulerConfig, n: int) -> Tensor:
+    """n descending timesteps, (n,) int64 (the three spacings of Lin et al. 2023, Table 2)."""
+    total = config.num_train_timesteps
+    if config.timestep_spacing == "leading":
+        return torch.arange(n).flip(0) * (total // n) + config.steps_offset
+    if config.timestep_spacing == "trailing":
+        return (total - torch.arange(n, dtype=torch.float64) * total / n).round().long() - 1
+    return torch.linspace(0, total - 1, n, dtype=torch.float64).round().long().flip(0)
+
+
+def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
+    """The grid of n steps that a checkpoint's scheduler config describes.
+
+    Raises ValueError for n outside 1..T and where noise alone would have to be told from noise:
+    an epsilon prediction at abar = 0.
+    """
+    total = config.num_train_timesteps
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= total:
+        raise ValueError(f"num_inference_steps must be a whole number from 1 to {total}, got {n}")
+    abar, t = alphas_cumprod(config), timesteps(config, n)
+    if t[0] >= total:
+        raise ValueError(f"{n} steps with steps_offset {config.steps_offset} pass {total - 1}")
+    final = abar.new_ones(()) if config.set_alpha_to_one else abar[0]
+    after = t - total // n
+    a, b = abar[t], torch.where(after >= 0, abar[after.clamp(min=0)], final)
+    if a[0] == 0 and config.prediction_type == "epsilon":
+        raise ValueError("zero terminal SNR needs prediction_type v_prediction, got epsilon")
+    return Grid(t, a, b)
+
+
+SHAPES: dict[str, Callable[[float], float]] = {
+    "constant": lambda u: 1.0,
+    "linear": lambda u: 1.0 - u,
+    "cosine": lambda u: math.cos(u * math.pi / 2),
+    "exp": lambda u: math.exp(-5.0 * u),
+}
+
+
+def window(n: int, t_max: float, t_m: float, schedule: str = "constant") -> Tensor:
+    """Weights (n,) that follow a schedule on rows [n - t_max, n - t_min), t_min = t_max - t_m.
+
+    Rows outside are 0. An edge between two rows gives the row it cuts that share of its weight,
+    so that a strength is continuous. Whole edges give the authors' table (MDP.ipynb).
+    """
+    _check_window(n, t_max, t_m, schedule)
+    start, end = n - t_max, n - (t_max - t_m)
+    rows = range(math.floor(start), math.ceil(end))
+    inside = max(len(rows) - 1, 1)
+    w = torch.zeros(n, dtype=torch.float64)
+    for k, i in enumerate(rows):
+        share = min(i + 1, end) - max(i, start)
+        w[i] = share * SHAPES[schedule](k / inside)
+    return w
+
+
+def default_window(n: int) -> tuple[int, int]:
+    """(t_max, t_m) in steps: the authors' 47 and 26 of 50, scaled to n."""
+    return round(T_MAX * n), round(T_M * n)
+
+
+def table(variant: str, w: Tensor) -> Weights:
+    """The rows of one variant: w (N,) in its column, 0 in the other three."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+    columns = dict.fromkeys(("c", "eps", "x", "beta"), torch.zeros_like(w))
+    columns["eps" if variant == "epsilon" else variant] = w
+    return Weights(**columns)
+
+
+def _check_window(n: int, t_max: float, t_m: float, schedule: str) -> None:
+    if schedule not in SHAPES:
+        raise ValueError(f"schedule must be one of {', '.join(SHAPES)}, got {schedule!r}")
+    for name, value in (("t_max", t_max), ("t_m", t_m)):
+        if not math.isfinite(value) or value < 0:
+            raise ValueError(f"{name} must be a number of steps, 0 or more, got {value}")
+    if t_max > n:
+        raise ValueError(f"t_max must be at most the {n} steps of the path, got {t_max}")
+    if t_m > t_max:
+        raise ValueError(f"t_m must be at most t_max = {t_max}, got {t_m}")

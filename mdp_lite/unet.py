@@ -1,0 +1,257 @@
+"""The denoiser of Stable Diffusion 1.x and 2.x (UNet2DConditionModel; Rombach et al. 2022).
+
+Shapes: b batch, c channels, y x height and width, l tokens, h heads, d head dim.
+Attribute names are the diffusers-layout checkpoint keys.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from mdp_lite.config import UNetConfig
+from mdp_lite.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
+
+
+def timestep_embedding(t: Tensor, dim: int, flip: bool, shift: float) -> Tensor:
+    """Sines and cosines of t (n,) at dim/2 frequencies 10000^(-j / (dim/2 - shift)) -> (n, dim)."""
+    half = dim // 2
+    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / (half - shift)
+    angles = t.float()[:, None] * (-math.log(10000.0) * exponents).exp()
+    waves = [angles.cos(), angles.sin()] if flip else [angles.sin(), angles.cos()]
+    return F.pad(torch.cat(waves, dim=-1), (0, dim % 2))
+
+
+class TimestepEmbedding(nn.Module):
+    """Two linear layers over the sinusoidal embedding."""
+
+    def __init__(self, dim: int, hidden: int, act: str) -> None:
+        super().__init__()
+        self.act = act
+        self.linear_1 = nn.Linear(dim, hidden)
+        self.linear_2 = nn.Linear(hidden, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, dim) -> (n, hidden)."""
+        return self.linear_2(activation(self.act, self.linear_1(x)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x over the tokens of c."""
+
+    def __init__(self, dim: int, context_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(context_dim, dim, bias=False)
+        self.to_v = nn.Linear(context_dim, dim, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """x (b, n, h d), c (b, l, context_dim) -> (b, n, h d)."""
+        rows = (self.to_q(x), self.to_k(c), self.to_v(c))
+        q, k, v = (rearrange(row, "b l (h d) -> b h l d", h=self.heads) for row in rows)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.to_out[0](rearrange(out, "b h l d -> b l (h d)"))
+
+
+class GEGLU(nn.Module):
+    """proj(x) = (u, gate); u * gelu(gate) (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, 2 * hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, n, dim) -> (b, n, hidden)."""
+        u, gate = self.proj(x).chunk(2, dim=-1)
+        return u * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """GEGLU four times as wide, then back. Slot 1 of net is the dropout that checkpoints skip."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net = nn.ModuleList([GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, n, dim) -> (b, n, dim)."""
+        return self.net[2](self.net[0](x))
+
+
+class BasicTransformerBlock(nn.Module):
+    """Self-attention, attention to the text, feed-forward; each pre-norm with a residual."""
+
+    def __init__(self, dim: int, context_dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn1 = Attention(dim, dim, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.attn2 = Attention(dim, context_dim, heads)
+        self.norm3 = nn.LayerNorm(dim)
+        self.ff = FeedForward(dim)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """x (b, n, dim), c (b, l, context_dim) -> (b, n, dim)."""
+        h = self.norm1(x)
+        x = x + self.attn1(h, h)
+        x = x + self.attn2(self.norm2(x), c)
+        return x + self.ff(self.norm3(x))
+
+
+class Transformer2DModel(nn.Module):
+    """A stack of transformer blocks over the cells of a feature map."""
+
+    def __init__(self, config: UNetConfig, channels: int, heads: int, depth: int) -> None:
+        super().__init__()
+        self.linear = config.use_linear_projection
+        self.norm = nn.GroupNorm(config.norm_num_groups, channels, eps=1e-6)
+        self.proj_in, self.proj_out = (
+            nn.Linear(channels, channels) if self.linear else nn.Conv2d(channels, channels, 1)
+            for _ in range(2)
+        )
+        self.transformer_blocks = nn.ModuleList(
+            BasicTransformerBlock(channels, config.cross_attention_dim, heads) for _ in range(depth)
+        )
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """x (b, channels, y, x), c (b, l, context_dim) -> (b, channels, y, x)."""
+        h, height = self.norm(x), x.shape[2]
+        h = h if self.linear else self.proj_in(h)
+        h = rearrange(h, "b c y x -> b (y x) c")
+        h = self.proj_in(h) if self.linear else h
+        for block in self.transformer_blocks:
+            h = block(h, c)
+        h = self.proj_out(h) if self.linear else h
+        h = rearrange(h, "b (y x) c -> b c y x", y=height)
+        return x + (h if self.linear else self.proj_out(h))
+
+
+class Block(nn.Module):
+    """One level: residual blocks, each followed by a transformer where the level attends.
+
+    Its subclasses only say which way the level resamples and what each residual block reads.
+    """
+
+    def __init__(self, config: UNetConfig, level: int, inputs: list[int], attends: bool) -> None:
+        super().__init__()
+        out, heads, depth = (
+            values[level] for values in (config.block_out_channels, config.heads, config.depths)
+        )
+        self.resnets = nn.ModuleList(_resnet(config, inp, out) for inp in inputs)
+        self.attentions = nn.ModuleList(
+            Transformer2DModel(config, out, heads, depth) for _ in inputs if attends
+        )
+
+    def layer(self, i: int, x: Tensor, temb: Tensor, c: Tensor) -> Tensor:
+        """Residual block i and its transformer, if there is one."""
+        x = self.resnets[i](x, temb)
+        return self.attentions[i](x, c) if self.attentions else x
+
+
+class Down(Block):
+    """One level on the way down; every layer's output is kept for the way up."""
+
+    def __init__(self, config: UNetConfig, level: int) -> None:
+        widths = config.block_out_channels
+        inputs = [widths[max(level - 1, 0)]] + [widths[level]] * (config.layers_per_block - 1)
+        super().__init__(config, level, inputs, "CrossAttn" in config.down_block_types[level])
+        last = level == len(widths) - 1
+        self.downsamplers = nn.ModuleList([] if last else [Downsample2D(widths[level], padding=1)])
+
+    def forward(self, x: Tensor, temb: Tensor, c: Tensor) -> list[Tensor]:
+        """x (b, inp, y, x) -> the outputs of all layers, the last one halved if it is sampled."""
+        kept = []
+        for i in range(len(self.resnets)):
+            x = self.layer(i, x, temb, c)
+            kept.append(x)
+        for downsampler in self.downsamplers:
+            kept.append(downsampler(x))
+        return kept
+
+
+class Mid(nn.Module):
+    """Residual block, transformer, residual block at the lowest resolution."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        channels = config.block_out_channels[-1]
+        self.resnets = nn.ModuleList(_resnet(config, channels, channels) for _ in range(2))
+        transformer = Transformer2DModel(config, channels, config.heads[-1], config.depths[-1])
+        self.attentions = nn.ModuleList([transformer])
+
+    def forward(self, x: Tensor, temb: Tensor, c: Tensor) -> Tensor:
+        """(b, channels, y, x) -> (b, channels, y, x)."""
+        x = self.attentions[0](self.resnets[0](x, temb), c)
+        return self.resnets[1](x, temb)
+
+
+class Up(Block):
+    """One level on the way up; every layer also reads what the way down kept."""
+
+    def __init__(self, config: UNetConfig, index: int) -> None:
+        widths = config.block_out_channels
+        level, last = len(widths) - 1 - index, index == len(widths) - 1
+        arriving = [widths[min(level + 1, len(widths) - 1)]] + [
+            widths[level]
+        ] * config.layers_per_block
+        kept = [widths[level]] * config.layers_per_block + [widths[max(level - 1, 0)]]
+        inputs = [a + b for a, b in zip(arriving, kept, strict=True)]
+        super().__init__(config, level, inputs, "CrossAttn" in config.up_block_types[index])
+        self.upsamplers = nn.ModuleList([] if last else [Upsample2D(widths[level])])
+
+    def forward(self, x: Tensor, kept: list[Tensor], temb: Tensor, c: Tensor) -> Tensor:
+        """x (b, inp, y, x) -> (b, out, 2y, 2x), or (b, out, y, x) at the last level; pops kept."""
+        for i in range(len(self.resnets)):
+            x = self.layer(i, torch.cat([x, kept.pop()], dim=1), temb, c)
+        for upsampler in self.upsamplers:
+            x = upsampler(x, size=kept[-1].shape[-2:])
+        return x
+
+
+class UNet(nn.Module):
+    """Noisy latent, timestep and text condition to the predicted noise (or v)."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.block_out_channels
+        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0], config.act_fn)
+        self.down_blocks = nn.ModuleList(Down(config, level) for level in range(len(widths)))
+        self.mid_block = Mid(config)
+        self.up_blocks = nn.ModuleList(Up(config, index) for index in range(len(widths)))
+        self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
+        self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+
+    def temb(self, t: Tensor) -> Tensor:
+        """Activated time embedding of t () or (b,) -> (1 or b, 4 c).
+
+        One t for a whole batch is embedded once: cheaper, and a row's value can't depend on how
+        many rows there are.
+        """
+        config, dtype = self.config, self.conv_in.weight.dtype
+        dim = config.block_out_channels[0]
+        waves = timestep_embedding(t.reshape(-1), dim, config.flip_sin_to_cos, config.freq_shift)
+        return activation(config.act_fn, self.time_embedding(waves.to(dtype)))
+
+    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        """x (b, 4, y, x), t () or (b,), c (b, l, context_dim) -> (b, 4, y, x)."""
+        temb = self.temb(t)
+        x = self.conv_in(x)
+        kept = [x]
+        for block in self.down_blocks:
+            kept += block(kept[-1], temb, c)
+        x = self.mid_block(kept[-1], temb, c)
+        for block in self.up_blocks:
+            x = block(x, kept, temb, c)
+        return self.conv_out(activation(self.config.act_fn, self.conv_norm_out(x)))
+
+
+def _resnet(config: UNetConfig, inp: int, out: int) -> ResnetBlock2D:
+    time_dim = 4 * config.block_out_channels[0]
+    groups, eps, act = config.norm_num_groups, config.norm_eps, config.act_fn
+    return ResnetBlock2D(inp, out, time_dim, groups, eps, act)

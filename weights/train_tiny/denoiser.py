@@ -1,0 +1,99 @@
+"""Train the UNet and the text encoder together on the VAE's latents."""
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mdp_lite.clip import CLIPTextEncoder
+from mdp_lite.config import CLIPConfig, UNetConfig
+from mdp_lite.schedule import alphas_cumprod
+from mdp_lite.unet import UNet
+from mdp_lite.vae import VAE
+from train_tiny import recipe
+from train_tiny.data import CAPTIONS, Scenes, to_tensor
+from train_tiny.fit import Settings, fit, load
+from train_tiny.workers import Worker
+
+DROP = 0.1  # share of captions replaced by the empty one, for classifier-free guidance
+
+
+class Denoiser(nn.Module):
+    """What is trained: the text encoder and the UNet that reads it."""
+
+    def __init__(self, text: CLIPConfig, unet: UNetConfig) -> None:
+        super().__init__()
+        self.text_encoder, self.unet = CLIPTextEncoder(text), UNet(unet)
+
+    def forward(self, x: Tensor, t: Tensor, ids: Tensor) -> Tensor:
+        """x (b, 4, y, x), t (b,), ids (b, l) -> predicted noise (b, 4, y, x)."""
+        return self.unet(x, t, self.text_encoder(ids))
+
+
+@torch.no_grad()
+def encode(data: Scenes, checkpoint: Path, path: Path) -> np.ndarray:
+    """Latents (n, 4, y, x) float32 of all pictures, of unit standard deviation as a whole."""
+    if not path.exists():
+        vae = VAE(recipe.VAE)
+        vae.load_state_dict((load(checkpoint) or {})["ema"])
+        chunks = (data.pictures[i : i + 64] for i in range(0, len(data.pictures), 64))
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = torch.cat([vae.encode(to_tensor(chunk)).float() for chunk in chunks])
+        np.save(path, (latents / latents.std()).numpy())
+        np.save(path.with_name("scale.npy"), (1 / latents.std()).numpy())
+    return np.load(path, mmap_mode="r")
+
+
+def loss_weights() -> Tensor:
+    """Weight of each timestep, (1000,): clamp(SNR^-1/2, 0.15, 10), mean 1.
+
+    Weighting that favours little noise (min-SNR) leaves the place of the object unlearned, since
+    that is decided where the noise is strong.
+    """
+    a = alphas_cumprod(recipe.SCHEDULER)
+    weights = (a / (1 - a)).rsqrt().clamp(0.15, 10)
+    return (weights / weights.mean()).float()
+
+
+def stratified(count: int) -> Tensor:
+    """One timestep from each of count equal parts of 0..999: less variance than free draws."""
+    return ((torch.arange(count) + torch.rand(count)) * 1000 / count).long()
+
+
+def attention(worker: Worker) -> AbstractContextManager[None]:
+    """Plain attention on a CPU, where the fused kernel's backward costs more than 64 tokens do."""
+    return sdpa_kernel(SDPBackend.MATH) if worker.device.type == "cpu" else nullcontext()
+
+
+def train(
+    worker: Worker, data: Scenes, latents: np.ndarray, vocab: int, empty: list[int],
+    path: Path, minutes: float,
+) -> None:  # fmt: skip
+    """Predict the noise in noised latents from a caption, for the given minutes."""
+    torch.manual_seed(0)
+    model = Denoiser(recipe.text_config(vocab), recipe.UNET).to(worker.device)
+    a, weights = alphas_cumprod(recipe.SCHEDULER).float(), loss_weights()
+    nothing = torch.tensor(empty)
+
+    def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
+        count = len(index)
+        x0, eps, t = (
+            torch.from_numpy(latents[index]),
+            torch.randn(count, 4, 16, 16),
+            stratified(count),
+        )
+        ids = torch.from_numpy(data.ids[index, np.random.randint(CAPTIONS, size=count)]).long()
+        ids = torch.where(torch.rand(count, 1) < DROP, nothing, ids)
+        a_t = a[t][:, None, None, None]
+        x = a_t.sqrt() * x0 + (1 - a_t).sqrt() * eps
+        x, eps, t, ids, weight = (v.to(worker.device) for v in (x, eps, t, ids, weights[t]))
+        with torch.autocast(worker.device.type, torch.bfloat16), attention(worker):
+            predicted = model(x, t, ids)
+        error = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
+        return (weight * error).mean(), f"error {error.mean().item():.4f}"
+
+    settings = Settings(minutes, batch=64 // worker.count, peak=8e-4, average=0.9995)
+    fit(worker, model, loss_of, len(latents), settings, path)

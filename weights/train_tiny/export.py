@@ -1,0 +1,94 @@
+"""Write what was trained as a Stable Diffusion checkpoint in the diffusers folder layout."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mdp_lite.eval import world
+from train_tiny import recipe
+from train_tiny.fit import load
+from train_tiny.tokens import END, START, write_tokenizer
+
+DIFFUSERS = "0.42.1"  # the version whose names these configs use
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "_diffusers_version": DIFFUSERS,
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def export(work: Path, out: Path) -> None:
+    """Read the averaged weights of every part from work, write the folder out.
+
+    The decoder's own checkpoint is optional: without it the VAE's first training stands.
+    """
+    vae = (load(work / "decoder.pt") or load(work / "vae.pt") or {})["ema"]
+    both = (load(work / "unet.pt") or {})["ema"]
+    write_tokenizer(out / "tokenizer", world.WORDS)
+    words = json.loads((out / "tokenizer" / "vocab.json").read_text("utf-8"))
+    scale = float(np.load(work / "scale.npy"))
+    write_json(out / "model_index.json", INDEX)
+    write_json(out / "mdp_lite.json", recipe.DEFAULTS)
+    write_json(out / "scheduler" / "scheduler_config.json", scheduler_config())
+    write_part(out / "vae", vae_config(scale), vae, "diffusion_pytorch_model")
+    write_part(out / "unet", unet_config(), part(both, "unet."), "diffusion_pytorch_model")
+    text = part(both, "text_encoder.")
+    write_part(out / "text_encoder", text_config(words), text, "model")
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def write_part(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], name: str) -> None:
+    """A config and its fp16 weights."""
+    write_json(folder / "config.json", config)
+    halves = {key: tensor.to(torch.float16).contiguous() for key, tensor in tensors.items()}
+    save_file(halves, folder / f"{name}.safetensors", {"format": "pt"})
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """JSON with the keys in order, so that a rewrite shows as a small difference."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def scheduler_config() -> dict[str, Any]:
+    """diffusers' DDIMScheduler with the flags of Stable Diffusion 1.x."""
+    head = {"_class_name": "DDIMScheduler", "_diffusers_version": DIFFUSERS, "clip_sample": False}
+    return {**head, **asdict(recipe.SCHEDULER)}
+
+
+def vae_config(scale: float) -> dict[str, Any]:
+    """diffusers' AutoencoderKL; scale gives its latents unit standard deviation."""
+    head = {"_class_name": "AutoencoderKL", "_diffusers_version": DIFFUSERS, "force_upcast": False}
+    return {**head, **asdict(replace(recipe.VAE, scaling_factor=scale))}
+
+
+def unet_config() -> dict[str, Any]:
+    """diffusers' UNet2DConditionModel."""
+    head = {"_class_name": "UNet2DConditionModel", "_diffusers_version": DIFFUSERS}
+    return {**head, **asdict(recipe.UNET)}
+
+
+def text_config(words: dict[str, int]) -> dict[str, Any]:
+    """transformers' CLIPTextModel."""
+    start, end = words[START], words[END]
+    ids = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
+    head = {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}
+    return {**head, **ids, "projection_dim": 128, **asdict(recipe.text_config(len(words)))}
