@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdp_lite import check, images
 from mdp_lite.invert import METHODS, invert, replay
-from mdp_lite.load import Defaults, Models, load
+from mdp_lite.load import Defaults, Models, load, tokens
 from mdp_lite.mdp import Step
 from mdp_lite.sample import Conditions, Path, no_weights, record, unet_rows, walk
 from mdp_lite.schedule import Grid, Weights, ddim_grid, table, window
@@ -202,15 +202,12 @@ class Editor:
     @torch.no_grad()
     def condition(self, prompt: str) -> Tensor:
         """c (1, l, d) of a prompt; tokens past the model's longest prompt are left out."""
-        tokenizer = self.models.tokenizer
-        length = tokenizer.model_max_length
-        ids = tokenizer(prompt, padding="max_length", max_length=length, truncation=True)
-        return self.models.text_encoder(torch.tensor([ids["input_ids"]], device=self.device))
+        ids, _ = tokens(self.models.tokenizer, prompt)
+        return self.models.text_encoder(torch.tensor([ids], device=self.device))
 
     def truncated(self, prompt: str) -> bool:
         """Whether a prompt is longer than the model can read."""
-        ids = self.models.tokenizer(prompt, truncation=False, verbose=False)["input_ids"]
-        return len(ids) > self.models.tokenizer.model_max_length
+        return tokens(self.models.tokenizer, prompt)[1]
 
     def conditions(self, prompt: str, negative_prompt: str, g: float) -> Conditions:
         """What a path is steered by; guidance 1 needs no null row."""

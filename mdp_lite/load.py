@@ -94,7 +94,20 @@ def load_tokenizer(folder: Path, config: CLIPConfig) -> Any:
         tokenizer.model_max_length = config.max_position_embeddings
     if len(tokenizer) > config.vocab_size:
         raise ValueError(f"tokenizer has {len(tokenizer)} tokens, text encoder {config.vocab_size}")
+    tokens(tokenizer, "")  # sets, once and for all, that it shall not truncate and pad by itself
     return tokenizer
+
+
+def tokens(tokenizer: Any, prompt: str) -> tuple[list[int], bool]:
+    """The ids of a prompt, cut or padded to the model's length, and whether they were cut.
+
+    Done here because a tokenizer asked to do it keeps that setting: two threads would collide.
+    """
+    length = tokenizer.model_max_length
+    ids = tokenizer(prompt, verbose=False)["input_ids"]
+    if len(ids) > length:
+        return [*ids[: length - 1], tokenizer.eos_token_id], True
+    return ids + [tokenizer.pad_token_id] * (length - len(ids)), False
 
 
 def _check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:

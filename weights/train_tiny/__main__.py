@@ -23,15 +23,17 @@ def run(stage: str, work: Path, budget: recipe.Budget, out: Path) -> None:
     data = prepare(work, budget.scenes, recipe.SIZE, tokenizer)
     vae, decoder = work / "vae.pt", work / "decoder.pt"
     if stage == "vae":
-        spawn(autoencoder.train, recipe.VAE, data, vae, budget.vae, None)
+        spawn(autoencoder.train, recipe.VAE, data, vae, budget.vae)
     if stage == "unet":
-        latents = denoiser.encode(data, vae, work / "latents.npy")
+        latents, _ = denoiser.encode(data, vae, work)
         words = CLIPTokenizer.from_pretrained(tokenizer)
         empty = words("", padding="max_length", max_length=LENGTH)["input_ids"]
         unet, vocab = work / "unet.pt", len(words)
         spawn(denoiser.train, data, latents, vocab, empty, unet, budget.unet)
     if stage == "decoder":
-        spawn(autoencoder.train, recipe.VAE, data, decoder, budget.decoder, vae)
+        latents, scale = denoiser.encode(data, vae, work)
+        arguments = (recipe.VAE, data, latents, scale, vae, decoder, budget.decoder)
+        spawn(autoencoder.train_decoder, *arguments)
     if stage == "export":
         export(work, out)
 

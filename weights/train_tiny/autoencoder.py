@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mdp_lite.config import VAEConfig
 from mdp_lite.vae import VAE
@@ -14,13 +14,14 @@ from train_tiny.fit import Settings, fit, load
 from train_tiny.workers import Worker
 
 KL_WEIGHT = 5e-5
+SQUARES, SQUARES_LATER = 4.0, 8.0  # weight of the MSE; the decoder alone is tuned for PSNR
 
 
-def loss(picture: Tensor, target: Tensor) -> Tensor:
-    """2 MSE + 0.5 L1 + 0.25 L1 of the gradients: squares for PSNR, the rest for sharp edges."""
+def loss(picture: Tensor, target: Tensor, squares: float) -> Tensor:
+    """squares MSE + 0.5 L1 + 0.25 L1 of the gradients: squares for PSNR, the rest for edges."""
     error = picture - target
     dx, dy = error.diff(dim=-1).abs().mean(), error.diff(dim=-2).abs().mean()
-    return 2 * error.square().mean() + 0.5 * error.abs().mean() + 0.25 * (dx + dy)
+    return squares * error.square().mean() + 0.5 * error.abs().mean() + 0.25 * (dx + dy)
 
 
 def kl(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -28,43 +29,57 @@ def kl(mean: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
 
 
-def reconstruct(vae: VAE, picture: Tensor, decoder_only: bool) -> tuple[Tensor, Tensor]:
-    """Reconstruction and KL; the decoder alone sees the mean, as it will at run time."""
-    if decoder_only:
-        with torch.no_grad():
-            z = vae.encode(picture)
-        return vae.decode(z), picture.new_zeros(())
+def reconstruct(vae: VAE, picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Reconstruction from a sample of the posterior, and its KL divergence."""
     mean, logvar = vae.posterior(picture)
     z = mean + (0.5 * logvar).exp() * torch.randn_like(mean)
     return vae.decode(z * vae.config.scaling_factor), kl(mean, logvar)
 
 
+def psnr(picture: Tensor, target: Tensor) -> str:
+    """Peak signal-to-noise ratio of a batch in [-1, 1], for the progress line."""
+    return f"{10 * torch.log10(4 / F.mse_loss(picture.detach(), target)):.2f} dB"
+
+
+def train(worker: Worker, config: VAEConfig, data: Scenes, path: Path, minutes: float) -> None:
+    """Train encoder and decoder for the given minutes."""
+    torch.manual_seed(0)
+    vae = VAE(config).to(worker.device)
+
+    def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
+        target = to_tensor(data.pictures[index]).to(worker.device)
+        with torch.autocast(worker.device.type, torch.bfloat16):
+            output, divergence = reconstruct(vae, target)
+        output = output.float()
+        total = loss(output, target, SQUARES) + KL_WEIGHT * divergence.float()
+        return total, psnr(output, target)
+
+    settings = Settings(minutes, batch=4, peak=2e-3, average=0.998)
+    fit(worker, vae, loss_of, len(data.pictures), settings, path)
+
+
 def freeze_encoder(vae: VAE) -> None:
     """Leave the decoder alone to the optimiser."""
-    halves = (vae.encoder, vae.quant_conv)
-    for half in halves:
-        if half is not None:
+    for half in (vae.encoder, vae.quant_conv):
+        if isinstance(half, nn.Module):
             half.requires_grad_(False)
 
 
-def train(
-    worker: Worker, config: VAEConfig, data: Scenes, path: Path, minutes: float, first: Path | None
-) -> None:
-    """Train for the given minutes; first is the checkpoint whose encoder is kept, if any."""
-    torch.manual_seed(0)
-    vae = VAE(config)
-    start = load(first) if first else None
-    if start:
-        vae.load_state_dict(start["ema"])
-        freeze_encoder(vae)
-    vae.to(worker.device)
+def train_decoder(
+    worker: Worker, config: VAEConfig, data: Scenes, latents: np.ndarray, scale: float,
+    first: Path, path: Path, minutes: float,
+) -> None:  # fmt: skip
+    """Go on with the decoder on the latents of the VAE in first, for the given minutes."""
+    vae = VAE(config).to(worker.device)
+    vae.load_state_dict((load(first) or {})["ema"])
+    freeze_encoder(vae)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
-        picture = to_tensor(data.pictures[index]).to(worker.device)
+        target = to_tensor(data.pictures[index]).to(worker.device)
+        z = torch.from_numpy(latents[index]).to(worker.device) / scale
         with torch.autocast(worker.device.type, torch.bfloat16):
-            output, divergence = reconstruct(vae, picture, decoder_only=first is not None)
-        psnr = 10 * torch.log10(4 / F.mse_loss(output.detach().float(), picture))
-        return loss(output.float(), picture) + KL_WEIGHT * divergence.float(), f"{psnr:.2f} dB"
+            output = vae.decode(z).float()
+        return loss(output, target, SQUARES_LATER), psnr(output, target)
 
-    settings = Settings(minutes, batch=16, peak=1e-3 if first else 2e-3, average=0.998)
+    settings = Settings(minutes, batch=4, peak=1e-3, average=0.998)
     fit(worker, vae, loss_of, len(data.pictures), settings, path)

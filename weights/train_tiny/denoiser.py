@@ -1,5 +1,6 @@
 """Train the UNet and the text encoder together on the VAE's latents."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
 
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, UNetConfig
@@ -34,17 +36,20 @@ class Denoiser(nn.Module):
 
 
 @torch.no_grad()
-def encode(data: Scenes, checkpoint: Path, path: Path) -> np.ndarray:
-    """Latents (n, 4, y, x) float32 of all pictures, of unit standard deviation as a whole."""
-    if not path.exists():
+def encode(data: Scenes, checkpoint: Path, work: Path) -> tuple[np.ndarray, float]:
+    """Latents (n, 4, y, x) float32 of unit standard deviation, and the scale that made them so."""
+    latents_file, scale_file = work / "latents.npy", work / "scale.npy"
+    if not scale_file.exists():
         vae = VAE(recipe.VAE)
         vae.load_state_dict((load(checkpoint) or {})["ema"])
-        chunks = (data.pictures[i : i + 64] for i in range(0, len(data.pictures), 64))
+        torch.set_num_threads(os.cpu_count() or 1)
+        chunks = [data.pictures[i : i + 64] for i in range(0, len(data.pictures), 64)]
         with torch.autocast("cpu", torch.bfloat16):
-            latents = torch.cat([vae.encode(to_tensor(chunk)).float() for chunk in chunks])
-        np.save(path, (latents / latents.std()).numpy())
-        np.save(path.with_name("scale.npy"), (1 / latents.std()).numpy())
-    return np.load(path, mmap_mode="r")
+            parts = [vae.encode(to_tensor(chunk)).float() for chunk in tqdm(chunks, "encoding")]
+        latents = torch.cat(parts)
+        np.save(latents_file, (latents / latents.std()).numpy())
+        np.save(scale_file, (1 / latents.std()).numpy())
+    return np.load(latents_file, mmap_mode="r"), float(np.load(scale_file))
 
 
 def loss_weights() -> Tensor:
@@ -63,7 +68,7 @@ def stratified(count: int) -> Tensor:
     return ((torch.arange(count) + torch.rand(count)) * 1000 / count).long()
 
 
-def attention(worker: Worker) -> AbstractContextManager[None]:
+def attention(worker: Worker) -> AbstractContextManager[object]:
     """Plain attention on a CPU, where the fused kernel's backward costs more than 64 tokens do."""
     return sdpa_kernel(SDPBackend.MATH) if worker.device.type == "cpu" else nullcontext()
 
