@@ -1,7 +1,11 @@
 """Pictures in and out: reading with checks before decoding, fitting, tensors, PNG with settings."""
 
+import errno
 import json
+import math
+import os
 import struct
+import tempfile
 import warnings
 import zlib
 from pathlib import Path
@@ -30,6 +34,7 @@ def open_picture(path: str | Path) -> Image.Image:
         if path.stat().st_size == 0:
             raise ValueError(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
         with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged EXIF, which upright passes over
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return _decode(file, name)
     except PermissionError:
@@ -72,8 +77,6 @@ def fit(image: Image.Image, width: int, height: int) -> Image.Image:
 
     A picture that has the size already keeps its pixels bit for bit.
     """
-    if not isinstance(image, Image.Image):
-        raise ValueError(f"image must be a PIL picture, got {type(image).__name__}")
     if 0 in image.size:
         raise ValueError(f"image must have at least one pixel, got {image.width}x{image.height}")
     try:
@@ -89,7 +92,8 @@ def fit(image: Image.Image, width: int, height: int) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; EXIF that can't be read says nothing."""
     try:
-        return ImageOps.exif_transpose(image)
+        with warnings.catch_warnings(action="ignore"):
+            return ImageOps.exif_transpose(image)
     except (*DAMAGE, TypeError, KeyError):
         return image
 
@@ -127,6 +131,30 @@ def to_image(picture: Tensor) -> Image.Image:
     )
 
 
+def psnr(image: Image.Image, other: Image.Image) -> float:
+    """10 log10(255^2 / mean squared difference) in dB of two RGB pictures; equal ones: infinity."""
+    a, b = (np.asarray(picture, dtype=np.float64) for picture in (image, other))
+    error = float(((a - b) ** 2).mean())
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+def check_output(path: Path, picture: str | Path | None) -> None:
+    """Whether a file can be written there, found without leaving a trace; never over the input."""
+    name = repr(str(path))
+    try:
+        if path.is_dir():
+            raise ValueError(f"output must be a file, got the folder {name}")
+        if picture is not None and path.exists() and path.samefile(picture):
+            raise ValueError(f"output must not be the input picture, got {name}")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ValueError(f"output must be writable, got {error.strerror!r} for {name}") from None
+
+
 def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any]) -> None:
     """Write the pixels and the settings, and nothing else that the image may carry (EXIF, ICC).
 
@@ -137,10 +165,8 @@ def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any]) -> 
     text.add_text("parameters", parameters(settings))
     text.add_text(KEY, json.dumps(settings, allow_nan=False))
     bare = Image.frombytes(image.mode, image.size, image.tobytes())
-    try:
-        bare.save(path, "PNG", pnginfo=text)
-    except OSError as error:
-        raise ValueError(f"output must be writable, got {error.strerror}: {str(path)!r}") from None
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    bare.save(path, "PNG", pnginfo=text)
 
 
 def parameters(settings: dict[str, Any]) -> str:

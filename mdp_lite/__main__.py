@@ -1,0 +1,77 @@
+"""The mdp-lite command: reads the command line, prints, and turns errors into one line each."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from mdp_lite.arguments import parser
+
+if TYPE_CHECKING:
+    from mdp_lite.editor import OnStep
+
+BAD_INPUT, FAILED, STOPPED = 2, 1, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line (by default the process's own); the result is the exit code."""
+    try:
+        args = parser().parse_args(argv)
+        return _run(args)
+    except ValueError as error:
+        return _fail(error, BAD_INPUT)
+    except KeyboardInterrupt:
+        return _fail("stopped", STOPPED)
+    except BrokenPipeError:  # whoever read our output has gone; the exit must not flush into it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # not a complaint about input: say what kind it is
+        return _fail(f"{type(error).__name__}: {error}", FAILED)
+
+
+def _run(args: Any) -> int:
+    from mdp_lite import commands  # seconds of import, which `--help` must not cost
+
+    loud = not args.quiet
+    talk = commands.Talk(
+        note=lambda text: _note(text) if loud else None,
+        watch=lambda name: _progress(name, loud and sys.stderr.isatty()),
+    )
+    made = commands.run(args, talk)
+    if args.json:
+        print(json.dumps(made.data), flush=True)
+    elif loud:
+        print("\n".join(made.lines), flush=True)
+    return 0
+
+
+@contextmanager
+def _progress(name: str, shown: bool) -> "Iterator[OnStep | None]":
+    """A bar on stderr that a loop moves by calling what it is given."""
+    if not shown:
+        yield None
+        return
+    with tqdm(desc=name, unit="step", leave=False, file=sys.stderr) as bar:
+
+        def on_step(done: int, total: int, latent: Any) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield on_step
+
+
+def _note(text: str) -> None:
+    print(f"mdp-lite: {text}", file=sys.stderr)
+
+
+def _fail(error: object, code: int) -> int:
+    _note(" ".join(str(error).split()) or type(error).__name__)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The command line of mdp-lite as argparse reads it; nothing heavy is imported for `--help`."""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from mdp_lite import __version__
+
+# Equal to schedule.VARIANTS, schedule.SHAPES and invert.METHODS, which cost an import of torch.
+VARIANTS = ("epsilon", "c", "x", "beta")
+SCHEDULES = ("constant", "linear", "cosine", "exp")
+METHODS = ("replay", "ddim")
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ValueError where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """One sentence for main to print."""
+        raise ValueError(message)
+
+
+def whole(text: str) -> int:
+    """A whole number, for argparse."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+
+
+def number(text: str) -> float:
+    """A number, for argparse."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+
+
+def png(text: str) -> Path:
+    """The path of a PNG file, for argparse."""
+    if Path(text).suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"must be a file name that ends in .png, got {text!r}")
+    return Path(text)
+
+
+def parser() -> Parser:
+    """mdp-lite and its sub-commands."""
+    top = Parser("mdp-lite", description="Edit pictures by text (MDP).", allow_abbrev=False)
+    top.add_argument("--version", action="version", version=f"mdp-lite {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    common, model, sampling = _common(), _model(), _sampling()
+    for name, add, parents, text in (
+        ("generate", _generate, [sampling, model, common], "make a picture from a prompt"),
+        ("edit", _edit, [sampling, model, common], "edit a picture, or one made from a prompt"),
+        ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
+        ("info", _info, [common], "what a model consists of"),
+        ("demo", _demo, [common], "edits with the bundled model, all variants, on one sheet"),
+    ):
+        sub = commands.add_parser(
+            name, parents=parents, help=text, description=f"{text.capitalize()}.",
+            allow_abbrev=False,
+        )  # fmt: skip
+        add(sub)
+    return top
+
+
+def _common() -> argparse.ArgumentParser:
+    common = Parser(add_help=False)
+    group = common.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    group.add_argument("--quiet", action="store_true", help="no progress, no messages")
+    group.add_argument(
+        "--dry-run", action="store_true", help="check everything, say the cost, write nothing"
+    )
+    return common
+
+
+def _model() -> argparse.ArgumentParser:
+    model = Parser(add_help=False)
+    group = model.add_argument_group("model")
+    group.add_argument(
+        "--model", default="tiny", help="a folder in the diffusers layout (default: tiny, bundled)"
+    )
+    group.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
+    group.add_argument("--dtype", default="float32", choices=DTYPES, help="default: float32")
+    return model
+
+
+def _sampling() -> argparse.ArgumentParser:
+    sampling = Parser(add_help=False)
+    group = sampling.add_argument_group("sampling (by default as the model suggests)")
+    group.add_argument("--steps", type=whole, metavar="N", help="DDIM steps")
+    group.add_argument("--guidance-scale", type=number, metavar="G", help="1 = no guidance")
+    group.add_argument("--negative-prompt", default="", metavar="TEXT")
+    group.add_argument("--width", type=whole, metavar="PIXELS")
+    group.add_argument("--height", type=whole, metavar="PIXELS")
+    return sampling
+
+
+def _generate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("prompt", metavar="PROMPT")
+    sub.add_argument("--seed", type=whole, default=0, help="default: 0")
+    sub.set_defaults(picture=None)
+    _output(sub, "out.png")
+
+
+def _edit(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "picture", nargs="?", metavar="PICTURE",
+        help="a PNG, JPEG or WebP; without one the source is made from --source-prompt and --seed",
+    )  # fmt: skip
+    sub.add_argument("--prompt", required=True, metavar="TARGET", help="what it is to show")
+    sub.add_argument("--source-prompt", metavar="SOURCE", help="what it shows now")
+    sub.add_argument("--seed", type=whole, help="of a source made from a prompt (default: 0)")
+    sub.add_argument("--method", choices=METHODS, help="how PICTURE is inverted (default: replay)")
+    _output(sub, "edited.png")
+    sub.add_argument("--sheet", type=png, metavar="FILE", help="before and after, side by side")
+    group = sub.add_argument_group("edit")
+    group.add_argument(
+        "--variant", choices=(*VARIANTS, "all"), default="epsilon",
+        help="what is mixed with the source's; all makes one picture each (default: epsilon)",
+    )  # fmt: skip
+    group.add_argument("--t-max", type=number, metavar="STEPS", help="steps to go as mixing starts")
+    group.add_argument("--t-m", type=number, metavar="STEPS", help="steps that are mixed")
+    group.add_argument("--schedule", choices=SCHEDULES, help="weights of them (default: constant)")
+    group.add_argument(
+        "--strength", type=number, metavar="S", help="instead of --t-m: 0 = source, 1 = new picture"
+    )
+
+
+def _invert(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("picture", metavar="PICTURE", help="a PNG, JPEG or WebP")
+    sub.add_argument("--prompt", default="", metavar="TEXT", help="what it shows")
+    sub.add_argument("--method", choices=METHODS, default="replay", help="default: replay")
+    _output(sub, "reconstruction.png")
+
+
+def _info(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", nargs="?", default="tiny", metavar="MODEL", help="default: tiny")
+    sub.set_defaults(device="cpu", dtype="float32")
+
+
+def _demo(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "-o", "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="default: demo"
+    )
+    sub.set_defaults(model="tiny", device=None, dtype="float32", picture=None)
+
+
+def _output(sub: argparse.ArgumentParser, default: str) -> None:
+    sub.add_argument(
+        "-o", "--output", type=png, default=Path(default), metavar="FILE",
+        help=f"default: {default}",
+    )  # fmt: skip

@@ -1,0 +1,211 @@
+"""What the sub-commands of mdp-lite do; arguments reads their options, __main__ prints."""
+
+import math
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib.resources import as_file, files
+from typing import NamedTuple
+
+import torch
+
+from mdp_lite import images
+from mdp_lite.arguments import VARIANTS
+from mdp_lite.editor import Edit, Editor, OnStep, Source
+from mdp_lite.rehearsal import rehearsal
+from mdp_lite.reports import (
+    Made,
+    describe,
+    describe_edit,
+    describe_model,
+    named,
+    report,
+    row_of,
+    total,
+    tree,
+)  # fmt: skip
+from mdp_lite.sheets import sheet
+
+
+class Talk(NamedTuple):
+    """Where a command speaks: note takes a sentence, watch(name) shows a loop's progress."""
+
+    note: Callable[[str], None]
+    watch: Callable[[str], AbstractContextManager[OnStep | None]]
+
+
+def run(args: Namespace, talk: Talk) -> Made:
+    """Rehearse a command, so that bad input is found before any work; then run it and write."""
+    started = time.monotonic()
+    editor = Editor.from_pretrained(args.model, args.device, getattr(torch, args.dtype))
+    if args.command == "info":
+        data = describe_model(editor)
+        return Made({}, {"command": "info", **data}, tree(data))
+    command = COMMANDS[args.command]
+    made = command(args, rehearsal(editor), Talk(talk.note, lambda name: nullcontext()))
+    for path in made.pictures:
+        images.check_output(path, args.picture)
+    if not args.dry_run:
+        made = command(args, editor, Talk(lambda text: None, talk.watch))
+        for path, (image, settings) in made.pictures.items():
+            images.save_png(image, path, settings)
+    verb = "would write" if args.dry_run else "wrote"
+    data = {
+        "command": args.command,
+        "dry_run": args.dry_run,
+        **made.data,
+        "files": [str(path) for path in made.pictures],
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    return Made(made.pictures, data, [*(f"{verb} {path}" for path in made.pictures), *made.lines])
+
+
+def generate(args: Namespace, editor: Editor, talk: Talk) -> Made:
+    """A picture from a prompt and a seed."""
+    source = generated(args, editor, talk, args.prompt, args.seed)
+    settings = describe(editor, source)
+    return report({args.output: (source.image, settings)}, source.cost, source.truncated)
+
+
+def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
+    """A picture's path, and how near what it decodes to is to the picture."""
+    source = inverted(args, editor, talk, args.prompt, args.method)
+    settings = describe(editor, source)
+    made = report({args.output: (source.image, settings)}, source.cost, source.truncated)
+    if args.dry_run:
+        return made
+    fitted = images.fit(images.open_picture(args.picture), *source.image.size)
+    trip = editor.picture(editor.latent(fitted))
+    psnr = {
+        "the picture as fitted": images.psnr(source.image, fitted),
+        "the VAE's own round trip": images.psnr(source.image, trip),
+    }
+    shown = {k: f"{v:.2f} dB" if math.isfinite(v) else "identical" for k, v in psnr.items()}
+    lines = [f"PSNR of the reconstruction against {k}: {v}" for k, v in shown.items()]
+    values = [round(v, 3) if math.isfinite(v) else None for v in psnr.values()]  # JSON has no inf
+    data = made.data | dict(zip(("psnr_to_picture", "psnr_to_vae"), values, strict=True))
+    return Made(made.pictures, data, [*lines, *made.lines])
+
+
+def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
+    """A picture, or one made from a prompt and a seed, steered towards a prompt."""
+    source = source_of(args, editor, talk)
+    variants = VARIANTS if args.variant == "all" else (args.variant,)
+    edits = [edited(args, editor, talk, source, variant) for variant in variants]
+    note_cut(editor, talk, args.prompt)
+    asked = {key: getattr(args, key) for key in ("t_max", "t_m", "schedule", "strength")}
+    pictures = {}
+    for one in edits:
+        path = args.output if len(edits) == 1 else named(args.output, f"-{one.variant}")
+        pictures[path] = (one.image, describe_edit(editor, source, one, asked))
+    page = args.sheet or named(args.output, ".sheet")
+    if page in pictures:
+        raise ValueError(f"sheet must be another file than the picture, got {str(page)!r}")
+    settings = describe_edit(editor, source, edits[0], asked | {"variant": args.variant})
+    pictures[page] = (sheet([row_of(source, edits)]), settings)
+    made = report(
+        pictures,
+        total(source.cost, *(one.cost for one in edits)),
+        source.truncated or edits[0].truncated,
+    )
+    costs = {one.variant: one.cost._asdict() for one in edits}
+    return made._replace(data=made.data | {"costs": {"source": source.cost._asdict(), **costs}})
+
+
+def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
+    """Both cases with all four variants: one sheet, and every picture alone."""
+    with talk.watch("generate") as on_step:
+        drawn = editor.generate(SYNTHETIC[0], SEED, on_step=on_step)
+    with as_file(files("mdp_lite_weights") / "tiny" / "example.png") as path:
+        example = images.open_picture(path)
+    with talk.watch("invert") as on_step:
+        real = editor.invert(example, REAL[0], on_step=on_step)
+    pictures, rows, costs = {}, [], [drawn.cost, real.cost]
+    for case, source, prompt in (("synthetic", drawn, SYNTHETIC[1]), ("real", real, REAL[1])):
+        edits = []
+        for variant in VARIANTS:
+            with talk.watch(f"{case} {variant}") as on_step:
+                edits.append(editor.edit(source, prompt, variant, on_step=on_step))
+        settings = describe(editor, source)
+        pictures[args.output / f"{case}-source.png"] = (source.image, settings)
+        for one in edits:
+            settings = describe_edit(editor, source, one, {})
+            pictures[args.output / f"{case}-{one.variant}.png"] = (one.image, settings)
+        rows.append(row_of(source, edits))
+        costs += [one.cost for one in edits]
+    page = args.output / "sheet.png"
+    pictures[page] = (sheet(rows), describe(editor, drawn))
+    made = report(pictures, total(*costs), False)
+    return made._replace(lines=[*made.lines, f"before and after: {page}"])
+
+
+def source_of(args: Namespace, editor: Editor, talk: Talk) -> Source:
+    """The path that `edit` reads: of PICTURE, or of --source-prompt and --seed."""
+    if args.picture is None:
+        if args.source_prompt is None:
+            raise ValueError("edit needs a PICTURE or a --source-prompt, got neither")
+        if args.method is not None:
+            raise ValueError(f"method is for inverting a PICTURE, got {args.method!r} without one")
+        return generated(args, editor, talk, args.source_prompt, args.seed or 0)
+    if args.seed is not None:
+        raise ValueError(f"seed is for a source made from a prompt, got {args.seed} and a PICTURE")
+    return inverted(args, editor, talk, args.source_prompt or "", args.method or "replay")
+
+
+def generated(args: Namespace, editor: Editor, talk: Talk, prompt: str, seed: int) -> Source:
+    """A source from a prompt and a seed."""
+    with talk.watch("generate") as on_step:
+        source = editor.generate(
+            prompt, seed, args.steps, args.guidance_scale, args.negative_prompt, args.width,
+            args.height, on_step,
+        )  # fmt: skip
+    note_cut(editor, talk, prompt, args.negative_prompt)
+    return source
+
+
+def inverted(args: Namespace, editor: Editor, talk: Talk, prompt: str, method: str) -> Source:
+    """A source from the picture of the command line; "replay" has no use for guidance."""
+    picture = images.upright(images.open_picture(args.picture))
+    guidance = args.guidance_scale if method == "ddim" else None
+    with talk.watch("invert") as on_step:
+        source = editor.invert(
+            picture, prompt, method, args.steps, guidance, args.negative_prompt, args.width,
+            args.height, on_step,
+        )  # fmt: skip
+    (w, h), (width, height) = picture.size, source.image.size
+    if (w, h) != (width, height):
+        how = "resized" if w * height == h * width else "cropped at the centre and resized"
+        talk.note(f"the picture of {w}x{h} was {how} to {width}x{height}")
+    note_cut(editor, talk, prompt, args.negative_prompt)
+    return source
+
+
+def edited(args: Namespace, editor: Editor, talk: Talk, source: Source, variant: str) -> Edit:
+    """One edit of a source."""
+    with talk.watch(f"edit {variant}") as on_step:
+        return editor.edit(
+            source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
+            None, args.guidance_scale, args.negative_prompt, on_step,
+        )  # fmt: skip
+
+
+def note_cut(editor: Editor, talk: Talk, *prompts: str) -> None:
+    """Say which prompts the model can't read to their end."""
+    longest = editor.models.tokenizer.model_max_length - 2  # start and end are tokens too
+    for prompt in prompts:
+        if editor.truncated(prompt):
+            talk.note(f"only the first {longest} tokens were read of the prompt {prompt!r}")
+
+
+COMMANDS = {"generate": generate, "invert": invert, "edit": edit, "demo": demo}
+# What `demo` shows: (source, target) prompts; the example picture lies beside the bundled model.
+SYNTHETIC = (
+    "a red house on the left, grass, clear day with the sun",
+    "a blue house on the left, grass, clear day with the sun",
+)
+SEED = 7
+REAL = (
+    "a green tree in the center, grass, cloudy day with the sun",
+    "a green tree in the center, snow, cloudy day with the sun",
+)

@@ -1,0 +1,47 @@
+"""A dry run is a run whose models answer zeros: the same checks, the same costs, no work."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from mdp_lite.config import UNetConfig, VAEConfig
+from mdp_lite.editor import Editor
+
+
+class IdleUNet(nn.Module):
+    """Predicts zeros."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        """x (b, 4, y, x) -> zeros like it."""
+        return torch.zeros_like(x)
+
+
+class IdleVAE(nn.Module):
+    """Every picture has the latent 0, every latent is a grey picture."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.zero = nn.Parameter(torch.zeros(()))  # has the device and dtype that a VAE would have
+
+    def encode(self, picture: Tensor) -> Tensor:
+        """(b, 3, f y, f x) -> zeros (b, c, y, x)."""
+        f, (b, _, height, width) = self.config.factor, picture.shape
+        return picture.new_zeros(b, self.config.latent_channels, height // f, width // f)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """(b, c, y, x) -> zeros (b, 3, f y, f x)."""
+        f, (b, _, height, width) = self.config.factor, latent.shape
+        return latent.new_zeros(b, 3, f * height, f * width)
+
+
+def rehearsal(editor: Editor) -> Editor:
+    """The same editor with idle models; its text encoder and tokenizer are the real ones."""
+    models = editor.models
+    idle = replace(models, unet=IdleUNet(models.unet.config), vae=IdleVAE(models.vae.config))
+    return Editor(idle, editor.device)

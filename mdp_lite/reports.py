@@ -1,0 +1,108 @@
+"""What the sub-commands of mdp-lite tell: settings of pictures, costs, and what they made."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from mdp_lite import __version__
+from mdp_lite.editor import Cost, Edit, Editor, Source
+from mdp_lite.sheets import Row
+
+Settings = dict[str, Any]
+
+
+class Made(NamedTuple):
+    """What a command made: pictures to write, an object for machines, lines for people."""
+
+    pictures: dict[Path, tuple[Image.Image, Settings]]
+    data: Settings
+    lines: list[str]
+
+
+def report(pictures: dict[Path, tuple[Image.Image, Settings]], cost: Cost, truncated: bool) -> Made:
+    """Pictures with the settings of the first, the cost and whether a prompt was cut."""
+    _, settings = next(iter(pictures.values()))
+    data = {
+        "settings": settings,
+        "seed": settings["seed"],
+        "cost": cost._asdict(),
+        "truncated": truncated,
+    }
+    return Made(pictures, data, [f"cost: {cost.unet_rows} UNet rows in {cost.unet_calls} calls"])
+
+
+def describe(editor: Editor, source: Source) -> Settings:
+    """What a source was made with; never a path of this machine."""
+    return {
+        "prompt": source.prompt,
+        "negative_prompt": source.negative_prompt,
+        "num_inference_steps": len(source.grid.t),
+        "guidance_scale": source.guidance_scale,
+        "seed": source.seed,
+        "method": source.method,
+        "sampler": "DDIM",
+        "size": "x".join(map(str, source.image.size)),
+        "model": Path(editor.models.name).name,
+        "version": f"mdp_lite {__version__}",
+        "ai_generated": True,
+    }
+
+
+def describe_edit(editor: Editor, source: Source, one: Edit, asked: Settings) -> Settings:
+    """What an edit was made with; weights are the columns of its table that are not all 0."""
+    columns = one.weights._asdict().items()
+    return {
+        **describe(editor, source),
+        "prompt": one.prompt,
+        "source_prompt": source.prompt,
+        "guidance_scale": one.guidance_scale,
+        "source_guidance_scale": source.guidance_scale,
+        "variant": one.variant,
+        **{key: value for key, value in asked.items() if value is not None},
+        "weights": {key: column.tolist() for key, column in columns if column.any()},
+    }
+
+
+def describe_model(editor: Editor) -> Settings:
+    """Parts, numbers of parameters, configs, defaults."""
+    models = editor.models
+    parts = {"text_encoder": models.text_encoder, "unet": models.unet, "vae": models.vae}
+    counts = {part: sum(p.numel() for p in m.parameters()) for part, m in parts.items()}
+    return {
+        "model": Path(models.name).name,
+        "picture": "x".join(map(str, editor.size)),
+        "longest_prompt": models.tokenizer.model_max_length - 2,  # start and end are tokens too
+        "parameters": counts | {"all": sum(counts.values())},
+        "defaults": asdict(models.defaults),
+        "scheduler": asdict(models.scheduler),
+        **{part: asdict(m.config) for part, m in parts.items()},
+    }
+
+
+def row_of(source: Source, edits: list[Edit]) -> Row:
+    """Before and after, labelled."""
+    before = source.original or source.image
+    kind = "picture" if source.original else f"seed {source.seed}"
+    after = [(f"{one.variant}: {one.prompt}", one.image) for one in edits]
+    return [(f"{kind}: {source.prompt}", before), *after]
+
+
+def total(*costs: Cost) -> Cost:
+    """The sum of several costs."""
+    return Cost(sum(cost.unet_rows for cost in costs), sum(cost.unet_calls for cost in costs))
+
+
+def named(path: Path, ending: str) -> Path:
+    """edited.png, ".sheet" -> edited.sheet.png."""
+    return path.with_name(f"{path.stem}{ending}{path.suffix}")
+
+
+def tree(data: Settings) -> list[str]:
+    """One line for each value, those of a nested object below its name."""
+    lines = []
+    for key, value in data.items():
+        nested = value.items() if isinstance(value, dict) else ()
+        lines += [f"{key}:" if nested else f"{key}: {value}", *(f"  {k}: {v}" for k, v in nested)]
+    return lines
