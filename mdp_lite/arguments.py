@@ -65,7 +65,7 @@ def parser() -> Parser:
     return top
 
 
-def _common() -> argparse.ArgumentParser:
+def _common() -> Parser:
     common = Parser(add_help=False)
     group = common.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -76,7 +76,7 @@ def _common() -> argparse.ArgumentParser:
     return common
 
 
-def _model() -> argparse.ArgumentParser:
+def _model() -> Parser:
     model = Parser(add_help=False)
     group = model.add_argument_group("model")
     group.add_argument(
@@ -87,7 +87,7 @@ def _model() -> argparse.ArgumentParser:
     return model
 
 
-def _sampling() -> argparse.ArgumentParser:
+def _sampling() -> Parser:
     sampling = Parser(add_help=False)
     group = sampling.add_argument_group("sampling (by default as the model suggests)")
     group.add_argument("--steps", type=whole, metavar="N", help="DDIM steps")

@@ -43,9 +43,12 @@ def run(args: Namespace, talk: Talk) -> Made:
         data = describe_model(editor)
         return Made({}, {"command": "info", **data}, tree(data))
     command = COMMANDS[args.command]
-    made = command(args, rehearsal(editor), Talk(talk.note, lambda name: nullcontext()))
+    notes: list[str] = []
+    made = command(args, rehearsal(editor), Talk(notes.append, lambda name: nullcontext()))
     for path in made.pictures:
         images.check_output(path, args.picture)
+    for text in dict.fromkeys(notes):
+        talk.note(text)
     if not args.dry_run:
         made = command(args, editor, Talk(lambda text: None, talk.watch))
         for path, (image, settings) in made.pictures.items():
@@ -93,7 +96,6 @@ def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
     source = source_of(args, editor, talk)
     variants = VARIANTS if args.variant == "all" else (args.variant,)
     edits = [edited(args, editor, talk, source, variant) for variant in variants]
-    note_cut(editor, talk, args.prompt)
     asked = {key: getattr(args, key) for key in ("t_max", "t_m", "schedule", "strength")}
     pictures = {}
     for one in edits:
@@ -183,6 +185,7 @@ def inverted(args: Namespace, editor: Editor, talk: Talk, prompt: str, method: s
 
 def edited(args: Namespace, editor: Editor, talk: Talk, source: Source, variant: str) -> Edit:
     """One edit of a source."""
+    note_cut(editor, talk, args.prompt)
     with talk.watch(f"edit {variant}") as on_step:
         return editor.edit(
             source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
@@ -206,6 +209,6 @@ SYNTHETIC = (
 )
 SEED = 7
 REAL = (
-    "a green tree in the center, grass, cloudy day with the sun",
-    "a green tree in the center, snow, cloudy day with the sun",
+    "an orange house on the right, grass, clear day with the sun",
+    "an orange house on the right, snow, clear day with the sun",
 )

@@ -1,6 +1,7 @@
 """Models that tests need: a whole checkpoint folder with random weights, made once a session."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -82,3 +83,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def editor(checkpoint: Path) -> Editor:
     """The tiny random model, loaded."""
     return Editor.from_pretrained(checkpoint, device="cpu")
+
+
+@pytest.fixture
+def says_one_line(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Asserts that a command said this sentence in one line on stderr, and nothing else."""
+
+    def check(sentence: str) -> None:
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1 and captured.err.startswith("mdp-lite: ")
+        assert sentence in captured.err
+
+    return check

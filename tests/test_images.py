@@ -1,7 +1,6 @@
-"""Pictures: every mode and orientation, tensors as diffusers has them, settings in PNG files."""
+"""Pictures: every mode and orientation, tensors as diffusers has them, files good and damaged."""
 
 import io
-import json
 import math
 import struct
 import zlib
@@ -13,11 +12,9 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageChops, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 
 from mdp_lite import images
-from mdp_lite.sheets import LEAST, MARGIN, clip, enlarge, sheet, wrap
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
 
@@ -254,123 +251,3 @@ def test_damaged_files_open_or_are_refused(kind: str, data: st.DataObject, tmp_p
         assert str(error).startswith("picture must")
     else:
         assert picture.size == (8, 8)
-
-
-# settings in the file
-
-SETTINGS = {
-    "prompt": "a red house,\non the grass",
-    "negative_prompt": "rain",
-    "num_inference_steps": 50,
-    "guidance_scale": 7.5,
-    "seed": 3,
-    "sampler": "DDIM",
-    "size": "16x16",
-    "model": "tiny",
-    "weights": {"eps": [0.0, 1.0]},
-}
-
-
-def test_settings_read_back(tmp_path: Path) -> None:
-    picture = noise(16, 16)
-    images.save_png(picture, tmp_path / "new" / "a.png", SETTINGS)
-    assert images.read_settings(tmp_path / "new" / "a.png") == SETTINGS
-    assert images.open_picture(tmp_path / "new" / "a.png").tobytes() == picture.tobytes()
-
-
-def test_parameters_are_those_of_automatic1111(tmp_path: Path) -> None:
-    images.save_png(noise(16, 16), tmp_path / "a.png", SETTINGS)
-    assert images.open_picture(tmp_path / "a.png").info["parameters"] == (
-        "a red house,\non the grass\n"
-        "Negative prompt: rain\n"
-        "Steps: 50, Sampler: DDIM, CFG scale: 7.5, Seed: 3, Size: 16x16, Model: tiny"
-    )
-
-
-def test_any_language_reads_back(tmp_path: Path) -> None:
-    prompt = "ein Häuschen, 赤い家, \N{HOUSE BUILDING}"
-    images.save_png(noise(16, 16), tmp_path / "a.png", {"prompt": prompt})
-    assert images.read_settings(tmp_path / "a.png")["prompt"] == prompt
-    assert images.open_picture(tmp_path / "a.png").info["parameters"].startswith(prompt)
-
-
-def test_nothing_of_the_input_reaches_the_file(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x010E] = "my home address"
-    file = io.BytesIO()
-    noise(16, 16).save(file, "PNG", exif=exif, icc_profile=b"my profile", dpi=(300, 300))
-    carrier = Image.open(file)
-    assert "exif" in carrier.info
-    images.save_png(carrier, tmp_path / "a.png", {"prompt": "a"})
-    saved = images.open_picture(tmp_path / "a.png")
-    assert set(saved.info) == {"parameters", "mdp_lite"}
-    assert b"my " not in (tmp_path / "a.png").read_bytes()
-
-
-@pytest.mark.parametrize("text", [None, "", "{", "[1]", "3"])
-def test_a_picture_without_settings_says_so(text: str | None, tmp_path: Path) -> None:
-    chunk = PngInfo()
-    if text is not None:
-        chunk.add_text("mdp_lite", text)
-    noise(4, 4).save(tmp_path / "a.png", pnginfo=chunk)
-    with pytest.raises(ValueError, match="picture must hold mdp_lite settings, got none"):
-        images.read_settings(tmp_path / "a.png")
-
-
-def test_settings_are_json_without_nan(tmp_path: Path) -> None:
-    with pytest.raises(ValueError):
-        images.save_png(noise(4, 4), tmp_path / "a.png", {"psnr": math.inf})
-    images.save_png(noise(4, 4), tmp_path / "b.png", SETTINGS)
-    assert json.loads(images.open_picture(tmp_path / "b.png").info["mdp_lite"]) == SETTINGS
-
-
-# sheets
-
-
-def test_a_sheet_shows_every_picture_enlarged() -> None:
-    rows = [[("one", noise(64, 64)), ("two", quarters(64))], [("three", noise(64, 64, "L"))]]
-    page = sheet(rows)
-    assert page.width == 2 * LEAST + 3 * MARGIN
-    for (_, picture), left in zip(rows[0], (MARGIN, 2 * MARGIN + LEAST), strict=True):
-        tops = [
-            top
-            for top in range(page.height - LEAST)
-            if page.crop((left, top, left + LEAST, top + LEAST)).tobytes()
-            == enlarge(picture).tobytes()
-        ]
-        assert len(tops) == 1
-
-
-def test_labels_are_drawn_above_and_inside_the_column() -> None:
-    label = "a red house on the left, grass, clear day with the sun"
-    blank, page = (sheet([[(text, Image.new("RGB", (64, 64), "white"))]]) for text in ("", label))
-    assert page.height >= blank.height
-    box = ImageChops.invert(page).getbbox()
-    assert box is not None
-    left, top, right, bottom = box
-    assert left >= MARGIN and right <= MARGIN + LEAST
-    assert top >= MARGIN and bottom <= page.height - MARGIN - LEAST
-
-
-@pytest.mark.parametrize("label", ["word " * 200, "x" * 500, "", "two\nlines", "赤い家"])
-def test_a_label_of_any_length_fits(label: str) -> None:
-    font = ImageFont.load_default(15)
-    lines = wrap(label, LEAST, font)
-    assert 1 <= len(lines) <= 4
-    assert all(font.getlength(line) <= LEAST for line in lines)
-    assert lines[-1].endswith("...") == (len(label) >= 500)
-    assert clip("short", LEAST, font) == "short"
-
-
-@pytest.mark.parametrize("size", [(64, 64), (100, 30), (192, 192), (500, 300)])
-def test_enlarging_is_by_whole_factors(size: tuple[int, int]) -> None:
-    big = enlarge(Image.new("RGB", size))
-    assert min(big.size) >= LEAST
-    assert big.width % size[0] == 0 and big.width // size[0] == big.height // size[1]
-    assert min(size) < LEAST or big.size == size
-
-
-@pytest.mark.parametrize("rows", [[], [[]]])
-def test_a_sheet_needs_pictures(rows: list) -> None:
-    with pytest.raises(ValueError, match="a sheet needs at least one picture in each row, got"):
-        sheet(rows)

@@ -1,0 +1,153 @@
+"""Model folders that can't be read: one sentence each, by the Python API and by the command."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save_file
+
+from mdp_lite.__main__ import main
+from mdp_lite.editor import Editor
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+Damage = Callable[[Path], Any]
+
+
+def options(name: str, **changed: Any) -> Damage:
+    """Change options of a config file; None takes an option out."""
+
+    def damage(folder: Path) -> None:
+        data = json.loads((folder / name).read_text("utf-8")) | changed
+        kept = {key: value for key, value in data.items() if value is not None}
+        (folder / name).write_text(json.dumps(kept), "utf-8")
+
+    return damage
+
+
+def tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Damage:
+    """Change the UNet's tensors."""
+
+    def damage(folder: Path) -> None:
+        found = load((folder / WEIGHTS).read_bytes())
+        change(found)
+        save_file(found, folder / WEIGHTS)
+
+    return damage
+
+
+UNET = "unet/config.json"
+FOLDERS: dict[str, tuple[Damage, str]] = {
+    "no config": (
+        lambda folder: (folder / UNET).unlink(),
+        "a checkpoint folder must hold unet/config.json, found none",
+    ),
+    "broken JSON": (
+        lambda folder: (folder / UNET).write_text("{"),
+        "unet/config.json must be JSON: Expecting",
+    ),
+    "JSON list": (
+        lambda folder: (folder / UNET).write_text("[]"),
+        "unet/config.json must be a JSON object, got list",
+    ),
+    "binary JSON": (
+        lambda folder: (folder / UNET).write_bytes(b"\xff\xfe"),
+        "unet/config.json must be JSON: 'utf-8'",
+    ),
+    "unknown option": (options(UNET, magic=1), "unet: unknown option 'magic', got 1"),
+    "unsupported option": (
+        options(UNET, class_embed_type="timestep"),
+        "unet: class_embed_type 'timestep' is not supported, want None",
+    ),
+    "option missing": (
+        options(UNET, cross_attention_dim=None),
+        "unet: the config has no 'cross_attention_dim'",
+    ),
+    "inpainting model": (
+        options(UNET, in_channels=9),
+        "got 9 and 4 (inpainting models are not supported)",
+    ),
+    "other text encoder": (
+        options(UNET, cross_attention_dim=32),
+        "unet attends to width 32, text encoder has 16",
+    ),
+    "heads that don't divide": (
+        options(UNET, attention_head_dim=3),
+        "unet: attention_head_dim (the number of heads) must divide 8, got 3",
+    ),
+    "unknown activation": (
+        options("text_encoder/config.json", hidden_act="relu"),
+        "text_encoder: hidden_act 'relu' is not supported, want 'quick_gelu' or 'gelu'",
+    ),
+    "unknown schedule": (
+        options("scheduler/scheduler_config.json", beta_schedule="squaredcos_cap_v2"),
+        "scheduler: beta_schedule 'squaredcos_cap_v2' is not supported, want 'linear' or",
+    ),
+    "clipping": (
+        options("scheduler/scheduler_config.json", clip_sample=True),
+        "scheduler: clip_sample must be false for a latent model, got true",
+    ),
+    "key missing": (
+        tensors(lambda found: found.pop("conv_in.bias")),
+        "unet: 1 keys missing (first: conv_in.bias), 0 unknown",
+    ),
+    "key too many": (
+        tensors(lambda found: found.update(more=torch.zeros(1))),
+        "unet: 0 keys missing, 1 unknown (first: more)",
+    ),
+    "wrong shape": (
+        tensors(lambda found: found.update({"conv_in.bias": torch.zeros(9)})),
+        "unet: conv_in.bias has shape [9], want [8]",
+    ),
+    "whole numbers": (
+        tensors(lambda found: found.update({"conv_in.bias": torch.zeros(8, dtype=torch.int32)})),
+        "unet: conv_in.bias has dtype torch.int32, want a 16 or 32-bit float",
+    ),
+    "pickle only": (
+        lambda folder: (folder / WEIGHTS).rename(folder / "unet/diffusion_pytorch_model.bin"),
+        "found diffusion_pytorch_model.bin, a pickle, which is never loaded",
+    ),
+    "no weights": (
+        lambda folder: (folder / WEIGHTS).unlink(),
+        "unet must hold diffusion_pytorch_model.safetensors or",
+    ),
+    "truncated weights": (
+        lambda folder: os.truncate(folder / WEIGHTS, 5000),
+        "unet/diffusion_pytorch_model.safetensors is not a readable safetensors file",
+    ),
+    "no tokenizer": (
+        lambda folder: shutil.rmtree(folder / "tokenizer"),
+        "tokenizer must hold vocab.json and merges.txt, or tokenizer.json",
+    ),
+    "no merges": (
+        lambda folder: (folder / "tokenizer/merges.txt").unlink(),
+        "tokenizer holds vocab.json but no merges.txt",
+    ),
+    "unknown default": (
+        options("mdp_lite.json", sampler="euler"),
+        "mdp_lite.json: unknown setting 'sampler'",
+    ),
+}
+
+
+@pytest.fixture
+def broken(checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of the model to break."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "broken"))
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_broken_model_folder(
+    name: str, broken: Path, says_one_line: Callable[[str], None]
+) -> None:
+    damage, sentence = FOLDERS[name]
+    damage(broken)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Editor.from_pretrained(broken, "cpu")
+    assert main(["info", str(broken)]) == 2
+    says_one_line(sentence)

@@ -1,0 +1,53 @@
+"""What `mdp-lite demo` makes."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import mdp_lite_weights
+from mdp_lite import arguments, images
+from mdp_lite.__main__ import main
+from mdp_lite.commands import REAL
+from mdp_lite.eval import world
+
+TINY = Path(mdp_lite_weights.__file__).parent / "tiny"
+SHEET = [
+    f"{case}-{name}.png"
+    for case in ("synthetic", "real")
+    for name in ("source", *arguments.VARIANTS)
+]
+
+
+def test_demo_shows_both_cases_and_all_variants(
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(mdp_lite_weights.files.BUNDLED, "tiny", checkpoint)
+    assert main(["demo"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == f"before and after: {Path('demo/sheet.png')}"
+    assert set(os.listdir("demo")) == {*SHEET, "sheet.png"}
+    page = images.open_picture("demo/sheet.png")
+    assert page.width == 5 * 192 + 6 * 16 and page.height > 2 * 192
+
+
+def test_the_example_is_a_drawing_that_training_never_saw() -> None:
+    scene = world.sample(10_003_783)
+    assert world.held_back(scene) and world.caption(scene) == REAL[0]
+    assert images.open_picture(TINY / "example.png").tobytes() == world.draw(scene).tobytes()
+
+
+@pytest.mark.skipif(not (TINY / "model_index.json").is_file(), reason="no bundled model yet")
+def test_demo_of_the_bundled_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "-o", "shown", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert set(os.listdir("shown")) == {*SHEET, "sheet.png"}
+    assert said["settings"]["model"] == "tiny" and said["cost"]["unet_calls"] == 500
