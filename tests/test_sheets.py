@@ -10,7 +10,7 @@ RED = Image.new("RGB", (64, 64), "red")
 
 
 def test_a_sheet_shows_every_picture_enlarged() -> None:
-    rows = [[("one", NOISE), ("two", RED)], [("three", NOISE.convert("L"))]]
+    rows = [[("one", NOISE), ("two", RED)], [("three", NOISE.transpose(Image.Transpose.ROTATE_90))]]
     page = sheet(rows)
     assert page.width == 2 * LEAST + 3 * MARGIN
     for (_, picture), left in zip(rows[0], (MARGIN, 2 * MARGIN + LEAST), strict=True):
