@@ -1,0 +1,49 @@
+"""A denoiser of nothing, small enough to walk whole paths in float64, and grids to walk it on."""
+
+import torch
+from torch import Tensor
+
+from mdp_lite.config import SchedulerConfig
+from mdp_lite.schedule import Grid, ddim_grid
+
+Setup = tuple[str, bool]  # prediction type, zero terminal SNR
+SETUPS: dict[str, Setup] = {
+    "epsilon": ("epsilon", False),
+    "v": ("v_prediction", False),
+    "v-zero-snr": ("v_prediction", True),
+}
+
+
+def random(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+MIX, SHIFTED = 0.5 * random(0, 4, 4), 0.5 * random(1, 4, 4)
+WORDS, PHASES = random(2, 6, 4), random(3, 4)
+# Path A's and B's conditions and the null row (1, l, d); the noise of two pictures (b, 4, y, x).
+C_A, C_B, NULL = random(4, 1, 5, 6), random(5, 1, 5, 6), random(6, 1, 5, 6)
+X = random(7, 2, 4, 3, 5)
+
+
+def toy(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    """Depends nonlinearly and jointly on x (b, 4, y, x), t () and c (b, l, d)."""
+    mix, shifted, words, phases = (m.to(x.dtype) for m in (MIX, SHIFTED, WORDS, PHASES))
+    near = torch.einsum("oi,biyx->boyx", shifted, x.roll(1, -1))
+    said = (c @ words).tanh().mean(1)[:, :, None, None]
+    when = (t.to(x.dtype) / 200 + phases).sin()[:, None, None]
+    return (torch.einsum("oi,biyx->boyx", mix, x) + said * (1 + near) + when).tanh()
+
+
+def grid(setup: Setup, n: int) -> Grid:
+    """Stable Diffusion's noise schedule; trailing steps for zero terminal SNR, else leading."""
+    config = SchedulerConfig(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type=setup[0],
+        timestep_spacing="trailing" if setup[1] else "leading",
+        rescale_betas_zero_snr=setup[1],
+        steps_offset=1,
+        set_alpha_to_one=False,
+    )
+    return ddim_grid(config, n)
