@@ -128,11 +128,13 @@ def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
         edits = []
         for variant in VARIANTS:
             with talk.watch(f"{case} {variant}") as on_step:
-                edits.append(editor.edit(source, prompt, variant, on_step=on_step))
+                edits.append(
+                    editor.edit(source, prompt, variant, schedule=SCHEDULE, on_step=on_step)
+                )
         settings = describe(editor, source)
         pictures[args.output / f"{case}-source.png"] = (source.image, settings)
         for one in edits:
-            settings = describe_edit(editor, source, one, {})
+            settings = describe_edit(editor, source, one, {"schedule": SCHEDULE})
             pictures[args.output / f"{case}-{one.variant}.png"] = (one.image, settings)
         rows.append(row_of(source, edits))
         costs += [one.cost for one in edits]
@@ -208,6 +210,7 @@ SYNTHETIC = (
     "a blue house on the left, grass, clear day with the sun",
 )
 SEED = 7
+SCHEDULE = "cosine"  # with constant weights, c and beta are one picture
 REAL = (
     "an orange house on the right, grass, clear day with the sun",
     "an orange house on the right, snow, clear day with the sun",

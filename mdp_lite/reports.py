@@ -86,7 +86,7 @@ def row_of(source: Source, edits: list[Edit]) -> Row:
     before = source.original or source.image
     kind = "picture" if source.original else f"seed {source.seed}"
     after = [(f"{one.variant}: {one.prompt}", one.image) for one in edits]
-    return [(f"{kind}: {source.prompt}", before), *after]
+    return [(f"{kind}: {source.prompt}".removesuffix(": "), before), *after]
 
 
 def total(*costs: Cost) -> Cost:

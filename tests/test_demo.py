@@ -32,6 +32,8 @@ def test_demo_shows_both_cases_and_all_variants(
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == f"before and after: {Path('demo/sheet.png')}"
     assert set(os.listdir("demo")) == {*SHEET, "sheet.png"}
+    shown = [images.open_picture(f"demo/{name}").tobytes() for name in SHEET]
+    assert len(set(shown)) == len(SHEET)  # the variants differ
     page = images.open_picture("demo/sheet.png")
     assert page.width == 5 * 192 + 6 * 16 and page.height > 2 * 192
 
