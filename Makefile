@@ -38,7 +38,7 @@ train: $(VENV)/.demo  ## the bundled model's recipe, from nothing
 	PYTHONPATH=weights $(BIN)/python -m train_tiny
 
 clean:  ## remove the environment, build outputs and caches
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build demo dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment, one stamp for each set of extras. pip is the last thing venv writes: a venv that

@@ -16,12 +16,16 @@ def text(name: str, value: Any) -> str:
     """A prompt; the empty one is the unconditional."""
     if not isinstance(value, str):
         raise ValueError(f"{name} must be a text, got {type(value).__name__}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be valid Unicode, got {value!r}") from None
     return value
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of a few words."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     return value
 
@@ -88,8 +92,9 @@ def device(value: Any) -> torch.device:
     except (RuntimeError, TypeError):
         raise ValueError(f"device must be cpu or cuda, got {value!r}") from None
     one_of("device", chosen.type, ("cpu", "cuda"))
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {value} is not there, {torch.cuda.device_count()} GPUs found")
+    count = torch.cuda.device_count() if chosen.type == "cuda" else 1
+    if (chosen.index or 0) >= count:
+        raise ValueError(f"device {value} is not there, {count} {chosen.type} devices found")
     return chosen
 
 
@@ -105,24 +110,41 @@ def source(value: Any, models: Models) -> None:
     """A source path that this model can read."""
     if not hasattr(value, "path"):
         raise ValueError(f"source must come from generate or invert, got {type(value).__name__}")
-    channels, width = value.path.x.shape[2], value.path.c.shape[-1]
-    vae, unet = models.vae.config, models.unet.config
-    want = (vae.latent_channels, unet.cross_attention_dim)
-    if (channels, width) != want:
+    path, n = value.path, len(value.grid.t)
+    channels, length = models.vae.config.latent_channels, models.tokenizer.model_max_length
+    got = (path.x.shape[2], *path.c.shape[1:])
+    want = (channels, length, models.unet.config.cross_attention_dim)
+    if got != want:
         raise ValueError(
-            f"source must be of this model ({want[0]} channels, condition width {want[1]}), "
-            f"got {channels} and {width}"
+            f"source must be of this model (latent channels, tokens, width {want}), got {got}"
         )
+    if len(path.x) != n + 1 or len(path.eps) != n:
+        rows = f"{len(path.x)} and {len(path.eps)}"
+        raise ValueError(f"source must hold {n + 1} latents and {n} noises, got {rows}")
 
 
-def table(value: Any, n: int, others: tuple[Any, ...]) -> None:
-    """A whole table of weights, given instead of a variant and a window."""
+def table(value: Any, latents: torch.Tensor, others: tuple[Any, ...]) -> None:
+    """A whole table of weights for latents (N, b, c, y, x), given instead of a window."""
     if any(other is not None for other in others):
         raise ValueError("weights is the whole table: give no variant, window or strength with it")
     if not isinstance(value, Weights):
         raise ValueError(f"weights must be a Weights, got {type(value).__name__}")
+    n = len(latents)
     for name, column in value._asdict().items():
         if not isinstance(column, torch.Tensor) or column.shape[:1] != (n,):
             raise ValueError(f"weights.{name} must be a tensor of {n} rows, one a step")
         if not ((column >= 0) & (column <= 1)).all():
             raise ValueError(f"weights.{name} must be from 0 to 1")
+        if not _spreads(column, latents) or (name == "c" and column.ndim > 1):
+            want = "()" if name == "c" else f"() or a map of {tuple(latents.shape[1:])}"
+            raise ValueError(
+                f"weights.{name} must have rows of shape {want}, got {tuple(column.shape[1:])}"
+            )
+
+
+def _spreads(column: torch.Tensor, latents: torch.Tensor) -> bool:
+    """Whether each row is one number, or a map that broadcasts to a latent."""
+    if column.ndim == 1:
+        return True
+    pairs = zip(column.shape[1:], latents.shape[1:], strict=False)
+    return column.ndim == latents.ndim and all(a in (1, b) for a, b in pairs)

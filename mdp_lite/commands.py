@@ -5,7 +5,6 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from importlib.resources import as_file, files
 from typing import NamedTuple
 
 import torch
@@ -119,8 +118,7 @@ def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
     """Both cases with all four variants: one sheet, and every picture alone."""
     with talk.watch("generate") as on_step:
         drawn = editor.generate(SYNTHETIC[0], SEED, on_step=on_step)
-    with as_file(files("mdp_lite_weights") / "tiny" / "example.png") as path:
-        example = images.open_picture(path)
+    example = images.open_picture(editor.models.folder / "example.png")
     with talk.watch("invert") as on_step:
         real = editor.invert(example, REAL[0], on_step=on_step)
     pictures, rows, costs = {}, [], [drawn.cost, real.cost]

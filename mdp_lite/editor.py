@@ -14,7 +14,7 @@ from mdp_lite.invert import METHODS, invert, replay
 from mdp_lite.load import Defaults, Models, load, tokens
 from mdp_lite.mdp import Step
 from mdp_lite.sample import Conditions, Path, no_weights, record, unet_rows, walk
-from mdp_lite.schedule import Grid, Weights, ddim_grid, table, window
+from mdp_lite.schedule import SHAPES, Grid, Weights, ddim_grid, table, window
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 
@@ -171,7 +171,7 @@ class Editor:
         if weights is None:
             weights = edit_weights(n, self.models.defaults, variant, t_max, t_m, schedule, strength)
         else:
-            check.table(weights, n, (variant, t_max, t_m, schedule, strength))
+            check.table(weights, source.path.eps, (variant, t_max, t_m, schedule, strength))
             variant = "table"
         if guidance_scale is None and source.method != "replay":
             guidance_scale = source.guidance_scale
@@ -202,7 +202,7 @@ class Editor:
     @torch.no_grad()
     def condition(self, prompt: str) -> Tensor:
         """c (1, l, d) of a prompt; tokens past the model's longest prompt are left out."""
-        ids, _ = tokens(self.models.tokenizer, prompt)
+        ids, _ = tokens(self.models.tokenizer, check.text("prompt", prompt))
         return self.models.text_encoder(torch.tensor([ids], device=self.device))
 
     def truncated(self, prompt: str) -> bool:
@@ -218,6 +218,7 @@ class Editor:
     @torch.no_grad()
     def latent(self, image: Image.Image) -> Tensor:
         """A picture whose sides are multiples of the factor -> scaled latent (1, 4, y, x)."""
+        self._sides(*check.picture(image).size)
         vae = self.models.vae
         pixels = images.to_tensor(image).to(self.device, next(vae.parameters()).dtype)
         return vae.encode(pixels).float()
@@ -257,7 +258,8 @@ def edit_weights(
         check.strength(strength, t_m)
         t_m = (1 - strength) * t_max
     t_m = min(round(defaults.t_m * n), t_max) if t_m is None else check.number("t_m", t_m)
-    return table(variant or "epsilon", window(n, t_max, t_m, schedule or "constant"))
+    shape = "constant" if schedule is None else check.one_of("schedule", schedule, tuple(SHAPES))
+    return table("epsilon" if variant is None else variant, window(n, t_max, t_m, shape))
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ class Defaults:
 class Models:
     """The parts of a Stable Diffusion checkpoint, ready to run, and never changed after."""
 
-    name: str
+    folder: Path
     text_encoder: CLIPTextEncoder
     unet: UNet
     vae: VAE
@@ -59,7 +59,7 @@ def load(name: str | Path, device: torch.device, dtype: torch.dtype) -> Models:
         model.to(device, dtype)
     tokenizer = load_tokenizer(found.tokenizer, text.config)
     defaults = _defaults(found.defaults)
-    return Models(str(name), text, unet, vae, tokenizer, scheduler, defaults)
+    return Models(found.folder, text, unet, vae, tokenizer, scheduler, defaults)
 
 
 def fill(part: str, model: M, tensors: dict[str, Tensor]) -> M:
@@ -83,13 +83,12 @@ def fill(part: str, model: M, tensors: dict[str, Tensor]) -> M:
 
 def load_tokenizer(folder: Path, config: CLIPConfig) -> Any:
     """transformers' CLIPTokenizer of a folder; its longest prompt must fit the text encoder."""
-    if not any((folder / name).is_file() for name in ("vocab.json", "tokenizer.json")):
-        raise ValueError("tokenizer must hold vocab.json and merges.txt, or tokenizer.json")
-    if not (folder / "tokenizer.json").is_file() and not (folder / "merges.txt").is_file():
-        raise ValueError("tokenizer holds vocab.json but no merges.txt")
     from transformers import CLIPTokenizer  # seconds of import, so only when a model is loaded
 
-    tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare ones for damaged files
+        raise ValueError(f"tokenizer must be a whole CLIP tokenizer, got {error}") from None
     if tokenizer.model_max_length > config.max_position_embeddings:
         tokenizer.model_max_length = config.max_position_embeddings
     if len(tokenizer) > config.vocab_size:
@@ -126,7 +125,14 @@ def _defaults(raw: dict[str, Any]) -> Defaults:
     unknown = set(raw) - set(Defaults.__dataclass_fields__)
     if unknown:
         raise ValueError(f"mdp_lite.json: unknown setting {sorted(unknown)[0]!r}")
-    return Defaults(**raw)
+    numbers = all(type(value) in (int, float) for value in raw.values())
+    chosen = Defaults(**raw)
+    whole = type(chosen.num_inference_steps) is int
+    if not numbers or not whole or not 0 <= chosen.t_m <= chosen.t_max <= 1:
+        raise ValueError(f"mdp_lite.json: want steps, guidance, 0 <= t_m <= t_max <= 1, got {raw}")
+    if chosen.num_inference_steps < 1 or not 1 <= chosen.guidance_scale <= 100:
+        raise ValueError(f"mdp_lite.json: want steps from 1 and guidance from 1 to 100, got {raw}")
+    return chosen
 
 
 def _first(keys: list[str]) -> str:

@@ -44,7 +44,7 @@ def describe(editor: Editor, source: Source) -> Settings:
         "method": source.method,
         "sampler": "DDIM",
         "size": "x".join(map(str, source.image.size)),
-        "model": Path(editor.models.name).name,
+        "model": editor.models.folder.name,
         "version": f"mdp_lite {__version__}",
         "ai_generated": True,
     }
@@ -71,7 +71,7 @@ def describe_model(editor: Editor) -> Settings:
     parts = {"text_encoder": models.text_encoder, "unet": models.unet, "vae": models.vae}
     counts = {part: sum(p.numel() for p in m.parameters()) for part, m in parts.items()}
     return {
-        "model": Path(models.name).name,
+        "model": models.folder.name,
         "picture": "x".join(map(str, editor.size)),
         "longest_prompt": models.tokenizer.model_max_length - 2,  # start and end are tokens too
         "parameters": counts | {"all": sum(counts.values())},

@@ -78,7 +78,8 @@ def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
         raise ValueError(f"num_inference_steps must be a whole number from 1 to {total}, got {n}")
     abar, t = alphas_cumprod(config), timesteps(config, n)
     if t[0] >= total:
-        raise ValueError(f"{n} steps with steps_offset {config.steps_offset} pass {total - 1}")
+        most = total - config.steps_offset
+        raise ValueError(f"num_inference_steps must keep t below {total}: at most {most}, got {n}")
     final = abar.new_ones(()) if config.set_alpha_to_one else abar[0]
     after = t - total // n
     a, b = abar[t], torch.where(after >= 0, abar[after.clamp(min=0)], final)
@@ -119,7 +120,7 @@ def default_window(n: int) -> tuple[int, int]:
 
 def table(variant: str, w: Tensor) -> Weights:
     """The rows of one variant: w (N,) in its column, 0 in the other three."""
-    if variant not in VARIANTS:
+    if not isinstance(variant, str) or variant not in VARIANTS:
         raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
     columns = dict.fromkeys(("c", "eps", "x", "beta"), torch.zeros_like(w))
     columns["eps" if variant == "epsilon" else variant] = w

@@ -65,7 +65,7 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
         "unet: class_embed_type 'timestep' is not supported, want None",
     ),
     "option missing": (
-        options(UNET, cross_attention_dim=None),
+        options(UNET, cross_attention_dim=16.5),
         "unet: the config has no 'cross_attention_dim'",
     ),
     "inpainting model": (
@@ -126,7 +126,63 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     ),
     "no merges": (
         lambda folder: (folder / "tokenizer/merges.txt").unlink(),
-        "tokenizer holds vocab.json but no merges.txt",
+        "tokenizer must hold vocab.json and merges.txt, or tokenizer.json, got",
+    ),
+    "damaged merges": (
+        lambda folder: (folder / "tokenizer/merges.txt").write_text("#version: 0.2\nq zz\n"),
+        "tokenizer must be a whole CLIP tokenizer, got",
+    ),
+    "another tokenizer": (
+        options("tokenizer/tokenizer_config.json", tokenizer_class="T5Tokenizer"),
+        "tokenizer_class must be CLIPTokenizer, got 'T5Tokenizer'",
+    ),
+    "a text for a number": (
+        options("unet/config.json", layers_per_block="2"),
+        "unet: layers_per_block must be of type int, got '2'",
+    ),
+    "a number for a list": (
+        options("unet/config.json", block_out_channels=8),
+        "unet: block_out_channels must be of type tuple[int, ...], got 8",
+    ),
+    "a negative size": (
+        options("unet/config.json", layers_per_block=-1),
+        "unet: layers_per_block must be from 1 to 1048576, got -1",
+    ),
+    "an endless size": (
+        options("unet/config.json", sample_size=4_000_000_000),
+        "unet: sample_size must be from 1 to 1048576, got 4000000000",
+    ),
+    "no width": (
+        options("unet/config.json", cross_attention_dim=16.5),
+        "unet: cross_attention_dim must be of type int, got 16.5",
+    ),
+    "no levels": (
+        options("vae/config.json", block_out_channels=[]),
+        "vae: block_out_channels must be of type tuple[int, ...], got ()",
+    ),
+    "no scale": (
+        options("vae/config.json", scaling_factor=0.0),
+        "vae: scaling_factor must be above 0 and finite, got 0.0",
+    ),
+    "no timesteps": (
+        options("scheduler/scheduler_config.json", num_train_timesteps=0),
+        "scheduler: num_train_timesteps must be from 1 to 1048576, got 0",
+    ),
+    "too much noise": (
+        options("scheduler/scheduler_config.json", beta_end=5.0),
+        "scheduler: beta_start and beta_end must rise below 1, got",
+    ),
+    "a text for steps": (
+        options("mdp_lite.json", num_inference_steps="a"),
+        "mdp_lite.json: want steps, guidance, 0 <= t_m <= t_max <= 1, got",
+    ),
+    "a window past the path": (
+        options("mdp_lite.json", t_max=2.0),
+        "mdp_lite.json: want steps, guidance, 0 <= t_m <= t_max <= 1, got",
+    ),
+    "a negative guidance": (
+        options("mdp_lite.json", guidance_scale=-3),
+        "mdp_lite.json: want steps from 1 and guidance from 1 to 100, got",
     ),
     "unknown default": (
         options("mdp_lite.json", sampler="euler"),

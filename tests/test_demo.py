@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,10 @@ def test_demo_shows_both_cases_and_all_variants(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(mdp_lite_weights.files.BUNDLED, "tiny", checkpoint)
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint, model)
+    shutil.copy(TINY / "example.png", model)
+    monkeypatch.setitem(mdp_lite_weights.files.BUNDLED, "tiny", model)
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == f"before and after: {Path('demo/sheet.png')}"

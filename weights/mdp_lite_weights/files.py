@@ -1,6 +1,7 @@
 """Reading a folder in the diffusers layout: configs as dicts, tensors mapped from disk."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,15 @@ class Checkpoint:
 
 def locate(name: str | Path) -> Path:
     """The folder that a name means: a bundled checkpoint, or a path on disk."""
+    want = f"a model must be one of {', '.join(BUNDLED)} or a folder in the diffusers layout"
+    if not isinstance(name, str | Path) or name == "":
+        raise ValueError(f"{want}, got {name!r}")
     if str(name) in BUNDLED:
         return BUNDLED[str(name)]
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return Path(name)
-    if Path(name).is_file():
-        raise ValueError(f"a model must be a folder in the diffusers layout, got the file {name}")
-    raise ValueError(f"a model must be one of {', '.join(BUNDLED)} or a folder, got {str(name)!r}")
+    found = f"the file {name}" if os.path.isfile(name) else f"{str(name)[:200]!r}"
+    raise ValueError(f"{want}, got {found}")
 
 
 def open_checkpoint(name: str | Path) -> Checkpoint:
@@ -55,6 +58,7 @@ def open_checkpoint(name: str | Path) -> Checkpoint:
     folder = locate(name)
     configs = {part: read_json(folder / part / config) for part, (config, _) in PARTS.items()}
     configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
+    check_tokenizer(folder / "tokenizer")
     weights = {part: find_weights(folder / part, names) for part, (_, names) in PARTS.items()}
     tensors = {part: read_tensors(path) for part, path in weights.items()}
     tensors["text_encoder"] = text_keys(tensors["text_encoder"])
@@ -73,6 +77,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"{_short(path)} must be a JSON object, got {type(data).__name__}")
     return data
+
+
+def check_tokenizer(folder: Path) -> None:
+    """A tokenizer's files must be there, and of CLIP's kind if they say of which."""
+    names = {path.name for path in folder.glob("*")}
+    if not ({"vocab.json", "merges.txt"} <= names or "tokenizer.json" in names):
+        got = ", ".join(sorted(names)) or "nothing"
+        raise ValueError(
+            f"tokenizer must hold vocab.json and merges.txt, or tokenizer.json, got {got}"
+        )
+    if "tokenizer_config.json" in names:
+        kind = read_json(folder / "tokenizer_config.json").get("tokenizer_class", "CLIPTokenizer")
+        if kind not in ("CLIPTokenizer", "CLIPTokenizerFast"):
+            raise ValueError(f"tokenizer_class must be CLIPTokenizer, got {kind!r}")
 
 
 def find_weights(folder: Path, names: tuple[str, ...]) -> Path:

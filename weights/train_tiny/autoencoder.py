@@ -6,10 +6,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from mdp_lite.config import VAEConfig
 from mdp_lite.vae import VAE
-from train_tiny.data import Scenes, to_tensor
+from train_tiny import recipe
+from train_tiny.data import open_latents, open_scenes, to_tensor
 from train_tiny.fit import Settings, fit, load
 from train_tiny.workers import Worker
 
@@ -41,10 +42,10 @@ def psnr(picture: Tensor, target: Tensor) -> str:
     return f"{10 * torch.log10(4 / F.mse_loss(picture.detach(), target)):.2f} dB"
 
 
-def train(worker: Worker, config: VAEConfig, data: Scenes, path: Path, minutes: float) -> None:
-    """Train encoder and decoder for the given minutes."""
+def train(worker: Worker, work: Path, minutes: float) -> None:
+    """Train encoder and decoder for the given minutes: vae.pt."""
     torch.manual_seed(0)
-    vae = VAE(config).to(worker.device)
+    data, vae = open_scenes(work), VAE(recipe.VAE).to(worker.device)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         target = to_tensor(data.pictures[index]).to(worker.device)
@@ -55,7 +56,7 @@ def train(worker: Worker, config: VAEConfig, data: Scenes, path: Path, minutes: 
         return total, psnr(output, target)
 
     settings = Settings(minutes, batch=4, peak=2e-3, average=0.998)
-    fit(worker, vae, loss_of, len(data.pictures), settings, path)
+    fit(worker, vae, loss_of, len(data.pictures), settings, work / "vae.pt")
 
 
 def freeze_encoder(vae: VAE) -> None:
@@ -65,13 +66,11 @@ def freeze_encoder(vae: VAE) -> None:
             half.requires_grad_(False)
 
 
-def train_decoder(
-    worker: Worker, config: VAEConfig, data: Scenes, latents: np.ndarray, scale: float,
-    first: Path, path: Path, minutes: float,
-) -> None:  # fmt: skip
-    """Go on with the decoder on the latents of the VAE in first, for the given minutes."""
-    vae = VAE(config).to(worker.device)
-    vae.load_state_dict((load(first) or {})["ema"])
+def train_decoder(worker: Worker, work: Path, minutes: float) -> None:
+    """Go on with the decoder on the latents of vae.pt, for the given minutes: decoder.pt."""
+    data, (latents, scale) = open_scenes(work), open_latents(work)
+    vae = VAE(recipe.VAE).to(worker.device)
+    vae.load_state_dict((load(work / "vae.pt") or {})["ema"])
     freeze_encoder(vae)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
@@ -82,4 +81,18 @@ def train_decoder(
         return loss(output, target, SQUARES_LATER), psnr(output, target)
 
     settings = Settings(minutes, batch=4, peak=1e-3, average=0.998)
-    fit(worker, vae, loss_of, len(data.pictures), settings, path)
+    fit(worker, vae, loss_of, len(data.pictures), settings, work / "decoder.pt")
+
+
+@torch.no_grad()
+def encode(work: Path) -> None:
+    """Write the latents of all pictures, of unit standard deviation, and the scale that did it."""
+    if (work / "scale.npy").exists():
+        return
+    pictures, vae = open_scenes(work).pictures, VAE(recipe.VAE)
+    vae.load_state_dict((load(work / "vae.pt") or {})["ema"])
+    chunks = tqdm([pictures[i : i + 16] for i in range(0, len(pictures), 16)], "encoding")
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = torch.cat([vae.encode(to_tensor(chunk)).float() for chunk in chunks])
+    np.save(work / "latents.npy", (latents / latents.std()).numpy())
+    np.save(work / "scale.npy", (1 / latents.std()).numpy())

@@ -45,7 +45,12 @@ def prepare(folder: Path, count: int, size: int, tokenizer: Path) -> Scenes:
         open_memmap(ids, "w+", np.int16, (count, CAPTIONS, LENGTH))
         _draw_all(folder, training_seeds(count), size, tokenizer)
         done.touch()
-    return Scenes(np.load(pictures, mmap_mode="r"), np.load(ids, mmap_mode="r"))
+    return open_scenes(folder)
+
+
+def open_scenes(folder: Path) -> Scenes:
+    """Map the scenes that prepare left in a folder."""
+    return Scenes(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Scenes._fields))
 
 
 def _draw_all(folder: Path, seeds: list[int], size: int, tokenizer: Path) -> None:
@@ -66,6 +71,11 @@ def _draw_chunk(job: tuple[Path, int, list[int], int, Path]) -> None:
         pictures[i] = np.asarray(world.draw(scene, size))
         texts = [world.random_caption(scene, rng) for _ in range(CAPTIONS)]
         ids[i] = words(texts, padding="max_length", max_length=LENGTH)["input_ids"]
+
+
+def open_latents(folder: Path) -> tuple[np.ndarray, float]:
+    """Map the latents (n, 4, y, x) that the encoding left, and read the scale of the VAE."""
+    return np.load(folder / "latents.npy", mmap_mode="r"), float(np.load(folder / "scale.npy"))
 
 
 def to_tensor(pictures: np.ndarray) -> Tensor:

@@ -1,6 +1,5 @@
 """Train the UNet and the text encoder together on the VAE's latents."""
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -8,16 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm import tqdm
 
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, UNetConfig
 from mdp_lite.schedule import alphas_cumprod
 from mdp_lite.unet import UNet
-from mdp_lite.vae import VAE
 from train_tiny import recipe
-from train_tiny.data import CAPTIONS, Scenes, to_tensor
-from train_tiny.fit import Settings, fit, load
+from train_tiny.data import CAPTIONS, open_latents, open_scenes
+from train_tiny.fit import Settings, fit
 from train_tiny.workers import Worker
 
 DROP = 0.1  # share of captions replaced by the empty one, for classifier-free guidance
@@ -33,23 +30,6 @@ class Denoiser(nn.Module):
     def forward(self, x: Tensor, t: Tensor, ids: Tensor) -> Tensor:
         """x (b, 4, y, x), t (b,), ids (b, l) -> predicted noise (b, 4, y, x)."""
         return self.unet(x, t, self.text_encoder(ids))
-
-
-@torch.no_grad()
-def encode(data: Scenes, checkpoint: Path, work: Path) -> tuple[np.ndarray, float]:
-    """Latents (n, 4, y, x) float32 of unit standard deviation, and the scale that made them so."""
-    latents_file, scale_file = work / "latents.npy", work / "scale.npy"
-    if not scale_file.exists():
-        vae = VAE(recipe.VAE)
-        vae.load_state_dict((load(checkpoint) or {})["ema"])
-        torch.set_num_threads(os.cpu_count() or 1)
-        chunks = [data.pictures[i : i + 64] for i in range(0, len(data.pictures), 64)]
-        with torch.autocast("cpu", torch.bfloat16):
-            parts = [vae.encode(to_tensor(chunk)).float() for chunk in tqdm(chunks, "encoding")]
-        latents = torch.cat(parts)
-        np.save(latents_file, (latents / latents.std()).numpy())
-        np.save(scale_file, (1 / latents.std()).numpy())
-    return np.load(latents_file, mmap_mode="r"), float(np.load(scale_file))
 
 
 def loss_weights() -> Tensor:
@@ -73,12 +53,13 @@ def attention(worker: Worker) -> AbstractContextManager[object]:
     return sdpa_kernel(SDPBackend.MATH) if worker.device.type == "cpu" else nullcontext()
 
 
-def train(
-    worker: Worker, data: Scenes, latents: np.ndarray, vocab: int, empty: list[int],
-    path: Path, minutes: float,
-) -> None:  # fmt: skip
-    """Predict the noise in noised latents from a caption, for the given minutes."""
+def train(worker: Worker, work: Path, vocab: int, empty: list[int], minutes: float) -> None:
+    """Predict the noise in noised latents from a caption, for the given minutes: unet.pt.
+
+    vocab is the size of the vocabulary, empty the tokens of the empty caption.
+    """
     torch.manual_seed(0)
+    data, (latents, _) = open_scenes(work), open_latents(work)
     model = Denoiser(recipe.text_config(vocab), recipe.UNET).to(worker.device)
     a, weights = alphas_cumprod(recipe.SCHEDULER).float(), loss_weights()
     nothing = torch.tensor(empty)
@@ -101,4 +82,4 @@ def train(
         return (weight * error).mean(), f"error {error.mean().item():.4f}"
 
     settings = Settings(minutes, batch=64 // worker.count, peak=8e-4, average=0.9995)
-    fit(worker, model, loss_of, len(latents), settings, path)
+    fit(worker, model, loss_of, len(latents), settings, work / "unet.pt")

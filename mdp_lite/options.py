@@ -1,0 +1,149 @@
+"""What a config file may say: the options known, the values that are run, types and ranges."""
+
+import dataclasses
+import math
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
+
+T = TypeVar("T")
+Raw = dict[str, Any]
+
+LARGEST = 2**20  # of any whole number in a config: more is a damaged file
+MAY_BE_ZERO = ("steps_offset", "freq_shift")
+ACTIVATIONS = ("silu", "swish", "gelu", "relu", "mish")
+# Options that exist in diffusers or transformers and that this code runs at these values only.
+UNET_ONLY: dict[str, tuple[Any, ...]] = {
+    "addition_embed_type": (None,),
+    "addition_embed_type_num_heads": (64,),
+    "addition_time_embed_dim": (None,),
+    "attention_type": ("default",),
+    "center_input_sample": (False,),
+    "class_embed_type": (None,),
+    "class_embeddings_concat": (False,),
+    "conv_in_kernel": (3,),
+    "conv_out_kernel": (3,),
+    "cross_attention_norm": (None,),
+    "downsample_padding": (1,),
+    "dropout": (0, 0.0),
+    "dual_cross_attention": (False,),
+    "encoder_hid_dim": (None,),
+    "encoder_hid_dim_type": (None,),
+    "mid_block_only_cross_attention": (None,),
+    "mid_block_scale_factor": (1, 1.0),
+    "mid_block_type": ("UNetMidBlock2DCrossAttn",),
+    "num_attention_heads": (None,),
+    "num_class_embeds": (None,),
+    "only_cross_attention": (False,),
+    "projection_class_embeddings_input_dim": (None,),
+    "resnet_out_scale_factor": (1, 1.0),
+    "resnet_skip_time_act": (False,),
+    "resnet_time_scale_shift": ("default",),
+    "reverse_transformer_layers_per_block": (None,),
+    "sample_max_value": (1.0,),
+    "time_cond_proj_dim": (None,),
+    "time_embedding_act_fn": (None,),
+    "time_embedding_dim": (None,),
+    "time_embedding_type": ("positional",),
+    "timestep_post_act": (None,),
+    # A hint for attention in half precision; scaled_dot_product_attention accumulates in fp32.
+    "upcast_attention": (False, True, None),
+}
+VAE_ONLY: dict[str, tuple[Any, ...]] = {
+    "force_upcast": (False, True),
+    "latents_mean": (None,),
+    "latents_std": (None,),
+    "shift_factor": (None, 0, 0.0),
+}
+# What transformers writes beside the numbers that matter, and what only generation heads use.
+CLIP_ONLY: dict[str, tuple[Any, ...]] = {
+    "attention_dropout": (0, 0.0),
+    "dropout": (0, 0.0),
+    "model_type": ("clip_text_model",),
+}
+CLIP_UNUSED = (
+    "architectures bos_token_id chunk_size_feed_forward dtype eos_token_id id2label "
+    "initializer_factor initializer_range is_encoder_decoder label2id output_attentions "
+    "output_hidden_states pad_token_id problem_type projection_dim return_dict torch_dtype "
+    "transformers_version use_cache"
+).split()
+SCHEDULER_ONLY: dict[str, tuple[Any, ...]] = {"thresholding": (False,), "trained_betas": (None,)}
+# Read by other schedulers than DDIM, and the options of clipping, which latent models never use.
+SCHEDULER_UNUSED = (
+    "clip_sample_range dynamic_thresholding_ratio sample_max_value skip_prk_steps solver_order "
+    "variance_type algorithm_type solver_type lower_order_final euler_at_final use_karras_sigmas "
+    "interpolation_type use_exponential_sigmas use_beta_sigmas sigma_min sigma_max "
+    "final_sigmas_type timestep_type"
+).split()
+
+
+def read(
+    cls: type[T], part: str, raw: Raw, only: dict[str, tuple[Any, ...]], unused: Any = ()
+) -> T:
+    """A config's dataclass; an option unknown, missing, of another type or value is an error."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    kept: Raw = {}
+    for key, value in raw.items():
+        if key in fields:
+            kept[key] = tuple(value) if isinstance(value, list) else value
+            _check(part, key, kept[key], fields[key].type)
+        elif key in only:
+            one_of(part, key, value, only[key])
+        elif key not in unused and not key.startswith("_"):
+            raise ValueError(f"{part}: unknown option {key!r}, got {value!r}")
+    for name, field in fields.items():
+        if field.default is dataclasses.MISSING and name not in kept:
+            raise ValueError(f"{part}: the config has no {name!r}")
+    return cls(**kept)
+
+
+def _check(part: str, key: str, value: Any, kind: Any) -> None:
+    if not _is_a(value, kind):
+        want = kind.__name__ if isinstance(kind, type) and not get_args(kind) else kind
+        raise ValueError(f"{part}: {key} must be of type {want}, got {value!r}")
+    least = 0 if key in MAY_BE_ZERO else 1
+    for number in value if isinstance(value, tuple) else (value,):
+        if type(number) is int and not least <= number <= LARGEST:
+            raise ValueError(f"{part}: {key} must be from {least} to {LARGEST}, got {number}")
+        if type(number) is float and not 0 < number < math.inf:
+            raise ValueError(f"{part}: {key} must be above 0 and finite, got {number}")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if isinstance(kind, UnionType):
+        return any(_is_a(value, one) for one in get_args(kind))
+    if get_origin(kind) is tuple:
+        listed = isinstance(value, tuple) and len(value) > 0
+        return listed and all(_is_a(part, get_args(kind)[0]) for part in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def one_of(part: str, key: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """A value that this code runs."""
+    if value not in allowed:
+        want = " or ".join(repr(one) for one in allowed)
+        raise ValueError(f"{part}: {key} {value!r} is not supported, want {want}")
+
+
+def divides(part: str, key: str, number: int, whole: int) -> None:
+    """A number of groups or heads that fits its channels."""
+    if number < 1 or whole % number:
+        raise ValueError(f"{part}: {key} must divide {whole}, got {number}")
+
+
+def same_length(part: str, config: Any, *keys: str) -> None:
+    """Lists with one entry a block each."""
+    lengths = {key: len(getattr(config, key)) for key in keys}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"{part}: {', '.join(keys)} must have one entry a block each, got {lengths}"
+        )
+
+
+def per_block(key: str, value: int | tuple[int, ...], blocks: int) -> tuple[int, ...]:
+    """One number for all blocks, or one each."""
+    values = (value,) * blocks if isinstance(value, int) else tuple(value)
+    if len(values) != blocks:
+        raise ValueError(f"unet: {key} must have {blocks} entries, got {len(values)}")
+    return values
