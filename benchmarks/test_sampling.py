@@ -12,9 +12,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from mdp_lite_weights import locate
 
 from mdp_lite import Editor
+from mdp_lite_weights import locate
 
 PROMPT, STEPS, GUIDANCE, ROUNDS = "a red house on the grass", 50, 4.0, 9
 

@@ -65,7 +65,7 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
         "unet: class_embed_type 'timestep' is not supported, want None",
     ),
     "option missing": (
-        options(UNET, cross_attention_dim=16.5),
+        options(UNET, cross_attention_dim=None),
         "unet: the config has no 'cross_attention_dim'",
     ),
     "inpainting model": (

@@ -156,4 +156,6 @@ def test_wheel_holds_the_bundled_checkpoint(wheel: list[str]) -> None:
     files = [p for p in (root / "mdp_lite_weights" / "tiny").rglob("*") if p.is_file()]
     assert {p.relative_to(root).as_posix() for p in files} <= set(wheel)
     assert "mdp_lite_weights/tiny/model_index.json" in wheel
-    assert sum(name.endswith(".safetensors") for name in wheel) == 3  # text_encoder, unet, vae
+    tensors = [name for name in wheel if name.endswith(".safetensors")]
+    assert "mdp_lite/eval/reader.safetensors" in tensors
+    assert sum(name.startswith("mdp_lite_weights/") for name in tensors) == len(tensors) - 1 == 3

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mdp_lite import Editor
-from mdp_lite.load import Models, load
+from mdp_lite.load import Models, load, tokens
 from mdp_lite.unet import timestep_embedding
 
 BOUND = 1e-5
@@ -142,8 +142,9 @@ def vae(o: Options) -> AutoencoderKL:
     )
 
 
-def tokenizer() -> CLIPTokenizer:
-    return CLIPTokenizer({word: i for i, word in enumerate(WORDS)}, [], model_max_length=16)
+def tokenizer(pad: str = "<|endoftext|>") -> CLIPTokenizer:
+    ids = {word: i for i, word in enumerate(WORDS)}
+    return CLIPTokenizer(ids, [], pad_token=pad, model_max_length=16)
 
 
 def pipeline(o: Options, seed: int, prediction: str = "epsilon") -> StableDiffusionPipeline:
@@ -225,6 +226,13 @@ def test_half_checkpoints_load_into_single(tmp_path: Path, variant: str | None) 
     assert distance(ours.text_encoder(IDS), theirs.text_encoder(IDS)[0]) <= BOUND
     want = theirs.vae.decode(x / theirs.vae.config.scaling_factor).sample
     assert distance(ours.vae.decode(x), want) <= BOUND
+
+
+@pytest.mark.parametrize("pad", ["<|endoftext|>", "n</w>"])
+@pytest.mark.parametrize("prompt", ["", "a b c", "B  d", "zebra a", "a " * 14, "a " * 15])
+def test_tokens(prompt: str, pad: str) -> None:
+    want = tokenizer(pad)(prompt, padding="max_length", truncation=True)["input_ids"]
+    assert tokens(tokenizer(pad), prompt) == (want, prompt.count("a") > 14)
 
 
 @pytest.mark.parametrize("prefix", ["", "text_model."])

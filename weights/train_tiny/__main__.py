@@ -7,33 +7,31 @@ import torch
 from transformers import CLIPTokenizer
 
 from mdp_lite.eval import world
-from train_tiny import autoencoder, denoiser, recipe
+from train_tiny import autoencoder, denoiser, reader, recipe, score
 from train_tiny.data import prepare
 from train_tiny.export import export
 from train_tiny.tokens import LENGTH, write_tokenizer
 from train_tiny.workers import spawn
 
-STAGES = ("data", "vae", "unet", "decoder", "export")
+STAGES = ("data", "vae", "unet", "decoder", "reader", "export", "score")
 
 
 def run(stage: str, work: Path, budget: recipe.Budget, out: Path) -> None:
     """One stage; each reads what the earlier ones left in work and resumes its own checkpoint."""
     tokenizer = work / "tokenizer"
     write_tokenizer(tokenizer, world.WORDS)
-    data = prepare(work, budget.scenes, recipe.SIZE, tokenizer)
-    vae, decoder = work / "vae.pt", work / "decoder.pt"
+    prepare(work, budget.scenes, recipe.SIZE, tokenizer)
     if stage == "vae":
-        spawn(autoencoder.train, recipe.VAE, data, vae, budget.vae)
+        spawn(autoencoder.train, work, budget.vae)
+        autoencoder.encode(work)
     if stage == "unet":
-        latents, _ = denoiser.encode(data, vae, work)
         words = CLIPTokenizer.from_pretrained(tokenizer)
         empty = words("", padding="max_length", max_length=LENGTH)["input_ids"]
-        unet, vocab = work / "unet.pt", len(words)
-        spawn(denoiser.train, data, latents, vocab, empty, unet, budget.unet)
+        spawn(denoiser.train, work, len(words), empty, budget.unet)
     if stage == "decoder":
-        latents, scale = denoiser.encode(data, vae, work)
-        arguments = (recipe.VAE, data, latents, scale, vae, decoder, budget.decoder)
-        spawn(autoencoder.train_decoder, *arguments)
+        spawn(autoencoder.train_decoder, work, budget.decoder)
+    if stage == "reader":
+        reader.stage(work)
     if stage == "export":
         export(work, out)
 
@@ -48,6 +46,9 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=budget.scenes)
     for part in ("vae", "unet", "decoder"):
         parser.add_argument(f"--{part}-minutes", type=float, default=getattr(budget, part))
+    parser.add_argument("--quick", action="store_true", help="score a few pictures only")
+    parser.add_argument("--guidance", type=float, help="score at this guidance")
+    parser.add_argument("--dtype", choices=score.DTYPES, default="float32", help="score in this")
     args = parser.parse_args()
     unknown = set(args.stages) - set(STAGES)
     if unknown:
@@ -55,6 +56,9 @@ def main() -> None:
     minutes = (args.vae_minutes, args.unet_minutes, args.decoder_minutes)
     torch.set_num_threads(1)
     for stage in args.stages or STAGES:
+        if stage == "score":
+            score.stage(args.out, args.work / "score", args.quick, args.guidance, args.dtype)
+            continue
         run(stage, args.work, recipe.Budget(args.scenes, *minutes), args.out)
 
 
