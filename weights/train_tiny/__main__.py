@@ -48,7 +48,7 @@ def main() -> None:
         parser.add_argument(f"--{part}-minutes", type=float, default=getattr(budget, part))
     parser.add_argument("--quick", action="store_true", help="score a few pictures only")
     parser.add_argument("--guidance", type=float, help="score at this guidance")
-    parser.add_argument("--dtype", choices=score.DTYPES, default="float32", help="score in this")
+    parser.add_argument("--dtype", choices=score.DTYPES, default="bfloat16", help="score in this")
     args = parser.parse_args()
     unknown = set(args.stages) - set(STAGES)
     if unknown:

@@ -1,0 +1,95 @@
+"""From one number a case to the table of figures."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from mdp_lite.eval.metrics import PEAK
+from mdp_lite.eval.score import Figures
+from mdp_lite.eval.sweep import Cell
+from mdp_lite.schedule import VARIANTS
+
+Parts = dict[str, Figures]  # what made the pictures -> measure -> one number a case
+Found = list[tuple[str, str, Parts]]  # suite, kind of edit, what one job found
+EDITS = ("synthetic", "real_full", "real_short")
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """The mean of the numbers that are finite; None where there are none."""
+    known = np.array([value for value in values if np.isfinite(value)])
+    return round(float(known.mean()), 4) if known.size else None
+
+
+def merged(found: Found, suite: str, kind: str | None = None) -> Parts:
+    """The numbers of all jobs of a suite (and of a kind) in one list each."""
+    whole: Parts = {}
+    for other, which, parts in found:
+        if other == suite and kind in (None, which):
+            for name, figures in parts.items():
+                for measure, values in figures.items():
+                    whole.setdefault(name, {}).setdefault(measure, []).extend(values)
+    return whole
+
+
+def means(parts: Parts) -> dict[str, dict[str, float | None]]:
+    """The mean of every measure."""
+    return {
+        name: {measure: mean(values) for measure, values in figures.items()}
+        for name, figures in parts.items()
+    }
+
+
+def picture_figures(found: Found) -> dict[str, Any]:
+    """Captions drawn right, the VAE's PSNR, and what the reader is worth."""
+    text, vae = merged(found, "text")["generated"], merged(found, "vae")
+    error = np.array(vae.pop("error")["error"])
+    decibel = 10 * np.log10(PEAK**2 / error)
+    psnr = {
+        "mean": decibel.mean(),
+        "of_mean_error": 10 * np.log10(PEAK**2 / error.mean()),
+        "worst": decibel.min(),
+    }
+    return {
+        "text_to_image": {"count": len(text["object"])} | means({"": text})[""],
+        "vae_psnr": {"count": len(error)} | {k: round(float(v), 2) for k, v in psnr.items()},
+        "reader": means(vae),
+    }
+
+
+def edit_figures(found: Found, own: Cell) -> dict[str, Any]:
+    """Every suite of edits: all kinds together, each kind, the best windows, the gain."""
+    return {suite: suite_figures(found, suite, own) for suite in EDITS}
+
+
+def suite_figures(found: Found, suite: str, own: Cell) -> dict[str, Any]:
+    """One suite; own is the window that the gain over regenerating is stated for."""
+    kinds = list(dict.fromkeys(kind for other, kind, _ in found if other == suite))
+    overall = merged(found, suite)
+    return {
+        "count": len(overall["regenerate"]["both"]),
+        "overall": means(overall),
+        "best": best_windows(overall),
+        "gain": gain(overall[own.label]["both"], overall["regenerate"]["both"]) | {"of": own.label},
+        "kinds": {
+            kind: {"count": len(part["regenerate"]["both"]), "of": means(part)}
+            for kind, part in ((kind, merged(found, suite, kind)) for kind in kinds)
+        },
+    }
+
+
+def best_windows(parts: Parts) -> dict[str, dict[str, Any]]:
+    """The window of each variant with the largest share of edits that are right and kept."""
+    found = {}
+    for variant in VARIANTS:
+        cells = {k: v for k, v in means(parts).items() if k.startswith(f"{variant} ")}
+        label = max(cells, key=lambda k: cells[k]["both"] or 0)
+        found[variant] = {"window": label} | cells[label]
+    return found
+
+
+def gain(edit: list[float], other: list[float]) -> dict[str, Any]:
+    """Mean difference of paired shares, and its standard error."""
+    difference = np.array(edit) - np.array(other)
+    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    return {"gain": round(float(difference.mean()), 4), "error": round(float(error), 4)}

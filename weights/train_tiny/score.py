@@ -1,0 +1,177 @@
+"""Score a checkpoint: every figure of the model card, with the seeds and settings behind it."""
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from mdp_lite.editor import Editor
+from mdp_lite.eval import score
+from mdp_lite.eval.cases import FIRST, FULL_KINDS, KINDS, Case, cases, scenes
+from mdp_lite.eval.metrics import squared_error
+from mdp_lite.eval.reader import load_reader
+from mdp_lite.eval.sweep import Cell
+from mdp_lite.schedule import VARIANTS
+from train_tiny.figures import Parts, edit_figures, picture_figures
+from train_tiny.score_sheets import write_sheets
+
+BATCH = 32
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many of everything is measured; edits are per kind."""
+
+    captions: int = 256
+    pictures: int = 512
+    synthetic: int = 32
+    real: int = 8
+    t_m: tuple[int, ...] = (8, 18, 26)  # windows of weight 1, beside the model's own
+    soft: tuple[int, ...] = (18, 26)  # windows of weight 0.5
+
+
+QUICK = Plan(captions=32, pictures=128, synthetic=6, real=2, t_m=(18,), soft=())
+
+
+class Setting(NamedTuple):
+    """The checkpoint and how it is run; t_max and t_m are the window it has by default."""
+
+    folder: Path
+    steps: int
+    guidance: float
+    t_max: int
+    t_m: int
+    dtype: str  # of the UNet and the text encoder; the VAE runs in float32
+
+
+class Job(NamedTuple):
+    """A batch of cases of one suite, and what to edit them with."""
+
+    suite: str  # text, vae, synthetic, real_full or real_short
+    cases: list[Case]
+    cells: list[Cell]
+
+
+class Result(NamedTuple):
+    """What a job found, and the pictures of its first cases for the sheets."""
+
+    job: Job
+    figures: Parts
+    pictures: score.Pictures
+
+
+def sweep_cells(plan: Plan, setting: Setting) -> list[Cell]:
+    """All variants over windows from the first step on, and over the model's own.
+
+    A later start tells c and epsilon apart from x, which is where its window ends and no more.
+    """
+    steps, late = setting.steps, setting.t_max
+    cells = [Cell(v, late, setting.t_m) for v in VARIANTS]
+    cells += [Cell(v, steps, t_m) for t_m in plan.t_m for v in VARIANTS]
+    cells += [Cell(v, late, t_m) for t_m in plan.t_m for v in ("c", "epsilon", "beta")]
+    cells += [Cell(v, steps, t_m, 0.5) for t_m in plan.soft for v in ("c", "beta")]
+    return list(dict.fromkeys(cells))
+
+
+def real_cells(setting: Setting) -> list[Cell]:
+    """All variants over the model's own window, and epsilon over an early one."""
+    own = [Cell(variant, setting.t_max, setting.t_m) for variant in VARIANTS]
+    return [*own, Cell("epsilon", setting.steps, round(0.36 * setting.steps))]
+
+
+def jobs(plan: Plan, setting: Setting) -> Iterator[Job]:
+    """The costliest first, so that all processes end together."""
+    swept, few = sweep_cells(plan, setting), real_cells(setting)
+    suites = [("synthetic", KINDS, plan.synthetic, True, swept)]
+    suites += [("real_full", FULL_KINDS, plan.real, False, few)]
+    suites += [("real_short", KINDS, plan.real, True, few)]
+    for suite, kinds, count, short, cells in suites:
+        for kind in kinds:
+            for batch in batches(cases(kind, count, short)):
+                yield Job(suite, batch, cells)
+    unseen = islice(scenes(), max(plan.captions, plan.pictures))
+    told = [score.full_caption(scene, seed) for seed, scene in unseen]
+    for batch in batches(told[: plan.captions]):
+        yield Job("text", batch, [])
+    yield Job("vae", told[: plan.pictures], [])
+
+
+def batches(items: list[Case]) -> Iterator[list[Case]]:
+    """At most BATCH at a time."""
+    return (items[i : i + BATCH] for i in range(0, len(items), BATCH))
+
+
+def run(task: tuple[Job, Setting]) -> Result:
+    """One job; it loads the checkpoint itself, since it runs in a process of its own."""
+    job, setting = task
+    torch.set_num_threads(1)
+    editor = Editor.from_pretrained(setting.folder, "cpu")
+    for part in (editor.models.unet, editor.models.text_encoder):
+        part.to(getattr(torch, setting.dtype))
+    pictures = make(editor, job, setting)
+    few = {name: images[:16].clone() for name, images in pictures.items()}
+    return Result(job, measure(job, pictures), few)
+
+
+def make(editor: Editor, job: Job, setting: Setting) -> score.Pictures:
+    """The pictures of a job's suite."""
+    steps, g = setting.steps, setting.guidance
+    if job.suite == "text":
+        return {"generated": score.text_to_image(editor, job.cases, steps, g)}
+    if job.suite == "vae":
+        drawn = score.drawn(case.before for case in job.cases)
+        return {"drawn": drawn, "round trip": score.round_trip(editor, drawn)}
+    suite = score.synthetic if job.suite == "synthetic" else score.real
+    return suite(editor, job.cases, job.cells, steps, g)
+
+
+def measure(job: Job, pictures: score.Pictures) -> Parts:
+    """What the reader and the true answers say of a job's pictures."""
+    reader, every = load_reader(), pictures.items()
+    if job.suite == "text":
+        return {name: score.readings_right(reader, job.cases, p) for name, p in every}
+    if job.suite == "vae":
+        found = {name: score.readings_right(reader, job.cases, p) for name, p in every}
+        error = squared_error(pictures["round trip"], pictures["drawn"])
+        return found | {"error": {"error": error.tolist()}}
+    before = pictures["source" if job.suite == "synthetic" else "picture"]
+    found = {name: score.verdicts(reader, job.cases, before, p) for name, p in every}
+    if job.suite == "synthetic":
+        return found
+    answer, region = pictures["truth"], score.regions(job.cases)
+    return {name: found[name] | score.distances(p, answer, region) for name, p in every}
+
+
+def settings_of(folder: Path, guidance: float | None, dtype: str) -> Setting:
+    """The checkpoint's own defaults, but for what is given."""
+    d = Editor.from_pretrained(folder, "cpu").models.defaults
+    steps, g = d.num_inference_steps, d.guidance_scale if guidance is None else guidance
+    return Setting(folder, steps, g, round(d.t_max * steps), round(d.t_m * steps), dtype)
+
+
+def stage(folder: Path, out: Path, quick: bool, guidance: float | None, dtype: str) -> None:
+    """Score the checkpoint in folder; write figures.json and the sheets to out."""
+    begun, plan = time.monotonic(), QUICK if quick else Plan()
+    setting = settings_of(folder, guidance, dtype)
+    tasks = [(job, setting) for job in jobs(plan, setting)]
+    workers = len(os.sched_getaffinity(0))
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        results = list(tqdm(pool.imap(run, tasks), "scoring", len(tasks)))
+    own = Cell("epsilon", setting.t_max, setting.t_m)
+    settings = setting._asdict() | {"folder": folder.name, "first_seed": FIRST}
+    found = [(r.job.suite, r.job.cases[0].kind, r.figures) for r in results]
+    figures = {"settings": settings, "plan": asdict(plan)}
+    figures |= picture_figures(found) | edit_figures(found, own)
+    figures["seconds"] = round(time.monotonic() - begun)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    write_sheets([(r.job.suite, r.job.cases, r.pictures) for r in results], own, out)
