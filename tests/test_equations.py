@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, cat
 from toy import C_A, C_B, NULL, SETUPS, Setup, X, grid, toy
 
+from mdp_lite.invert import invert
 from mdp_lite.sample import Conditions, Path, record, walk
 from mdp_lite.schedule import SHAPES, VARIANTS, Weights, table, window
 
@@ -129,6 +130,22 @@ def test_mixed_columns(setup: Setup, n: int, seed: int) -> None:
     """All four manipulations at once, a third of the weights exactly 0 or 1, from step 0 on."""
     weights = 1.5 * torch.rand(4, n, generator=torch.Generator().manual_seed(seed)).double() - 0.25
     check_edit(setup, n, Weights(*weights.clamp(0, 1)))
+
+
+@setups
+@lengths
+def test_inversion_follows_its_equation(setup: Setup, n: int) -> None:
+    """Up from b to a along the noise predicted at x_b, asked for with the timestep of a."""
+    x, walked, v = X, Walked([], [], []), setup[0] != "epsilon"
+    for t, a, b in reversed(levels(setup, n)):
+        e = guided(x, t, C_A, 0.0, 0.0)
+        eps = b**0.5 * e + (1 - b) ** 0.5 * x if v else e
+        x0 = (x - (1 - b) ** 0.5 * eps) / b**0.5
+        x = a**0.5 * x0 + (1 - a) ** 0.5 * eps
+        walked.x.append(x), walked.eps.append(eps)
+    steps = list(invert(toy, grid(setup, n), X, Conditions(C_A, NULL, torch.tensor(GUIDANCE)), v))
+    assert distance(torch.stack([step.x for step in steps]), walked.x) <= BOUND
+    assert distance(torch.stack([step.eps for step in steps]), walked.eps) <= BOUND
 
 
 @pytest.mark.parametrize("name", ["x", "t", "c"])
