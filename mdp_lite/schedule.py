@@ -63,8 +63,10 @@ def timesteps(config: SchedulerConfig, n: int) -> Tensor:
     if config.timestep_spacing == "leading":
         return torch.arange(n).flip(0) * (total // n) + config.steps_offset
     if config.timestep_spacing == "trailing":
-        return (total - torch.arange(n, dtype=torch.float64) * total / n).round().long() - 1
-    return torch.linspace(0, total - 1, n, dtype=torch.float64).round().long().flip(0)
+        stride = (total - total / n) - total  # rounded as numpy's arange does: ties must fall alike
+        return (total + torch.arange(n, dtype=torch.float64) * stride).round().long() - 1
+    stride = (total - 1) / max(n - 1, 1)
+    return (torch.arange(n, dtype=torch.float64) * stride).round().long().flip(0)
 
 
 def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
@@ -78,8 +80,8 @@ def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
         raise ValueError(f"num_inference_steps must be a whole number from 1 to {total}, got {n}")
     abar, t = alphas_cumprod(config), timesteps(config, n)
     if t[0] >= total:
-        most = total - config.steps_offset
-        raise ValueError(f"num_inference_steps must keep t below {total}: at most {most}, got {n}")
+        reached = f"{n} steps with steps_offset {config.steps_offset} start at {t[0]}"
+        raise ValueError(f"num_inference_steps must keep t below {total}, got {reached}")
     final = abar.new_ones(()) if config.set_alpha_to_one else abar[0]
     after = t - total // n
     a, b = abar[t], torch.where(after >= 0, abar[after.clamp(min=0)], final)
@@ -104,12 +106,11 @@ def window(n: int, t_max: float, t_m: float, schedule: str = "constant") -> Tens
     """
     _check_window(n, t_max, t_m, schedule)
     start, end = n - t_max, n - (t_max - t_m)
-    rows = range(math.floor(start), math.ceil(end))
-    inside = max(len(rows) - 1, 1)
     w = torch.zeros(n, dtype=torch.float64)
-    for k, i in enumerate(rows):
+    for i in range(math.floor(start), math.ceil(end)):
         share = min(i + 1, end) - max(i, start)
-        w[i] = share * SHAPES[schedule](k / inside)
+        u = max(i - start, 0) / max(t_m - 1, 1)
+        w[i] = share * SHAPES[schedule](min(u, 1))
     return w
 
 

@@ -18,8 +18,8 @@ from mdp_lite.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
 def timestep_embedding(t: Tensor, dim: int, flip: bool, shift: float) -> Tensor:
     """Sines and cosines of t (n,) at dim/2 frequencies 10000^(-j / (dim/2 - shift)) -> (n, dim)."""
     half = dim // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / (half - shift)
-    angles = t.float()[:, None] * (-math.log(10000.0) * exponents).exp()
+    j = torch.arange(half, dtype=torch.float32, device=t.device)
+    angles = t.float()[:, None] * (-math.log(10000.0) * j / (half - shift)).exp()
     waves = [angles.cos(), angles.sin()] if flip else [angles.sin(), angles.cos()]
     return F.pad(torch.cat(waves, dim=-1), (0, dim % 2))
 

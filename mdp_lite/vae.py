@@ -11,9 +11,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mdp_lite.config import VAEConfig
-from mdp_lite.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
+from mdp_lite.layers import Downsample2D, ResnetBlock2D, Upsample2D
 
 EPS = 1e-6  # of every group norm in the published autoencoders
+# Their last activation is always SiLU: act_fn is that of the residual blocks alone.
 
 
 class Posterior(NamedTuple):
@@ -97,7 +98,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
-        widths, self.act = config.block_out_channels, config.act_fn
+        widths = config.block_out_channels
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
         pairs = zip((widths[0], *widths), widths, strict=False)
         last = len(widths) - 1
@@ -113,7 +114,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)
-        return self.conv_out(activation(self.act, self.conv_norm_out(self.mid_block(x))))
+        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
 
 
 class Decoder(nn.Module):
@@ -121,7 +122,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
-        widths, self.act = config.block_out_channels[::-1], config.act_fn
+        widths = config.block_out_channels[::-1]
         self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
         pairs = zip((widths[0], *widths), widths, strict=False)
         last = len(widths) - 1
@@ -137,7 +138,7 @@ class Decoder(nn.Module):
         x = self.mid_block(self.conv_in(z))
         for block in self.up_blocks:
             x = block(x)
-        return self.conv_out(activation(self.act, self.conv_norm_out(x)))
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
 
 
 class VAE(nn.Module):

@@ -57,10 +57,10 @@ def drawn(scenes: Iterable[Scene]) -> Tensor:
 
 @torch.no_grad()
 def encode(editor: Editor, pictures: Tensor) -> Tensor:
-    """Pictures -> scaled latents (b, 4, y, x) float32."""
+    """Pictures -> scaled latents (b, 4, y, x) float64."""
     vae = editor.models.vae
     dtype = next(vae.parameters()).dtype
-    return torch.cat([vae.encode(p.to(dtype)).float() for p in pictures.split(CHUNK)])
+    return torch.cat([vae.encode(p.to(dtype)).double() for p in pictures.split(CHUNK)])
 
 
 @torch.no_grad()

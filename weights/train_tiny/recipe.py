@@ -50,6 +50,6 @@ class Budget:
     """Scenes drawn and minutes of training."""
 
     scenes: int = 60_000
-    vae: float = 12.0
-    unet: float = 60.0
-    decoder: float = 12.0
+    vae: float = 20.0
+    unet: float = 50.0
+    decoder: float = 10.0
