@@ -28,7 +28,7 @@ def ours() -> Callable[[], torch.Tensor]:
 @pytest.fixture(scope="module")
 def theirs() -> Callable[[], torch.Tensor]:
     folder = locate("tiny")
-    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
 
     def sample() -> torch.Tensor:

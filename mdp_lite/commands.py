@@ -117,10 +117,10 @@ def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
 def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
     """Both cases with all four variants: one sheet, and every picture alone."""
     with talk.watch("generate") as on_step:
-        drawn = editor.generate(SYNTHETIC[0], SEED, on_step=on_step)
+        drawn = editor.generate(SYNTHETIC[0], SEED, STEPS, on_step=on_step)
     example = images.open_picture(editor.models.folder / "example.png")
     with talk.watch("invert") as on_step:
-        real = editor.invert(example, REAL[0], on_step=on_step)
+        real = editor.invert(example, REAL[0], "replay", STEPS, on_step=on_step)
     pictures, rows, costs = {}, [], [drawn.cost, real.cost]
     for case, source, prompt in (("synthetic", drawn, SYNTHETIC[1]), ("real", real, REAL[1])):
         edits = []
@@ -207,7 +207,7 @@ SYNTHETIC = (
     "a red house on the left, grass, clear day with the sun",
     "a blue house on the left, grass, clear day with the sun",
 )
-SEED = 7
+SEED, STEPS = 7, 30
 SCHEDULE = "cosine"  # with constant weights, c and beta are one picture
 REAL = (
     "an orange house on the right, grass, clear day with the sun",
