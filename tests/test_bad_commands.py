@@ -123,10 +123,10 @@ COMMANDS: dict[str, str] = {
     f"{R} large.png": "picture must have at most 4096x4096 pixels, got 5000x5000: 'large.png'",
     f"{E} text.png": f"{FORMAT} by its content, got something else: 'text.png'",
     # models
-    "generate a --model none": "a model must be one of tiny or a folder, got 'none'",
-    "generate a --model good.png": "a model must be a folder in the diffusers layout, got the file",
+    "generate a --model none": "or a folder in the diffusers layout, got 'none'",
+    "generate a --model good.png": "in the diffusers layout, got the file good.png",
     "generate a --model folder.png": "a checkpoint folder must hold text_encoder/config.json",
-    "info none": "a model must be one of tiny or a folder, got 'none'",
+    "info none": "or a folder in the diffusers layout, got 'none'",
     f"{G} --device tpu": "device must be cpu or cuda, got 'tpu'",
     f"{G} --device cuda:99": "device cuda:99 is not there",
     # outputs
