@@ -49,6 +49,7 @@ def _start(rank: int, count: int, port: int, stage: Callable[..., None], argumen
     address = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=count)
     stage(Worker(rank, count, torch.device("cpu")), *arguments)
+    dist.barrier()  # the first process still saves: leaving now would cut its connection
     dist.destroy_process_group()
 
 
