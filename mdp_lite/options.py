@@ -39,7 +39,6 @@ UNET_ONLY: dict[str, tuple[Any, ...]] = {
     "resnet_skip_time_act": (False,),
     "resnet_time_scale_shift": ("default",),
     "reverse_transformer_layers_per_block": (None,),
-    "sample_max_value": (1.0,),
     "time_cond_proj_dim": (None,),
     "time_embedding_act_fn": (None,),
     "time_embedding_dim": (None,),
