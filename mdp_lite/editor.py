@@ -11,10 +11,11 @@ from torch import Tensor
 
 from mdp_lite import check, images
 from mdp_lite.invert import METHODS, invert, replay
-from mdp_lite.load import Defaults, Models, load, tokens
+from mdp_lite.load import Defaults, Models, load
 from mdp_lite.mdp import Step
 from mdp_lite.sample import Conditions, Path, no_weights, record, unet_rows, walk
 from mdp_lite.schedule import SHAPES, Grid, Weights, ddim_grid, table, window
+from mdp_lite.tokenizer import tokens
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.schedule import T_M, T_MAX
+from mdp_lite.tokenizer import load_tokenizer
 from mdp_lite.unet import UNet
 from mdp_lite.vae import VAE
 from mdp_lite_weights import open_checkpoint
@@ -79,34 +80,6 @@ def fill(part: str, model: M, tensors: dict[str, Tensor]) -> M:
             raise ValueError(f"{part}: {key} has dtype {tensor.dtype}, want a 16 or 32-bit float")
     model.load_state_dict(tensors, strict=True, assign=True)
     return model.eval().requires_grad_(False)
-
-
-def load_tokenizer(folder: Path, config: CLIPConfig) -> Any:
-    """transformers' CLIPTokenizer of a folder; its longest prompt must fit the text encoder."""
-    from transformers import CLIPTokenizer  # seconds of import, so only when a model is loaded
-
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises bare ones for damaged files
-        raise ValueError(f"tokenizer must be a whole CLIP tokenizer, got {error}") from None
-    if tokenizer.model_max_length > config.max_position_embeddings:
-        tokenizer.model_max_length = config.max_position_embeddings
-    if len(tokenizer) > config.vocab_size:
-        raise ValueError(f"tokenizer has {len(tokenizer)} tokens, text encoder {config.vocab_size}")
-    tokens(tokenizer, "")  # sets, once and for all, that it shall not truncate and pad by itself
-    return tokenizer
-
-
-def tokens(tokenizer: Any, prompt: str) -> tuple[list[int], bool]:
-    """The ids of a prompt, cut or padded to the model's length, and whether they were cut.
-
-    Done here because a tokenizer asked to do it keeps that setting: two threads would collide.
-    """
-    length = tokenizer.model_max_length
-    ids = tokenizer(prompt, verbose=False)["input_ids"]
-    if len(ids) > length:
-        return [*ids[: length - 1], tokenizer.eos_token_id], True
-    return ids + [tokenizer.pad_token_id] * (length - len(ids)), False
 
 
 def _check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:

@@ -18,7 +18,7 @@ CORE = {"torch", "safetensors", "einops", "PIL", "numpy"}
 ONLY_IN = {  # what one module of mdp_lite alone may import
     "mdp_lite_weights": "mdp_lite.load",
     "mdp_lite_kernels": "mdp_lite.engine",
-    "transformers": "mdp_lite.load",
+    "transformers": "mdp_lite.tokenizer",
     "tqdm": "mdp_lite.__main__",
 }
 LEAVES = {  # packages that know nothing of mdp_lite, and what they may import
@@ -190,7 +190,7 @@ PLANTED = [
     ("mdp_lite.serve.api", "import mdp_lite.batch.actors"),
     ("mdp_lite.eval.suites", "from mdp_lite.serve import api"),
     ("mdp_lite.batch.actors", "from mdp_lite import eval"),
-    ("mdp_lite.load", "import transformers"),
+    ("mdp_lite.tokenizer", "import transformers"),
     ("mdp_lite.clip", "def f():\n    import transformers"),
     ("mdp_lite.editor", "from tqdm import tqdm"),
     ("mdp_lite.unet", "from diffusers import UNet2DConditionModel"),
@@ -205,10 +205,8 @@ PLANTED = [
     ("train_tiny.unet", "from benchmarks import step"),
 ]
 ALLOWED = [
-    (
-        "mdp_lite.load",
-        "import mdp_lite_weights\ndef f():\n    from transformers import CLIPTokenizer",
-    ),
+    ("mdp_lite.load", "import mdp_lite_weights"),
+    ("mdp_lite.tokenizer", "def f():\n    from transformers import CLIPTokenizer"),
     ("mdp_lite.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
     ("mdp_lite.__main__", "from tqdm import tqdm\ndef f():\n    from mdp_lite.eval import suites"),
     (

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mdp_lite import Editor
-from mdp_lite.load import Models, load, tokens
+from mdp_lite.load import Models, load
+from mdp_lite.tokenizer import tokens
 from mdp_lite.unet import timestep_embedding
 
 BOUND = 1e-5
