@@ -1,0 +1,123 @@
+"""What one call of a model costs, from its settings alone: nothing is loaded, nothing computed.
+
+The models run on the meta device, where tensors have a shape and no values, and a meter looks on.
+"""
+
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from mdp_lite.clip import CLIPTextEncoder
+from mdp_lite.config import CLIPConfig, UNetConfig, VAEConfig
+from mdp_lite.unet import UNet
+from mdp_lite.vae import VAE
+
+M = TypeVar("M", bound=nn.Module)
+aten = torch.ops.aten
+
+
+class Work(NamedTuple):
+    """FLOPs of convolutions, matrix products and attention (a multiply-add is two), and bytes.
+
+    peak_bytes is the most that inputs and activations take at one time. Weights are not in it,
+    nor a kernel's own scratch; attention is fused and stores no matrix.
+    """
+
+    flops: int
+    peak_bytes: int
+
+
+def unet(
+    config: UNetConfig, y: int, x: int, rows: int = 1, tokens: int = 77,
+    dtype: torch.dtype = torch.float32,
+) -> Work:  # fmt: skip
+    """Noise of latents (rows, 4, y, x) under conditions (rows, tokens, d)."""
+    latents = (rows, config.in_channels, y, x)
+    conditions = (rows, tokens, config.cross_attention_dim)
+    return _measure(
+        lambda: UNet(config).to(dtype),
+        lambda model: model(
+            torch.empty(latents, dtype=dtype), torch.empty(()), torch.empty(conditions, dtype=dtype)
+        ),
+    )
+
+
+def encode(
+    config: VAEConfig, height: int, width: int, rows: int = 1, dtype: torch.dtype = torch.float32
+) -> Work:
+    """Pictures (rows, 3, height, width) to latents."""
+    pictures = (rows, config.in_channels, height, width)
+    return _measure(
+        lambda: VAE(config).to(dtype),
+        lambda model: model.encode(torch.empty(pictures, dtype=dtype)),
+    )
+
+
+def decode(
+    config: VAEConfig, height: int, width: int, rows: int = 1, dtype: torch.dtype = torch.float32
+) -> Work:
+    """Latents to pictures (rows, 3, height, width)."""
+    latents = (rows, config.latent_channels, height // config.factor, width // config.factor)
+    return _measure(
+        lambda: VAE(config).to(dtype), lambda model: model.decode(torch.empty(latents, dtype=dtype))
+    )
+
+
+def text(
+    config: CLIPConfig, tokens: int = 77, rows: int = 1, dtype: torch.dtype = torch.float32
+) -> Work:
+    """Token ids (rows, tokens) to conditions."""
+    return _measure(
+        lambda: CLIPTextEncoder(config).to(dtype),
+        lambda model: model(torch.empty(rows, tokens, dtype=torch.long)),
+    )
+
+
+def _measure(build: Callable[[], M], run: Callable[[M], Tensor]) -> Work:
+    # Inference mode shows the meter attention as one operation, not the parts it is made of.
+    with torch.inference_mode(), torch.device("meta"):
+        model = build()
+        with _Meter(model) as meter:
+            run(model)
+    return Work(meter.flops, meter.peak)
+
+
+class _Meter(TorchDispatchMode):
+    """Sees every operation: adds up its FLOPs and follows the memory of its result."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.flops = self.alive = self.peak = 0
+        self.known = weakref.WeakSet(weight.untyped_storage() for weight in model.parameters())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is aten.scaled_dot_product_attention.default:
+            out, op = torch.empty_like(args[0]), aten._scaled_dot_product_flash_attention
+        else:
+            with self:  # other operations that torch makes of several are seen as those
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+            out, op = func(*args, **kwargs), func.overloadpacket
+        if op in flop_registry:
+            self.flops += flop_registry[op](*args, **kwargs, out_val=out)
+        for tensor in tree_leaves(out):
+            self._hold(tensor.untyped_storage())
+        return out
+
+    def _hold(self, storage: torch.UntypedStorage) -> None:
+        if storage not in self.known:  # a view has the storage of another tensor
+            self.known.add(storage)
+            self.alive += storage.nbytes()
+            self.peak = max(self.peak, self.alive)
+            weakref.finalize(storage, self._release, storage.nbytes())
+
+    def _release(self, size: int) -> None:
+        self.alive -= size
