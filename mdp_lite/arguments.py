@@ -10,7 +10,8 @@ from mdp_lite import __version__
 VARIANTS = ("epsilon", "c", "x", "beta")
 SCHEDULES = ("constant", "linear", "cosine", "exp")
 METHODS = ("replay", "ddim")
-DTYPES = ("float32", "float16", "bfloat16")
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+PREDICTIONS = ("epsilon", "v_prediction")
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +43,15 @@ def png(text: str) -> Path:
     if Path(text).suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"must be a file name that ends in .png, got {text!r}")
     return Path(text)
+
+
+def lora(text: str) -> tuple[str, float]:
+    """FILE or FILE:STRENGTH, for argparse."""
+    file, colon, strength = text.rpartition(":")
+    try:
+        return (file, float(strength)) if colon and file else (text, 1.0)
+    except ValueError:
+        return text, 1.0
 
 
 def parser() -> Parser:
@@ -80,11 +90,34 @@ def _model() -> Parser:
     model = Parser(add_help=False)
     group = model.add_argument_group("model")
     group.add_argument(
-        "--model", default="tiny", help="a folder in the diffusers layout (default: tiny, bundled)"
-    )
+        "--model", default="tiny",
+        help="a folder, a .safetensors file or a hub id (default: tiny, bundled)",
+    )  # fmt: skip
     group.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
-    group.add_argument("--dtype", default="float32", choices=DTYPES, help="default: float32")
+    group.add_argument("--dtype", default="auto", choices=DTYPES, help="default: the checkpoint's")
+    group.add_argument("--vae", metavar="PLACE", help="another VAE: folder, file or hub id")
+    group.add_argument(
+        "--lora", type=lora, action="append", default=[], metavar="FILE[:STRENGTH]",
+        help="a LoRA to merge (default strength: 1); may be given several times",
+    )  # fmt: skip
+    group.add_argument(
+        "--embedding", action="append", default=[], metavar="FILE",
+        help="a word learned by textual inversion; may be given several times",
+    )  # fmt: skip
+    reading(group)
     return model
+
+
+def reading(group: "argparse._ArgumentGroup") -> None:
+    """What a checkpoint leaves open, and how the hub is asked."""
+    group.add_argument("--model-variant", metavar="NAME", help="a folder's fp16 files, say")
+    group.add_argument(
+        "--prediction-type", choices=PREDICTIONS, help="instead of what the checkpoint says"
+    )
+    group.add_argument("--ema", action="store_true", help="a single file's averaged UNet")
+    group.add_argument("--tokenizer", metavar="PLACE", help="for a single file: folder or hub id")
+    group.add_argument("--revision", help="of a hub id: a branch, tag or commit")
+    group.add_argument("--offline", action="store_true", help="take hub ids from the cache alone")
 
 
 def _sampling() -> Parser:
@@ -145,7 +178,7 @@ def _demo(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "-o", "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="default: demo"
     )
-    sub.set_defaults(model="tiny", device=None, dtype="float32", picture=None)
+    sub.set_defaults(model="tiny", picture=None)
 
 
 def _output(sub: argparse.ArgumentParser, default: str) -> None:

@@ -1,6 +1,8 @@
 """Checks of what callers pass in: each says what was given and what is wanted, before any work."""
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,12 +100,52 @@ def device(value: Any) -> torch.device:
     return chosen
 
 
-def dtype(value: Any) -> torch.dtype:
-    """A precision for the models; latents stay in float32."""
-    allowed = (torch.float32, torch.float16, torch.bfloat16)
-    if value not in allowed:
-        raise ValueError(f"dtype must be float32, float16 or bfloat16, got {value}")
-    return value
+def dtype(value: Any) -> torch.dtype | None:
+    """A precision for the models, or None for "auto": the checkpoint's."""
+    names = ("float32", "float16", "bfloat16")
+    if isinstance(value, str) and value in names:
+        return getattr(torch, value)
+    if isinstance(value, torch.dtype) and str(value).removeprefix("torch.") in names:
+        return value
+    if not isinstance(value, str) or value != "auto":
+        raise ValueError(f"dtype must be auto, {', '.join(names)}, got {value!r}")
+    return None
+
+
+def load_choices(variant: Any, prediction_type: Any, revision: Any, token: Any) -> None:
+    """Texts, where given; a variant is part of a file name, so it can't lead out of a folder."""
+    for name, value in (("variant", variant), ("revision", revision), ("token", token)):
+        if value is not None and (not isinstance(value, str) or not value):
+            raise ValueError(f"{name} must be a text, got {value!r}")
+    if variant is not None and not variant.replace("_", "").isalnum():
+        raise ValueError(f"variant must be part of a file name like fp16, got {variant!r}")
+    if prediction_type is not None:
+        one_of("prediction_type", prediction_type, ("epsilon", "v_prediction"))
+
+
+def loras(value: Any) -> tuple[tuple[str | Path, float], ...]:
+    """LoRA files, each with its strength: 1 where none is given."""
+    pairs = [(one, 1.0) if isinstance(one, str | Path) else one for one in several("loras", value)]
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str | Path):
+            raise ValueError(f"loras must be files or pairs (file, strength), got {pair!r}")
+        number("the strength of a LoRA", pair[1])
+    return tuple(pairs)
+
+
+def embeddings(value: Any) -> tuple[str | Path, ...]:
+    """Textual inversion files."""
+    for one in several("embeddings", value):
+        if not isinstance(one, str | Path):
+            raise ValueError(f"embeddings must be files, got {one!r}")
+    return tuple(value)
+
+
+def several(name: str, value: Any) -> list[Any]:
+    """A list, where a single text is an easy mistake."""
+    if isinstance(value, str | Path) or not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be a list, got {value!r}")
+    return list(value)
 
 
 def source(value: Any, models: Models) -> None:
@@ -111,7 +153,7 @@ def source(value: Any, models: Models) -> None:
     if not hasattr(value, "path"):
         raise ValueError(f"source must come from generate or invert, got {type(value).__name__}")
     path, n = value.path, len(value.grid.t)
-    channels, length = models.vae.config.latent_channels, models.tokenizer.model_max_length
+    channels, length = models.vae.config.latent_channels, models.tokenizer.length
     got = (path.x.shape[2], *path.c.shape[1:])
     want = (channels, length, models.unet.config.cross_attention_dim)
     if got != want:

@@ -5,9 +5,8 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import NamedTuple
-
-import torch
 
 from mdp_lite import images
 from mdp_lite.arguments import VARIANTS
@@ -37,12 +36,12 @@ class Talk(NamedTuple):
 def run(args: Namespace, talk: Talk) -> Made:
     """Rehearse a command, so that bad input is found before any work; then run it and write."""
     started = time.monotonic()
-    editor = Editor.from_pretrained(args.model, args.device, getattr(torch, args.dtype))
+    editor = opened(args)
     if args.command == "info":
         data = describe_model(editor)
         return Made({}, {"command": "info", **data}, tree(data))
     command = COMMANDS[args.command]
-    notes: list[str] = []
+    notes: list[str] = list(editor.models.notes)
     made = command(args, rehearsal(editor), Talk(notes.append, lambda name: nullcontext()))
     for path in made.pictures:
         images.check_output(path, args.picture)
@@ -61,6 +60,16 @@ def run(args: Namespace, talk: Talk) -> Made:
         "seconds": round(time.monotonic() - started, 3),
     }
     return Made(made.pictures, data, [*(f"{verb} {path}" for path in made.pictures), *made.lines])
+
+
+def opened(args: Namespace) -> Editor:
+    """The model of the command line; the demo shows the same pictures on every device."""
+    if args.command == "demo":
+        return Editor.from_pretrained("tiny", dtype="float32")
+    return Editor.from_pretrained(
+        args.model, args.device, args.dtype, args.model_variant, args.prediction_type, args.ema,
+        args.tokenizer, args.vae, args.lora, args.embedding, args.revision, None, args.offline,
+    )  # fmt: skip
 
 
 def generate(args: Namespace, editor: Editor, talk: Talk) -> Made:
@@ -118,7 +127,7 @@ def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
     """Both cases with all four variants: one sheet, and every picture alone."""
     with talk.watch("generate") as on_step:
         drawn = editor.generate(SYNTHETIC[0], SEED, STEPS, on_step=on_step)
-    example = images.open_picture(editor.models.folder / "example.png")
+    example = images.open_picture((editor.models.folder or Path()) / "example.png")
     with talk.watch("invert") as on_step:
         real = editor.invert(example, REAL[0], "replay", STEPS, on_step=on_step)
     pictures, rows, costs = {}, [], [drawn.cost, real.cost]
@@ -195,7 +204,7 @@ def edited(args: Namespace, editor: Editor, talk: Talk, source: Source, variant:
 
 def note_cut(editor: Editor, talk: Talk, *prompts: str) -> None:
     """Say which prompts the model can't read to their end."""
-    longest = editor.models.tokenizer.model_max_length - 2  # start and end are tokens too
+    longest = editor.models.tokenizer.length - 2  # start and end are tokens too
     for prompt in prompts:
         if editor.truncated(prompt):
             talk.note(f"only the first {longest} tokens were read of the prompt {prompt!r}")

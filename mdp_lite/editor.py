@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path as FilePath
 from typing import NamedTuple
 
 import torch
@@ -11,11 +10,10 @@ from torch import Tensor
 
 from mdp_lite import check, images
 from mdp_lite.invert import METHODS, invert, replay
-from mdp_lite.load import Defaults, Models, load
+from mdp_lite.load import AddOns, Choices, Defaults, Hub, Models, Place, load
 from mdp_lite.mdp import Step
 from mdp_lite.sample import Conditions, Path, no_weights, record, unet_rows, walk
 from mdp_lite.schedule import SHAPES, Grid, Weights, ddim_grid, table, window
-from mdp_lite.tokenizer import tokens
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 
@@ -74,13 +72,33 @@ class Editor:
     @classmethod
     def from_pretrained(
         cls,
-        name: str | FilePath = "tiny",
+        name: Place = "tiny",
         device: str | torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = "auto",
+        variant: str | None = None,
+        prediction_type: str | None = None,
+        ema: bool = False,
+        tokenizer: Place | None = None,
+        vae: Place | None = None,
+        loras: Iterable[Place | tuple[Place, float]] = (),
+        embeddings: Iterable[Place] = (),
+        revision: str | None = None,
+        token: str | None = None,
+        local_files_only: bool = False,
     ) -> "Editor":
-        """Load the bundled "tiny" or a diffusers-layout folder, on a GPU if there is one."""
-        place = check.device(device)
-        return cls(load(name, place, check.dtype(dtype)), place)
+        """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
+
+        It goes on a GPU if there is one, in the checkpoint's own dtype if the device is good at it.
+        variant, prediction_type, ema and tokenizer are load.Choices; vae, loras (each alone or with
+        its strength) and embeddings are put on top; the last three are for the hub.
+        """
+        check.load_choices(variant, prediction_type, revision, token)
+        choices = Choices(
+            variant, ema, prediction_type, tokenizer, Hub(revision, token, local_files_only)
+        )
+        addons = AddOns(vae, check.loras(loras), check.embeddings(embeddings))
+        where = check.device(device)
+        return cls(load(name, where, check.dtype(dtype), choices, addons), where)
 
     def generate(
         self,
@@ -204,12 +222,12 @@ class Editor:
     @torch.no_grad()
     def condition(self, prompt: str) -> Tensor:
         """c (1, l, d) of a prompt; tokens past the model's longest prompt are left out."""
-        ids, _ = tokens(self.models.tokenizer, check.text("prompt", prompt))
+        ids, _ = self.models.tokenizer.ids(check.text("prompt", prompt))
         return self.models.text_encoder(torch.tensor([ids], device=self.device))
 
     def truncated(self, prompt: str) -> bool:
         """Whether a prompt is longer than the model can read."""
-        return tokens(self.models.tokenizer, prompt)[1]
+        return self.models.tokenizer.ids(prompt)[1]
 
     def conditions(self, prompt: str, negative_prompt: str, g: float) -> Conditions:
         """What a path is steered by; guidance 1 needs no null row."""

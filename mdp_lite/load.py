@@ -1,6 +1,6 @@
 """From a checkpoint on disk to models, strictly: every key must find its place and its shape."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,12 +10,30 @@ from torch import Tensor, nn
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.schedule import T_M, T_MAX
-from mdp_lite.tokenizer import load_tokenizer
+from mdp_lite.tokenizer import Tokenizer, learn, load_tokenizer
 from mdp_lite.unet import UNet
 from mdp_lite.vae import VAE
-from mdp_lite_weights import open_checkpoint
+from mdp_lite_weights import (
+    Checkpoint,
+    Choices,
+    Hub,
+    find_file,
+    find_tokenizer,
+    open_checkpoint,
+    open_vae,
+)
+from mdp_lite_weights.embeddings import read_embedding
+from mdp_lite_weights.lora import Deltas, merged, read_lora
+
+__all__ = ["AddOns", "Choices", "Defaults", "Hub", "Models", "Place", "load"]
 
 M = TypeVar("M", bound=nn.Module)
+Tensors = dict[str, Tensor]
+Place = str | Path  # on disk, or on the hub
+
+TOKENS = "text_model.embeddings.token_embedding.weight"  # the table that embeddings add rows to
+FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)  # to store, not to compute with
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, *FP8)
 
 
 @dataclass(frozen=True)
@@ -32,61 +50,155 @@ class Defaults:
 
 
 @dataclass(frozen=True)
-class Models:
-    """The parts of a Stable Diffusion checkpoint, ready to run, and never changed after."""
+class AddOns:
+    """What is put on top of a checkpoint: another VAE, LoRAs with strengths, learned words."""
 
-    folder: Path
+    vae: Place | None = None
+    loras: tuple[tuple[Place, float], ...] = ()
+    embeddings: tuple[Place, ...] = ()
+
+
+AS_IT_IS, ALONE = Choices(), AddOns()
+
+
+@dataclass(frozen=True)
+class Models:
+    """The parts of a Stable Diffusion checkpoint, ready to run, and never changed after.
+
+    notes are sentences on what the checkpoint left open and was inferred.
+    """
+
+    name: str
+    folder: Path | None
     text_encoder: CLIPTextEncoder
     unet: UNet
     vae: VAE
-    tokenizer: Any  # transformers' CLIPTokenizer
+    tokenizer: Tokenizer
     scheduler: SchedulerConfig
     defaults: Defaults
+    notes: tuple[str, ...]
 
 
-def load(name: str | Path, device: torch.device, dtype: torch.dtype) -> Models:
-    """Read a checkpoint folder, or the bundled "tiny"; what does not fit is a ValueError."""
-    found = open_checkpoint(name)
-    configs, tensors = found.configs, found.tensors
-    scheduler = SchedulerConfig.from_dict(configs["scheduler"])
-    with torch.device("meta"):
-        text = CLIPTextEncoder(CLIPConfig.from_dict(configs["text_encoder"]))
-        unet = UNet(UNetConfig.from_dict(configs["unet"]))
-        vae = VAE(VAEConfig.from_dict(configs["vae"]))
-    _check_fit(text.config, unet.config, vae.config)
-    parts = (("text_encoder", text), ("unet", unet), ("vae", vae))
-    for part, model in parts:
-        fill(part, model, tensors[part])
-        model.to(device, dtype)
-    tokenizer = load_tokenizer(found.tokenizer, text.config)
-    defaults = _defaults(found.defaults)
-    return Models(found.folder, text, unet, vae, tokenizer, scheduler, defaults)
+def load(
+    name: Place,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    choices: Choices = AS_IT_IS,
+    addons: AddOns = ALONE,
+) -> Models:
+    """Read a bundled name, folder, single file or hub id; what does not fit is a ValueError.
+
+    Without a dtype the checkpoint's own is taken, if the device computes in it (see auto_dtype).
+    """
+    found = open_checkpoint(name, choices)
+    if addons.vae is not None:
+        found.configs["vae"], found.tensors["vae"] = open_vae(addons.vae, choices)
+    dtype = dtype or auto_dtype(device, found.tensors["unet"])
+    folder = find_tokenizer(choices.tokenizer, found, choices.hub)
+    text_config = CLIPConfig.from_dict(found.configs["text_encoder"])
+    tokenizer = load_tokenizer(folder, text_config, found.pad_token)
+    tokenizer, text_config = _learned(tokenizer, text_config, found, choices, addons)
+    models = _built(found, text_config)
+    deltas = _deltas(models, choices, addons)
+    for part, model in models.items():
+        check_tensors(f"{found.name}: {part}", model, found.tensors[part])
+    for part, model in models.items():
+        fill(model, found.tensors[part], device, dtype, deltas.get(part, {}))
+    scheduler = SchedulerConfig.from_dict(found.configs["scheduler"])
+    return Models(
+        found.name, found.folder, tokenizer=tokenizer, scheduler=scheduler,
+        defaults=_defaults(found.defaults, scheduler), notes=found.notes, **models,
+    )  # fmt: skip
 
 
-def fill(part: str, model: M, tensors: dict[str, Tensor]) -> M:
-    """Give a model on the meta device its tensors, by name; strict both ways, without a copy."""
+def auto_dtype(device: torch.device, tensors: Tensors) -> torch.dtype:
+    """The dtype of the UNet's weights, where the device computes well in it.
+
+    A CPU runs float16 as float32, which loses nothing; a GPU without bfloat16 runs it as float16.
+    """
+    dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
+    dtype = torch.float16 if dtype in FP8 else dtype
+    if device.type == "cpu":
+        return torch.float32 if dtype == torch.float16 else dtype
+    lacks = dtype == torch.bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.float16 if lacks else dtype
+
+
+def check_tensors(name: str, model: nn.Module, tensors: Tensors) -> None:
+    """Every key of a model and no other, each of its shape and a float; no byte is read."""
     wanted = model.state_dict()
     missing, unknown = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or unknown:
         raise ValueError(
-            f"{part}: {len(missing)} keys missing{_first(missing)}, "
-            f"{len(unknown)} unknown{_first(unknown)}"
+            f"{name}: {len(missing)} keys missing{_first(missing)}, "
+            f"{len(unknown)} unexpected{_first(unknown)}"
         )
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             got, want = list(tensor.shape), list(wanted[key].shape)
-            raise ValueError(f"{part}: {key} has shape {got}, want {want}")
-        if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-            raise ValueError(f"{part}: {key} has dtype {tensor.dtype}, want a 16 or 32-bit float")
-    model.load_state_dict(tensors, strict=True, assign=True)
+            raise ValueError(f"{name}: {key} has shape {got}, want {want}")
+        if tensor.dtype not in FLOATS:
+            raise ValueError(f"{name}: {key} has dtype {tensor.dtype}, want an 8 to 32-bit float")
+
+
+def fill(
+    model: M, tensors: Tensors, device: torch.device, dtype: torch.dtype, deltas: dict[str, Any]
+) -> M:
+    """Give a model on the meta device its checked tensors, each dropped from tensors on the way.
+
+    One that has the dtype already and stays on the CPU remains mapped; any other is copied once.
+    """
+    ready = {}
+    for key in list(tensors):
+        tensor = tensors.pop(key)
+        tensor = merged(tensor, deltas[key]) if key in deltas else tensor
+        ready[key] = tensor.to(device, dtype)
+    model.load_state_dict(ready, strict=True, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def _built(found: Checkpoint, text: CLIPConfig) -> dict[str, Any]:
+    """The three models on the meta device: shapes without memory."""
+    unet = UNetConfig.from_dict(found.configs["unet"])
+    vae = VAEConfig.from_dict(found.configs["vae"])
+    _check_fit(text, unet, vae)
+    with torch.device("meta"):
+        return {"text_encoder": CLIPTextEncoder(text), "unet": UNet(unet), "vae": VAE(vae)}
+
+
+def _learned(
+    tokenizer: Tokenizer, config: CLIPConfig, found: Checkpoint, choices: Choices, addons: AddOns
+) -> tuple[Tokenizer, CLIPConfig]:
+    """Tokenizer and text encoder with the words that textual inversion taught."""
+    if not addons.embeddings:
+        return tokenizer, config
+    files = [find_file(place, choices.hub) for place in addons.embeddings]
+    table = found.tensors["text_encoder"][TOKENS]
+    tokenizer, rows = learn(tokenizer, [read_embedding(path) for path in files], config)
+    found.tensors["text_encoder"][TOKENS] = torch.cat([table, rows.to(table.dtype)])
+    return tokenizer, replace(config, vocab_size=len(table) + len(rows))
+
+
+def _deltas(models: dict[str, nn.Module], choices: Choices, addons: AddOns) -> Deltas:
+    """What the LoRAs add to each weight, in the order they are given."""
+    shapes = {
+        part: {key: tensor.shape for key, tensor in models[part].state_dict().items()}
+        for part in ("text_encoder", "unet")
+    }
+    deltas: Deltas = {"text_encoder": {}, "unet": {}}
+    for place, strength in addons.loras:
+        read = read_lora(find_file(place, choices.hub), strength, shapes)
+        for part, found in read.items():
+            for key, delta in found.items():
+                deltas[part].setdefault(key, []).append(delta)
+    return deltas
 
 
 def _check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:
     if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
         raise ValueError(
             f"unet must read and write the vae's {vae.latent_channels} channels, "
-            f"got {unet.in_channels} and {unet.out_channels} (inpainting models are not supported)"
+            f"got {unet.in_channels} and {unet.out_channels}"
         )
     if unet.cross_attention_dim != text.hidden_size:
         raise ValueError(
@@ -94,12 +206,13 @@ def _check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:
         )
 
 
-def _defaults(raw: dict[str, Any]) -> Defaults:
+def _defaults(raw: dict[str, Any], scheduler: SchedulerConfig) -> Defaults:
+    """A checkpoint's own settings, or those that its kind of model wants."""
     unknown = set(raw) - set(Defaults.__dataclass_fields__)
     if unknown:
         raise ValueError(f"mdp_lite.json: unknown setting {sorted(unknown)[0]!r}")
     numbers = all(type(value) in (int, float) for value in raw.values())
-    chosen = Defaults(**raw)
+    chosen = Defaults(**(_few_steps(scheduler) | raw))
     whole = type(chosen.num_inference_steps) is int
     if not numbers or not whole or not 0 <= chosen.t_m <= chosen.t_max <= 1:
         raise ValueError(f"mdp_lite.json: want steps, guidance, 0 <= t_m <= t_max <= 1, got {raw}")
@@ -108,5 +221,15 @@ def _defaults(raw: dict[str, Any]) -> Defaults:
     return chosen
 
 
-def _first(keys: list[str]) -> str:
-    return f" (first: {keys[0]})" if keys else ""
+def _few_steps(scheduler: SchedulerConfig) -> dict[str, Any]:
+    """SD-Turbo is distilled to few steps without guidance.
+
+    A trailing grid that does not end in pure noise is how its scheduler says so.
+    """
+    trailing = scheduler.timestep_spacing == "trailing" and not scheduler.rescale_betas_zero_snr
+    turbo = trailing and scheduler.prediction_type == "epsilon"
+    return {"num_inference_steps": 4, "guidance_scale": 1.0} if turbo else {}
+
+
+def _first(keys: list[str], count: int = 5) -> str:
+    return f" ({', '.join(keys[:count])}{', ...' if len(keys) > count else ''})" if keys else ""

@@ -44,7 +44,7 @@ def describe(editor: Editor, source: Source) -> Settings:
         "method": source.method,
         "sampler": "DDIM",
         "size": "x".join(map(str, source.image.size)),
-        "model": editor.models.folder.name,
+        "model": editor.models.name,
         "version": f"mdp_lite {__version__}",
         "ai_generated": True,
     }
@@ -71,9 +71,9 @@ def describe_model(editor: Editor) -> Settings:
     parts = {"text_encoder": models.text_encoder, "unet": models.unet, "vae": models.vae}
     counts = {part: sum(p.numel() for p in m.parameters()) for part, m in parts.items()}
     return {
-        "model": models.folder.name,
+        "model": models.name,
         "picture": "x".join(map(str, editor.size)),
-        "longest_prompt": models.tokenizer.model_max_length - 2,  # start and end are tokens too
+        "longest_prompt": models.tokenizer.length - 2,  # start and end are tokens too
         "parameters": counts | {"all": sum(counts.values())},
         "defaults": asdict(models.defaults),
         "scheduler": asdict(models.scheduler),

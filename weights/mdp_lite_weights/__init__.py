@@ -1,5 +1,25 @@
-"""Stable Diffusion checkpoints on disk: where they are, what lies in them, and one of our own."""
+"""Stable Diffusion checkpoints on disk and on the hub: where they are, what lies in them."""
 
-from mdp_lite_weights.files import Checkpoint, locate, open_checkpoint
+from mdp_lite_weights.files import (
+    Checkpoint,
+    Choices,
+    content_hash,
+    find_file,
+    find_tokenizer,
+    locate,
+    open_checkpoint,
+    open_vae,
+)
+from mdp_lite_weights.hub import Hub
 
-__all__ = ["Checkpoint", "locate", "open_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "Choices",
+    "Hub",
+    "content_hash",
+    "find_file",
+    "find_tokenizer",
+    "locate",
+    "open_checkpoint",
+    "open_vae",
+]

@@ -1,124 +1,190 @@
-"""Reading a folder in the diffusers layout: configs as dicts, tensors mapped from disk."""
+"""Where a checkpoint lies, whatever form it has, and what it holds."""
 
-import json
+import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from mdp_lite_weights import folder as folders
+from mdp_lite_weights import hub as hubs
+from mdp_lite_weights.hub import Hub
+from mdp_lite_weights.single import read_single, read_vae
+from mdp_lite_weights.tensors import PICKLES, check_file, short
+
 BUNDLED = {"tiny": Path(__file__).parent / "tiny"}
-# Each part of a pipeline: its config file, and the names its weights may have.
-PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "text_encoder": ("config.json", ("model.safetensors", "model.fp16.safetensors")),
-    "unet": (
-        "config.json",
-        ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"),
-    ),
-    "vae": (
-        "config.json",
-        ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"),
-    ),
-}
-DEFAULTS = "mdp_lite.json"  # an optional file of ours: the settings that suit this checkpoint
+# Single files hold no tokenizer; that of OpenAI's text encoder serves SD 1.x and 2.x alike.
+TOKENIZER = "openai/clip-vit-large-patch14"
+OPENCLIP_PAD = "!"  # what SD 2.x pads with: token 0
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a caller may choose where a checkpoint leaves it open.
+
+    variant names a folder's weight files ("fp16"), ema takes the averaged UNet of a single file,
+    prediction_type overrides what the checkpoint says, tokenizer is one for a single file.
+    """
+
+    variant: str | None = None
+    ema: bool = False
+    prediction_type: str | None = None
+    tokenizer: str | Path | None = None
+    hub: Hub = field(default_factory=Hub)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a folder holds: configs by part (the scheduler's too), state dicts by part, defaults."""
+    """What was found: configs and mapped tensors by part, the scheduler's config among them.
 
-    folder: Path
+    files are all that was read; notes say what was inferred; tokenizer is None where only the hub
+    has one; pad_token is what that one must pad with.
+    """
+
+    name: str
+    layout: str  # "folder" or "single file"
+    files: tuple[Path, ...]
     configs: dict[str, dict[str, Any]]
     tensors: dict[str, dict[str, Tensor]]
-    defaults: dict[str, Any]
+    tokenizer: Path | None
+    pad_token: str | None = None
+    folder: Path | None = None
+    defaults: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
-    @property
-    def tokenizer(self) -> Path:
-        """The folder of vocab.json and merges.txt, or of tokenizer.json."""
-        return self.folder / "tokenizer"
+
+AS_IT_IS = Choices()
 
 
-def locate(name: str | Path) -> Path:
-    """The folder that a name means: a bundled checkpoint, or a path on disk."""
-    want = f"a model must be one of {', '.join(BUNDLED)} or a folder in the diffusers layout"
-    if not isinstance(name, str | Path) or name == "":
+def open_checkpoint(name: str | Path, choices: Choices = AS_IT_IS) -> Checkpoint:
+    """Read the configs and map the tensors of a bundled name, folder, file or hub id."""
+    path = locate(name, choices)
+    if path.is_file():
+        return _open_single(path, choices)
+    found = _open_folder(path, choices.variant)
+    if hubs.is_repo(str(name)) and not os.path.isdir(name):
+        found = replace(found, name=str(name))  # the snapshot's folder is named by a commit
+    if choices.ema:
+        raise ValueError("ema is for single files: a folder holds one UNet")
+    if choices.prediction_type:
+        found.configs["scheduler"]["prediction_type"] = choices.prediction_type
+    return found
+
+
+def locate(name: str | Path, choices: Choices = AS_IT_IS) -> Path:
+    """The folder or file that a name means; what lies on the hub is fetched."""
+    if isinstance(name, str) and name in BUNDLED:
+        return BUNDLED[name]
+    want = (
+        f"a model must be one of {', '.join(BUNDLED)}, a folder, a .safetensors file "
+        'or a hub id like "org/name"'
+    )
+    if not isinstance(name, str | Path) or str(name) == "":
         raise ValueError(f"{want}, got {name!r}")
-    if str(name) in BUNDLED:
-        return BUNDLED[str(name)]
     if os.path.isdir(name):
         return Path(name)
-    found = f"the file {name}" if os.path.isfile(name) else f"{str(name)[:200]!r}"
-    raise ValueError(f"{want}, got {found}")
-
-
-def open_checkpoint(name: str | Path) -> Checkpoint:
-    """Read all configs and map all tensors of a checkpoint; a missing file is a ValueError."""
-    folder = locate(name)
-    configs = {part: read_json(folder / part / config) for part, (config, _) in PARTS.items()}
-    configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
-    check_tokenizer(folder / "tokenizer")
-    weights = {part: find_weights(folder / part, names) for part, (_, names) in PARTS.items()}
-    tensors = {part: read_tensors(path) for part, path in weights.items()}
-    tensors["text_encoder"] = text_keys(tensors["text_encoder"])
-    defaults = folder / DEFAULTS
-    return Checkpoint(folder, configs, tensors, read_json(defaults) if defaults.exists() else {})
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; anything else is a ValueError that names the file."""
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"a checkpoint folder must hold {_short(path)}, found none") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{_short(path)} must be JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"{_short(path)} must be a JSON object, got {type(data).__name__}")
-    return data
-
-
-def check_tokenizer(folder: Path) -> None:
-    """A tokenizer's files must be there, and of CLIP's kind if they say of which."""
-    names = {path.name for path in folder.glob("*")}
-    if not ({"vocab.json", "merges.txt"} <= names or "tokenizer.json" in names):
-        got = ", ".join(sorted(names)) or "nothing"
-        raise ValueError(
-            f"tokenizer must hold vocab.json and merges.txt, or tokenizer.json, got {got}"
+    if os.path.isfile(name):
+        return _whole_file(Path(name))
+    if hubs.is_file(str(name)):
+        return _whole_file(hubs.fetch_file(str(name), choices.hub))
+    if hubs.is_repo(str(name)):
+        variant = choices.variant
+        return hubs.fetch_folder(
+            str(name), choices.hub, lambda names: folders.choose(names, variant)
         )
-    if "tokenizer_config.json" in names:
-        kind = read_json(folder / "tokenizer_config.json").get("tokenizer_class", "CLIPTokenizer")
-        if kind not in ("CLIPTokenizer", "CLIPTokenizerFast"):
-            raise ValueError(f"tokenizer_class must be CLIPTokenizer, got {kind!r}")
+    raise ValueError(f"{want}, got {str(name)[:200]!r}")
 
 
-def find_weights(folder: Path, names: tuple[str, ...]) -> Path:
-    """The weight file of a part; pickled weights are refused by name."""
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".ckpt", ".pt"))
-    found = f"found {pickles[0]}, a pickle, which is never loaded" if pickles else "found none"
-    raise ValueError(f"{folder.name} must hold {' or '.join(names)}; {found}")
+def find_file(name: str | Path, hub: Hub) -> Path:
+    """A LoRA's or an embedding's file, on disk or on the hub as org/name/file.safetensors."""
+    if os.path.isfile(name):
+        return Path(name)
+    if hubs.is_file(str(name)):
+        return hubs.fetch_file(str(name), hub)
+    raise ValueError(f"want a .safetensors file or org/name/file.safetensors, got {str(name)!r}")
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, mapped: no byte is read before it is used."""
+def open_vae(name: str | Path, choices: Choices) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and tensors of a VAE: a folder, a file, or a hub id; alone or in a checkpoint."""
+    if os.path.isfile(name) or hubs.is_file(str(name)):
+        return read_vae(find_file(name, choices.hub))
+    variant = choices.variant
+    if not os.path.isdir(name) and hubs.is_repo(str(name)):
+        chosen = lambda names: folders.choose_part("vae", names, variant)  # noqa: E731
+        name = hubs.fetch_folder(str(name), choices.hub, chosen)
+    if not os.path.isdir(name):
+        got = repr(str(name))
+        raise ValueError(f"vae must be a folder, a .safetensors file or a hub id, got {got}")
+    config, tensors, _ = folders.read_part(Path(name), "vae", variant)
+    return config, tensors
+
+
+def find_tokenizer(name: str | Path | None, found: Checkpoint, hub: Hub) -> Path:
+    """The tokenizer's folder: one asked for, the checkpoint's, or the one on the hub."""
+    if name is None and found.tokenizer is not None:
+        return found.tokenizer
+    if name is not None and os.path.isdir(name):
+        inside = Path(name) / "tokenizer"
+        return inside if inside.is_dir() else Path(name)
+    if name is not None and not hubs.is_repo(str(name)):
+        raise ValueError(f"tokenizer must be a folder or a hub id, got {str(name)!r}")
     try:
-        with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{_short(path)} is not a readable safetensors file: {error}") from None
+        return hubs.fetch_folder(str(name or TOKENIZER), hub, _choose_tokenizer)
+    except ValueError as error:
+        raise ValueError(
+            f"{found.name} holds no tokenizer (single files don't): give a folder with one "
+            f"as tokenizer=; from the hub: {error}"
+        ) from None
 
 
-def text_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """CLIP keys with their text_model. prefix, which transformers 5.6 and later leave out."""
-    kept = {k: v for k, v in tensors.items() if not k.endswith("position_ids")}
-    if any(key.startswith("text_model.") for key in kept):
-        return kept
-    return {f"text_model.{key}": tensor for key, tensor in kept.items()}
+def content_hash(files: tuple[Path, ...]) -> str:
+    """SHA-256 of what was read: a single file's own, a folder's over its files' names and sums."""
+    sums = []
+    for path in files:
+        with open(path, "rb") as file:
+            sums.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if len(files) == 1:
+        return sums[0]
+    lines = sorted(f"{total}  {short(path)}\n" for total, path in zip(sums, files, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _short(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
+def _open_folder(folder: Path, variant: str | None) -> Checkpoint:
+    configs = {part: folders.read_json(folder / name) for part, name in folders.CONFIGS.items()}
+    folders.check_pipeline(folder, configs)
+    folders.check_tokenizer(folder / "tokenizer")
+    names, tensors = folders.names_in(folder), {}
+    for part, stem in folders.STEMS.items():
+        chosen = folders.weight_files(part, stem, names, variant)
+        tensors[part] = folders.modern(part, folders.read_weights(folder, chosen))
+    files = tuple(folder / name for name in folders.choose(names, variant))
+    own = folder / folders.DEFAULTS
+    defaults = folders.read_json(own) if own.exists() else {}
+    return Checkpoint(
+        folder.name, "folder", files, configs, tensors, folder / "tokenizer", None, folder, defaults
+    )
+
+
+def _open_single(path: Path, choices: Choices) -> Checkpoint:
+    found = read_single(path, choices.ema, choices.prediction_type)
+    beside = path.parent / "tokenizer"
+    tokenizer = beside if beside.is_dir() else None
+    pad = OPENCLIP_PAD if found.openclip else None
+    return Checkpoint(
+        path.name, "single file", (path,), found.configs, found.tensors, tokenizer, pad,
+        notes=found.notes,
+    )  # fmt: skip
+
+
+def _whole_file(path: Path) -> Path:
+    if path.suffix not in (".safetensors", *PICKLES):
+        raise ValueError(f"a model file must end in .safetensors, got {short(path)}")
+    check_file(path)
+    return path
+
+
+def _choose_tokenizer(names: set[str]) -> list[str]:
+    at = "" if "vocab.json" in names or "tokenizer.json" in names else "tokenizer/"
+    return [at + name for name in folders.TOKENIZER if at + name in names]

@@ -1,0 +1,163 @@
+"""What a checkpoint is: the models this code runs told by their shapes, and all others by name."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+Config = dict[str, Any]
+
+# Told by a key that no Stable Diffusion 1.x or 2.x has.
+FOREIGN = (
+    ("conditioner.embedders.", "is a Stable Diffusion XL model"),
+    ("model.diffusion_model.label_emb.", "is a Stable Diffusion XL model"),
+    ("model.diffusion_model.joint_blocks.", "is a Stable Diffusion 3 model"),
+    ("joint_blocks.", "is a Stable Diffusion 3 model"),
+    ("model.diffusion_model.double_blocks.", "is a FLUX model"),
+    ("double_blocks.", "is a FLUX model"),
+    ("single_transformer_blocks.", "is a transformer for diffusion, not a UNet"),
+    ("model.diffusion_model.down_blocks.", "is not in the LDM layout: its UNet has other names"),
+    ("control_model.", "is a ControlNet"),
+    ("input_hint_block.", "is a ControlNet"),
+    ("controlnet_", "is a ControlNet"),
+    ("lora_unet_", "is a LoRA: give it as one, beside a model"),
+    ("lora_te_", "is a LoRA: give it as one, beside a model"),
+    ("unet.down_blocks.", "is a LoRA: give it as one, beside a model"),
+    ("unet.up_blocks.", "is a LoRA: give it as one, beside a model"),
+    ("string_to_param", "is a textual inversion: give it as an embedding, beside a model"),
+    ("emb_params", "is a textual inversion: give it as an embedding, beside a model"),
+    ("encoder.down.", "is a VAE alone: give it as one, beside a model"),
+    ("decoder.up.", "is a VAE alone: give it as one, beside a model"),
+    ("encoder.down_blocks.", "is a VAE alone: give it as one, beside a model"),
+    ("text_model.", "is a text encoder alone"),
+    ("down_blocks.", "is a UNet alone"),
+)
+# Channels that the first convolution of a UNet reads where it reads more than a latent.
+READS = {
+    5: "a depth-to-image model",
+    7: "an upscaling model",
+    8: "an InstructPix2Pix model",
+    9: "an inpainting model",
+}
+# Part of a pipeline's class name in model_index.json.
+PIPELINES = (
+    ("XL", "Stable Diffusion XL"),
+    ("StableDiffusion3", "Stable Diffusion 3"),
+    ("Flux", "FLUX"),
+    ("Inpaint", "inpainting"),
+    ("InstructPix2Pix", "InstructPix2Pix"),
+    ("Upscale", "upscaling"),
+    ("Depth2Img", "depth-to-image"),
+    ("StableCascade", "Stable Cascade"),
+    ("PixArt", "PixArt"),
+    ("Kandinsky", "Kandinsky"),
+)
+
+
+def refuse_foreign(name: str, keys: Iterable[str]) -> None:
+    """A file of another family, or of one part alone, is a ValueError that says which."""
+    keys = list(keys)
+    for start, what in FOREIGN:
+        if any(key.startswith(start) for key in keys):
+            raise ValueError(f"{name} {what} (it holds {start}...); want Stable Diffusion 1.x, 2.x")
+
+
+def refuse_channels(name: str, channels: object) -> None:
+    """A UNet that reads more than the latent is told by how many channels it reads."""
+    if channels in READS:
+        what = READS[channels]  # type: ignore[index]
+        raise ValueError(f"{name} is {what}: its UNet reads {channels} channels, want 4")
+
+
+def refuse_pipeline(name: str, kind: object) -> None:
+    """A folder of another family, by the class that its model_index.json names."""
+    for part, what in PIPELINES:
+        if isinstance(kind, str) and part in kind:
+            raise ValueError(
+                f"{name} is a {kind}: {what} models are not supported, "
+                "want Stable Diffusion 1.x or 2.x"
+            )
+
+
+def unet_config(tensors: Mapping[str, Tensor], openclip: bool, sample_size: int) -> Config:
+    """diffusers' config of a UNet, told by its tensors.
+
+    How many heads a block has no shape tells: SD 1.x has 8, SD 2.x one for 64 channels.
+    """
+    widths = _widths(tensors, "down_blocks.{}.resnets.0.conv1.weight")
+    down = [f"down_blocks.{i}.attentions.0.norm.weight" in tensors for i in range(len(widths))]
+    up = [f"up_blocks.{i}.attentions.0.norm.weight" in tensors for i in range(len(widths))]
+    attends = next(key for key in tensors if key.endswith("attn2.to_k.weight"))
+    project = next(tensors[key] for key in tensors if key.endswith(".proj_in.weight"))
+    return {
+        "_class_name": "UNet2DConditionModel",
+        "act_fn": "silu",
+        "attention_head_dim": [width // 64 for width in widths] if openclip else 8,
+        "block_out_channels": widths,
+        "cross_attention_dim": tensors[attends].shape[1],
+        "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in down],
+        "flip_sin_to_cos": True,
+        "freq_shift": 0,
+        "in_channels": tensors["conv_in.weight"].shape[1],
+        "layers_per_block": _count(tensors, "down_blocks.0.resnets.{}.conv1.weight"),
+        "norm_eps": 1e-5,
+        "norm_num_groups": 32,
+        "out_channels": tensors["conv_out.weight"].shape[0],
+        "sample_size": sample_size,
+        "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in up],
+        "use_linear_projection": project.ndim == 2,
+    }
+
+
+def vae_config(tensors: Mapping[str, Tensor], sample_size: int = 512) -> Config:
+    """diffusers' config of a VAE of Stable Diffusion 1.x or 2.x, told by its tensors."""
+    widths = _widths(tensors, "encoder.down_blocks.{}.resnets.0.conv1.weight")
+    return {
+        "_class_name": "AutoencoderKL",
+        "act_fn": "silu",
+        "block_out_channels": widths,
+        "down_block_types": ["DownEncoderBlock2D"] * len(widths),
+        "in_channels": tensors["encoder.conv_in.weight"].shape[1],
+        "latent_channels": tensors["decoder.conv_in.weight"].shape[1],
+        "layers_per_block": _count(tensors, "encoder.down_blocks.0.resnets.{}.conv1.weight"),
+        "norm_num_groups": 32,
+        "out_channels": tensors["decoder.conv_out.weight"].shape[0],
+        "sample_size": sample_size,
+        "scaling_factor": 0.18215,
+        "up_block_types": ["UpDecoderBlock2D"] * len(widths),
+    }
+
+
+def text_config(tensors: Mapping[str, Tensor], openclip: bool) -> Config:
+    """transformers' config of a text encoder, told by its tensors; heads are 64 wide in both."""
+    vocab, width = tensors["text_model.embeddings.token_embedding.weight"].shape
+    layers = "text_model.encoder.layers.{}.mlp.fc1.weight"
+    return {
+        "architectures": ["CLIPTextModel"],
+        "bos_token_id": vocab - 2,
+        "eos_token_id": vocab - 1,
+        "hidden_act": "gelu" if openclip else "quick_gelu",
+        "hidden_size": width,
+        "intermediate_size": tensors[layers.format(0)].shape[0],
+        "layer_norm_eps": 1e-5,
+        "max_position_embeddings": tensors["text_model.embeddings.position_embedding.weight"].shape[
+            0
+        ],
+        "model_type": "clip_text_model",
+        "num_attention_heads": width // 64,
+        "num_hidden_layers": _count(tensors, layers),
+        "pad_token_id": 0 if openclip else vocab - 1,
+        "projection_dim": 512 if openclip else width,
+        "vocab_size": vocab,
+    }
+
+
+def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    count = 0
+    while pattern.format(count) in tensors:
+        count += 1
+    return count
+
+
+def _widths(tensors: Mapping[str, Tensor], pattern: str) -> list[int]:
+    return [tensors[pattern.format(i)].shape[0] for i in range(_count(tensors, pattern))]
