@@ -79,6 +79,36 @@ class Models:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A checkpoint that would load: configs read, keys and shapes checked, no weight read yet.
+
+    The models lie on the meta device; tokenizer is None where the checkpoint brings none.
+    """
+
+    found: Checkpoint
+    models: dict[str, Any]
+    tokenizer: Tokenizer | None
+    scheduler: SchedulerConfig
+    defaults: Defaults
+
+
+def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) -> Examined:
+    """Find a bundled name, folder, single file or hub id; what does not fit is a ValueError."""
+    found = open_checkpoint(name, choices)
+    if vae is not None:
+        found.configs["vae"], found.tensors["vae"] = open_vae(vae, choices)
+    scheduler = SchedulerConfig.from_dict(found.configs["scheduler"])
+    models = _built(found)
+    for part, model in models.items():
+        place = vae if part == "vae" and vae is not None else found.name
+        check_tensors(f"{Path(place).name}, {part}", model, found.tensors[part])
+    tokenizer = None
+    if found.tokenizer or choices.tokenizer:
+        tokenizer = _tokenizer(found, models["text_encoder"].config, choices)
+    return Examined(found, models, tokenizer, scheduler, _defaults(found.defaults, scheduler))
+
+
 def load(
     name: Place,
     device: torch.device,
@@ -86,28 +116,22 @@ def load(
     choices: Choices = AS_IT_IS,
     addons: AddOns = ALONE,
 ) -> Models:
-    """Read a bundled name, folder, single file or hub id; what does not fit is a ValueError.
+    """Examine a checkpoint, put the add-ons on top and read the weights.
 
     Without a dtype the checkpoint's own is taken, if the device computes in it (see auto_dtype).
     """
-    found = open_checkpoint(name, choices)
-    if addons.vae is not None:
-        found.configs["vae"], found.tensors["vae"] = open_vae(addons.vae, choices)
+    seen = examine(name, choices, addons.vae)
+    found, models = seen.found, seen.models
     dtype = dtype or auto_dtype(device, found.tensors["unet"])
-    folder = find_tokenizer(choices.tokenizer, found, choices.hub)
-    text_config = CLIPConfig.from_dict(found.configs["text_encoder"])
-    tokenizer = load_tokenizer(folder, text_config, found.pad_token)
-    tokenizer, text_config = _learned(tokenizer, text_config, found, choices, addons)
-    models = _built(found, text_config)
+    tokenizer = seen.tokenizer or _tokenizer(found, models["text_encoder"].config, choices)
+    if addons.embeddings:
+        tokenizer, models["text_encoder"] = _learned(tokenizer, seen, choices, addons)
     deltas = _deltas(models, choices, addons)
     for part, model in models.items():
-        check_tensors(f"{found.name}: {part}", model, found.tensors[part])
-    for part, model in models.items():
         fill(model, found.tensors[part], device, dtype, deltas.get(part, {}))
-    scheduler = SchedulerConfig.from_dict(found.configs["scheduler"])
     return Models(
-        found.name, found.folder, tokenizer=tokenizer, scheduler=scheduler,
-        defaults=_defaults(found.defaults, scheduler), notes=found.notes, **models,
+        found.name, found.folder, tokenizer=tokenizer, scheduler=seen.scheduler,
+        defaults=seen.defaults, notes=found.notes, **models,
     )  # fmt: skip
 
 
@@ -157,8 +181,9 @@ def fill(
     return model.eval().requires_grad_(False)
 
 
-def _built(found: Checkpoint, text: CLIPConfig) -> dict[str, Any]:
+def _built(found: Checkpoint) -> dict[str, Any]:
     """The three models on the meta device: shapes without memory."""
+    text = CLIPConfig.from_dict(found.configs["text_encoder"])
     unet = UNetConfig.from_dict(found.configs["unet"])
     vae = VAEConfig.from_dict(found.configs["vae"])
     _check_fit(text, unet, vae)
@@ -166,17 +191,22 @@ def _built(found: Checkpoint, text: CLIPConfig) -> dict[str, Any]:
         return {"text_encoder": CLIPTextEncoder(text), "unet": UNet(unet), "vae": VAE(vae)}
 
 
+def _tokenizer(found: Checkpoint, config: CLIPConfig, choices: Choices) -> Tokenizer:
+    folder = find_tokenizer(choices.tokenizer, found, choices.hub)
+    return load_tokenizer(folder, config, found.pad_token)
+
+
 def _learned(
-    tokenizer: Tokenizer, config: CLIPConfig, found: Checkpoint, choices: Choices, addons: AddOns
-) -> tuple[Tokenizer, CLIPConfig]:
-    """Tokenizer and text encoder with the words that textual inversion taught."""
-    if not addons.embeddings:
-        return tokenizer, config
+    tokenizer: Tokenizer, seen: Examined, choices: Choices, addons: AddOns
+) -> tuple[Tokenizer, CLIPTextEncoder]:
+    """Tokenizer and text encoder, its table grown by the words that textual inversion taught."""
+    config, tensors = seen.models["text_encoder"].config, seen.found.tensors["text_encoder"]
     files = [find_file(place, choices.hub) for place in addons.embeddings]
-    table = found.tensors["text_encoder"][TOKENS]
     tokenizer, rows = learn(tokenizer, [read_embedding(path) for path in files], config)
-    found.tensors["text_encoder"][TOKENS] = torch.cat([table, rows.to(table.dtype)])
-    return tokenizer, replace(config, vocab_size=len(table) + len(rows))
+    tensors[TOKENS] = torch.cat([tensors[TOKENS], rows.to(tensors[TOKENS].dtype)])
+    with torch.device("meta"):
+        grown = CLIPTextEncoder(replace(config, vocab_size=len(tensors[TOKENS])))
+    return tokenizer, grown
 
 
 def _deltas(models: dict[str, nn.Module], choices: Choices, addons: AddOns) -> Deltas:

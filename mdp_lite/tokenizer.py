@@ -1,34 +1,124 @@
-"""Prompts to token ids, by transformers' CLIP tokenizer."""
+"""Prompts to token ids, by transformers' CLIP tokenizer, with words that were learned later.
 
+Learned words are textual inversion (Gal et al. 2022, arXiv 2208.01618): a word stands for one or
+more vectors, which are rows of the text encoder's token table.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from mdp_lite.config import CLIPConfig
 
 
-def load_tokenizer(folder: Path, config: CLIPConfig) -> Any:
-    """transformers' CLIPTokenizer of a folder; its longest prompt must fit the text encoder."""
+@dataclass(frozen=True)
+class Tokenizer:
+    """transformers' CLIPTokenizer, never changed after, and what it knows beyond its files.
+
+    length is the longest prompt with start and end; words has, by the id that clip gives a learned
+    word, the rows of its vectors in the token table.
+    """
+
+    clip: Any
+    length: int
+    words: dict[int, tuple[int, ...]]
+
+    def ids(self, prompt: str) -> tuple[list[int], bool]:
+        """The ids of a prompt, cut or padded to length, and whether they were cut.
+
+        Done here because a tokenizer asked to do it keeps that setting: two threads would collide.
+        A cut may leave the first vectors of a learned word, as in diffusers.
+        """
+        found = self.clip(prompt, verbose=False)["input_ids"]
+        ids = [row for one in found for row in self.words.get(one, (one,))]
+        if len(ids) > self.length:
+            return [*ids[: self.length - 1], self.clip.eos_token_id], True
+        return ids + [self.clip.pad_token_id] * (self.length - len(ids)), False
+
+
+def load_tokenizer(folder: Path, config: CLIPConfig, pad_token: str | None = None) -> Tokenizer:
+    """The tokenizer of a folder; its longest prompt is at most the text encoder's.
+
+    pad_token is given where the text encoder is another than the tokenizer was made for.
+    """
     from transformers import CLIPTokenizer  # seconds of import, so only when a model is loaded
 
+    # Set while it loads: a pad token that is a word, SD 2's "!", has that id in a prompt too.
+    given = {} if pad_token is None else {"pad_token": pad_token}
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        clip = CLIPTokenizer.from_pretrained(folder, local_files_only=True, **given)
     except Exception as error:  # the tokenizers library raises bare ones for damaged files
         raise ValueError(f"tokenizer must be a whole CLIP tokenizer, got {error}") from None
-    if tokenizer.model_max_length > config.max_position_embeddings:
-        tokenizer.model_max_length = config.max_position_embeddings
-    if len(tokenizer) > config.vocab_size:
-        raise ValueError(f"tokenizer has {len(tokenizer)} tokens, text encoder {config.vocab_size}")
-    tokens(tokenizer, "")  # sets, once and for all, that it shall not truncate and pad by itself
+    longest = clip.model_max_length
+    if type(longest) is not int or longest < 3:  # start, one token, end
+        raise ValueError(f"tokenizer: model_max_length must be an int from 3, got {longest!r}")
+    if clip.pad_token_id is None:
+        raise ValueError("tokenizer must have a pad_token, got none")
+    if len(clip) > config.vocab_size:
+        raise ValueError(f"tokenizer has {len(clip)} tokens, text encoder {config.vocab_size}")
+    return _ready(Tokenizer(clip, min(longest, config.max_position_embeddings), _saved_words(clip)))
+
+
+def learn(
+    tokenizer: Tokenizer, embeddings: Iterable[tuple[str, Tensor]], config: CLIPConfig
+) -> tuple[Tokenizer, Tensor]:
+    """A tokenizer that knows more words, each with vectors (n, d), and their rows (m, d) float32.
+
+    The rows go below the text encoder's token table. Words are read in any case and anywhere, also
+    inside other words; one that is a token already is an error.
+    """
+    clip = copy.deepcopy(tokenizer.clip)  # the one that was given may serve another model
+    words, rows = dict(tokenizer.words), torch.empty(0, config.hidden_size)
+    for word, vectors in embeddings:
+        _check_size(word, vectors, tokenizer.length - 2, config.hidden_size)
+        names = [word, *(f"{word}_{i}" for i in range(1, len(vectors)))]  # diffusers' names
+        _check_new(word, names, clip)
+        clip.add_tokens(names)
+        start = config.vocab_size + len(rows)
+        where = range(start, start + len(names))
+        ids = clip.convert_tokens_to_ids(names)
+        words |= {one: (row,) for one, row in zip(ids, where, strict=True)}
+        words[ids[0]] = tuple(where)
+        rows = torch.cat([rows, vectors.float()])
+    return _ready(Tokenizer(clip, tokenizer.length, words)), rows
+
+
+def _ready(tokenizer: Tokenizer) -> Tokenizer:
+    tokenizer.ids("")  # sets, once and for all, that clip shall not truncate and pad by itself
     return tokenizer
 
 
-def tokens(tokenizer: Any, prompt: str) -> tuple[list[int], bool]:
-    """The ids of a prompt, cut or padded to the model's length, and whether they were cut.
+def _saved_words(clip: Any) -> dict[int, tuple[int, ...]]:
+    """Words of several vectors that a folder brings: diffusers saves them as word, word_1, ..."""
+    ids, words = clip.added_tokens_encoder, {}
+    for word, first in ids.items():
+        where = [first]
+        while f"{word}_{len(where)}" in ids:
+            where.append(ids[f"{word}_{len(where)}"])
+        if len(where) > 1:
+            words[first] = tuple(where)
+    return words
 
-    Done here because a tokenizer asked to do it keeps that setting: two threads would collide.
-    """
-    length = tokenizer.model_max_length
-    ids = tokenizer(prompt, verbose=False)["input_ids"]
-    if len(ids) > length:
-        return [*ids[: length - 1], tokenizer.eos_token_id], True
-    return ids + [tokenizer.pad_token_id] * (length - len(ids)), False
+
+def _check_size(word: str, vectors: Tensor, room: int, width: int) -> None:
+    if vectors.shape[1] != width:
+        got = vectors.shape[1]
+        raise ValueError(f"the embedding {word} has width {got}, the text encoder {width}")
+    if len(vectors) > room:
+        raise ValueError(
+            f"the embedding {word} has {len(vectors)} vectors, a prompt has room for {room}"
+        )
+
+
+def _check_new(word: str, names: list[str], clip: Any) -> None:
+    """Names that are no token, whole or as a piece of one, in no case."""
+    for name in names:
+        if clip.backend_tokenizer.token_to_id(name) is not None or len(clip.tokenize(name)) < 2:
+            raise ValueError(
+                f"the embedding {word} needs a name of its own: {name} is a token already"
+            )
