@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.overrides import TorchFunctionMode
 
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, UNetConfig, VAEConfig
@@ -19,7 +18,6 @@ from mdp_lite.unet import UNet
 from mdp_lite.vae import VAE
 
 M = TypeVar("M", bound=nn.Module)
-aten = torch.ops.aten
 
 
 class Work(NamedTuple):
@@ -80,36 +78,30 @@ def text(
 
 
 def _measure(build: Callable[[], M], run: Callable[[M], Tensor]) -> Work:
-    # Inference mode shows the meter attention as one operation, not the parts it is made of.
-    with torch.inference_mode(), torch.device("meta"):
+    with torch.no_grad(), torch.device("meta"):
         model = build()
         with _Meter(model) as meter:
             run(model)
     return Work(meter.flops, meter.peak)
 
 
-class _Meter(TorchDispatchMode):
-    """Sees every operation: adds up its FLOPs and follows the memory of its result."""
+class _Meter(TorchFunctionMode):
+    """Sees every call of torch: adds up FLOPs and follows the memory of results."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.flops = self.alive = self.peak = 0
         self.known = weakref.WeakSet(weight.untyped_storage() for weight in model.parameters())
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is aten.scaled_dot_product_attention.default:
-            out, op = torch.empty_like(args[0]), aten._scaled_dot_product_flash_attention
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:  # meta tensors would take its parts one by one
+            out = torch.empty_like(args[0])
         else:
-            with self:  # other operations that torch makes of several are seen as those
-                out = func.decompose(*args, **kwargs)
-            if out is not NotImplemented:
-                return out
-            out, op = func(*args, **kwargs), func.overloadpacket
-        if op in flop_registry:
-            self.flops += flop_registry[op](*args, **kwargs, out_val=out)
-        for tensor in tree_leaves(out):
-            self._hold(tensor.untyped_storage())
+            out = func(*args, **(kwargs or {}))
+        self.flops += _flops(func, args, out)
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, Tensor):
+                self._hold(tensor.untyped_storage())
         return out
 
     def _hold(self, storage: torch.UntypedStorage) -> None:
@@ -121,3 +113,15 @@ class _Meter(TorchDispatchMode):
 
     def _release(self, size: int) -> None:
         self.alive -= size
+
+
+def _flops(func: Any, args: Any, out: Any) -> int:
+    """Two for each multiply-add: every cell of out is a sum over what it reads."""
+    if func is F.linear:
+        return 2 * out.numel() * args[0].shape[-1]
+    if func is F.conv2d:
+        return 2 * out.numel() * args[1][0].numel()
+    if func is F.scaled_dot_product_attention:  # q k^T, and its softmax times v
+        q, k, v = args
+        return 2 * out.numel() * k.shape[-2] + 2 * q.numel() * v.shape[-2]
+    return 0
