@@ -70,7 +70,7 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     ),
     "inpainting model": (
         options(UNET, in_channels=9),
-        "got 9 and 4 (inpainting models are not supported)",
+        "the folder broken is an inpainting model: its UNet reads 9 channels, want 4",
     ),
     "other text encoder": (
         options(UNET, cross_attention_dim=32),
@@ -94,27 +94,27 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     ),
     "key missing": (
         tensors(lambda found: found.pop("conv_in.bias")),
-        "unet: 1 keys missing (first: conv_in.bias), 0 unknown",
+        "broken, unet: 1 keys missing (conv_in.bias), 0 unexpected",
     ),
     "key too many": (
         tensors(lambda found: found.update(more=torch.zeros(1))),
-        "unet: 0 keys missing, 1 unknown (first: more)",
+        "broken, unet: 0 keys missing, 1 unexpected (more)",
     ),
     "wrong shape": (
         tensors(lambda found: found.update({"conv_in.bias": torch.zeros(9)})),
-        "unet: conv_in.bias has shape [9], want [8]",
+        "broken, unet: conv_in.bias has shape [9], want [8]",
     ),
     "whole numbers": (
         tensors(lambda found: found.update({"conv_in.bias": torch.zeros(8, dtype=torch.int32)})),
-        "unet: conv_in.bias has dtype torch.int32, want a 16 or 32-bit float",
+        "broken, unet: conv_in.bias has dtype torch.int32, want an 8 to 32-bit float",
     ),
     "pickle only": (
         lambda folder: (folder / WEIGHTS).rename(folder / "unet/diffusion_pytorch_model.bin"),
-        "found diffusion_pytorch_model.bin, a pickle, which is never loaded",
+        "found diffusion_pytorch_model.bin, a pickle, which is never loaded: `mdp-lite convert`",
     ),
     "no weights": (
         lambda folder: (folder / WEIGHTS).unlink(),
-        "unet must hold diffusion_pytorch_model.safetensors or",
+        "unet must hold diffusion_pytorch_model.safetensors; found config.json",
     ),
     "truncated weights": (
         lambda folder: os.truncate(folder / WEIGHTS, 5000),
