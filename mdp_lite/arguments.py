@@ -170,8 +170,18 @@ def _invert(sub: argparse.ArgumentParser) -> None:
 
 
 def _info(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("model", nargs="?", default="tiny", metavar="MODEL", help="default: tiny")
-    sub.set_defaults(device="cpu", dtype="float32")
+    sub.add_argument(
+        "model", nargs="?", default="tiny", metavar="MODEL",
+        help="a folder, a .safetensors file or a hub id (default: tiny, bundled)",
+    )  # fmt: skip
+    sub.add_argument("--list", action="store_true", help="well-known checkpoints and licences")
+    sub.add_argument(
+        "--no-hash",
+        dest="hash",
+        action="store_false",
+        help="leave out the files' SHA-256",
+    )
+    reading(sub.add_argument_group("model"))
 
 
 def _demo(sub: argparse.ArgumentParser) -> None:

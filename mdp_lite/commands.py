@@ -8,20 +8,20 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from mdp_lite import images
+from mdp_lite import check, images
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Edit, Editor, OnStep, Source
+from mdp_lite.info import about, listing
+from mdp_lite.load import Choices, Hub
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.reports import (
     Made,
     describe,
     describe_edit,
-    describe_model,
     named,
     report,
     row_of,
     total,
-    tree,
 )  # fmt: skip
 from mdp_lite.sheets import sheet
 
@@ -36,10 +36,10 @@ class Talk(NamedTuple):
 def run(args: Namespace, talk: Talk) -> Made:
     """Rehearse a command, so that bad input is found before any work; then run it and write."""
     started = time.monotonic()
-    editor = opened(args)
     if args.command == "info":
-        data = describe_model(editor)
-        return Made({}, {"command": "info", **data}, tree(data))
+        data, lines = listing() if args.list else about(args.model, choices(args), args.hash)
+        return Made({}, {"command": "info", **data}, lines)
+    editor = opened(args)
     command = COMMANDS[args.command]
     notes: list[str] = list(editor.models.notes)
     made = command(args, rehearsal(editor), Talk(notes.append, lambda name: nullcontext()))
@@ -70,6 +70,13 @@ def opened(args: Namespace) -> Editor:
         args.model, args.device, args.dtype, args.model_variant, args.prediction_type, args.ema,
         args.tokenizer, args.vae, args.lora, args.embedding, args.revision, None, args.offline,
     )  # fmt: skip
+
+
+def choices(args: Namespace) -> Choices:
+    """What the command line chooses where a checkpoint leaves it open."""
+    check.load_choices(args.model_variant, args.prediction_type, args.revision, None)
+    hub = Hub(args.revision, None, args.offline)
+    return Choices(args.model_variant, args.ema, args.prediction_type, args.tokenizer, hub)
 
 
 def generate(args: Namespace, editor: Editor, talk: Talk) -> Made:

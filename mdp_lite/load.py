@@ -17,15 +17,30 @@ from mdp_lite_weights import (
     Checkpoint,
     Choices,
     Hub,
+    content_hash,
     find_file,
     find_tokenizer,
     open_checkpoint,
     open_vae,
 )
+from mdp_lite_weights.catalogue import CATALOGUE
 from mdp_lite_weights.embeddings import read_embedding
-from mdp_lite_weights.lora import Deltas, merged, read_lora
+from mdp_lite_weights.lora import Deltas, merged, read_loras
 
-__all__ = ["AddOns", "Choices", "Defaults", "Hub", "Models", "Place", "load"]
+__all__ = [
+    "CATALOGUE",
+    "AddOns",
+    "Checkpoint",
+    "Choices",
+    "Defaults",
+    "Examined",
+    "Hub",
+    "Models",
+    "Place",
+    "content_hash",
+    "examine",
+    "load",
+]
 
 M = TypeVar("M", bound=nn.Module)
 Tensors = dict[str, Tensor]
@@ -215,13 +230,8 @@ def _deltas(models: dict[str, nn.Module], choices: Choices, addons: AddOns) -> D
         part: {key: tensor.shape for key, tensor in models[part].state_dict().items()}
         for part in ("text_encoder", "unet")
     }
-    deltas: Deltas = {"text_encoder": {}, "unet": {}}
-    for place, strength in addons.loras:
-        read = read_lora(find_file(place, choices.hub), strength, shapes)
-        for part, found in read.items():
-            for key, delta in found.items():
-                deltas[part].setdefault(key, []).append(delta)
-    return deltas
+    files = [(find_file(place, choices.hub), strength) for place, strength in addons.loras]
+    return read_loras(files, shapes)
 
 
 def _check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:

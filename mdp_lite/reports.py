@@ -1,6 +1,5 @@
 """What the sub-commands of mdp-lite tell: settings of pictures, costs, and what they made."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,22 +64,6 @@ def describe_edit(editor: Editor, source: Source, one: Edit, asked: Settings) ->
     }
 
 
-def describe_model(editor: Editor) -> Settings:
-    """Parts, numbers of parameters, configs, defaults."""
-    models = editor.models
-    parts = {"text_encoder": models.text_encoder, "unet": models.unet, "vae": models.vae}
-    counts = {part: sum(p.numel() for p in m.parameters()) for part, m in parts.items()}
-    return {
-        "model": models.name,
-        "picture": "x".join(map(str, editor.size)),
-        "longest_prompt": models.tokenizer.length - 2,  # start and end are tokens too
-        "parameters": counts | {"all": sum(counts.values())},
-        "defaults": asdict(models.defaults),
-        "scheduler": asdict(models.scheduler),
-        **{part: asdict(m.config) for part, m in parts.items()},
-    }
-
-
 def row_of(source: Source, edits: list[Edit]) -> Row:
     """Before and after, labelled."""
     before = source.original or source.image
@@ -97,12 +80,3 @@ def total(*costs: Cost) -> Cost:
 def named(path: Path, ending: str) -> Path:
     """edited.png, ".sheet" -> edited.sheet.png."""
     return path.with_name(f"{path.stem}{ending}{path.suffix}")
-
-
-def tree(data: Settings) -> list[str]:
-    """One line for each value, those of a nested object below its name."""
-    lines = []
-    for key, value in data.items():
-        nested = value.items() if isinstance(value, dict) else ()
-        lines += [f"{key}:" if nested else f"{key}: {value}", *(f"  {k}: {v}" for k, v in nested)]
-    return lines

@@ -260,4 +260,6 @@ def test_info_tells_parts_and_sizes(
     assert said["scheduler"]["prediction_type"] == "epsilon"
     assert said["unet"]["block_out_channels"] == [8, 16]
     assert main(["info", "model"]) == 0
-    assert f"  unet: {unet}" in capsys.readouterr().out.splitlines()
+    assert (
+        f"unet          {unet:>13,} parameters in float32" in capsys.readouterr().out.splitlines()
+    )
