@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 
 from mdp_lite import cost
 from mdp_lite.config import UNetConfig
-from mdp_lite.editor import edit_weights
 from mdp_lite.load import CATALOGUE, Checkpoint, Choices, Examined, Place, content_hash, examine
-from mdp_lite.sample import no_weights, unet_rows
 
 Settings = dict[str, Any]
 
@@ -20,6 +18,8 @@ FAMILIES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
 STANDARD = (320, 640, 1280, 1280)  # channels of the levels of their UNets
 SIDE = 512  # pixels of the edit whose cost is told, where the model's pictures are not smaller
 BYTES = {"float32": 4, "float16": 2}
+SIZES = ("B", "kB", "MB", "GB", "TB")
+FLOPS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP")
 
 
 class Info(NamedTuple):
@@ -32,28 +32,14 @@ class Info(NamedTuple):
 def about(name: Place, choices: Choices, hashed: bool) -> Info:
     """Everything about one checkpoint; one that would not load is a ValueError."""
     seen = examine(name, choices)
-    found, models, factor = seen.found, seen.models, seen.models["vae"].config.factor
-    own = (models["unet"].config.sample_size or 64) * factor
-    counts = {part: sum(p.numel() for p in model.parameters()) for part, model in models.items()}
-    sizes = {_name(path, found.folder): path.stat().st_size for path in found.files}
     data = {
-        "model": found.name,
-        "family": family(models["unet"].config),
-        "layout": found.layout,
-        "picture": f"{own}x{own}",
-        "prediction_type": seen.scheduler.prediction_type,
-        "notes": list(found.notes),
-        "parameters": counts | {"all": sum(counts.values())},
-        "dtypes": {part: _dtypes(found, part) for part in counts},
-        "tokens": len(seen.tokenizer.clip) if seen.tokenizer else None,
-        "longest_prompt": seen.tokenizer.length - 2 if seen.tokenizer else None,  # start, end
-        "edit": edit_cost(seen, min(own, SIDE)),
-        "files": sizes,
-        "bytes": sum(sizes.values()),
-        "sha256": content_hash(found.files) if hashed else None,
+        **_kind(seen),
+        **_contents(seen),
+        "sha256": content_hash(seen.found.files) if hashed else None,
+        "edit": edit_cost(seen),
         "scheduler": asdict(seen.scheduler),
         "defaults": asdict(seen.defaults),
-        **{part: asdict(model.config) for part, model in models.items()},
+        **{part: asdict(model.config) for part, model in seen.models.items()},
     }
     return Info(data, _lines(data))
 
@@ -64,32 +50,29 @@ def family(config: UNetConfig) -> str:
     return FAMILIES[config.cross_attention_dim] if known else "Stable Diffusion of its own shape"
 
 
-def edit_cost(seen: Examined, side: int) -> Settings:
+def edit_cost(seen: Examined) -> Settings:
     """A source from a prompt and one edit of it, at the defaults, as Editor runs them.
 
     peak_bytes has by dtype what the weights and the most activations at one time take.
     """
-    configs = {part: model.config for part, model in seen.models.items()}
-    n, guided = seen.defaults.num_inference_steps, seen.defaults.guidance_scale != 1
-    rows = [unet_rows(w, guided) for w in (no_weights(n), edit_weights(n, seen.defaults))]
-    cells, tokens = side // configs["vae"].factor, configs["text_encoder"].max_position_embeddings
-    text = cost.text(configs["text_encoder"], tokens)
-    unet = cost.unet(configs["unet"], cells, cells, 2 if guided else 1, tokens)
-    decode = cost.decode(configs["vae"], side, side)
-    flops = {
-        "text_encoder": text.flops * 2 * (2 if guided else 1),
-        "unet": unet.flops * 2 * n,
-        "vae": decode.flops * 2,
+    text, unet, vae = (seen.models[part].config for part in ("text_encoder", "unet", "vae"))
+    n, rows = seen.defaults.num_inference_steps, 1 if seen.defaults.guidance_scale == 1 else 2
+    side, tokens = min(_side(seen), SIDE), text.max_position_embeddings
+    cells = side // vae.factor
+    works = {
+        "text_encoder": cost.text(text, tokens),
+        "unet": cost.unet(unet, cells, cells, rows, tokens),
+        "vae": cost.decode(vae, side, side),
     }
-    most = max(work.peak_bytes for work in (text, unet, decode))
-    weights = sum(p.numel() for model in seen.models.values() for p in model.parameters())
+    calls = {"text_encoder": 2 * rows, "unet": 2 * n, "vae": 2}
+    flops = {part: calls[part] * work.flops for part, work in works.items()}
+    peak, weights = max(work.peak_bytes for work in works.values()), sum(_counts(seen).values())
     return {
         "picture": f"{side}x{side}",
-        "unet_rows": sum(rows),
+        "unet_rows": 2 * n * rows,
         "unet_calls": 2 * n,
         "flops": flops | {"all": sum(flops.values())},
-        "weight_bytes": {dtype: weights * size for dtype, size in BYTES.items()},
-        "peak_bytes": {dtype: weights * size + most * size // 4 for dtype, size in BYTES.items()},
+        "peak_bytes": {dtype: (4 * weights + peak) * size // 4 for dtype, size in BYTES.items()},
     }
 
 
@@ -106,33 +89,81 @@ def listing() -> Info:
     return Info({"catalogue": [asdict(known) for known in CATALOGUE]}, lines)
 
 
+def _kind(seen: Examined) -> Settings:
+    found, side, tokenizer = seen.found, _side(seen), seen.tokenizer
+    return {
+        "model": found.name,
+        "layout": found.layout,
+        "revision": _revision(found),
+        "family": family(seen.models["unet"].config),
+        "picture": f"{side}x{side}",
+        "prediction_type": seen.scheduler.prediction_type,
+        "notes": list(found.notes),
+        "tokens": len(tokenizer.clip) if tokenizer else None,
+        "longest_prompt": tokenizer.length - 2 if tokenizer else None,  # start and end are tokens
+    }
+
+
+def _contents(seen: Examined) -> Settings:
+    found, counts = seen.found, _counts(seen)
+    every = sum(counts.values())
+    sizes = {_name(path, found.folder): path.stat().st_size for path in found.files}
+    return {
+        "parameters": counts | {"all": every},
+        "dtypes": {part: _dtypes(found, part) for part in counts},
+        "weight_bytes": {dtype: every * size for dtype, size in BYTES.items()},
+        "files": sizes,
+        "bytes": sum(sizes.values()),
+    }
+
+
 def _lines(data: Settings) -> list[str]:
-    edit, defaults, tokens = data["edit"], data["defaults"], data["tokens"]
-    weights, peak = edit["weight_bytes"], edit["peak_bytes"]
-    rows = [
-        ("model", f"{data['model']} ({data['layout']})"),
-        ("family", data["family"]),
-        ("picture", data["picture"]),
-        ("prediction", data["prediction_type"]),
-        *(("note", note) for note in data["notes"]),
-        ("scheduler", _scheduler(data["scheduler"])),
-        ("tokenizer", f"{tokens} tokens, {data['longest_prompt']} in a prompt" if tokens else
-         "none in the checkpoint: openai/clip-vit-large-patch14 is taken from the hub"),
-        *(
-            (part, f"{data['parameters'][part]:>13,} parameters in {', '.join(dtypes)}")
-            for part, dtypes in data["dtypes"].items()
+    """The same for people, in the order in which one asks."""
+    revision, tokens, steps = data["revision"], data["tokens"], data["defaults"]
+    edit, parameters = data["edit"], data["parameters"]
+    prompt = f"{tokens} tokens, {data['longest_prompt']} in a prompt"
+    return [
+        *_rows("model", f"{data['model']} ({data['layout']})"),
+        *_rows("revision", *([revision] if revision else [])),
+        *_rows("family", data["family"]),
+        *_rows("picture", data["picture"]),
+        *_rows("prediction", data["prediction_type"]),
+        *_rows("notes", *data["notes"]),
+        *_rows("scheduler", _scheduler(data["scheduler"])),
+        *_rows("tokenizer", prompt if tokens else "none here: give one, or the hub's is taken"),
+        *(line for part, dtypes in data["dtypes"].items() for line in
+          _rows(part, f"{parameters[part]:>13,} parameters in {', '.join(dtypes)}")),
+        *_rows("all", f"{parameters['all']:>13,} parameters: {_both(data['weight_bytes'])}"),
+        *_rows(
+            "edit",
+            f"{edit['picture']}, {steps['num_inference_steps']} steps, guidance "
+            f"{steps['guidance_scale']:g}, with its source: {edit['unet_rows']} UNet rows",
+            f"{_scaled(edit['flops']['all'], FLOPS)}; memory: {_both(edit['peak_bytes'])}",
         ),
-        ("all", f"{data['parameters']['all']:>13,} parameters"),
-        ("weights", _both(weights)),
-        ("edit", f"{edit['picture']}, {defaults['num_inference_steps']} steps, guidance "
-         f"{defaults['guidance_scale']:g}, with its source: {edit['unet_rows']} UNet rows"),
-        ("", f"{_flops(edit['flops']['all'])}, memory {_both(peak)}"),
-        *(("files" if i == 0 else "", f"{_size(size):>9}  {name}")
-          for i, (name, size) in enumerate(data["files"].items())),
-        ("size", _size(data["bytes"])),
-        *((("sha256", data["sha256"]),) if data["sha256"] else ()),
+        *_rows("files", *(f"{_scaled(n, SIZES):>8}  {name}" for name, n in data["files"].items())),
+        *_rows("size", f"{_scaled(data['bytes'], SIZES):>8}"),
+        *_rows("sha256", *([data["sha256"]] if data["sha256"] else [])),
     ]  # fmt: skip
-    return [f"{name:<14}{text}" for name, text in rows]
+
+
+def _rows(name: str, *texts: str) -> list[str]:
+    """Texts below each other, the name beside the first."""
+    return [f"{'' if i else name:<14}{text}" for i, text in enumerate(texts)]
+
+
+def _side(seen: Examined) -> int:
+    """Pixels along a side of the model's own pictures, as Editor takes them."""
+    return (seen.models["unet"].config.sample_size or 64) * seen.models["vae"].config.factor
+
+
+def _counts(seen: Examined) -> dict[str, int]:
+    return {part: sum(p.numel() for p in m.parameters()) for part, m in seen.models.items()}
+
+
+def _revision(found: Checkpoint) -> str | None:
+    """The commit of what lies in the hub's cache, whose folders are named by it."""
+    parts = found.files[0].parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 
 
 def _scheduler(config: Settings) -> str:
@@ -159,20 +190,11 @@ def _name(path: Path, folder: Path | None) -> str:
 
 
 def _both(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{_size(size)} in {dtype}" for dtype, size in sizes.items())
-
-
-def _size(count: int) -> str:
-    """1719000000 -> 1.72 GB."""
-    return _scaled(count, ("B", "kB", "MB", "GB", "TB"))
-
-
-def _flops(count: int) -> str:
-    """160600000000000 -> 161 TFLOP."""
-    return _scaled(count, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"))
+    return ", ".join(f"{_scaled(size, SIZES)} in {dtype}" for dtype, size in sizes.items())
 
 
 def _scaled(count: float, units: tuple[str, ...]) -> str:
+    """Three digits: 1719000000 in SIZES -> 1.72 GB."""
     for unit in units[:-1]:
         if count < 999.5:
             return f"{count:.3g} {unit}"
