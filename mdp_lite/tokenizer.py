@@ -49,7 +49,7 @@ def load_tokenizer(folder: Path, config: CLIPConfig, pad_token: str | None = Non
     from transformers import CLIPTokenizer  # seconds of import, so only when a model is loaded
 
     # Set while it loads: a pad token that is a word, SD 2's "!", has that id in a prompt too.
-    given = {} if pad_token is None else {"pad_token": pad_token}
+    given: dict[str, Any] = {} if pad_token is None else {"pad_token": pad_token}
     try:
         clip = CLIPTokenizer.from_pretrained(folder, local_files_only=True, **given)
     except Exception as error:  # the tokenizers library raises bare ones for damaged files
@@ -61,7 +61,10 @@ def load_tokenizer(folder: Path, config: CLIPConfig, pad_token: str | None = Non
         raise ValueError("tokenizer must have a pad_token, got none")
     if len(clip) > config.vocab_size:
         raise ValueError(f"tokenizer has {len(clip)} tokens, text encoder {config.vocab_size}")
-    return _ready(Tokenizer(clip, min(longest, config.max_position_embeddings), _saved_words(clip)))
+    length = min(longest, config.max_position_embeddings)
+    tokenizer = Tokenizer(clip, length, _saved_words(clip))
+    tokenizer.ids("")  # sets, once and for all, that clip shall not truncate and pad by itself
+    return tokenizer
 
 
 def learn(
@@ -84,13 +87,8 @@ def learn(
         ids = clip.convert_tokens_to_ids(names)
         words |= {one: (row,) for one, row in zip(ids, where, strict=True)}
         words[ids[0]] = tuple(where)
-        rows = torch.cat([rows, vectors.float()])
-    return _ready(Tokenizer(clip, tokenizer.length, words)), rows
-
-
-def _ready(tokenizer: Tokenizer) -> Tokenizer:
-    tokenizer.ids("")  # sets, once and for all, that clip shall not truncate and pad by itself
-    return tokenizer
+        rows = torch.cat([rows, vectors])
+    return Tokenizer(clip, tokenizer.length, words), rows
 
 
 def _saved_words(clip: Any) -> dict[int, tuple[int, ...]]:

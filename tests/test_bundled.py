@@ -95,7 +95,7 @@ def test_defaults_are_the_checkpoints_own(editor: Editor) -> None:
 
 
 def test_every_word_of_the_world_is_one_token(editor: Editor) -> None:
-    tokenizer = editor.models.tokenizer
+    tokenizer = editor.models.tokenizer.clip
     ids = {word: tokenizer(word)["input_ids"] for word in world.WORDS}
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     assert all(len(found) == 3 and found[::2] == [start, end] for found in ids.values())

@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mdp_lite import Editor
 from mdp_lite.load import Models, load
-from mdp_lite.tokenizer import tokens
+from mdp_lite.tokenizer import Tokenizer
 from mdp_lite.unet import timestep_embedding
 
 BOUND = 1e-5
@@ -233,7 +233,7 @@ def test_half_checkpoints_load_into_single(tmp_path: Path, variant: str | None) 
 @pytest.mark.parametrize("prompt", ["", "a b c", "B  d", "zebra a", "a " * 14, "a " * 15])
 def test_tokens(prompt: str, pad: str) -> None:
     want = tokenizer(pad)(prompt, padding="max_length", truncation=True)["input_ids"]
-    assert tokens(tokenizer(pad), prompt) == (want, prompt.count("a") > 14)
+    assert Tokenizer(tokenizer(pad), 16, {}).ids(prompt) == (want, prompt.count("a") > 14)
 
 
 @pytest.mark.parametrize("prefix", ["", "text_model."])
