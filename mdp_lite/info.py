@@ -3,6 +3,7 @@
 Configs and headers are read, no weights; the content hash alone reads the files through.
 """
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,9 +162,9 @@ def _counts(seen: Examined) -> dict[str, int]:
 
 
 def _revision(found: Checkpoint) -> str | None:
-    """The commit of what lies in the hub's cache, whose folders are named by it."""
+    """The commit of what lies in the hub's cache, where a folder is named by it."""
     parts = found.files[0].parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+    return next((part for part in parts if re.fullmatch("[0-9a-f]{40}", part)), None)
 
 
 def _scheduler(config: Settings) -> str:
