@@ -54,6 +54,12 @@ def lora(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
+def embedding(text: str) -> tuple[str, str | None]:
+    """FILE or FILE=WORD, for argparse."""
+    file, equals, word = text.rpartition("=")
+    return (file, word) if equals and file.endswith(".safetensors") else (text, None)
+
+
 def parser() -> Parser:
     """mdp-lite and its sub-commands."""
     top = Parser("mdp-lite", description="Edit pictures by text (MDP).", allow_abbrev=False)
@@ -101,7 +107,7 @@ def _model() -> Parser:
         help="a LoRA to merge (default strength: 1); may be given several times",
     )  # fmt: skip
     group.add_argument(
-        "--embedding", action="append", default=[], metavar="FILE",
+        "--embedding", type=embedding, action="append", default=[], metavar="FILE[=WORD]",
         help="a word learned by textual inversion; may be given several times",
     )  # fmt: skip
     reading(group)

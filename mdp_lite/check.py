@@ -133,12 +133,16 @@ def loras(value: Any) -> tuple[tuple[str | Path, float], ...]:
     return tuple(pairs)
 
 
-def embeddings(value: Any) -> tuple[str | Path, ...]:
-    """Textual inversion files."""
-    for one in several("embeddings", value):
-        if not isinstance(one, str | Path):
-            raise ValueError(f"embeddings must be files, got {one!r}")
-    return tuple(value)
+def embeddings(value: Any) -> tuple[tuple[str | Path, str | None], ...]:
+    """Textual inversion files, each alone or with the word that shall stand for it."""
+    listed = several("embeddings", value)
+    pairs = [(one, None) if isinstance(one, str | Path) else one for one in listed]
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str | Path):
+            raise ValueError(f"embeddings must be files or pairs (file, word), got {pair!r}")
+        if pair[1] is not None:
+            text("the word of an embedding", pair[1])
+    return tuple(pairs)
 
 
 def several(name: str, value: Any) -> list[Any]:

@@ -81,7 +81,7 @@ class Editor:
         tokenizer: Place | None = None,
         vae: Place | None = None,
         loras: Iterable[Place | tuple[Place, float]] = (),
-        embeddings: Iterable[Place] = (),
+        embeddings: Iterable[Place | tuple[Place, str]] = (),
         revision: str | None = None,
         token: str | None = None,
         local_files_only: bool = False,
@@ -90,7 +90,7 @@ class Editor:
 
         It goes on a GPU if there is one, in the checkpoint's own dtype if the device is good at it.
         variant, prediction_type, ema and tokenizer are load.Choices; vae, loras (each alone or with
-        its strength) and embeddings are put on top; the last three are for the hub.
+        its strength) and embeddings (with its word) are put on top; the last three are for the hub.
         """
         check.load_choices(variant, prediction_type, revision, token)
         choices = Choices(

@@ -66,11 +66,14 @@ class Defaults:
 
 @dataclass(frozen=True)
 class AddOns:
-    """What is put on top of a checkpoint: another VAE, LoRAs with strengths, learned words."""
+    """What is put on top of a checkpoint: another VAE, LoRAs with strengths, learned words.
+
+    An embedding's word is that of its file where None is given.
+    """
 
     vae: Place | None = None
     loras: tuple[tuple[Place, float], ...] = ()
-    embeddings: tuple[Place, ...] = ()
+    embeddings: tuple[tuple[Place, str | None], ...] = ()
 
 
 AS_IT_IS, ALONE = Choices(), AddOns()
@@ -140,7 +143,7 @@ def load(
     dtype = dtype or auto_dtype(device, found.tensors["unet"])
     tokenizer = seen.tokenizer or _tokenizer(found, models["text_encoder"].config, choices)
     if addons.embeddings:
-        tokenizer, models["text_encoder"] = _learned(tokenizer, seen, choices, addons)
+        tokenizer, models["text_encoder"] = _learned(tokenizer, seen, dtype, choices, addons)
     deltas = _deltas(models, choices, addons)
     for part, model in models.items():
         fill(model, found.tensors[part], device, dtype, deltas.get(part, {}))
@@ -212,15 +215,15 @@ def _tokenizer(found: Checkpoint, config: CLIPConfig, choices: Choices) -> Token
 
 
 def _learned(
-    tokenizer: Tokenizer, seen: Examined, choices: Choices, addons: AddOns
+    tokenizer: Tokenizer, seen: Examined, dtype: torch.dtype, choices: Choices, addons: AddOns
 ) -> tuple[Tokenizer, CLIPTextEncoder]:
     """Tokenizer and text encoder, its table grown by the words that textual inversion taught."""
     config, tensors = seen.models["text_encoder"].config, seen.found.tensors["text_encoder"]
-    files = [find_file(place, choices.hub) for place in addons.embeddings]
-    tokenizer, rows = learn(tokenizer, [read_embedding(path) for path in files], config)
-    tensors[TOKENS] = torch.cat([tensors[TOKENS], rows.to(tensors[TOKENS].dtype)])
+    files = [(find_file(place, choices.hub), word) for place, word in addons.embeddings]
+    tokenizer, rows = learn(tokenizer, [read_embedding(*file) for file in files], config)
+    tensors[TOKENS] = torch.cat([tensors[TOKENS].to(dtype), rows.to(dtype)])
     with torch.device("meta"):
-        grown = CLIPTextEncoder(replace(config, vocab_size=len(tensors[TOKENS])))
+        grown = CLIPTextEncoder(replace(config, vocab_size=config.vocab_size + len(rows)))
     return tokenizer, grown
 
 

@@ -1,6 +1,7 @@
 """Textual inversion: the same ids and conditions as diffusers' load_textual_inversion."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from embedding_files import File, vectors
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from mdp_lite.clip import CLIPTextEncoder
@@ -175,7 +176,11 @@ def test_rows_are_the_vectors(dtype: torch.dtype, plain: Tokenizer, config: CLIP
     assert rows.dtype == torch.float32 and torch.equal(rows, torch.cat([first, second]).float())
 
 
-def test_the_editor_learns(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16])
+def test_the_editor_learns(stored: torch.dtype, checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    weights = checkpoint / "text_encoder/model.safetensors"
+    save_file({key: t.to(stored) for key, t in load_file(weights).items()}, weights)
     pipe, paths = pipeline(checkpoint), [file.write(tmp_path) for file in FILES["two"]]
     for path in paths:
         pipe.load_textual_inversion(path.parent, weight_name=path.name)
@@ -184,3 +189,13 @@ def test_the_editor_learns(checkpoint: Path, tmp_path: Path) -> None:
         for prompt in PROMPTS:
             want = pipe.encode_prompt(prompt, "cpu", 1, False)[0]
             assert (editor.condition(prompt) - want).abs().max() <= BOUND * want.abs().max()
+
+
+def test_an_embedding_takes_the_word_it_is_given(checkpoint: Path, tmp_path: Path) -> None:
+    path = FILES["vectors"][0].write(tmp_path)
+    named, other = (
+        Editor.from_pretrained(checkpoint, embeddings=[one]) for one in (path, (path, "<other>"))
+    )
+    word = read_embedding(path).token
+    assert torch.equal(named.condition(f"a {word}"), other.condition("a <other>"))
+    assert not torch.equal(named.condition(f"a {word}"), other.condition(f"a {word}"))
