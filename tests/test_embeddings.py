@@ -182,6 +182,7 @@ def test_the_editor_learns(stored: torch.dtype, checkpoint: Path, tmp_path: Path
     weights = checkpoint / "text_encoder/model.safetensors"
     save_file({key: t.to(stored) for key, t in load_file(weights).items()}, weights)
     pipe, paths = pipeline(checkpoint), [file.write(tmp_path) for file in FILES["two"]]
+    pipe.text_encoder.float()
     for path in paths:
         pipe.load_textual_inversion(path.parent, weight_name=path.name)
     editor = Editor.from_pretrained(checkpoint, device="cpu", embeddings=paths)
