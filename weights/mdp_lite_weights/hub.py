@@ -69,7 +69,7 @@ def fetch_folder(repo: str, hub: Hub, choose: Choose) -> Path:
     Where the hub gives no answer, a whole copy in the cache will do; a refusal is a ValueError.
     """
     from huggingface_hub import constants, is_offline_mode
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
     if not _is_id(repo):
         raise ValueError(f'a hub id must have the form "org/name", got {repr(repo)[:100]}')
@@ -83,9 +83,9 @@ def fetch_folder(repo: str, hub: Hub, choose: Choose) -> Path:
         if status < 500 and status != 429:  # 429: too many requests, which is no answer either
             raise ValueError(_refusal(error, repo, hub)) from None
         why = f"{constants.ENDPOINT} answered with status {status}"
-    except (HTTPError, LocalEntryNotFoundError, JSONDecodeError) as error:
-        why = f"{constants.ENDPOINT} gave no answer ({_line(error.__cause__ or error)})"
-    except (OSError, RuntimeError) as error:  # a full disk, a file of another size, hf_xet
+    except (HTTPError, JSONDecodeError) as error:
+        why = f"{constants.ENDPOINT} gave no usable answer ({_line(error)})"
+    except (OSError, RuntimeError) as error:  # a full disk, a file of another size
         where = f"could not be fetched into the cache {constants.HF_HUB_CACHE}"
         raise ValueError(f"{_named(repo, hub)} {where}: {_line(error)}") from None
     return _from_cache(repo, hub, choose, why)
@@ -155,7 +155,7 @@ def _pick(choose: Choose, names: set[str], here: set[str], where: str) -> list[s
         raise ValueError(f"{where}: {error}") from None
     missing = [name for name in chosen if name not in here]
     if missing:
-        more = f" and {len(missing) - 1} more files" if missing[1:] else ""
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise ValueError(f"{where} has no {missing[0]}{more}")
     return chosen
 
@@ -172,8 +172,8 @@ def _refusal(error: "HfHubHTTPError", repo: str, hub: Hub) -> str:
         return f"{repo} has no revision {hub.revision or 'main'!r} on the hub"
     if status in (401, 404):
         return (
-            f"{repo} is nothing on disk and no repository that the hub shows: check the name; "
-            "a private one needs a token (or HF_TOKEN), a copy in the cache local_files_only"
+            f"{repo} is nothing on disk, and the hub shows no such repository: check the name, give "
+            "a token (or HF_TOKEN) if it is private, or local_files_only if the cache has a copy"
         )
     return f"the hub refused {repo} with status {status}: check what the token may read"
 
