@@ -172,8 +172,8 @@ def _refusal(error: "HfHubHTTPError", repo: str, hub: Hub) -> str:
         return f"{repo} has no revision {hub.revision or 'main'!r} on the hub"
     if status in (401, 404):
         return (
-            f"{repo} is nothing on disk, and the hub shows no such repository: check the name, give "
-            "a token (or HF_TOKEN) if it is private, or local_files_only if the cache has a copy"
+            f"{repo} is nothing on disk, and the hub shows no such repository: check the name, "
+            "give a token (or HF_TOKEN) if it is private, or local_files_only if the cache has a copy"
         )
     return f"the hub refused {repo} with status {status}: check what the token may read"
 
