@@ -1,0 +1,147 @@
+"""LoRA files of every form with random factors, and a small Stable Diffusion for them."""
+
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+Place = tuple[str, str]  # a part of the pipeline, and a module in it
+Factors = dict[Place, tuple[Tensor, Tensor]]  # down [rank, in], up [out, rank]
+Tensors = dict[str, Tensor]
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+UNET = (*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")
+SOME = ("down_blocks.1", "mid_block", "up_blocks.3", "encoder")  # peft takes its time with all
+ALL = ("down_blocks", "mid_block", "up_blocks", "encoder")
+TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+
+
+def pipeline(linear: bool = False) -> StableDiffusionPipeline:
+    """The blocks of SD 1.x (linear: 2.x), so that names are real, and random weights."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        block_out_channels=(32, 64, 64, 64),
+        cross_attention_dim=32,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        use_linear_projection=linear,
+    )
+    text = CLIPTextConfig(
+        vocab_size=20,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=16,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    scheduler = DDIMScheduler(steps_offset=1, clip_sample=False)
+    pipe = StableDiffusionPipeline(
+        vae=None,  # type: ignore[arg-type]
+        text_encoder=CLIPTextModel(text),
+        tokenizer=None,  # type: ignore[arg-type]
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,  # type: ignore[arg-type]
+        feature_extractor=None,  # type: ignore[arg-type]
+        requires_safety_checker=False,
+    )
+    for part in (pipe.unet, pipe.text_encoder):
+        part.eval().requires_grad_(False)
+    return pipe
+
+
+def factors(
+    pipe: StableDiffusionPipeline, rank: int = 4, seed: int = 1, blocks: tuple[str, ...] = SOME
+) -> Factors:
+    """Random pairs, zero in neither half, for what trainers train: attention, MLPs, projections."""
+    generator = torch.Generator().manual_seed(seed)
+    pairs: Factors = {}
+    for part, ends in (("unet", UNET), ("text_encoder", TEXT)):
+        for name, module in getattr(pipe, part).named_modules():
+            if name.endswith(ends) and name.startswith(blocks):
+                out, width, *kernel = module.weight.shape
+                down = torch.randn(rank, width, *kernel, generator=generator)
+                pairs[part, name] = (
+                    down,
+                    0.05 * torch.randn(out, rank, *kernel, generator=generator),
+                )
+    return pairs
+
+
+def long_name(place: Place) -> str:
+    """The module's name with the text_model. that transformers had until 5.6."""
+    part, module = place
+    return f"text_model.{module}" if part == "text_encoder" else module
+
+
+def kohya(pairs: Factors, alpha: float | None = None) -> Tensors:
+    """kohya's sd-scripts: lora_unet_down_blocks_0_..._to_q.lora_down.weight."""
+    tensors: Tensors = {}
+    for place, (down, up) in pairs.items():
+        prefix = "lora_unet_" if place[0] == "unet" else "lora_te_"
+        name = prefix + long_name(place).replace(".", "_")
+        tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
+        if alpha is not None:
+            tensors[f"{name}.alpha"] = torch.tensor(alpha)
+    return tensors
+
+
+def ldm(pairs: Factors, alpha: float) -> Tensors:
+    """kohya's form with the block names of single-file checkpoints."""
+    blocks = {f"down_blocks_{b}_attentions_{i}": (b, i) for b in range(3) for i in range(2)}
+    names = {old: f"input_blocks_{1 + 3 * b + i}_1" for old, (b, i) in blocks.items()}
+    blocks = {f"up_blocks_{b}_attentions_{i}": (b, i) for b in range(1, 4) for i in range(3)}
+    names |= {old: f"output_blocks_{3 * b + i}_1" for old, (b, i) in blocks.items()}
+    names["mid_block_attentions_0"] = "middle_block_1"
+    tensors = kohya(pairs, alpha)
+    for old, new in names.items():
+        tensors = {key.replace(f"{old}_", f"{new}_"): tensor for key, tensor in tensors.items()}
+    return tensors
+
+
+def peft(pairs: Factors, prefix: bool = True) -> Tensors:
+    """unet.down_blocks.0...to_q.lora_A.weight."""
+    names = {place: long_name(place) if prefix else place[1] for place in pairs}
+    halves = {f"{part}.{names[part, module]}": pair for (part, module), pair in pairs.items()}
+    tensors = {f"{name}.lora_A.weight": down for name, (down, _) in halves.items()}
+    return tensors | {f"{name}.lora_B.weight": up for name, (_, up) in halves.items()}
+
+
+def diffusers(pairs: Factors) -> Tensors:
+    """diffusers 0.17 to 0.20: ...to_q.lora.down.weight, ...q_proj.lora_linear_layer.down.weight."""
+    tensors: Tensors = {}
+    for (part, module), pair in pairs.items():
+        ending = "lora" if part == "unet" else "lora_linear_layer"
+        name = f"{part}.{long_name((part, module))}.{ending}"
+        tensors |= {f"{name}.down.weight": pair[0], f"{name}.up.weight": pair[1]}
+    return tensors
+
+
+def processors(pairs: Factors, prefix: bool = True) -> Tensors:
+    """The first form of diffusers: ...attn1.processor.to_q_lora.down.weight; attention alone."""
+    tensors: Tensors = {}
+    for (part, module), pair in pairs.items():
+        at, _, last = long_name((part, module)).removesuffix(".0").rpartition(".")
+        last = last if part == "unet" else f"to_{last.removesuffix('_proj')}"
+        middle = ".processor" if part == "unet" else ""
+        name = (f"{part}." if prefix else "") + f"{at}{middle}.{last}_lora"
+        tensors |= {f"{name}.down.weight": pair[0], f"{name}.up.weight": pair[1]}
+    return tensors
+
+
+def attention(pairs: Factors) -> Factors:
+    """The pairs of attention's projections alone."""
+    ends = (*ATTENTION, "q_proj", "k_proj", "v_proj", "out_proj")
+    return {place: pair for place, pair in pairs.items() if place[1].endswith(ends)}
+
+
+def write(folder: Path, tensors: Tensors, header: dict[str, str] | None = None) -> Path:
+    """A safetensors file with a text or two in its header."""
+    path = folder / f"{len(list(folder.glob('*')))}.safetensors"
+    save_file({key: tensor.clone() for key, tensor in tensors.items()}, path, header)
+    return path
