@@ -173,7 +173,7 @@ def _refusal(error: "HfHubHTTPError", repo: str, hub: Hub) -> str:
     if status in (401, 404):
         return (
             f"{repo} is nothing on disk, and the hub shows no such repository: check the name, "
-            "give a token (or HF_TOKEN) if it is private, or local_files_only if the cache has a copy"
+            "give a token (or HF_TOKEN) if private, or local_files_only if it is in the cache"
         )
     return f"the hub refused {repo} with status {status}: check what the token may read"
 
