@@ -1,12 +1,14 @@
 """From a checkpoint on disk to models, strictly: every key must find its place and its shape."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mdp_lite.assign import auto_dtype, check_tensors, fill, quick, weightless
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.schedule import T_M, T_MAX
@@ -42,13 +44,10 @@ __all__ = [
     "load",
 ]
 
-M = TypeVar("M", bound=nn.Module)
 Tensors = dict[str, Tensor]
 Place = str | Path  # on disk, or on the hub
 
 TOKENS = "text_model.embeddings.token_embedding.weight"  # the table that embeddings add rows to
-FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)  # to store, not to compute with
-FLOATS = (torch.float32, torch.float16, torch.bfloat16, *FP8)
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,7 @@ class Examined:
     defaults: Defaults
 
 
+@quick()
 def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) -> Examined:
     """Find a bundled name, folder, single file or hub id; what does not fit is a ValueError."""
     found = open_checkpoint(name, choices)
@@ -127,6 +127,7 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     return Examined(found, models, tokenizer, scheduler, _defaults(found.defaults, scheduler))
 
 
+@quick()
 def load(
     name: Place,
     device: torch.device,
@@ -146,57 +147,11 @@ def load(
         tokenizer, models["text_encoder"] = _learned(tokenizer, seen, dtype, choices, addons)
     deltas = _deltas(models, choices, addons)
     for part, model in models.items():
-        fill(model, found.tensors[part], device, dtype, deltas.get(part, {}))
+        fill(model, _with(deltas.get(part, {}), found.tensors[part]), device, dtype)
     return Models(
         found.name, found.folder, tokenizer=tokenizer, scheduler=seen.scheduler,
         defaults=seen.defaults, notes=found.notes, **models,
     )  # fmt: skip
-
-
-def auto_dtype(device: torch.device, tensors: Tensors) -> torch.dtype:
-    """The dtype of the UNet's weights, where the device computes well in it.
-
-    A CPU runs float16 as float32, which loses nothing; a GPU without bfloat16 runs it as float16.
-    """
-    dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
-    dtype = torch.float16 if dtype in FP8 else dtype
-    if device.type == "cpu":
-        return torch.float32 if dtype == torch.float16 else dtype
-    lacks = dtype == torch.bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.float16 if lacks else dtype
-
-
-def check_tensors(name: str, model: nn.Module, tensors: Tensors) -> None:
-    """Every key of a model and no other, each of its shape and a float; no byte is read."""
-    wanted = model.state_dict()
-    missing, unknown = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
-    if missing or unknown:
-        raise ValueError(
-            f"{name}: {len(missing)} keys missing{_first(missing)}, "
-            f"{len(unknown)} unexpected{_first(unknown)}"
-        )
-    for key, tensor in tensors.items():
-        if tensor.shape != wanted[key].shape:
-            got, want = list(tensor.shape), list(wanted[key].shape)
-            raise ValueError(f"{name}: {key} has shape {got}, want {want}")
-        if tensor.dtype not in FLOATS:
-            raise ValueError(f"{name}: {key} has dtype {tensor.dtype}, want an 8 to 32-bit float")
-
-
-def fill(
-    model: M, tensors: Tensors, device: torch.device, dtype: torch.dtype, deltas: dict[str, Any]
-) -> M:
-    """Give a model on the meta device its checked tensors, each dropped from tensors on the way.
-
-    One that has the dtype already and stays on the CPU remains mapped; any other is copied once.
-    """
-    ready = {}
-    for key in list(tensors):
-        tensor = tensors.pop(key)
-        tensor = merged(tensor, deltas[key]) if key in deltas else tensor
-        ready[key] = tensor.to(device, dtype)
-    model.load_state_dict(ready, strict=True, assign=True)
-    return model.eval().requires_grad_(False)
 
 
 def _built(found: Checkpoint) -> dict[str, Any]:
@@ -205,7 +160,7 @@ def _built(found: Checkpoint) -> dict[str, Any]:
     unet = UNetConfig.from_dict(found.configs["unet"])
     vae = VAEConfig.from_dict(found.configs["vae"])
     _check_fit(text, unet, vae)
-    with torch.device("meta"):
+    with weightless():
         return {"text_encoder": CLIPTextEncoder(text), "unet": UNet(unet), "vae": VAE(vae)}
 
 
@@ -222,7 +177,7 @@ def _learned(
     files = [(find_file(place, choices.hub), word) for place, word in addons.embeddings]
     tokenizer, rows = learn(tokenizer, [read_embedding(*file) for file in files], config)
     tensors[TOKENS] = torch.cat([tensors[TOKENS].to(dtype), rows.to(dtype)])
-    with torch.device("meta"):
+    with weightless():
         grown = CLIPTextEncoder(replace(config, vocab_size=config.vocab_size + len(rows)))
     return tokenizer, grown
 
@@ -235,6 +190,13 @@ def _deltas(models: dict[str, nn.Module], choices: Choices, addons: AddOns) -> D
     }
     files = [(find_file(place, choices.hub), strength) for place, strength in addons.loras]
     return read_loras(files, shapes)
+
+
+def _with(deltas: dict[str, list[Any]], tensors: Tensors) -> Iterator[tuple[str, Tensor]]:
+    """Each tensor with what LoRAs add to it, dropped from tensors as it is handed on."""
+    for key in list(tensors):
+        tensor = tensors.pop(key)
+        yield key, merged(tensor, deltas[key]) if key in deltas else tensor
 
 
 def _check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:
@@ -272,7 +234,3 @@ def _few_steps(scheduler: SchedulerConfig) -> dict[str, Any]:
     trailing = scheduler.timestep_spacing == "trailing" and not scheduler.rescale_betas_zero_snr
     turbo = trailing and scheduler.prediction_type == "epsilon"
     return {"num_inference_steps": 4, "guidance_scale": 1.0} if turbo else {}
-
-
-def _first(keys: list[str], count: int = 5) -> str:
-    return f" ({', '.join(keys[:count])}{', ...' if len(keys) > count else ''})" if keys else ""

@@ -1,14 +1,42 @@
 """Safetensors files, mapped: no byte is read before it is used, and each is let go after."""
 
+import math
+import mmap
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 GROUP = 2**26  # bytes that share one mapping; it is released with the last of its tensors
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 # What fp8 files call the factors without which their weights are noise.
 FP8_SCALES = ("scaled_fp8", "scale_weight", "weight_scale", "scale_input", "input_scale")
+
+
+class Piece(NamedTuple):
+    """Where a tensor lies in its file, in bytes."""
+
+    key: str
+    dtype: torch.dtype
+    shape: list[int]
+    start: int
+    end: int
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -20,9 +48,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     check_file(path)
     tensors: dict[str, Tensor] = {}
     try:
-        for keys in _groups(path):
-            with safe_open(path, "pt") as file:
-                tensors |= {key: file.get_tensor(key) for key in keys}
+        with open(path, "rb") as file:
+            for group in _groups(path):
+                tensors |= _mapped(file, group)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{short(path)} is not a readable safetensors file: {error}") from None
     refuse_scaled(path, tensors)
@@ -70,27 +98,45 @@ def short(path: Path) -> str:
 
 
 def first(keys: list[str], count: int = 5) -> str:
-    """ (first of a list of keys), or nothing."""
+    """(first of a list of keys), or nothing."""
     return f" ({', '.join(keys[:count])}{', ...' if len(keys) > count else ''})" if keys else ""
 
 
-def _groups(path: Path) -> list[list[str]]:
-    """Keys in the order of the file, in runs of about GROUP bytes."""
-    groups: list[list[str]] = [[]]
-    size = 0
+def _groups(path: Path) -> list[list[Piece]]:
+    """The tensors in the order of the file, in runs of about GROUP bytes.
+
+    safetensors reads the header, and refuses one with gaps or overlaps: so sizes give places.
+    """
+    groups: list[list[Piece]] = []
+    with open(path, "rb") as raw:
+        at = 8 + int.from_bytes(raw.read(8), "little")
+    begun = at - GROUP
     with safe_open(path, "pt") as file:
         for key in file.offset_keys():
-            if size > GROUP:
+            piece = file.get_slice(key)
+            kind, shape = piece.get_dtype(), piece.get_shape()
+            if kind not in DTYPES:
+                raise ValueError(f"{short(path)}: {key} has dtype {kind}, which is not supported")
+            end = at + math.prod(shape) * DTYPES[kind].itemsize
+            if at - begun >= GROUP:
                 groups.append([])
-                size = 0
-            groups[-1].append(key)
-            size += _bytes(file.get_slice(key))
+                begun = at
+            groups[-1].append(Piece(key, DTYPES[kind], shape, at, end))
+            at = end
     return groups
 
 
-def _bytes(piece: object) -> int:
-    shape, dtype = piece.get_shape(), piece.get_dtype()  # type: ignore[attr-defined]
-    size = 8 if dtype == "BOOL" else int("".join(filter(str.isdigit, dtype.split("_")[0])))
-    for side in shape:
-        size *= side
-    return size // 8
+def _mapped(file: BinaryIO, pieces: list[Piece]) -> dict[str, Tensor]:
+    """Tensors that share one private mapping of the file: it lasts as long as any of them."""
+    begin = pieces[0].start // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+    size = pieces[-1].end - begin
+    memory = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY, offset=begin)
+    return {piece.key: _view(memory, piece, begin) for piece in pieces}
+
+
+def _view(memory: mmap.mmap, piece: Piece, begin: int) -> Tensor:
+    count = math.prod(piece.shape)
+    if not count:  # frombuffer takes no empty piece
+        return torch.empty(piece.shape, dtype=piece.dtype)
+    offset = piece.start - begin
+    return torch.frombuffer(memory, dtype=piece.dtype, count=count, offset=offset).view(piece.shape)
