@@ -1,6 +1,7 @@
 """From a checkpoint on disk to models, strictly: every key must find its place and its shape."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,14 +118,16 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     if vae is not None:
         found.configs["vae"], found.tensors["vae"] = open_vae(vae, choices)
     scheduler = SchedulerConfig.from_dict(found.configs["scheduler"])
-    models = _built(found)
-    for part, model in models.items():
-        place = vae if part == "vae" and vae is not None else found.name
-        check_tensors(f"{Path(place).name}, {part}", model, found.tensors[part])
-    tokenizer = None
-    if found.tokenizer or choices.tokenizer:
-        tokenizer = _tokenizer(found, models["text_encoder"].config, choices)
-    return Examined(found, models, tokenizer, scheduler, _defaults(found.defaults, scheduler))
+    defaults = _defaults(found.defaults, scheduler)
+    config = CLIPConfig.from_dict(found.configs["text_encoder"])
+    with ThreadPoolExecutor(1) as beside:  # tokens and merges are read outside Python's lock
+        brings = found.tokenizer or choices.tokenizer
+        tokenizer = beside.submit(_tokenizer, found, config, choices) if brings else None
+        models = _built(found, config)
+        for part, model in models.items():
+            place = vae if part == "vae" and vae is not None else found.name
+            check_tensors(f"{Path(place).name}, {part}", model, found.tensors[part])
+    return Examined(found, models, tokenizer and tokenizer.result(), scheduler, defaults)
 
 
 @quick()
@@ -154,9 +157,8 @@ def load(
     )  # fmt: skip
 
 
-def _built(found: Checkpoint) -> dict[str, Any]:
+def _built(found: Checkpoint, text: CLIPConfig) -> dict[str, Any]:
     """The three models on the meta device: shapes without memory."""
-    text = CLIPConfig.from_dict(found.configs["text_encoder"])
     unet = UNetConfig.from_dict(found.configs["unet"])
     vae = VAEConfig.from_dict(found.configs["vae"])
     _check_fit(text, unet, vae)
