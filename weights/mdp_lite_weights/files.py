@@ -12,7 +12,7 @@ from mdp_lite_weights import folder as folders
 from mdp_lite_weights import hub as hubs
 from mdp_lite_weights.hub import Hub
 from mdp_lite_weights.single import read_single, read_vae
-from mdp_lite_weights.tensors import PICKLES, check_file, short
+from mdp_lite_weights.tensors import PICKLES, check_file, refuse_pickle, short
 
 BUNDLED = {"tiny": Path(__file__).parent / "tiny"}
 # Single files hold no tokenizer; that of OpenAI's text encoder serves SD 1.x and 2.x alike.
@@ -88,6 +88,7 @@ def locate(name: str | Path, choices: Choices = AS_IT_IS) -> Path:
     if os.path.isfile(name):
         return _whole_file(Path(name))
     if hubs.is_file(str(name)):
+        refuse_pickle(Path(name))  # before it is fetched
         return _whole_file(hubs.fetch_file(str(name), choices.hub))
     if hubs.is_repo(str(name)):
         variant = choices.variant

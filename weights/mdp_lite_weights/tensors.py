@@ -69,11 +69,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def check_file(path: Path) -> None:
     """A file that is no safetensors file for a reason that can be told is refused with it."""
-    if path.suffix in PICKLES:
-        raise ValueError(
-            f"{short(path)} is a pickle, which is never loaded: "
-            "`mdp-lite convert` makes safetensors of it"
-        )
+    refuse_pickle(path)
     try:
         with open(path, "rb") as file:
             start = file.read(64)
@@ -83,6 +79,15 @@ def check_file(path: Path) -> None:
         raise ValueError(f"{short(path)} is a Git LFS pointer, not the file: run `git lfs pull`")
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise ValueError(f"{short(path)} is a web page, not the file: download it again")
+
+
+def refuse_pickle(path: Path) -> None:
+    """A file that can hold code, by its name."""
+    if path.suffix in PICKLES:
+        raise ValueError(
+            f"{short(path)} is a pickle, which is never loaded: "
+            "`mdp-lite convert` makes safetensors of it"
+        )
 
 
 def refuse_scaled(path: Path, tensors: dict[str, Tensor]) -> None:
