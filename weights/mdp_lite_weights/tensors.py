@@ -99,7 +99,7 @@ def refuse_scaled(path: Path, tensors: dict[str, Tensor]) -> None:
 
 def short(path: Path) -> str:
     """A file and its folder's name: enough to find it, and nothing of the machine it lies on."""
-    return f"{path.parent.name}/{path.name}"
+    return "/".join(path.parts[-2:]).lstrip("/")
 
 
 def first(keys: list[str], count: int = 5) -> str:
