@@ -55,9 +55,11 @@ def _progress(name: str, shown: bool) -> "Iterator[OnStep | None]":
     if not shown:
         yield None
         return
-    with tqdm(desc=name, unit="step", leave=False, file=sys.stderr) as bar:
+    written = name == "convert"  # in bytes
+    unit = "B" if written else "step"
+    with tqdm(desc=name, unit=unit, unit_scale=written, leave=False, file=sys.stderr) as bar:
 
-        def on_step(done: int, total: int, latent: Any) -> None:
+        def on_step(done: int, total: int, latent: Any = None) -> None:
             bar.total = total
             bar.update(done - bar.n)
 

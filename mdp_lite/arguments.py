@@ -71,6 +71,7 @@ def parser() -> Parser:
         ("edit", _edit, [sampling, model, common], "edit a picture, or one made from a prompt"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
         ("info", _info, [common], "what a model consists of"),
+        ("convert", _convert, [common], "write a model in another form, pickles as safetensors"),
         ("demo", _demo, [common], "edits with the bundled model, all variants, on one sheet"),
     ):
         sub = commands.add_parser(
@@ -187,6 +188,18 @@ def _info(sub: argparse.ArgumentParser) -> None:
         action="store_false",
         help="leave out the files' SHA-256",
     )
+    reading(sub.add_argument_group("model"))
+
+
+def _convert(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "model", metavar="MODEL",
+        help="a folder, a .safetensors file, a hub id or a pickle (.ckpt, .pt, .bin)",
+    )  # fmt: skip
+    sub.add_argument(
+        "output", type=Path, metavar="OUT", help="a .safetensors file, or else a new folder"
+    )
+    sub.add_argument("--dtype", default="auto", choices=DTYPES, help="default: as it is")
     reading(sub.add_argument_group("model"))
 
 

@@ -6,13 +6,13 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mdp_lite import check, images
 from mdp_lite.arguments import VARIANTS
-from mdp_lite.editor import Edit, Editor, OnStep, Source
+from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.info import about, listing
-from mdp_lite.load import Choices, Hub
+from mdp_lite.load import Choices, Hub, convert
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.reports import (
     Made,
@@ -30,7 +30,7 @@ class Talk(NamedTuple):
     """Where a command speaks: note takes a sentence, watch(name) shows a loop's progress."""
 
     note: Callable[[str], None]
-    watch: Callable[[str], AbstractContextManager[OnStep | None]]
+    watch: Callable[[str], AbstractContextManager[Any]]  # of OnStep, or None
 
 
 def run(args: Namespace, talk: Talk) -> Made:
@@ -39,6 +39,8 @@ def run(args: Namespace, talk: Talk) -> Made:
     if args.command == "info":
         data, lines = listing() if args.list else about(args.model, choices(args), args.hash)
         return Made({}, {"command": "info", **data}, lines)
+    if args.command == "convert":
+        return converted(args, talk)
     editor = opened(args)
     command = COMMANDS[args.command]
     notes: list[str] = list(editor.models.notes)
@@ -70,6 +72,28 @@ def opened(args: Namespace) -> Editor:
         args.model, args.device, args.dtype, args.model_variant, args.prediction_type, args.ema,
         args.tokenizer, args.vae, args.lora, args.embedding, args.revision, None, args.offline,
     )  # fmt: skip
+
+
+def converted(args: Namespace, talk: Talk) -> Made:
+    """A model in another form."""
+    with talk.watch("convert") as on_step:
+        done = convert(
+            args.model, args.output, check.dtype(args.dtype), choices(args), on_step, args.dry_run
+        )
+    for note in done.notes:
+        talk.note(note)
+    sizes = {name: f"{size / 1e6:,.1f} MB" for name, size in done.weights.items()}
+    verb = "would write" if args.dry_run else "wrote"
+    data = {
+        "command": "convert",
+        "dry_run": args.dry_run,
+        "layout": done.layout,
+        "weights": done.weights,
+        "notes": list(done.notes),
+        "files": [str(done.out)],
+    }
+    lines = [f"  {name}: {size}" for name, size in sizes.items()]
+    return Made({}, data, [f"{verb} {done.out} ({done.layout})", *lines])
 
 
 def choices(args: Namespace) -> Choices:

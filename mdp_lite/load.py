@@ -1,6 +1,6 @@
 """From a checkpoint on disk to models, strictly: every key must find its place and its shape."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,8 @@ from mdp_lite_weights import (
     open_vae,
 )
 from mdp_lite_weights.catalogue import CATALOGUE
+from mdp_lite_weights.convert import Conversion
+from mdp_lite_weights.convert import convert as convert_checkpoint
 from mdp_lite_weights.embeddings import read_embedding
 from mdp_lite_weights.lora import Deltas, merged, read_loras
 
@@ -35,12 +37,14 @@ __all__ = [
     "AddOns",
     "Checkpoint",
     "Choices",
+    "Conversion",
     "Defaults",
     "Examined",
     "Hub",
     "Models",
     "Place",
     "content_hash",
+    "convert",
     "examine",
     "load",
 ]
@@ -123,10 +127,7 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     with ThreadPoolExecutor(1) as beside:  # tokens and merges are read outside Python's lock
         brings = found.tokenizer or choices.tokenizer
         tokenizer = beside.submit(_tokenizer, found, config, choices) if brings else None
-        models = _built(found, config)
-        for part, model in models.items():
-            place = vae if part == "vae" and vae is not None else found.name
-            check_tensors(f"{Path(place).name}, {part}", model, found.tensors[part])
+        models = _checked(found, config, vae)
     return Examined(found, models, tokenizer and tokenizer.result(), scheduler, defaults)
 
 
@@ -157,13 +158,37 @@ def load(
     )  # fmt: skip
 
 
-def _built(found: Checkpoint, text: CLIPConfig) -> dict[str, Any]:
-    """The three models on the meta device: shapes without memory."""
+def convert(
+    name: Place,
+    out: str | Path,
+    dtype: torch.dtype | None = None,
+    choices: Choices = AS_IT_IS,
+    progress: Callable[[int, int], None] | None = None,
+    dry_run: bool = False,
+) -> Conversion:
+    """Write a checkpoint as a folder or a single file, pickles too; one that would not load is not.
+
+    See mdp_lite_weights.convert. progress takes bytes done and in all.
+    """
+
+    def check(found: Checkpoint) -> None:
+        _checked(found, CLIPConfig.from_dict(found.configs["text_encoder"]))
+        SchedulerConfig.from_dict(found.configs["scheduler"])
+
+    return convert_checkpoint(name, out, dtype, choices, check, progress, dry_run)
+
+
+def _checked(found: Checkpoint, text: CLIPConfig, vae: Place | None = None) -> dict[str, Any]:
+    """The three models without memory, whose every key and shape the checkpoint has."""
     unet = UNetConfig.from_dict(found.configs["unet"])
-    vae = VAEConfig.from_dict(found.configs["vae"])
-    _check_fit(text, unet, vae)
+    decoder = VAEConfig.from_dict(found.configs["vae"])
+    _check_fit(text, unet, decoder)
     with weightless():
-        return {"text_encoder": CLIPTextEncoder(text), "unet": UNet(unet), "vae": VAE(vae)}
+        models = {"text_encoder": CLIPTextEncoder(text), "unet": UNet(unet), "vae": VAE(decoder)}
+    for part, model in models.items():
+        place = vae if part == "vae" and vae is not None else found.name
+        check_tensors(f"{Path(place).name}, {part}", model, found.tensors[part])
+    return models
 
 
 def _tokenizer(found: Checkpoint, config: CLIPConfig, choices: Choices) -> Tokenizer:

@@ -13,7 +13,7 @@ from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, UNetConfig, VAEConfig
 from mdp_lite.unet import UNet
 from mdp_lite.vae import VAE
-from mdp_lite_weights import keys
+from mdp_lite_weights.layouts import ldm_tensors
 from train_tiny.tokens import LENGTH, write_tokenizer
 
 Tensors = dict[str, Tensor]
@@ -54,16 +54,8 @@ def write_folder(folder: Path, openclip: bool = False) -> dict[str, Tensors]:
 
 
 def single(parts: dict[str, Tensors], openclip: bool = False) -> Tensors:
-    """The tensors of a single LDM file, attention of the VAE as the 1x1 convolutions it was."""
-    tensors = {keys.UNET_AT + keys.ldm_unet_key(k): t for k, t in parts["unet"].items()}
-    for key, tensor in parts["vae"].items():
-        conv = ".attentions." in key and tensor.ndim == 2
-        tensors[keys.VAE_AT + keys.ldm_vae_key(key)] = tensor[..., None, None] if conv else tensor
-    if not openclip:
-        return tensors | {keys.CLIP_AT + k: t for k, t in parts["text_encoder"].items()}
-    text = {k.removeprefix("text_model."): t for k, t in parts["text_encoder"].items()}
-    packed = keys.renamed(keys.pack(text), keys.ldm_openclip_key)
-    return tensors | {keys.OPENCLIP_AT + k: t for k, t in packed.items()}
+    """The tensors of a single LDM file; that diffusers reads them alike is tested beside it."""
+    return ldm_tensors(parts, openclip)
 
 
 def write_single(path: Path, tensors: Tensors, **metadata: str) -> Path:

@@ -154,7 +154,7 @@ def test_a_device_that_is_not_there(checkpoint: Path, device: Any, sentence: str
     refused(lambda: Editor.from_pretrained(checkpoint, device), sentence)
 
 
-@pytest.mark.parametrize("dtype", ["float32", torch.float64, torch.int8, None])
+@pytest.mark.parametrize("dtype", ["float", "fp16", torch.float64, torch.int8, None])
 def test_a_dtype_that_is_not_supported(checkpoint: Path, dtype: Any) -> None:
-    sentence = f"dtype must be float32, float16 or bfloat16, got {dtype}"
+    sentence = f"dtype must be auto, float32, float16, bfloat16, got {dtype!r}"
     refused(lambda: Editor.from_pretrained(checkpoint, "cpu", dtype), sentence)

@@ -270,7 +270,7 @@ def test_loading_is_strict(small: Path, tmp_path: Path, part: str, damage: str) 
     if damage == "missing":
         del tensors[name]
     save_file(tensors, path)
-    with pytest.raises(ValueError, match=f"^{part}: .*(spare|{re.escape(name)})"):
+    with pytest.raises(ValueError, match=f"^copy, {part}: .*(spare|{re.escape(name)})"):
         load(folder, CPU, FP32)
 
 
