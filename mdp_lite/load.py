@@ -1,7 +1,6 @@
 """From a checkpoint on disk to models, strictly: every key must find its place and its shape."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,11 +123,10 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     scheduler = SchedulerConfig.from_dict(found.configs["scheduler"])
     defaults = _defaults(found.defaults, scheduler)
     config = CLIPConfig.from_dict(found.configs["text_encoder"])
-    with ThreadPoolExecutor(1) as beside:  # tokens and merges are read outside Python's lock
-        brings = found.tokenizer or choices.tokenizer
-        tokenizer = beside.submit(_tokenizer, found, config, choices) if brings else None
-        models = _checked(found, config, vae)
-    return Examined(found, models, tokenizer and tokenizer.result(), scheduler, defaults)
+    models = _checked(found, config, vae)
+    brings = found.tokenizer or choices.tokenizer
+    tokenizer = _tokenizer(found, config, choices) if brings else None
+    return Examined(found, models, tokenizer, scheduler, defaults)
 
 
 @quick()
@@ -211,8 +209,10 @@ def _learned(
 
 def _deltas(models: dict[str, nn.Module], choices: Choices, addons: AddOns) -> Deltas:
     """What the LoRAs add to each weight, in the order they are given."""
+    if not addons.loras:
+        return {}
     shapes = {
-        part: {key: tensor.shape for key, tensor in models[part].state_dict().items()}
+        part: {key: tensor.shape for key, tensor in models[part].named_parameters()}
         for part in ("text_encoder", "unet")
     }
     files = [(find_file(place, choices.hub), strength) for place, strength in addons.loras]
