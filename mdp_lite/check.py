@@ -152,7 +152,23 @@ def several(name: str, value: Any) -> list[Any]:
     return list(value)
 
 
-def source(value: Any, models: Models) -> None:
+def blend(value: Any) -> list[tuple[str, float]]:
+    """A prompt, or several with their shares, which are positive and count by their sum."""
+    if isinstance(value, str):
+        return [(text("prompt", value), 1.0)]
+    parts = several("prompt", value)
+    for part in parts:
+        if not isinstance(part, tuple) or len(part) != 2:
+            raise ValueError(f"prompt must be a text or pairs (text, share), got {part!r}")
+        text("prompt", part[0])
+        if number("the share of a prompt", part[1]) <= 0:
+            raise ValueError(f"the share of a prompt must be above 0, got {part[1]}")
+    if not parts:
+        raise ValueError("prompt must be a text or pairs (text, share), got none")
+    return parts
+
+
+def source(value: Any, models: Models) -> Any:
     """A source path that this model can read."""
     if not hasattr(value, "path"):
         raise ValueError(f"source must come from generate or invert, got {type(value).__name__}")
@@ -167,6 +183,7 @@ def source(value: Any, models: Models) -> None:
     if len(path.x) != n + 1 or len(path.eps) != n:
         rows = f"{len(path.x)} and {len(path.eps)}"
         raise ValueError(f"source must hold {n + 1} latents and {n} noises, got {rows}")
+    return value
 
 
 def table(value: Any, latents: torch.Tensor, others: tuple[Any, ...]) -> None:

@@ -1,8 +1,7 @@
 """The public face: load a model, make or invert a source, edit it as often as you like."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
@@ -10,53 +9,24 @@ from torch import Tensor
 
 from mdp_lite import check, images
 from mdp_lite.invert import METHODS, invert, replay
-from mdp_lite.load import AddOns, Choices, Defaults, Hub, Models, Place, load
+from mdp_lite.load import AddOns, Choices, Hub, Models, Place, load
 from mdp_lite.mdp import Step
-from mdp_lite.sample import Conditions, Path, no_weights, record, unet_rows, walk
-from mdp_lite.schedule import SHAPES, Grid, Weights, ddim_grid, table, window
+from mdp_lite.plan import Plan, plan
+from mdp_lite.requests import (
+    Prompt,
+    Request,
+    guidance_of,
+    known,
+    named,
+    negative_of,
+    weights_of,
+)
+from mdp_lite.results import Cost, Edit, Source
+from mdp_lite.run import Node, Task, run, tree
+from mdp_lite.sample import Conditions, Path, record, walk
+from mdp_lite.schedule import Grid, Weights, ddim_grid
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
-
-
-class Cost(NamedTuple):
-    """What was spent: UNet rows (one latent through the UNet once) and calls."""
-
-    unet_rows: int
-    unet_calls: int
-
-
-@dataclass(frozen=True)
-class Source:
-    """A source path A with what it was made from; any number of edits read it.
-
-    image is what the path decodes to; original is the picture that was inverted, if one was.
-    """
-
-    path: Path
-    grid: Grid
-    prompt: str
-    negative_prompt: str
-    guidance_scale: float
-    image: Image.Image
-    original: Image.Image | None
-    seed: int | None
-    method: str  # "generate", "replay" or "ddim"
-    truncated: bool
-    cost: Cost
-
-
-@dataclass(frozen=True)
-class Edit:
-    """An edited picture, its latent (1, 4, y, x), what it was made with and what it cost."""
-
-    image: Image.Image
-    latent: Tensor
-    prompt: str
-    variant: str
-    weights: Weights
-    guidance_scale: float
-    truncated: bool
-    cost: Cost
 
 
 class Editor:
@@ -119,7 +89,7 @@ class Editor:
         x = self.noise(check.seed(seed), width, height)
         path = self._sample(grid, x, to, on_step)
         n, image = len(grid.t), self.picture(path.x[-1])
-        cost = Cost(unet_rows(no_weights(n), g != 1), n)
+        cost = Cost(n * to.rows, n)
         cut = self.truncated(prompt)
         return Source(
             path, grid, prompt, negative_prompt, g, image, None, seed, "generate", cut, cost
@@ -155,10 +125,10 @@ class Editor:
         total = 2 * n if again else n
         steps = _watch(invert(self.models.unet, grid, latent, under, self.v), total, 0, on_step)
         path = replay(latent, steps, to.c)
-        rows = unet_rows(no_weights(n), under.null is not None)
+        rows = n * under.rows
         if again:
             path = self._sample(grid, path.x[0], to, on_step, done=n)
-            rows += unet_rows(no_weights(n), g != 1)
+            rows += n * to.rows
         return Source(
             path, grid, prompt, negative_prompt, g, self.picture(path.x[-1]), fitted, None, method,
             self.truncated(prompt), Cost(rows, total),
@@ -167,7 +137,7 @@ class Editor:
     def edit(
         self,
         source: Source,
-        prompt: str,
+        prompt: Prompt,
         variant: str | None = None,
         t_max: float | None = None,
         t_m: float | None = None,
@@ -176,31 +146,52 @@ class Editor:
         weights: Weights | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
+        mask: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> Edit:
-        """Steer the source towards a prompt.
+        """Steer the source towards a prompt, or towards a blend of prompts with their shares.
 
         The source's share is w on the rows [N - t_max, N - t_max + t_m) of the variant's quantity
-        ("epsilon", the default, "c", "x" or "beta"); strength in 0..1 sets t_m = (1 - strength)
-        t_max; or weights gives the whole table of N rows.
+        ("epsilon", the default, "c", "x" or "beta"); strength in 0..1 goes from the source to the
+        prompt alone; or weights gives the whole table of N rows. mask (y, x) confines the edit.
         """
-        check.text("prompt", prompt)
-        check.source(source, self.models)
-        n = len(source.grid.t)
-        if weights is None:
-            weights = edit_weights(n, self.models.defaults, variant, t_max, t_m, schedule, strength)
-        else:
-            check.table(weights, source.path.eps, (variant, t_max, t_m, schedule, strength))
-            variant = "table"
-        if guidance_scale is None and source.method != "replay":
-            guidance_scale = source.guidance_scale
-        g = self._guidance(guidance_scale)
-        negative = source.negative_prompt if negative_prompt is None else negative_prompt
-        to = self.conditions(prompt, negative, g)
-        path = self._sample(source.grid, source.path.x[0], to, on_step, source.path, weights)
-        cost = Cost(unet_rows(weights, g != 1), n)
-        image, latent, cut = self.picture(path.x[-1]), path.x[-1], self.truncated(prompt)
-        return Edit(image, latent, prompt, variant or "epsilon", weights, g, cut, cost)
+        request = Request(
+            source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
+            negative_prompt, mask,
+        )  # fmt: skip
+        return self.edits([request], on_step=on_step)[0]
+
+    def edits(
+        self, requests: Iterable[Request], most: int = 0, on_step: OnStep | None = None
+    ) -> list[Edit]:
+        """Several edits at once, of one source or of many; what they have in common is done once.
+
+        most is how many UNet rows may go into one call: on a GPU that is faster. With 0 every step
+        is a call of its own, and an edit has the bits that it has alone.
+        """
+        asked = list(requests)
+        tasks = self.tasks(asked)
+        nodes = tree(tasks)
+        last = self._run(nodes, len(tasks), most, on_step)
+        return [self._result(one, task, x) for one, task, x in zip(asked, tasks, last, strict=True)]
+
+    def plan(self, request: Request) -> Plan:
+        """What an edit will compute, before it does."""
+        return self.tasks([request])[0].plan
+
+    def tasks(self, requests: Iterable[Request]) -> list[Task]:
+        """What edits come down to: tables, conditions and plans; equal conditions are made once."""
+        made: dict[tuple[Any, ...], Conditions] = {}
+        tasks = []
+        for one in requests:
+            source = check.source(one.source, self.models)
+            weights = weights_of(one, self.models.defaults)
+            g, negative = self._guidance(guidance_of(one)), negative_of(one)
+            key = (named(one.prompt), negative, g)
+            to = made[key] = made.get(key) or self.conditions(one.prompt, negative, g)
+            steps = plan(weights, source.grid, known(source, to, g, negative))
+            tasks.append(Task(source.grid, to, source.path, weights, steps))
+        return tasks
 
     def grid(self, num_inference_steps: int | None) -> Grid:
         """The DDIM grid of so many steps (by default the model's) on this device."""
@@ -220,19 +211,27 @@ class Editor:
         return x.to(self.device, torch.float64)
 
     @torch.no_grad()
-    def condition(self, prompt: str) -> Tensor:
-        """c (1, l, d) of a prompt; tokens past the model's longest prompt are left out."""
-        ids, _ = self.models.tokenizer.ids(check.text("prompt", prompt))
-        return self.models.text_encoder(torch.tensor([ids], device=self.device))
+    def condition(self, prompt: Prompt) -> Tensor:
+        """c (1, l, d) of a prompt, or the weighted mean of a blend's.
 
-    def truncated(self, prompt: str) -> bool:
+        Tokens past the model's longest prompt are left out.
+        """
+        parts = check.blend(prompt)
+        ids = [self.models.tokenizer.ids(text)[0] for text, _ in parts]
+        c = self.models.text_encoder(torch.tensor(ids, device=self.device))
+        if len(parts) == 1:
+            return c
+        shares = torch.tensor([share for _, share in parts], device=self.device).to(c)
+        return torch.einsum("b,bld->ld", shares / shares.sum(), c)[None]
+
+    def truncated(self, prompt: Prompt) -> bool:
         """Whether a prompt is longer than the model can read."""
-        return self.models.tokenizer.ids(prompt)[1]
+        return any(self.models.tokenizer.ids(text)[1] for text, _ in check.blend(prompt))
 
-    def conditions(self, prompt: str, negative_prompt: str, g: float) -> Conditions:
-        """What a path is steered by; guidance 1 needs no null row."""
+    def conditions(self, prompt: Prompt, negative_prompt: str, g: float) -> Conditions:
+        """What a path is steered by; guidance 1 needs no null row, nor does one equal to c."""
         check.text("negative_prompt", negative_prompt)
-        null = None if g == 1 else self.condition(negative_prompt)
+        null = None if g == 1 or prompt == negative_prompt else self.condition(negative_prompt)
         return Conditions(self.condition(prompt), null, torch.tensor(g, device=self.device))
 
     @torch.no_grad()
@@ -252,11 +251,34 @@ class Editor:
         return images.to_image(vae.decode(latent.to(next(vae.parameters()).dtype)).float())
 
     def _sample(
-        self, grid: Grid, x: Tensor, to: Conditions, on_step: OnStep | None,
-        source: Path | None = None, weights: Weights | None = None, done: int = 0,
-    ) -> Path:  # fmt: skip
-        steps = walk(self.models.unet, grid, x, to, source, weights, self.v)
+        self, grid: Grid, x: Tensor, to: Conditions, on_step: OnStep | None, done: int = 0
+    ) -> Path:
+        steps = walk(self.models.unet, grid, x, to, v=self.v)
         return record(x, _watch(steps, done + len(grid.t), done, on_step), to.c)
+
+    @torch.no_grad()
+    def _run(
+        self, nodes: list[Node], count: int, most: int, on_step: OnStep | None
+    ) -> list[Tensor]:
+        """The clean latents that tasks reach, telling on_step of the rows done in all."""
+        last: dict[int, Tensor] = {}
+        total, done = sum(node.leg.stop - node.leg.start for node in nodes), 0
+        for reached in run(self.models.unet, nodes, self.v, most):
+            for one in reached:
+                last |= dict.fromkeys(one.users, one.step.x)
+                done += one.leg.stop - one.leg.start
+            if on_step:
+                on_step(done, total, reached[-1].step.x)
+        return [last[i] for i in range(count)]
+
+    def _result(self, asked: Request, task: Task, x: Tensor) -> Edit:
+        variant = "table" if asked.weights is not None else asked.variant or "epsilon"
+        prompt = named(asked.prompt)
+        cost = Cost(task.plan.unet_rows, task.plan.unet_calls)
+        return Edit(
+            self.picture(x), x, prompt, variant, task.weights, self._guidance(guidance_of(asked)),
+            self.truncated(asked.prompt), cost, task.plan,
+        )  # fmt: skip
 
     def _guidance(self, guidance_scale: float | None) -> float:
         default = self.models.defaults.guidance_scale
@@ -266,20 +288,6 @@ class Editor:
         width = self.size[0] if width is None else width
         height = self.size[1] if height is None else height
         return check.side("width", width, self.factor), check.side("height", height, self.factor)
-
-
-def edit_weights(
-    n: int, defaults: Defaults, variant: str | None = None, t_max: float | None = None,
-    t_m: float | None = None, schedule: str | None = None, strength: float | None = None,
-) -> Weights:  # fmt: skip
-    """The table of n rows that the arguments of Editor.edit describe."""
-    t_max = round(defaults.t_max * n) if t_max is None else check.number("t_max", t_max)
-    if strength is not None:
-        check.strength(strength, t_m)
-        t_m = (1 - strength) * t_max
-    t_m = min(round(defaults.t_m * n), t_max) if t_m is None else check.number("t_m", t_m)
-    shape = "constant" if schedule is None else check.one_of("schedule", schedule, tuple(SHAPES))
-    return table("epsilon" if variant is None else variant, window(n, t_max, t_m, shape))
 
 
 @torch.no_grad()

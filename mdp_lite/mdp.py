@@ -44,22 +44,40 @@ class Step(NamedTuple):
     eps: Tensor
 
 
+def asked(x: Tensor, *conditions: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What the denoiser reads at x: one row for each condition (b or 1, l, d) that there is."""
+    rows = [row for row in conditions if row is not None]
+    c = torch.cat([row.expand(x.shape[0], -1, -1) for row in rows])
+    return torch.cat([x] * len(rows)).to(c.dtype), c
+
+
+def guide(out: Tensor, guided: bool, g: Tensor, w_beta: Tensor | None = None) -> Tensor:
+    """The prediction from the denoiser's rows: null where guided, c, and c_A where w_beta is given.
+
+    Both guidances of MDP-beta share the null row: three rows, not four.
+    """
+    rows = list(out.chunk(1 + guided + (w_beta is not None)))
+    e_null = rows.pop(0) if guided else None
+    e = rows[0] if w_beta is None else lerp(rows[0], rows[1], w_beta)  # MDP-beta
+    return e if e_null is None else e_null + g * (e - e_null)  # classifier-free guidance
+
+
 def guided(
     unet: Denoiser, x: Tensor, t: Tensor, c: Tensor, null: Tensor | None, g: Tensor,
     c_source: Tensor | None = None, w_beta: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """The guided prediction at x in one call of the denoiser, MDP-beta included.
+    """The guided prediction at x in one call of the denoiser; null = None means g = 1."""
+    rows, conditions = asked(x, null, c, c_source)
+    return guide(unet(rows, t, conditions).to(x.dtype), null is not None, g, w_beta)
 
-    Two rows; three with MDP-beta, whose two guidances share the null row; null = None means g = 1
-    and saves that row.
-    """
-    rows = [row for row in (null, c, c_source) if row is not None]
-    batch, count = torch.cat([x] * len(rows)), x.shape[0]
-    conditions = torch.cat([row.expand(count, -1, -1) for row in rows])
-    out = list(unet(batch.to(c.dtype), t, conditions).to(x.dtype).chunk(len(rows)))
-    e_null = out.pop(0) if null is not None else None
-    e = out[0] if w_beta is None else lerp(out[0], out[1], w_beta)  # MDP-beta
-    return e if e_null is None else e_null + g * (e - e_null)  # classifier-free guidance
+
+def update(e: Tensor, x: Tensor, at: Levels, source: SourceRow, w: Weights, v: bool) -> Step:
+    """x_i* -> x_{i+1}* by a prediction e: the other manipulations at their weights."""
+    eps = lerp(v_to_eps(e, x, at.a) if v else e, source.eps, w.eps)  # MDP-epsilon
+    x0 = eps_to_x0(eps, x, at.a)  # DDIM Eq. 12, "predicted x_0"
+    if v:  # where abar = 0, x is noise alone and x_0 is the prediction itself: -v
+        x0 = torch.where(at.a > 0, x0, lerp(-e, source.x0, w.eps))
+    return Step(lerp(renoise(x0, eps, at.b), source.x, w.x), eps)  # DDIM, then MDP-x
 
 
 def step(
@@ -73,9 +91,4 @@ def step(
     """
     c = lerp(c, source.c, w.c.to(c.dtype))  # MDP-c
     extra = (source.c, w.beta) if beta else (None, None)
-    e = guided(unet, x, at.t, c, null, g, *extra)
-    eps = lerp(v_to_eps(e, x, at.a) if v else e, source.eps, w.eps)  # MDP-epsilon
-    x0 = eps_to_x0(eps, x, at.a)  # DDIM Eq. 12, "predicted x_0"
-    if v:  # where abar = 0, x is noise alone and x_0 is the prediction itself: -v
-        x0 = torch.where(at.a > 0, x0, lerp(-e, source.x0, w.eps))
-    return Step(lerp(renoise(x0, eps, at.b), source.x, w.x), eps)  # DDIM, then MDP-x
+    return update(guided(unet, x, at.t, c, null, g, *extra), x, at, source, w, v)

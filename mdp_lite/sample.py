@@ -18,6 +18,11 @@ class Conditions(NamedTuple):
     null: Tensor | None
     g: Tensor
 
+    @property
+    def rows(self) -> int:
+        """UNet rows of a step."""
+        return 1 if self.null is None else 2
+
 
 class Path(NamedTuple):
     """A recorded path: x (N+1, b, 4, y, x), eps (N, b, 4, y, x), and the c (b or 1, l, d) it had.
@@ -74,9 +79,3 @@ def walk(
         taken = step(unet, x, levels(grid, i), to.c, to.null, to.g, row, w, beta, v)
         x = taken.x
         yield taken
-
-
-def unet_rows(weights: Weights, guidance: bool) -> int:
-    """UNet rows (a batch of one latent) that walking a table costs for one picture."""
-    extra = sum(bool(row.any()) for row in weights.beta)
-    return len(weights.beta) * (2 if guidance else 1) + extra
