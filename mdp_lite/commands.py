@@ -118,7 +118,7 @@ def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
     if args.dry_run:
         return made
     fitted = images.fit(images.open_picture(args.picture), *source.image.size)
-    trip = editor.picture(editor.latent(fitted))
+    trip = editor.codec.picture(editor.codec.latent(fitted))
     psnr = {
         "the picture as fitted": images.psnr(source.image, fitted),
         "the VAE's own round trip": images.psnr(source.image, trip),
@@ -237,7 +237,7 @@ def note_cut(editor: Editor, talk: Talk, *prompts: str) -> None:
     """Say which prompts the model can't read to their end."""
     longest = editor.models.tokenizer.length - 2  # start and end are tokens too
     for prompt in prompts:
-        if editor.truncated(prompt):
+        if editor.codec.truncated(prompt):
             talk.note(f"only the first {longest} tokens were read of the prompt {prompt!r}")
 
 

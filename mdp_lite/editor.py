@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite import check, images
+from mdp_lite.codec import Codec
 from mdp_lite.invert import METHODS, invert, replay
 from mdp_lite.load import AddOns, Choices, Hub, Models, Place, load
 from mdp_lite.mdp import Step
@@ -24,7 +25,7 @@ from mdp_lite.requests import (
 from mdp_lite.results import Cost, Edit, Source
 from mdp_lite.run import Node, Task, run, tree
 from mdp_lite.sample import Conditions, Path, record, walk
-from mdp_lite.schedule import Grid, Weights, ddim_grid
+from mdp_lite.schedule import Grid, Weights
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 
@@ -34,9 +35,7 @@ class Editor:
 
     def __init__(self, models: Models, device: torch.device) -> None:
         self.models, self.device = models, device
-        self.factor = models.vae.config.factor
-        side = (models.unet.config.sample_size or 64) * self.factor
-        self.size = (side, side)
+        self.codec = Codec(models, device)
         self.v = models.scheduler.prediction_type == "v_prediction"
 
     @classmethod
@@ -83,14 +82,17 @@ class Editor:
     ) -> Source:
         """The synthetic case: path A sampled from a prompt and a seed."""
         check.text("prompt", prompt)
-        grid, (width, height) = self.grid(num_inference_steps), self._sides(width, height)
-        g = self._guidance(guidance_scale)
-        to = self.conditions(prompt, negative_prompt, g)
-        x = self.noise(check.seed(seed), width, height)
+        grid, (width, height) = (
+            self.codec.grid(num_inference_steps),
+            self.codec.sides(width, height),
+        )
+        g = self.codec.guidance(guidance_scale)
+        to = self.codec.conditions(prompt, negative_prompt, g)
+        x = self.codec.noise(check.seed(seed), width, height)
         path = self._sample(grid, x, to, on_step)
-        n, image = len(grid.t), self.picture(path.x[-1])
+        n, image = len(grid.t), self.codec.picture(path.x[-1])
         cost = Cost(n * to.rows, n)
-        cut = self.truncated(prompt)
+        cut = self.codec.truncated(prompt)
         return Source(
             path, grid, prompt, negative_prompt, g, image, None, seed, "generate", cut, cost
         )
@@ -115,13 +117,16 @@ class Editor:
         """
         check.text("prompt", prompt)
         check.one_of("method", method, METHODS)
-        grid, (width, height) = self.grid(num_inference_steps), self._sides(width, height)
+        grid, (width, height) = (
+            self.codec.grid(num_inference_steps),
+            self.codec.sides(width, height),
+        )
         fitted = images.fit(check.picture(image), width, height)
         again = method == "ddim"
-        g = self._guidance(guidance_scale if again or guidance_scale is not None else 1.0)
-        to = self.conditions(prompt, negative_prompt, g)
+        g = self.codec.guidance(guidance_scale if again or guidance_scale is not None else 1.0)
+        to = self.codec.conditions(prompt, negative_prompt, g)
         under = to if not again else Conditions(to.c, None, torch.ones_like(to.g))
-        n, latent = len(grid.t), self.latent(fitted)
+        n, latent = len(grid.t), self.codec.latent(fitted)
         total = 2 * n if again else n
         steps = _watch(invert(self.models.unet, grid, latent, under, self.v), total, 0, on_step)
         path = replay(latent, steps, to.c)
@@ -130,8 +135,8 @@ class Editor:
             path = self._sample(grid, path.x[0], to, on_step, done=n)
             rows += n * to.rows
         return Source(
-            path, grid, prompt, negative_prompt, g, self.picture(path.x[-1]), fitted, None, method,
-            self.truncated(prompt), Cost(rows, total),
+            path, grid, prompt, negative_prompt, g, self.codec.picture(path.x[-1]), fitted, None,
+            method, self.codec.truncated(prompt), Cost(rows, total),
         )  # fmt: skip
 
     def edit(
@@ -186,69 +191,12 @@ class Editor:
         for one in requests:
             source = check.source(one.source, self.models)
             weights = weights_of(one, self.models.defaults)
-            g, negative = self._guidance(guidance_of(one)), negative_of(one)
+            g, negative = self.codec.guidance(guidance_of(one)), negative_of(one)
             key = (named(one.prompt), negative, g)
-            to = made[key] = made.get(key) or self.conditions(one.prompt, negative, g)
+            to = made[key] = made.get(key) or self.codec.conditions(one.prompt, negative, g)
             steps = plan(weights, source.grid, known(source, to, g, negative))
             tasks.append(Task(source.grid, to, source.path, weights, steps))
         return tasks
-
-    def grid(self, num_inference_steps: int | None) -> Grid:
-        """The DDIM grid of so many steps (by default the model's) on this device."""
-        n = num_inference_steps
-        n = self.models.defaults.num_inference_steps if n is None else n
-        return Grid(*(column.to(self.device) for column in ddim_grid(self.models.scheduler, n)))
-
-    def noise(self, seed: int, width: int, height: int) -> Tensor:
-        """x_0 (1, 4, y, x) of a seed: drawn on the CPU in float32, so equal on every device.
-
-        Latents are float64 from here on: they are small, and the way from noise to a clean latent
-        magnifies a rounding error by 1 / sqrt(abar_0): 13 times at 50 steps of SD 1.x.
-        """
-        channels = self.models.vae.config.latent_channels
-        shape = (1, channels, height // self.factor, width // self.factor)
-        x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        return x.to(self.device, torch.float64)
-
-    @torch.no_grad()
-    def condition(self, prompt: Prompt) -> Tensor:
-        """c (1, l, d) of a prompt, or the weighted mean of a blend's.
-
-        Tokens past the model's longest prompt are left out.
-        """
-        parts = check.blend(prompt)
-        ids = [self.models.tokenizer.ids(text)[0] for text, _ in parts]
-        c = self.models.text_encoder(torch.tensor(ids, device=self.device))
-        if len(parts) == 1:
-            return c
-        shares = torch.tensor([share for _, share in parts], device=self.device).to(c)
-        return torch.einsum("b,bld->ld", shares / shares.sum(), c)[None]
-
-    def truncated(self, prompt: Prompt) -> bool:
-        """Whether a prompt is longer than the model can read."""
-        return any(self.models.tokenizer.ids(text)[1] for text, _ in check.blend(prompt))
-
-    def conditions(self, prompt: Prompt, negative_prompt: str, g: float) -> Conditions:
-        """What a path is steered by; guidance 1 needs no null row, nor does one equal to c."""
-        check.text("negative_prompt", negative_prompt)
-        null = None if g == 1 or prompt == negative_prompt else self.condition(negative_prompt)
-        return Conditions(self.condition(prompt), null, torch.tensor(g, device=self.device))
-
-    @torch.no_grad()
-    def latent(self, image: Image.Image) -> Tensor:
-        """A picture, its sides multiples of the factor -> scaled latent (1, 4, y, x) float64."""
-        self._sides(*check.picture(image).size)
-        vae = self.models.vae
-        pixels = images.to_tensor(image).to(self.device, next(vae.parameters()).dtype)
-        return vae.encode(pixels).double()
-
-    @torch.no_grad()
-    def picture(self, latent: Tensor) -> Image.Image:
-        """Scaled latent (1, 4, y, x) -> picture; a latent that is not finite is an error."""
-        if not latent.isfinite().all():
-            raise RuntimeError("the latent is not finite (in 16 bits? try dtype=torch.float32)")
-        vae = self.models.vae
-        return images.to_image(vae.decode(latent.to(next(vae.parameters()).dtype)).float())
 
     def _sample(
         self, grid: Grid, x: Tensor, to: Conditions, on_step: OnStep | None, done: int = 0
@@ -276,18 +224,10 @@ class Editor:
         prompt = named(asked.prompt)
         cost = Cost(task.plan.unet_rows, task.plan.unet_calls)
         return Edit(
-            self.picture(x), x, prompt, variant, task.weights, self._guidance(guidance_of(asked)),
-            self.truncated(asked.prompt), cost, task.plan,
+            self.codec.picture(x), x, prompt, variant, task.weights,
+            self.codec.guidance(guidance_of(asked)), self.codec.truncated(asked.prompt), cost,
+            task.plan,
         )  # fmt: skip
-
-    def _guidance(self, guidance_scale: float | None) -> float:
-        default = self.models.defaults.guidance_scale
-        return check.guidance(default if guidance_scale is None else guidance_scale)
-
-    def _sides(self, width: int | None, height: int | None) -> tuple[int, int]:
-        width = self.size[0] if width is None else width
-        height = self.size[1] if height is None else height
-        return check.side("width", width, self.factor), check.side("height", height, self.factor)
 
 
 @torch.no_grad()

@@ -80,13 +80,15 @@ def decode_all(editor: Editor, latents: dict[str, Tensor]) -> Pictures:
 
 def conditions(editor: Editor, prompts: Iterable[str], g: float) -> Conditions:
     """One row of c for each prompt, and one null row for them all."""
-    null = editor.condition("") if g != 1 else None
-    return Conditions(torch.cat([editor.condition(p) for p in prompts]), null, torch.tensor(g))
+    null = editor.codec.condition("") if g != 1 else None
+    return Conditions(
+        torch.cat([editor.codec.condition(p) for p in prompts]), null, torch.tensor(g)
+    )
 
 
 def noise(editor: Editor, cases: list[Case]) -> Tensor:
     """x_0 (b, 4, y, x) of the cases' seeds."""
-    return torch.cat([editor.noise(case.seed, *editor.size) for case in cases])
+    return torch.cat([editor.codec.noise(case.seed, *editor.codec.size) for case in cases])
 
 
 @torch.no_grad()
@@ -98,7 +100,7 @@ def sample(editor: Editor, grid: Grid, x: Tensor, to: Conditions) -> Path:
 def text_to_image(editor: Editor, cases: list[Case], steps: int, g: float) -> Tensor:
     """Pictures of the cases' source prompts."""
     x, to = noise(editor, cases), conditions(editor, (case.source for case in cases), g)
-    return decode(editor, sample(editor, editor.grid(steps), x, to).x[-1])
+    return decode(editor, sample(editor, editor.codec.grid(steps), x, to).x[-1])
 
 
 def readings_right(reader: Reader, cases: list[Case], pictures: Tensor) -> Figures:
@@ -120,7 +122,7 @@ def synthetic(
     editor: Editor, cases: list[Case], cells: list[Cell], steps: int, g: float
 ) -> Pictures:
     """The source generated from its prompt, regenerated from the same noise, and edited."""
-    grid, x = editor.grid(steps), noise(editor, cases)
+    grid, x = editor.codec.grid(steps), noise(editor, cases)
     source = sample(editor, grid, x, conditions(editor, (case.source for case in cases), g))
     to = conditions(editor, (case.target for case in cases), g)
     plain = sample(editor, grid, x, to)
@@ -144,7 +146,7 @@ def real(editor: Editor, cases: list[Case], cells: list[Cell], steps: int, g: fl
     Cells are applied to the replayed path, and those of epsilon and x to the DDIM path as well,
     which samples anew from the noise that was found.
     """
-    grid, path = editor.grid(steps), inverted(editor, cases, editor.grid(steps))
+    grid, path = editor.codec.grid(steps), inverted(editor, cases, editor.codec.grid(steps))
     to = conditions(editor, (case.target for case in cases), g)
     plain = sample(editor, grid, path.x[0], to)
     unet, v = editor.models.unet, editor.v
