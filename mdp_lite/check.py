@@ -69,6 +69,13 @@ def strength(value: Any, t_m: float | None) -> float:
     return value
 
 
+def deadline(value: Any) -> float:
+    """Seconds until an edit has to show what it has."""
+    if number("deadline", value) <= 0:
+        raise ValueError(f"deadline must be above 0 seconds, got {value}")
+    return value
+
+
 def side(name: str, value: Any, factor: int) -> int:
     """A width or height in pixels that divides into latent cells."""
     if whole(name, value) % factor or not factor <= value <= SIDE:

@@ -1,5 +1,7 @@
 """Between people and the model: prompts to conditions, seeds to noise, pictures to latents."""
 
+import time
+
 import torch
 from PIL import Image
 from torch import Tensor
@@ -12,13 +14,14 @@ from mdp_lite.schedule import Grid, ddim_grid
 
 
 class Codec:
-    """What a loaded model reads and writes; it never changes."""
+    """What a loaded model reads and writes; it never changes, but learns how long it decodes."""
 
     def __init__(self, models: Models, device: torch.device) -> None:
         self.models, self.device = models, device
         self.factor = models.vae.config.factor
         side = (models.unet.config.sample_size or 64) * self.factor
         self.size = (side, side)
+        self._seconds: dict[torch.Size, float] = {}
 
     def grid(self, num_inference_steps: int | None) -> Grid:
         """The DDIM grid of so many steps (by default the model's) on this device."""
@@ -74,8 +77,14 @@ class Codec:
         """Scaled latent (1, 4, y, x) -> picture; a latent that is not finite is an error."""
         if not latent.isfinite().all():
             raise RuntimeError("the latent is not finite (in 16 bits? try dtype=torch.float32)")
-        vae = self.models.vae
-        return images.to_image(vae.decode(latent.to(next(vae.parameters()).dtype)).float())
+        vae, started = self.models.vae, time.monotonic()
+        image = images.to_image(vae.decode(latent.to(next(vae.parameters()).dtype)).float())
+        self._seconds[latent.shape] = time.monotonic() - started
+        return image
+
+    def seconds(self, latent: Tensor) -> float:
+        """How long a latent of this shape took to decode the last time; 0 if none was decoded."""
+        return self._seconds.get(latent.shape, 0.0)
 
     def guidance(self, guidance_scale: float | None) -> float:
         """The guidance scale asked for, or the model's."""

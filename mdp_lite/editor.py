@@ -1,6 +1,9 @@
 """The public face: load a model, make or invert a source, edit it as often as you like."""
 
+import math
+import time
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +16,7 @@ from mdp_lite.invert import METHODS, invert, replay
 from mdp_lite.load import AddOns, Choices, Hub, Models, Place, load
 from mdp_lite.mdp import Step
 from mdp_lite.plan import Plan, plan
+from mdp_lite.preview import fit_preview, preview
 from mdp_lite.requests import (
     Prompt,
     Request,
@@ -23,9 +27,10 @@ from mdp_lite.requests import (
     weights_of,
 )
 from mdp_lite.results import Cost, Edit, Source
-from mdp_lite.run import Node, Task, run, tree
+from mdp_lite.run import Task
 from mdp_lite.sample import Conditions, Path, record, walk
 from mdp_lite.schedule import Grid, Weights
+from mdp_lite.steps import Standing, Steps, until, walked
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 
@@ -153,32 +158,59 @@ class Editor:
         negative_prompt: str | None = None,
         mask: Tensor | None = None,
         on_step: OnStep | None = None,
+        deadline: float | None = None,
     ) -> Edit:
         """Steer the source towards a prompt, or towards a blend of prompts with their shares.
 
         The source's share is w on the rows [N - t_max, N - t_max + t_m) of the variant's quantity
         ("epsilon", the default, "c", "x" or "beta"); strength in 0..1 goes from the source to the
         prompt alone; or weights gives the whole table of N rows. mask (y, x) confines the edit.
+        deadline is in seconds: when they are over, the picture is the best so far.
         """
         request = Request(
             source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
             negative_prompt, mask,
         )  # fmt: skip
-        return self.edits([request], on_step=on_step)[0]
+        return self.edits([request], on_step=on_step, deadline=deadline)[0]
 
     def edits(
-        self, requests: Iterable[Request], most: int = 0, on_step: OnStep | None = None
+        self,
+        requests: Iterable[Request],
+        most: int = 0,
+        on_step: OnStep | None = None,
+        deadline: float | None = None,
     ) -> list[Edit]:
         """Several edits at once, of one source or of many; what they have in common is done once.
 
         most is how many UNet rows may go into one call: on a GPU that is faster. With 0 every step
         is a call of its own, and an edit has the bits that it has alone.
         """
+        at: tuple[Standing, ...] = ()
+        for done, total, moved, at in self.steps(requests, most, deadline):
+            if on_step:
+                on_step(done, total, at[moved[-1]].x)
+        return [self.result(one) for one in at]
+
+    def steps(
+        self, requests: Iterable[Request], most: int = 0, deadline: float | None = None
+    ) -> Steps:
+        """The same edits as a loop that yields where they are after every step.
+
+        result and preview show any of them. Leaving the loop cancels; what it held is freed. It
+        ends by itself at the deadline, in seconds from now, by the last step begun before it; the
+        time to decode all pictures is kept back once this editor has decoded one of their size.
+        """
+        end = time.monotonic() + (math.inf if deadline is None else check.deadline(deadline))
         asked = list(requests)
-        tasks = self.tasks(asked)
-        nodes = tree(tasks)
-        last = self._run(nodes, len(tasks), most, on_step)
-        return [self._result(one, task, x) for one, task, x in zip(asked, tasks, last, strict=True)]
+        steps = walked(self.models.unet, asked, self.tasks(asked), self.v, most)
+        return until(end, steps, lambda one: sum(self.codec.seconds(at.x) for at in one.at))
+
+    def preview(self, at: Standing) -> Image.Image:
+        """A cheap look at what an edit heads for: blurred, without a call of a model.
+
+        The first preview calls the VAE once, to fit a map from latents to colours.
+        """
+        return preview(self._colours, at.x0, self.codec.factor)
 
     def plan(self, request: Request) -> Plan:
         """What an edit will compute, before it does."""
@@ -204,30 +236,23 @@ class Editor:
         steps = walk(self.models.unet, grid, x, to, v=self.v)
         return record(x, _watch(steps, done + len(grid.t), done, on_step), to.c)
 
-    @torch.no_grad()
-    def _run(
-        self, nodes: list[Node], count: int, most: int, on_step: OnStep | None
-    ) -> list[Tensor]:
-        """The clean latents that tasks reach, telling on_step of the rows done in all."""
-        last: dict[int, Tensor] = {}
-        total, done = sum(node.leg.stop - node.leg.start for node in nodes), 0
-        for reached in run(self.models.unet, nodes, self.v, most):
-            for one in reached:
-                last |= dict.fromkeys(one.users, one.step.x)
-                done += one.leg.stop - one.leg.start
-            if on_step:
-                on_step(done, total, reached[-1].step.x)
-        return [last[i] for i in range(count)]
-
-    def _result(self, asked: Request, task: Task, x: Tensor) -> Edit:
+    def result(self, at: Standing) -> Edit:
+        """The edit as it stands, decoded: done, or else what it heads for and what that cost."""
+        asked, task = at.asked, at.task
+        taken = [leg for leg in task.plan.legs if leg.stop <= at.row]
+        so_far = Plan(at.row, tuple(taken))
+        cost = Cost(so_far.unet_rows, so_far.unet_calls)
         variant = "table" if asked.weights is not None else asked.variant or "epsilon"
-        prompt = named(asked.prompt)
-        cost = Cost(task.plan.unet_rows, task.plan.unet_calls)
+        latent = at.x0
         return Edit(
-            self.codec.picture(x), x, prompt, variant, task.weights,
+            self.codec.picture(latent), latent, named(asked.prompt), variant, task.weights,
             self.codec.guidance(guidance_of(asked)), self.codec.truncated(asked.prompt), cost,
-            task.plan,
+            task.plan, at.finished,
         )  # fmt: skip
+
+    @cached_property
+    def _colours(self) -> Tensor:
+        return fit_preview(self.models.vae)
 
 
 @torch.no_grad()

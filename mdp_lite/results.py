@@ -45,7 +45,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Edit:
-    """An edited picture, its latent (1, 4, y, x), what it was made with and what it cost."""
+    """An edited picture, its latent (1, 4, y, x), what it was made with and what it cost.
+
+    One that a deadline ended is not finished: it is what the path was heading for.
+    """
 
     image: Image.Image
     latent: Tensor
@@ -56,3 +59,4 @@ class Edit:
     truncated: bool
     cost: Cost
     plan: Plan
+    finished: bool = True
