@@ -156,6 +156,10 @@ def _edit(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--method", choices=METHODS, help="how PICTURE is inverted (default: replay)")
     _output(sub, "edited.png")
     sub.add_argument("--sheet", type=png, metavar="FILE", help="before and after, side by side")
+    sub.add_argument("--previews", type=png, metavar="FILE", help="cheap looks at it on its way")
+    sub.add_argument(
+        "--deadline", type=number, metavar="SECONDS", help="of an edit: then the best so far"
+    )
     group = sub.add_argument_group("edit")
     group.add_argument(
         "--variant", choices=(*VARIANTS, "all"), default="epsilon",

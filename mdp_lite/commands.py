@@ -21,7 +21,8 @@ from mdp_lite.reports import (
     row_of,
     total,
 )  # fmt: skip
-from mdp_lite.sheets import sheet
+from mdp_lite.requests import Request
+from mdp_lite.sheets import Row, sheet
 from mdp_lite.sourcing import Talk, generated, inverted, note_cut, source_of
 
 
@@ -109,7 +110,7 @@ def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
     made = report({args.output: (source.image, settings)}, source.cost, source.truncated)
     if args.dry_run:
         return made
-    fitted = images.fit(images.open_picture(args.picture), *source.image.size)
+    fitted = source.frame.fitted(source.picture)
     trip = editor.codec.picture(editor.codec.latent(fitted))
     psnr = {
         "the picture as fitted": images.psnr(source.image, fitted),
@@ -126,24 +127,32 @@ def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
     """A picture, or one made from a prompt and a seed, steered towards a prompt."""
     source = source_of(args, editor, talk)
     variants = VARIANTS if args.variant == "all" else (args.variant,)
-    edits = [edited(args, editor, talk, source, variant) for variant in variants]
-    asked = {key: getattr(args, key) for key in ("t_max", "t_m", "schedule", "strength")}
+    ends = [edited(args, editor, talk, source, variant) for variant in variants]
+    edits = [one for one, _ in ends]
+    asked = {
+        key: getattr(args, key) for key in ("t_max", "t_m", "schedule", "strength", "deadline")
+    }
     pictures = {}
     for one in edits:
         path = args.output if len(edits) == 1 else named(args.output, f"-{one.variant}")
         pictures[path] = (one.image, describe_edit(editor, source, one, asked))
-    page = args.sheet or named(args.output, ".sheet")
-    if page in pictures:
-        raise ValueError(f"sheet must be another file than the picture, got {str(page)!r}")
     settings = describe_edit(editor, source, edits[0], asked | {"variant": args.variant})
-    pictures[page] = (sheet([row_of(source, edits)]), settings)
+    pages = {"sheet": (args.sheet or named(args.output, ".sheet"), [row_of(source, edits)])}
+    if args.previews:
+        pages["previews"] = (args.previews, [shots for _, shots in ends])
+    for name, (page, rows) in pages.items():
+        if page in pictures:
+            raise ValueError(f"{name} must be another file than the picture, got {str(page)!r}")
+        pictures[page] = (sheet(rows), settings)
     made = report(
         pictures,
         total(source.cost, *(one.cost for one in edits)),
         source.truncated or edits[0].truncated,
     )
     costs = {one.variant: one.cost._asdict() for one in edits}
-    return made._replace(data=made.data | {"costs": {"source": source.cost._asdict(), **costs}})
+    late = [f"{one.variant}: stopped at the deadline" for one in edits if not one.finished]
+    data = {"finished": not late, "costs": {"source": source.cost._asdict(), **costs}}
+    return made._replace(data=made.data | data, lines=[*made.lines, *late])
 
 
 def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
@@ -174,16 +183,28 @@ def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
     return made._replace(lines=[*made.lines, f"before and after: {page}"])
 
 
-def edited(args: Namespace, editor: Editor, talk: Talk, source: Source, variant: str) -> Edit:
-    """One edit of a source."""
+def edited(
+    args: Namespace, editor: Editor, talk: Talk, source: Source, variant: str
+) -> tuple[Edit, Row]:
+    """One edit of a source, and with --previews some of what it headed for on its way."""
     note_cut(editor, talk, args.prompt)
+    request = Request(
+        source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
+        None, args.guidance_scale, args.negative_prompt,
+    )  # fmt: skip
+    shots: Row = []
+    last = 0
     with talk.watch(f"edit {variant}") as on_step:
-        return editor.edit(
-            source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
-            None, args.guidance_scale, args.negative_prompt, on_step=on_step,
-        )  # fmt: skip
+        for done, steps, _, (at,) in editor.steps([request], deadline=args.deadline):
+            if on_step:
+                on_step(done, steps, at.x)
+            last, before = PREVIEWS * done // steps, last
+            if args.previews and (last > before or not shots):
+                shots.append((f"{variant}: {done} of {steps} steps", editor.preview(at)))
+    return editor.result(at), shots
 
 
+PREVIEWS = 8  # of an edit, on the sheet of --previews
 COMMANDS = {"generate": generate, "invert": invert, "edit": edit, "demo": demo}
 # What `demo` shows: (source, target) prompts; the example picture lies beside the bundled model.
 SYNTHETIC = (

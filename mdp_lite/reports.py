@@ -60,6 +60,7 @@ def describe_edit(editor: Editor, source: Source, one: Edit, asked: Settings) ->
         "source_guidance_scale": source.guidance_scale,
         "variant": one.variant,
         **{key: value for key, value in asked.items() if value is not None},
+        **({} if one.finished else {"finished": False}),
         "weights": {key: column.tolist() for key, column in columns if column.any()},
     }
 
