@@ -59,10 +59,11 @@ class Codec:
         return any(self.models.tokenizer.ids(text)[1] for text, _ in check.blend(prompt))
 
     def conditions(self, prompt: Prompt, negative_prompt: str, g: float) -> Conditions:
-        """What a path is steered by; guidance 1 needs no null row, nor does one equal to c."""
+        """What a path is steered by; guidance 1 needs no null row, and one equal to c is c."""
         check.text("negative_prompt", negative_prompt)
-        null = None if g == 1 or prompt == negative_prompt else self.condition(negative_prompt)
-        return Conditions(self.condition(prompt), null, torch.tensor(g, device=self.device))
+        c, one = self.condition(prompt), prompt == negative_prompt
+        null = None if g == 1 else c if one else self.condition(negative_prompt)
+        return Conditions(c, null, torch.tensor(g, device=self.device))
 
     @torch.no_grad()
     def latent(self, image: Image.Image) -> Tensor:

@@ -224,7 +224,7 @@ class Editor:
             source = check.source(one.source, self.models)
             weights = weights_of(one, self.models.defaults)
             g, negative = self.codec.guidance(guidance_of(one)), negative_of(one)
-            key = (named(one.prompt), negative, g)
+            key = (tuple(check.blend(one.prompt)), negative, g)
             to = made[key] = made.get(key) or self.codec.conditions(one.prompt, negative, g)
             steps = plan(weights, source.grid, known(source, to, g, negative))
             tasks.append(Task(source.grid, to, source.path, weights, steps))

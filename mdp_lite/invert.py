@@ -21,6 +21,7 @@ def invert(
     The noise between levels b and a is predicted at x_b with the timestep of a, as in every public
     DDIM inversion: it stands for the one that sampling would predict at x_a.
     """
+    under = under.alone
     for i in reversed(range(len(grid.t))):
         at = levels(grid, i)
         e = guided(unet, x, at.t, under.c, under.null, under.g)

@@ -4,6 +4,7 @@ A plan leads where walking all N steps leads, in fewer calls. Its legs, in order
 source: x* = x_A, whatever came before; carry: x* - x_A is scaled, no call; call: one step.
 """
 
+import hashlib
 from collections.abc import Hashable
 from typing import NamedTuple
 
@@ -15,27 +16,30 @@ from mdp_lite.schedule import Grid, Weights
 class Known(NamedTuple):
     """What is known of an edit beside its table.
 
-    guided: a null row is needed (g is not 1, and null is not the condition itself); same: target
-    and source have one condition; own: the source's noise is this model's under this guidance.
+    guided: g is not 1; same: target and source have one condition; own: the source's noise is this
+    model's under this guidance; null_is_c, null_is_source: the null row is the target's condition,
+    or the source's, so that guidance towards that alone is the identity.
     """
 
     guided: bool = True
     same: bool = False
     own: bool = False
+    null_is_c: bool = False
+    null_is_source: bool = False
 
 
 class Leg(NamedTuple):
     """From row start to row stop: "source", "carry", or "call" of the UNet.
 
     reads are the conditions of a call's rows: "null", "c" (mixed by w_c), "source". Legs that are
-    equal and follow the same legs compute the same; key is what they depend on beside.
+    equal and follow the same legs compute the same; keys are what they depend on beside.
     """
 
     kind: str
     start: int
     stop: int
     reads: tuple[str, ...] = ()
-    key: Hashable = None
+    keys: tuple[Hashable, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -59,11 +63,14 @@ def plan(weights: Weights, grid: Grid, known: Known = Known()) -> Plan:  # noqa:
     """Compile a table of n rows for a path over the grid that starts where the source does."""
     legs: list[Leg] = []
     follows = True  # x* is the source's own latent
-    for i in range(len(grid.t)):
-        w = Weights(*(column[i] for column in weights))
-        if _all(w.x, 1) or (follows and _keeps(w, grid, i, known)):
+    columns = [column.cpu() for column in weights]
+    # A DDIM step from a level to itself is the identity.
+    for i, still in enumerate((grid.a == grid.b).tolist()):
+        w = Weights(*(column[i] for column in columns))
+        carries = still or _all(w.eps, 1)  # x* - x_A is only scaled: both go along one noise
+        if _all(w.x, 1) or (follows and (carries or (known.own and _asks_source(w, known)))):
             legs, follows = [Leg("source", 0, i + 1)], True  # what came before is dead
-        elif _carries(w, grid, i):
+        elif carries:
             _extend(legs, i, _key(w.x))
         else:
             legs.append(_call(w, i, known))
@@ -106,48 +113,39 @@ def _any(column: Tensor) -> bool:
     return bool(column.any())
 
 
-def _keeps(w: Weights, grid: Grid, i: int, known: Known) -> bool:
-    """Whether a step from x_A leads to x_A: its noise is the source's, known or predicted anew."""
-    asks_source = known.same or _all(w.c, 1) or _all(w.beta, 1)
-    return _all(w.eps, 1) or _still(grid, i) or (known.own and asks_source)
-
-
-def _carries(w: Weights, grid: Grid, i: int) -> bool:
-    """Whether x* - x_A is only scaled: both go along one noise, or stand still."""
-    return _all(w.eps, 1) or _still(grid, i)
-
-
-def _still(grid: Grid, i: int) -> bool:
-    """A DDIM step from a level to itself is the identity."""
-    return bool(grid.a[i] == grid.b[i])
-
-
-def _scalar(column: Tensor) -> bool:
-    return _all(column, column.flatten()[0].item())
+def _asks_source(w: Weights, known: Known) -> bool:
+    """Whether the denoiser is asked for the source's condition alone."""
+    return known.same or _all(w.c, 1) or _all(w.beta, 1)
 
 
 def _extend(legs: list[Leg], i: int, key: Hashable) -> None:
     if legs and legs[-1].kind == "carry":
         last = legs.pop()
-        legs.append(last._replace(stop=i + 1, key=(last.key, key)))
+        legs.append(last._replace(stop=i + 1, keys=(*last.keys, key)))
     else:
-        legs.append(Leg("carry", i, i + 1, key=key))
+        legs.append(Leg("carry", i, i + 1, keys=(key,)))
 
 
 def _call(w: Weights, i: int, known: Known) -> Leg:
     """A step of the denoiser; its third row is MDP-beta's, between two conditions that differ."""
-    reads = ("null",) if known.guided else ()
-    if known.same or _all(w.c, 1) or _all(w.beta, 1):
-        return Leg("call", i, i + 1, (*reads, "source"), (_key(w.eps), _key(w.x)))
-    if _any(w.beta):
-        reads, key = (*reads, "c", "source"), (_key(w.c), _key(w.beta), _key(w.eps), _key(w.x))
+    if _asks_source(w, known):
+        reads, null, mixing = ("source",), known.null_is_source, (w.eps, w.x)
+    elif _any(w.beta):
+        reads, null, mixing = ("c", "source"), False, (w.c, w.beta, w.eps, w.x)
     else:
-        reads, key = (*reads, "c"), (_key(w.c), _key(w.eps), _key(w.x))
-    return Leg("call", i, i + 1, reads, key)
+        reads, null, mixing = ("c",), known.null_is_c and not _any(w.c), (w.c, w.eps, w.x)
+    if known.guided and not null:
+        reads = ("null", *reads)
+    return Leg("call", i, i + 1, reads, tuple(map(_key, mixing)))
 
 
 def _key(column: Tensor) -> Hashable:
-    """A weight as something to compare: one number, or the bytes of a map."""
-    if _scalar(column):
-        return column.flatten()[0].item()
-    return column.contiguous().double().cpu().numpy().tobytes()
+    """A weight as something to compare: one number, or the shape and digest of a map."""
+    for value in (0.0, 1.0):
+        if _all(column, value):
+            return value
+    if column.ndim == 0:
+        return column.item()
+    # A map of one value is not that number: torch may round its lerp otherwise.
+    values = column.contiguous().double().numpy().tobytes()
+    return tuple(column.shape), hashlib.sha256(values).digest()

@@ -64,6 +64,8 @@ def known(source: Source, to: Conditions, g: float, negative_prompt: str) -> Kno
         guided=to.null is not None,
         same=torch.equal(to.c, source.path.c),
         own=source.sampled and alike,
+        null_is_c=to.null is not None and torch.equal(to.null, to.c),
+        null_is_source=to.null is not None and torch.equal(to.null, source.path.c),
     )
 
 

@@ -5,6 +5,7 @@ one batch of calls, and yields what it reached; between ticks the caller may sto
 """
 
 from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 import torch
@@ -51,7 +52,7 @@ def tree(tasks: Sequence[Task]) -> list[Node]:
         place = -1
         for leg in task.plan.legs:
             # Sources and conditions are told apart by being the same object: equal ones are shared
-            # by whoever makes the tasks.
+            # by whoever makes the tasks, which hold them, so that no id is used twice.
             key = (place, leg, id(task.source), id(task.to))
             if key not in places:
                 places[key] = len(nodes)
@@ -70,38 +71,64 @@ def run(
     unet: Denoiser, nodes: Sequence[Node], v: bool = False, most: int = 0
 ) -> Iterator[list[Reached]]:
     """Take all legs of a tree, batching steps up to most UNet rows a call (0: each step alone)."""
-    left = [sum(other.parent == i for other in nodes) for i in range(len(nodes))]
-    steps: dict[int, Step] = {}
-    ready = [i for i, node in enumerate(nodes) if node.parent < 0]
-    while ready:
-        batch = _batch(nodes, ready, most)
-        starts = [_start(nodes[i], steps) for i in batch]
-        if nodes[batch[0]].leg.kind == "call":
-            done = _calls(unet, [nodes[i] for i in batch], starts, v)
-        else:
-            done = [_free(nodes[i], x) for i, x in zip(batch, starts, strict=True)]
-        steps |= dict(zip(batch, done, strict=True))
+    children: list[list[int]] = [[] for _ in nodes]
+    for i, node in enumerate(nodes):
+        if node.parent >= 0:
+            children[node.parent].append(i)
+    left = [len(legs) for legs in children]
+    steps: dict[int, Step] = {}  # only those that legs yet to be taken start from
+    free: list[int] = []
+    calls: list[tuple[int, int]] = []  # a heap: those that have the longest way to go come first
+    _queue(nodes, [i for i, node in enumerate(nodes) if node.parent < 0], free, calls)
+    while batch := free or _batch(nodes, calls, most):
+        legs = [nodes[i] for i in batch]
+        done = _taken(unet, legs, [_start(leg, steps) for leg in legs], v)
+        steps |= {i: step for i, step in zip(batch, done, strict=True) if children[i]}
         for i in batch:
             _release(nodes[i].parent, left, steps)
-        yield [Reached(tuple(nodes[i].users), nodes[i].leg, steps[i]) for i in batch]
-        ready = [i for i in ready if i not in batch]
-        ready += [i for i, node in enumerate(nodes) if node.parent in batch]
+        free = []
+        _queue(nodes, [child for i in batch for child in children[i]], free, calls)
+        yield [Reached(tuple(n.users), n.leg, s) for n, s in zip(legs, done, strict=True)]
 
 
-def _batch(nodes: Sequence[Node], ready: list[int], most: int) -> list[int]:
-    """All free legs, or else calls of one shape: those that have the longest way to go first."""
-    free = [i for i in ready if nodes[i].leg.kind != "call"]
-    if free:
-        return free
-    order = sorted(ready, key=lambda i: nodes[i].leg.start - nodes[i].task.plan.n)
-    batch, rows = [], 0
-    shape = nodes[order[0]].task.source.x.shape[1:]
-    for i in order:
-        rows += len(nodes[i].leg.reads)
-        if batch and (rows > most or nodes[i].task.source.x.shape[1:] != shape):
-            break
-        batch.append(i)
+def _queue(
+    nodes: Sequence[Node], new: Sequence[int], free: list[int], calls: list[tuple[int, int]]
+) -> None:
+    """Put legs that may be taken where run takes them from."""
+    for i in new:
+        if nodes[i].leg.kind == "call":
+            heappush(calls, (nodes[i].leg.start - nodes[i].task.plan.n, i))
+        else:
+            free.append(i)
+
+
+def _batch(nodes: Sequence[Node], calls: list[tuple[int, int]], most: int) -> list[int]:
+    """Take the first call off the heap, and those of its shape that fit into a call with it."""
+    batch: list[int] = []
+    others: list[tuple[int, int]] = []
+    rows = 0
+    while calls and (not batch or rows < most):
+        one = heappop(calls)
+        node, first = nodes[one[1]], nodes[batch[0] if batch else one[1]]
+        more = rows + len(node.leg.reads)
+        if batch and (_shape(node) != _shape(first) or more > most):
+            others.append(one)
+        else:
+            batch.append(one[1])
+            rows = more
+    for one in others:
+        heappush(calls, one)
     return batch
+
+
+def _shape(node: Node) -> torch.Size:
+    return node.task.source.x.shape[2:]
+
+
+def _taken(unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: bool) -> list[Step]:
+    if nodes[0].leg.kind == "call":
+        return _calls(unet, nodes, starts, v)
+    return [_free(node, x) for node, x in zip(nodes, starts, strict=True)]
 
 
 def _start(node: Node, steps: dict[int, Step]) -> Tensor:
@@ -123,7 +150,7 @@ def _free(node: Node, x: Tensor) -> Step:
     for i in range(leg.start, leg.stop) if leg.kind == "carry" else ():
         keep = (grid.b[i] / grid.a[i]).sqrt() if grid.a[i] > 0 else 0.0
         apart = keep * (1 - weights.x[i].to(x)) * apart  # DDIM along one noise, then MDP-x
-    x = reached + apart if leg.kind == "carry" else reached
+    x = reached + apart if leg.kind == "carry" else reached.clone()  # never the source's own memory
     return Step(x, source.eps[leg.stop - 1])
 
 
@@ -133,7 +160,8 @@ def _calls(unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: b
     sizes = [len(x) for x, _ in asks]
     times = [node.task.grid.t[node.leg.start] for node in nodes]
     same = all(t == times[0] for t in times)  # one timestep is embedded once
-    t = times[0] if same else torch.stack(times).repeat_interleave(torch.tensor(sizes))
+    counts = torch.tensor(sizes, device=times[0].device)
+    t = times[0] if same else torch.stack(times).repeat_interleave(counts)
     x, c = (torch.cat(rows) for rows in zip(*asks, strict=True))
     out = unet(x, t.to(x.device), c).split(sizes)
     return [_step(*all, v) for all in zip(nodes, starts, out, strict=True)]

@@ -12,7 +12,11 @@ from mdp_lite.schedule import Grid, Weights
 
 
 class Conditions(NamedTuple):
-    """c (b or 1, l, d) of the prompt; null likewise, or None for guidance 1; g () the guidance."""
+    """c (b or 1, l, d) of the prompt; null likewise, or None for guidance 1; g () the guidance.
+
+    null is c itself where both prompts are one: guidance is then the identity as long as c is not
+    mixed with another condition.
+    """
 
     c: Tensor
     null: Tensor | None
@@ -20,8 +24,13 @@ class Conditions(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """UNet rows of a step."""
-        return 1 if self.null is None else 2
+        """UNet rows of a step without a source."""
+        return 1 if self.null is None or self.null is self.c else 2
+
+    @property
+    def alone(self) -> "Conditions":
+        """The same for paths without a source, without a null row that changes nothing."""
+        return self if self.rows == 2 else self._replace(null=None)
 
 
 class Path(NamedTuple):
@@ -71,6 +80,7 @@ def walk(
     Without a source this is DDIM sampling; with one, weights is a table of N rows that says how
     much of the source each step takes.
     """
+    to = to if source else to.alone
     weights = weights or no_weights(len(grid.t))
     for i in range(len(grid.t)):
         row = source_row(source, grid, i) if source else no_source(x, to.c)

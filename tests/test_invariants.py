@@ -12,6 +12,8 @@ from toy import C_A, C_B, NULL, SETUPS, Setup, X, grid, random, toy
 from mdp_lite.config import UNetConfig
 from mdp_lite.invert import invert, replay
 from mdp_lite.mdp import Denoiser, step
+from mdp_lite.plan import Known, plan
+from mdp_lite.run import Task, run, tree
 from mdp_lite.sample import (
     Conditions,
     Path,
@@ -19,7 +21,6 @@ from mdp_lite.sample import (
     no_weights,
     record,
     source_row,
-    unet_rows,
     walk,
 )
 from mdp_lite.schedule import SHAPES, VARIANTS, Weights, table, window
@@ -196,12 +197,21 @@ def counting(rows: list[int]) -> Denoiser:
 @pytest.mark.parametrize("g", [None, 7.5])
 def test_cost_is_what_the_denoiser_sees(variant: str, schedule: str, g: float | None) -> None:
     weights = table(variant, window(10, 8, 4.5, schedule))
-    source, rows = path(SETUPS["epsilon"], 10, to(C_A, g)), []
-    path(SETUPS["epsilon"], 10, to(C_B, g), source, weights, counting(rows))
-    assert len(rows) == 10
-    assert sum(rows) == unet_rows(weights, g is not None) * len(X)
-    if schedule == "constant":
-        assert unet_rows(weights, True) == (25 if variant == "beta" else 20)
+    source, target = path(SETUPS["epsilon"], 10, to(C_A, g)), to(C_B, g)
+    naive: list[int] = []
+    path(SETUPS["epsilon"], 10, target, source, weights, counting(naive))
+    assert len(naive) == 10
+    on, rows = grid(SETUPS["epsilon"], 10), []
+    compiled = plan(weights, on, Known(guided=g is not None))
+    list(run(counting(rows), tree([Task(on, target, source, weights, compiled)])))
+    assert sum(rows) == compiled.unet_rows * len(X) <= sum(naive)
+    assert len(rows) == compiled.unet_calls
+    if schedule == "constant" and g is not None:
+        assert sum(naive) == len(X) * (25 if variant == "beta" else 20)
+        # MDP-beta has one row between 0 and 1; a run of whole rows is free for epsilon, as is x's
+        # start; rows of c and beta are calls.
+        want = {"epsilon": 12, "x": 8, "c": 20, "beta": 21}
+        assert compiled.unet_rows == want[variant]
 
 
 SMALL = UNetConfig(
