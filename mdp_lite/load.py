@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mdp_lite.assign import auto_dtype, check_tensors, fill, quick, weightless
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.identity import Origin, used
 from mdp_lite.schedule import T_M, T_MAX
 from mdp_lite.tokenizer import Tokenizer, learn, load_tokenizer
 from mdp_lite.unet import UNet
@@ -98,16 +99,19 @@ class Models:
     scheduler: SchedulerConfig
     defaults: Defaults
     notes: tuple[str, ...]
+    origin: Origin
 
 
 @dataclass(frozen=True)
 class Examined:
     """A checkpoint that would load: configs read, keys and shapes checked, no weight read yet.
 
-    The models lie on the meta device; tokenizer is None where the checkpoint brings none.
+    The models lie on the meta device; tokenizer is None where the checkpoint brings none; vae has
+    the files of one that is put on top.
     """
 
     found: Checkpoint
+    vae: tuple[Path, ...]
     models: dict[str, Any]
     tokenizer: Tokenizer | None
     scheduler: SchedulerConfig
@@ -117,16 +121,16 @@ class Examined:
 @quick()
 def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) -> Examined:
     """Find a bundled name, folder, single file or hub id; what does not fit is a ValueError."""
-    found = open_checkpoint(name, choices)
+    found, files = open_checkpoint(name, choices), []
     if vae is not None:
-        found.configs["vae"], found.tensors["vae"] = open_vae(vae, choices)
+        found.configs["vae"], found.tensors["vae"], files = open_vae(vae, choices)
     scheduler = SchedulerConfig.from_dict(found.configs["scheduler"])
     defaults = _defaults(found.defaults, scheduler)
     config = CLIPConfig.from_dict(found.configs["text_encoder"])
     models = _checked(found, config, vae)
     brings = found.tokenizer or choices.tokenizer
     tokenizer = _tokenizer(found, config, choices) if brings else None
-    return Examined(found, models, tokenizer, scheduler, defaults)
+    return Examined(found, tuple(files), models, tokenizer, scheduler, defaults)
 
 
 @quick()
@@ -145,14 +149,21 @@ def load(
     found, models = seen.found, seen.models
     dtype = dtype or auto_dtype(device, found.tensors["unet"])
     tokenizer = seen.tokenizer or _tokenizer(found, models["text_encoder"].config, choices)
+    addons = replace(
+        addons,
+        loras=tuple((find_file(place, choices.hub), s) for place, s in addons.loras),
+        embeddings=tuple((find_file(place, choices.hub), w) for place, w in addons.embeddings),
+    )
+    files = used(_roles(seen, tokenizer, choices, addons))
     if addons.embeddings:
-        tokenizer, models["text_encoder"] = _learned(tokenizer, seen, dtype, choices, addons)
-    deltas = _deltas(models, choices, addons)
+        tokenizer, models["text_encoder"] = _learned(tokenizer, seen, dtype, addons)
+    deltas = _deltas(models, addons)
     for part, model in models.items():
         fill(model, _with(deltas.get(part, {}), found.tensors[part]), device, dtype)
     return Models(
         found.name, found.folder, tokenizer=tokenizer, scheduler=seen.scheduler,
-        defaults=seen.defaults, notes=found.notes, **models,
+        defaults=seen.defaults, notes=found.notes,
+        origin=Origin(found.name, files, seen.scheduler, dtype), **models,
     )  # fmt: skip
 
 
@@ -194,20 +205,37 @@ def _tokenizer(found: Checkpoint, config: CLIPConfig, choices: Choices) -> Token
     return load_tokenizer(folder, config, found.pad_token)
 
 
+def _roles(
+    seen: Examined, tokenizer: Tokenizer, choices: Choices, addons: AddOns
+) -> list[tuple[str, Path]]:
+    """Every file that the models are made of, with what it is to them."""
+    found, at = seen.found, seen.found.folder
+    words = Path(tokenizer.clip.name_or_path)
+    texts = [path for path in sorted(words.iterdir()) if path.suffix in (".json", ".txt")]
+    alone = "the file, averaged" if choices.ema else "the file"
+    return [
+        *((path.relative_to(at).as_posix() if at else alone, path) for path in found.files),
+        *((f"vae {path.name}", path) for path in seen.vae),
+        *((f"tokenizer {path.name}", path) for path in texts),
+        *((f"lora {strength!r}", Path(place)) for place, strength in addons.loras),
+        *((f"word {w or Path(place).stem}", Path(place)) for place, w in addons.embeddings),
+    ]
+
+
 def _learned(
-    tokenizer: Tokenizer, seen: Examined, dtype: torch.dtype, choices: Choices, addons: AddOns
+    tokenizer: Tokenizer, seen: Examined, dtype: torch.dtype, addons: AddOns
 ) -> tuple[Tokenizer, CLIPTextEncoder]:
     """Tokenizer and text encoder, its table grown by the words that textual inversion taught."""
     config, tensors = seen.models["text_encoder"].config, seen.found.tensors["text_encoder"]
-    files = [(find_file(place, choices.hub), word) for place, word in addons.embeddings]
-    tokenizer, rows = learn(tokenizer, [read_embedding(*file) for file in files], config)
+    found = [read_embedding(Path(place), word) for place, word in addons.embeddings]
+    tokenizer, rows = learn(tokenizer, found, config)
     tensors[TOKENS] = torch.cat([tensors[TOKENS].to(dtype), rows.to(dtype)])
     with weightless():
         grown = CLIPTextEncoder(replace(config, vocab_size=config.vocab_size + len(rows)))
     return tokenizer, grown
 
 
-def _deltas(models: dict[str, nn.Module], choices: Choices, addons: AddOns) -> Deltas:
+def _deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
     """What the LoRAs add to each weight, in the order they are given."""
     if not addons.loras:
         return {}
@@ -215,8 +243,7 @@ def _deltas(models: dict[str, nn.Module], choices: Choices, addons: AddOns) -> D
         part: {key: tensor.shape for key, tensor in models[part].named_parameters()}
         for part in ("text_encoder", "unet")
     }
-    files = [(find_file(place, choices.hub), strength) for place, strength in addons.loras]
-    return read_loras(files, shapes)
+    return read_loras([(Path(place), strength) for place, strength in addons.loras], shapes)
 
 
 def _with(deltas: dict[str, list[Any]], tensors: Tensors) -> Iterator[tuple[str, Tensor]]:

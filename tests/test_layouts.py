@@ -124,7 +124,7 @@ def test_another_vae(form: str, made: tuple[Path, Parts], tmp_path: Path) -> Non
         if form == "bare LDM file":
             vae = {k.removeprefix("first_stage_model."): t for k, t in vae.items()}
         place = write_single(tmp_path / "vae.safetensors", other if form == "file" else vae)
-    _, tensors = open_vae(place, Choices())
+    _, tensors, _ = open_vae(place, Choices())
     assert equal({"vae": tensors}, {"vae": other})
     models = Editor.from_pretrained(folder, vae=place).models
     state = models.vae.state_dict()

@@ -107,10 +107,13 @@ def find_file(name: str | Path, hub: Hub) -> Path:
     raise ValueError(f"want a .safetensors file or org/name/file.safetensors, got {str(name)!r}")
 
 
-def open_vae(name: str | Path, choices: Choices) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and tensors of a VAE: a folder, a file, or a hub id; alone or in a checkpoint."""
+def open_vae(
+    name: str | Path, choices: Choices
+) -> tuple[dict[str, Any], dict[str, Tensor], list[Path]]:
+    """Config, tensors and files of a VAE: a folder, a file, or a hub id; alone or with others."""
     if os.path.isfile(name) or hubs.is_file(str(name)):
-        return read_vae(find_file(name, choices.hub))
+        path = find_file(name, choices.hub)
+        return *read_vae(path), [path]
     variant = choices.variant
     if not os.path.isdir(name) and hubs.is_repo(str(name)):
         chosen = lambda names: folders.choose_part("vae", names, variant)  # noqa: E731
@@ -118,8 +121,7 @@ def open_vae(name: str | Path, choices: Choices) -> tuple[dict[str, Any], dict[s
     if not os.path.isdir(name):
         got = repr(str(name))
         raise ValueError(f"vae must be a folder, a .safetensors file or a hub id, got {got}")
-    config, tensors, _ = folders.read_part(Path(name), "vae", variant)
-    return config, tensors
+    return folders.read_part(Path(name), "vae", variant)
 
 
 def find_tokenizer(name: str | Path | None, found: Checkpoint, hub: Hub) -> Path:

@@ -1,0 +1,116 @@
+"""What models are made of, told by content: the same files and choices have the same hash."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from mdp_lite.atomic import write
+from mdp_lite.config import SchedulerConfig
+
+NAME = "files.json"  # in a cache folder: path -> [size, mtime_ns, sha256]
+COARSE = 2_000_000_000  # nanoseconds: the coarsest clock that a file system keeps
+
+
+class Used(NamedTuple):
+    """A file that models were made of: what for, and its size and time as it was read."""
+
+    role: str  # "unet/config.json", "lora 0: 0.8"
+    path: Path
+    size: int
+    mtime_ns: int
+
+    @property
+    def stamp(self) -> list[int]:
+        """What tells whether the file has been written to since."""
+        return [self.size, self.mtime_ns]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """All that models were made of, without a weight: every file, the scheduler, the precision."""
+
+    name: str
+    files: tuple[Used, ...]
+    scheduler: SchedulerConfig
+    dtype: torch.dtype
+
+
+def used(files: Iterable[tuple[str, Path]]) -> tuple[Used, ...]:
+    """Files with their roles, as they are now."""
+    return tuple(
+        Used(role, path, now.st_size, now.st_mtime_ns)
+        for role, path, now in ((role, path, path.stat()) for role, path in files)
+    )
+
+
+def model_hash(origin: Origin, folder: Path | None = None, keep: bool = True) -> str:
+    """SHA-256 over the files with their roles and the scheduler; dtype is no part of it.
+
+    A file that is as it was is read once in a process, and once at all where a folder remembers
+    its sum. One that was written to since the models were loaded is a ValueError.
+    """
+    known = _remembered(folder / NAME) if folder else {}
+    lines, news = [json.dumps(asdict(origin.scheduler), sort_keys=True)], {}
+    for one in origin.files:
+        path, old = str(one.path.absolute()), known.get(str(one.path.absolute()))
+        _check_unchanged(one)
+        total = old[2] if old and old[:2] == one.stamp else _digest(one)
+        if old is None or old[2] != total:
+            news[path] = [*one.stamp, total]
+        lines.append(f"{one.role}: {total}")
+    if folder and keep and news:
+        _remember(folder, known, news)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _digest(one: Used) -> str:
+    with open(one.path, "rb") as file:
+        total = hashlib.file_digest(file, "sha256").hexdigest()
+    _check_unchanged(one)  # not written to while it was read
+    return total
+
+
+def _check_unchanged(one: Used) -> None:
+    try:
+        now = one.path.stat()
+    except OSError:
+        now = None
+    if now is None or [now.st_size, now.st_mtime_ns] != one.stamp:
+        name = "/".join(one.path.parts[-2:])
+        raise ValueError(f"{name} has changed since the model was loaded: load it again")
+
+
+def _remembered(path: Path) -> dict[str, list]:
+    """What is known of files; a damaged list is none."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {key: value for key, value in entries if _is_entry(value)}
+
+
+def _is_entry(value: object) -> bool:
+    kinds = [type(one) for one in value] if isinstance(value, list) else []
+    return kinds == [int, int, str]
+
+
+def _remember(folder: Path, known: dict[str, list], news: dict[str, list]) -> None:
+    """Write the list anew; of two processes at once one is forgotten, and reads again.
+
+    A file written just now may be written again within one tick of the clock: not remembered.
+    """
+    old = {path: one for path, one in news.items() if time.time_ns() - one[1] > COARSE}
+    if old:
+        with suppress(OSError):  # then it is read again next time
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder / NAME, json.dumps(known | old).encode())
