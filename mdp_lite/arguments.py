@@ -10,6 +10,7 @@ from mdp_lite import __version__
 VARIANTS = ("epsilon", "c", "x", "beta")
 SCHEDULES = ("constant", "linear", "cosine", "exp")
 METHODS = ("replay", "ddim")
+FITS = ("crop", "pad", "resize", "own")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 PREDICTIONS = ("epsilon", "v_prediction")
 
@@ -43,6 +44,15 @@ def png(text: str) -> Path:
     if Path(text).suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"must be a file name that ends in .png, got {text!r}")
     return Path(text)
+
+
+def box(text: str) -> tuple[int, ...]:
+    """X0,Y0,X1,Y1, for argparse."""
+    try:
+        x0, y0, x1, y1 = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be X0,Y0,X1,Y1 in pixels, got {text!r}") from None
+    return x0, y0, x1, y1
 
 
 def lora(text: str) -> tuple[str, float]:
@@ -154,12 +164,14 @@ def _edit(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--source-prompt", metavar="SOURCE", help="what it shows now")
     sub.add_argument("--seed", type=whole, help="of a source made from a prompt (default: 0)")
     sub.add_argument("--method", choices=METHODS, help="how PICTURE is inverted (default: replay)")
+    fitting(sub)
     _output(sub, "edited.png")
     sub.add_argument("--sheet", type=png, metavar="FILE", help="before and after, side by side")
     sub.add_argument("--previews", type=png, metavar="FILE", help="cheap looks at it on its way")
     sub.add_argument(
         "--deadline", type=number, metavar="SECONDS", help="of an edit: then the best so far"
     )
+    masking(sub)
     group = sub.add_argument_group("edit")
     group.add_argument(
         "--variant", choices=(*VARIANTS, "all"), default="epsilon",
@@ -173,10 +185,38 @@ def _edit(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def fitting(sub: argparse.ArgumentParser) -> None:
+    """How PICTURE is brought to --width and --height."""
+    sub.add_argument(
+        "--fit", choices=FITS,
+        help="of PICTURE to --width x --height, or own for its own size (default: crop)",
+    )  # fmt: skip
+
+
+def masking(sub: argparse.ArgumentParser) -> None:
+    """Where an edit happens."""
+    group = sub.add_argument_group("where (by default everywhere)")
+    one = group.add_mutually_exclusive_group()
+    one.add_argument("--mask", metavar="FILE", help="a picture of PICTURE's size: white is edited")
+    one.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="in PICTURE's pixels")
+    one.add_argument(
+        "--auto-mask", action="store_true", help="where the two prompts ask for different noise"
+    )
+    group.add_argument(
+        "--feather", type=whole, default=0, metavar="PIXELS", help="fade inside the mask's edge"
+    )
+    group.add_argument(
+        "--no-paste", dest="paste", action="store_false",
+        help="do not put PICTURE's own pixels back outside the mask",
+    )  # fmt: skip
+    group.add_argument("--save-mask", type=png, metavar="FILE", help="the mask as it was used")
+
+
 def _invert(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("picture", metavar="PICTURE", help="a PNG, JPEG or WebP")
     sub.add_argument("--prompt", default="", metavar="TEXT", help="what it shows")
     sub.add_argument("--method", choices=METHODS, default="replay", help="default: replay")
+    fitting(sub)
     _output(sub, "reconstruction.png")
 
 

@@ -76,6 +76,13 @@ def deadline(value: Any) -> float:
     return value
 
 
+def feather(value: Any) -> int:
+    """Pixels that a pasted edit fades over."""
+    if not 0 <= whole("feather", value) <= SIDE:
+        raise ValueError(f"feather must be from 0 to {SIDE} pixels, got {value}")
+    return value
+
+
 def side(name: str, value: Any, factor: int) -> int:
     """A width or height in pixels that divides into latent cells."""
     if whole(name, value) % factor or not factor <= value <= SIDE:
@@ -161,7 +168,7 @@ def several(name: str, value: Any) -> list[Any]:
 
 def blend(value: Any) -> list[tuple[str, float]]:
     """A prompt, or several with their shares, which are positive and count by their sum."""
-    if isinstance(value, str):
+    if isinstance(value, str) or not isinstance(value, Iterable):
         return [(text("prompt", value), 1.0)]
     parts = several("prompt", value)
     for part in parts:

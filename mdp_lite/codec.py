@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite import check, images
+from mdp_lite.frames import FITS, Frame, frame
 from mdp_lite.load import Models
 from mdp_lite.requests import Prompt
 from mdp_lite.sample import Conditions
@@ -18,6 +19,7 @@ class Codec:
 
     def __init__(self, models: Models, device: torch.device) -> None:
         self.models, self.device = models, device
+        self.v = models.scheduler.prediction_type == "v_prediction"
         self.factor = models.vae.config.factor
         side = (models.unet.config.sample_size or 64) * self.factor
         self.size = (side, side)
@@ -73,15 +75,21 @@ class Codec:
         pixels = images.to_tensor(image).to(self.device, next(vae.parameters()).dtype)
         return vae.encode(pixels).double()
 
-    @torch.no_grad()
     def picture(self, latent: Tensor) -> Image.Image:
         """Scaled latent (1, 4, y, x) -> picture; a latent that is not finite is an error."""
-        if not latent.isfinite().all():
-            raise RuntimeError("the latent is not finite (in 16 bits? try dtype=torch.float32)")
-        vae, started = self.models.vae, time.monotonic()
-        image = images.to_image(vae.decode(latent.to(next(vae.parameters()).dtype)).float())
+        started = time.monotonic()
+        image = self.pictures(latent)[0]
         self._seconds[latent.shape] = time.monotonic() - started
         return image
+
+    @torch.no_grad()
+    def pictures(self, latents: Tensor) -> list[Image.Image]:
+        """Scaled latents (b, 4, y, x) -> pictures, decoded in one call."""
+        if not latents.isfinite().all():
+            raise RuntimeError("the latent is not finite (in 16 bits? try dtype=torch.float32)")
+        vae = self.models.vae
+        decoded = vae.decode(latents.to(next(vae.parameters()).dtype)).float()
+        return [images.to_image(picture) for picture in decoded.split(1)]
 
     def seconds(self, latent: Tensor) -> float:
         """How long a latent of this shape took to decode the last time; 0 if none was decoded."""
@@ -91,6 +99,15 @@ class Codec:
         """The guidance scale asked for, or the model's."""
         default = self.models.defaults.guidance_scale
         return check.guidance(default if guidance_scale is None else guidance_scale)
+
+    def frame(self, image: Image.Image, fit: str, width: int | None, height: int | None) -> Frame:
+        """How a picture is fitted to the size asked for; "own" is its own, in whole cells."""
+        check.one_of("fit", fit, FITS)
+        if fit == "own":
+            if (width, height) != (None, None):
+                raise ValueError("fit own is the picture's own size: give no width or height")
+            width, height = (-(-side // self.factor) * self.factor for side in image.size)
+        return frame(fit, image.size, self.sides(width, height))
 
     def sides(self, width: int | None, height: int | None) -> tuple[int, int]:
         """Width and height asked for, or the model's, in pixels."""

@@ -6,11 +6,12 @@ from argparse import Namespace
 from contextlib import nullcontext
 from pathlib import Path
 
-from mdp_lite import check, images
+from mdp_lite import atomic, check, images
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.info import about, listing
 from mdp_lite.load import Choices, Hub, convert
+from mdp_lite.plan_command import plan
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.reports import (
     Made,
@@ -23,7 +24,8 @@ from mdp_lite.reports import (
 )  # fmt: skip
 from mdp_lite.requests import Request
 from mdp_lite.sheets import Row, sheet
-from mdp_lite.sourcing import Talk, generated, inverted, note_cut, source_of
+from mdp_lite.sourcing import Talk, generated, inverted, note_cut, source_of, where_of
+from mdp_lite.sweep_command import sweep
 
 
 def run(args: Namespace, talk: Talk) -> Made:
@@ -35,26 +37,36 @@ def run(args: Namespace, talk: Talk) -> Made:
     if args.command == "convert":
         return converted(args, talk)
     editor = opened(args)
+    if args.command == "plan":
+        return plan(args, editor, talk)
     command = COMMANDS[args.command]
     notes: list[str] = list(editor.models.notes)
     made = command(args, rehearsal(editor), Talk(notes.append, lambda name: nullcontext()))
-    for path in made.pictures:
-        images.check_output(path, args.picture)
+    for path in files_of(made):
+        for read in (args.picture, getattr(args, "mask", None)):
+            images.check_output(path, read)
     for text in dict.fromkeys(notes):
         talk.note(text)
     if not args.dry_run:
         made = command(args, editor, Talk(lambda text: None, talk.watch))
         for path, (image, settings) in made.pictures.items():
             images.save_png(image, path, settings)
+        for path, text in made.texts:
+            atomic.write(path, text.encode())
     verb = "would write" if args.dry_run else "wrote"
     data = {
         "command": args.command,
         "dry_run": args.dry_run,
         **made.data,
-        "files": [str(path) for path in made.pictures],
+        "files": [str(path) for path in files_of(made)],
         "seconds": round(time.monotonic() - started, 3),
     }
-    return Made(made.pictures, data, [*(f"{verb} {path}" for path in made.pictures), *made.lines])
+    return Made(made.pictures, data, [*(f"{verb} {path}" for path in files_of(made)), *made.lines])
+
+
+def files_of(made: Made) -> list[Path]:
+    """All that a command writes; a folder of pictures is there before its texts."""
+    return [*made.pictures, *(path for path, _ in made.texts)]
 
 
 def opened(args: Namespace) -> Editor:
@@ -107,7 +119,8 @@ def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
     """A picture's path, and how near what it decodes to is to the picture."""
     source = inverted(args, editor, talk, args.prompt, args.method)
     settings = describe(editor, source)
-    made = report({args.output: (source.image, settings)}, source.cost, source.truncated)
+    again = source.frame.undone(source.image, source.picture)
+    made = report({args.output: (again, settings)}, source.cost, source.truncated)
     if args.dry_run:
         return made
     fitted = source.frame.fitted(source.picture)
@@ -135,15 +148,18 @@ def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
     pictures = {}
     for one in edits:
         path = args.output if len(edits) == 1 else named(args.output, f"-{one.variant}")
-        pictures[path] = (one.image, describe_edit(editor, source, one, asked))
+        pictures[path] = (one.picture, describe_edit(editor, source, one, asked))
     settings = describe_edit(editor, source, edits[0], asked | {"variant": args.variant})
     pages = {"sheet": (args.sheet or named(args.output, ".sheet"), [row_of(source, edits)])}
     if args.previews:
         pages["previews"] = (args.previews, [shots for _, shots in ends])
-    for name, (page, rows) in pages.items():
+    shown = {name: (page, sheet(rows)) for name, (page, rows) in pages.items()}
+    if args.save_mask and edits[0].mask:
+        shown["save-mask"] = (args.save_mask, edits[0].mask)
+    for name, (page, image) in shown.items():
         if page in pictures:
             raise ValueError(f"{name} must be another file than the picture, got {str(page)!r}")
-        pictures[page] = (sheet(rows), settings)
+        pictures[page] = (image, settings)
     made = report(
         pictures,
         total(source.cost, *(one.cost for one in edits)),
@@ -190,7 +206,7 @@ def edited(
     note_cut(editor, talk, args.prompt)
     request = Request(
         source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
-        None, args.guidance_scale, args.negative_prompt,
+        None, args.guidance_scale, args.negative_prompt, where_of(args), args.paste, args.feather,
     )  # fmt: skip
     shots: Row = []
     last = 0
@@ -205,7 +221,7 @@ def edited(
 
 
 PREVIEWS = 8  # of an edit, on the sheet of --previews
-COMMANDS = {"generate": generate, "invert": invert, "edit": edit, "demo": demo}
+COMMANDS = {"generate": generate, "invert": invert, "edit": edit, "sweep": sweep, "demo": demo}
 # What `demo` shows: (source, target) prompts; the example picture lies beside the bundled model.
 SYNTHETIC = (
     "a red house on the left, grass, clear day with the sun",

@@ -2,46 +2,50 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
+from pathlib import Path as FilePath
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import check, images
+from mdp_lite import check, sources
+from mdp_lite.cache import Cache, kept, open_cache
 from mdp_lite.codec import Codec
-from mdp_lite.invert import METHODS, invert, replay
 from mdp_lite.load import AddOns, Choices, Hub, Models, Place, load
-from mdp_lite.mdp import Step
+from mdp_lite.masks import Where
+from mdp_lite.paths import OnStep, generated, inverted
 from mdp_lite.plan import Plan, plan
 from mdp_lite.preview import fit_preview, preview
 from mdp_lite.requests import (
     Prompt,
     Request,
+    cost_of,
     guidance_of,
     known,
+    located,
+    mask_of,
     named,
     negative_of,
+    picture_of,
     weights_of,
 )
-from mdp_lite.results import Cost, Edit, Source
+from mdp_lite.results import Edit, Source
 from mdp_lite.run import Task
-from mdp_lite.sample import Conditions, Path, record, walk
-from mdp_lite.schedule import Grid, Weights
+from mdp_lite.sample import Conditions
+from mdp_lite.schedule import Weights
 from mdp_lite.steps import Standing, Steps, until, walked
-
-OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
+from mdp_lite.sweeps import Sweep, Window, cells, sweep
 
 
 class Editor:
     """A loaded model; it never changes, so that any number of threads may edit at once."""
 
-    def __init__(self, models: Models, device: torch.device) -> None:
-        self.models, self.device = models, device
+    def __init__(self, models: Models, device: torch.device, cache: Cache | None = None) -> None:
+        self.models, self.device, self.cache = models, device, cache
         self.codec = Codec(models, device)
-        self.v = models.scheduler.prediction_type == "v_prediction"
 
     @classmethod
     def from_pretrained(
@@ -59,20 +63,22 @@ class Editor:
         revision: str | None = None,
         token: str | None = None,
         local_files_only: bool = False,
+        cache: str | FilePath | Cache | None = None,
     ) -> "Editor":
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
         It goes on a GPU if there is one, in the checkpoint's own dtype if the device is good at it.
         variant, prediction_type, ema and tokenizer are load.Choices; vae, loras (each alone or with
-        its strength) and embeddings (with its word) are put on top; the last three are for the hub.
+        its strength) and embeddings (with its word) are put on top; the next three are for the hub. A cache is a folder that
+        keeps sources, so that the same one is not made twice.
         """
         check.load_choices(variant, prediction_type, revision, token)
         choices = Choices(
             variant, ema, prediction_type, tokenizer, Hub(revision, token, local_files_only)
         )
         addons = AddOns(vae, check.loras(loras), check.embeddings(embeddings))
-        where = check.device(device)
-        return cls(load(name, where, check.dtype(dtype), choices, addons), where)
+        where, shelf = check.device(device), open_cache(cache)
+        return cls(load(name, where, check.dtype(dtype), choices, addons), where, shelf)
 
     def generate(
         self,
@@ -86,21 +92,9 @@ class Editor:
         on_step: OnStep | None = None,
     ) -> Source:
         """The synthetic case: path A sampled from a prompt and a seed."""
-        check.text("prompt", prompt)
-        grid, (width, height) = (
-            self.codec.grid(num_inference_steps),
-            self.codec.sides(width, height),
-        )
-        g = self.codec.guidance(guidance_scale)
-        to = self.codec.conditions(prompt, negative_prompt, g)
-        x = self.codec.noise(check.seed(seed), width, height)
-        path = self._sample(grid, x, to, on_step)
-        n, image = len(grid.t), self.codec.picture(path.x[-1])
-        cost = Cost(n * to.rows, n)
-        cut = self.codec.truncated(prompt)
-        return Source(
-            path, grid, prompt, negative_prompt, g, image, None, seed, "generate", cut, cost
-        )
+        asked = (prompt, seed, num_inference_steps, guidance_scale, negative_prompt, width, height)
+        make = lambda: generated(self.codec, *asked, on_step)  # noqa: E731
+        return kept(self.cache, self.codec, asked, None, make)
 
     def invert(
         self,
@@ -112,37 +106,29 @@ class Editor:
         negative_prompt: str = "",
         width: int | None = None,
         height: int | None = None,
+        fit: str = "crop",
         on_step: OnStep | None = None,
     ) -> Source:
         """The real case: path A found by inverting a picture described by a prompt.
 
         "replay" keeps the inversion's own noise: path A ends at the picture's latent exactly, at
         one UNet row a step. "ddim" samples anew from the noise that was found, with guidance: it
-        costs three rows a step and drifts from the picture.
+        costs three rows a step and drifts from the picture. fit brings the picture to width and
+        height: "crop", "pad" or "resize"; "own" keeps its own size, padded to whole latent cells.
         """
-        check.text("prompt", prompt)
-        check.one_of("method", method, METHODS)
-        grid, (width, height) = (
-            self.codec.grid(num_inference_steps),
-            self.codec.sides(width, height),
-        )
-        fitted = images.fit(check.picture(image), width, height)
-        again = method == "ddim"
-        g = self.codec.guidance(guidance_scale if again or guidance_scale is not None else 1.0)
-        to = self.codec.conditions(prompt, negative_prompt, g)
-        under = to if not again else Conditions(to.c, None, torch.ones_like(to.g))
-        n, latent = len(grid.t), self.codec.latent(fitted)
-        total = 2 * n if again else n
-        steps = _watch(invert(self.models.unet, grid, latent, under, self.v), total, 0, on_step)
-        path = replay(latent, steps, to.c)
-        rows = n * under.rows
-        if again:
-            path = self._sample(grid, path.x[0], to, on_step, done=n)
-            rows += n * to.rows
-        return Source(
-            path, grid, prompt, negative_prompt, g, self.codec.picture(path.x[-1]), fitted, None,
-            method, self.codec.truncated(prompt), Cost(rows, total),
+        asked = (
+            prompt, method, num_inference_steps, guidance_scale, negative_prompt, width, height, fit,
         )  # fmt: skip
+        make = lambda: inverted(self.codec, image, *asked, on_step)  # noqa: E731
+        return kept(self.cache, self.codec, asked, image, make)
+
+    def save_source(self, source: Source, path: str | FilePath) -> None:
+        """Write a source as one .safetensors file, which an editor of the same model reads."""
+        sources.save(source, path)
+
+    def load_source(self, path: str | FilePath) -> Source:
+        """A saved source, bit for bit; of another model, grid or precision it is a ValueError."""
+        return sources.load(path, self.codec)
 
     def edit(
         self,
@@ -156,7 +142,9 @@ class Editor:
         weights: Weights | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
-        mask: Tensor | None = None,
+        mask: Where | None = None,
+        paste: bool = True,
+        feather: int = 0,
         on_step: OnStep | None = None,
         deadline: float | None = None,
     ) -> Edit:
@@ -164,12 +152,14 @@ class Editor:
 
         The source's share is w on the rows [N - t_max, N - t_max + t_m) of the variant's quantity
         ("epsilon", the default, "c", "x" or "beta"); strength in 0..1 goes from the source to the
-        prompt alone; or weights gives the whole table of N rows. mask (y, x) confines the edit.
+        prompt alone; or weights gives the whole table of N rows. mask confines the edit to where a
+        picture is white, to a box, to latent cells, or to what "auto" finds; with paste all pixels
+        outside stay those of the source's picture. Request has the details.
         deadline is in seconds: when they are over, the picture is the best so far.
         """
         request = Request(
             source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
-            negative_prompt, mask,
+            negative_prompt, mask, paste, feather,
         )  # fmt: skip
         return self.edits([request], on_step=on_step, deadline=deadline)[0]
 
@@ -201,9 +191,27 @@ class Editor:
         time to decode all pictures is kept back once this editor has decoded one of their size.
         """
         end = time.monotonic() + (math.inf if deadline is None else check.deadline(deadline))
-        asked = list(requests)
-        steps = walked(self.models.unet, asked, self.tasks(asked), self.v, most)
+        asked = list(map(self._located, requests))
+        steps = walked(self.models.unet, asked, self.tasks(asked), self.codec.v, most)
         return until(end, steps, lambda one: sum(self.codec.seconds(at.x) for at in one.at))
+
+    def sweep(
+        self,
+        sources: Source | Iterable[Source],
+        prompts: str | Iterable[Prompt],
+        variants: str | Iterable[str] = "epsilon",
+        windows: Iterable[Window] = ((None, None),),
+        schedules: str | Iterable[str] = "constant",
+        guidance_scales: float | Iterable[float | None] | None = None,
+        most: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Sweep:
+        """All combinations as edits, what they have in common done once and the rest in batches.
+
+        windows are (t_max, t_m); most is the UNet rows of a call, by default what 2 GiB hold.
+        """
+        axes = (sources, prompts, variants, windows, schedules, guidance_scales)
+        return sweep(self, cells(*axes), most, on_step)
 
     def preview(self, at: Standing) -> Image.Image:
         """A cheap look at what an edit heads for: blurred, without a call of a model.
@@ -220,9 +228,8 @@ class Editor:
         """What edits come down to: tables, conditions and plans; equal conditions are made once."""
         made: dict[tuple[Any, ...], Conditions] = {}
         tasks = []
-        for one in requests:
-            source = check.source(one.source, self.models)
-            weights = weights_of(one, self.models.defaults)
+        for one in map(self._located, requests):
+            source, weights = one.source, weights_of(one, self.models.defaults)
             g, negative = self.codec.guidance(guidance_of(one)), negative_of(one)
             key = (tuple(check.blend(one.prompt)), negative, g)
             to = made[key] = made.get(key) or self.codec.conditions(one.prompt, negative, g)
@@ -230,22 +237,21 @@ class Editor:
             tasks.append(Task(source.grid, to, source.path, weights, steps))
         return tasks
 
-    def _sample(
-        self, grid: Grid, x: Tensor, to: Conditions, on_step: OnStep | None, done: int = 0
-    ) -> Path:
-        steps = walk(self.models.unet, grid, x, to, v=self.v)
-        return record(x, _watch(steps, done + len(grid.t), done, on_step), to.c)
+    def _located(self, request: Request) -> Request:
+        check.source(request.source, self.models)
+        return located(request, self.models.unet, self.codec.condition, self.codec.factor)
 
-    def result(self, at: Standing) -> Edit:
-        """The edit as it stands, decoded: done, or else what it heads for and what that cost."""
+    def result(self, at: Standing, image: Image.Image | None = None) -> Edit:
+        """The edit as it stands: done, or else what it heads for; image is its x0 if decoded."""
         asked, task = at.asked, at.task
         taken = [leg for leg in task.plan.legs if leg.stop <= at.row]
         so_far = Plan(at.row, tuple(taken))
-        cost = Cost(so_far.unet_rows, so_far.unet_calls)
+        cost, where = cost_of(asked, so_far), mask_of(asked)
         variant = "table" if asked.weights is not None else asked.variant or "epsilon"
-        latent = at.x0
+        latent, image = at.x0, image or self.codec.picture(at.x0)
         return Edit(
-            self.codec.picture(latent), latent, named(asked.prompt), variant, task.weights,
+            image, picture_of(asked, image), where and where.pixels, latent, named(asked.prompt),
+            variant, task.weights,
             self.codec.guidance(guidance_of(asked)), self.codec.truncated(asked.prompt), cost,
             task.plan, at.finished,
         )  # fmt: skip
@@ -253,14 +259,3 @@ class Editor:
     @cached_property
     def _colours(self) -> Tensor:
         return fit_preview(self.models.vae)
-
-
-@torch.no_grad()
-def _watch(steps: Iterable[Step], total: int, done: int, on_step: OnStep | None) -> list[Step]:
-    """All steps of a path, telling on_step after each."""
-    taken = []
-    for i, one in enumerate(steps, done + 1):
-        taken.append(one)
-        if on_step:
-            on_step(i, total, one.x)
-    return taken

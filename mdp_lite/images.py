@@ -1,4 +1,4 @@
-"""Pictures in and out: reading with checks before decoding, fitting, tensors, PNG with settings."""
+"""Pictures in and out: reading with checks before decoding, modes, tensors, PNG with settings."""
 
 import errno
 import json
@@ -72,21 +72,18 @@ def _damaged(name: str, error: Exception) -> str:
     return f"picture must be whole, got a damaged file ({' '.join(str(error).split())}): {name}"
 
 
-def fit(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Upright RGB of width x height: centre crop to the aspect ratio, then a Lanczos resize.
-
-    A picture that has the size already keeps its pixels bit for bit.
-    """
+def rgb(image: Image.Image, name: str = "image", ground: str = "white") -> Image.Image:
+    """A picture of any mode, its file still open or not, as upright RGB on a ground."""
     if 0 in image.size:
-        raise ValueError(f"image must have at least one pixel, got {image.width}x{image.height}")
+        raise ValueError(f"{name} must have at least one pixel, got {image.width}x{image.height}")
+    if image.width * image.height > MAX_SIDE**2:
+        got = f"{image.width}x{image.height}"
+        raise ValueError(f"{name} must have at most {MAX_SIDE}x{MAX_SIDE} pixels, got {got}")
     try:
         image.load()  # a picture that the caller opened may still lie on the disk
     except DAMAGE as error:
-        raise ValueError(f"image must be whole, got a damaged one ({error})") from None
-    image = to_rgb(upright(image))
-    if image.size == (width, height):
-        return image
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+        raise ValueError(f"{name} must be whole, got a damaged one ({error})") from None
+    return to_rgb(upright(image), ground, name)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -98,17 +95,17 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: transparency lies on white, 16-bit grey is rescaled rather than clipped."""
+def to_rgb(image: Image.Image, ground: str = "white", name: str = "image") -> Image.Image:
+    """Any mode to RGB: transparency shows the ground, 16-bit grey is rescaled, not clipped."""
     if image.mode in DEEP:
         grey = np.rint(np.asarray(image).astype(np.float64) / 257).clip(0, 255)
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode in ("F", "LAB"):
-        raise ValueError(f"image must be RGB, RGBA, L, P, CMYK or alike, got mode {image.mode}")
+        raise ValueError(f"{name} must be RGB, RGBA, L, P, CMYK or alike, got mode {image.mode}")
     if not image.has_transparency_data:
         return image.convert("RGB")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    below = Image.new("RGBA", image.size, ground)
+    return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
 
 
 def to_tensor(image: Image.Image) -> Tensor:

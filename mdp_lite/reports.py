@@ -13,11 +13,12 @@ Settings = dict[str, Any]
 
 
 class Made(NamedTuple):
-    """What a command made: pictures to write, an object for machines, lines for people."""
+    """What a command made: files to write, an object for machines, lines for people."""
 
     pictures: dict[Path, tuple[Image.Image, Settings]]
     data: Settings
     lines: list[str]
+    texts: tuple[tuple[Path, str], ...] = ()
 
 
 def report(pictures: dict[Path, tuple[Image.Image, Settings]], cost: Cost, truncated: bool) -> Made:
@@ -43,6 +44,7 @@ def describe(editor: Editor, source: Source) -> Settings:
         "method": source.method,
         "sampler": "DDIM",
         "size": "x".join(map(str, source.image.size)),
+        "fit": source.frame.fit,
         "model": editor.models.name,
         "version": f"mdp_lite {__version__}",
         "ai_generated": True,
@@ -50,8 +52,12 @@ def describe(editor: Editor, source: Source) -> Settings:
 
 
 def describe_edit(editor: Editor, source: Source, one: Edit, asked: Settings) -> Settings:
-    """What an edit was made with; weights are the columns of its table that are not all 0."""
+    """What an edit was made with; weights are the columns of its table that are not all 0.
+
+    Of a table of maps, as a mask makes it, they are those where the edit is strongest.
+    """
     columns = one.weights._asdict().items()
+    least = {key: w.flatten(1).amin(1) if w.ndim > 1 else w for key, w in columns}
     return {
         **describe(editor, source),
         "prompt": one.prompt,
@@ -61,16 +67,17 @@ def describe_edit(editor: Editor, source: Source, one: Edit, asked: Settings) ->
         "variant": one.variant,
         **{key: value for key, value in asked.items() if value is not None},
         **({} if one.finished else {"finished": False}),
-        "weights": {key: column.tolist() for key, column in columns if column.any()},
+        "weights": {key: column.tolist() for key, column in least.items() if column.any()},
     }
 
 
 def row_of(source: Source, edits: list[Edit]) -> Row:
     """Before and after, labelled."""
-    before = source.original or source.image
-    kind = "picture" if source.original else f"seed {source.seed}"
-    after = [(f"{one.variant}: {one.prompt}", one.image) for one in edits]
-    return [(f"{kind}: {source.prompt}".removesuffix(": "), before), *after]
+    kind = f"seed {source.seed}" if source.method == "generate" else "picture"
+    before = [(f"{kind}: {source.prompt}".removesuffix(": "), source.picture)]
+    where = [("mask", one.mask) for one in edits[:1] if one.mask]
+    after = [(f"{one.variant}: {one.prompt}", one.picture) for one in edits]
+    return [*before, *where, *after]
 
 
 def total(*costs: Cost) -> Cost:

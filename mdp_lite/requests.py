@@ -1,15 +1,18 @@
 """What an edit is asked for: a source, a target, and a table of weights however it is described."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mdp_lite import check
 from mdp_lite.load import Defaults
-from mdp_lite.plan import Known
-from mdp_lite.results import Source
+from mdp_lite.masks import LOOKS, Mask, Where, differing, from_cells, pasted, read
+from mdp_lite.mdp import Denoiser
+from mdp_lite.plan import Known, Plan
+from mdp_lite.results import Cost, Source
 from mdp_lite.sample import Conditions
 from mdp_lite.schedule import SHAPES, Weights, table, window
 
@@ -21,8 +24,10 @@ class Request:
     """One edit: a source, a target prompt, and how; what is None is the model's default.
 
     A blend of prompts mixes their conditions. strength stands for t_m: 0 is the source, 0.5 the
-    default window, 1 the target alone. weights is a whole table instead. mask (y, x) in 0..1, in
-    latent cells, is where the edit happens: where it is 0 the source stays.
+    default window, 1 the target alone. weights is a whole table instead. mask is where the edit
+    happens: a picture of the source's size (white: here), a box of its pixels, latent cells (y, x)
+    in 0..1, or "auto". paste keeps all pixels outside the mask; feather is how many pixels inside
+    its edge the edit fades over.
     """
 
     source: Source
@@ -35,7 +40,9 @@ class Request:
     weights: Weights | None = None
     guidance_scale: float | None = None
     negative_prompt: str | None = None
-    mask: Tensor | None = None
+    mask: Where | Mask | None = None
+    paste: bool = True
+    feather: int = 0
 
 
 def named(prompt: Prompt) -> str:
@@ -69,18 +76,57 @@ def known(source: Source, to: Conditions, g: float, negative_prompt: str) -> Kno
     )
 
 
+def located(
+    request: Request, unet: Denoiser, condition: Callable[[Prompt], Tensor], factor: int
+) -> Request:
+    """The request with its mask read, or found where that is "auto"."""
+    where, source = request.mask, request.source
+    check.blend(request.prompt)
+    check.feather(request.feather)
+    if where is None or isinstance(where, Mask):
+        return request
+    if isinstance(where, str) and where == "auto":
+        cells = differing(unet, source.grid, source.path, condition(request.prompt))
+        mask = from_cells(cells, source.frame, factor)._replace(
+            unet_rows=2 * LOOKS, unet_calls=LOOKS
+        )
+    else:
+        mask = read(where, source.frame, factor)
+    return replace(request, mask=mask)
+
+
+def mask_of(request: Request) -> Mask | None:
+    """The mask of a located request, if it has one."""
+    return request.mask if isinstance(request.mask, Mask) else None
+
+
+def picture_of(request: Request, image: Image.Image) -> Image.Image:
+    """What a located request made, put back into the source's picture at its own size."""
+    source, mask = request.source, mask_of(request)
+    made = source.frame.undone(image, source.picture)
+    if mask is None or not request.paste:
+        return made
+    return pasted(made, source.picture, mask.pixels, request.feather)
+
+
+def cost_of(request: Request, plan: Plan) -> Cost:
+    """What a located request takes: finding a mask is calls of the UNet too."""
+    mask = mask_of(request)
+    found = Cost(mask.unet_rows, mask.unet_calls) if mask else Cost(0, 0)
+    return Cost(plan.unet_rows + found.unet_rows, plan.unet_calls + found.unet_calls)
+
+
 def weights_of(request: Request, defaults: Defaults) -> Weights:
-    """The table of n rows that a request describes; a mask makes maps (n, 1, 1, y, x) of some."""
-    n, asked = len(request.source.grid.t), request
+    """The table of n rows that a located request describes; a mask makes maps (n, 1, 1, y, x)."""
+    asked = request
+    how = (asked.variant, asked.t_max, asked.t_m, asked.schedule, asked.strength)
     if asked.weights is not None:
-        others = (asked.variant, asked.t_max, asked.t_m, asked.schedule, asked.strength)
-        check.table(asked.weights, asked.source.path.eps, others)
+        check.table(asked.weights, asked.source.path.eps, how)
         weights = asked.weights
     else:
-        weights = described(
-            n, defaults, asked.variant, asked.t_max, asked.t_m, asked.schedule, asked.strength
-        )
-    return weights if asked.mask is None else confined(weights, asked.mask)
+        weights = described(len(asked.source.grid.t), defaults, *how)
+    mask = mask_of(asked)
+    return weights if mask is None else confined(weights, mask.cells)
 
 
 def described(
@@ -100,12 +146,15 @@ def described(
 
 
 def confined(weights: Weights, mask: Tensor) -> Weights:
-    """The same table where the mask (y, x) is 1; where it is 0, w_eps = 1 keeps the source.
+    """The same table where the mask (y, x) is 1, as maps (n, 1, 1, y, x) of eps and x.
 
-    A path that follows the source's noise from the source's start stays on it, exactly.
+    Towards 0 the noise becomes the source's, which alone keeps a path on the source's; where the
+    mask is 0, w_x = 1 does so bit for bit.
     """
-    eps = weights.eps.reshape(len(weights.eps), *(1,) * 4) if weights.eps.ndim == 1 else weights.eps
-    return weights._replace(eps=torch.lerp(torch.ones_like(eps), eps, mask.to(eps)))
+    n, cells = len(weights.eps), mask.to(weights.eps)
+    eps, x = (w.reshape(n, 1, 1, 1, 1) if w.ndim == 1 else w for w in (weights.eps, weights.x))
+    eps = torch.lerp(torch.ones_like(eps), eps, cells)
+    return weights._replace(eps=eps, x=torch.where(cells > 0, x, torch.ones_like(x)))
 
 
 def _strength(

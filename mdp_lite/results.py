@@ -6,6 +6,8 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
+from mdp_lite.frames import Frame
+from mdp_lite.identity import Origin
 from mdp_lite.plan import Plan
 from mdp_lite.sample import Path
 from mdp_lite.schedule import Grid, Weights
@@ -22,7 +24,8 @@ class Cost(NamedTuple):
 class Source:
     """A source path A with what it was made from; any number of edits read it.
 
-    image is what the path decodes to; original is the picture that was inverted, if one was.
+    image is what the path decodes to. picture is what was inverted, upright RGB at its own size,
+    and frame how it was fitted to the model; of a generated source it is the image.
     """
 
     path: Path
@@ -31,11 +34,18 @@ class Source:
     negative_prompt: str
     guidance_scale: float
     image: Image.Image
-    original: Image.Image | None
+    picture: Image.Image
+    frame: Frame
     seed: int | None
     method: str  # "generate", "replay" or "ddim"
     truncated: bool
     cost: Cost
+    origin: Origin
+
+    @property
+    def original(self) -> Image.Image | None:
+        """The picture that was inverted, as it was fitted to the model; None if none was."""
+        return None if self.method == "generate" else self.frame.fitted(self.picture)
 
     @property
     def sampled(self) -> bool:
@@ -47,10 +57,14 @@ class Source:
 class Edit:
     """An edited picture, its latent (1, 4, y, x), what it was made with and what it cost.
 
-    One that a deadline ended is not finished: it is what the path was heading for.
+    image is what the latent decodes to; picture is that put back into the source's picture, at its
+    own size; mask is where, in that picture's pixels: white was edited, black was not. One that a
+    deadline ended is not finished: it is what the path was heading for.
     """
 
     image: Image.Image
+    picture: Image.Image
+    mask: Image.Image | None
     latent: Tensor
     prompt: str
     variant: str

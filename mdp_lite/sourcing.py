@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from mdp_lite import images
 from mdp_lite.editor import Editor, Source
+from mdp_lite.masks import Where
 
 
 class Talk(NamedTuple):
@@ -23,6 +24,8 @@ def source_of(args: Namespace, editor: Editor, talk: Talk) -> Source:
             raise ValueError(f"{args.command} needs a PICTURE or a --source-prompt, got neither")
         if args.method is not None:
             raise ValueError(f"method is for inverting a PICTURE, got {args.method!r} without one")
+        if args.fit is not None:
+            raise ValueError(f"fit is for a PICTURE, got {args.fit!r} without one")
         return generated(args, editor, talk, args.source_prompt, args.seed or 0)
     if args.seed is not None:
         raise ValueError(f"seed is for a source made from a prompt, got {args.seed} and a PICTURE")
@@ -42,19 +45,30 @@ def generated(args: Namespace, editor: Editor, talk: Talk, prompt: str, seed: in
 
 def inverted(args: Namespace, editor: Editor, talk: Talk, prompt: str, method: str) -> Source:
     """A source from the picture of the command line; "replay" has no use for guidance."""
-    picture = images.upright(images.open_picture(args.picture))
+    picture = images.open_picture(args.picture)
     guidance = args.guidance_scale if method == "ddim" else None
     with talk.watch("invert") as on_step:
         source = editor.invert(
             picture, prompt, method, args.steps, guidance, args.negative_prompt, args.width,
-            args.height, on_step,
+            args.height, args.fit or "crop", on_step,
         )  # fmt: skip
-    (w, h), (width, height) = picture.size, source.image.size
-    if (w, h) != (width, height):
-        how = "resized" if w * height == h * width else "cropped at the centre and resized"
+    (w, h), (width, height) = source.picture.size, source.image.size
+    if how := source.frame.told():
         talk.note(f"the picture of {w}x{h} was {how} to {width}x{height}")
     note_cut(editor, talk, prompt, args.negative_prompt)
     return source
+
+
+def where_of(args: Namespace) -> Where | None:
+    """Where an edit happens, as --mask, --box or --auto-mask say; None is everywhere."""
+    if args.mask is not None:
+        return images.open_picture(args.mask)
+    where = "auto" if args.auto_mask else args.box
+    if where is None:
+        for name, given in (("feather", args.feather), ("save-mask", args.save_mask)):
+            if given:
+                raise ValueError(f"{name} needs a mask: give --mask, --box or --auto-mask")
+    return where
 
 
 def note_cut(editor: Editor, talk: Talk, *prompts: str) -> None:

@@ -119,7 +119,8 @@ def test_edit_is_the_editor(variant: str, run: Run, editor: Editor) -> None:
     line = f"--variant {variant} --t-max 8 --schedule linear --strength 0.3".split()
     run("edit", "photo.jpg", "--prompt", TARGET, "--source-prompt", "a", *line)
     source = editor.invert(images.open_picture("photo.jpg"), "a")
-    want = editor.edit(source, TARGET, variant, t_max=8, schedule="linear", strength=0.3).image
+    want = editor.edit(source, TARGET, variant, t_max=8, schedule="linear", strength=0.3).picture
+    assert want.size == (48, 40)
     assert images.open_picture("edited.png").tobytes() == want.tobytes()
 
 
