@@ -1,0 +1,91 @@
+"""What plans save, by the clock: an edit against the loop that walks every step, and a sweep.
+
+The bundled model on the CPU, fp32, 50 steps, guidance 4. Rounds are interleaved and the order
+flips; the ratio is that of the medians. The quality gate comes first: equal latents.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mdp_lite import Editor
+from mdp_lite.requests import described
+from mdp_lite.results import Source
+from mdp_lite.sample import walk
+
+TARGET = "a blue house on the grass"
+WINDOWS = [(t_max, t_m) for t_max in range(44, 51) for t_m in range(20, 31)]
+
+
+@pytest.fixture(scope="module")
+def editor() -> Editor:
+    return Editor.from_pretrained("tiny", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def source(editor: Editor) -> Source:
+    return editor.generate("a red house on the grass", seed=7)
+
+
+@torch.no_grad()
+def naive(editor: Editor, source: Source, t_max: int = 47, t_m: int = 26) -> torch.Tensor:
+    """Every step of one edit, prompt and picture as in Editor.edit."""
+    n = len(source.grid.t)
+    weights = described(n, editor.models.defaults, t_max=t_max, t_m=t_m)
+    to = editor.codec.conditions(TARGET, "", source.guidance_scale)
+    x = source.path.x[0]
+    for step in walk(editor.models.unet, source.grid, x, to, source.path, weights):
+        x = step.x
+    editor.codec.picture(x)
+    return x
+
+
+def interleaved(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Medians of the sides' seconds, and the ratio of the first to the second."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for i in range(rounds):
+        for name in list(sides)[:: -1 if i % 2 else 1]:
+            begun = time.perf_counter()
+            sides[name]()
+            seconds[name].append(time.perf_counter() - begun)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    first, second = medians.values()
+    return medians | {"ratio": first / second, "rounds": rounds}
+
+
+def test_a_warm_edit_against_the_naive_loop(benchmark, editor: Editor, source: Source) -> None:
+    edit = editor.edit(source, TARGET)
+    assert (edit.latent - naive(editor, source)).abs().max() < 1e-4
+    sides = {"planned": lambda: editor.edit(source, TARGET), "naive": lambda: naive(editor, source)}
+    found = interleaved(sides, 15)
+    benchmark.extra_info.update(found)
+    print(json.dumps(found, indent=1))
+    benchmark.pedantic(sides["planned"], rounds=3)
+    assert found["ratio"] <= 0.5
+
+
+def test_a_sweep_against_separate_edits(benchmark, editor: Editor, source: Source) -> None:
+    def together() -> list[torch.Tensor]:
+        swept = editor.sweep(source, TARGET, windows=WINDOWS)
+        return [edit.latent for edit in swept.edits]
+
+    def apart() -> list[torch.Tensor]:
+        return [editor.edit(source, TARGET, t_max=a, t_m=b).latent for a, b in WINDOWS]
+
+    pairs = zip(together(), apart(), strict=True)
+    assert max((a - b).abs().max().item() for a, b in pairs) < 1e-3
+    every = {
+        "sweep": together,
+        "naive edits": lambda: [naive(editor, source, *window) for window in WINDOWS],
+    }
+    found = {
+        "against planned edits": interleaved({"sweep": together, "edits": apart}, 3),
+        "against naive edits": interleaved(every, 2),
+    }
+    benchmark.extra_info.update(found)
+    print(json.dumps(found, indent=1))
+    benchmark.pedantic(together, rounds=1)
