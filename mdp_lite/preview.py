@@ -27,9 +27,9 @@ def fit_preview(vae: VAE) -> Tensor:
     drawn = torch.randn(COUNT, channels, DRAWN, DRAWN, generator=generator)
     latents = F.interpolate(drawn, size=(CELLS, CELLS), mode="bicubic")
     latents = (latents / latents.std()).to(weight)  # in the VAE's dtype, as it will see them
-    pictures = vae.decode(latents).double().cpu().clamp(-1, 1)
-    seen = F.avg_pool2d(pictures, vae.config.factor)
-    return torch.linalg.lstsq(_cells(_with_one(latents)), _cells(seen)).solution
+    seen = F.avg_pool2d(vae.decode(latents).double().cpu(), vae.config.factor)
+    a, b = _cells(_with_one(latents)), _cells(seen)
+    return torch.linalg.solve(a.T @ a, a.T @ b)  # lstsq has other last bits every time
 
 
 def rgb(fitted: Tensor, latent: Tensor) -> Tensor:
