@@ -69,8 +69,8 @@ class Editor:
 
         It goes on a GPU if there is one, in the checkpoint's own dtype if the device is good at it.
         variant, prediction_type, ema and tokenizer are load.Choices; vae, loras (each alone or with
-        its strength) and embeddings (with its word) are put on top; the next three are for the hub. A cache is a folder that
-        keeps sources, so that the same one is not made twice.
+        its strength) and embeddings (with its word) are put on top; the next three are for the hub.
+        cache is a folder that keeps sources, so that none is made twice.
         """
         check.load_choices(variant, prediction_type, revision, token)
         choices = Choices(
@@ -116,9 +116,8 @@ class Editor:
         costs three rows a step and drifts from the picture. fit brings the picture to width and
         height: "crop", "pad" or "resize"; "own" keeps its own size, padded to whole latent cells.
         """
-        asked = (
-            prompt, method, num_inference_steps, guidance_scale, negative_prompt, width, height, fit,
-        )  # fmt: skip
+        size = width, height
+        asked = (prompt, method, num_inference_steps, guidance_scale, negative_prompt, *size, fit)
         make = lambda: inverted(self.codec, image, *asked, on_step)  # noqa: E731
         return kept(self.cache, self.codec, asked, image, make)
 

@@ -44,4 +44,5 @@ def rehearsal(editor: Editor) -> Editor:
     """The same editor with idle models; its text encoder and tokenizer are the real ones."""
     models = editor.models
     idle = replace(models, unet=IdleUNet(models.unet.config), vae=IdleVAE(models.vae.config))
-    return Editor(idle, editor.device)
+    shelf = replace(editor.cache, keep=False) if editor.cache else None
+    return Editor(idle, editor.device, shelf)

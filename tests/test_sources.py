@@ -1,0 +1,290 @@
+"""Sources as files: read back bit for bit, by another process too, or refused by name."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SCHEDULER, write_checkpoint, write_json
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from mdp_lite import sources
+from mdp_lite.editor import Editor, Source
+from mdp_lite.identity import model_hash
+
+CONFIG = "scheduler/scheduler_config.json"
+STEPS = 4
+
+AGAIN = """
+import sys, torch
+from mdp_lite import Editor
+
+torch.set_num_threads(1)
+checkpoint, out = sys.argv[1:3]
+editor = Editor.from_pretrained(checkpoint, device="cpu")
+for path in sys.argv[3:]:
+    one = editor.edit(editor.load_source(path), "a blue boat", "c", guidance_scale=2.0)
+    torch.save((one.latent, one.image.tobytes()), f"{path}.pt")
+"""
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (40, 28)) -> Image.Image:
+    pixels = torch.randint(
+        256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(seed)
+    )
+    return Image.fromarray(pixels.to(torch.uint8).numpy())
+
+
+MAKERS: dict[str, Callable[[Editor], Source]] = {
+    "generate": lambda editor: editor.generate("a red house", 7, STEPS),
+    "unguided": lambda editor: editor.generate("a red house", 8, STEPS, 1.0, width=16),
+    "replay": lambda editor: editor.invert(picture(), "a house", "replay", STEPS),
+    "ddim": lambda editor: editor.invert(picture(), "a house", "ddim", STEPS, 2.0, "night"),
+    "padded": lambda editor: editor.invert(picture(), "", "replay", STEPS, fit="pad"),
+    "own": lambda editor: editor.invert(picture(), "", "replay", STEPS, fit="own"),
+}
+
+
+@pytest.fixture(scope="module")
+def made(editor: Editor) -> dict[str, Source]:
+    return {name: make(editor) for name, make in MAKERS.items()}
+
+
+@pytest.fixture
+def saved(editor: Editor, made: dict[str, Source], tmp_path: Path) -> Path:
+    editor.save_source(made["replay"], tmp_path / "house.safetensors")
+    return tmp_path / "house.safetensors"
+
+
+def same_bits(one: Source, other: Source) -> bool:
+    tensors = [(*source.path, *source.grid) for source in (one, other)]
+    pictures = [(source.image.tobytes(), source.picture.tobytes()) for source in (one, other)]
+    told = [
+        (s.prompt, s.negative_prompt, s.guidance_scale, s.frame, s.seed, s.method, s.truncated,
+         s.cost, s.origin, s.image.size, s.picture.size)
+        for s in (one, other)
+    ]  # fmt: skip
+    equal = all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(*tensors, strict=True))
+    return equal and pictures[0] == pictures[1] and told[0] == told[1]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_is_loaded_is_what_was_saved(
+    editor: Editor, made: dict[str, Source], tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "new" / f"{name}.safetensors"
+    editor.save_source(made[name], path)
+    assert same_bits(made[name], editor.load_source(path))
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_an_edit_in_a_new_process_has_the_same_bits(
+    editor: Editor, made: dict[str, Source], checkpoint: Path, tmp_path: Path
+) -> None:
+    paths = {name: tmp_path / f"{name}.safetensors" for name in made}
+    for name, path in paths.items():
+        editor.save_source(made[name], path)
+    command = [sys.executable, "-c", AGAIN, checkpoint, tmp_path, *paths.values()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for name, path in paths.items():
+        latent, pixels = torch.load(f"{path}.pt", weights_only=True)
+        here = editor.edit(made[name], "a blue boat", "c", guidance_scale=2.0)
+        assert torch.equal(latent, here.latent), name
+        assert pixels == here.image.tobytes(), name
+
+
+def test_the_same_source_has_the_same_bytes_and_no_path(made: dict[str, Source]) -> None:
+    data = sources.to_file(made["replay"])
+    assert data == sources.to_file(made["replay"])
+    assert str(Path.home()).encode() not in data and b"/tmp" not in data
+
+
+# What another editor says of the saved source.
+
+OTHERS = {
+    "grid": (
+        {"timestep_spacing": "trailing"}, {},
+        "was made on another grid: timestep_spacing is 'leading', the editor's 'trailing'",
+    ),
+    "scheduler": (
+        {"beta_end": 0.013}, {},
+        "was made on another grid: beta_end is 0.012, the editor's 0.013",
+    ),
+    "prediction": (
+        {}, {"prediction_type": "v_prediction"},
+        "was made on another grid: prediction_type is 'epsilon', the editor's 'v_prediction'",
+    ),
+    "precision": (
+        {}, {"dtype": "bfloat16"},
+        "was made in float32, the editor's models are in bfloat16",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_grid_or_precision_is_named(saved: Path, tmp_path: Path, name: str) -> None:
+    config, chosen, sentence = OTHERS[name]
+    folder = write_checkpoint(tmp_path / "other")
+    found = json.loads((folder / CONFIG).read_text("utf-8"))
+    write_json(folder / CONFIG, found | config)
+    other = Editor.from_pretrained(folder, device="cpu", **chosen)
+    with pytest.raises(ValueError, match=sentence) as error:
+        other.load_source(saved)
+    assert str(error.value).startswith(f"{tmp_path.name}/house.safetensors: ")
+
+
+def change_unet(folder: Path) -> None:
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    tensors["conv_in.bias"][0] += 1
+    save_file(tensors, path)
+
+
+def change_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    write_json(path, json.loads(path.read_text("utf-8")) | {"note": "another"})
+
+
+@pytest.mark.parametrize("change", [change_unet, change_tokenizer])
+def test_another_model_is_named(
+    editor: Editor, saved: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    folder = write_checkpoint(tmp_path / "random")
+    twin = Editor.from_pretrained(folder, device="cpu")
+    assert model_hash(twin.models.origin) == model_hash(editor.models.origin)
+    assert twin.load_source(saved).prompt == "a house"
+    change(folder)
+    other = Editor.from_pretrained(folder, device="cpu")
+    theirs, ours = (model_hash(one.models.origin)[:12] for one in (editor, other))
+    sentence = (
+        f"was made by another model: random .SHA-256 {theirs}., the editor has random .{ours}"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        other.load_source(saved)
+
+
+def test_models_whose_files_have_changed_since_are_not_hashed(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "random")
+    twin = Editor.from_pretrained(folder, device="cpu")
+    change_unet(folder)
+    with pytest.raises(ValueError, match=r"unet/\S+ has changed since the model was loaded"):
+        twin.save_source(twin.generate("a boat", 0, 1), tmp_path / "boat.safetensors")
+    assert not (tmp_path / "boat.safetensors").exists()
+
+
+# Files that are damaged, foreign, or say what can't be.
+
+
+def rewritten(path: Path, settings: dict | None = None, **tensors: torch.Tensor | None) -> None:
+    """The file with other settings or tensors, and a sum that is right for them."""
+    with safe_open(path, "pt") as file:
+        old = json.loads(file.metadata()[sources.HEADER])
+    del old["sha256"]
+    kept = {k: v for k, v in (load_file(path) | tensors).items() if v is not None}
+    save_file(kept, path, {sources.HEADER: sources.header(old | (settings or {}), kept)})
+
+
+def poisoned(path: Path, name: str) -> torch.Tensor:
+    tensor = load_file(path)[name]
+    tensor.view(-1)[3] = torch.nan
+    return tensor
+
+
+WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
+    "empty": (lambda p: p.write_bytes(b""), "no readable safetensors file"),
+    "cut": (lambda p: p.write_bytes(p.read_bytes()[:-100]), "no readable safetensors file"),
+    "cut in the header": (lambda p: p.write_bytes(p.read_bytes()[:50]), "no readable safetensors"),
+    "no file": (lambda p: p.unlink(), "no such file"),
+    "a folder": (lambda p: (p.unlink(), p.mkdir()), "no such file"),
+    "a picture": (lambda p: picture().save(p, "PNG"), "no readable safetensors file"),
+    "a model's": (lambda p: save_file({"x": torch.zeros(3)}, p), "holds no source of mdp_lite"),
+    "one bit": (
+        lambda p: p.write_bytes(p.read_bytes()[:-9] + bytes([p.read_bytes()[-9] ^ 4])
+                                + p.read_bytes()[-8:]),
+        "damaged: its content does not have the SHA-256",
+    ),
+    "no JSON": (
+        lambda p: save_file({"x": torch.zeros(3)}, p, {sources.HEADER: "{"}),
+        "damaged: its settings are no JSON object",
+    ),
+    "format": (lambda p: rewritten(p, {"format": 2}), "has format 2, this version reads 1"),
+    "type": (lambda p: rewritten(p, {"prompt": 3}), "prompt must be of type <class 'str'>, got 3"),
+    "guidance": (lambda p: rewritten(p, {"guidance_scale": 0.5}), "guidance_scale must be from 1"),
+    "method": (lambda p: rewritten(p, {"method": "magic"}), "method must be one of generate, "),
+    "seed": (lambda p: rewritten(p, {"seed": -1}), "seed must be from 0"),
+    "cost": (lambda p: rewritten(p, {"unet_rows": -1}), "cost must be 0 or more"),
+    "frame": (lambda p: rewritten(p, {"frame": {"fit": "pad"}}), "frame must be that of pad"),
+    "missing": (lambda p: rewritten(p, picture=None), "picture is missing or unknown"),
+    "unknown": (lambda p: rewritten(p, y=torch.zeros(1)), "y is missing or unknown"),
+    "NaN": (lambda p: rewritten(p, x=poisoned(p, "x")), "x must be finite, got NaN"),
+    "NaN in c": (lambda p: rewritten(p, c=poisoned(p, "c")), "c must be finite, got NaN"),
+    "dtype": (lambda p: rewritten(p, x=load_file(p)["x"].float()), "x must be .* in torch.float64"),
+    "shape": (
+        lambda p: rewritten(p, eps=load_file(p)["eps"][:-1]),
+        r"eps must be \(4, 1, 4, 8, 8\) in torch.float64, got \(3, 1, 4, 8, 8\)",
+    ),
+    "grid": (
+        lambda p: rewritten(p, a=load_file(p)["a"].flip(0)),
+        "its grid's a is not the editor's for 4 steps",
+    ),
+    "no steps": (
+        lambda p: rewritten(p, t=torch.zeros(0, dtype=torch.int64)), "num_inference_steps must be",
+    ),
+    "image": (
+        lambda p: rewritten(p, image=torch.zeros(32, 30, 3, dtype=torch.uint8)),
+        "width must be a multiple of 4",
+    ),
+    "picture": (
+        lambda p: rewritten(p, picture=torch.zeros(32, 32, 4, dtype=torch.uint8)),
+        r"picture must be \(h, w, 3\) in uint8",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_file_that_is_wrong_is_refused(editor: Editor, saved: Path, name: str) -> None:
+    spoil, sentence = WRONG[name]
+    spoil(saved)
+    with pytest.raises(ValueError, match=sentence) as error:
+        editor.load_source(saved)
+    assert str(error.value).startswith(f"{saved.parent.name}/house.safetensors: ")
+    assert str(saved.parent.parent) not in str(error.value)
+
+
+def test_the_rewriting_of_these_tests_makes_whole_files(editor: Editor, saved: Path) -> None:
+    rewritten(saved, {"prompt": "another"})
+    assert editor.load_source(saved).prompt == "another"
+
+
+@pytest.mark.parametrize("name", ["house.png", "house", 3])
+def test_another_name_is_refused(editor: Editor, made: dict[str, Source], name: object) -> None:
+    for call in (
+        lambda: editor.save_source(made["replay"], name),
+        lambda: editor.load_source(name),
+    ):
+        with pytest.raises(ValueError, match="a source's file must end in .safetensors"):
+            call()
+
+
+def test_a_failed_write_leaves_the_old_file(
+    editor: Editor, made: dict[str, Source], saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    old = saved.read_bytes()
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(ValueError, match="house.safetensors can't be written: No space left"):
+        editor.save_source(replace(made["ddim"], prompt="another"), saved)
+    assert saved.read_bytes() == old and list(saved.parent.iterdir()) == [saved]
+
+
+def test_the_scheduler_of_these_tests_is_the_checkpoints(editor: Editor) -> None:
+    assert editor.models.origin.scheduler == SCHEDULER
