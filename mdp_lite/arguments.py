@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mdp_lite import __version__
+from mdp_lite.kinds import box, embedding, lora, number, one_of, png, several, whole
 
 # Equal to schedule.VARIANTS, schedule.SHAPES and invert.METHODS, which cost an import of torch.
 VARIANTS = ("epsilon", "c", "x", "beta")
@@ -23,53 +24,6 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def whole(text: str) -> int:
-    """A whole number, for argparse."""
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
-
-
-def number(text: str) -> float:
-    """A number, for argparse."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
-
-
-def png(text: str) -> Path:
-    """The path of a PNG file, for argparse."""
-    if Path(text).suffix.lower() != ".png":
-        raise argparse.ArgumentTypeError(f"must be a file name that ends in .png, got {text!r}")
-    return Path(text)
-
-
-def box(text: str) -> tuple[int, ...]:
-    """X0,Y0,X1,Y1, for argparse."""
-    try:
-        x0, y0, x1, y1 = map(int, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be X0,Y0,X1,Y1 in pixels, got {text!r}") from None
-    return x0, y0, x1, y1
-
-
-def lora(text: str) -> tuple[str, float]:
-    """FILE or FILE:STRENGTH, for argparse."""
-    file, colon, strength = text.rpartition(":")
-    try:
-        return (file, float(strength)) if colon and file else (text, 1.0)
-    except ValueError:
-        return text, 1.0
-
-
-def embedding(text: str) -> tuple[str, str | None]:
-    """FILE or FILE=WORD, for argparse."""
-    file, equals, word = text.rpartition("=")
-    return (file, word) if equals and file.endswith(".safetensors") else (text, None)
-
-
 def parser() -> Parser:
     """mdp-lite and its sub-commands."""
     top = Parser("mdp-lite", description="Edit pictures by text (MDP).", allow_abbrev=False)
@@ -79,6 +33,8 @@ def parser() -> Parser:
     for name, add, parents, text in (
         ("generate", _generate, [sampling, model, common], "make a picture from a prompt"),
         ("edit", _edit, [sampling, model, common], "edit a picture, or one made from a prompt"),
+        ("plan", _plan, [sampling, model, common], "what an edit computes and costs, without it"),
+        ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
         ("info", _info, [common], "what a model consists of"),
         ("convert", _convert, [common], "write a model in another form, pickles as safetensors"),
@@ -156,15 +112,9 @@ def _generate(sub: argparse.ArgumentParser) -> None:
 
 
 def _edit(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "picture", nargs="?", metavar="PICTURE",
-        help="a PNG, JPEG or WebP; without one the source is made from --source-prompt and --seed",
-    )  # fmt: skip
     sub.add_argument("--prompt", required=True, metavar="TARGET", help="what it is to show")
-    sub.add_argument("--source-prompt", metavar="SOURCE", help="what it shows now")
+    _source(sub)
     sub.add_argument("--seed", type=whole, help="of a source made from a prompt (default: 0)")
-    sub.add_argument("--method", choices=METHODS, help="how PICTURE is inverted (default: replay)")
-    fitting(sub)
     _output(sub, "edited.png")
     sub.add_argument("--sheet", type=png, metavar="FILE", help="before and after, side by side")
     sub.add_argument("--previews", type=png, metavar="FILE", help="cheap looks at it on its way")
@@ -172,6 +122,20 @@ def _edit(sub: argparse.ArgumentParser) -> None:
         "--deadline", type=number, metavar="SECONDS", help="of an edit: then the best so far"
     )
     masking(sub)
+    _steering(sub)
+
+
+def _source(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "picture", nargs="?", metavar="PICTURE",
+        help="a PNG, JPEG or WebP; without one the source is made from --source-prompt and --seed",
+    )  # fmt: skip
+    sub.add_argument("--source-prompt", metavar="SOURCE", help="what it shows now")
+    sub.add_argument("--method", choices=METHODS, help="how PICTURE is inverted (default: replay)")
+    fitting(sub)
+
+
+def _steering(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("edit")
     group.add_argument(
         "--variant", choices=(*VARIANTS, "all"), default="epsilon",
@@ -183,6 +147,38 @@ def _edit(sub: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--strength", type=number, metavar="S", help="instead of --t-m: 0 = source, 1 = new picture"
     )
+
+
+def _plan(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--prompt", required=True, metavar="TARGET", help="what it is to show")
+    _source(sub)
+    sub.add_argument("--seed", type=whole, help="of a source made from a prompt (default: 0)")
+    _steering(sub)
+
+
+def _sweep(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--prompt", required=True, action="append", metavar="TARGET",
+        help="what it is to show; may be given several times",
+    )  # fmt: skip
+    _source(sub)
+    sub.add_argument(
+        "--seed", type=several(whole), metavar="SEEDS",
+        help="of sources made from a prompt, as 1,2,3 (default: 0)",
+    )  # fmt: skip
+    sub.add_argument(
+        "-o", "--output", type=Path, default=Path("sweep"), metavar="FOLDER",
+        help="for sheet.png, sweep.jsonl and every cell's picture (default: sweep)",
+    )  # fmt: skip
+    sub.add_argument("--rows", type=whole, metavar="N", help="UNet rows of a call, at most")
+    group = sub.add_argument_group("settings, each one or several as A,B,C")
+    for name, kind, default in (
+        ("--variants", one_of(VARIANTS), ["epsilon"]),
+        ("--t-max", number, [None]),
+        ("--t-m", number, [None]),
+        ("--schedules", one_of(SCHEDULES), ["constant"]),
+    ):
+        group.add_argument(name, type=several(kind), default=default, metavar="LIST")
 
 
 def fitting(sub: argparse.ArgumentParser) -> None:

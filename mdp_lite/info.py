@@ -139,10 +139,10 @@ def _lines(data: Settings) -> list[str]:
             "edit",
             f"{edit['picture']}, {steps['num_inference_steps']} steps, guidance "
             f"{steps['guidance_scale']:g}, with its source: {edit['unet_rows']} UNet rows",
-            f"{_scaled(edit['flops']['all'], FLOPS)}; memory: {_both(edit['peak_bytes'])}",
+            f"{scaled(edit['flops']['all'], FLOPS)}; memory: {_both(edit['peak_bytes'])}",
         ),
-        *_rows("files", *(f"{_scaled(n, SIZES):>8}  {name}" for name, n in data["files"].items())),
-        *_rows("size", f"{_scaled(data['bytes'], SIZES):>8}"),
+        *_rows("files", *(f"{scaled(n, SIZES):>8}  {name}" for name, n in data["files"].items())),
+        *_rows("size", f"{scaled(data['bytes'], SIZES):>8}"),
         *_rows("sha256", *([data["sha256"]] if data["sha256"] else [])),
     ]  # fmt: skip
 
@@ -191,10 +191,10 @@ def _name(path: Path, folder: Path | None) -> str:
 
 
 def _both(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{_scaled(size, SIZES)} in {dtype}" for dtype, size in sizes.items())
+    return ", ".join(f"{scaled(size, SIZES)} in {dtype}" for dtype, size in sizes.items())
 
 
-def _scaled(count: float, units: tuple[str, ...]) -> str:
+def scaled(count: float, units: tuple[str, ...]) -> str:
     """Three digits: 1719000000 in SIZES -> 1.72 GB."""
     for unit in units[:-1]:
         if count < 999.5:

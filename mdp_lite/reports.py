@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from mdp_lite import __version__
-from mdp_lite.editor import Cost, Edit, Editor, Source
+from mdp_lite.editor import Editor
+from mdp_lite.results import Cost, Edit, Source
 from mdp_lite.sheets import Row
 
 Settings = dict[str, Any]

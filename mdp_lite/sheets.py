@@ -1,10 +1,13 @@
-"""Before/after sheets: labelled pictures in rows, on white."""
+"""Sheets of pictures on white: labelled ones in rows, and tables with heads."""
+
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
 LEAST = 192  # pixels along the shorter side, below which a picture is enlarged
 MARGIN, LINE, TEXT = 16, 19, 15  # pixels between pictures, per line of a label, of its font
 LINES = 4  # a longer label is cut
+MOST = 256  # pixels along the longer side, to which a picture of a contact sheet is shrunk
 
 Row = list[tuple[str, Image.Image]]
 
@@ -64,3 +67,70 @@ def clip(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFo
     while line and font.getlength(f"{line}...") > width:
         line = line[:-1]
     return f"{line}..."
+
+
+class Table(NamedTuple):
+    """A part of a contact sheet: a labelled picture in the corner, heads, and pictures by rows."""
+
+    corner: tuple[str, Image.Image]
+    columns: list[str]
+    rows: list[tuple[str, list[Image.Image]]]
+
+
+def contact(tables: list[Table]) -> Image.Image:
+    """Tables below each other; a head is above each column and at the left of each row."""
+    if not tables or not all(table.columns and table.rows for table in tables):
+        raise ValueError(f"a contact sheet needs at least one picture in each table, got {tables}")
+    return _stacked([_laid(_cells(table)) for table in tables])
+
+
+def tile(image: Image.Image) -> Image.Image:
+    """A picture as it stands in a table: enlarged if small, else shrunk to MOST pixels a side."""
+    shown = enlarge(image)
+    shown.thumbnail((MOST, MOST), Image.Resampling.LANCZOS)
+    return shown
+
+
+def _cells(table: Table) -> list[list[Image.Image]]:
+    """All of a table as pictures, its heads too."""
+    label, before = table.corner
+    corner = tile(before)
+    first = _stacked([_note(label, corner.width), corner])
+    heads = [_note(head, corner.width) for head in table.columns]
+    rows = [[_note(head, corner.width), *map(tile, images)] for head, images in table.rows]
+    return [[first, *heads], *rows]
+
+
+def _note(text: str, width: int) -> Image.Image:
+    """A label as a picture of its own."""
+    font = ImageFont.load_default(TEXT)
+    lines = wrap(text, width, font)
+    page = Image.new("RGB", (width, LINE * len(lines) + 6), "white")
+    pen = ImageDraw.Draw(page)
+    pen.multiline_text((0, 0), "\n".join(lines), "black", font, spacing=LINE - TEXT)
+    return page
+
+
+def _laid(rows: list[list[Image.Image]]) -> Image.Image:
+    """Pictures in rows and columns; those of the first row stand on its lower edge."""
+    width = max(image.width for row in rows for image in row) + MARGIN
+    heights = [max(image.height for image in row) + MARGIN for row in rows]
+    columns = max(map(len, rows))
+    page = Image.new("RGB", (width * columns + MARGIN, sum(heights) + MARGIN), "white")
+    top = MARGIN
+    for row, height in zip(rows, heights, strict=True):
+        for k, image in enumerate(row):
+            spare = height - MARGIN - image.height
+            page.paste(image, (MARGIN + k * width, top + (spare if row is rows[0] else 0)))
+        top += height
+    return page
+
+
+def _stacked(pages: list[Image.Image]) -> Image.Image:
+    """Pictures below each other, on white."""
+    size = max(page.width for page in pages), sum(page.height for page in pages)
+    whole, top = Image.new("RGB", size, "white"), 0
+    for page in pages:
+        whole.paste(page, (0, top))
+        top += page.height
+    return whole

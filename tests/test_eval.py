@@ -13,7 +13,7 @@ from mdp_lite.eval import score, world
 from mdp_lite.eval.cases import FULL_KINDS, KINDS, cases, scenes
 from mdp_lite.eval.metrics import psnr, shown, squared_error
 from mdp_lite.eval.reader import HEADS, WEIGHTS, Reader, labels, load_reader, read, truth
-from mdp_lite.eval.sweep import Cell, cheapest, sweep
+from mdp_lite.eval.sweep import Cell, sweep
 from mdp_lite.sample import Conditions, record, walk
 from mdp_lite.sample import Path as Track
 from mdp_lite.schedule import VARIANTS, Grid, Weights, ddim_grid, table, window
@@ -115,7 +115,7 @@ class Bench:
         self.grid: Grid = ddim_grid(SchedulerConfig(steps_offset=1), N)
         self.x, null, g = torch.randn(2, 4, 4, 4), torch.randn(1, 3, 5), torch.tensor(3.0)
         self.source, _ = self.path(Conditions(torch.randn(2, 3, 5), null, g))
-        self.plain, self.to = self.path(Conditions(torch.randn(2, 3, 5), null, g))
+        _, self.to = self.path(Conditions(torch.randn(2, 3, 5), null, g))
 
     def path(self, to: Conditions) -> tuple[Track, Conditions]:
         return record(self.x, list(walk(toy, self.grid, self.x, to)), to.c), to
@@ -132,7 +132,7 @@ CELLS = [Cell(*c) for c in itertools.product(VARIANTS, (N, N - 2), (0, 3, 7, N -
 
 def test_a_sweep_gives_what_walking_each_cell_gives() -> None:
     bench = Bench()
-    found = sweep(toy, bench.grid, bench.source, bench.to, bench.plain, CELLS)
+    found = sweep(toy, bench.grid, bench.source, bench.to, CELLS)
     assert list(found) == CELLS
     for cell in CELLS:
         assert torch.allclose(found[cell], bench.slowly(cell), atol=1e-5), cell.label
@@ -143,7 +143,7 @@ def test_a_sweep_over_an_inverted_path_does_not_take_c_for_the_source() -> None:
     other = bench.source._replace(c=bench.to.c)  # a path that its condition did not make
     bench.source = other
     cells = [Cell(variant, N, 7) for variant in VARIANTS]
-    found = sweep(toy, bench.grid, other, bench.to, bench.plain, cells, sampled=False)
+    found = sweep(toy, bench.grid, other, bench.to, cells, sampled=False)
     for cell in cells:
         assert torch.allclose(found[cell], bench.slowly(cell), atol=1e-5), cell.label
 
@@ -156,14 +156,19 @@ def test_a_sweep_reads_the_network_no_more_than_it_must() -> None:
         return toy(x, t, c)
 
     cells = [Cell(variant, N, 7) for variant in VARIANTS]
-    sweep(counted, bench.grid, bench.source, bench.to, bench.plain, cells)
+    sweep(counted, bench.grid, bench.source, bench.to, cells)
     assert len(rows) == N - 7  # all four are one picture, and its first 7 steps are the source's
+    rows.clear()
+    found = sweep(
+        counted, bench.grid, bench.source, bench.to, [Cell(v, 9, 4) for v in "c beta".split()]
+    )
+    assert len(rows) == N  # at weight 1 beta is c
+    assert found[cells[0]] is found[cells[1]]
 
 
 def test_labels_name_the_cell() -> None:
     assert Cell("epsilon", 47, 26).label == "epsilon 47/26"
     assert Cell("beta", 50, 8, 0.5).label == "beta 50/8 w=0.5"
-    assert cheapest(Cell("beta", 47, 26), 50, sampled=True) == Cell("c", 47, 26)
 
 
 # --- verdicts ----------------------------------------------------------------------------------

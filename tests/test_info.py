@@ -156,7 +156,7 @@ def test_lines_for_people(checkpoint: Path, tell: Tell, capsys: pytest.CaptureFi
     ],
 )
 def test_sizes_have_three_digits(count: int, text: str) -> None:
-    assert info._scaled(count, info.SIZES) == text
+    assert info.scaled(count, info.SIZES) == text
 
 
 def test_the_scheduler_is_told_in_words(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

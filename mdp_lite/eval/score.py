@@ -94,7 +94,7 @@ def noise(editor: Editor, cases: list[Case]) -> Tensor:
 @torch.no_grad()
 def sample(editor: Editor, grid: Grid, x: Tensor, to: Conditions) -> Path:
     """The path from x (b, 4, y, x) under each row of to."""
-    return record(x, list(walk(editor.models.unet, grid, x, to, v=editor.v)), to.c)
+    return record(x, list(walk(editor.models.unet, grid, x, to, v=editor.codec.v)), to.c)
 
 
 def text_to_image(editor: Editor, cases: list[Case], steps: int, g: float) -> Tensor:
@@ -126,7 +126,7 @@ def synthetic(
     source = sample(editor, grid, x, conditions(editor, (case.source for case in cases), g))
     to = conditions(editor, (case.target for case in cases), g)
     plain = sample(editor, grid, x, to)
-    found = sweep(editor.models.unet, grid, source, to, plain, cells, v=editor.v)
+    found = sweep(editor.models.unet, grid, source, to, cells, v=editor.codec.v)
     latents = {"source": source.x[-1], "regenerate": plain.x[-1]}
     latents |= {cell.label: latent for cell, latent in found.items()}
     return decode_all(editor, latents)
@@ -137,7 +137,7 @@ def inverted(editor: Editor, cases: list[Case], grid: Grid) -> Path:
     x = encode(editor, drawn(case.before for case in cases))
     under = conditions(editor, (case.source for case in cases), 1.0)
     with torch.no_grad():
-        return replay(x, list(invert(editor.models.unet, grid, x, under, editor.v)), under.c)
+        return replay(x, list(invert(editor.models.unet, grid, x, under, editor.codec.v)), under.c)
 
 
 def real(editor: Editor, cases: list[Case], cells: list[Cell], steps: int, g: float) -> Pictures:
@@ -149,11 +149,11 @@ def real(editor: Editor, cases: list[Case], cells: list[Cell], steps: int, g: fl
     grid, path = editor.codec.grid(steps), inverted(editor, cases, editor.codec.grid(steps))
     to = conditions(editor, (case.target for case in cases), g)
     plain = sample(editor, grid, path.x[0], to)
-    unet, v = editor.models.unet, editor.v
+    unet, v = editor.models.unet, editor.codec.v
     again = sample(editor, grid, path.x[0], to._replace(c=path.c))
     some = [cell for cell in cells if cell.variant in ("epsilon", "x")]
-    replayed = sweep(unet, grid, path, to, plain, cells, sampled=False, v=v)
-    resampled = sweep(unet, grid, again, to, plain, some, v=v)
+    replayed = sweep(unet, grid, path, to, cells, sampled=False, v=v)
+    resampled = sweep(unet, grid, again, to, some, v=v)
     latents = {"replay": path.x[-1], "ddim": again.x[-1], "regenerate": plain.x[-1]}
     latents |= {cell.label: latent for cell, latent in replayed.items()}
     latents |= {f"ddim, {cell.label}": latent for cell, latent in resampled.items()}

@@ -1,19 +1,16 @@
-"""Many windows of an edit at once: what they share is computed once.
-
-A window of constant weight has three parts: plain steps towards the target, which every window
-shares with plain sampling; manipulated steps, which windows that start together share; and plain
-steps again. A part that never reads the network costs nothing.
-"""
+"""Many windows of an edit of many cases at once: what the windows share is computed once."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from mdp_lite.mdp import Denoiser
-from mdp_lite.sample import Conditions, Path, walk
-from mdp_lite.schedule import Grid, table
+from mdp_lite.plan import Known, plan
+from mdp_lite.run import Task, tree
+from mdp_lite.sample import Conditions, Path
+from mdp_lite.schedule import Grid, Weights, table, window
+from mdp_lite.sweeps import finished
 
 
 class Cell(NamedTuple):
@@ -30,71 +27,21 @@ class Cell(NamedTuple):
         weight = "" if self.share == 1 else f" w={self.share:g}"
         return f"{self.variant} {self.t_max}/{self.t_m}{weight}"
 
-
-def cheapest(cell: Cell, n: int, sampled: bool) -> Cell:
-    """The cell with the same picture that needs the fewest steps.
-
-    At weight 1, x follows from where the window ends alone, and beta is c; from the first step on
-    all four follow the source, if it was sampled under the same guidance (not inverted).
-    """
-    variant, t_max, t_m, share = cell
-    if t_m == 0:
-        return Cell("x", n, 0)
-    if share != 1:
-        return cell
-    follows = variant == "x" or (t_max == n and (sampled or variant == "epsilon"))
-    if follows:
-        return Cell("x", n, n - t_max + t_m)
-    return cell._replace(variant="c") if variant == "beta" else cell
+    def weights(self, n: int) -> Weights:
+        """Its table of n rows."""
+        return table(self.variant, self.share * window(n, self.t_max, self.t_m))
 
 
-@torch.no_grad()
 def sweep(
-    unet: Denoiser, grid: Grid, source: Path, to: Conditions, plain: Path,
-    cells: Iterable[Cell], sampled: bool = True, v: bool = False,
+    unet: Denoiser, grid: Grid, source: Path, to: Conditions, cells: Iterable[Cell],
+    sampled: bool = True, v: bool = False,
 ) -> dict[Cell, Tensor]:  # fmt: skip
-    """Clean latents (b, 4, y, x) of every cell; plain is the path sampled under to.
+    """Clean latents (b, 4, y, x) of every cell; equal ones are one tensor.
 
-    plain starts from the source's noise; sampled as in cheapest().
+    sampled says that the source's noise is what the model predicts along it under to's guidance.
     """
-    n = len(grid.t)
-    needed = {cell: cheapest(cell, n, sampled) for cell in cells}
-    trunks: dict[tuple[str, int, float], list[Cell]] = {}
-    for cell in dict.fromkeys(needed.values()):
-        trunks.setdefault((cell.variant, cell.t_max, cell.share), []).append(cell)
-    found: dict[Cell, Tensor] = {}
-    for group in trunks.values():
-        longest = max(group, key=lambda cell: cell.t_m)
-        reached = trunk(unet, grid, source, to, plain, longest, v)
-        for cell in group:
-            end = n - cell.t_max + cell.t_m
-            found[cell] = finish(unet, part(grid, end, n), reached[cell.t_m], to, v)
-    return {cell: found[needed[cell]] for cell in needed}
-
-
-def trunk(
-    unet: Denoiser, grid: Grid, source: Path, to: Conditions, plain: Path, cell: Cell, v: bool
-) -> Tensor:
-    """The manipulated rows of a cell: x (t_m + 1, b, 4, y, x), from where its window starts."""
-    n = len(grid.t)
-    start, end = n - cell.t_max, n - cell.t_max + cell.t_m
-    if cell.variant == "x" and cell.share == 1:
-        return source.x[start : end + 1]
-    weights = table(cell.variant, torch.full((cell.t_m,), cell.share, dtype=torch.float64))
-    silent = cell.variant == "epsilon" and cell.share == 1
-    read = (lambda x, t, c: torch.zeros_like(x)) if silent else unet
-    follow = Path(source.x[start : end + 1], source.eps[start:end], source.c)
-    rows = walk(read, part(grid, start, end), plain.x[start], to, follow, weights, v)
-    return torch.stack([plain.x[start], *(step.x for step in rows)])
-
-
-def finish(unet: Denoiser, rest: Grid, x: Tensor, to: Conditions, v: bool) -> Tensor:
-    """Plain steps to the end of the grid."""
-    for step in walk(unet, rest, x, to, v=v):
-        x = step.x
-    return x
-
-
-def part(grid: Grid, start: int, end: int) -> Grid:
-    """Rows start to end of the grid."""
-    return Grid(*(column[start:end] for column in grid))
+    known, listed = Known(guided=to.null is not None, own=sampled), list(cells)
+    tables = [cell.weights(len(grid.t)) for cell in listed]
+    tasks = [Task(grid, to, source, w, plan(w, grid, known)) for w in tables]
+    last, _ = finished(unet, tree(tasks), v, most=0)
+    return {cell: last[i].x for i, cell in enumerate(listed)}

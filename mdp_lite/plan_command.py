@@ -1,0 +1,58 @@
+"""What `mdp-lite plan` tells: what an edit will compute, and what that costs, before it runs."""
+
+from argparse import Namespace
+from typing import Any
+
+from mdp_lite.arguments import VARIANTS
+from mdp_lite.editor import Editor, Source
+from mdp_lite.estimate import Estimate, estimate, walked
+from mdp_lite.info import FLOPS, SIZES, scaled
+from mdp_lite.plan import described
+from mdp_lite.rehearsal import rehearsal
+from mdp_lite.reports import Made
+from mdp_lite.requests import Request
+from mdp_lite.sourcing import Talk, note_cut, source_of
+
+
+def plan(args: Namespace, editor: Editor, talk: Talk) -> Made:
+    """The plans of an edit, one for each variant asked for; the UNet is not called."""
+    idle = rehearsal(editor)
+    source = source_of(args, idle, talk)
+    note_cut(editor, talk, args.prompt)
+    variants = VARIANTS if args.variant == "all" else (args.variant,)
+    plans, lines = {}, []
+    for variant in variants:
+        plans[variant], told = _one(args, editor, idle, source, variant)
+        lines += ["", *told] if lines else told
+    width, height = source.image.size
+    data = {"command": "plan", "size": f"{width}x{height}", "steps": len(source.grid.t)}
+    return Made({}, {**data, "plans": plans}, lines)
+
+
+def _one(
+    args: Namespace, editor: Editor, idle: Editor, source: Source, variant: str
+) -> tuple[dict[str, Any], list[str]]:
+    request = Request(
+        source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
+        None, args.guidance_scale, args.negative_prompt,
+    )  # fmt: skip
+    (task,) = idle.tasks([request])
+    width, height = source.image.size
+    naive = walked(task.weights, task.to.null is not None)
+    costs = [estimate(editor.models, one, height, width) for one in (task.plan, naive)]
+    legs = [{"kind": one.kind, "rows": [one.start, one.stop], "reads": one.reads}
+            for one in task.plan.legs]  # fmt: skip
+    names = ("cost", "naive")
+    data = {name: _data(one) for name, one in zip(names, costs, strict=True)} | {"legs": legs}
+    told = [f"each step by itself: {costs[1].unet_rows} UNet rows in {costs[1].unet_calls} calls"]
+    both = " against ".join(scaled(one.flops, FLOPS) for one in costs)
+    memory = scaled(costs[0].peak_bytes, SIZES)
+    parts = [f"{name} {scaled(size, SIZES)}" for name, size in (
+        ("weights", costs[0].weight_bytes), ("activations", costs[0].activation_bytes),
+        ("source path", costs[0].path_bytes))]  # fmt: skip
+    told += [f"UNet and decoder: {both}", f"memory: {memory} ({', '.join(parts)})"]
+    return data, [f"{variant}, {width}x{height}:", *described(task.plan), *told]
+
+
+def _data(one: Estimate) -> dict[str, int]:
+    return {**one._asdict(), "peak_bytes": one.peak_bytes}

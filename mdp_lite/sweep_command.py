@@ -1,0 +1,93 @@
+"""What `mdp-lite sweep` does: every combination of settings, on one contact sheet."""
+
+import json
+from argparse import Namespace
+from itertools import groupby, product
+from typing import Any
+
+from mdp_lite.editor import Editor, Source
+from mdp_lite.reports import Made, describe_edit, report, total
+from mdp_lite.requests import Request, named
+from mdp_lite.sheets import Table, contact
+from mdp_lite.sourcing import Talk, note_cut, source_of
+from mdp_lite.sweeps import Sweep
+
+Settings = dict[str, Any]
+
+
+def sweep(args: Namespace, editor: Editor, talk: Talk) -> Made:
+    """A contact sheet, every cell's picture, and a line of JSON for every cell."""
+    sources = sources_of(args, editor, talk)
+    note_cut(editor, talk, *args.prompt)
+    windows = list(product(args.t_max, args.t_m))
+    with talk.watch("sweep") as on_step:
+        made = editor.sweep(
+            sources, args.prompt, args.variants, windows, args.schedules, args.guidance_scale,
+            args.rows, on_step,
+        )  # fmt: skip
+    rows = list(told(args, editor, made))
+    page = args.output / "sheet.png"
+    pictures = {page: (contact(tables(made)), {**rows[0], "cells": len(rows)})}
+    for row, one in zip(rows, made.edits, strict=True):
+        pictures[args.output / row["file"]] = (one.picture, row)
+    truncated = any(one.truncated for one in (*sources, *made.edits))
+    spent, naive = total(*(one.cost for one in sources)), made.naive
+    done = report(pictures, total(spent, made.cost), truncated)
+    costs = {"source": spent._asdict(), "sweep": made.cost._asdict(), "naive": naive._asdict()}
+    return done._replace(
+        data=done.data | {"cells": len(rows), "costs": costs},
+        lines=[
+            *done.lines,
+            f"{len(rows)} edits: {made.cost.unet_rows} UNet rows in {made.cost.unet_calls} calls; "
+            f"each step of each alone: {naive.unet_rows} in {naive.unet_calls}",
+            f"all on one sheet: {page}",
+        ],
+        texts=((args.output / "sweep.jsonl", "".join(json.dumps(row) + "\n" for row in rows)),),
+    )
+
+
+def sources_of(args: Namespace, editor: Editor, talk: Talk) -> list[Source]:
+    """PICTURE's path, or one for each seed."""
+    seeds = args.seed or [None]
+    return [source_of(Namespace(**vars(args) | {"seed": seed}), editor, talk) for seed in seeds]
+
+
+def told(args: Namespace, editor: Editor, made: Sweep) -> list[Settings]:
+    """For each cell its settings, its cost if it were made alone, and its file."""
+    rows = []
+    for i, (cell, one) in enumerate(zip(made.cells, made.edits, strict=True), 1):
+        asked = {"t_max": cell.t_max, "t_m": cell.t_m, "schedule": cell.schedule}
+        settings = describe_edit(editor, cell.source, one, asked)
+        rows.append({**settings, "cost_alone": one.cost._asdict(), "file": f"cell-{i:04d}.png"})
+    return rows
+
+
+def tables(made: Sweep) -> list[Table]:
+    """One table for each source; the setting that changes fastest has the columns."""
+    pairs = zip(made.cells, made.edits, strict=True)
+    return [
+        _table([cell for cell, _ in group], [one.picture for _, one in group])
+        for group in (list(g) for _, g in groupby(pairs, lambda pair: id(pair[0].source)))
+    ]
+
+
+def _table(cells: list[Request], pictures: list[Any]) -> Table:
+    labels = [_labels(cell) for cell in cells]
+    changing = [k for k in range(len(labels[0])) if len({label[k] for label in labels}) > 1]
+    across = changing.pop() if changing else 0
+    width = len({label[across] for label in labels})
+    heads = [", ".join(label[k] for k in changing) for label in labels[::width]]
+    rows = [pictures[i : i + width] for i in range(0, len(pictures), width)]
+    fixed = [text for k, text in enumerate(labels[0]) if text and k not in (*changing, across)]
+    source = cells[0].source
+    kind = f"seed {source.seed}" if source.method == "generate" else "picture"
+    corner = " | ".join([f"{kind}: {source.prompt}".removesuffix(": "), *fixed])
+    columns = [label[across] for label in labels[:width]]
+    return Table((corner, source.picture), columns, list(zip(heads, rows, strict=True)))
+
+
+def _labels(cell: Request) -> tuple[str, ...]:
+    """The settings of a cell for people, in the order in which a sweep changes them."""
+    t_max, t_m = ("" if steps is None else f"{steps:g}" for steps in (cell.t_max, cell.t_m))
+    window = (f"t_max {t_max}" if t_max else "", f"t_m {t_m}" if t_m else "")
+    return (named(cell.prompt), cell.variant or "", *window, cell.schedule or "")

@@ -1,0 +1,138 @@
+"""Sweeps: many settings of an edit at once, what they have in common computed once.
+
+Every combination is a cell. All cells are one tree of steps: equal beginnings are one branch, equal
+cells one leaf, and steps of different branches go through the UNet together.
+"""
+
+import itertools
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mdp_lite.codec import Codec
+from mdp_lite.config import UNetConfig
+from mdp_lite.estimate import walked
+from mdp_lite.mdp import Denoiser, Step
+from mdp_lite.paths import OnStep
+from mdp_lite.requests import Prompt, Request
+from mdp_lite.results import Cost, Edit, Source
+from mdp_lite.run import Node, cost, run, tree
+from mdp_lite.steps import Standing
+
+if TYPE_CHECKING:
+    from mdp_lite.editor import Editor
+
+Window = tuple[float | None, float | None]  # t_max, t_m in steps; None is the model's
+
+BUDGET = 2 * 2**30  # bytes that the activations of one call may take
+MOST = 64  # rows of a call beyond which no device gains
+UNET_MAPS, VAE_MAPS = 32, 16  # most activations of a row, in feature maps of the first level
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The cells of a sweep, what each became, and what all cost; naive walks each step of each."""
+
+    cells: tuple[Request, ...]
+    edits: tuple[Edit, ...]
+    cost: Cost
+    naive: Cost
+    seconds: float
+
+
+def cells(
+    sources: Source | Iterable[Source],
+    prompts: str | Iterable[Prompt],
+    variants: str | Iterable[str],
+    windows: Iterable[Window],
+    schedules: str | Iterable[str],
+    guidance_scales: float | Iterable[float | None] | None,
+) -> list[Request]:
+    """All combinations; the last setting changes fastest. A setting alone needs no list."""
+    names = ("sources", "prompts", "variants", "windows", "schedules", "guidance_scales")
+    axes = (sources, prompts, variants, windows, schedules, guidance_scales)
+    listed = [_listed(name, axis) for name, axis in zip(names, axes, strict=True)]
+    return [
+        Request(source, prompt, variant, t_max, t_m, schedule, guidance_scale=g)
+        for source, prompt, variant, (t_max, t_m), schedule, g in itertools.product(*listed)
+    ]
+
+
+def sweep(
+    editor: "Editor", asked: Sequence[Request], most: int | None, on_step: OnStep | None
+) -> Sweep:
+    """Edit every cell; most is the UNet rows of a call (None: as many as BUDGET has room for)."""
+    started, tasks = time.monotonic(), editor.tasks(asked)
+    if most is None:
+        unet = editor.models.unet.config
+        most = min(room(unet, task.source.x.shape, task.to.c.element_size()) for task in tasks)
+    last, spent = finished(editor.models.unet, tree(tasks), editor.codec.v, most, on_step)
+    at = [
+        Standing(one, task, task.plan.n, *last[i])
+        for i, (one, task) in enumerate(zip(asked, tasks, strict=True))
+    ]
+    pictures = decoded(editor.codec, [one.x for one in at])
+    edits = [editor.result(one, picture) for one, picture in zip(at, pictures, strict=True)]
+    plans = [walked(task.weights, task.to.null is not None) for task in tasks]
+    naive = Cost(sum(one.unet_rows for one in plans), sum(one.unet_calls for one in plans))
+    return Sweep(tuple(asked), tuple(edits), spent, naive, time.monotonic() - started)
+
+
+@torch.no_grad()
+def finished(
+    unet: Denoiser, nodes: Sequence[Node], v: bool, most: int, on_step: OnStep | None = None
+) -> tuple[dict[int, Step], Cost]:
+    """The last step of each task of a tree, and what was spent on all of them."""
+    last: dict[int, Step] = {}
+    total, done, calls = sum(node.leg.stop - node.leg.start for node in nodes), 0, 0
+    for reached in run(unet, nodes, v, most):
+        for users, leg, step in reached:
+            last |= dict.fromkeys(users, step)
+            done += leg.stop - leg.start
+        calls += reached[0].leg.kind == "call"  # a tick is calls or free legs, never both
+        if on_step:
+            on_step(done, total, reached[-1].step.x)
+    return last, Cost(cost(nodes)[0], calls)
+
+
+def decoded(codec: Codec, latents: Sequence[Tensor]) -> list[Image.Image]:
+    """The pictures of latents (1, 4, y, x): many in a call, one that is there twice only once."""
+    unique = {id(latent): latent for latent in latents}  # equal cells have the same tensor
+    pictures: dict[int, Image.Image] = {}
+    for shape in dict.fromkeys(latent.shape for latent in latents):
+        alike = {key: latent for key, latent in unique.items() if latent.shape == shape}
+        parts = torch.cat(list(alike.values())).split(room_for_pictures(codec, shape))
+        made = [picture for part in parts for picture in codec.pictures(part)]
+        pictures |= dict(zip(alike, made, strict=True))
+    return [pictures[id(latent)] for latent in latents]
+
+
+def room(config: UNetConfig, shape: Sequence[int], size: int) -> int:
+    """UNet rows of latents (..., y, x), size bytes a number, that BUDGET has room for."""
+    return _room(UNET_MAPS * config.block_out_channels[0] * size, shape)
+
+
+def room_for_pictures(codec: Codec, shape: Sequence[int]) -> int:
+    """Latents (..., y, x) that BUDGET has room for in the VAE."""
+    vae = codec.models.vae
+    cell = codec.factor**2 * VAE_MAPS * vae.config.block_out_channels[0]
+    return _room(cell * next(vae.parameters()).element_size(), shape)
+
+
+def _room(cell: int, shape: Sequence[int]) -> int:
+    """How many latents are within BUDGET, from 1 to MOST, if a cell of one takes so many bytes."""
+    return max(1, min(MOST, BUDGET // (cell * shape[-2] * shape[-1])))
+
+
+def _listed(name: str, axis: Any) -> list[Any]:
+    if axis is None or isinstance(axis, Source | str | float | int):
+        return [axis]
+    values = list(axis)
+    if not values:
+        raise ValueError(f"{name} must have at least one entry, got none")
+    return values
