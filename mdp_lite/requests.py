@@ -160,16 +160,15 @@ def confined(weights: Weights, mask: Tensor) -> Weights:
 def _strength(
     n: int, variant: str, t_max: float, t_m: float, shape: str, strength: float
 ) -> Weights:
-    """A window that grows from none (1) over the default (0.5) to all rows (0).
+    """A window that shrinks from the default (0.5) to none (1), or fades into the source (0).
 
-    Following the source's condition is not yet to follow the source where it was inverted, so c and
-    beta fade into epsilon below 0.5.
+    Growing it out to all rows instead would not be monotone: between 0 and 0.5 an edit would be
+    further from its source at times than at 0.5. Following the source's condition is not yet to
+    follow the source where it was inverted, so c and beta fade into epsilon too.
     """
-    wide = max(0.0, 1 - 2 * strength)  # from the default out to all rows
-    narrow = max(0.0, 2 * strength - 1)  # from the default down to none
-    start = (n - t_max) * (1 - wide)
-    end = n - (t_max - t_m) * (1 - wide) - t_m * narrow
-    share = window(n, n - start, end - start)
-    w = share.lerp(window(n, n - start, end - start, shape), 1 - wide)
-    weights = table(variant, w)
-    return weights._replace(eps=share * wide) if variant in ("c", "beta") else weights
+    window(n, t_max, t_m, shape)  # must be one, whatever is left of it
+    fade, left = max(0.0, 1 - 2 * strength), min(1.0, 2 - 2 * strength)
+    w = window(n, t_max, t_m * left, shape)
+    ones = torch.ones_like(w)
+    weights = table(variant, torch.lerp(w, ones, fade))
+    return weights._replace(eps=fade * ones) if variant in ("c", "beta") else weights

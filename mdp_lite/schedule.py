@@ -93,7 +93,7 @@ def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
 SHAPES: dict[str, Callable[[float], float]] = {
     "constant": lambda u: 1.0,
     "linear": lambda u: 1.0 - u,
-    "cosine": lambda u: math.cos(u * math.pi / 2),
+    "cosine": lambda u: math.sin((1 - u) * math.pi / 2),  # 0 at the end, where a cosine is 6e-17
     "exp": lambda u: math.exp(-5.0 * u),
 }
 
