@@ -162,13 +162,13 @@ def _strength(
 ) -> Weights:
     """A window that shrinks from the default (0.5) to none (1), or fades into the source (0).
 
-    Growing it out to all rows instead would not be monotone: between 0 and 0.5 an edit would be
-    further from its source at times than at 0.5. Following the source's condition is not yet to
-    follow the source where it was inverted, so c and beta fade into epsilon too.
+    Growing it out to all rows instead was measured not to be monotone: edits between 0 and 0.5 were
+    further from their sources than at 0.5. Following the source's condition is not yet to follow
+    the source where it was inverted, so c and beta, whole from 0.25 down, fade into epsilon too.
     """
     window(n, t_max, t_m, shape)  # must be one, whatever is left of it
     fade, left = max(0.0, 1 - 2 * strength), min(1.0, 2 - 2 * strength)
     w = window(n, t_max, t_m * left, shape)
-    ones = torch.ones_like(w)
-    weights = table(variant, torch.lerp(w, ones, fade))
-    return weights._replace(eps=fade * ones) if variant in ("c", "beta") else weights
+    ones, asks = torch.ones_like(w), variant in ("c", "beta")
+    weights = table(variant, torch.lerp(w, ones, min(1.0, 2 * fade) if asks else fade))
+    return weights._replace(eps=fade * ones) if asks else weights
