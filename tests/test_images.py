@@ -106,6 +106,70 @@ def test_rgb_leaves_its_input_alone() -> None:
     assert (picture.tobytes(), picture.size, picture.mode) == (before, (40, 30), "RGBA")
 
 
+def deep_png(path: Path, pixels: np.ndarray) -> None:
+    """A PNG of 16 bits a sample, (h, w, bands), as Pillow can't write one of several bands."""
+    (h, w, bands), kinds = pixels.shape, {1: 0, 2: 4, 3: 2, 4: 6}
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+    head = struct.pack(">IIBBBBB", w, h, 16, kinds[bands], 0, 0, 0)
+    file = b"\x89PNG\r\n\x1a\n"
+    for name, body in ((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")):
+        file += struct.pack(">I", len(body)) + name + body
+        file += struct.pack(">I", zlib.crc32(name + body))
+    path.write_bytes(file)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+def test_16_bit_files_are_scaled_and_lie_on_white(bands: int, tmp_path: Path) -> None:
+    levels = np.linspace(0, 65535, 64).round().astype(np.uint16)
+    pixels = levels.reshape(8, 8, 1).repeat(bands, axis=2)
+    if bands in (2, 4):
+        pixels[..., -1] = 65535
+        pixels[0, 0] = (*[0] * (bands - 1), 0)  # black, but not to be seen
+    deep_png(tmp_path / "a.png", pixels)
+    shown = np.asarray(images.rgb(images.open_picture(tmp_path / "a.png"))).astype(float)
+    want = levels.reshape(8, 8, 1) / 257
+    want[0, 0] = 255 if bands in (2, 4) else 0
+    assert np.abs(shown - want).max() <= 1
+
+
+def test_a_cmyk_jpeg_has_its_colours(tmp_path: Path) -> None:
+    quarters(64).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    opened = images.open_picture(tmp_path / "a.jpg")
+    assert opened.mode == "CMYK"
+    shown = np.asarray(images.rgb(opened)).astype(int)
+    for (y, x), colour in zip(((16, 16), (16, 48), (48, 16), (48, 48)), COLOURS, strict=True):
+        assert np.abs(shown[y, x] - colour).max() <= 8
+
+
+def test_a_palette_with_several_opacities_lies_on_white(tmp_path: Path) -> None:
+    picture = quarters(8).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
+    order = [picture.getpixel(at) for at in ((0, 0), (7, 0), (0, 7), (7, 7))]
+    opacities = bytearray(4)
+    for index, value in zip(order, (255, 128, 0, 255), strict=True):
+        opacities[index] = value
+    picture.save(tmp_path / "a.png", transparency=bytes(opacities))
+    shown = images.rgb(images.open_picture(tmp_path / "a.png"))
+    found = [shown.getpixel(at) for at in ((0, 0), (7, 0), (0, 7), (7, 7))]
+    assert found == [(255, 0, 0), (127, 255, 127), (255, 255, 255), (255, 255, 0)]
+
+
+def test_a_grey_file_with_alpha_lies_on_white(tmp_path: Path) -> None:
+    picture = Image.new("LA", (4, 4), (0, 0))
+    picture.putpixel((1, 1), (100, 255))
+    picture.save(tmp_path / "a.png")
+    opened = images.open_picture(tmp_path / "a.png")
+    assert opened.mode == "LA"
+    assert images.rgb(opened).getpixel((0, 0)) == (255,) * 3
+    assert images.rgb(opened).getpixel((1, 1)) == (100,) * 3
+
+
+def test_a_picture_that_was_never_a_file_has_the_cap_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_SIDE", 16)
+    assert images.rgb(Image.new("L", (32, 8))).size == (32, 8)
+    with pytest.raises(ValueError, match="^image must have at most 16x16 pixels, got 257x1$"):
+        images.rgb(Image.new("L", (257, 1)))
+
+
 # tensors
 
 
