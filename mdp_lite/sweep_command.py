@@ -5,6 +5,8 @@ from argparse import Namespace
 from itertools import groupby, product
 from typing import Any
 
+from PIL import Image
+
 from mdp_lite.editor import Editor, Source
 from mdp_lite.reports import Made, describe_edit, report, total
 from mdp_lite.requests import Request, named
@@ -42,8 +44,13 @@ def sweep(args: Namespace, editor: Editor, talk: Talk) -> Made:
             f"each step of each alone: {naive.unet_rows} in {naive.unet_calls}",
             f"all on one sheet: {page}",
         ],
-        texts=((args.output / "sweep.jsonl", "".join(json.dumps(row) + "\n" for row in rows)),),
+        others=((args.output / "sweep.jsonl", lines_of(rows)),),
     )
+
+
+def lines_of(rows: list[Settings]) -> bytes:
+    """One JSON object a line."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def sources_of(args: Namespace, editor: Editor, talk: Talk) -> list[Source]:
@@ -63,7 +70,7 @@ def told(args: Namespace, editor: Editor, made: Sweep) -> list[Settings]:
 
 
 def tables(made: Sweep) -> list[Table]:
-    """One table for each source; the setting that changes fastest has the columns."""
+    """One table for each source; the settings that change fastest have the columns."""
     pairs = zip(made.cells, made.edits, strict=True)
     return [
         _table([cell for cell, _ in group], [one.picture for _, one in group])
@@ -71,18 +78,24 @@ def tables(made: Sweep) -> list[Table]:
     ]
 
 
-def _table(cells: list[Request], pictures: list[Any]) -> Table:
+def _table(cells: list[Request], pictures: list[Image.Image]) -> Table:
     labels = [_labels(cell) for cell in cells]
-    changing = [k for k in range(len(labels[0])) if len({label[k] for label in labels}) > 1]
-    across = changing.pop() if changing else 0
-    width = len({label[across] for label in labels})
-    heads = [", ".join(label[k] for k in changing) for label in labels[::width]]
+    counts = [len({label[k] for label in labels}) for k in range(len(labels[0]))]
+    down = [k for k, count in enumerate(counts) if count > 1]
+    across: list[int] = []
+    width = 1
+    while down and width**2 < len(cells):  # about as wide as high
+        across.insert(0, down.pop())
+        width *= counts[across[0]]
+    heads, columns = (
+        [", ".join(label[k] for k in part) for label in some]
+        for part, some in ((down, labels[::width]), (across, labels[:width]))
+    )
     rows = [pictures[i : i + width] for i in range(0, len(pictures), width)]
-    fixed = [text for k, text in enumerate(labels[0]) if text and k not in (*changing, across)]
+    fixed = [text for text, count in zip(labels[0], counts, strict=True) if text and count == 1]
     source = cells[0].source
     kind = f"seed {source.seed}" if source.method == "generate" else "picture"
     corner = " | ".join([f"{kind}: {source.prompt}".removesuffix(": "), *fixed])
-    columns = [label[across] for label in labels[:width]]
     return Table((corner, source.picture), columns, list(zip(heads, rows, strict=True)))
 
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mdp_lite import check
 from mdp_lite.codec import Codec
 from mdp_lite.config import UNetConfig
 from mdp_lite.estimate import walked
@@ -68,6 +69,8 @@ def sweep(
 ) -> Sweep:
     """Edit every cell; most is the UNet rows of a call (None: as many as BUDGET has room for)."""
     started, tasks = time.monotonic(), editor.tasks(asked)
+    if most is not None and check.whole("rows of a call", most) < 0:
+        raise ValueError(f"rows of a call must be 0 or more, got {most}")
     if most is None:
         unet = editor.models.unet.config
         most = min(room(unet, task.source.x.shape, task.to.c.element_size()) for task in tasks)

@@ -159,11 +159,10 @@ def test_a_sweep_reads_the_network_no_more_than_it_must() -> None:
     sweep(counted, bench.grid, bench.source, bench.to, cells)
     assert len(rows) == N - 7  # all four are one picture, and its first 7 steps are the source's
     rows.clear()
-    found = sweep(
-        counted, bench.grid, bench.source, bench.to, [Cell(v, 9, 4) for v in "c beta".split()]
-    )
+    pair = [Cell("c", 9, 4), Cell("beta", 9, 4)]
+    found = sweep(counted, bench.grid, bench.source, bench.to, pair)
     assert len(rows) == N  # at weight 1 beta is c
-    assert found[cells[0]] is found[cells[1]]
+    assert found[pair[0]] is found[pair[1]]
 
 
 def test_labels_name_the_cell() -> None:
