@@ -3,11 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mdp_lite.version import __version__
+
 if TYPE_CHECKING:
     from mdp_lite.editor import Edit, Editor, Source
     from mdp_lite.schedule import Weights
 
-__version__ = "0.1.0"
 __all__ = ["Edit", "Editor", "Source", "Weights", "__version__"]
 
 

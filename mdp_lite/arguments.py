@@ -1,11 +1,12 @@
 """The command line of mdp-lite as argparse reads it; nothing heavy is imported for `--help`."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import NoReturn
 
 from mdp_lite import __version__
-from mdp_lite.kinds import box, embedding, lora, number, one_of, png, several, whole
+from mdp_lite.kinds import box, embedding, lora, number, one_of, png, safetensors, several, whole
 
 # Equal to schedule.VARIANTS, schedule.SHAPES and invert.METHODS, which cost an import of torch.
 VARIANTS = ("epsilon", "c", "x", "beta")
@@ -78,6 +79,10 @@ def _model() -> Parser:
         help="a word learned by textual inversion; may be given several times",
     )  # fmt: skip
     reading(group)
+    group.add_argument(
+        "--cache", metavar="FOLDER", default=os.environ.get("MDP_LITE_CACHE") or None,
+        help="keep sources there and make none twice (default: the variable MDP_LITE_CACHE)",
+    )  # fmt: skip
     return model
 
 
@@ -109,6 +114,7 @@ def _generate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seed", type=whole, default=0, help="default: 0")
     sub.set_defaults(picture=None)
     _output(sub, "out.png")
+    saving(sub)
 
 
 def _edit(sub: argparse.ArgumentParser) -> None:
@@ -116,6 +122,7 @@ def _edit(sub: argparse.ArgumentParser) -> None:
     _source(sub)
     sub.add_argument("--seed", type=whole, help="of a source made from a prompt (default: 0)")
     _output(sub, "edited.png")
+    saving(sub)
     sub.add_argument("--sheet", type=png, metavar="FILE", help="before and after, side by side")
     sub.add_argument("--previews", type=png, metavar="FILE", help="cheap looks at it on its way")
     sub.add_argument(
@@ -128,7 +135,7 @@ def _edit(sub: argparse.ArgumentParser) -> None:
 def _source(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "picture", nargs="?", metavar="PICTURE",
-        help="a PNG, JPEG or WebP; without one the source is made from --source-prompt and --seed",
+        help="a PNG, JPEG, WebP or saved source; without one: --source-prompt and --seed",
     )  # fmt: skip
     sub.add_argument("--source-prompt", metavar="SOURCE", help="what it shows now")
     sub.add_argument("--method", choices=METHODS, help="how PICTURE is inverted (default: replay)")
@@ -214,6 +221,15 @@ def _invert(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--method", choices=METHODS, default="replay", help="default: replay")
     fitting(sub)
     _output(sub, "reconstruction.png")
+    saving(sub)
+
+
+def saving(sub: argparse.ArgumentParser) -> None:
+    """The source as a file, for more edits."""
+    sub.add_argument(
+        "--save-source", type=safetensors, metavar="FILE",
+        help="the source as a .safetensors file, which edit takes as PICTURE",
+    )  # fmt: skip
 
 
 def _info(sub: argparse.ArgumentParser) -> None:

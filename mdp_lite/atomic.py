@@ -6,7 +6,11 @@ from pathlib import Path
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write beside the file, then put it in its place: who reads sees the old one or the new."""
+    """Write beside the file, then put it in its place: who reads sees the old one or the new.
+
+    Its folder is made if need be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(beside, "xb") as file:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite import __version__, atomic, check, images, sources
+from mdp_lite import atomic, check, images, sources
 from mdp_lite.codec import Codec
 from mdp_lite.identity import model_hash
 from mdp_lite.results import Cost, Source
+from mdp_lite.version import __version__
 
 try:
     import fcntl

@@ -24,7 +24,7 @@ from mdp_lite.reports import (
 )  # fmt: skip
 from mdp_lite.requests import Request
 from mdp_lite.sheets import Row, sheet
-from mdp_lite.sourcing import Talk, generated, inverted, note_cut, source_of, where_of
+from mdp_lite.sourcing import Talk, generated, inverted, note_cut, saved, source_of, where_of
 from mdp_lite.sweep_command import sweep
 
 
@@ -51,8 +51,8 @@ def run(args: Namespace, talk: Talk) -> Made:
         made = command(args, editor, Talk(lambda text: None, talk.watch))
         for path, (image, settings) in made.pictures.items():
             images.save_png(image, path, settings)
-        for path, text in made.texts:
-            atomic.write(path, text.encode())
+        for path, content in made.others:
+            atomic.write(path, content)
     verb = "would write" if args.dry_run else "wrote"
     data = {
         "command": args.command,
@@ -65,8 +65,8 @@ def run(args: Namespace, talk: Talk) -> Made:
 
 
 def files_of(made: Made) -> list[Path]:
-    """All that a command writes; a folder of pictures is there before its texts."""
-    return [*made.pictures, *(path for path, _ in made.texts)]
+    """All that a command writes."""
+    return [*made.pictures, *(path for path, _ in made.others)]
 
 
 def opened(args: Namespace) -> Editor:
@@ -76,6 +76,7 @@ def opened(args: Namespace) -> Editor:
     return Editor.from_pretrained(
         args.model, args.device, args.dtype, args.model_variant, args.prediction_type, args.ema,
         args.tokenizer, args.vae, args.lora, args.embedding, args.revision, None, args.offline,
+        args.cache,
     )  # fmt: skip
 
 
@@ -112,7 +113,8 @@ def generate(args: Namespace, editor: Editor, talk: Talk) -> Made:
     """A picture from a prompt and a seed."""
     source = generated(args, editor, talk, args.prompt, args.seed)
     settings = describe(editor, source)
-    return report({args.output: (source.image, settings)}, source.cost, source.truncated)
+    made = report({args.output: (source.image, settings)}, source.cost, source.truncated)
+    return made._replace(others=saved(args, source))
 
 
 def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
@@ -121,6 +123,7 @@ def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
     settings = describe(editor, source)
     again = source.frame.undone(source.image, source.picture)
     made = report({args.output: (again, settings)}, source.cost, source.truncated)
+    made = made._replace(others=saved(args, source))
     if args.dry_run:
         return made
     fitted = source.frame.fitted(source.picture)
@@ -133,7 +136,7 @@ def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
     lines = [f"PSNR of the reconstruction against {k}: {v}" for k, v in shown.items()]
     values = [round(v, 3) if math.isfinite(v) else None for v in psnr.values()]  # JSON has no inf
     data = made.data | dict(zip(("psnr_to_picture", "psnr_to_vae"), values, strict=True))
-    return Made(made.pictures, data, [*lines, *made.lines])
+    return made._replace(data=data, lines=[*lines, *made.lines])
 
 
 def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
@@ -168,7 +171,9 @@ def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
     costs = {one.variant: one.cost._asdict() for one in edits}
     late = [f"{one.variant}: stopped at the deadline" for one in edits if not one.finished]
     data = {"finished": not late, "costs": {"source": source.cost._asdict(), **costs}}
-    return made._replace(data=made.data | data, lines=[*made.lines, *late])
+    return made._replace(
+        data=made.data | data, lines=[*made.lines, *late], others=saved(args, source)
+    )
 
 
 def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
@@ -206,7 +211,8 @@ def edited(
     note_cut(editor, talk, args.prompt)
     request = Request(
         source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
-        None, args.guidance_scale, args.negative_prompt, where_of(args), args.paste, args.feather,
+        None, args.guidance_scale, args.negative_prompt or None, where_of(args), args.paste,
+        args.feather,
     )  # fmt: skip
     shots: Row = []
     last = 0

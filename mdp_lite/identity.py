@@ -112,5 +112,4 @@ def _remember(folder: Path, known: dict[str, list], news: dict[str, list]) -> No
     old = {path: one for path, one in news.items() if time.time_ns() - one[1] > COARSE}
     if old:
         with suppress(OSError):  # then it is read again next time
-            folder.mkdir(parents=True, exist_ok=True)
             write(folder / NAME, json.dumps(known | old).encode())

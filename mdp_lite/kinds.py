@@ -56,6 +56,13 @@ def box(text: str) -> tuple[int, ...]:
     return x0, y0, x1, y1
 
 
+def safetensors(text: str) -> Path:
+    """The path of a .safetensors file, for argparse."""
+    if Path(text).suffix != ".safetensors":
+        raise argparse.ArgumentTypeError(f"must end in .safetensors, got {text!r}")
+    return Path(text)
+
+
 def lora(text: str) -> tuple[str, float]:
     """FILE or FILE:STRENGTH."""
     file, colon, strength = text.rpartition(":")

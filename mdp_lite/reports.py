@@ -19,7 +19,7 @@ class Made(NamedTuple):
     pictures: dict[Path, tuple[Image.Image, Settings]]
     data: Settings
     lines: list[str]
-    texts: tuple[tuple[Path, str], ...] = ()
+    others: tuple[tuple[Path, bytes], ...] = ()
 
 
 def report(pictures: dict[Path, tuple[Image.Image, Settings]], cost: Cost, truncated: bool) -> Made:

@@ -13,13 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from mdp_lite import __version__, atomic, check
+from mdp_lite import atomic, check
 from mdp_lite.codec import Codec
 from mdp_lite.frames import FITS, Frame, frame
 from mdp_lite.identity import Origin, model_hash
 from mdp_lite.invert import METHODS
 from mdp_lite.results import Cost, Source
 from mdp_lite.sample import Path as Steps
+from mdp_lite.version import __version__
 
 FORMAT = 1
 HEADER = "mdp_lite.source"  # in the metadata: the settings, and a SHA-256 over them and all tensors
@@ -51,7 +52,6 @@ def save(source: Source, path: str | Path) -> None:
     """Write a source, whole or not at all; the file holds all that edits read and no path."""
     path, data = check_name(path), to_file(source)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(path, data)
     except OSError as error:
         raise ValueError(f"{_short(path)} can't be written: {error.strerror}") from None

@@ -3,11 +3,14 @@
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdp_lite import images
+from mdp_lite import images, sources
 from mdp_lite.editor import Editor, Source
 from mdp_lite.masks import Where
+from mdp_lite.results import Cost
 
 
 class Talk(NamedTuple):
@@ -18,7 +21,9 @@ class Talk(NamedTuple):
 
 
 def source_of(args: Namespace, editor: Editor, talk: Talk) -> Source:
-    """The path that `edit` and `plan` read: of PICTURE, or of --source-prompt and --seed."""
+    """The path that an edit reads: of PICTURE, a saved one, or of --source-prompt and --seed."""
+    if args.picture is not None and args.picture.endswith(".safetensors"):
+        return loaded(args, editor)
     if args.picture is None:
         if args.source_prompt is None:
             raise ValueError(f"{args.command} needs a PICTURE or a --source-prompt, got neither")
@@ -30,6 +35,20 @@ def source_of(args: Namespace, editor: Editor, talk: Talk) -> Source:
     if args.seed is not None:
         raise ValueError(f"seed is for a source made from a prompt, got {args.seed} and a PICTURE")
     return inverted(args, editor, talk, args.source_prompt or "", args.method or "replay")
+
+
+def loaded(args: Namespace, editor: Editor) -> Source:
+    """A source from its file, which costs nothing; it has its own settings."""
+    for name in ("source_prompt", "seed", "method", "fit", "steps", "width", "height"):
+        if getattr(args, name) is not None:
+            shown = name.replace("_", "-")
+            raise ValueError(f"{shown} is for making a source: the saved one has its own")
+    return replace(editor.load_source(args.picture), cost=Cost(0, 0))
+
+
+def saved(args: Namespace, source: Source) -> tuple[tuple[Path, bytes], ...]:
+    """The file that --save-source asks for."""
+    return ((args.save_source, sources.to_file(source)),) if args.save_source else ()
 
 
 def generated(args: Namespace, editor: Editor, talk: Talk, prompt: str, seed: int) -> Source:
