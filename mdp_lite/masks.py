@@ -86,19 +86,20 @@ def pasted(
 
 
 @torch.no_grad()
-def differing(unet: Denoiser, grid: Grid, path: Path, c: Tensor) -> Tensor:
+def differing(unet: Denoiser, grid: Grid, path: Path, c: Tensor, among: Tensor) -> Tensor:
     """The cells (y, x), 0 or 1, where c (1, l, d) asks for other noise than the source's condition.
 
     As in DiffEdit (Couairon et al. 2022), |e(x_t, c) - e(x_t, c_A)| is averaged over channels and
     levels of noise and cut at a share of what it reaches; but x_t are the source path's own, so
-    that no noise is drawn. Where nothing differs, all cells are 1.
+    that no noise is drawn. Only cells that are not 0 in among (y, x) count; where nothing differs,
+    all cells are 1.
     """
     n = len(grid.t)
     apart = torch.zeros_like(path.x[0, 0, 0])
     for i in [n * (2 * k + 1) // (2 * LOOKS) for k in range(LOOKS)]:
         x, rows = asked(path.x[i], c, path.c)
         to, of = unet(x, grid.t[i].to(x.device), rows).to(apart).chunk(2)
-        look = (to - of).abs().mean(1)[0]
+        look = (to - of).abs().mean(1)[0] * (among > 0).to(x.device)
         apart += look / look.max().clamp(min=1e-12)  # all levels count alike
     return (apart >= CUT * apart.max()).to(apart)
 

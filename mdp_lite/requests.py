@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mdp_lite import check
 from mdp_lite.load import Defaults
-from mdp_lite.masks import LOOKS, Mask, Where, differing, from_cells, pasted, read
+from mdp_lite.masks import LOOKS, Mask, Where, differing, from_cells, pasted, read, to_cells
 from mdp_lite.mdp import Denoiser
 from mdp_lite.plan import Known, Plan
 from mdp_lite.results import Cost, Source
@@ -86,7 +86,8 @@ def located(
     if where is None or isinstance(where, Mask):
         return request
     if isinstance(where, str) and where == "auto":
-        cells = differing(unet, source.grid, source.path, condition(request.prompt))
+        shown = to_cells(Image.new("L", source.frame.size, 255), source.frame, factor)  # no padding
+        cells = differing(unet, source.grid, source.path, condition(request.prompt), shown)
         mask = from_cells(cells, source.frame, factor)._replace(
             unet_rows=2 * LOOKS, unet_calls=LOOKS
         )

@@ -224,6 +224,17 @@ def test_an_automatic_mask_shows_itself_and_what_it_costs(
     assert not outside(edit, source.picture).any()
 
 
+def test_an_automatic_mask_leaves_padding_out(editor: Editor) -> None:
+    source = editor.invert(noise((60, 16)), "a red house", fit="pad", num_inference_steps=4)
+    assert source.frame.held == (0, 11, 32, 20)
+    edit = editor.edit(source, TARGET, strength=1, mask="auto")
+    shown = torch.zeros(8, 8, dtype=torch.bool)
+    shown[2:5] = True
+    same = edit.latent == source.path.x[-1]
+    assert same[..., ~shown].all() and not same[..., shown].all()
+    assert edit.mask is not None and edit.mask.getbbox()
+
+
 def test_an_automatic_mask_of_equal_prompts_is_everything(editor: Editor, source: Source) -> None:
     edit = editor.edit(source, source.prompt, mask="auto")
     one = source.frame
