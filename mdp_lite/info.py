@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 from mdp_lite import cost
 from mdp_lite.config import UNetConfig
 from mdp_lite.load import CATALOGUE, Checkpoint, Choices, Examined, Place, content_hash, examine
+from mdp_lite.plan import Known, plan
+from mdp_lite.requests import described
+from mdp_lite.schedule import ddim_grid
 
 Settings = dict[str, Any]
 
@@ -58,6 +61,8 @@ def edit_cost(seen: Examined) -> Settings:
     """
     text, unet, vae = (seen.models[part].config for part in ("text_encoder", "unet", "vae"))
     n, rows = seen.defaults.num_inference_steps, 1 if seen.defaults.guidance_scale == 1 else 2
+    known = Known(guided=rows == 2, own=True)
+    edit = plan(described(n, seen.defaults), ddim_grid(seen.scheduler, n), known)
     side, tokens = min(_side(seen), SIDE), text.max_position_embeddings
     cells = side // vae.factor
     works = {
@@ -65,13 +70,13 @@ def edit_cost(seen: Examined) -> Settings:
         "unet": cost.unet(unet, cells, cells, rows, tokens),
         "vae": cost.decode(vae, side, side),
     }
-    calls = {"text_encoder": 2 * rows, "unet": 2 * n, "vae": 2}
+    calls = {"text_encoder": 2 * rows, "unet": n + edit.unet_calls, "vae": 2}
     flops = {part: calls[part] * work.flops for part, work in works.items()}
     peak, weights = max(work.peak_bytes for work in works.values()), sum(_counts(seen).values())
     return {
         "picture": f"{side}x{side}",
-        "unet_rows": 2 * n * rows,
-        "unet_calls": 2 * n,
+        "unet_rows": n * rows + edit.unet_rows,
+        "unet_calls": n + edit.unet_calls,
         "flops": flops | {"all": sum(flops.values())},
         "peak_bytes": {dtype: (4 * weights + peak) * size // 4 for dtype, size in BYTES.items()},
     }

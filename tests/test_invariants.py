@@ -208,8 +208,7 @@ def test_cost_is_what_the_denoiser_sees(variant: str, schedule: str, g: float | 
     assert len(rows) == compiled.unet_calls
     if schedule == "constant" and g is not None:
         assert sum(naive) == len(X) * (25 if variant == "beta" else 20)
-        # MDP-beta has one row between 0 and 1; a run of whole rows is free for epsilon, as is x's
-        # start; rows of c and beta are calls.
+        # A run of whole rows is free for epsilon, as is x's start; beta has a row between 0 and 1.
         want = {"epsilon": 12, "x": 8, "c": 20, "beta": 21}
         assert compiled.unet_rows == want[variant]
 
