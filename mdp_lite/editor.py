@@ -207,7 +207,7 @@ class Editor:
     ) -> Sweep:
         """All combinations as edits, what they have in common done once and the rest in batches.
 
-        windows are (t_max, t_m); most is the UNet rows of a call, by default what 2 GiB hold.
+        windows are (t_max, t_m); most is as in edits, by default what 2 GiB hold.
         """
         axes = (sources, prompts, variants, windows, schedules, guidance_scales)
         return sweep(self, cells(*axes), most, on_step)

@@ -1,6 +1,7 @@
 """What an edit will cost, before it runs: rows, calls, FLOPs and bytes, from settings alone."""
 
 from collections import Counter
+from functools import lru_cache
 from typing import NamedTuple
 
 from torch import nn
@@ -11,6 +12,8 @@ from mdp_lite.plan import Leg, Plan
 from mdp_lite.schedule import Weights
 
 LATENT_BYTES = 8  # latents are float64
+# Plans that are compared have most calls in common.
+_unet, _decode = lru_cache(cost.unet), lru_cache(cost.decode)
 
 
 class Estimate(NamedTuple):
@@ -39,8 +42,8 @@ def estimate(models: Models, plan: Plan, height: int, width: int) -> Estimate:
     y, x = height // vae.config.factor, width // vae.config.factor
     calls = Counter(len(leg.reads) for leg in plan.legs if leg.kind == "call")
     dtype, decoder = next(unet.parameters()).dtype, next(vae.parameters()).dtype
-    works = {rows: cost.unet(unet.config, y, x, rows, tokens, dtype) for rows in calls}
-    decode = cost.decode(vae.config, height, width, dtype=decoder)
+    works = {rows: _unet(unet.config, y, x, rows, tokens, dtype) for rows in calls}
+    decode = _decode(vae.config, height, width, 1, decoder)
     return Estimate(
         plan.unet_rows,
         plan.unet_calls,

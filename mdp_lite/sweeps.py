@@ -67,7 +67,7 @@ def cells(
 def sweep(
     editor: "Editor", asked: Sequence[Request], most: int | None, on_step: OnStep | None
 ) -> Sweep:
-    """Edit every cell; most is the UNet rows of a call (None: as many as BUDGET has room for)."""
+    """Edit every cell; most is as in Editor.edits, None as many rows as BUDGET has room for."""
     started, tasks = time.monotonic(), editor.tasks(asked)
     if most is not None and check.whole("rows of a call", most) < 0:
         raise ValueError(f"rows of a call must be 0 or more, got {most}")
@@ -79,7 +79,7 @@ def sweep(
         Standing(one, task, task.plan.n, *last[i])
         for i, (one, task) in enumerate(zip(asked, tasks, strict=True))
     ]
-    pictures = decoded(editor.codec, [one.x for one in at])
+    pictures = decoded(editor.codec, [one.x for one in at], alone=most == 0)
     edits = [editor.result(one, picture) for one, picture in zip(at, pictures, strict=True)]
     plans = [walked(task.weights, task.to.null is not None) for task in tasks]
     naive = Cost(sum(one.unet_rows for one in plans), sum(one.unet_calls for one in plans))
@@ -103,13 +103,15 @@ def finished(
     return last, Cost(cost(nodes)[0], calls)
 
 
-def decoded(codec: Codec, latents: Sequence[Tensor]) -> list[Image.Image]:
-    """The pictures of latents (1, 4, y, x): many in a call, one that is there twice only once."""
+def decoded(codec: Codec, latents: Sequence[Tensor], alone: bool) -> list[Image.Image]:
+    """The pictures of latents (1, 4, y, x), each alone or many in a call; equal ones once."""
     unique = {id(latent): latent for latent in latents}  # equal cells have the same tensor
     pictures: dict[int, Image.Image] = {}
     for shape in dict.fromkeys(latent.shape for latent in latents):
         alike = {key: latent for key, latent in unique.items() if latent.shape == shape}
-        parts = torch.cat(list(alike.values())).split(room_for_pictures(codec, shape))
+        parts = torch.cat(list(alike.values())).split(
+            1 if alone else room_for_pictures(codec, shape)
+        )
         made = [picture for part in parts for picture in codec.pictures(part)]
         pictures |= dict(zip(alike, made, strict=True))
     return [pictures[id(latent)] for latent in latents]

@@ -132,7 +132,7 @@ def test_a_grid_of_77_windows_in_fp32(single: Editor) -> None:
     made = single.sweep(source, TARGET, windows=GRID)
     for i in (0, 40):
         far = (made.edits[i].latent - naive(single, made.cells[i])).abs().max().item()
-        assert far <= 1e-3, far
+        assert far <= 1e-4, far  # of numbers up to 43; 1.2e-5 was measured
 
 
 # --- what is computed once ---------------------------------------------------------------------
@@ -183,8 +183,8 @@ def test_one_step_a_call_gives_the_bits_of_an_edit_alone(
     editor: Editor, mixed: list[Source]
 ) -> None:
     prompts = (TARGET, [("a red boat", 0.5), ("a house", 0.5)])
-    made = editor.sweep(mixed, prompts, ("c", "x"), [(9, 4), (8, 3)], "linear", most=0)
-    assert len(made.edits) == 24 == len(made.cells)
+    made = editor.sweep(mixed, prompts, ("c", "x"), [(9, 4)], "linear", most=0)
+    assert len(made.edits) == 12 == len(made.cells)
     for cell, latent, image in cells_of(made):
         alone = editor.edits([cell])[0]
         assert torch.equal(latent, alone.latent) and alone.image.tobytes() == image
@@ -192,7 +192,7 @@ def test_one_step_a_call_gives_the_bits_of_an_edit_alone(
 
 def test_batches_change_nothing_but_the_last_bits(editor: Editor, mixed: list[Source]) -> None:
     made = editor.sweep(mixed, TARGET, VARIANTS, [(9, 4)], list(SHAPES))
-    for cell, latent, _ in cells_of(made):
+    for cell, latent, _ in list(cells_of(made))[::5]:
         assert apart(latent, editor.edits([cell])[0].latent) <= 1e-4
 
 

@@ -1,0 +1,203 @@
+"""mdp-lite plan and mdp-lite sweep: what they say, write and cost."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mdp_lite import arguments, cost, images
+from mdp_lite.__main__ import main
+from mdp_lite.editor import Editor
+from mdp_lite.estimate import estimate, walked
+from mdp_lite.plan import plain
+from mdp_lite.requests import Request
+from mdp_lite.sheets import LEAST, MARGIN, Table, contact, tile
+from mdp_lite.unet import UNet
+
+SOURCE = ("--source-prompt", "a red house", "--prompt", "a blue boat")
+SWEEP = "sweep --variants epsilon,c,x --t-max 9,10 --t-m 4,5 --schedules constant,linear".split()
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each call of the UNet had."""
+    seen: list[int] = []
+    forward = UNet.forward
+
+    def counting(self: UNet, x: Any, t: Any, c: Any) -> Any:
+        if not x.is_meta:  # where only the cost is found
+            seen.append(len(x))
+        return forward(self, x, t, c)
+
+    monkeypatch.setattr(UNet, "forward", counting)
+    return seen
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:  # fmt: skip
+    """Runs a command with --json on the random model in a folder with a picture."""
+    monkeypatch.chdir(tmp_path)
+    Image.effect_noise((48, 40), 60).convert("RGB").save("photo.jpg")
+
+    def call(*line: str) -> dict[str, Any]:
+        assert main([*line, "--model", str(checkpoint), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return call
+
+
+# --- plan --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        SOURCE,
+        (*SOURCE, "--t-max", "10", "--t-m", "7", "--steps", "12"),
+        (*SOURCE, "--strength", "0.3", "--schedule", "linear"),
+        (*SOURCE, "--guidance-scale", "1"),
+        ("photo.jpg", *SOURCE, "--method", "ddim"),
+    ],
+)
+def test_a_plan_costs_what_the_edit_costs(line: tuple[str, ...], run: Run, rows: list[int]) -> None:
+    said = run("plan", *line, "--variant", "all")
+    plans = said["plans"]
+    assert list(plans) == list(arguments.VARIANTS)
+    assert not Path("edited.png").exists()
+    costs = run("edit", *line, "--variant", "all", "--dry-run")["costs"]
+    assert rows == []
+    for variant, one in plans.items():
+        wanted = {key: one["cost"][key] for key in ("unet_rows", "unet_calls")}
+        assert costs[variant] == wanted
+        assert one["cost"]["unet_rows"] <= one["naive"]["unet_rows"]
+        assert one["cost"]["flops"] <= one["naive"]["flops"]
+        assert sum(len(leg["reads"]) for leg in one["legs"]) == one["cost"]["unet_rows"]
+        assert one["naive"]["unet_calls"] == said["steps"]
+
+
+def test_a_plan_for_people(run: Run, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["plan", *SOURCE, "--model", str(checkpoint), "--t-max", "9", "--t-m", "5"]
+    assert main([*line, "--steps", "10"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == "epsilon, 32x32:" and lines[1].endswith("of the UNet, 2 rows (null + c)")
+    assert lines[2:5] == [
+        "rows 1 to 5: the distance from the source is scaled, no call",
+        "rows 6 to 9: 4 calls of the UNet, 2 rows (null + c)",
+        "10 UNet rows in 5 calls",
+    ]
+    assert "each step by itself: 20 UNet rows in 10 calls" in out and err == ""
+
+
+def test_an_estimate_adds_up(editor: Editor) -> None:
+    source = editor.generate("a red house", num_inference_steps=6)
+    table = editor.tasks([Request(source, "a boat", "beta", 6, 3, "linear")])[0].weights
+    for plan, wide in ((plain(6, True), 2), (walked(table, True), 3), (plain(6, False), 1)):
+        found, models = estimate(editor.models, plan, 32, 32), editor.models
+        tokens = models.text_encoder.config.max_position_embeddings
+        one = cost.unet(models.unet.config, 8, 8, tokens=tokens)
+        widest = cost.unet(models.unet.config, 8, 8, wide, tokens)
+        decode = cost.decode(models.vae.config, 32, 32)
+        assert found.unet_rows == plan.unet_rows
+        # A row more costs what the first costs, but for the one embedding of t.
+        least = decode.flops + plan.unet_calls * one.flops
+        assert least <= found.flops <= decode.flops + plan.unet_rows * one.flops
+        assert found.activation_bytes == max(widest.peak_bytes, decode.peak_bytes)
+        path = source.path
+        assert found.path_bytes == path.x.nbytes + path.eps.nbytes
+        parts = (models.unet, models.vae, models.text_encoder)
+        assert found.weight_bytes == sum(p.nbytes for part in parts for p in part.parameters())
+        total = found.weight_bytes + found.activation_bytes + found.path_bytes
+        assert found.peak_bytes == total
+
+
+# --- sweep -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", [SOURCE, (*SOURCE, "--seed", "3,4"), ("photo.jpg", *SOURCE)])
+def test_a_sweep_writes_a_sheet_its_cells_and_a_line_for_each(
+    where: tuple[str, ...], run: Run, rows: list[int], editor: Editor
+) -> None:
+    before = run(*SWEEP, *where, "--dry-run")
+    assert rows == [] and not Path("sweep").exists()
+    said = run(*SWEEP, *where)
+    assert said["cost"] == {"unet_rows": sum(rows), "unet_calls": len(rows)}
+    for key in ("cost", "costs", "cells", "files", "settings", "truncated"):
+        assert said[key] == before[key]
+    assert said["costs"]["sweep"]["unet_rows"] < said["costs"]["naive"]["unet_rows"]
+    files = sorted(path.as_posix() for path in Path("sweep").iterdir())
+    assert files == sorted(said["files"])
+    lines = [json.loads(line) for line in Path("sweep/sweep.jsonl").read_text("utf-8").splitlines()]
+    assert len(lines) == said["cells"] == len(files) - 2 == 24 * (2 if "3,4" in where else 1)
+    names = ("seed", "variant", "t_max", "t_m", "schedule")
+    assert len({tuple(row[name] for name in names) for row in lines}) == len(lines)
+    for row in lines[::11]:
+        assert images.read_settings(f"sweep/{row['file']}") == row
+
+
+def test_a_cell_is_the_edit(run: Run, editor: Editor) -> None:
+    run(*SWEEP, *SOURCE, "--seed", "3", "-o", "out", "--rows", "0")
+    row = json.loads(Path("out/sweep.jsonl").read_text("utf-8").splitlines()[5])
+    source = editor.generate("a red house", 3)
+    edit = editor.edit(
+        source, "a blue boat", row["variant"], row["t_max"], row["t_m"], row["schedule"]
+    )
+    made = images.open_picture(f"out/{row['file']}")
+    assert made.tobytes() == edit.picture.tobytes()
+    assert row["cost_alone"] == edit.cost._asdict()
+
+
+BAD = {
+    "sweep --prompt b": "sweep needs a PICTURE or a --source-prompt, got neither",
+    "plan --prompt b": "plan needs a PICTURE or a --source-prompt, got neither",
+    "sweep --prompt b --source-prompt a --variants eps": "must be of epsilon, c, x, beta, got",
+    "sweep --prompt b --source-prompt a --t-max 4,x": "must be a number, got 'x'",
+    "sweep --prompt b --source-prompt a --t-max 4 --t-m 5": "t_m must be at most t_max = 4.0",
+    "sweep --prompt b --source-prompt a --seed 1,": "must be a whole number, got ''",
+    "sweep photo.jpg --prompt b --seed 1,2": "seed is for a source made from a prompt, got 1",
+    "sweep --prompt b --source-prompt a --rows -1": "rows of a call must be 0 or more, got -1",
+    "sweep --prompt b --source-prompt a -o photo.jpg": "output must be writable",
+    "plan --prompt b --source-prompt a --t-max 50": "t_max must be at most the 10 steps",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_lines_are_one_sentence(
+    line: str, run: Run, checkpoint: Path, rows: list[int],
+    says_one_line: Callable[[str], None],
+) -> None:  # fmt: skip
+    assert main([*line.split(), "--model", str(checkpoint)]) == 2
+    says_one_line(BAD[line])
+    assert rows == [] and not Path("sweep").exists()
+
+
+# --- contact sheets ----------------------------------------------------------------------------
+
+PICTURES = [Image.effect_noise((64, 48), 10 * i + 20).convert("RGB") for i in range(5)]
+
+
+def test_a_contact_sheet_has_the_source_in_the_corner_and_each_picture_in_its_place() -> None:
+    before, *others = PICTURES
+    page = contact([Table(("before", before), ["a", "b"], [("1", others[:2]), ("2", others[2:])])])
+    width, height = tile(before).size
+    assert min(width, height) == LEAST and page.width == 3 * (width + MARGIN) + MARGIN
+    below = page.height - MARGIN - height
+    places = {0: (0, below - 2 * (height + MARGIN)), 1: (1, below - height - MARGIN), 4: (2, below)}
+    for i, (column, top) in places.items():
+        left = MARGIN + column * (width + MARGIN)
+        found = page.crop((left, top, left + width, top + height))
+        assert found.tobytes() == tile(PICTURES[i]).tobytes()
+
+
+def test_a_contact_sheet_shrinks_what_is_large_and_needs_pictures() -> None:
+    assert tile(Image.new("RGB", (1024, 512))).size == (256, 128)
+    with pytest.raises(ValueError, match="a contact sheet needs at least one picture"):
+        contact([Table(("before", PICTURES[0]), [], [])])
