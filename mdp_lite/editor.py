@@ -247,7 +247,7 @@ class Editor:
         so_far = Plan(at.row, tuple(taken))
         cost, where = cost_of(asked, so_far), mask_of(asked)
         variant = "table" if asked.weights is not None else asked.variant or "epsilon"
-        latent, image = at.x0, image or self.codec.picture(at.x0)
+        latent, image = at.x0.clone(), image or self.codec.picture(at.x0)
         return Edit(
             image, picture_of(asked, image), where and where.pixels, latent, named(asked.prompt),
             variant, task.weights,

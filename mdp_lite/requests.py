@@ -123,7 +123,8 @@ def weights_of(request: Request, defaults: Defaults) -> Weights:
     how = (asked.variant, asked.t_max, asked.t_m, asked.schedule, asked.strength)
     if asked.weights is not None:
         check.table(asked.weights, asked.source.path.eps, how)
-        weights = asked.weights
+        columns = asked.weights._asdict().items()  # whole numbers may be given, not computed with
+        weights = Weights(**{k: w if w.is_floating_point() else w.double() for k, w in columns})
     else:
         weights = described(len(asked.source.grid.t), defaults, *how)
     mask = mask_of(asked)

@@ -13,7 +13,7 @@ from mdp_lite.requests import Request
 from mdp_lite.results import Source
 from mdp_lite.run import Task
 from mdp_lite.sample import no_weights
-from mdp_lite.schedule import VARIANTS
+from mdp_lite.schedule import VARIANTS, Weights
 
 PROMPTS = ("a red house", "a blue boat on the grass", [("a boat", 0.3), ("a house", 0.7)], "")
 SOURCES, POOL, BATCHES = 6, 40, 100
@@ -130,3 +130,18 @@ def test_the_editor_gives_those_bits(editor: Editor, sources: list[Source]) -> N
         assert torch.equal(edit.latent, alone.latent)
         assert edit.image.tobytes() == alone.image.tobytes()
         assert edit.cost == alone.cost  # what it takes alone, whatever it shares
+    first, again = together[0].latent, together[-1].latent
+    assert torch.equal(first, again) and first.data_ptr() != again.data_ptr()
+
+
+def test_a_table_of_whole_numbers_is_a_table(editor: Editor, sources: list[Source]) -> None:
+    source, n = sources[0], len(sources[0].grid.t)
+    whole = Weights(*torch.zeros(4, n, dtype=torch.int64))
+    whole.eps[: n // 2] = 1
+    shares = Weights(*(column.double() for column in whole))
+    mask = torch.full(source.path.x.shape[-2:], 0.5)
+    one, other = (
+        Request(source, "a boat", weights=weights, mask=mask) for weights in (whole, shares)
+    )
+    first, second = editor.edits([one, other])
+    assert torch.equal(first.latent, second.latent)
