@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from mdp_lite.version import __version__
 
 FORMAT = 1
 HEADER = "mdp_lite.source"  # in the metadata: the settings, and a SHA-256 over them and all tensors
+MOST_HEADER = 2**20  # bytes; ours take some thousand
 NEEDED = {"x", "eps", "c", "t", "a", "b", "image"}  # and the picture that was inverted
 SETTINGS = {
     "format": int,
@@ -121,22 +123,36 @@ def _tensors(source: Source) -> Tensors:
 
 
 def _read(path: Path) -> tuple[Settings, Tensors]:
-    """What a file holds, copied into memory, if it is whole."""
+    """What a file holds, if it is whole; opened once, so that a new one can't be read half."""
     if not path.is_file():
         raise ValueError("no such file")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if HEADER not in metadata:
+        with open(path, "rb") as file:
+            size = file.read(8)
+            head = file.read(min(int.from_bytes(size, "little"), MOST_HEADER))
+            text = _metadata(head).get(HEADER)
+            if not isinstance(text, str):
                 raise ValueError("holds no source of mdp_lite")
-            said = _parsed(metadata[HEADER])
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            said = _parsed(text)
+            tensors = from_bytes(size + head + file.read())
+    except OSError as error:
+        raise ValueError(f"can't be read: {error.strerror}") from None
+    except SafetensorError as error:
         raise ValueError(f"no readable safetensors file ({error})") from None
     settings = {key: value for key, value in said.items() if key != "sha256"}
-    if metadata[HEADER] != header(settings, tensors):
+    if text != header(settings, tensors):
         raise ValueError("damaged: its content does not have the SHA-256 that it was written with")
     return _checked(settings), tensors
+
+
+def _metadata(head: bytes) -> Settings:
+    try:
+        found = json.loads(head)["__metadata__"]
+    except (TypeError, KeyError):
+        return {}
+    except (ValueError, RecursionError):
+        raise ValueError("no readable safetensors file") from None
+    return found if isinstance(found, dict) else {}
 
 
 def _parsed(text: str) -> Settings:
