@@ -4,8 +4,9 @@
 
 Every first load has a fresh process; what it needs is imported before the clock starts. The second
 load follows in the same process. The sides take turns, and which is first changes every round. The
-files are in the page cache. Peak memory is resident memory, mapped files too, over what was
-resident before the load: once when the load returns and once when every weight has been read.
+files are read before every process, so that the page cache has them. Peak memory is resident
+memory, mapped files too, over what was resident before the load: once when the load returns and
+once when every weight has been read.
 """
 
 import argparse
@@ -75,6 +76,13 @@ def loader(side: str, dtype: Any) -> Callable[[str], Iterable[Any]]:
     return theirs
 
 
+def timed(load: Callable[[str], Iterable[Any]], folder: str) -> tuple[Iterable[Any], float]:
+    """The models and the seconds it took; letting go of them is not timed."""
+    begun = time.perf_counter()
+    models = load(folder)
+    return models, time.perf_counter() - begun
+
+
 def one(side: str, folder: str, dtype: str) -> dict[str, float]:
     """Load twice, in this process; memory is that of the first time."""
     import torch
@@ -82,22 +90,19 @@ def one(side: str, folder: str, dtype: str) -> dict[str, float]:
     load = loader(side, getattr(torch, dtype))
     before = resident()
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
-    begun = time.perf_counter()
-    models = load(folder)
-    loaded, peak = time.perf_counter(), resident("VmHWM")
+    models, seconds = timed(load, folder)
+    peak, begun = resident("VmHWM"), time.perf_counter()
     weights = [p for model in models for p in model.parameters()]
     assert {str(p.dtype) for p in weights} == {f"torch.{dtype}"}
     with torch.no_grad():
         assert all(p.sum().isfinite() for p in weights)
-    read, peak_read = time.perf_counter(), resident("VmHWM")
+    reading, peak_read = time.perf_counter() - begun, resident("VmHWM")
     size = sum(p.numel() * p.element_size() for p in weights)
     del models, weights
-    again = time.perf_counter()
-    load(folder)
     return {
-        "seconds": loaded - begun,
-        "seconds_with_first_read": read - begun,
-        "seconds_again": time.perf_counter() - again,
+        "seconds": seconds,
+        "seconds_with_first_read": seconds + reading,
+        "seconds_again": timed(load, folder)[1],
         "weight_bytes": size,
         "peak_bytes": peak - before,
         "peak_bytes_with_first_read": peak_read - before,
@@ -122,11 +127,10 @@ def fresh(side: str, folder: Path, dtype: str) -> dict[str, float]:
 
 def compare(folder: Path, dtype: str, rounds: int) -> dict[str, Any]:
     """Both sides in turn: medians of seconds with their extremes, the largest peaks, ratios."""
-    for path in folder.rglob("*.safetensors"):
-        warm(path)
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for i in range(rounds):
         for side in SIDES[:: -1 if i % 2 else 1]:
+            warm(folder)
             runs[side].append(fresh(side, folder, dtype))
     found: dict[str, Any] = {side: summary(runs[side]) for side in SIDES}
     for key in SECONDS:
@@ -147,12 +151,13 @@ def summary(runs: list[dict[str, float]]) -> dict[str, Any]:
     return found
 
 
-def warm(path: Path) -> None:
-    """Read a file once, so that it is in the page cache."""
-    with path.open("rb", buffering=0) as file:
-        block = bytearray(2**24)
-        while file.readinto(block):
-            pass
+def warm(folder: Path) -> None:
+    """Read the weights, so that they are in the page cache."""
+    block = bytearray(2**24)
+    for path in folder.rglob("*.safetensors"):
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(block):
+                pass
 
 
 def machine() -> dict[str, Any]:
