@@ -210,7 +210,8 @@ class Editor:
         windows are (t_max, t_m); most is as in edits, by default what 2 GiB hold.
         """
         axes = (sources, prompts, variants, windows, schedules, guidance_scales)
-        return sweep(self, cells(*axes), most, on_step)
+        asked = cells(*axes)
+        return sweep(self.codec, asked, self.tasks(asked), self.result, most, on_step)
 
     def preview(self, at: Standing) -> Image.Image:
         """A cheap look at what an edit heads for: blurred, without a call of a model.

@@ -6,9 +6,9 @@ cells one leaf, and steps of different branches go through the UNet together.
 
 import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
@@ -22,12 +22,10 @@ from mdp_lite.mdp import Denoiser, Step
 from mdp_lite.paths import OnStep
 from mdp_lite.requests import Prompt, Request
 from mdp_lite.results import Cost, Edit, Source
-from mdp_lite.run import Node, cost, run, tree
+from mdp_lite.run import Node, Task, cost, run, tree
 from mdp_lite.steps import Standing
 
-if TYPE_CHECKING:
-    from mdp_lite.editor import Editor
-
+Result = Callable[[Standing, Image.Image], Edit]  # of an edit that is done, and its picture
 Window = tuple[float | None, float | None]  # t_max, t_m in steps; None is the model's
 
 BUDGET = 2 * 2**30  # bytes that the activations of one call may take
@@ -65,22 +63,24 @@ def cells(
 
 
 def sweep(
-    editor: "Editor", asked: Sequence[Request], most: int | None, on_step: OnStep | None
-) -> Sweep:
+    codec: Codec, asked: Sequence[Request], tasks: Sequence[Task], result: Result,
+    most: int | None, on_step: OnStep | None,
+) -> Sweep:  # fmt: skip
     """Edit every cell; most is as in Editor.edits, None as many rows as BUDGET has room for."""
-    started, tasks = time.monotonic(), editor.tasks(asked)
+    started, unet = time.monotonic(), codec.models.unet
     if most is not None and check.whole("rows of a call", most) < 0:
         raise ValueError(f"rows of a call must be 0 or more, got {most}")
     if most is None:
-        unet = editor.models.unet.config
-        most = min(room(unet, task.source.x.shape, task.to.c.element_size()) for task in tasks)
-    last, spent = finished(editor.models.unet, tree(tasks), editor.codec.v, most, on_step)
+        most = min(
+            room(unet.config, task.source.x.shape, task.to.c.element_size()) for task in tasks
+        )
+    last, spent = finished(unet, tree(tasks), codec.v, most, on_step)
     at = [
         Standing(one, task, task.plan.n, *last[i])
         for i, (one, task) in enumerate(zip(asked, tasks, strict=True))
     ]
-    pictures = decoded(editor.codec, [one.x for one in at], alone=most == 0)
-    edits = [editor.result(one, picture) for one, picture in zip(at, pictures, strict=True)]
+    pictures = decoded(codec, [one.x for one in at], alone=most == 0)
+    edits = [result(one, picture) for one, picture in zip(at, pictures, strict=True)]
     plans = [walked(task.weights, task.to.null is not None) for task in tasks]
     naive = Cost(sum(one.unet_rows for one in plans), sum(one.unet_calls for one in plans))
     return Sweep(tuple(asked), tuple(edits), spent, naive, time.monotonic() - started)
