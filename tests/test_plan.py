@@ -22,7 +22,7 @@ quiet = settings(
     max_examples=80,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-many = settings(quiet, max_examples=3000, derandomize=False)
+many = settings(quiet, max_examples=400, derandomize=False)
 
 
 def compare(made: Made, unet: object, most: int) -> None:
@@ -86,7 +86,7 @@ def test_so_they_do_on_a_unet(unet: UNet, prediction: str, data: st.DataObject) 
 @pytest.mark.slow
 @predictions
 @given(data=st.data())
-@settings(many, max_examples=200)
+@settings(many, max_examples=60)
 def test_many_do_on_a_unet(unet: UNet, prediction: str, data: st.DataObject) -> None:
     made = data.draw(edits(unet, NOISE, 12, 3, prediction))
     compare(made, unet, data.draw(st.sampled_from([0, 16])))
