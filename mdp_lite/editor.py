@@ -233,7 +233,8 @@ class Editor:
             g, negative = self.codec.guidance(guidance_of(one)), negative_of(one)
             key = (tuple(check.blend(one.prompt)), negative, g)
             to = made[key] = made.get(key) or self.codec.conditions(one.prompt, negative, g)
-            steps = plan(weights, source.grid, known(source, to, g, negative))
+            own = self.models.origin
+            steps = plan(weights, source.grid, known(source, own, to, g, negative))
             tasks.append(Task(source.grid, to, source.path, weights, steps))
         return tasks
 

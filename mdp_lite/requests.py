@@ -11,6 +11,7 @@ from mdp_lite import check
 from mdp_lite.load import Defaults
 from mdp_lite.masks import LOOKS, Mask, Where, differing, from_cells, pasted, read, to_cells
 from mdp_lite.mdp import Denoiser
+from mdp_lite.identity import Origin
 from mdp_lite.plan import Known, Plan
 from mdp_lite.results import Cost, Source
 from mdp_lite.sample import Conditions
@@ -64,13 +65,15 @@ def negative_of(request: Request) -> str:
     return request.source.negative_prompt if asked is None else asked
 
 
-def known(source: Source, to: Conditions, g: float, negative_prompt: str) -> Known:
-    """What need not be computed: rows that are equal, and what the source has computed."""
+def known(
+    source: Source, origin: Origin, to: Conditions, g: float, negative_prompt: str
+) -> Known:
+    """What need not be computed: rows that are equal, and what the source's own model computed."""
     alike = g == source.guidance_scale and (g == 1 or negative_prompt == source.negative_prompt)
     return Known(
         guided=to.null is not None,
         same=torch.equal(to.c, source.path.c),
-        own=source.sampled and alike,
+        own=source.sampled and alike and source.origin == origin,
         null_is_c=to.null is not None and torch.equal(to.null, to.c),
         null_is_source=to.null is not None and torch.equal(to.null, source.path.c),
     )
