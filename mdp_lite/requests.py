@@ -8,10 +8,10 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite import check
+from mdp_lite.identity import Origin
 from mdp_lite.load import Defaults
 from mdp_lite.masks import LOOKS, Mask, Where, differing, from_cells, pasted, read, to_cells
 from mdp_lite.mdp import Denoiser
-from mdp_lite.identity import Origin
 from mdp_lite.plan import Known, Plan
 from mdp_lite.results import Cost, Source
 from mdp_lite.sample import Conditions
@@ -65,9 +65,7 @@ def negative_of(request: Request) -> str:
     return request.source.negative_prompt if asked is None else asked
 
 
-def known(
-    source: Source, origin: Origin, to: Conditions, g: float, negative_prompt: str
-) -> Known:
+def known(source: Source, origin: Origin, to: Conditions, g: float, negative_prompt: str) -> Known:
     """What need not be computed: rows that are equal, and what the source's own model computed."""
     alike = g == source.guidance_scale and (g == 1 or negative_prompt == source.negative_prompt)
     return Known(
