@@ -197,8 +197,9 @@ def source(value: Any, models: Models) -> Any:
     if len(path.x) != n + 1 or len(path.eps) != n:
         rows = f"{len(path.x)} and {len(path.eps)}"
         raise ValueError(f"source must hold {n + 1} latents and {n} noises, got {rows}")
-    if path.c.dtype != models.origin.dtype:
-        runs = f"this model runs in {models.origin.dtype}"
+    dtype = next(models.text_encoder.parameters()).dtype
+    if path.c.dtype != dtype:
+        runs = f"this model runs in {dtype}"
         raise ValueError(f"source must be of one precision: {runs}, got {path.c.dtype}")
     return value
 
