@@ -78,12 +78,6 @@ def plan(weights: Weights, grid: Grid, known: Known = Known()) -> Plan:  # noqa:
     return Plan(len(grid.t), tuple(legs))
 
 
-def plain(n: int, guided: bool) -> Plan:
-    """Sampling without a source: every step is a call."""
-    reads = ("null", "c") if guided else ("c",)
-    return Plan(n, tuple(Leg("call", i, i + 1, reads) for i in range(n)))
-
-
 def described(plan: Plan) -> list[str]:
     """The legs for people, equal calls in a row as one line."""
     lines: list[str] = []

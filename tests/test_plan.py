@@ -8,7 +8,8 @@ from tables import NOISE, Made, apart, conditions, counted, edits, naive, reache
 from toy import C_A, C_B, NULL, SETUPS, grid, toy
 
 from mdp_lite.config import SchedulerConfig, UNetConfig
-from mdp_lite.plan import Known, described, plain, plan
+from mdp_lite.estimate import walked
+from mdp_lite.plan import Known, described, plan
 from mdp_lite.run import Task, cost, tree
 from mdp_lite.sample import no_weights
 from mdp_lite.schedule import SHAPES, VARIANTS, Grid, Weights, ddim_grid, table, window
@@ -202,9 +203,10 @@ def test_the_shortest_grids(variant: str, schedule: str, n: int) -> None:
 
 
 def test_no_source_is_all_calls() -> None:
-    assert plain(5, True).unet_rows == 10 and plain(5, False).unet_rows == 5
-    assert plain(5, True).unet_calls == 5
-    assert [leg.start for leg in plain(3, False).legs] == [0, 1, 2]
+    weights = no_weights(5)
+    assert walked(weights, True).unet_rows == 10 and walked(weights, False).unet_rows == 5
+    assert walked(weights, True).unet_calls == 5
+    assert [leg.start for leg in walked(no_weights(3), False).legs] == [0, 1, 2]
 
 
 def test_a_plan_is_told_in_lines() -> None:

@@ -12,8 +12,8 @@ from mdp_lite import arguments, cost, images
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.estimate import estimate, walked
-from mdp_lite.plan import plain
 from mdp_lite.requests import Request
+from mdp_lite.sample import no_weights
 from mdp_lite.sheets import LEAST, MARGIN, Table, contact, tile
 from mdp_lite.unet import UNet
 
@@ -100,7 +100,9 @@ def test_a_plan_for_people(run: Run, checkpoint: Path, capsys: pytest.CaptureFix
 def test_an_estimate_adds_up(editor: Editor) -> None:
     source = editor.generate("a red house", num_inference_steps=6)
     table = editor.tasks([Request(source, "a boat", "beta", 6, 3, "linear")])[0].weights
-    for plan, wide in ((plain(6, True), 2), (walked(table, True), 3), (plain(6, False), 1)):
+    none = no_weights(6)
+    plans = (walked(none, True), 2), (walked(table, True), 3), (walked(none, False), 1)
+    for plan, wide in plans:
         found, models = estimate(editor.models, plan, 32, 32), editor.models
         tokens = models.text_encoder.config.max_position_embeddings
         one = cost.unet(models.unet.config, 8, 8, tokens=tokens)
