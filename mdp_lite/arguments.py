@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from mdp_lite import __version__
+from mdp_lite.inversion import METHODS
 from mdp_lite.kinds import box, embedding, lora, number, one_of, png, safetensors, several, whole
 
-# Equal to schedule.VARIANTS, schedule.SHAPES and invert.METHODS, which cost an import of torch.
+# Equal to schedule.VARIANTS and schedule.SHAPES, which cost an import of torch.
 VARIANTS = ("epsilon", "c", "x", "beta")
 SCHEDULES = ("constant", "linear", "cosine", "exp")
-METHODS = ("replay", "ddim")
 FITS = ("crop", "pad", "resize", "own")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 PREDICTIONS = ("epsilon", "v_prediction")

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite import atomic, check, images, sources
+from mdp_lite import atomic, source_header, sources
 from mdp_lite.codec import Codec
 from mdp_lite.identity import model_hash
 from mdp_lite.results import Cost, Source
@@ -46,7 +46,7 @@ class Cache:
         """
         models = codec.models
         parts = (
-            sources.FORMAT, __version__, torch.__version__, codec.device.type,
+            source_header.FORMAT, __version__, torch.__version__, codec.device.type,
             model_hash(models.origin, self.folder, self.keep), models.origin.dtype,
             models.defaults, asked, image.size if image else None,
         )  # fmt: skip
@@ -113,22 +113,24 @@ class Cache:
 
 
 def kept(
-    cache: Cache | None, codec: Codec, asked: tuple[Any, ...], image: Image.Image | None,
-    make: Callable[[], Source],
-) -> Source:  # fmt: skip
-    """What make makes: read from a cache, at the cost of nothing, or made and kept in it.
+    cache: Cache | None, codec: Codec, asked: Sequence[tuple[Any, ...]],
+    pictures: Sequence[Image.Image | None], make: Callable[[list[int]], list[Source]],
+) -> list[Source]:  # fmt: skip
+    """Sources read from a cache, at the cost of nothing, or made (by their places) and kept in it.
 
-    asked are all settings of the call, image is the picture of an inversion.
+    asked are all settings of each, pictures what is inverted, upright RGB.
     """
     if cache is None:
-        return make()
-    key = cache.key(codec, asked, None if image is None else images.rgb(check.picture(image)))
-    found = cache.get(key, codec)
-    if found is not None:
-        return replace(found, cost=Cost(0, 0))
-    made = make()
-    cache.put(key, made)
-    return made
+        return make(list(range(len(asked))))
+    keys = [cache.key(codec, *one) for one in zip(asked, pictures, strict=True)]
+    found = [cache.get(key, codec) for key in keys]
+    left = [i for i, one in enumerate(found) if one is None]
+    made = dict(zip(left, make(left), strict=True)) if left else {}
+    for i, one in made.items():
+        cache.put(keys[i], one)
+    return [
+        made[i] if one is None else replace(one, cost=Cost(0, 0)) for i, one in enumerate(found)
+    ]
 
 
 def open_cache(place: str | Path | Cache | None) -> Cache | None:

@@ -76,6 +76,13 @@ def deadline(value: Any) -> float:
     return value
 
 
+def quantile(name: str, value: Any) -> float:
+    """A share of all values, below 1."""
+    if not 0 <= number(name, value) < 1:
+        raise ValueError(f"{name} must be a quantile from 0 to below 1, got {value}")
+    return float(value)
+
+
 def feather(value: Any) -> int:
     """Pixels that a pasted edit fades over."""
     if not 0 <= whole("feather", value) <= SIDE:
@@ -166,6 +173,14 @@ def several(name: str, value: Any) -> list[Any]:
     return list(value)
 
 
+def as_many(name: str, value: Any, count: int) -> list[Any]:
+    """A list of this length."""
+    listed = several(name, value)
+    if len(listed) != count or not count:
+        raise ValueError(f"{name} must be as many as the images, at least one, got {len(listed)}")
+    return listed
+
+
 def blend(value: Any) -> list[tuple[str, float]]:
     """A prompt, or several with their shares, which are positive and count by their sum."""
     if isinstance(value, str) or not isinstance(value, Iterable):
@@ -197,6 +212,9 @@ def source(value: Any, models: Models) -> Any:
     if len(path.x) != n + 1 or len(path.eps) != n:
         rows = f"{len(path.x)} and {len(path.eps)}"
         raise ValueError(f"source must hold {n + 1} latents and {n} noises, got {rows}")
+    for name, rows in (("null rows", path.null), ("noise maps", path.noise)):
+        if rows is not None and len(rows) != n:
+            raise ValueError(f"source must hold {n} {name}, got {len(rows)}")
     dtype = next(models.text_encoder.parameters()).dtype
     if path.c.dtype != dtype:
         runs = f"this model runs in {dtype}"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mdp_lite import check, images
 from mdp_lite.frames import FITS, Frame, frame
+from mdp_lite.guard import dtype_of, finite, guarded
 from mdp_lite.load import Models
 from mdp_lite.requests import Prompt
 from mdp_lite.sample import Conditions
@@ -19,6 +20,7 @@ class Codec:
 
     def __init__(self, models: Models, device: torch.device) -> None:
         self.models, self.device = models, device
+        self.unet = guarded(models.unet)
         self.v = models.scheduler.prediction_type == "v_prediction"
         self.factor = models.vae.config.factor
         side = (models.unet.config.sample_size or 64) * self.factor
@@ -67,13 +69,22 @@ class Codec:
         null = None if g == 1 else c if one else self.condition(negative_prompt)
         return Conditions(c, null, torch.tensor(g, device=self.device))
 
+    def steered(
+        self, prompt: Prompt, negative_prompt: str, g: float, nulls: Tensor | None, q: float | None
+    ) -> Conditions:
+        """What an edit is steered by: null rows (N, 1, l, d) of its source, proximal guidance."""
+        to = self.conditions(prompt, negative_prompt, g)
+        if q is not None:
+            to = to._replace(q=torch.tensor(check.quantile("proximal", q), device=self.device))
+        return to if nulls is None or to.null is None else to._replace(null=nulls.to(to.c.dtype))
+
     @torch.no_grad()
     def latent(self, image: Image.Image) -> Tensor:
         """A picture, its sides multiples of the factor -> scaled latent (1, 4, y, x) float64."""
         self.sides(*check.picture(image).size)
-        vae = self.models.vae
-        pixels = images.to_tensor(image).to(self.device, next(vae.parameters()).dtype)
-        return vae.encode(pixels).double()
+        pixels = images.to_tensor(image).to(self.device)
+        encode = lambda vae: vae.encode(pixels.to(dtype_of(vae)))  # noqa: E731
+        return finite(encode, self.models.vae, "the picture's latent").double()
 
     def picture(self, latent: Tensor) -> Image.Image:
         """Scaled latent (1, 4, y, x) -> picture; a latent that is not finite is an error."""
@@ -85,10 +96,8 @@ class Codec:
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> list[Image.Image]:
         """Scaled latents (b, 4, y, x) -> pictures, decoded in one call."""
-        if not latents.isfinite().all():
-            raise RuntimeError("the latent is not finite (in 16 bits? try dtype=torch.float32)")
-        vae = self.models.vae
-        decoded = vae.decode(latents.to(next(vae.parameters()).dtype)).float()
+        decode = lambda vae: vae.decode(latents.to(dtype_of(vae)))  # noqa: E731
+        decoded = finite(decode, self.models.vae, "the decoded picture").float()
         return [images.to_image(picture) for picture in decoded.split(1)]
 
     def seconds(self, latent: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""One DDIM step (Song et al. 2021, arXiv 2010.02502, Eq. 12 with sigma = 0), in both directions.
+"""One step (Song et al. 2021, arXiv 2010.02502, Eq. 12): DDIM, in both directions, and DDPM.
 
 a and b are 0-d tensors: the values of abar that a step leaves and reaches.
 """
@@ -16,6 +16,11 @@ def v_to_x0(v: Tensor, x: Tensor, a: Tensor) -> Tensor:
     return a.sqrt() * x - (1 - a).sqrt() * v
 
 
+def seen(e: Tensor, x: Tensor, a: Tensor, v: bool) -> tuple[Tensor, Tensor]:
+    """x_0 and eps that a prediction e of v, or else of eps, sees in x at level a."""
+    return (v_to_x0(e, x, a), v_to_eps(e, x, a)) if v else (eps_to_x0(e, x, a), e)
+
+
 def eps_to_x0(eps: Tensor, x: Tensor, a: Tensor) -> Tensor:
     """x_0 = (x - sqrt(1 - a) eps) / sqrt(a), the predicted clean latent; a > 0."""
     return (x - (1 - a).sqrt() * eps) / a.sqrt()
@@ -24,6 +29,15 @@ def eps_to_x0(eps: Tensor, x: Tensor, a: Tensor) -> Tensor:
 def renoise(x0: Tensor, eps: Tensor, b: Tensor) -> Tensor:
     """x_b = sqrt(b) x_0 + sqrt(1 - b) eps."""
     return b.sqrt() * x0 + (1 - b).sqrt() * eps
+
+
+def ddpm_mean(x0: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Eq. 12 less its noise sigma z: sqrt(b) x_0 + sqrt(1 - b - sigma^2) eps.
+
+    sigma^2 = (1 - b) / (1 - a) (1 - a / b) (Eq. 16, eta = 1), so the root is what stands here; it
+    is 0 both where a = 0 and where b = 1.
+    """
+    return b.sqrt() * x0 + (1 - b) * (a / (b * (1 - a))).sqrt() * eps
 
 
 def ddim(x: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:

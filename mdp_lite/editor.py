@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import check, sources
+from mdp_lite import check, images, sources
 from mdp_lite.cache import Cache, kept, open_cache
 from mdp_lite.codec import Codec
+from mdp_lite.inversion import Inversion
 from mdp_lite.load import AddOns, Choices, Hub, Models, Place, load
 from mdp_lite.masks import Where
-from mdp_lite.paths import OnStep, generated, inverted
+from mdp_lite.paths import OnStep, OnTuned, generated, inverted
 from mdp_lite.plan import Plan, plan
 from mdp_lite.preview import fit_preview, preview
 from mdp_lite.requests import (
@@ -29,6 +30,7 @@ from mdp_lite.requests import (
     mask_of,
     named,
     negative_of,
+    nulls_of,
     picture_of,
     weights_of,
 )
@@ -93,14 +95,14 @@ class Editor:
     ) -> Source:
         """The synthetic case: path A sampled from a prompt and a seed."""
         asked = (prompt, seed, num_inference_steps, guidance_scale, negative_prompt, width, height)
-        make = lambda: generated(self.codec, *asked, on_step)  # noqa: E731
-        return kept(self.cache, self.codec, asked, None, make)
+        make = lambda _: [generated(self.codec, *asked, on_step)]  # noqa: E731
+        return kept(self.cache, self.codec, [asked], [None], make)[0]
 
     def invert(
         self,
         image: Image.Image,
         prompt: str = "",
-        method: str = "replay",
+        method: str | Inversion = "replay",
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str = "",
@@ -108,18 +110,47 @@ class Editor:
         height: int | None = None,
         fit: str = "crop",
         on_step: OnStep | None = None,
+        on_tuned: OnTuned | None = None,
     ) -> Source:
         """The real case: path A found by inverting a picture described by a prompt.
 
         "replay" keeps the inversion's own noise: path A ends at the picture's latent exactly, at
-        one UNet row a step. "ddim" samples anew from the noise that was found, with guidance: it
-        costs three rows a step and drifts from the picture. fit brings the picture to width and
-        height: "crop", "pad" or "resize"; "own" keeps its own size, padded to whole latent cells.
+        one UNet row a step. "fixed-point" does so too, with a noise nearer to what sampling would
+        predict. "ddim" samples anew from what was found, with guidance, and drifts from the
+        picture; "negative-prompt" does with the prompt as the negative one; "null-text" tunes the
+        null row of every step until it does not. "direct" takes the noise that guidance predicts
+        along the inversion, "edit-friendly" noise maps of DDPM. Inversion holds a method's
+        settings. fit brings the picture to width and height: "crop", "pad" or "resize"; "own" keeps
+        its own size, padded to whole latent cells.
         """
-        size = width, height
-        asked = (prompt, method, num_inference_steps, guidance_scale, negative_prompt, *size, fit)
-        make = lambda: inverted(self.codec, image, *asked, on_step)  # noqa: E731
-        return kept(self.cache, self.codec, asked, image, make)
+        settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
+        return self.inverts([image], [prompt], method, *settings, on_step, on_tuned)[0]
+
+    def inverts(
+        self,
+        images_: Iterable[Image.Image],
+        prompts: Iterable[str],
+        method: str | Inversion = "replay",
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+        width: int | None = None,
+        height: int | None = None,
+        fit: str = "crop",
+        on_step: OnStep | None = None,
+        on_tuned: OnTuned | None = None,
+    ) -> list[Source]:
+        """Several pictures at once, each with its prompt, fitted to one size: see invert."""
+        pictures = [images.rgb(check.picture(one)) for one in check.several("images", images_)]
+        listed = check.as_many("prompts", prompts, len(pictures))
+        settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
+        asked = [(prompt, method, *settings) for prompt in listed]
+
+        def make(left: list[int]) -> list[Source]:
+            some, texts = [pictures[i] for i in left], [listed[i] for i in left]
+            return inverted(self.codec, some, texts, method, *settings, on_step, on_tuned)
+
+        return kept(self.cache, self.codec, asked, pictures, make)
 
     def save_source(self, source: Source, path: str | FilePath) -> None:
         """Write a source as one .safetensors file, which an editor of the same model reads."""
@@ -144,6 +175,7 @@ class Editor:
         mask: Where | None = None,
         paste: bool = True,
         feather: int = 0,
+        proximal: float | None = None,
         on_step: OnStep | None = None,
         deadline: float | None = None,
     ) -> Edit:
@@ -158,7 +190,7 @@ class Editor:
         """
         request = Request(
             source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
-            negative_prompt, mask, paste, feather,
+            negative_prompt, mask, paste, feather, proximal,
         )  # fmt: skip
         return self.edits([request], on_step=on_step, deadline=deadline)[0]
 
@@ -191,7 +223,7 @@ class Editor:
         """
         end = time.monotonic() + (math.inf if deadline is None else check.deadline(deadline))
         asked = list(map(self._located, requests))
-        steps = walked(self.models.unet, asked, self.tasks(asked), self.codec.v, most)
+        steps = walked(self.codec.unet, asked, self.tasks(asked), self.codec.v, most)
         return until(end, steps, lambda one: sum(self.codec.seconds(at.x) for at in one.at))
 
     def sweep(
@@ -231,8 +263,9 @@ class Editor:
         for one in map(self._located, requests):
             source, weights = one.source, weights_of(one, self.models.defaults)
             g, negative = self.codec.guidance(guidance_of(one)), negative_of(one)
-            key = (tuple(check.blend(one.prompt)), negative, g)
-            to = made[key] = made.get(key) or self.codec.conditions(one.prompt, negative, g)
+            nulls, q = nulls_of(one), one.proximal
+            key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q)
+            to = made[key] = made.get(key) or self.codec.steered(one.prompt, negative, g, nulls, q)
             own = self.models.origin
             steps = plan(weights, source.grid, known(source, own, to, g, negative))
             tasks.append(Task(source.grid, to, source.path, weights, steps))
@@ -240,7 +273,7 @@ class Editor:
 
     def _located(self, request: Request) -> Request:
         check.source(request.source, self.models)
-        return located(request, self.models.unet, self.codec.condition, self.codec.factor)
+        return located(request, self.codec.unet, self.codec.condition, self.codec.factor)
 
     def result(self, at: Standing, image: Image.Image | None = None) -> Edit:
         """The edit as it stands: done, or else what it heads for; image is its x0 if decoded."""

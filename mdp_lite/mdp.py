@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, lerp
 
-from mdp_lite.ddim import eps_to_x0, renoise, v_to_eps
+from mdp_lite.ddim import ddpm_mean, eps_to_x0, renoise, v_to_eps
 from mdp_lite.schedule import Weights
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (b, 4, y, x), t (), c (b, l, d)
@@ -28,13 +28,14 @@ class SourceRow(NamedTuple):
     """What path A did at this step; zeros where there is no source.
 
     c (b, l, d) its condition, eps (b, 4, y, x) its guided noise, x0 what it predicted, x what it
-    reached: x_A,{i+1}.
+    reached: x_A,{i+1}; noise is sigma z where it went by DDPM, which an edit of it does too.
     """
 
     c: Tensor
     eps: Tensor
     x0: Tensor
     x: Tensor
+    noise: Tensor | None = None
 
 
 class Step(NamedTuple):
@@ -51,24 +52,39 @@ def asked(x: Tensor, *conditions: Tensor | None) -> tuple[Tensor, Tensor]:
     return torch.cat([x] * len(rows)).to(c.dtype), c
 
 
-def guide(out: Tensor, guided: bool, g: Tensor, w_beta: Tensor | None = None) -> Tensor:
+def proximal(d: Tensor, q: Tensor) -> Tensor:
+    """d where |d| is above its quantile q in that picture, else 0 (Han et al., arXiv 2306.05414).
+
+    The hard threshold of their Eq. 8: guidance acts where the two predictions differ most.
+    """
+    least = d.abs().flatten(1).quantile(q.to(d), dim=1)
+    return torch.where(d.abs() > least[:, None, None, None], d, 0)
+
+
+def guide(
+    out: Tensor, guided: bool, g: Tensor, w_beta: Tensor | None = None, q: Tensor | None = None
+) -> Tensor:
     """The prediction from the denoiser's rows: null where guided, c, and c_A where w_beta is given.
 
-    Both guidances of MDP-beta share the null row: three rows, not four.
+    Both guidances of MDP-beta share the null row: three rows, not four. q asks for proximal
+    guidance.
     """
     rows = list(out.chunk(1 + guided + (w_beta is not None)))
     e_null = rows.pop(0) if guided else None
     e = rows[0] if w_beta is None else lerp(rows[0], rows[1], w_beta)  # MDP-beta
-    return e if e_null is None else e_null + g * (e - e_null)  # classifier-free guidance
+    if e_null is None:
+        return e
+    d = e - e_null if q is None else proximal(e - e_null, q)
+    return e_null + g * d  # classifier-free guidance
 
 
 def guided(
     unet: Denoiser, x: Tensor, t: Tensor, c: Tensor, null: Tensor | None, g: Tensor,
-    c_source: Tensor | None = None, w_beta: Tensor | None = None,
+    c_source: Tensor | None = None, w_beta: Tensor | None = None, q: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The guided prediction at x in one call of the denoiser; null = None means g = 1."""
     rows, conditions = asked(x, null, c, c_source)
-    return guide(unet(rows, t, conditions).to(x.dtype), null is not None, g, w_beta)
+    return guide(unet(rows, t, conditions).to(x.dtype), null is not None, g, w_beta, q)
 
 
 def update(e: Tensor, x: Tensor, at: Levels, source: SourceRow, w: Weights, v: bool) -> Step:
@@ -77,12 +93,16 @@ def update(e: Tensor, x: Tensor, at: Levels, source: SourceRow, w: Weights, v: b
     x0 = eps_to_x0(eps, x, at.a)  # DDIM Eq. 12, "predicted x_0"
     if v:  # where abar = 0, x is noise alone and x_0 is the prediction itself: -v
         x0 = torch.where(at.a > 0, x0, lerp(-e, source.x0, w.eps))
-    return Step(lerp(renoise(x0, eps, at.b), source.x, w.x), eps)  # DDIM, then MDP-x
+    if source.noise is None:
+        x = renoise(x0, eps, at.b)  # DDIM Eq. 12
+    else:
+        x = ddpm_mean(x0, eps, at.a, at.b) + source.noise
+    return Step(lerp(x, source.x, w.x), eps)  # MDP-x
 
 
 def step(
     unet: Denoiser, x: Tensor, at: Levels, c: Tensor, null: Tensor | None, g: Tensor,
-    source: SourceRow, w: Weights, beta: bool = False, v: bool = False,
+    source: SourceRow, w: Weights, beta: bool = False, v: bool = False, q: Tensor | None = None,
 ) -> Step:  # fmt: skip
     """x_i* -> x_{i+1}*: all four manipulations at their weights (0-d, or maps like x).
 
@@ -91,4 +111,4 @@ def step(
     """
     c = lerp(c, source.c, w.c.to(c.dtype))  # MDP-c
     extra = (source.c, w.beta) if beta else (None, None)
-    return update(guided(unet, x, at.t, c, null, g, *extra), x, at, source, w, v)
+    return update(guided(unet, x, at.t, c, null, g, *extra, q), x, at, source, w, v)

@@ -1,7 +1,8 @@
 """What an edit must compute: which steps call the UNet, with how many rows, and which are known.
 
 A plan leads where walking all N steps leads, in fewer calls. Its legs, in order:
-source: x* = x_A, whatever came before; carry: x* - x_A is scaled, no call; call: one step.
+source: x* = x_A, whatever came before; carry: x* - x_A is scaled, no call; along: steps along the
+source's noise, where that does not lead along the source, no call; call: one step.
 """
 
 import hashlib
@@ -18,7 +19,8 @@ class Known(NamedTuple):
 
     guided: g is not 1; same: target and source have one condition; own: the source's noise is this
     model's under this guidance; null_is_c, null_is_source: the null row is the target's condition,
-    or the source's, so that guidance towards that alone is the identity.
+    or the source's, so that guidance towards that alone is the identity; exact: steps along the
+    source's noise lead along the source.
     """
 
     guided: bool = True
@@ -26,10 +28,11 @@ class Known(NamedTuple):
     own: bool = False
     null_is_c: bool = False
     null_is_source: bool = False
+    exact: bool = True
 
 
 class Leg(NamedTuple):
-    """From row start to row stop: "source", "carry", or "call" of the UNet.
+    """From row start to row stop: "source", "carry", "along", or "call" of the UNet.
 
     reads are the conditions of a call's rows: "null", "c" (mixed by w_c), "source". Legs that are
     equal and follow the same legs compute the same; keys are what they depend on beside.
@@ -67,11 +70,13 @@ def plan(weights: Weights, grid: Grid, known: Known = Known()) -> Plan:  # noqa:
     # A DDIM step from a level to itself is the identity.
     for i, still in enumerate((grid.a == grid.b).tolist()):
         w = Weights(*(column[i] for column in columns))
-        carries = still or _all(w.eps, 1)  # x* - x_A is only scaled: both go along one noise
+        free = still or _all(w.eps, 1)  # no noise to predict: both go along one
+        carries = free and known.exact  # x* - x_A is only scaled
         if _all(w.x, 1) or (follows and (carries or (known.own and _asks_source(w, known)))):
             legs, follows = [Leg("source", 0, i + 1)], True  # what came before is dead
-        elif carries:
-            _extend(legs, i, _key(w.x))
+        elif free:
+            _extend(legs, "carry" if carries else "along", i, _key(w.x))
+            follows = False
         else:
             legs.append(_call(w, i, known))
             follows = False
@@ -94,6 +99,8 @@ def described(plan: Plan) -> list[str]:
             lines.append(f"{where}: {len(run)} calls of the UNet, {len(leg.reads)} rows ({reads})")
         elif leg.kind == "carry":
             lines.append(f"{where}: the distance from the source is scaled, no call")
+        elif leg.kind == "along":
+            lines.append(f"{where}: along the source's noise, no call")
         else:
             lines.append(f"{where}: the source itself, no call")
     return [*lines, f"{plan.unet_rows} UNet rows in {plan.unet_calls} calls"]
@@ -112,12 +119,12 @@ def _asks_source(w: Weights, known: Known) -> bool:
     return known.same or _all(w.c, 1) or _all(w.beta, 1)
 
 
-def _extend(legs: list[Leg], i: int, key: Hashable) -> None:
-    if legs and legs[-1].kind == "carry":
+def _extend(legs: list[Leg], kind: str, i: int, key: Hashable) -> None:
+    if legs and legs[-1].kind == kind:
         last = legs.pop()
         legs.append(last._replace(stop=i + 1, keys=(*last.keys, key)))
     else:
-        legs.append(Leg("carry", i, i + 1, keys=(key,)))
+        legs.append(Leg(kind, i, i + 1, keys=(key,)))
 
 
 def _call(w: Weights, i: int, known: Known) -> Leg:

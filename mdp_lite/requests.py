@@ -28,7 +28,8 @@ class Request:
     default window, 1 the target alone. weights is a whole table instead. mask is where the edit
     happens: a picture of the source's size (white: here), a box of its pixels, latent cells (y, x)
     in 0..1, or "auto". paste keeps all pixels outside the mask; feather is how many pixels inside
-    its edge the edit fades over.
+    its edge the edit fades over. proximal is the quantile (0.7 in its paper) under which
+    differences between the two predictions are left out of the guidance.
     """
 
     source: Source
@@ -44,6 +45,7 @@ class Request:
     mask: Where | Mask | None = None
     paste: bool = True
     feather: int = 0
+    proximal: float | None = None
 
 
 def named(prompt: Prompt) -> str:
@@ -54,9 +56,9 @@ def named(prompt: Prompt) -> str:
 
 
 def guidance_of(request: Request) -> float | None:
-    """The guidance asked for, or the source's if that was sampled, or None for the model's."""
-    sampled = request.guidance_scale is None and request.source.sampled
-    return request.source.guidance_scale if sampled else request.guidance_scale
+    """The guidance asked for, or the source's where edits repeat that, or None for the model's."""
+    repeats = request.guidance_scale is None and request.source.repeats
+    return request.source.guidance_scale if repeats else request.guidance_scale
 
 
 def negative_of(request: Request) -> str:
@@ -65,15 +67,21 @@ def negative_of(request: Request) -> str:
     return request.source.negative_prompt if asked is None else asked
 
 
+def nulls_of(request: Request) -> Tensor | None:
+    """The null rows (N, 1, l, d) optimised for the source, unless others are asked for."""
+    return request.source.path.null if request.negative_prompt is None else None
+
+
 def known(source: Source, origin: Origin, to: Conditions, g: float, negative_prompt: str) -> Known:
     """What need not be computed: rows that are equal, and what the source's own model computed."""
     alike = g == source.guidance_scale and (g == 1 or negative_prompt == source.negative_prompt)
     return Known(
         guided=to.null is not None,
         same=torch.equal(to.c, source.path.c),
-        own=source.sampled and alike and source.origin == origin,
+        own=source.sampled and alike and to.q is None and source.origin == origin,
         null_is_c=to.null is not None and torch.equal(to.null, to.c),
         null_is_source=to.null is not None and torch.equal(to.null, source.path.c),
+        exact=source.exact,
     )
 
 

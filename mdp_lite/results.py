@@ -8,16 +8,25 @@ from torch import Tensor
 
 from mdp_lite.frames import Frame
 from mdp_lite.identity import Origin
+from mdp_lite.inversion import METHODS, Inversion
 from mdp_lite.plan import Plan
 from mdp_lite.sample import Path
 from mdp_lite.schedule import Grid, Weights
 
 
 class Cost(NamedTuple):
-    """What was spent: UNet rows (one latent through the UNet once) and calls."""
+    """What was spent: UNet rows (one latent through the UNet once), calls, and rows backward."""
 
     unet_rows: int
     unet_calls: int
+    backward_rows: int = 0
+
+
+class Tuning(NamedTuple):
+    """How a step's null row was found: inner iterations, and the loss of the last of them."""
+
+    iterations: int
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,8 @@ class Source:
     """A source path A with what it was made from; any number of edits read it.
 
     image is what the path decodes to. picture is what was inverted, upright RGB at its own size,
-    and frame how it was fitted to the model; of a generated source it is the image.
+    and frame how it was fitted to the model; of a generated source it is the image. how is None for
+    one that was generated; tuning is of null-text inversion, one entry a step.
     """
 
     path: Path
@@ -37,20 +47,36 @@ class Source:
     picture: Image.Image
     frame: Frame
     seed: int | None
-    method: str  # "generate", "replay" or "ddim"
+    how: Inversion | None
     truncated: bool
     cost: Cost
     origin: Origin
+    tuning: tuple[Tuning, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """ "generate", or the name of an inversion."""
+        return "generate" if self.how is None else self.how.method
 
     @property
     def original(self) -> Image.Image | None:
         """The picture that was inverted, as it was fitted to the model; None if none was."""
-        return None if self.method == "generate" else self.frame.fitted(self.picture)
+        return None if self.how is None else self.frame.fitted(self.picture)
 
     @property
     def sampled(self) -> bool:
         """Whether its noise is what the model predicts along it, under its own guidance."""
-        return self.method != "replay"
+        return self.how is None or (METHODS[self.method].sampled and self.how.rows is None)
+
+    @property
+    def exact(self) -> bool:
+        """Whether steps along its noise lead along it."""
+        return self.how is None or METHODS[self.method].exact
+
+    @property
+    def repeats(self) -> bool:
+        """Whether edits take its guidance where they are given none."""
+        return self.how is None or METHODS[self.method].repeats
 
 
 @dataclass(frozen=True)

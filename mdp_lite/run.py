@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, lerp
 
+from mdp_lite.ddim import ddim
 from mdp_lite.mdp import Denoiser, Step, asked, guide, update
 from mdp_lite.plan import Leg, Plan
 from mdp_lite.sample import Conditions, Path, levels, source_row
@@ -144,13 +145,24 @@ def _release(parent: int, left: list[int], steps: dict[int, Step]) -> None:
 
 
 def _free(node: Node, x: Tensor) -> Step:
-    """Where a leg without a call leads: to the source, or as far from it as its rows scale."""
+    """Where a leg without a call leads: to the source, as far from it as its rows scale, along."""
     (grid, _, source, weights, _), leg = node.task, node.leg
+    if leg.kind == "along":
+        return _along(node, x)
     reached, apart = source.x[leg.stop], x - source.x[leg.start]
     for i in range(leg.start, leg.stop) if leg.kind == "carry" else ():
         keep = (grid.b[i] / grid.a[i]).sqrt() if grid.a[i] > 0 else 0.0
         apart = keep * (1 - weights.x[i].to(x)) * apart  # DDIM along one noise, then MDP-x
     x = reached + apart if leg.kind == "carry" else reached.clone()  # never the source's own memory
+    return Step(x, source.eps[leg.stop - 1])
+
+
+def _along(node: Node, x: Tensor) -> Step:
+    """DDIM along the source's noise, which does not lead along the source, then MDP-x."""
+    (grid, _, source, weights, _), leg = node.task, node.leg
+    for i in range(leg.start, leg.stop):
+        moved = ddim(x, source.eps[i], grid.a[i], grid.b[i])
+        x = lerp(moved, source.x[i + 1], weights.x[i].to(x))
     return Step(x, source.eps[leg.stop - 1])
 
 
@@ -168,7 +180,8 @@ def _calls(unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: b
 
 
 def _asks(node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
-    to, source, w = node.task.to, node.task.source, node.task.weights
+    source, w = node.task.source, node.task.weights
+    to = node.task.to.at(node.leg.start)
     mixed = lerp(to.c, source.c, w.c[node.leg.start].to(to.c))  # MDP-c
     conditions = {"null": to.null, "c": mixed, "source": source.c}
     return asked(x, *(conditions[name] for name in node.leg.reads))
@@ -178,5 +191,5 @@ def _step(node: Node, x: Tensor, out: Tensor, v: bool) -> Step:
     (grid, to, source, weights, _), reads, i = node.task, node.leg.reads, node.leg.start
     w = Weights(*(column[i].to(x) for column in weights))
     beta = w.beta if {"c", "source"} <= set(reads) else None
-    e = guide(out.to(x.dtype), "null" in reads, to.g, beta)
+    e = guide(out.to(x.dtype), "null" in reads, to.g, beta, to.q)
     return update(e, x, levels(grid, i), source_row(source, grid, i), w, v)

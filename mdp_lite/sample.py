@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.ddim import eps_to_x0
+from mdp_lite.ddim import ddpm_mean, eps_to_x0
 from mdp_lite.mdp import Denoiser, Levels, SourceRow, Step, step
 from mdp_lite.schedule import Grid, Weights
 
@@ -15,12 +15,14 @@ class Conditions(NamedTuple):
     """c (b or 1, l, d) of the prompt; null likewise, or None for guidance 1; g () the guidance.
 
     null is c itself where both prompts are one: guidance is then the identity as long as c is not
-    mixed with another condition.
+    mixed with another condition. It may be a table (N, b or 1, l, d), one for each step, as
+    null-text inversion makes it. q () is the quantile of proximal guidance, or None for plain.
     """
 
     c: Tensor
     null: Tensor | None
     g: Tensor
+    q: Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -32,16 +34,26 @@ class Conditions(NamedTuple):
         """The same for paths without a source, without a null row that changes nothing."""
         return self if self.rows == 2 else self._replace(null=None)
 
+    def at(self, i: int) -> "Conditions":
+        """Those of step i."""
+        if self.null is None or self.null.ndim == 3:
+            return self
+        return self._replace(null=self.null[i])
+
 
 class Path(NamedTuple):
     """A recorded path: x (N+1, b, 4, y, x), eps (N, b, 4, y, x), and the c (b or 1, l, d) it had.
 
     x[0] is noise, x[N] the clean latent, eps[i] the guided noise of the step from x[i] to x[i+1].
+    null (N, b, l, d) are null rows that were optimised for it; noise (N, b, 4, y, x) is the sigma z
+    of each step where it goes by DDPM.
     """
 
     x: Tensor
     eps: Tensor
     c: Tensor
+    null: Tensor | None = None
+    noise: Tensor | None = None
 
 
 def record(x: Tensor, steps: list[Step], c: Tensor) -> Path:
@@ -62,8 +74,17 @@ def no_source(x: Tensor, c: Tensor) -> SourceRow:
 
 def source_row(path: Path, grid: Grid, i: int) -> SourceRow:
     """What path A did at step i; its predicted x_0 follows from where the step arrived."""
-    x0 = eps_to_x0(path.eps[i], path.x[i + 1], grid.b[i])
-    return SourceRow(path.c, path.eps[i], x0, path.x[i + 1])
+    x0 = headed(path, grid, i, path.x[i + 1], path.eps[i])
+    noise = None if path.noise is None else path.noise[i]
+    return SourceRow(path.c, path.eps[i], x0, path.x[i + 1], noise)
+
+
+def headed(path: Path, grid: Grid, i: int, x: Tensor, eps: Tensor) -> Tensor:
+    """The predicted x_0 of a step i like the path's, which arrived at x along eps."""
+    a, b = grid.a[i], grid.b[i]
+    if path.noise is None:
+        return eps_to_x0(eps, x, b)
+    return (x - path.noise[i] - ddpm_mean(torch.zeros_like(eps), eps, a, b)) / b.sqrt()
 
 
 def no_weights(n: int) -> Weights:
@@ -86,6 +107,7 @@ def walk(
         row = source_row(source, grid, i) if source else no_source(x, to.c)
         w = Weights(*(column[i].to(x) for column in weights))
         beta = bool(weights.beta[i].any())
-        taken = step(unet, x, levels(grid, i), to.c, to.null, to.g, row, w, beta, v)
+        now = to.at(i)
+        taken = step(unet, x, levels(grid, i), now.c, now.null, now.g, row, w, beta, v, now.q)
         x = taken.x
         yield taken

@@ -1,10 +1,8 @@
 """Source paths as files: one safetensors file each, read back bit for bit or refused."""
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,36 +16,25 @@ from mdp_lite import atomic, check
 from mdp_lite.codec import Codec
 from mdp_lite.frames import FITS, Frame, frame
 from mdp_lite.identity import Origin, model_hash
-from mdp_lite.invert import METHODS
 from mdp_lite.results import Cost, Source
 from mdp_lite.sample import Path as Steps
+from mdp_lite.source_header import (
+    FORMAT,
+    HEADER,
+    MOST_HEADER,
+    Settings,
+    Tensors,
+    checked,
+    header,
+    inversion,
+    metadata,
+    parsed,
+    tuning,
+)
 from mdp_lite.version import __version__
 
-FORMAT = 1
-HEADER = "mdp_lite.source"  # in the metadata: the settings, and a SHA-256 over them and all tensors
-MOST_HEADER = 2**20  # bytes; ours take some thousand
 NEEDED = {"x", "eps", "c", "t", "a", "b", "image"}  # and the picture that was inverted
-SETTINGS = {
-    "format": int,
-    "mdp_lite": str,
-    "torch": str,
-    "model": str,
-    "model_sha256": str,
-    "dtype": str,
-    "scheduler": dict,
-    "prompt": str,
-    "negative_prompt": str,
-    "guidance_scale": float,
-    "seed": int | None,
-    "method": str,
-    "frame": dict,
-    "truncated": bool,
-    "unet_rows": int,
-    "unet_calls": int,
-}
-
-Settings = dict[str, Any]
-Tensors = dict[str, Tensor]
+OPTIONAL = {"null", "noise"}
 
 
 def save(source: Source, path: str | Path) -> None:
@@ -65,23 +52,13 @@ def to_file(source: Source) -> bytes:
     return to_bytes(tensors, {HEADER: header(settings, tensors)})
 
 
-def header(settings: Settings, tensors: Tensors) -> str:
-    """The settings with the sum that tells whether they and the tensors are as they were."""
-    total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return json.dumps({"sha256": total.hexdigest(), **settings})
-
-
 def load(path: str | Path, codec: Codec) -> Source:
     """The source in a file; one that is damaged or that this model did not make is a ValueError."""
     path = check_name(path)
     try:
         settings, tensors = _read(path)
         _check_origin(settings, codec.models.origin)
-        check.one_of("method", settings["method"], ("generate", *METHODS))
-        _check_tensors(tensors, settings["method"] != "generate", codec)
+        _check_tensors(tensors, settings["inversion"] is not None, codec)
         return _source(settings, tensors, codec)
     except ValueError as error:
         raise ValueError(f"{_short(path)}: {error}") from None
@@ -108,7 +85,8 @@ def _settings(source: Source) -> Settings:
         "negative_prompt": source.negative_prompt,
         "guidance_scale": source.guidance_scale,
         "seed": source.seed,
-        "method": source.method,
+        "inversion": source.how and asdict(source.how),
+        "tuning": [list(one) for one in source.tuning],
         "frame": asdict(source.frame),
         "truncated": source.truncated,
         **source.cost._asdict(),
@@ -116,8 +94,9 @@ def _settings(source: Source) -> Settings:
 
 
 def _tensors(source: Source) -> Tensors:
-    tensors = source.path._asdict() | source.grid._asdict() | {"image": _pixels(source.image)}
-    if source.method != "generate":
+    path = {name: part for name, part in source.path._asdict().items() if part is not None}
+    tensors = path | source.grid._asdict() | {"image": _pixels(source.image)}
+    if source.how is not None:
         tensors["picture"] = _pixels(source.picture)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
@@ -130,10 +109,10 @@ def _read(path: Path) -> tuple[Settings, Tensors]:
         with open(path, "rb") as file:
             size = file.read(8)
             head = file.read(min(int.from_bytes(size, "little"), MOST_HEADER))
-            text = _metadata(head).get(HEADER)
+            text = metadata(head).get(HEADER)
             if not isinstance(text, str):
                 raise ValueError("holds no source of mdp_lite")
-            said = _parsed(text)
+            said = parsed(text)
             tensors = from_bytes(size + head + file.read())
     except OSError as error:
         raise ValueError(f"can't be read: {error.strerror}") from None
@@ -142,42 +121,7 @@ def _read(path: Path) -> tuple[Settings, Tensors]:
     settings = {key: value for key, value in said.items() if key != "sha256"}
     if text != header(settings, tensors):
         raise ValueError("damaged: its content does not have the SHA-256 that it was written with")
-    return _checked(settings), tensors
-
-
-def _metadata(head: bytes) -> Settings:
-    try:
-        found = json.loads(head)["__metadata__"]
-    except (TypeError, KeyError):
-        return {}
-    except (ValueError, RecursionError):
-        raise ValueError("no readable safetensors file") from None
-    return found if isinstance(found, dict) else {}
-
-
-def _parsed(text: str) -> Settings:
-    """The settings of a file of this format."""
-    try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise ValueError("damaged: its settings are no JSON object")
-    if settings.get("format") != FORMAT:
-        raise ValueError(f"has format {settings.get('format')!r}, this version reads {FORMAT}")
-    return settings
-
-
-def _checked(settings: Settings) -> Settings:
-    """Settings that are all there, each of its type."""
-    for name, kind in SETTINGS.items():
-        if name not in settings or not _is_a(settings[name], kind):
-            raise ValueError(f"{name} must be of type {kind}, got {settings.get(name)!r:.80}")
-    return settings
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    return checked(settings), tensors
 
 
 def _check_origin(settings: Settings, origin: Origin) -> None:
@@ -202,7 +146,7 @@ def _check_origin(settings: Settings, origin: Origin) -> None:
 def _check_tensors(tensors: Tensors, inverted: bool, codec: Codec) -> None:
     """The tensors of a path of this model: shapes, types, finite, and the editor's own grid."""
     needed = NEEDED | {"picture"} if inverted else NEEDED
-    if odd := sorted(needed ^ set(tensors)):
+    if odd := sorted((needed ^ set(tensors)) - (OPTIONAL if inverted else set())):
         raise ValueError(f"must hold {', '.join(sorted(needed))}, {odd[0]} is missing or unknown")
     n, models = len(tensors["t"]) if tensors["t"].ndim == 1 else 0, codec.models
     for name, own in codec.grid(n)._asdict().items():
@@ -219,9 +163,11 @@ def _check_tensors(tensors: Tensors, inverted: bool, codec: Codec) -> None:
         "eps": ((n, *cell), torch.float64),
         "c": (c, models.origin.dtype),
         "image": ((height, width, 3), torch.uint8),
+        "null": ((n, *c), torch.float32),
+        "noise": ((n, *cell), torch.float64),
     }
-    for name, (shape, dtype) in wanted.items():
-        _check_tensor(name, tensors[name], shape, dtype)
+    for name in wanted.keys() & tensors.keys():
+        _check_tensor(name, tensors[name], *wanted[name])
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -236,13 +182,13 @@ def _source(settings: Settings, tensors: Tensors, codec: Codec) -> Source:
     """The source that was saved, on the editor's device."""
     if settings["seed"] is not None:
         check.seed(settings["seed"])
-    rows, calls = settings["unet_rows"], settings["unet_calls"]
-    if min(rows, calls) < 0:
-        raise ValueError(f"cost must be 0 or more, got {rows} UNet rows in {calls} calls")
+    cost = Cost(*(settings[name] for name in Cost._fields))
+    if min(cost) < 0:
+        raise ValueError(f"cost must be 0 or more, got {cost.unet_rows} UNet rows")
     image = _picture("image", tensors["image"])
     picture = _picture("picture", tensors["picture"]) if "picture" in tensors else image
     return Source(
-        Steps(*(tensors[name].to(codec.device) for name in ("x", "eps", "c"))),
+        Steps(**{k: tensors[k].to(codec.device) for k in Steps._fields if k in tensors}),
         codec.grid(len(tensors["t"])),
         check.text("prompt", settings["prompt"]),
         check.text("negative_prompt", settings["negative_prompt"]),
@@ -251,10 +197,11 @@ def _source(settings: Settings, tensors: Tensors, codec: Codec) -> Source:
         picture,
         _frame(settings["frame"], picture, image),
         settings["seed"],
-        settings["method"],
+        inversion(settings["inversion"], len(tensors["t"])),
         settings["truncated"],
-        Cost(rows, calls),
+        cost,
         codec.models.origin,
+        tuning(settings["tuning"]),
     )
 
 

@@ -7,11 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, lerp
 
-from mdp_lite.ddim import eps_to_x0
 from mdp_lite.mdp import Denoiser
 from mdp_lite.requests import Request
 from mdp_lite.run import Task, run, tree
-from mdp_lite.sample import source_row
+from mdp_lite.sample import headed, source_row
 
 
 class Standing(NamedTuple):
@@ -38,7 +37,7 @@ class Standing(NamedTuple):
             return source_row(source, grid, 0).x0
         # Where MDP-x mixed x with the source's, the noise in it is the same mixture.
         eps = lerp(self.eps, source.eps[i], weights.x[i].to(self.x))
-        return eps_to_x0(eps, self.x, grid.b[i])
+        return headed(source, grid, i, self.x, eps)
 
 
 class Progress(NamedTuple):

@@ -67,12 +67,13 @@ def sweep(
     most: int | None, on_step: OnStep | None,
 ) -> Sweep:  # fmt: skip
     """Edit every cell; most is as in Editor.edits, None as many rows as BUDGET has room for."""
-    started, unet = time.monotonic(), codec.models.unet
+    started, unet = time.monotonic(), codec.unet
     if most is not None and check.whole("rows of a call", most) < 0:
         raise ValueError(f"rows of a call must be 0 or more, got {most}")
     if most is None:
         most = min(
-            room(unet.config, task.source.x.shape, task.to.c.element_size()) for task in tasks
+            room(codec.models.unet.config, task.source.x.shape, task.to.c.element_size())
+            for task in tasks
         )
     last, spent = finished(unet, tree(tasks), codec.v, most, on_step)
     at = [

@@ -5,6 +5,7 @@ Attribute names are the diffusers-layout checkpoint keys.
 """
 
 import math
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -94,10 +95,13 @@ class BasicTransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """x (b, n, dim), c (b, l, context_dim) -> (b, n, dim)."""
+    def before(self, x: Tensor) -> Tensor:
+        """What the text has no part in: (b, n, dim) -> (b, n, dim)."""
         h = self.norm1(x)
-        x = x + self.attn1(h, h)
+        return x + self.attn1(h, h)
+
+    def after(self, x: Tensor, c: Tensor) -> Tensor:
+        """The rest: x (b, n, dim), c (b, l, context_dim) -> (b, n, dim)."""
         x = x + self.attn2(self.norm2(x), c)
         return x + self.ff(self.norm3(x))
 
@@ -117,17 +121,26 @@ class Transformer2DModel(nn.Module):
             BasicTransformerBlock(channels, config.cross_attention_dim, heads) for _ in range(depth)
         )
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """x (b, channels, y, x), c (b, l, context_dim) -> (b, channels, y, x)."""
-        h, height = self.norm(x), x.shape[2]
+    def before(self, x: Tensor) -> Tensor:
+        """What the text has no part in: (b, channels, y, x) -> (b, y x, channels)."""
+        h = self.norm(x)
         h = h if self.linear else self.proj_in(h)
         h = rearrange(h, "b c y x -> b (y x) c")
-        h = self.proj_in(h) if self.linear else h
-        for block in self.transformer_blocks:
-            h = block(h, c)
+        first: Any = self.transformer_blocks[0]
+        return first.before(self.proj_in(h) if self.linear else h)
+
+    def after(self, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
+        """The rest: x (b, channels, y, x), h = before(x), c (b, l, context_dim) -> like x."""
+        block: Any
+        for i, block in enumerate(self.transformer_blocks):
+            h = block.after(block.before(h) if i else h, c)
         h = self.proj_out(h) if self.linear else h
-        h = rearrange(h, "b (y x) c -> b c y x", y=height)
+        h = rearrange(h, "b (y x) c -> b c y x", y=x.shape[2])
         return x + (h if self.linear else self.proj_out(h))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """x (b, channels, y, x), c (b, l, context_dim) -> (b, channels, y, x)."""
+        return self.after(x, self.before(x), c)
 
 
 class Block(nn.Module):
@@ -162,11 +175,16 @@ class Down(Block):
         last = level == len(widths) - 1
         self.downsamplers = nn.ModuleList([] if last else [Downsample2D(widths[level], padding=1)])
 
-    def forward(self, x: Tensor, temb: Tensor, c: Tensor) -> list[Tensor]:
-        """x (b, inp, y, x) -> the outputs of all layers, the last one halved if it is sampled."""
+    def forward(
+        self, x: Tensor, temb: Tensor, c: Tensor, first: Tensor | None = None
+    ) -> list[Tensor]:
+        """x (b, inp, y, x) -> the outputs of all layers, the last one halved if it is sampled.
+
+        first is the output of the first layer where that is known.
+        """
         kept = []
         for i in range(len(self.resnets)):
-            x = self.layer(i, x, temb, c)
+            x = self.layer(i, x, temb, c) if i or first is None else first
             kept.append(x)
         for downsampler in self.downsamplers:
             kept.append(downsampler(x))
@@ -212,6 +230,19 @@ class Up(Block):
         return x
 
 
+class Stem(NamedTuple):
+    """What all texts have in common at one x and t: all before the text is first attended to.
+
+    r (b, c, y, x) is the first residual block's output, h (b, y x, c) the same further on, or None
+    where the first level does not attend.
+    """
+
+    temb: Tensor
+    x: Tensor
+    r: Tensor
+    h: Tensor | None
+
+
 class UNet(nn.Module):
     """Noisy latent, timestep and text condition to the predicted noise (or v)."""
 
@@ -240,10 +271,22 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """x (b, 4, y, x), t () or (b,), c (b, l, context_dim) -> (b, 4, y, x)."""
-        temb = self.temb(t)
-        x = self.conv_in(x)
-        kept = [x]
-        for block in self.down_blocks:
+        return self.finish(self.stem(x, t), c)
+
+    def stem(self, x: Tensor, t: Tensor) -> Stem:
+        """x (b, 4, y, x), t () or (b,): what a call does before it needs c."""
+        temb, x = self.temb(t), self.conv_in(x)
+        block: Any = self.down_blocks[0]
+        r = block.resnets[0](x, temb)
+        return Stem(temb, x, r, block.attentions[0].before(r) if block.attentions else None)
+
+    def finish(self, stem: Stem, c: Tensor) -> Tensor:
+        """The rest of a call: c (b, l, context_dim) -> (b, 4, y, x)."""
+        temb, x, r, h = stem
+        level: Any = self.down_blocks[0]
+        first = r if h is None else level.attentions[0].after(r, h, c)
+        kept = [x, *level(x, temb, c, first)]
+        for block in self.down_blocks[1:]:
             kept += block(kept[-1], temb, c)
         x = self.mid_block(kept[-1], temb, c)
         for block in self.up_blocks:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from mdp_lite import sources
 from mdp_lite.editor import Editor, Source
 from mdp_lite.identity import model_hash
+from mdp_lite.inversion import Inversion
 
 CONFIG = "scheduler/scheduler_config.json"
 STEPS = 4
@@ -41,12 +42,19 @@ def picture(seed: int = 0, size: tuple[int, int] = (40, 28)) -> Image.Image:
     return Image.fromarray(pixels.to(torch.uint8).numpy())
 
 
+SOME = Inversion("null-text", inner_steps=2, early_stop=0.0, rows=(1, 3))
 MAKERS: dict[str, Callable[[Editor], Source]] = {
     "generate": lambda editor: editor.generate("a red house", 7, STEPS),
     "unguided": lambda editor: editor.generate("a red house", 8, STEPS, 1.0, width=16),
     "replay": lambda editor: editor.invert(picture(), "a house", "replay", STEPS),
     "ddim": lambda editor: editor.invert(picture(), "a house", "ddim", STEPS, 2.0, "night"),
     "padded": lambda editor: editor.invert(picture(), "", "replay", STEPS, fit="pad"),
+    "fixed-point": lambda editor: editor.invert(picture(), "", "fixed-point", STEPS),
+    "negative": lambda editor: editor.invert(picture(), "a house", "negative-prompt", STEPS),
+    "null-text": lambda editor: editor.invert(picture(), "a house", "null-text", STEPS),
+    "some rows": lambda editor: editor.invert(picture(), "a house", SOME, STEPS),
+    "direct": lambda editor: editor.invert(picture(), "a house", "direct", STEPS),
+    "friendly": lambda editor: editor.invert(picture(), "a house", "edit-friendly", STEPS),
     "own": lambda editor: editor.invert(picture(), "", "replay", STEPS, fit="own"),
 }
 
@@ -66,11 +74,14 @@ def same_bits(one: Source, other: Source) -> bool:
     tensors = [(*source.path, *source.grid) for source in (one, other)]
     pictures = [(source.image.tobytes(), source.picture.tobytes()) for source in (one, other)]
     told = [
-        (s.prompt, s.negative_prompt, s.guidance_scale, s.frame, s.seed, s.method, s.truncated,
-         s.cost, s.origin, s.image.size, s.picture.size)
+        (s.prompt, s.negative_prompt, s.guidance_scale, s.frame, s.seed, s.how, s.truncated,
+         s.tuning, s.cost, s.origin, s.image.size, s.picture.size)
         for s in (one, other)
     ]  # fmt: skip
-    equal = all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(*tensors, strict=True))
+    equal = all(
+        a is b is None or (a.dtype == b.dtype and torch.equal(a, b))
+        for a, b in zip(*tensors, strict=True)
+    )
     return equal and pictures[0] == pictures[1] and told[0] == told[1]
 
 

@@ -1,0 +1,164 @@
+"""MDP on a real picture as its public repositories run it, rebuilt on diffusers' parts.
+
+Null-text inversion (Mokady et al. 2022), then an edit by MDP-epsilon, with all that makes it slow:
+
+- the UNet's weights are not frozen: every backward pass fills their gradients too
+- gradient checkpointing is on: every backward pass computes most of the forward pass again. The
+  repositories' diffusers 0.10 ignored the call in eval mode, so load can leave it out
+- each iteration waits for its loss, and each step ends with both rows predicted anew
+- the source path is sampled once more, for its noise, and decoded
+- every step of the edit calls the UNet, also those that the source's noise replaces
+
+Latents are (1, 4, y, x), conditions (1, l, d), all float32; pictures (1, 3, y, x) in [-1, 1].
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
+
+INNER_STEPS, EARLY_STOP = 10, 1e-5
+
+
+class Counted:
+    """A UNet, and how many rows it has taken: forwards, and backwards."""
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        self.unet, self.forward, self.backward = unet, 0, 0
+
+    def __call__(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        self.forward += len(x)
+        self.backward += len(x) * torch.is_grad_enabled()  # a backward pass follows each
+        return self.unet(x, t, encoder_hidden_states=c).sample
+
+
+class Published(NamedTuple):
+    """The parts of a pipeline, for one number of steps and one guidance."""
+
+    pipe: StableDiffusionPipeline
+    unet: Counted
+    scheduler: DDIMScheduler
+    g: float
+
+
+class Result(NamedTuple):
+    """pictures are the reconstruction and the edit, whose latent this is; nulls (N, 1, l, d)."""
+
+    nulls: Tensor
+    iterations: list[int]
+    latent: Tensor
+    reconstruction: Tensor
+    edited: Tensor
+
+
+def load(folder: Path, steps: int, g: float, checkpointing: bool = True) -> Published:
+    """A folder in the diffusers layout, set up as the authors' notebook does."""
+    pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    scheduler.set_timesteps(steps)
+    pipe.vae.requires_grad_(False)
+    pipe.text_encoder.requires_grad_(False)
+    if checkpointing:
+        pipe.unet.enable_gradient_checkpointing()
+    return Published(pipe, Counted(pipe.unet), scheduler, g)
+
+
+def run(p: Published, picture: Tensor, prompt: str, target: str, weights: Tensor) -> Result:
+    """The whole flow: invert a picture described by prompt, and edit it with weights (N,)."""
+    _, latents = invert(p, picture, prompt)
+    nulls, iterations = null_text(p, latents, prompt)
+    noises, reconstruction = source_path(p, latents[-1], prompt, nulls)
+    latent, edited = edit(p, latents[-1], target, nulls, noises, weights)
+    return Result(torch.stack(nulls), iterations, latent, reconstruction, edited)
+
+
+@torch.no_grad()
+def invert(p: Published, picture: Tensor, prompt: str) -> tuple[Tensor, list[Tensor]]:
+    """The picture through the VAE, and the latents of its DDIM inversion, noise last."""
+    x = p.pipe.vae.encode(picture).latent_dist.mean * p.pipe.vae.config.scaling_factor
+    c, latents = encoded(p, prompt), [x]
+    for t in reversed(p.scheduler.timesteps):
+        x = next_step(p, p.unet(x, t, c), int(t), x)
+        latents.append(x)
+    return decoded(p, latents[0]), latents
+
+
+def null_text(p: Published, latents: list[Tensor], prompt: str) -> tuple[list[Tensor], list[int]]:
+    """The null embedding of each step, and how many iterations it took."""
+    c, null, x = encoded(p, prompt), encoded(p, ""), latents[-1]
+    nulls, iterations = [], []
+    for i, t in enumerate(p.scheduler.timesteps):
+        null = null.clone().detach().requires_grad_()
+        adam = torch.optim.Adam([null], lr=1e-2 * (1 - i / 100))
+        with torch.no_grad():
+            e_c = p.unet(x, t, c)
+        for j in range(INNER_STEPS):
+            e = p.unet(x, t, null)
+            there = p.scheduler.step(e + p.g * (e_c - e), t, x).prev_sample  # type: ignore[arg-type]
+            loss = F.mse_loss(there, latents[-i - 2])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            if loss.item() < EARLY_STOP + i * 2e-5:
+                break
+        nulls.append(null.detach())
+        iterations.append(j + 1)
+        with torch.no_grad():
+            x = p.scheduler.step(guided(p, x, t, null, c), t, x).prev_sample  # type: ignore[arg-type]
+    return nulls, iterations
+
+
+@torch.no_grad()
+def source_path(
+    p: Published, x: Tensor, prompt: str, nulls: list[Tensor]
+) -> tuple[list[Tensor], Tensor]:
+    """The guided noise of each step from the noise x, and the picture that it leads to."""
+    c, noises = encoded(p, prompt), []
+    for t, null in zip(p.scheduler.timesteps, nulls, strict=True):
+        noises.append(guided(p, x, t, null, c))
+        x = p.scheduler.step(noises[-1], t, x).prev_sample
+    return noises, decoded(p, x)
+
+
+@torch.no_grad()
+def edit(
+    p: Published, x: Tensor, prompt: str, nulls: list[Tensor], noises: list[Tensor],
+    weights: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The latent and picture of the edit: the guided noise mixed with the source's by weights."""
+    c = encoded(p, prompt)
+    for i, t in enumerate(p.scheduler.timesteps):
+        noise = guided(p, x, t, nulls[i], c)
+        noise = weights[i] * noises[i] + (1 - weights[i]) * noise
+        x = p.scheduler.step(noise, t, x).prev_sample
+    return x, decoded(p, x)
+
+
+def guided(p: Published, x: Tensor, t: Tensor, null: Tensor, c: Tensor) -> Tensor:
+    """Classifier-free guidance, both rows in one call."""
+    e_null, e = p.unet(torch.cat([x, x]), t, torch.cat([null, c])).chunk(2)
+    return e_null + p.g * (e - e_null)
+
+
+def next_step(p: Published, e: Tensor, t: int, x: Tensor) -> Tensor:
+    """DDIM backwards along the noise e, from the level below t up to t."""
+    below = t - p.scheduler.config["num_train_timesteps"] // len(p.scheduler.timesteps)
+    abar, last = p.scheduler.alphas_cumprod, p.scheduler.final_alpha_cumprod
+    a, b = abar[t], abar[below] if below >= 0 else last
+    x0 = (x - (1 - b) ** 0.5 * e) / b**0.5
+    return a**0.5 * x0 + (1 - a) ** 0.5 * e
+
+
+@torch.no_grad()
+def encoded(p: Published, prompt: str) -> Tensor:
+    """The text encoder's condition of a prompt."""
+    ids = p.pipe.tokenizer(prompt, padding="max_length", truncation=True, return_tensors="pt")
+    return p.pipe.text_encoder(ids.input_ids)[0]
+
+
+def decoded(p: Published, x: Tensor) -> Tensor:
+    """The picture of a latent."""
+    return p.pipe.vae.decode(x / p.pipe.vae.config.scaling_factor).sample.clamp(-1, 1)

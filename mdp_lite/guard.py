@@ -1,0 +1,55 @@
+"""The guard of numbers: what is not finite is computed once more in float32, or is an error."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mdp_lite.mdp import Denoiser
+
+T = TypeVar("T")
+
+
+class NotFinite(RuntimeError):
+    """NaN or infinity where a picture was to come, in float32 too."""
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """What a model computes in."""
+    weight = next(model.parameters(), None)
+    return torch.float32 if weight is None else weight.dtype
+
+
+def finite(run: Callable[[Any], T], model: Any, what: str) -> T:
+    """run(model), a tensor or several; where that is not finite, with the model in float32.
+
+    Raises NotFinite where that does not help either. On a GPU this waits for the result.
+    """
+    out = run(model)
+    if _finite(out):
+        return out
+    if isinstance(model, nn.Module) and dtype_of(model) != torch.float32:
+        out = run(deepcopy(model).float())
+        if _finite(out):
+            return out
+    raise NotFinite(f"{what} is not finite (NaN or infinity), in float32 neither")
+
+
+def guarded(unet: Denoiser) -> Denoiser:
+    """The same denoiser, whose answers are finite or a NotFinite."""
+
+    def denoise(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        def run(model: Any) -> Tensor:
+            dtype = dtype_of(model) if model is not unet else c.dtype
+            return model(x.to(dtype), t, c.to(dtype))
+
+        return finite(run, unet, "the model's prediction")
+
+    return denoise
+
+
+def _finite(out: Any) -> bool:
+    tensors = out if isinstance(out, tuple) else (out,)
+    return all(bool(one.isfinite().all()) for one in tensors if isinstance(one, Tensor))
