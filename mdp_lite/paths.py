@@ -16,7 +16,7 @@ from mdp_lite.mdp import Step
 from mdp_lite.null_text import MOST_STEPS, Tuned, null_text
 from mdp_lite.results import Cost, Source, Tuning
 from mdp_lite.sample import Conditions, Path, record, walk
-from mdp_lite.schedule import Grid
+from mdp_lite.schedule import Grid, alphas_cumprod
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 OnTuned = Callable[[int, Tuned], None]  # a step of null-text inversion, and what was found
@@ -168,11 +168,13 @@ def _resampled(job: Job) -> Found:
 
 
 def _upward(job: Job) -> Grid:
-    """The grid of the inversion: of as many steps as asked for, up to where sampling starts."""
-    if job.how.inversion_steps is None:
-        return job.grid
-    up = job.codec.grid(job.how.inversion_steps)
-    return up._replace(a=torch.cat([job.grid.a[:1], up.a[1:]]))
+    """The grid of the inversion: as many steps as asked for, evenly between sampling's ends."""
+    grid, m = job.grid, job.how.inversion_steps
+    if m is None:
+        return grid
+    t = torch.linspace(float(grid.t[0]), float(grid.t[-1]), m, dtype=torch.float64).round().long()
+    a = alphas_cumprod(job.codec.models.scheduler)[t].to(grid.a)
+    return Grid(t.to(grid.t), a, torch.cat([a[1:], grid.b[-1:]]))
 
 
 def _null_text(job: Job) -> Found:

@@ -74,7 +74,9 @@ def nulls_of(request: Request) -> Tensor | None:
 
 def known(source: Source, origin: Origin, to: Conditions, g: float, negative_prompt: str) -> Known:
     """What need not be computed: rows that are equal, and what the source's own model computed."""
-    alike = g == source.guidance_scale and (g == 1 or negative_prompt == source.negative_prompt)
+    tuned = to.null is not None and to.null.ndim == 4
+    one_null = negative_prompt == source.negative_prompt and tuned == (source.path.null is not None)
+    alike = g == source.guidance_scale and (g == 1 or one_null)
     return Known(
         guided=to.null is not None,
         same=torch.equal(to.c, source.path.c),

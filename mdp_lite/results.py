@@ -70,8 +70,11 @@ class Source:
 
     @property
     def exact(self) -> bool:
-        """Whether steps along its noise lead along it."""
-        return self.how is None or METHODS[self.method].exact
+        """Whether steps along its noise lead along it.
+
+        Null-text inversion goes back to the inversion's path at rows that it does not tune.
+        """
+        return self.how is None or (METHODS[self.method].exact and self.how.rows is None)
 
     @property
     def repeats(self) -> bool:

@@ -161,8 +161,9 @@ def _along(node: Node, x: Tensor) -> Step:
     """DDIM along the source's noise, which does not lead along the source, then MDP-x."""
     (grid, _, source, weights, _), leg = node.task, node.leg
     for i in range(leg.start, leg.stop):
-        moved = ddim(x, source.eps[i], grid.a[i], grid.b[i])
-        x = lerp(moved, source.x[i + 1], weights.x[i].to(x))
+        onward = source.x[i + 1]  # at a = 0 it is all that the noise does not say
+        moved = ddim(x, source.eps[i], grid.a[i], grid.b[i]) if grid.a[i] > 0 else onward
+        x = lerp(moved, onward, weights.x[i].to(x))
     return Step(x, source.eps[leg.stop - 1])
 
 
