@@ -63,6 +63,13 @@ def safetensors(text: str) -> Path:
     return Path(text)
 
 
+def json_file(text: str) -> Path:
+    """The path of a .json file, for argparse."""
+    if Path(text).suffix != ".json":
+        raise argparse.ArgumentTypeError(f"must end in .json, got {text!r}")
+    return Path(text)
+
+
 def lora(text: str) -> tuple[str, float]:
     """FILE or FILE:STRENGTH."""
     file, colon, strength = text.rpartition(":")
