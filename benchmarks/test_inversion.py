@@ -1,0 +1,141 @@
+"""Inverting a drawn picture and editing it, by the clock, against the published flow.
+
+The bundled model on the CPU, fp32, 50 steps, both libraries with as many threads as torch takes.
+Every round is another picture; its sides run in turn, the order flips, and the ratio is that of the
+medians. What is timed is what is checked: equal iterations, null rows and edited latents.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks import published
+from mdp_lite import Editor
+from mdp_lite.eval.cases import KINDS, Case, cases
+from mdp_lite.eval.metrics import psnr, shown
+from mdp_lite.eval.reader import load_reader
+from mdp_lite.eval.score import drawn, verdicts
+from mdp_lite.eval.world import draw
+from mdp_lite.images import to_tensor
+from mdp_lite.schedule import default_window, window
+from mdp_lite_weights import locate
+
+STEPS, GUIDANCE, EACH = 50, 7.5, 1  # pictures of each of six kinds of edits
+NULLS, LATENT = 1e-4, 1e-3  # bounds: relative to the norm, and to the largest value
+EXACT, REPLAY = 2.5, 15.0  # how many times faster
+PUBLISHED = ("published", "published, not checkpointed")
+
+
+class Made(NamedTuple):
+    """A reconstruction and an edit (1, 3, y, x), the edit's latent, UNet rows, and null rows."""
+
+    reconstruction: Tensor
+    edited: Tensor
+    latent: Tensor
+    forward: int
+    backward: int
+    nulls: Tensor | None
+    iterations: list[int]
+
+
+class Round(NamedTuple):
+    """How long it took to make something of a picture."""
+
+    seconds: float
+    made: Made
+
+
+Side = Callable[[Case], Made]
+
+
+def ours(method: str, guidance: float | None) -> Side:
+    """Invert by a method and edit with mdp_lite."""
+    editor = Editor.from_pretrained("tiny", device="cpu", dtype="float32")
+
+    def make(case: Case) -> Made:
+        source = editor.invert(draw(case.before), case.source, method, STEPS, guidance)
+        edit = editor.edit(source, case.target, guidance_scale=GUIDANCE)
+        forward, backward = source.cost.unet_rows + edit.cost.unet_rows, source.cost.backward_rows
+        pictures = to_tensor(source.image), to_tensor(edit.image)
+        counts = [one.iterations for one in source.tuning]
+        return Made(*pictures, edit.latent, forward, backward, source.path.null, counts)
+
+    return make
+
+
+def theirs(checkpointing: bool) -> Side:
+    """The published flow."""
+    flow = published.load(locate("tiny"), STEPS, GUIDANCE, checkpointing)
+    weights = window(STEPS, *default_window(STEPS)).float()
+
+    def make(case: Case) -> Made:
+        flow.unet.forward = flow.unet.backward = 0
+        picture = to_tensor(draw(case.before))
+        found = published.run(flow, picture, case.source, case.target, weights)
+        pictures = shown(found.reconstruction), shown(found.edited)
+        rows = flow.unet.forward, flow.unet.backward
+        return Made(*pictures, found.latent, *rows, found.nulls, found.iterations)
+
+    return make
+
+
+def interleaved(sides: dict[str, Side], pictures: list[Case]) -> dict[str, list[Round]]:
+    """What each side made of each picture, after a round to warm up."""
+    found: dict[str, list[Round]] = {name: [] for name in sides}
+    for i, case in enumerate([pictures[0], *pictures]):
+        for name in list(sides)[:: -1 if i % 2 else 1]:
+            begun = time.perf_counter()
+            made = sides[name](case)
+            found[name].append(Round(time.perf_counter() - begun, made))
+    return {name: rounds[1:] for name, rounds in found.items()}
+
+
+def assert_equal(one: Made, other: Made) -> None:
+    """The gate: the same iterations, null rows and edited latent."""
+    assert one.iterations == other.iterations
+    assert one.nulls is not None and other.nulls is not None
+    apart = (one.nulls - other.nulls).flatten(1).norm(dim=1)
+    assert (apart <= NULLS * other.nulls.flatten(1).norm(dim=1)).all()
+    assert (one.latent - other.latent).abs().max() <= LATENT * other.latent.abs().max()
+
+
+def figures(rounds: list[Round], pictures: list[Case]) -> dict[str, float]:
+    """Of a side: seconds, rows, the reconstructions' PSNR in dB, and the score of the edits."""
+    before = drawn(case.before for case in pictures)
+    again = torch.cat([one.made.reconstruction for one in rounds])
+    edited = torch.cat([one.made.edited for one in rounds])
+    scores = verdicts(load_reader(), pictures, before, edited)
+    return {
+        "seconds": statistics.median(one.seconds for one in rounds),
+        "forward rows": statistics.median(one.made.forward for one in rounds),
+        "backward rows": statistics.median(one.made.backward for one in rounds),
+        "reconstruction PSNR": psnr(again, before).mean().item(),
+        **{name: statistics.mean(values) for name, values in scores.items()},
+    }
+
+
+def test_inversions_against_the_published_flow(benchmark) -> None:
+    sides = {"null-text": ours("null-text", GUIDANCE), "replay": ours("replay", None)}
+    sides |= {name: theirs(name == "published") for name in PUBLISHED}
+    pictures = [case for kind in KINDS for case in cases(kind, EACH, short=True)]
+    found = interleaved(sides, pictures)
+    for name in PUBLISHED:
+        for one, other in zip(found["null-text"], found[name], strict=True):
+            assert_equal(one.made, other.made)
+    sheet: dict[str, Any] = {name: figures(rounds, pictures) for name, rounds in found.items()}
+    ratios = {
+        f"{whole} / {name}": sheet[whole]["seconds"] / sheet[name]["seconds"]
+        for whole in PUBLISHED
+        for name in ("null-text", "replay")
+    }
+    sheet |= {"ratios": ratios, "pictures": len(pictures), "threads": torch.get_num_threads()}
+    benchmark.extra_info.update(sheet, steps=STEPS)
+    print(json.dumps(benchmark.extra_info, indent=1))
+    benchmark.pedantic(sides["replay"], (pictures[0],), rounds=3)
+    assert ratios["published / null-text"] >= EXACT
+    assert ratios["published / replay"] >= REPLAY
