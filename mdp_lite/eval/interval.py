@@ -1,0 +1,39 @@
+"""How sure a mean is: percentile bootstrap intervals with a fixed seed."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+RESAMPLES = 4000
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean, and the ends of its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The mean of the values that are numbers; of none it is NaN.
+
+    Equal calls draw equal resamples, so values of the same pictures are resampled alike.
+    """
+    known = torch.tensor([v for v in values if not math.isnan(v)], dtype=torch.float64)
+    if not len(known):
+        return Interval(math.nan, math.nan, math.nan)
+    if bool((known == known[0]).all()):  # no spread, and no rounding of a mean
+        return Interval(*[known[0].item()] * 3)
+    generator = torch.Generator().manual_seed(0)
+    means = known[torch.randint(len(known), (RESAMPLES, len(known)), generator=generator)].mean(1)
+    ends = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
+    return Interval(known.mean().item(), *means.quantile(ends).tolist())
+
+
+def apart(values: Sequence[float], others: Sequence[float]) -> Interval:
+    """The mean difference of pairs."""
+    return interval([value - other for value, other in zip(values, others, strict=True)])
