@@ -13,6 +13,8 @@ from mdp_lite.arguments import parser
 
 if TYPE_CHECKING:
     from mdp_lite.editor import OnStep
+    from mdp_lite.reports import Made
+    from mdp_lite.sourcing import Talk
 
 BAD_INPUT, FAILED, STOPPED = 2, 1, 130
 
@@ -37,11 +39,13 @@ def _run(args: Any) -> int:
     from mdp_lite import commands  # seconds of import, which `--help` must not cost
 
     loud = not args.quiet
+    bars: list[Any] = []  # that are shown now
     talk = commands.Talk(
         note=lambda text: _note(text) if loud else None,
-        watch=lambda name: _progress(name, loud and sys.stderr.isatty()),
+        watch=lambda name: _progress(name, loud and sys.stderr.isatty(), bars),
+        tell=lambda text: bars[-1].set_postfix_str(text, refresh=False) if bars else None,
     )
-    made = commands.run(args, talk)
+    made = _bench(args, talk) if args.command == "bench" else commands.run(args, talk)
     if args.json:
         print(json.dumps(made.data), flush=True)
     elif loud:
@@ -49,9 +53,15 @@ def _run(args: Any) -> int:
     return 0
 
 
+def _bench(args: Any, talk: "Talk") -> "Made":
+    from mdp_lite.eval.bench_command import bench  # a sub-package: nobody else imports it
+
+    return bench(args, talk)
+
+
 @contextmanager
-def _progress(name: str, shown: bool) -> "Iterator[OnStep | None]":
-    """A bar on stderr that a loop moves by calling what it is given."""
+def _progress(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | None]":
+    """A bar on stderr that a loop moves by calling what it is given; while it lasts it is in bars."""
     if not shown:
         yield None
         return
@@ -63,7 +73,11 @@ def _progress(name: str, shown: bool) -> "Iterator[OnStep | None]":
             bar.total = total
             bar.update(done - bar.n)
 
-        yield on_step
+        bars.append(bar)
+        try:
+            yield on_step
+        finally:
+            bars.pop()
 
 
 def _note(text: str) -> None:

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from mdp_lite import __version__
-from mdp_lite.inversion import METHODS
-from mdp_lite.kinds import box, embedding, lora, number, one_of, png, safetensors, several, whole
+from mdp_lite.kinds import embedding, json_file, lora, number, one_of, png, several, whole
+from mdp_lite.picture_arguments import fitting, inverting, masking, saving, tuning
 
 # Equal to schedule.VARIANTS and schedule.SHAPES, which cost an import of torch.
 VARIANTS = ("epsilon", "c", "x", "beta")
 SCHEDULES = ("constant", "linear", "cosine", "exp")
-FITS = ("crop", "pad", "resize", "own")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 PREDICTIONS = ("epsilon", "v_prediction")
 
@@ -37,6 +36,7 @@ def parser() -> Parser:
         ("plan", _plan, [sampling, model, common], "what an edit computes and costs, without it"),
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
+        ("bench", _bench, [model, common], "compare the inversions on drawn pictures"),
         ("info", _info, [common], "what a model consists of"),
         ("convert", _convert, [common], "write a model in another form, pickles as safetensors"),
         ("demo", _demo, [common], "edits with the bundled model, all variants, on one sheet"),
@@ -129,6 +129,7 @@ def _edit(sub: argparse.ArgumentParser) -> None:
         "--deadline", type=number, metavar="SECONDS", help="of an edit: then the best so far"
     )
     masking(sub)
+    tuning(sub)
     _steering(sub)
 
 
@@ -138,7 +139,7 @@ def _source(sub: argparse.ArgumentParser) -> None:
         help="a PNG, JPEG, WebP or saved source; without one: --source-prompt and --seed",
     )  # fmt: skip
     sub.add_argument("--source-prompt", metavar="SOURCE", help="what it shows now")
-    sub.add_argument("--method", choices=METHODS, help="how PICTURE is inverted (default: replay)")
+    inverting(sub)
     fitting(sub)
 
 
@@ -154,12 +155,17 @@ def _steering(sub: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--strength", type=number, metavar="S", help="instead of --t-m: 0 = source, 1 = new picture"
     )
+    group.add_argument(
+        "--proximal", type=number, metavar="Q",
+        help="proximal guidance: only where the predictions differ most, above this quantile",
+    )  # fmt: skip
 
 
 def _plan(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--prompt", required=True, metavar="TARGET", help="what it is to show")
     _source(sub)
     sub.add_argument("--seed", type=whole, help="of a source made from a prompt (default: 0)")
+    tuning(sub)
     _steering(sub)
 
 
@@ -188,47 +194,23 @@ def _sweep(sub: argparse.ArgumentParser) -> None:
         group.add_argument(name, type=several(kind), default=default, metavar="LIST")
 
 
-def fitting(sub: argparse.ArgumentParser) -> None:
-    """How PICTURE is brought to --width and --height."""
-    sub.add_argument(
-        "--fit", choices=FITS,
-        help="of PICTURE to --width x --height, or own for its own size (default: crop)",
-    )  # fmt: skip
-
-
-def masking(sub: argparse.ArgumentParser) -> None:
-    """Where an edit happens."""
-    group = sub.add_argument_group("where (by default everywhere)")
-    one = group.add_mutually_exclusive_group()
-    one.add_argument("--mask", metavar="FILE", help="a picture of PICTURE's size: white is edited")
-    one.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="in PICTURE's pixels")
-    one.add_argument(
-        "--auto-mask", action="store_true", help="where the two prompts ask for different noise"
-    )
-    group.add_argument(
-        "--feather", type=whole, default=0, metavar="PIXELS", help="fade inside the mask's edge"
-    )
-    group.add_argument(
-        "--no-paste", dest="paste", action="store_false",
-        help="do not put PICTURE's own pixels back outside the mask",
-    )  # fmt: skip
-    group.add_argument("--save-mask", type=png, metavar="FILE", help="the mask as it was used")
-
-
 def _invert(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("picture", metavar="PICTURE", help="a PNG, JPEG or WebP")
     sub.add_argument("--prompt", default="", metavar="TEXT", help="what it shows")
-    sub.add_argument("--method", choices=METHODS, default="replay", help="default: replay")
+    inverting(sub)
     fitting(sub)
     _output(sub, "reconstruction.png")
     saving(sub)
 
 
-def saving(sub: argparse.ArgumentParser) -> None:
-    """The source as a file, for more edits."""
+def _bench(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("what", choices=("inversion",), help="what is compared: inversion")
+    sub.add_argument("--pictures", type=whole, default=128, metavar="N", help="default: 128")
+    sub.add_argument("--steps", type=whole, metavar="N", help="DDIM steps")
+    sub.add_argument("--methods", type=several(str), metavar="A,B,C", help="default: all")
     sub.add_argument(
-        "--save-source", type=safetensors, metavar="FILE",
-        help="the source as a .safetensors file, which edit takes as PICTURE",
+        "-o", "--output", type=json_file, metavar="FILE",
+        help="keep all figures there; a method whose figures it has is not run again",
     )  # fmt: skip
 
 

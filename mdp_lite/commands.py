@@ -41,14 +41,14 @@ def run(args: Namespace, talk: Talk) -> Made:
         return plan(args, editor, talk)
     command = COMMANDS[args.command]
     notes: list[str] = list(editor.models.notes)
-    made = command(args, rehearsal(editor), Talk(notes.append, lambda name: nullcontext()))
+    made = command(args, rehearsal(editor), Talk(notes.append, lambda name: nullcontext(), SILENT))
     for path in files_of(made):
         for read in (args.picture, getattr(args, "mask", None)):
             images.check_output(path, read)
     for text in dict.fromkeys(notes):
         talk.note(text)
     if not args.dry_run:
-        made = command(args, editor, Talk(lambda text: None, talk.watch))
+        made = command(args, editor, talk._replace(note=SILENT))
         for path, (image, settings) in made.pictures.items():
             images.save_png(image, path, settings)
         for path, content in made.others:
@@ -119,7 +119,7 @@ def generate(args: Namespace, editor: Editor, talk: Talk) -> Made:
 
 def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
     """A picture's path, and how near what it decodes to is to the picture."""
-    source = inverted(args, editor, talk, args.prompt, args.method)
+    source = inverted(args, editor, talk, args.prompt)
     settings = describe(editor, source)
     again = source.frame.undone(source.image, source.picture)
     made = report({args.output: (again, settings)}, source.cost, source.truncated)
@@ -146,7 +146,8 @@ def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
     ends = [edited(args, editor, talk, source, variant) for variant in variants]
     edits = [one for one, _ in ends]
     asked = {
-        key: getattr(args, key) for key in ("t_max", "t_m", "schedule", "strength", "deadline")
+        key: getattr(args, key)
+        for key in ("t_max", "t_m", "schedule", "strength", "deadline", "proximal")
     }
     pictures = {}
     for one in edits:
@@ -212,7 +213,7 @@ def edited(
     request = Request(
         source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
         None, args.guidance_scale, args.negative_prompt or None, where_of(args), args.paste,
-        args.feather,
+        args.feather, args.proximal,
     )  # fmt: skip
     shots: Row = []
     last = 0
@@ -226,6 +227,7 @@ def edited(
     return editor.result(at), shots
 
 
+SILENT = lambda text: None  # noqa: E731
 PREVIEWS = 8  # of an edit, on the sheet of --previews
 COMMANDS = {"generate": generate, "invert": invert, "edit": edit, "sweep": sweep, "demo": demo}
 # What `demo` shows: (source, target) prompts; the example picture lies beside the bundled model.

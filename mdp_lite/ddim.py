@@ -40,6 +40,11 @@ def ddpm_mean(x0: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return b.sqrt() * x0 + (1 - b) * (a / (b * (1 - a))).sqrt() * eps
 
 
+def between(x: Tensor, onward: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The eps along which DDIM leads from x at level a > 0 to onward at another level b."""
+    return (onward / b.sqrt() - x / a.sqrt()) / (((1 - b) / b).sqrt() - ((1 - a) / a).sqrt())
+
+
 def ddim(x: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """From level a > 0 to level b along eps; with a and b exchanged it is its own inverse."""
     return renoise(eps_to_x0(eps, x, a), eps, b)

@@ -35,8 +35,9 @@ class Inversion:
 
     inversion_steps (ddim, negative-prompt): steps up the grid, by default as many as down;
     iterations (fixed-point): predictions a step, 5; inner_steps (null-text): at most so many a
-    step, 10; early_stop (null-text): the loss that is good enough, 1e-5 (+ 2e-5 i at step i); rows
-    (null-text): the steps that are tuned, by default all; seed (edit-friendly): of its noise, 0.
+    step, 10; early_stop (null-text): the loss that is good enough, 1e-5 (+ 2e-5 i at step i), or -1
+    for none; rows (null-text): the steps that are tuned, by default all; seed (edit-friendly): of
+    its noise, 0.
     """
 
     method: str = "replay"
@@ -48,13 +49,14 @@ class Inversion:
     seed: int | None = None
 
 
-DEFAULTS = {"iterations": 5, "inner_steps": 10, "early_stop": 1e-5, "seed": 0}
+INNER_STEPS, NEVER = 10, -1.0
+DEFAULTS = {"iterations": 5, "inner_steps": INNER_STEPS, "early_stop": 1e-5, "seed": 0}
 
 
 def settled(how: "str | Inversion", n: int) -> Inversion:
     """The settings of an inversion over n steps, with its method's defaults, or a ValueError."""
     how = Inversion(how) if isinstance(how, str) else how
-    if not isinstance(how, Inversion) or how.method not in METHODS:
+    if not isinstance(how, Inversion) or how.method not in tuple(METHODS):
         got = repr(how.method) if isinstance(how, Inversion) else type(how).__name__
         raise ValueError(f"method must be one of {', '.join(METHODS)} or an Inversion, got {got}")
     has, given = METHODS[how.method].settings, {}
@@ -75,8 +77,8 @@ def _whole(name: str, value: object, least: int, most: float) -> int:
 
 
 def _loss(name: str, value: object, n: int) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise ValueError(f"{name} must be a loss of 0 or more, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not NEVER <= value < 1e9:
+        raise ValueError(f"{name} must be a loss of 0 or more, or -1 for never, got {value!r}")
     return float(value)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.ddim import renoise, seen
+from mdp_lite.ddim import between, renoise, seen
 from mdp_lite.guard import dtype_of, finite
 from mdp_lite.mdp import Denoiser, Levels, Step, guide
 from mdp_lite.sample import Conditions, Path, levels
@@ -66,7 +66,7 @@ def null_text(
 ) -> Iterator[Tuned]:  # fmt: skip
     """From pivots.x[0] down the grid under to, its null row tuned on the rows given.
 
-    On the others the path follows the inversion, so that it is on the pivots again.
+    On the others it goes where the inversion was, along the noise that leads there.
     """
     x, null = pivots.x[0], to.null
     if null is None:
@@ -74,8 +74,11 @@ def null_text(
     null = null.float().expand(len(x), -1, -1)
     for i in range(len(grid.t)):
         at, asked = levels(grid, i), goal(i, x, pivots.x[i + 1], inner_steps, early_stop)
-        if i not in rows or at.a == at.b:  # a step that stays where it is can't be steered
-            done = _untuned(asked, pivots.eps[i], null, moved=i not in rows)
+        if at.a == at.b:  # a step that stays where it is can't be steered
+            done = _still(asked, pivots.eps[i], null)
+        elif i not in rows:
+            eps = between(x, asked.pivot, at.a, at.b) if at.a > 0 else pivots.eps[i]
+            done = _still(asked._replace(x=asked.pivot, inner_steps=0), eps, null)
         else:
             tune = partial(_tuned, at=at, to=to, null=null, v=v, goal=asked)
             done = finite(tune, unet, f"null-text inversion at step {i}")
@@ -83,12 +86,11 @@ def null_text(
         yield done
 
 
-def _untuned(goal: Goal, eps: Tensor, null: Tensor, moved: bool) -> Tuned:
-    """A step that is taken as the inversion took it; in place, all iterations leave it as it is."""
+def _still(goal: Goal, eps: Tensor, null: Tensor) -> Tuned:
+    """A step that no null row changes: iterations are those that would have been tried."""
     loss = _loss(goal.x, goal.pivot)
     tries = torch.where(loss < goal.least, min(1, goal.inner_steps), goal.inner_steps)
-    x = goal.pivot if moved else goal.x
-    return Tuned(x, eps, null, torch.zeros_like(tries) if moved else tries, loss, 0, 0)
+    return Tuned(goal.x, eps, null, tries, loss, 0, 0)
 
 
 def _tuned(unet: Denoiser, at: Levels, to: Conditions, null: Tensor, v: bool, goal: Goal) -> Tuned:

@@ -83,6 +83,11 @@ def plan(weights: Weights, grid: Grid, known: Known = Known()) -> Plan:  # noqa:
     return Plan(len(grid.t), tuple(legs))
 
 
+def evaluated(plan: Plan) -> tuple[int, ...]:
+    """The rows at which the UNet is called."""
+    return tuple(leg.start for leg in plan.legs if leg.kind == "call")
+
+
 def described(plan: Plan) -> list[str]:
     """The legs for people, equal calls in a row as one line."""
     lines: list[str] = []

@@ -34,7 +34,7 @@ def _one(
 ) -> tuple[dict[str, Any], list[str]]:
     request = Request(
         source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
-        None, args.guidance_scale, args.negative_prompt or None,
+        None, args.guidance_scale, args.negative_prompt or None, proximal=args.proximal,
     )  # fmt: skip
     (task,) = idle.tasks([request])
     width, height = source.image.size

@@ -1,5 +1,6 @@
 """What the sub-commands of mdp-lite tell: settings of pictures, costs, and what they made."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ from PIL import Image
 
 from mdp_lite import __version__
 from mdp_lite.editor import Editor
+from mdp_lite.inversion import Inversion
 from mdp_lite.results import Cost, Edit, Source
 from mdp_lite.sheets import Row
 
@@ -31,7 +33,9 @@ def report(pictures: dict[Path, tuple[Image.Image, Settings]], cost: Cost, trunc
         "cost": cost._asdict(),
         "truncated": truncated,
     }
-    return Made(pictures, data, [f"cost: {cost.unet_rows} UNet rows in {cost.unet_calls} calls"])
+    back = f", {cost.backward_rows} of them backward too" if cost.backward_rows else ""
+    line = f"cost: {cost.unet_rows} UNet rows in {cost.unet_calls} calls{back}"
+    return Made(pictures, data, [line])
 
 
 def describe(editor: Editor, source: Source) -> Settings:
@@ -43,6 +47,7 @@ def describe(editor: Editor, source: Source) -> Settings:
         "guidance_scale": source.guidance_scale,
         "seed": source.seed,
         "method": source.method,
+        **({"inversion": settings_of(source.how)} if source.how else {}),
         "sampler": "DDIM",
         "size": "x".join(map(str, source.image.size)),
         "fit": source.frame.fit,
@@ -50,6 +55,11 @@ def describe(editor: Editor, source: Source) -> Settings:
         "version": f"mdp_lite {__version__}",
         "ai_generated": True,
     }
+
+
+def settings_of(how: Inversion) -> Settings:
+    """The settings of an inversion beside its name."""
+    return {k: v for k, v in asdict(how).items() if k != "method" and v is not None}
 
 
 def describe_edit(editor: Editor, source: Source, one: Edit, asked: Settings) -> Settings:
@@ -83,7 +93,7 @@ def row_of(source: Source, edits: list[Edit]) -> Row:
 
 def total(*costs: Cost) -> Cost:
     """The sum of several costs."""
-    return Cost(sum(cost.unet_rows for cost in costs), sum(cost.unet_calls for cost in costs))
+    return Cost(*map(sum, zip(*costs, strict=True)))
 
 
 def named(path: Path, ending: str) -> Path:

@@ -70,11 +70,8 @@ class Source:
 
     @property
     def exact(self) -> bool:
-        """Whether steps along its noise lead along it.
-
-        Null-text inversion goes back to the inversion's path at rows that it does not tune.
-        """
-        return self.how is None or (METHODS[self.method].exact and self.how.rows is None)
+        """Whether steps along its noise lead along it."""
+        return self.how is None or METHODS[self.method].exact
 
     @property
     def repeats(self) -> bool:

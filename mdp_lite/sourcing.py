@@ -8,16 +8,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mdp_lite import images, sources
+from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor, Source
+from mdp_lite.inversion import INNER_STEPS, METHODS, NEVER, Inversion
 from mdp_lite.masks import Where
+from mdp_lite.null_text import Tuned
+from mdp_lite.paths import OnTuned
+from mdp_lite.plan import Known, evaluated, plan
+from mdp_lite.requests import described
 from mdp_lite.results import Cost
+
+SETTINGS = ("inversion_steps", "iterations", "inner_steps", "early_stop", "inversion_seed")
+INVERTING = ("method", *SETTINGS, "tune")
 
 
 class Talk(NamedTuple):
-    """Where a command speaks: note takes a sentence, watch(name) shows a loop's progress."""
+    """Where a command speaks: note takes a sentence, watch(name) shows a loop's progress.
+
+    tell adds some words to the progress that is shown.
+    """
 
     note: Callable[[str], None]
     watch: Callable[[str], AbstractContextManager[Any]]  # of OnStep, or None
+    tell: Callable[[str], None]
 
 
 def source_of(args: Namespace, editor: Editor, talk: Talk) -> Source:
@@ -27,20 +40,20 @@ def source_of(args: Namespace, editor: Editor, talk: Talk) -> Source:
     if args.picture is None:
         if args.source_prompt is None:
             raise ValueError(f"{args.command} needs a PICTURE or a --source-prompt, got neither")
-        if args.method is not None:
-            raise ValueError(f"method is for inverting a PICTURE, got {args.method!r} without one")
-        if args.fit is not None:
-            raise ValueError(f"fit is for a PICTURE, got {args.fit!r} without one")
+        for name in (*INVERTING, "fit"):
+            if (given := getattr(args, name, None)) is not None:
+                shown = name.replace("_", "-")
+                raise ValueError(f"{shown} is for inverting a PICTURE, got {given!r} without one")
         return generated(args, editor, talk, args.source_prompt, args.seed or 0)
     if args.seed is not None:
         raise ValueError(f"seed is for a source made from a prompt, got {args.seed} and a PICTURE")
-    return inverted(args, editor, talk, args.source_prompt or "", args.method or "replay")
+    return inverted(args, editor, talk, args.source_prompt or "")
 
 
 def loaded(args: Namespace, editor: Editor) -> Source:
     """A source from its file, which costs nothing; it has its own settings."""
-    for name in ("source_prompt", "seed", "method", "fit", "steps", "width", "height"):
-        if getattr(args, name) is not None:
+    for name in ("source_prompt", "seed", *INVERTING, "fit", "steps", "width", "height"):
+        if getattr(args, name, None) is not None:
             shown = name.replace("_", "-")
             raise ValueError(f"{shown} is for making a source: the saved one has its own")
     return replace(editor.load_source(args.picture), cost=Cost(0, 0))
@@ -62,20 +75,56 @@ def generated(args: Namespace, editor: Editor, talk: Talk, prompt: str, seed: in
     return source
 
 
-def inverted(args: Namespace, editor: Editor, talk: Talk, prompt: str, method: str) -> Source:
-    """A source from the picture of the command line; "replay" has no use for guidance."""
-    picture = images.open_picture(args.picture)
-    guidance = args.guidance_scale if method == "ddim" else None
+def inverted(args: Namespace, editor: Editor, talk: Talk, prompt: str) -> Source:
+    """A source from the picture of the command line; the guidance asked for is that of the edit."""
+    picture, how = images.open_picture(args.picture), inversion(args, editor)
+    given = args.command == "invert" or METHODS[how.method].repeats
+    guidance = args.guidance_scale if given else None
     with talk.watch("invert") as on_step:
         source = editor.invert(
-            picture, prompt, method, args.steps, guidance, args.negative_prompt, args.width,
-            args.height, args.fit or "crop", on_step,
+            picture, prompt, how, args.steps, guidance, args.negative_prompt, args.width,
+            args.height, args.fit or "crop", on_step, _told(talk, how),
         )  # fmt: skip
     (w, h), (width, height) = source.picture.size, source.image.size
     if how := source.frame.told():
         talk.note(f"the picture of {w}x{h} was {how} to {width}x{height}")
     note_cut(editor, talk, prompt, args.negative_prompt)
     return source
+
+
+def inversion(args: Namespace, editor: Editor) -> Inversion:
+    """How the command line inverts; a dry run of null-text never stops early: it says the most."""
+    given = {name: getattr(args, name) for name in ("inversion_steps", "iterations", "inner_steps")}
+    method, early_stop = args.method or "replay", args.early_stop
+    if args.dry_run and method == "null-text" and early_stop is None:
+        early_stop = NEVER
+    tune = getattr(args, "tune", None)
+    if tune and method != "null-text":
+        raise ValueError(f"tune is for null-text, got {tune!r} with {method}")
+    rows = _rows(args, editor) if tune == "plan" else None
+    return Inversion(method, **given, early_stop=early_stop, rows=rows, seed=args.inversion_seed)
+
+
+def _rows(args: Namespace, editor: Editor) -> tuple[int, ...]:
+    """The steps at which the edits of the command line call the UNet."""
+    grid = editor.codec.grid(args.steps)
+    window = args.t_max, args.t_m, args.schedule, args.strength
+    rows: set[int] = set()
+    for variant in VARIANTS if args.variant == "all" else (args.variant,):
+        weights = described(len(grid.t), editor.models.defaults, variant, *window)
+        rows |= set(evaluated(plan(weights, grid, Known())))
+    return tuple(sorted(rows))
+
+
+def _told(talk: Talk, how: Inversion) -> OnTuned:
+    """Says of every step of null-text inversion how it went."""
+    most = how.inner_steps or INNER_STEPS
+
+    def on_tuned(i: int, tuned: Tuned) -> None:
+        tries, loss = int(tuned.iterations.max()), float(tuned.loss.max())
+        talk.tell(f"loss {loss:.1e}, {tries} of {most} inner steps")
+
+    return on_tuned
 
 
 def where_of(args: Namespace) -> Where | None:

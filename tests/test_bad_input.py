@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from mdp_lite.editor import Editor, Source
+from mdp_lite.inversion import Inversion
 from mdp_lite.schedule import Weights
 
 NAN, INF = float("nan"), float("inf")
@@ -95,7 +96,12 @@ INVERT: list[tuple[dict[str, Any], str]] = [
     ({"image": Image.new("RGB", (0, 4))}, "image must have at least one pixel, got 0x4"),
     ({"image": Image.new("F", (4, 4))}, "got mode F"),
     ({"prompt": None}, "prompt must be a text, got NoneType"),
-    ({"method": "null"}, "method must be one of replay, ddim, got 'null'"),
+    ({"method": "null"}, "direct, edit-friendly or an Inversion, got 'null'"),
+    ({"method": Inversion("magic")}, "method must be one of replay, ddim, fixed-point, "),
+    ({"method": 3}, "or an Inversion, got int"),
+    ({"method": Inversion(seed=3)}, "seed is not a setting of replay, got 3"),
+    ({"method": "negative-prompt", "negative_prompt": "night"}, "got negative_prompt 'night'"),
+    ({"method": "null-text", "num_inference_steps": 101}, "null-text must have at most 100 steps"),
     ({"width": 30}, "width must be a multiple of 4 from 4 to 4096, got 30"),
     ({"num_inference_steps": 0}, "num_inference_steps must be a whole number from 1 to 1000"),
 ]

@@ -14,6 +14,7 @@ from PIL import Image
 from mdp_lite import arguments, images
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
+from mdp_lite.results import Cost
 from mdp_lite.unet import UNet
 
 TARGET = "a blue boat"
@@ -91,7 +92,7 @@ def test_a_command_writes_what_it_says_and_costs_what_it_says(
     files = FILES.get(name, FILES.get(name.split()[0]))
     assert said["files"] == files
     assert listing(desk) == sorted([*before, *files])
-    assert said["cost"] == {"unet_rows": sum(rows), "unet_calls": len(rows)}
+    assert said["cost"] == Cost(sum(rows), len(rows))._asdict()
     assert said["dry_run"] is False and said["truncated"] is False and said["seconds"] > 0
 
 

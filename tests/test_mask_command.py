@@ -128,4 +128,4 @@ def test_bad_lines_are_one_sentence(
 def test_a_fit_needs_a_picture(desk: Path, says_one_line: Callable[[str], None]) -> None:
     line = ["edit", "--source-prompt", "a", "--prompt", "b", "--fit", "pad", "--model", "model"]
     assert main(line) == 2
-    says_one_line("fit is for a PICTURE, got 'pad' without one")
+    says_one_line("fit is for inverting a PICTURE, got 'pad' without one")

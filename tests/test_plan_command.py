@@ -13,6 +13,7 @@ from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.estimate import estimate, walked
 from mdp_lite.requests import Request
+from mdp_lite.results import Cost
 from mdp_lite.sample import no_weights
 from mdp_lite.sheets import LEAST, MARGIN, Table, contact, tile
 from mdp_lite.unet import UNet
@@ -76,7 +77,7 @@ def test_a_plan_costs_what_the_edit_costs(line: tuple[str, ...], run: Run, rows:
     assert rows == []
     for variant, one in plans.items():
         wanted = {key: one["cost"][key] for key in ("unet_rows", "unet_calls")}
-        assert costs[variant] == wanted
+        assert costs[variant] == {**wanted, "backward_rows": 0}
         assert one["cost"]["unet_rows"] <= one["naive"]["unet_rows"]
         assert one["cost"]["flops"] <= one["naive"]["flops"]
         assert sum(len(leg["reads"]) for leg in one["legs"]) == one["cost"]["unet_rows"]
@@ -131,7 +132,7 @@ def test_a_sweep_writes_a_sheet_its_cells_and_a_line_for_each(
     before = run(*SWEEP, *where, "--dry-run")
     assert rows == [] and not Path("sweep").exists()
     said = run(*SWEEP, *where)
-    assert said["cost"] == {"unet_rows": sum(rows), "unet_calls": len(rows)}
+    assert said["cost"] == Cost(sum(rows), len(rows))._asdict()
     for key in ("cost", "costs", "cells", "files", "settings", "truncated"):
         assert said[key] == before[key]
     assert said["costs"]["sweep"]["unet_rows"] < said["costs"]["naive"]["unet_rows"]

@@ -9,6 +9,7 @@ from PIL import Image
 from test_sources import picture
 
 from mdp_lite.__main__ import main
+from mdp_lite.results import Cost
 
 Says = Callable[[str], None]
 
@@ -54,7 +55,7 @@ def test_a_saved_source_gives_the_same_edit(run: Callable[..., dict], name: str)
     assert "kept/source.safetensors" in told["files"]
     run("edit", *SAME[name], "--prompt", "a red boat", "-o", "plain.png")
     told = run("edit", "kept/source.safetensors", "--prompt", "a red boat", "-o", "again.png")
-    assert told["costs"]["source"] == {"unet_rows": 0, "unet_calls": 0}
+    assert told["costs"]["source"] == Cost(0, 0)._asdict()
     assert pixels("again.png") == pixels("plain.png")
     assert [path.name for path in Path("kept").iterdir()] == ["source.safetensors"]
 
@@ -65,7 +66,7 @@ def test_a_saved_source_can_be_planned_and_swept(run: Callable[..., dict]) -> No
     plain = run("plan", "--source-prompt", "a house", "--prompt", "a boat")
     assert planned == plain
     swept = run("sweep", "s.safetensors", "--prompt", "a boat", "-o", "sweep")
-    assert swept["costs"]["source"] == {"unet_rows": 0, "unet_calls": 0}
+    assert swept["costs"]["source"] == Cost(0, 0)._asdict()
 
 
 @pytest.mark.parametrize("how", ["flag", "variable"])

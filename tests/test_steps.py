@@ -13,6 +13,7 @@ from watched import N, Watched, random_table, unlike
 from mdp_lite.ddim import eps_to_x0
 from mdp_lite.editor import Editor
 from mdp_lite.requests import Request
+from mdp_lite.results import Cost
 from mdp_lite.steps import Standing
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -48,7 +49,7 @@ def test_the_loop_ends_where_edits_end(editor: Editor, most: int, requests: list
         assert at.finished and made.finished and edit.finished
         assert torch.equal(made.latent, edit.latent) and torch.equal(at.x, edit.latent)
         assert (made.image.tobytes(), made.cost) == (edit.image.tobytes(), edit.cost)
-        assert made.cost == (edit.plan.unet_rows, edit.plan.unet_calls)
+        assert made.cost == Cost(edit.plan.unet_rows, edit.plan.unet_calls)
 
 
 def test_each_tick_moves_what_it_says(editor: Editor, requests: list[Request]) -> None:

@@ -14,7 +14,7 @@ from mdp_lite import cost, sweeps
 from mdp_lite.config import UNetConfig, VAEConfig
 from mdp_lite.editor import Editor
 from mdp_lite.requests import Request
-from mdp_lite.results import Source
+from mdp_lite.results import Cost, Source
 from mdp_lite.sample import walk
 from mdp_lite.schedule import SHAPES, VARIANTS
 
@@ -89,7 +89,7 @@ def test_an_edit_needs_few_rows(variant: str, most: int, exact: Editor, source: 
     edit = exact.edit(source, TARGET, variant, 47, 26)
     seen = rows(exact)
     assert sum(seen) <= most
-    assert (sum(seen), len(seen)) == edit.cost
+    assert Cost(sum(seen), len(seen)) == edit.cost
     cell = Request(source, TARGET, variant, 47, 26)
     assert apart(edit.latent, naive(exact, cell)) <= 1e-10
 
@@ -101,7 +101,7 @@ def test_the_authors_six_windows_of_an_inverted_picture(exact: Editor) -> None:
     windows = [(t_max, t_m) for t_max in (49, 48, 47) for t_m in (25, 26)]
     made = exact.sweep(inverted, TARGET, windows=windows, guidance_scales=G)
     assert sum(rows(exact)) == made.cost.unet_rows <= 2 * 138
-    assert made.naive == (2 * 6 * N, 6 * N)
+    assert made.naive == Cost(2 * 6 * N, 6 * N)
     for cell, edit in list(zip(made.cells, made.edits, strict=True))[::5]:
         assert apart(edit.latent, naive(exact, cell)) <= 1e-10
 
@@ -121,7 +121,7 @@ def test_a_grid_of_77_windows(exact: Editor, source: Source) -> None:
     made = exact.sweep(source, TARGET, windows=GRID)
     seen = rows(exact)
     assert sum(seen) <= 3250 and max(seen) <= sweeps.MOST
-    assert made.cost == (sum(seen), len(seen)) and len(seen) < 100
+    assert made.cost == Cost(sum(seen), len(seen)) and len(seen) < 100
     assert made.naive.unet_rows == 7700
     for i in (0, 30, 43, 76):
         assert apart(made.edits[i].latent, naive(exact, made.cells[i])) <= 1e-10
