@@ -253,5 +253,5 @@ def test_edits_read_its_null_rows(tiny: Both, plain: Source) -> None:
     assert apart(edit.latent, ddim(x, e_null + G * (e - e_null), a, b)) <= BOUND
     same = tiny.editor.edit(plain, tiny.prompt, t_max=0, t_m=0)
     assert apart(same.latent, plain.path.x[-1]) <= BOUND
-    bare = tiny.editor.edit(plain, tiny.prompt, t_max=0, t_m=0, negative_prompt="")  # others, though of this text
-    assert apart(bare.latent, plain.path.x[-1]) > 0.01
+    bare = tiny.editor.edit(plain, tiny.prompt, t_max=0, t_m=0, negative_prompt="")
+    assert apart(bare.latent, plain.path.x[-1]) > 0.01  # a text asked for is that, not tuned
