@@ -8,7 +8,7 @@ from torch import Tensor
 from toy import C_A, C_B, NULL, random
 
 from mdp_lite.config import SchedulerConfig
-from mdp_lite.invert import invert, replay
+from mdp_lite.invert import invert, noise_maps, noised, observed, replay
 from mdp_lite.mdp import Denoiser
 from mdp_lite.plan import Known, plan
 from mdp_lite.run import Task, run, tree
@@ -86,27 +86,69 @@ def source(
     return replay(x, list(invert(unet, grid, x, under, v)), under.c)
 
 
+KINDS = ("sampled", "inverted", "tuned", "direct", "noisy")
+
+
+def nulls(n: int) -> Tensor:
+    """A null row (n, 1, l, d) of its own for every step."""
+    return NULL + 0.3 * random(12, n, *NULL.shape)
+
+
+def source_of(kind: str, unet: Denoiser, grid: Grid, x: Tensor, under: Conditions, v: bool) -> Path:
+    """A path of every kind: tuned has null rows of its own, noisy goes by DDPM.
+
+    The noise of direct does not lead along it; from noise alone nothing would.
+    """
+    if kind == "tuned":
+        under = under if under.null is None else under._replace(null=nulls(len(grid.t)))
+        return source(unet, grid, x, under, True, v)._replace(null=under.null)
+    if kind == "direct":
+        pivots = source(unet, grid, x, under.alone._replace(null=None), False, v).x
+        return record(pivots[0], list(observed(unet, grid, pivots, under, v)), under.c)
+    if kind == "noisy":
+        pivots = noised(grid, x, random(13, len(grid.t), *x.shape))
+        steps, maps = zip(*noise_maps(unet, grid, pivots, under, v), strict=True)
+        return record(pivots[0], list(steps), under.c)._replace(noise=torch.stack(maps))
+    return source(unet, grid, x, under, kind == "sampled", v)
+
+
 @st.composite
 def edits(
-    draw: st.DrawFn, unet: Denoiser, x: Tensor, most: int, count: int, prediction: str
-) -> Made:
+    draw: st.DrawFn, unet: Denoiser, x: Tensor, most: int, count: int, prediction: str,
+    kind: str | None = None,
+) -> Made:  # fmt: skip
     """Up to count edits of one source, which say of it and them what is true."""
     on, v = draw(grids(prediction, most)), prediction != "epsilon"
+    kind = draw(st.sampled_from(KINDS)) if kind is None else kind
+    kind = "inverted" if kind == "direct" and on.a[0] == 0 else kind
     g, target_g = draw(st.sampled_from([1.0, 7.5])), draw(st.sampled_from([1.0, 7.5]))
-    sampled, under = draw(st.booleans()), conditions(draw(st.sampled_from([C_A, NULL])), g)
-    path = source(unet, on, x, under, sampled, v)
+    path = source_of(kind, unet, on, x, conditions(draw(st.sampled_from([C_A, NULL])), g), v)
     tasks = []
     for c in draw(st.lists(st.sampled_from([C_B, C_B, C_A, NULL]), min_size=1, max_size=count)):
         to, weights = conditions(c, target_g), draw(tables(len(on.t), x))
-        known = Known(
-            guided=target_g != 1,
-            same=c is path.c,
-            own=sampled and g == target_g,
-            null_is_c=target_g != 1 and c is NULL,
-            null_is_source=target_g != 1 and path.c is NULL,
-        )
+        tuned = path.null is not None and to.null is not None and draw(st.booleans())
+        proximal = to.null is not None and draw(st.integers(0, 2)) == 0
+        to = to._replace(null=path.null) if tuned else to
+        to = to._replace(q=torch.tensor(0.7).double()) if proximal else to
+        known = known_of(kind, path, to, g == target_g)
         tasks.append(Task(on, to, path, weights, plan(weights, on, known)))
     return Made(tasks, v)
+
+
+def known_of(kind: str, path: Path, to: Conditions, alike: bool) -> Known:
+    """What is true of an edit under other or the same guidance as its source."""
+    guided, tuned = to.null is not None, to.null is path.null
+    return Known(
+        guided=guided,
+        same=to.c is path.c,
+        own=kind in ("sampled", "tuned", "noisy")
+        and alike
+        and to.q is None
+        and (not guided or tuned or path.null is None),
+        null_is_c=guided and to.c is to.null,
+        null_is_source=guided and path.c is to.null,
+        exact=kind != "direct",
+    )
 
 
 def naive(unet: Denoiser, task: Task, v: bool) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tables import NOISE, Made, apart, conditions, counted, edits, naive, reached, source
+from tables import KINDS, NOISE, Made, apart, conditions, counted, edits, naive, reached, source
 from toy import C_A, C_B, NULL, SETUPS, grid, toy
 
 from mdp_lite.config import SchedulerConfig, UNetConfig
@@ -20,7 +20,7 @@ predictions = pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 quiet = settings(
     deadline=None,
     derandomize=True,
-    max_examples=80,
+    max_examples=25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 many = settings(quiet, max_examples=400, derandomize=False)
@@ -43,10 +43,11 @@ def compare(made: Made, unet: object, most: int) -> None:
 
 
 @predictions
+@pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
 @quiet
-def test_a_plan_leads_where_all_steps_lead(prediction: str, data: st.DataObject) -> None:
-    made = data.draw(edits(toy, NOISE, 10, 3, prediction))
+def test_a_plan_leads_where_all_steps_lead(prediction: str, kind: str, data: st.DataObject) -> None:
+    made = data.draw(edits(toy, NOISE, 10, 3, prediction, kind))
     compare(made, toy, data.draw(st.sampled_from([0, 4, 64])))
 
 

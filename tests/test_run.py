@@ -7,14 +7,25 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tables import NOISE, apart, conditions, counted, naive, reached, source
+from tables import (
+    KINDS,
+    NOISE,
+    apart,
+    conditions,
+    counted,
+    naive,
+    nulls,
+    reached,
+    source,
+    source_of,
+)
 from torch import Tensor
 from toy import C_A, C_B, NULL, SETUPS, grid, random, toy
 
 from mdp_lite.plan import Known, plan
 from mdp_lite.run import Reached, Task, cost, run, tree
 from mdp_lite.sample import Path, no_weights, record, walk
-from mdp_lite.schedule import VARIANTS, Weights, table, window
+from mdp_lite.schedule import VARIANTS, Grid, Weights, table, window
 
 setups = pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 
@@ -44,9 +55,29 @@ def test_no_weight_is_plain_sampling_to_the_bit(setup: tuple[str, bool], g: floa
 
 
 @setups
-def test_the_source_latent_at_the_end_is_the_source_and_free(setup: tuple[str, bool]) -> None:
+def test_so_it_is_with_a_null_row_for_every_step(setup: tuple[str, bool]) -> None:
+    on, v = grid(setup, 10), setup[0] != "epsilon"
+    tuned = source_of("tuned", toy, on, NOISE, conditions(C_A, 7.5), v)
+    to, x = conditions(C_B, 7.5)._replace(null=nulls(10)), NOISE
+    edit = Task(on, to, tuned, no_weights(10), plan(no_weights(10), on, Known(own=True)))
+    steps = [legs[0].step for legs in run(toy, tree([edit]), v)]
+    for i, step in enumerate(steps):  # each step is sampling's with that null row alone
+        one = to._replace(null=nulls(10)[i])
+        x = next(walk(toy, Grid(*(column[i : i + 1] for column in on)), x, one, v=v)).x
+        assert torch.equal(step.x, x)
+    plain = conditions(C_B, 7.5)
+    assert apart(steps[-1].x, list(walk(toy, on, NOISE, plain, v=v))[-1].x) > 1e-3
+
+
+@setups
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_source_latent_at_the_end_is_the_source_and_free(
+    setup: tuple[str, bool], kind: str
+) -> None:
     on, v, rows = grid(setup, 10), setup[0] != "epsilon", []
-    sampled, to = source(toy, on, NOISE, conditions(C_A, 7.5), True, v), conditions(C_B, 7.5)
+    kind = "inverted" if kind == "direct" and on.a[0] == 0 else kind
+    sampled = source_of(kind, toy, on, NOISE, conditions(C_A, 7.5), v)
+    to = conditions(C_B, 7.5)
     weights = Weights(*torch.rand(4, 10, generator=torch.Generator().manual_seed(0)).double())
     weights.x[-1] = 1
     edit = Task(on, to, sampled, weights, plan(weights, on))
