@@ -61,7 +61,7 @@ def _bench(args: Any, talk: "Talk") -> "Made":
 
 @contextmanager
 def _progress(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | None]":
-    """A bar on stderr that a loop moves by calling what it is given; while it lasts it is in bars."""
+    """A bar on stderr that a loop moves by calling what it is given; in bars while it lasts."""
     if not shown:
         yield None
         return
