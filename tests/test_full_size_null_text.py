@@ -18,8 +18,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (".", "kernels", "weights", "tests")
 GIB = 2**30
-# Saved for the backward pass, in GiB: 0.74 GB is what 16 bits hold of one row with fused attention.
-ROOM = {"float32": 2.2, "bfloat16": 1.3}
+# GiB that a tuned step may take beside the weights and what torch itself does (0.6).
+ROOM = {"float32": 1.8, "bfloat16": 1.0}
 
 pytestmark = pytest.mark.slow
 
@@ -72,4 +72,4 @@ def test_a_step_keeps_one_row_of_activations(dtype: str) -> None:
         f"{built / GIB:.2f}, after a step that is not tuned {plain / GIB:.2f}, tuned "
         f"{tuned / GIB:.2f} GiB; {told['seconds'][1]:.0f} s with 2 iterations"
     )
-    assert plain < tuned <= told["weights"] + GIB * (ROOM[dtype] + 0.6)  # torch itself: 0.6
+    assert plain < tuned <= told["weights"] + GIB * (ROOM[dtype] + 0.6)
