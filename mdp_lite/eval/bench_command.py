@@ -1,19 +1,19 @@
 """What `mdp-lite bench inversion` does: every inversion on the same drawn pictures, as tables."""
 
-import json
 import statistics
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 
-from mdp_lite import __version__, atomic
+from mdp_lite import __version__
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import Case
+from mdp_lite.eval.inversion_file import keep, kept
 from mdp_lite.eval.inversion_tables import Measured, summary, tables
 from mdp_lite.eval.inversions import (
     Row,
@@ -26,64 +26,67 @@ from mdp_lite.eval.inversions import (
     section,
     total,
 )
-from mdp_lite.eval.reader import SIZE, load_reader
+from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import Taken, backward_share, taken
 from mdp_lite.identity import model_hash
 from mdp_lite.inversion import NEVER
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.reports import Made, Settings
+from mdp_lite.reports import total as summed
 from mdp_lite.results import Cost
 from mdp_lite.sourcing import Talk
 
 ROUNDS = 3  # single pictures that are timed
 
 
+class Job(NamedTuple):
+    """What is to be measured: rows by name on cases, in so many steps; and where that is kept."""
+
+    editor: Editor
+    reader: Reader
+    rows: dict[str, Row]
+    cases: list[Case]
+    steps: int | None
+    output: Path | None
+    settings: Settings
+
+
 def bench(args: Namespace, talk: Talk) -> Made:
     """Rehearse all rows, so that bad input is found and the cost is known; then measure them."""
-    if args.pictures < 1:
-        raise ValueError(f"pictures must be 1 or more, got {args.pictures}")
-    editor = opened(Namespace(**vars(args) | {"cache": None}))  # a source from there costs nothing
-    chosen = _chosen(rows(editor, args.steps), args.methods)
-    cases = drawn_cases(args.pictures)
-    settings = _settings(args, editor)
-    kept = _kept(args.output, settings)
-    for note in editor.models.notes:
+    job = _job(args)
+    found = kept(job.output, job.settings)
+    for note in job.editor.models.notes:
         talk.note(note)
-    left = {name: row for name, row in chosen.items() if name not in kept}
-    most = {name: _most(args, editor, row, cases) for name, row in left.items()}
-    data = {"command": "bench", "dry_run": args.dry_run, **settings}
+    most = {name: _most(job, row) for name, row in job.rows.items() if name not in found}
+    data = {"command": "bench", "dry_run": args.dry_run, **job.settings}
     if args.dry_run:
         costs = {name: cost._asdict() for name, cost in most.items()}
         return Made({}, {**data, "most": costs}, _foretold(most))
-    for name, row in sorted(left.items(), key=lambda pair: sum(most[pair[0]])):  # cheap ones first
-        kept[name] = _figures(args, editor, name, row, cases, talk)
-        _keep(args.output, settings, kept)
-    spent = _alone(args, editor, chosen, cases, talk)
-    found = {
-        name: Measured(kept[name], section(own_guidance(editor, row)), spent[name])
-        for name, row in chosen.items()
-    }
-    codec, tokens = editor.codec, editor.models.text_encoder.config.max_position_embeddings
-    cells = SIZE // codec.factor
-    share = backward_share(editor.models.unet, cells, cells, tokens)
-    told = {"threads": torch.get_num_threads(), "backward_share": share}
-    summed = {**settings, **told, "methods": summary(found, share)}
-    _keep(args.output, settings, kept, {"summary": summed})
-    files = [f"wrote {args.output}"] if args.output else []
-    data |= summed | {"files": [str(args.output)] if args.output else []}
-    return Made({}, data, [*files, *tables(summed)])
+    for name in sorted(most, key=lambda name: sum(most[name])):  # the cheap ones are there first
+        with talk.watch(name) as on_step:
+            row = job.rows[name]
+            found[name] = measured(
+                job.editor, job.reader, row, job.cases, job.steps, on_step or _silent
+            )
+        talk.note(f"{name}: {_told(total(found[name]))}")
+        keep(job.output, {"settings": job.settings}, found)
+    told = _summary(job, found, _alone(job, talk))
+    keep(job.output, {"settings": job.settings, "summary": told}, found)
+    files = [str(job.output)] if job.output else []
+    lines = [*(f"wrote {file}" for file in files), *tables(told)]
+    return Made({}, {**data, **told, "files": files}, lines)
 
 
-def _chosen(every: dict[str, Row], names: list[str] | None) -> dict[str, Row]:
-    for name in names or ():
+def _job(args: Namespace) -> Job:
+    if args.pictures < 1:
+        raise ValueError(f"pictures must be 1 or more, got {args.pictures}")
+    editor = opened(Namespace(**vars(args) | {"cache": None}))  # a source from there costs nothing
+    every = rows(editor, args.steps)
+    for name in args.methods or ():
         if name not in every:
             raise ValueError(f"methods must be of {', '.join(every)}, got {name!r}")
-    return {name: row for name, row in every.items() if names is None or name in names}
-
-
-def _settings(args: Namespace, editor: Editor) -> Settings:
-    """What the figures depend on."""
-    return {
+    chosen = {name: row for name, row in every.items() if name in (args.methods or every)}
+    settings = {  # what the figures depend on
         "pictures": args.pictures,
         "steps": len(editor.codec.grid(args.steps).t),
         "model": editor.models.name,
@@ -93,19 +96,25 @@ def _settings(args: Namespace, editor: Editor) -> Settings:
         "edit_guidance": editor.models.defaults.guidance_scale,
         "version": __version__,
     }
+    cases = drawn_cases(args.pictures)
+    return Job(editor, load_reader(), chosen, cases, args.steps, args.output, settings)
 
 
-def _most(args: Namespace, editor: Editor, row: Row, cases: list[Case]) -> Cost:
+def _silent(done: int, count: int) -> None:
+    """Where nobody watches."""
+
+
+def _most(job: Job, row: Row) -> Cost:
     """The most that all pictures may cost: the first one's, with models that do nothing."""
     if row.how.method == "null-text":
         row = row._replace(how=replace(row.how, early_stop=NEVER))
-    figures = measured(rehearsal(editor), load_reader(), row, cases[:1], args.steps)
-    return Cost(*(len(cases) * part for part in total(figures)))
+    figures = measured(rehearsal(job.editor), job.reader, row, job.cases[:1], job.steps, _silent)
+    return Cost(*(len(job.cases) * part for part in total(figures)))
 
 
 def _foretold(most: dict[str, Cost]) -> list[str]:
     lines = [f"{name}: {_told(cost)}" for name, cost in most.items()]
-    return [*lines, f"at most: {_told(Cost(*map(sum, zip(*most.values(), strict=True))))}"]
+    return [*lines, f"at most: {_told(summed(Cost(0, 0), *most.values()))}"]
 
 
 def _told(cost: Cost) -> str:
@@ -113,34 +122,19 @@ def _told(cost: Cost) -> str:
     return f"{cost.unet_rows:,} UNet rows{backward}"
 
 
-def _figures(
-    args: Namespace, editor: Editor, name: str, row: Row, cases: list[Case], talk: Talk
-) -> Sections:
-    with talk.watch(name) as on_step:
-        found = measured(editor, load_reader(), row, cases, args.steps, on_step)
-    talk.note(f"{name}: {len(cases)} pictures, {_told(total(found))}")
-    return found
-
-
-def _alone(
-    args: Namespace, editor: Editor, chosen: dict[str, Row], cases: list[Case], talk: Talk
-) -> dict[str, Taken]:
+def _alone(job: Job, talk: Talk) -> dict[str, Taken]:
     """Seconds and memory of inverting one picture: the median of some, the methods in turn."""
-    every: dict[str, list[Taken]] = {name: [] for name in chosen}
+    every: dict[str, list[Taken]] = {name: [] for name in job.rows}
     with talk.watch("alone") as on_step:
-        for k, case in enumerate((cases * ROUNDS)[:ROUNDS]):
-            for name, row in chosen.items():
-                invert = _inversion(editor, row, case, args.steps)
-                if not k:
+        for k, case in enumerate((job.cases * ROUNDS)[:ROUNDS]):
+            for name, row in job.rows.items():
+                g = own_guidance(job.editor, row)
+                invert = partial(inverted, job.editor, row, [case], job.steps, g)
+                if k == 0:
                     invert()  # first calls allocate and choose kernels
-                every[name].append(taken(invert, editor.device))
-            if on_step:
-                on_step(k + 1, ROUNDS)
+                every[name].append(taken(invert, job.editor.device))
+            (on_step or _silent)(k + 1, ROUNDS)
     return {name: _median(some) for name, some in every.items()}
-
-
-def _inversion(editor: Editor, row: Row, case: Case, steps: int | None) -> Callable[[], object]:
-    return lambda: inverted(editor, row, [case], steps, own_guidance(editor, row))
 
 
 def _median(some: list[Taken]) -> Taken:
@@ -149,53 +143,15 @@ def _median(some: list[Taken]) -> Taken:
     return Taken(seconds, int(statistics.median(peaks)) if peaks else None)
 
 
-def _kept(path: Path | None, settings: Settings) -> dict[str, Sections]:
-    """The figures in a file of an earlier run, which must have had these settings."""
-    if path is None or not path.exists():
-        return {}
-    try:
-        data = json.loads(path.read_text("utf-8"))
-        had, figures = data["settings"], data["figures"]
-    except (ValueError, KeyError, TypeError, OSError):
-        raise ValueError(
-            f"output must hold figures of this command, {path.name} has none"
-        ) from None
-    for key, value in settings.items():
-        if had.get(key) != value:
-            raise ValueError(
-                f"{path.name} has figures of {key} {had.get(key)!r}, got {value!r}: "
-                "give another output"
-            )
-    return _with_nan(figures)
-
-
-def _keep(
-    path: Path | None, settings: Settings, kept: dict[str, Sections], more: Settings | None = None
-) -> None:
-    if path is not None:
-        data = {"settings": settings, **(more or {}), "figures": _without_nan(kept)}
-        atomic.write(path, (dumped(data) + "\n").encode())
-
-
-def dumped(data: Any, indent: str = "") -> str:
-    """JSON with a line for every list and every innermost object."""
-    if not isinstance(data, dict) or not any(isinstance(v, dict | list) for v in data.values()):
-        return json.dumps(data, allow_nan=False)
-    deeper = indent + " "
-    parts = [f"{deeper}{json.dumps(key)}: {dumped(v, deeper)}" for key, v in data.items()]
-    return "{\n" + ",\n".join(parts) + f"\n{indent}}}"
-
-
-def _without_nan(data: Any) -> Any:
-    """JSON has no NaN: null stands for it."""
-    if isinstance(data, dict):
-        return {key: _without_nan(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_without_nan(value) for value in data]
-    return None if isinstance(data, float) and data != data else data
-
-
-def _with_nan(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _with_nan(value) for key, value in data.items()}
-    return [torch.nan if value is None else value for value in data]
+def _summary(job: Job, found: dict[str, Sections], alone: dict[str, Taken]) -> Settings:
+    """What is told of the rows that were asked for."""
+    models, cells = job.editor.models, SIZE // job.editor.codec.factor
+    tokens = models.text_encoder.config.max_position_embeddings
+    share = backward_share(models.unet, cells, cells, tokens)
+    parts = {
+        name: Measured(found[name], section(own_guidance(job.editor, row)), alone[name])
+        for name, row in job.rows.items()
+    }
+    spent = {name: total(found[name])._asdict() for name in job.rows}
+    told = {"threads": torch.get_num_threads(), "backward_share": share, "spent": spent}
+    return {**job.settings, **told, "methods": summary(parts, share)}

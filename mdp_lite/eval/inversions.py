@@ -78,15 +78,14 @@ def drawn_cases(count: int) -> list[Case]:
 
 def measured(
     editor: Editor, reader: Reader, row: Row, cases: Sequence[Case], steps: int | None,
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: Callable[[int, int], None],
 ) -> Sections:  # fmt: skip
     """Every figure of every case."""
     parts = []
     for start in range(0, len(cases), CHUNK):
         some = list(cases[start : start + CHUNK])
         parts.append(_measured(editor, reader, row, some, steps))
-        if on_step:
-            on_step(start + len(some), len(cases))
+        on_step(start + len(some), len(cases))
     return {
         part: {name: [v for one in parts for v in one[part][name]] for name in figures}
         for part, figures in parts[0].items()
@@ -130,7 +129,7 @@ def rebuilt(editor: Editor, sources: list[Source]) -> Figures:
     ]
     again = editor.edits(asked, MOST)
     costs = [cost_alone(source) for source in sources]
-    true, trip = stacked(pictures), stacked(editor.codec.pictures(torch.cat(latents)))
+    true, trip = stacked(pictures), stacked([editor.codec.picture(z) for z in latents])
     return {
         "picture": psnr(shown, true).tolist(),
         "vae": psnr(shown, trip).tolist(),

@@ -1,7 +1,6 @@
 """What a call takes, in seconds and memory; and what a backward pass is to a forward one."""
 
 import ctypes
-import gc
 import re
 import time
 from collections.abc import Callable
@@ -52,7 +51,6 @@ def backward_share(unet: UNet, y: int, x: int, tokens: int) -> float:
 
 def _before(device: torch.device) -> int | None:
     """Bytes in use, with the peak set back to them."""
-    gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)

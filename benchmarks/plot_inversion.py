@@ -1,0 +1,145 @@
+"""Draws what `mdp-lite bench inversion -o FILE` measured: cost against reconstruction and edits.
+
+    python -m benchmarks.plot_inversion [FILE] [PICTURE]
+
+Left: PSNR of the rebuilt picture; methods that repeat the edit's guidance are at 7.5 there, the
+others at their own. Right: the share of edits that are right and keep the rest. Bars are 95%
+intervals; a backward row counts what it has in FLOPs.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.text import Annotation  # noqa: E402
+from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
+from matplotlib.transforms import Bbox  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+TICKS = (50, 100, 200, 500, 1000, 2000)
+NEAR = 7
+LINE = {"arrowstyle": "-", "linewidth": 0.6, "color": "#999999", "shrinkA": 0, "shrinkB": 4}
+Place = tuple[float, float, str, str]
+# Where a label may go: offset in points from its point, and how it is aligned there.
+PLACES: list[Place] = [
+    (dx, dy, ha, va)
+    for far in (NEAR, 14, 24, 36, 50, 66)
+    for dx, dy, ha, va in (
+        (far, 0, "left", "center"), (0, far, "center", "bottom"), (0, -far, "center", "top"),
+        (-far, 0, "right", "center"), (far, far, "left", "bottom"), (far, -far, "left", "top"),
+        (-far, far, "right", "bottom"), (-far, -far, "right", "top"),
+    )
+]  # fmt: skip
+
+
+class Point(NamedTuple):
+    """A method: its cost in forward rows, and its mean with the ends of the interval."""
+
+    name: str
+    cost: float
+    mean: float
+    low: float
+    high: float
+
+
+def rebuilt(data: dict[str, Any]) -> list[Point]:
+    """PSNR to the picture, of methods that repeat the edit's guidance at the papers'."""
+    repeated = f"guidance {data['edit_guidance']:g}"
+    parts = {
+        name: one["guidance 7.5"] if one["own"] == repeated else one[one["own"]]
+        for name, one in data["methods"].items()
+    }
+    return [_point(name, part, part["picture"]) for name, part in parts.items()]
+
+
+def scored(data: dict[str, Any], variant: str = "epsilon") -> list[Point]:
+    """Edits that are right and keep the rest."""
+    every = data["methods"].items()
+    return [_point(name, one[one["own"]], one[variant]["both"]) for name, one in every]
+
+
+def _point(name: str, part: dict[str, Any], y: dict[str, float]) -> Point:
+    return Point(name, part["equivalents"]["mean"], y["mean"], y["low"], y["high"])
+
+
+def draw(axes: Axes, points: list[Point], title: str, label: str) -> None:
+    """Points with bars and names, cost on a logarithmic axis."""
+    axes.set_title(title, fontsize=11)
+    axes.set(
+        xscale="log", xlabel="cost of the inversion, in forward rows of the UNet", ylabel=label
+    )
+    axes.set_xlim(min(p.cost for p in points) / 1.6, max(p.cost for p in points) * 2.4)
+    lowest, highest = min(p.low for p in points), max(p.high for p in points)
+    margin = 0.18 * (highest - lowest)
+    axes.set_ylim(lowest - margin, highest + margin)
+    axes.set_xticks([tick for tick in TICKS if axes.get_xlim()[0] < tick < axes.get_xlim()[1]])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(color="#e4e4e4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    colours = plt.get_cmap("tab10")
+    for k, p in enumerate(points):
+        bar = [[p.mean - p.low], [p.high - p.mean]]
+        axes.errorbar(p.cost, p.mean, bar, fmt="o", color=colours(k), markersize=6, capsize=2.5)
+    _name(axes, points)
+
+
+def _name(axes: Axes, points: list[Point]) -> None:
+    """Each name at the nearest place where it covers no point, bar or other name."""
+    figure = axes.figure
+    figure.canvas.draw()
+    inside = axes.get_window_extent()
+    taken = [_mark(axes, p) for p in points]
+    for k, p in sorted(enumerate(points), key=lambda pair: pair[1].cost):
+        for place in PLACES:
+            text = _written(axes, p, k, place)
+            box = text.get_window_extent().padded(1.5)
+            text.remove()
+            free = not any(box.overlaps(other) for other in taken)
+            if free and inside.contains(*box.min) and inside.contains(*box.max):
+                taken.append(box)
+                _written(axes, p, k, place, LINE if max(map(abs, place[:2])) > NEAR else None)
+                break
+        else:
+            _written(axes, p, k, PLACES[0])
+
+
+def _written(axes: Axes, p: Point, k: int, place: Place, line: Any = None) -> Annotation:
+    """A name at a place, with a line to its point where that is not near."""
+    dx, dy, ha, va = place
+    return axes.annotate(
+        p.name, (p.cost, p.mean), (dx, dy), textcoords="offset points", ha=ha, va=va,
+        fontsize=8.5, color=plt.get_cmap("tab10")(k), arrowprops=line,
+    )  # fmt: skip
+
+
+def _mark(axes: Axes, p: Point) -> Bbox:
+    """What a point and its bar cover."""
+    ends = axes.transData.transform([(p.cost, p.low), (p.cost, p.high)])
+    (x, low), (_, high) = ends
+    return Bbox([[x - 5, min(low, high) - 5], [x + 5, max(low, high) + 5]])
+
+
+def main(file: Path, picture: Path) -> None:
+    """The plot as a PNG."""
+    data = json.loads(file.read_text("utf-8"))["summary"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), dpi=120, layout="constrained")
+    count, g = data["pictures"], data["edit_guidance"]
+    title = "Reconstruction (methods that share the edit's guidance: at 7.5)"
+    draw(left, rebuilt(data), title, "PSNR to the picture, dB")
+    title = f"Epsilon edits at guidance {g:g}"
+    draw(right, scored(data), title, "right and all else kept, share")
+    figure.suptitle(f"Inversions on {count} drawn pictures, {data['steps']} steps", fontsize=12)
+    figure.savefig(picture)
+
+
+if __name__ == "__main__":
+    given = [Path(word) for word in sys.argv[1:]]
+    main(*given, *(RESULTS / "inversion.json", RESULTS / "inversion.png")[len(given) :])
