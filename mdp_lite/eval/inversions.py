@@ -96,7 +96,9 @@ def _measured(
     editor: Editor, reader: Reader, row: Row, cases: list[Case], steps: int | None
 ) -> Sections:
     own = own_guidance(editor, row)
-    by_guidance = {g: inverted(editor, row, cases, steps, g) for g in {*GUIDANCES, own}}
+    by_guidance = {
+        g: inverted(editor, row, cases, steps, g) for g in dict.fromkeys((*GUIDANCES, own))
+    }
     found = {section(g): rebuilt(editor, some) for g, some in by_guidance.items()}
     for variant in VARIANTS:
         found[variant] = edited(editor, reader, row, cases, by_guidance[own], variant)
