@@ -264,6 +264,7 @@ class Editor:
             source, weights = one.source, weights_of(one, self.models.defaults)
             g, negative = self.codec.guidance(guidance_of(one)), negative_of(one)
             nulls, q = nulls_of(one), one.proximal
+            q = None if q is None else check.quantile("proximal", q)
             key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q)
             to = made[key] = made.get(key) or self.codec.steered(one.prompt, negative, g, nulls, q)
             own = self.models.origin

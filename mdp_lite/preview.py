@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite import images
+from mdp_lite.guard import dtype_of, finite
 from mdp_lite.vae import VAE
 
 # What the map is fitted on: smooth latents of unit variance, which are nearer to pictures' than
@@ -27,7 +28,9 @@ def fit_preview(vae: VAE) -> Tensor:
     drawn = torch.randn(COUNT, channels, DRAWN, DRAWN, generator=generator)
     latents = F.interpolate(drawn, size=(CELLS, CELLS), mode="bicubic")
     latents = (latents / latents.std()).to(weight)  # in the VAE's dtype, as it will see them
-    seen = F.avg_pool2d(vae.decode(latents).double().cpu(), vae.config.factor)
+    decode = lambda vae: vae.decode(latents.to(dtype_of(vae)))  # noqa: E731
+    pictures = finite(decode, vae, "the decoded picture").double().cpu()
+    seen = F.avg_pool2d(pictures, vae.config.factor)
     a, b = _cells(_with_one(latents)), _cells(seen)
     return torch.linalg.solve(a.T @ a, a.T @ b)  # lstsq has other last bits every time
 
