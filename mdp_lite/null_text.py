@@ -75,7 +75,8 @@ def null_text(
     for i in range(len(grid.t)):
         at, asked = levels(grid, i), goal(i, x, pivots.x[i + 1], inner_steps, early_stop)
         if at.a == at.b:  # a step that stays where it is can't be steered
-            done = _still(asked, pivots.eps[i], null)
+            tried = inner_steps if i in rows else 0
+            done = _still(asked._replace(inner_steps=tried), pivots.eps[i], null)
         elif i not in rows:
             eps = between(x, asked.pivot, at.a, at.b) if at.a > 0 else pivots.eps[i]
             done = _still(asked._replace(x=asked.pivot, inner_steps=0), eps, null)
