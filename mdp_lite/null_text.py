@@ -105,7 +105,8 @@ def _tuned(unet: Denoiser, at: Levels, to: Conditions, null: Tensor, v: bool, go
     while taken < goal.inner_steps and (taken % _apart(x) or active.any()):
         loss, slope = _slope(predict, null, lambda e: _led(e, e_c, g, x, at, v).x, goal.pivot)
         taken += 1
-        m, v2 = torch.lerp(slope, m, BETA_1), torch.lerp(slope**2, v2, BETA_2)
+        m = BETA_1 * m + (1 - BETA_1) * slope  # a lerp's 1 - 0.999 would be float32's
+        v2 = BETA_2 * v2 + (1 - BETA_2) * slope**2
         root = (v2 / (1 - BETA_2**taken)).sqrt() + TINY
         moved = null - goal.rate / (1 - BETA_1**taken) * m / root  # Kingma & Ba 2015, Algorithm 1
         null = torch.where(active[:, None, None], moved, null)
