@@ -14,7 +14,7 @@ from torch import Tensor
 from mdp_lite import check, images, sources
 from mdp_lite.cache import Cache, kept, open_cache
 from mdp_lite.codec import Codec
-from mdp_lite.inversion import Inversion
+from mdp_lite.inversion import METHOD, Inversion
 from mdp_lite.load import AddOns, Choices, Hub, Models, Place, load
 from mdp_lite.masks import Where
 from mdp_lite.paths import OnStep, OnTuned, generated, inverted
@@ -102,7 +102,7 @@ class Editor:
         self,
         image: Image.Image,
         prompt: str = "",
-        method: str | Inversion = "replay",
+        method: str | Inversion = METHOD,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str = "",
@@ -114,13 +114,13 @@ class Editor:
     ) -> Source:
         """The real case: path A found by inverting a picture described by a prompt.
 
-        "replay" keeps the inversion's own noise: path A ends at the picture's latent exactly, at
-        one UNet row a step. "fixed-point" does so too, with a noise nearer to what sampling would
-        predict. "ddim" samples anew from what was found, with guidance, and drifts from the
-        picture; "negative-prompt" does with the prompt as the negative one; "null-text" tunes the
+        "edit-friendly" puts the picture under a noise of its own at every step, joined by DDPM's
+        noise maps; "replay" keeps the noise of a DDIM inversion, at one UNet row a step, as
+        "fixed-point" does with a noise nearer to what sampling would predict: these three end at
+        the picture's latent exactly. "ddim" samples anew from what was found, with guidance, and
+        drifts; "negative-prompt" does with the prompt as the negative one; "null-text" tunes the
         null row of every step until it does not. "direct" takes the noise that guidance predicts
-        along the inversion, "edit-friendly" noise maps of DDPM. Inversion holds a method's
-        settings. fit brings the picture to width and height: "crop", "pad" or "resize"; "own" keeps
+        along the inversion. Inversion holds a method's settings. fit brings the picture to width and height: "crop", "pad" or "resize"; "own" keeps
         its own size, padded to whole latent cells.
         """
         settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
@@ -130,7 +130,7 @@ class Editor:
         self,
         images_: Iterable[Image.Image],
         prompts: Iterable[str],
-        method: str | Inversion = "replay",
+        method: str | Inversion = METHOD,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str = "",

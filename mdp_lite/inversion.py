@@ -28,6 +28,8 @@ METHODS = {
     "edit-friendly": Method(("seed",), 3.5, repeats=False),
 }
 
+METHOD = "edit-friendly"  # the default: see README.md, "Inversions"
+
 
 @dataclass(frozen=True)
 class Inversion:
@@ -40,7 +42,7 @@ class Inversion:
     its noise, 0.
     """
 
-    method: str = "replay"
+    method: str = METHOD
     inversion_steps: int | None = None
     iterations: int | None = None
     inner_steps: int | None = None

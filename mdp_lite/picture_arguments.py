@@ -2,7 +2,7 @@
 
 import argparse
 
-from mdp_lite.inversion import METHODS
+from mdp_lite.inversion import METHOD, METHODS
 from mdp_lite.kinds import box, number, png, safetensors, whole
 
 FITS = ("crop", "pad", "resize", "own")
@@ -19,7 +19,7 @@ def fitting(sub: argparse.ArgumentParser) -> None:
 def inverting(sub: argparse.ArgumentParser) -> None:
     """How PICTURE is inverted; each setting is of the methods that its help names."""
     group = sub.add_argument_group("inversion of PICTURE")
-    group.add_argument("--method", choices=METHODS, help="default: replay")
+    group.add_argument("--method", choices=METHODS, help=f"default: {METHOD}")
     for name, kind, metavar, text in (
         ("--inversion-steps", whole, "M", "ddim, negative-prompt: steps up (default: as down)"),
         ("--iterations", whole, "K", "fixed-point: predictions a step (default: 5)"),

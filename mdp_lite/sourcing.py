@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from mdp_lite import images, sources
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor, Source
-from mdp_lite.inversion import INNER_STEPS, METHODS, NEVER, Inversion
+from mdp_lite.inversion import INNER_STEPS, METHOD, METHODS, NEVER, Inversion
 from mdp_lite.masks import Where
 from mdp_lite.null_text import Tuned
 from mdp_lite.paths import OnTuned
@@ -95,7 +95,7 @@ def inverted(args: Namespace, editor: Editor, talk: Talk, prompt: str) -> Source
 def inversion(args: Namespace, editor: Editor) -> Inversion:
     """How the command line inverts; a dry run of null-text never stops early: it says the most."""
     given = {name: getattr(args, name) for name in ("inversion_steps", "iterations", "inner_steps")}
-    method, early_stop = args.method or "replay", args.early_stop
+    method, early_stop = args.method or METHOD, args.early_stop
     if args.dry_run and method == "null-text" and early_stop is None:
         early_stop = NEVER
     tune = getattr(args, "tune", None)

@@ -99,7 +99,7 @@ INVERT: list[tuple[dict[str, Any], str]] = [
     ({"method": "null"}, "direct, edit-friendly or an Inversion, got 'null'"),
     ({"method": Inversion("magic")}, "method must be one of replay, ddim, fixed-point, "),
     ({"method": 3}, "or an Inversion, got int"),
-    ({"method": Inversion(seed=3)}, "seed is not a setting of replay, got 3"),
+    ({"method": Inversion("replay", seed=3)}, "seed is not a setting of replay, got 3"),
     ({"method": "negative-prompt", "negative_prompt": "night"}, "got negative_prompt 'night'"),
     ({"method": "null-text", "num_inference_steps": 101}, "null-text must have at most 100 steps"),
     ({"width": 30}, "width must be a multiple of 4 from 4 to 4096, got 30"),

@@ -42,7 +42,7 @@ def poisoned(path: Path, name: str) -> torch.Tensor:
 
 def how(**settings: object) -> dict:
     """The settings of a replayed inversion, but for these."""
-    return asdict(Inversion()) | settings
+    return asdict(Inversion("replay")) | settings
 
 
 WRONG: dict[str, tuple[Callable[[Path], None], str]] = {

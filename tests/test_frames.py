@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mdp_lite import arguments, images
+from mdp_lite import images, picture_arguments
 from mdp_lite.editor import Editor
 from mdp_lite.frames import FITS, Frame, Size, frame
 
@@ -187,7 +187,7 @@ def test_own_has_the_limits_of_every_size(editor: Editor) -> None:
 
 
 def test_the_command_line_knows_every_fit() -> None:
-    assert arguments.FITS == FITS
+    assert picture_arguments.FITS == FITS
 
 
 def test_a_turned_photo_comes_back_upright(editor: Editor, tmp_path: Path) -> None:

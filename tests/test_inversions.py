@@ -100,7 +100,7 @@ def test_replay_ends_at_the_picture(config: SchedulerConfig, n: int, seed: int, 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize("n", [5, 50, 100])
 def test_replay_of_a_model_ends_at_the_picture(editor: Editor, spacing: str, n: int) -> None:
-    source = editor.invert(PICTURE, PROMPT, num_inference_steps=n)
+    source = editor.invert(PICTURE, PROMPT, "replay", num_inference_steps=n)
     x = source.path.x[0]
     for eps, a, b in zip(source.path.eps, source.grid.a, source.grid.b, strict=True):
         x = ddim(x, eps, a, b)

@@ -14,6 +14,7 @@ from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.frames import FITS, Frame, Size, frame
 from mdp_lite.masks import LOOKS, from_cells, pasted, read, to_cells
 from mdp_lite.requests import Request
+from mdp_lite.results import Cost
 from mdp_lite.schedule import VARIANTS
 from mdp_lite.unet import UNet
 
@@ -216,7 +217,7 @@ def test_an_automatic_mask_shows_itself_and_what_it_costs(
 
     monkeypatch.setattr(UNet, "forward", counting)
     edit = editor.edit(source, TARGET, mask="auto")
-    assert edit.cost == (sum(seen), len(seen))
+    assert edit.cost == Cost(sum(seen), len(seen))
     plain = editor.edit(source, TARGET)
     assert edit.cost.unet_rows - plain.cost.unet_rows == 2 * LOOKS
     assert edit.mask is not None and edit.mask.size == (48, 40)
