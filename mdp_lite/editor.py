@@ -120,8 +120,9 @@ class Editor:
         the picture's latent exactly. "ddim" samples anew from what was found, with guidance, and
         drifts; "negative-prompt" does with the prompt as the negative one; "null-text" tunes the
         null row of every step until it does not. "direct" takes the noise that guidance predicts
-        along the inversion. Inversion holds a method's settings. fit brings the picture to width and height: "crop", "pad" or "resize"; "own" keeps
-        its own size, padded to whole latent cells.
+        along the inversion. Inversion holds a method's settings.
+        fit brings the picture to width and height: "crop", "pad" or "resize"; "own" keeps its own
+        size, padded to whole latent cells.
         """
         settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
         return self.inverts([image], [prompt], method, *settings, on_step, on_tuned)[0]
