@@ -231,10 +231,9 @@ class Up(Block):
 
 
 class Stem(NamedTuple):
-    """What all texts have in common at one x and t: all before the text is first attended to.
+    """What all texts have in common at one x and t, before they are first attended to.
 
-    r (b, c, y, x) is the first residual block's output, h (b, y x, c) the same further on, or None
-    where the first level does not attend.
+    r (b, c, y, x) is the first residual block's output, h (b, y x, c) what follows, if it attends.
     """
 
     temb: Tensor
@@ -285,6 +284,7 @@ class UNet(nn.Module):
         temb, x, r, h = stem
         level: Any = self.down_blocks[0]
         first = r if h is None else level.attentions[0].after(r, h, c)
+        del stem, r, h  # large, and of no more use here
         kept = [x, *level(x, temb, c, first)]
         for block in self.down_blocks[1:]:
             kept += block(kept[-1], temb, c)
