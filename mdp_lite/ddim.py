@@ -40,6 +40,13 @@ def ddpm_mean(x0: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return b.sqrt() * x0 + (1 - b) * (a / (b * (1 - a))).sqrt() * eps
 
 
+def gain(a: Tensor, b: Tensor, v: bool) -> Tensor:
+    """d x_b / d e: how a prediction e, of v or else of eps, moves the end of a DDIM step."""
+    if v:
+        return (1 - b).sqrt() * a.sqrt() - b.sqrt() * (1 - a).sqrt()
+    return (1 - b).sqrt() - (b / a).sqrt() * (1 - a).sqrt()
+
+
 def between(x: Tensor, onward: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """The eps along which DDIM leads from x at level a > 0 to onward at another level b."""
     return (onward / b.sqrt() - x / a.sqrt()) / (((1 - b) / b).sqrt() - ((1 - a) / a).sqrt())

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.ddim import between, renoise, seen
+from mdp_lite.ddim import between, gain, renoise, seen
 from mdp_lite.guard import dtype_of, finite
 from mdp_lite.mdp import Denoiser, Levels, Step, guide
 from mdp_lite.sample import Conditions, Path, levels
@@ -98,12 +98,13 @@ def _tuned(unet: Denoiser, at: Levels, to: Conditions, null: Tensor, v: bool, go
     """Adam on the null row until the loss is small, "update, then stop", for each picture alone."""
     predict, g, x = _predictor(unet, goal.x, at.t, to.c), to.g, goal.x
     e_c = predict(to.c.expand(len(x), -1, -1))
+    k = (1 - g) * gain(at.a, at.b, v)
     m = v2 = torch.zeros_like(null)
     active = torch.ones(len(x), dtype=torch.bool, device=x.device)
     iterations, last = active.long() * 0, torch.zeros(len(x), device=x.device)
     taken = 0
     while taken < goal.inner_steps and (taken % _apart(x) or active.any()):
-        loss, slope = _slope(predict, null, lambda e: _led(e, e_c, g, x, at, v).x, goal.pivot)
+        loss, slope = _slope(predict, null, lambda e: _led(e, e_c, g, x, at, v).x, k, goal.pivot)
         taken += 1
         m = BETA_1 * m + (1 - BETA_1) * slope  # a lerp's 1 - 0.999 would be float32's
         v2 = BETA_2 * v2 + (1 - BETA_2) * slope**2
@@ -141,12 +142,17 @@ def _loss(x: Tensor, pivot: Tensor) -> Tensor:
     return (x - pivot).float().square().mean((1, 2, 3))
 
 
-@torch.enable_grad()
 def _slope(
-    predict: Predict, null: Tensor, lead: Callable[[Tensor], Tensor], pivot: Tensor
+    predict: Predict, null: Tensor, lead: Callable[[Tensor], Tensor], k: Tensor, pivot: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The loss (b,) of null rows (b, l, d), and its gradient."""
+    """The loss (b,) of null rows (b, l, d), and its gradient; k is d x / d e of where they lead.
+
+    d loss / d e = 2 k (x - pivot) / n; without the n on its way through the UNet, where 16 bits
+    could not hold it.
+    """
     leaf = null.detach().requires_grad_()
-    loss = _loss(lead(predict(leaf)), pivot)
-    scale = pivot[0].numel()  # of a mean the slopes are too small for 16 bits
-    return loss.detach(), torch.autograd.grad(loss.sum() * scale, leaf)[0] / scale
+    with torch.enable_grad():
+        e = predict(leaf)
+    x, n = lead(e.detach()), pivot[0].numel()
+    (slope,) = torch.autograd.grad(e, leaf, 2 * k * (x - pivot))
+    return _loss(x, pivot), slope / n

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, cat
 from toy import C_A, C_B, NULL, SETUPS, Setup, X, grid, toy
 
+from mdp_lite import ddim
 from mdp_lite.invert import invert
 from mdp_lite.sample import Conditions, Path, record, walk
 from mdp_lite.schedule import SHAPES, VARIANTS, Weights, table, window
@@ -153,3 +154,16 @@ def test_the_toy_depends_on_everything(name: str) -> None:
     inputs = {"x": X, "t": torch.tensor(500), "c": C_A.expand(2, -1, -1)}
     changed = inputs | {name: inputs[name] + (100 if name == "t" else 1)}
     assert (toy(**inputs) - toy(**changed)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("v", [False, True])
+def test_the_gain_of_a_prediction_is_its_derivative(v: bool) -> None:
+    a, b = torch.tensor(0.3, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
+    x, e = torch.randn(2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def moved(e: torch.Tensor) -> torch.Tensor:
+        x0, eps = ddim.seen(e, x, a, v)
+        return ddim.renoise(x0, eps, b)
+
+    found = torch.autograd.functional.jacobian(moved, e)
+    assert torch.allclose(ddim.gain(a, b, v), found, rtol=1e-12)
