@@ -1,0 +1,113 @@
+"""Attention without a mask on the CPU: torch's, and a native one for the head sizes of a UNet."""
+
+import ctypes
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LIBRARY = Path(__file__).with_name("_attention.so")
+LARGEST = 160  # d of a head
+AVX2, AVX512, BFLOAT16 = 1, 2, 3  # the paths of attention.c, worst first
+
+
+class _Rows(ctypes.Structure):
+    """A tensor seen as (batch, head, row, d): where it is, strides in bytes."""
+
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("batch", ctypes.c_int64),
+        ("head", ctypes.c_int64),
+        ("row", ctypes.c_int64),
+    ]
+
+
+class _Call(ctypes.Structure):
+    """`struct call` of attention.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("batches", "heads", "n", "m", "d")),
+        *((name, ctypes.c_int32) for name in ("half", "path", "threads")),
+        *((name, _Rows) for name in ("q", "k", "v", "out")),
+    ]
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled attention.c, or None where it was not built or does not load."""
+    try:
+        return ctypes.CDLL(str(LIBRARY))
+    except OSError:
+        return None
+
+
+@functools.cache
+def best_path() -> int:
+    """The fastest path this machine runs, counted from 1, worst first; 0 where there is none."""
+    found = library()
+    return 0 if found is None else found.mdp_lite_attention_path()
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for (b, h, n, d) queries and (b, h, m, d) keys and values."""
+    return functional.scaled_dot_product_attention(q, k, v)
+
+
+def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether `native_attention` takes these: CPU, bfloat16 or float32, d a multiple of 8 to 160,
+    the d values of a row side by side, no gradient asked for."""
+    b, h, _, d = q.shape if q.dim() == 4 else (0, 0, 0, 0)
+    return (
+        q.device.type == k.device.type == v.device.type == "cpu"
+        and q.dtype == k.dtype == v.dtype
+        and q.dtype in (torch.bfloat16, torch.float32)
+        and k.shape == v.shape == (b, h, k.shape[-2], d)
+        and q.numel() > 0
+        and k.numel() > 0
+        and d % 8 == 0
+        and d <= LARGEST
+        and all(x.stride(-1) == 1 for x in (q, k, v))
+        and not (torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)))
+        and best_path() > 0
+    )
+
+
+def native_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """`attention` by attention.c for inputs that `takes` accepts; the memory is (b, n, h, d)."""
+    return _run(q, k, v, best_path())
+
+
+def _run(q: Tensor, k: Tensor, v: Tensor, path: int) -> Tensor:
+    out = _empty(q)
+    (b, h, n, d), m = q.shape, k.shape[2]
+    half, threads = q.dtype == torch.bfloat16, torch.get_num_threads()
+    call = _Call(b, h, n, m, d, half, path, threads, _rows(q), _rows(k), _rows(v), _rows(out))
+    found = library()
+    if found is None or found.mdp_lite_attention(ctypes.byref(call)):
+        raise MemoryError("no memory for the packed keys and values of an attention")
+    return out
+
+
+def _empty(q: Tensor) -> Tensor:
+    b, h, n, d = q.shape
+    return q.new_empty((b, n, h, d)).transpose(1, 2)
+
+
+def _rows(x: Tensor) -> _Rows:
+    batch, head, row, _ = x.stride()
+    size = x.element_size()
+    return _Rows(x.data_ptr(), batch * size, head * size, row * size)
+
+
+@functools.cache
+def attention_op() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """`native_attention` as the operator mdp_lite::attention, registered at the first call: one
+    node in a traced graph."""
+    operator = torch.library.custom_op(
+        "mdp_lite::attention", native_attention, mutates_args=(), device_types="cpu"
+    )
+    operator.register_fake(lambda q, k, v: _empty(q))
+    return operator

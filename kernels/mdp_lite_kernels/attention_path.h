@@ -1,0 +1,175 @@
+/* The algorithm for one set of instructions: PATH (its name), TARGET (the compiler's attribute),
+   WIDTH (lanes), TILE (rows of keys or of d worked on in registers), PER_WORD (values in a word). */
+
+#include "attention_vector.h"
+
+/* The word of values 2 i and 2 i + 1, or value i in float, of one row. */
+INLINE word NAME(word_of)(const char *row, int64_t i, int half) {
+    if (PER_WORD == 1 && half) return (word)((const uint16_t *)row)[i] << 16;
+    return ((const word *)row)[i];
+}
+
+/* Keys as [tile][word of d][key], values as [tile of d][word of keys][d]; zeros past the last key. */
+INLINE void NAME(pack_rows)(const struct job *job, int64_t head, int half) {
+    const struct call *call = job->call;
+    int64_t words = call->d / PER_WORD, size = job->keys * words;
+    word *k = job->k + head * size, *v = job->v + head * size;
+    for (int64_t key = 0; key < job->keys; key++) {
+        const char *row = key < call->m ? at(&call->k, call, head, key) : 0;
+        word *to = k + key / TILE * TILE * words + key % TILE;
+        for (int64_t i = 0; i < words; i++) to[i * TILE] = row ? NAME(word_of)(row, i, half) : 0;
+    }
+    for (int64_t key = 0; key < job->keys; key += PER_WORD) {
+        const char *row = key < call->m ? at(&call->v, call, head, key) : 0;
+        const char *next = key + 1 < call->m ? row + call->v.row : 0;
+        word *to = v + key / PER_WORD * TILE;
+        for (int64_t d = 0; d < call->d; d++) {
+            word *one = to + d / TILE * TILE * (job->keys / PER_WORD) + d % TILE;
+            if (PER_WORD == 1)
+                *one = row ? NAME(word_of)(row, d, half) : 0;
+            else
+                *one = (row ? ((const uint16_t *)row)[d] : 0) |
+                       (word)(next ? ((const uint16_t *)next)[d] : 0) << 16;
+        }
+    }
+}
+
+static TARGET void NAME(pack)(const struct job *job, int64_t head) {
+    if (job->call->half)
+        NAME(pack_rows)(job, head, 1);
+    else
+        NAME(pack_rows)(job, head, 0);
+}
+
+/* Rows of queries, WIDTH at most, into the lanes of q[word of d][side]. */
+INLINE void NAME(load)(floats (*q)[2], int side, const char *rows, int64_t stride, int64_t count,
+                       int64_t d, int half) {
+    int64_t words = half ? d / 2 : d;
+    for (int64_t first = 0; first < words; first += WIDTH) {
+        int64_t width = words - first < WIDTH ? words - first : WIDTH;
+        ints x[WIDTH];
+        for (int i = 0; i < WIDTH; i++)
+            x[i] = i < count ? NAME(load_row)(rows + i * stride + first * 4, width) : (ints){0};
+        NAME(transpose)(x);
+        for (int64_t i = 0; i < width; i++) {
+            if (half && PER_WORD == 1) {
+                q[2 * (first + i)][side] = (floats)(x[i] << 16);
+                q[2 * (first + i) + 1][side] = (floats)(x[i] & ~0xffff);
+            } else
+                q[first + i][side] = (floats)x[i];
+        }
+    }
+}
+
+/* The reverse for the output, each value times the row's factor. */
+INLINE void NAME(store)(char *rows, int64_t stride, int64_t count, floats (*o)[2], int side,
+                        floats factor, int64_t d, int half) {
+    int64_t words = half ? d / 2 : d;
+    for (int64_t first = 0; first < words; first += WIDTH) {
+        int64_t width = words - first < WIDTH ? words - first : WIDTH;
+        ints x[WIDTH];
+        for (int64_t i = 0; i < WIDTH; i++) {
+            int64_t at = first + i;
+            if (i >= width)
+                x[i] = (ints){0};
+            else if (half)
+                x[i] = NAME(pair)(o[2 * at][side] * factor, o[2 * at + 1][side] * factor);
+            else
+                x[i] = (ints)(o[at][side] * factor);
+        }
+        NAME(transpose)(x);
+        for (int64_t i = 0; i < count; i++) NAME(store_row)(rows + i * stride + first * 4, width, x[i]);
+    }
+}
+
+/* acc[i] += sum over words of left[word][i] * right[word], i in the rows of a tile. */
+INLINE void NAME(multiply)(floats acc[TILE][2], const word *left, floats (*right)[2], int64_t words) {
+    for (int64_t w = 0; w < words; w++, left += TILE) {
+        floats a = right[w][0], b = right[w][1];
+#pragma GCC unroll 8
+        for (int i = 0; i < TILE; i++) {
+            floats x = NAME(all)(((const float *)left)[i]);
+            acc[i][0] = NAME(product)(acc[i][0], a, x);
+            acc[i][1] = NAME(product)(acc[i][1], b, x);
+        }
+    }
+}
+
+static TARGET void NAME(attend)(const struct job *job, int64_t head, int64_t first) {
+    const struct call *call = job->call;
+    int64_t d = call->d, words = d / PER_WORD, size = job->keys * words, rows = call->n - first;
+    const word *k = job->k + head * size, *v = job->v + head * size;
+    floats q[LARGEST / PER_WORD][2], o[LARGEST][2], s[BLOCK][2], m[2], sum[2] = {{0}};
+    int64_t count[2] = {rows < WIDTH ? rows : WIDTH, rows < WIDTH ? 0 : rows - WIDTH};
+    if (count[1] > WIDTH) count[1] = WIDTH;
+    for (int side = 0; side < 2; side++) {
+        char *row = at(&call->q, call, head, first + side * WIDTH);
+        if (call->half)
+            NAME(load)(q, side, row, call->q.row, count[side], d, 1);
+        else
+            NAME(load)(q, side, row, call->q.row, count[side], d, 0);
+        m[side] = NAME(all)(-FLT_MAX);
+    }
+    for (int64_t i = 0; i < d; i++) o[i][0] = o[i][1] = NAME(all)(0);
+    floats scale = NAME(all)((float)(M_LOG2E / sqrt((double)d)));
+
+    for (int64_t key = 0; key < job->keys; key += BLOCK) {
+        int64_t keys = job->keys - key < BLOCK ? job->keys - key : BLOCK;
+        floats top[2] = {m[0], m[1]};
+        for (int64_t t = 0; t < keys; t += TILE) {
+            floats acc[TILE][2];
+#pragma GCC unroll 8
+            for (int i = 0; i < TILE; i++) acc[i][0] = acc[i][1] = NAME(all)(job->bias[key + t + i]);
+            NAME(multiply)(acc, k + (key + t) * words, q, words);
+#pragma GCC unroll 8
+            for (int i = 0; i < TILE; i++)
+                for (int side = 0; side < 2; side++) {
+                    s[t + i][side] = acc[i][side];
+                    top[side] = NAME(larger)(acc[i][side], top[side]);
+                }
+        }
+        for (int side = 0; side < 2; side++) {
+            if (!NAME(any_above)(top[side], m[side])) continue;
+            floats factor = NAME(power)((m[side] - top[side]) * scale);
+            for (int64_t i = 0; i < d; i++) o[i][side] *= factor;
+            sum[side] *= factor;
+            m[side] = top[side];
+        }
+        for (int64_t i = 0; i < keys; i += PER_WORD)
+            for (int side = 0; side < 2; side++) {
+                floats p = NAME(power)((s[i][side] - m[side]) * scale);
+                sum[side] += p;
+                if (PER_WORD == 2) {
+                    floats next = NAME(power)((s[i + 1][side] - m[side]) * scale);
+                    sum[side] += next;
+                    p = (floats)NAME(pair)(p, next);
+                }
+                s[i / PER_WORD][side] = p;
+            }
+        for (int64_t i = 0; i < d; i += TILE) {
+            floats acc[TILE][2];
+#pragma GCC unroll 8
+            for (int j = 0; j < TILE; j++) acc[j][0] = o[i + j][0], acc[j][1] = o[i + j][1];
+            const word *values = v + (i / TILE * job->keys + key) / PER_WORD * TILE;
+            NAME(multiply)(acc, values, s, keys / PER_WORD);
+#pragma GCC unroll 8
+            for (int j = 0; j < TILE; j++) o[i + j][0] = acc[j][0], o[i + j][1] = acc[j][1];
+        }
+    }
+    for (int side = 0; side < 2; side++) {
+        char *row = at(&call->out, call, head, first + side * WIDTH);
+        floats factor = 1 / sum[side];
+        if (call->half)
+            NAME(store)(row, call->out.row, count[side], o, side, factor, d, 1);
+        else
+            NAME(store)(row, call->out.row, count[side], o, side, factor, d, 0);
+    }
+}
+
+static const struct path NAME(path) = {2 * WIDTH, TILE, PER_WORD, NAME(pack), NAME(attend)};
+
+#undef PATH
+#undef TARGET
+#undef WIDTH
+#undef TILE
+#undef PER_WORD

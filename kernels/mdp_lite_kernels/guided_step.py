@@ -1,0 +1,97 @@
+"""One step's pointwise half: guidance, the manipulations and DDIM or DDPM, in one pass.
+
+What mdp_lite/mdp.py says in guide and update (proximal guidance excepted), for epsilon and for v.
+All that changes from step to step is read from tensors on the device, so one captured graph serves
+every step. Shapes: b pictures; a level or weight is 0-d or (b, 1, 1, 1), a weight also a map.
+"""
+
+import torch
+from torch import Tensor, lerp
+from torch.library import triton_op, wrap_triton
+
+from mdp_lite_kernels.shapes import INT32, blocks, fits
+
+BLOCK = 512
+
+
+def reference(
+    out: Tensor, x: Tensor, g: Tensor, a: Tensor, b: Tensor,
+    eps_a: Tensor, x_a: Tensor, w_eps: Tensor, w_x: Tensor,
+    w_beta: Tensor | None = None, x0_a: Tensor | None = None, noise: Tensor | None = None,
+    guided: bool = True, v: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """x (b, 4, y, x) at level b and the noise that led there, from the denoiser's rows out.
+
+    out is null's rows where guided, c's, and the source's where w_beta is given; eps_a, x_a, x0_a
+    (only with v) are what path A did; noise is sigma z where it went by DDPM.
+    """
+    a_x, a_eps = a.sqrt().to(x), (1 - a).sqrt().to(x)
+    rows = list(out.to(x.dtype).chunk(1 + guided + (w_beta is not None)))
+    null = rows.pop(0) if guided else None
+    e = rows[0] if w_beta is None else lerp(rows[0], rows[1], w_beta.to(x))
+    e = e if null is None else null + g.to(x) * (e - null)
+    eps = lerp(a_x * e + a_eps * x if v else e, eps_a, w_eps.to(x))
+    x0 = (x - a_eps * eps) / a_x
+    if x0_a is not None and v:  # where a = 0, x is noise alone and the prediction is -x_0
+        x0 = torch.where(a > 0, x0, lerp(-e, x0_a, w_eps.to(x)))
+    if noise is None:
+        onward = b.sqrt().to(x) * x0 + (1 - b).sqrt().to(x) * eps
+    else:
+        onward = b.sqrt().to(x) * x0 + ((1 - b) * (a / (b * (1 - a))).sqrt()).to(x) * eps + noise
+    return lerp(onward, x_a, w_x.to(x)), eps
+
+
+def takes(
+    out: Tensor, x: Tensor, g: Tensor, a: Tensor, b: Tensor,
+    eps_a: Tensor, x_a: Tensor, w_eps: Tensor, w_x: Tensor,
+    w_beta: Tensor | None = None, x0_a: Tensor | None = None, noise: Tensor | None = None,
+    guided: bool = True, v: bool = False,
+) -> bool:  # fmt: skip
+    """Whether the kernel takes these: latents in 32 or 64 bits, all on one GPU, no gradient."""
+    given = [t for t in (w_beta, x0_a, noise) if t is not None]
+    return (
+        fits(out, x, g, a, b, eps_a, x_a, w_eps, w_x, *given)
+        and x.dtype in (torch.float32, torch.float64)
+        and all(t.dtype == x.dtype for t in (eps_a, x_a, x0_a, noise) if t is not None)
+        and x.ndim == 4
+        and x.is_contiguous()
+        and out.shape == (x.shape[0] * (1 + guided + (w_beta is not None)), *x.shape[1:])
+        and (out.is_contiguous() or out.is_contiguous(memory_format=torch.channels_last))
+        and out.numel() <= INT32
+        and (x0_a is not None or not v)
+        and all(t.numel() == 1 or t.shape == (len(x), 1, 1, 1) for t in (g, a, b))
+    )
+
+
+@triton_op("mdp_lite_kernels::guided_step", mutates_args={})
+def guided_step(
+    out: Tensor, x: Tensor, g: Tensor, a: Tensor, b: Tensor,
+    eps_a: Tensor, x_a: Tensor, w_eps: Tensor, w_x: Tensor,
+    w_beta: Tensor | None = None, x0_a: Tensor | None = None, noise: Tensor | None = None,
+    guided: bool = True, v: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The kernel: levels in their own dtype, all else in that of x (float32 or float64)."""
+    from mdp_lite_kernels.guided_step_jit import advance
+
+    onward, eps = torch.empty_like(x), torch.empty_like(x)
+    size, area = x[0].numel(), x.shape[2] * x.shape[3]
+    full = [t if t is None else t.expand_as(x).contiguous() for t in (eps_a, x_a, x0_a, noise)]
+    scalars = [part for t in (g, a, b) for part in (t.contiguous(), int(t.numel() > 1))]
+    weights = [part for w in (w_eps, w_x, w_beta) for part in _laid(w, x)]
+    with torch.cuda.device_of(x):
+        wrap_triton(advance)[(blocks(size, BLOCK), x.shape[0])](
+            out, x, *full, onward, eps, *scalars, *weights, size, area,
+            guided, w_beta is not None, v, noise is not None,
+            not out.is_contiguous(), BLOCK,
+        )  # fmt: skip
+    return onward, eps
+
+
+def _laid(w: Tensor | None, x: Tensor) -> tuple[Tensor | None, int, int]:
+    """A weight in memory, its strides from picture to picture and within one: 0 where constant."""
+    if w is None or w.numel() == 1:
+        return w, 0, 0
+    if w.shape == (len(x), 1, 1, 1):
+        return w.contiguous(), 1, 0
+    w = w.expand(*(w.shape[:-3] or (1,)), *x.shape[1:]).contiguous()
+    return w, 0 if len(w) == 1 else w[0].numel(), 1

@@ -1,0 +1,30 @@
+"""What the Triton kernels have in common on the host: which tensors, and how they are cut."""
+
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+# Found once, not in takes: torch.compile traces takes, and could not trace the search.
+TRITON = find_spec("triton") is not None
+INT32 = 2**31 - 1  # offsets within a picture are 32-bit
+
+
+def fits(*tensors: Tensor) -> bool:
+    """Whether Triton is there, the tensors lie on one GPU, and nothing asks for a gradient."""
+    return (
+        TRITON
+        and all(x.is_cuda and x.device == tensors[0].device for x in tensors)
+        and tensors[0].numel() > 0
+        and not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors))
+    )
+
+
+def blocks(size: int, block: int) -> int:
+    """How many blocks cover a size."""
+    return -(-size // block)
+
+
+def power_of_two(size: int) -> int:
+    """The least power of two that is not below a size: what a block of Triton must have."""
+    return 1 << (size - 1).bit_length()
