@@ -1,27 +1,37 @@
 """The device code of group_norm_silu.py; it imports triton, so it is imported on demand."""
 
+import torch
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
+from torch import Tensor
+from torch.library import triton_op, wrap_triton
+
+from mdp_lite_kernels.shapes import blocks, power_of_two
+
+PROGRAMS = 1024  # about 8 for each processor of an H100 or H200
+TILE = 4096  # values that a program holds at once
+LEAST = 512  # values that make a chunk worth a program
+CHANNELS = 64  # channels side by side that a program reads: whole cache lines in 16 bits
+PARTS = 4096  # chunks times groups that the second pass puts together in one program
 
 
 @triton.jit
-def channels(GROUPS: tl.constexpr, WIDTH: tl.constexpr, BESIDE: tl.constexpr, ACROSS: tl.constexpr):
+def channels(
+    GROUPS: tl.constexpr, WIDTH: tl.constexpr, BESIDE: tl.constexpr, ACROSS: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """This program's groups (BESIDE,), their channels (BESIDE, ACROSS), and which of them exist."""
     group = tl.program_id(1) * BESIDE + tl.arange(0, BESIDE)
     j = tl.arange(0, ACROSS)
-    return (
-        group,
-        group[:, None] * WIDTH + j[None, :],
-        (group[:, None] < GROUPS) & (j[None, :] < WIDTH),
-    )
+    exists = (group[:, None] < GROUPS) & (j[None, :] < WIDTH)
+    return group, group[:, None] * WIDTH + j[None, :], exists
 
 
 @triton.jit
 def partial(
-    x, parts, rows, chunk,
+    x: tl.tensor, parts: tl.tensor, rows: tl.tensor, chunk: tl.tensor,
     GROUPS: tl.constexpr, WIDTH: tl.constexpr,
     DEEP: tl.constexpr, BESIDE: tl.constexpr, ACROSS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """First pass: mean and summed squared deviation of a chunk's groups, tile by tile.
 
     Deviations are from a tile's own mean, and tiles are put together by Chan et al. (1983): the
@@ -54,8 +64,9 @@ def partial(
 
 @triton.jit
 def moments(
-    parts, rows, chunk, group, GROUPS: tl.constexpr, WIDTH: tl.constexpr, CHUNKS: tl.constexpr
-):
+    parts: tl.tensor, rows: tl.tensor, chunk: tl.tensor, group: tl.tensor,
+    GROUPS: tl.constexpr, WIDTH: tl.constexpr, CHUNKS: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
     """Mean and variance (BESIDE,) of a picture's groups from those of all its chunks."""
     chunks, n = tl.num_programs(0), tl.program_id(2)
     part = tl.arange(0, CHUNKS)
@@ -73,11 +84,12 @@ def moments(
 
 @triton.jit
 def normalise(
-    x, parts, weight, bias, y, eps, rows, chunk,
+    x: tl.tensor, parts: tl.tensor, weight: tl.tensor, bias: tl.tensor, y: tl.tensor,
+    eps: tl.tensor, rows: tl.tensor, chunk: tl.tensor,
     GROUPS: tl.constexpr, WIDTH: tl.constexpr,
     DEEP: tl.constexpr, BESIDE: tl.constexpr, ACROSS: tl.constexpr,
     CHUNKS: tl.constexpr, SILU: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Second pass: (x - mean) / sqrt(variance + eps) weight + bias, then SiLU if SILU."""
     group, channel, exists = channels(GROUPS, WIDTH, BESIDE, ACROSS)
     mean, variance = moments(parts, rows, chunk, group, GROUPS, WIDTH, CHUNKS)
@@ -94,3 +106,27 @@ def normalise(
         tile = (tile - mean[None, :, None]) * scale[None, :, None]
         tile = tile * w[None, :, :] + shift[None, :, :]
         tl.store(y + at, tile * tl.sigmoid(tile) if SILU else tile, mask=inside)
+
+
+@triton_op("mdp_lite::group_norm_silu", mutates_args={})
+def group_norm_silu_op(
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, silu: bool = True
+) -> Tensor:
+    """As an operator that torch.compile sees through."""
+    b, rows, width = x.shape[0], x.shape[2] * x.shape[3], x.shape[1] // groups
+    across = power_of_two(width)  # channels of a group, in a block
+    beside = min(max(CHANNELS // across, 1), power_of_two(groups))  # groups in a block
+    lanes = across * beside
+    sets = blocks(groups, beside)
+    most = min(blocks(rows, max(LEAST // lanes, 1)), max(PARTS // beside, 1))
+    chunk = blocks(rows, min(blocks(PROGRAMS, b * sets), most))  # rows in a chunk
+    chunks = blocks(rows, chunk)
+    deep = min(power_of_two(chunk), max(TILE // lanes, 1))  # rows in a block
+    y, parts = torch.empty_like(x), x.new_empty(2, b, chunks, groups, dtype=torch.float32)
+    grid, sizes = (chunks, sets, b), (rows, chunk, groups, width, deep, beside, across)
+    with torch.cuda.device_of(x):
+        wrap_triton(partial)[grid](x, parts, *sizes)
+        wrap_triton(normalise)[grid](
+            x, parts, weight, bias, y, eps, *sizes, power_of_two(chunks), silu
+        )
+    return y

@@ -7,14 +7,11 @@ every step. Shapes: b pictures; a level or weight is 0-d or (b, 1, 1, 1), a weig
 
 import torch
 from torch import Tensor, lerp
-from torch.library import triton_op, wrap_triton
 
-from mdp_lite_kernels.shapes import INT32, blocks, fits
-
-BLOCK = 512
+from mdp_lite_kernels.shapes import SMALL, fits
 
 
-def reference(
+def guided_step(
     out: Tensor, x: Tensor, g: Tensor, a: Tensor, b: Tensor,
     eps_a: Tensor, x_a: Tensor, w_eps: Tensor, w_x: Tensor,
     w_beta: Tensor | None = None, x0_a: Tensor | None = None, noise: Tensor | None = None,
@@ -47,7 +44,7 @@ def takes(
     w_beta: Tensor | None = None, x0_a: Tensor | None = None, noise: Tensor | None = None,
     guided: bool = True, v: bool = False,
 ) -> bool:  # fmt: skip
-    """Whether the kernel takes these: latents in 32 or 64 bits, all on one GPU, no gradient."""
+    """Whether Triton takes these: latents in 32 or 64 bits, all on one GPU, no gradient."""
     given = [t for t in (w_beta, x0_a, noise) if t is not None]
     return (
         fits(out, x, g, a, b, eps_a, x_a, w_eps, w_x, *given)
@@ -57,41 +54,21 @@ def takes(
         and x.is_contiguous()
         and out.shape == (x.shape[0] * (1 + guided + (w_beta is not None)), *x.shape[1:])
         and (out.is_contiguous() or out.is_contiguous(memory_format=torch.channels_last))
-        and out.numel() <= INT32
+        and out.numel() <= SMALL
         and (x0_a is not None or not v)
         and all(t.numel() == 1 or t.shape == (len(x), 1, 1, 1) for t in (g, a, b))
     )
 
 
-@triton_op("mdp_lite_kernels::guided_step", mutates_args={})
-def guided_step(
+def triton_guided_step(
     out: Tensor, x: Tensor, g: Tensor, a: Tensor, b: Tensor,
     eps_a: Tensor, x_a: Tensor, w_eps: Tensor, w_x: Tensor,
     w_beta: Tensor | None = None, x0_a: Tensor | None = None, noise: Tensor | None = None,
     guided: bool = True, v: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The kernel: levels in their own dtype, all else in that of x (float32 or float64)."""
-    from mdp_lite_kernels.guided_step_jit import advance
+    """The same by Triton: levels in their own dtype, all else in that of x (float32 or float64)."""
+    from mdp_lite_kernels import guided_step_jit  # on demand: it brings triton and Inductor
 
-    onward, eps = torch.empty_like(x), torch.empty_like(x)
-    size, area = x[0].numel(), x.shape[2] * x.shape[3]
-    full = [t if t is None else t.expand_as(x).contiguous() for t in (eps_a, x_a, x0_a, noise)]
-    scalars = [part for t in (g, a, b) for part in (t.contiguous(), int(t.numel() > 1))]
-    weights = [part for w in (w_eps, w_x, w_beta) for part in _laid(w, x)]
-    with torch.cuda.device_of(x):
-        wrap_triton(advance)[(blocks(size, BLOCK), x.shape[0])](
-            out, x, *full, onward, eps, *scalars, *weights, size, area,
-            guided, w_beta is not None, v, noise is not None,
-            not out.is_contiguous(), BLOCK,
-        )  # fmt: skip
-    return onward, eps
-
-
-def _laid(w: Tensor | None, x: Tensor) -> tuple[Tensor | None, int, int]:
-    """A weight in memory, its strides from picture to picture and within one: 0 where constant."""
-    if w is None or w.numel() == 1:
-        return w, 0, 0
-    if w.shape == (len(x), 1, 1, 1):
-        return w.contiguous(), 1, 0
-    w = w.expand(*(w.shape[:-3] or (1,)), *x.shape[1:]).contiguous()
-    return w, 0 if len(w) == 1 else w[0].numel(), 1
+    return guided_step_jit.guided_step_op(
+        out, x, g, a, b, eps_a, x_a, w_eps, w_x, w_beta, x0_a, noise, guided, v
+    )

@@ -1,32 +1,46 @@
 """The device code of guided_step.py; it imports triton, so it is imported on demand."""
 
+import torch
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
+from torch import Tensor
+from torch.library import triton_op, wrap_triton
+
+from mdp_lite_kernels.shapes import blocks
+
+BLOCK = 512
 
 
 @triton.jit
-def lerp(start, end, w):
+def lerp(start: tl.tensor, end: tl.tensor, w: tl.tensor) -> tl.tensor:
     """As torch.lerp: exactly start at w = 0 and end at w = 1."""
     apart = end - start
     return tl.where(tl.abs(w) < 0.5, start + w * apart, end - apart * (1 - w))
 
 
 @triton.jit
-def weight(w, across, within, n, i, there, x):
+def weight(
+    w: tl.tensor, across: tl.tensor, within: tl.tensor,
+    n: tl.tensor, i: tl.tensor, there: tl.tensor, x: tl.tensor,
+) -> tl.tensor:  # fmt: skip
     """A weight's value at values i of picture n, in x's dtype."""
     return tl.load(w + n * across + i * within, mask=there, other=0.0).to(x.dtype)
 
 
 @triton.jit
 def advance(
-    out, x, eps_a, x_a, x0_a, noise, onward_to, eps_to,
-    g, g_across, a, a_across, b, b_across,
-    w_eps, eps_across, eps_within, w_x, x_across, x_within, w_beta, beta_across, beta_within,
-    size, area,
+    out: tl.tensor, x: tl.tensor, eps_a: tl.tensor, x_a: tl.tensor,
+    x0_a: tl.tensor, noise: tl.tensor, onward_to: tl.tensor, eps_to: tl.tensor,
+    g: tl.tensor, g_across: tl.tensor,
+    a: tl.tensor, a_across: tl.tensor, b: tl.tensor, b_across: tl.tensor,
+    w_eps: tl.tensor, eps_across: tl.tensor, eps_within: tl.tensor,
+    w_x: tl.tensor, x_across: tl.tensor, x_within: tl.tensor,
+    w_beta: tl.tensor, beta_across: tl.tensor, beta_within: tl.tensor,
+    size: tl.tensor, area: tl.tensor,
     GUIDED: tl.constexpr, BETA: tl.constexpr, V: tl.constexpr, NOISE: tl.constexpr,
     LAST: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """A block of one picture's values through guidance, the mixes and the step: see reference."""
+) -> None:  # fmt: skip
+    """A block of one picture's values through guidance, the mixes and the step: see guided_step."""
     n = tl.program_id(1)
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     there = i < size
@@ -66,3 +80,35 @@ def advance(
     onward = lerp(onward, tl.load(x_a + at, mask=there, other=0.0), share)
     tl.store(onward_to + at, onward, mask=there)
     tl.store(eps_to + at, eps, mask=there)
+
+
+@triton_op("mdp_lite::guided_step", mutates_args={})
+def guided_step_op(
+    out: Tensor, x: Tensor, g: Tensor, a: Tensor, b: Tensor,
+    eps_a: Tensor, x_a: Tensor, w_eps: Tensor, w_x: Tensor,
+    w_beta: Tensor | None = None, x0_a: Tensor | None = None, noise: Tensor | None = None,
+    guided: bool = True, v: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """As an operator that torch.compile sees through."""
+    onward, eps = torch.empty_like(x), torch.empty_like(x)
+    size, area = x[0].numel(), x.shape[2] * x.shape[3]
+    full = [t if t is None else t.expand_as(x).contiguous() for t in (eps_a, x_a, x0_a, noise)]
+    scalars = [part for t in (g, a, b) for part in (t.contiguous(), int(t.numel() > 1))]
+    weights = [part for w in (w_eps, w_x, w_beta) for part in _laid(w, x)]
+    with torch.cuda.device_of(x):
+        wrap_triton(advance)[(blocks(size, BLOCK), x.shape[0])](
+            out, x, *full, onward, eps, *scalars, *weights, size, area,
+            guided, w_beta is not None, v, noise is not None,
+            not out.is_contiguous(), BLOCK,
+        )  # fmt: skip
+    return onward, eps
+
+
+def _laid(w: Tensor | None, x: Tensor) -> tuple[Tensor | None, int, int]:
+    """A weight in memory, its strides from picture to picture and within one: 0 where constant."""
+    if w is None or w.numel() == 1:
+        return w, 0, 0
+    if w.shape == (len(x), 1, 1, 1):
+        return w.contiguous(), 1, 0
+    w = w.expand(*(w.shape[:-3] or (1,)), *x.shape[1:]).contiguous()
+    return w, 0 if len(w) == 1 else w[0].numel(), 1

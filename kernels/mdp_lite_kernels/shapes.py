@@ -7,7 +7,7 @@ from torch import Tensor
 
 # Found once, not in takes: torch.compile traces takes, and could not trace the search.
 TRITON = find_spec("triton") is not None
-INT32 = 2**31 - 1  # offsets within a picture are 32-bit
+SMALL = 2**31 - 2**16  # values that 32-bit offsets, the last block's included, can reach
 
 
 def fits(*tensors: Tensor) -> bool:
