@@ -2,8 +2,8 @@
 
     python -m benchmarks.kernels          # minutes, then results/kernels.json
 
-The three sides take turns on the same inputs, each in a CUDA graph of its own, so that launches cost
-what they cost within a captured step; who is first changes every round. Before every sample the L2
+The three sides take turns on the same inputs, each in a CUDA graph of its own: launches then cost
+what they do within a captured step. Who is first changes every round. Before every sample the L2
 cache is written over: a sample reads its inputs from memory, as after a convolution that filled the
 cache with something else. Before any clock, each side agrees with the reference in float64.
 """
@@ -107,7 +107,7 @@ def gate(case: Case, name: str, out: Tensor) -> None:
         apart, bound = float((out.int() - want.int()).abs().max()), 1.0
     else:
         apart = float((out.double() - want).abs().max() / want.abs().max())
-        bound = 8 * torch.finfo(out.dtype).eps  # eager rounds between its operations
+        bound = 16 * torch.finfo(out.dtype).eps  # eager rounds between its operations
     if not apart <= bound:
         sys.exit(f"{case.name}: {name} must be within {bound:.1e} of float64, got {apart:.1e}")
 

@@ -67,9 +67,9 @@ SHAPES = [
     ((3, 33, 5, 5), 11),
     ((2, 320, 4, 4), 32),
     ((1, 960, 3, 3), 32),
-    ((1, 8, 65, 67), 1),
-    ((1, 48, 33, 31), 24),
-    ((2, 136, 17, 19), 17),
+    ((1, 8, 47, 43), 1),
+    ((1, 48, 19, 17), 24),
+    ((1, 136, 11, 13), 17),
     ((1, 1030, 2, 3), 2),
 ]
 REAL = [  # Stable Diffusion 1.5's UNet with guidance, and the end of its VAE
@@ -94,7 +94,7 @@ def test_group_norm_silu(
 ) -> None:
     if small or INTERPRETED:  # long chunks in small tiles; and the interpreter is slow at programs
         monkeypatch.setattr(group_norm_silu_jit, "PROGRAMS", 4)
-        monkeypatch.setattr(group_norm_silu_jit, "TILE", 512 if small else 4096)
+        monkeypatch.setattr(group_norm_silu_jit, "TILE", 1024 if small else 4096)
     silu = dtype != "bfloat16" or small
     x = values(*shape, dtype=dtype, scale=3, mean=0.5).to(memory_format=LAST)
     weight, bias = values(shape[1], dtype=dtype), values(shape[1], dtype=dtype)
@@ -106,20 +106,21 @@ def test_group_norm_silu(
 
 
 def test_group_norm_keeps_a_small_variance_beside_a_large_mean() -> None:
-    x = values(1, 8, 40, 40, scale=0.01, mean=100).to(memory_format=LAST)
+    x = values(1, 8, 20, 20, scale=0.01, mean=100).to(memory_format=LAST)
     weight, bias = values(8), values(8)
     got = triton_group_norm_silu(x, 2, weight, bias, 1e-6)
     want = group_norm_silu(x.double(), 2, weight.double(), bias.double(), 1e-6)
-    near(got, want, 1e-3)  # x itself has 8e-6 / 0.01 of that
+    near(got, want, 4e-3)  # the mean is rounded by 4e-6 of 0.01, and so are the sums it is of
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, inf - inf
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_group_norm_spoils_the_group_of_a_nan_and_no_other(bad: float) -> None:
-    x = values(2, 12, 30, 30).to(memory_format=LAST)
-    x[1, 4, 29, 3] = bad
+    x = values(2, 12, 11, 10).to(memory_format=LAST)
+    x[1, 4, 10, 3] = bad
     weight, bias = values(12), values(12)
     got = triton_group_norm_silu(x, 3, weight, bias, 1e-5)
-    assert bool(got[1, 4:8].isnan().all()) and int(got.isnan().sum()) == 4 * 900
+    assert bool(got[1, 4:8].isnan().all()) and int(got.isnan().sum()) == 4 * 110
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -37,7 +37,7 @@ def partial(
     Deviations are from a tile's own mean, and tiles are put together by Chan et al. (1983): the
     difference of two large sums, which loses a small variance, is never taken.
     """
-    group, channel, exists = channels(GROUPS, WIDTH, BESIDE, ACROSS)
+    group, channel, exists = channels(GROUPS, WIDTH, BESIDE, ACROSS)  # pyright: ignore
     part, n = tl.program_id(0), tl.program_id(2)
     x += n.to(tl.int64) * rows * (GROUPS * WIDTH)
     mean = tl.zeros([BESIDE], tl.float32)
@@ -91,7 +91,7 @@ def normalise(
     CHUNKS: tl.constexpr, SILU: tl.constexpr,
 ) -> None:  # fmt: skip
     """Second pass: (x - mean) / sqrt(variance + eps) weight + bias, then SiLU if SILU."""
-    group, channel, exists = channels(GROUPS, WIDTH, BESIDE, ACROSS)
+    group, channel, exists = channels(GROUPS, WIDTH, BESIDE, ACROSS)  # pyright: ignore
     mean, variance = moments(parts, rows, chunk, group, GROUPS, WIDTH, CHUNKS)
     scale = tl.rsqrt(variance + eps)
     w = tl.load(weight + channel, mask=exists, other=0.0).to(tl.float32)

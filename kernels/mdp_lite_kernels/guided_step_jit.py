@@ -28,6 +28,29 @@ def weight(
 
 
 @triton.jit
+def prediction(
+    out: tl.tensor, g: tl.tensor, g_across: tl.tensor,
+    w_beta: tl.tensor, beta_across: tl.tensor, beta_within: tl.tensor,
+    n: tl.tensor, i: tl.tensor, there: tl.tensor, here: tl.tensor,
+    size: tl.tensor, area: tl.tensor,
+    GUIDED: tl.constexpr, BETA: tl.constexpr, LAST: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """The guided prediction of the denoiser's rows; LAST: it leaves them with channels last."""
+    row = out + n * size + (i % area * (size // area) + i // area if LAST else i)
+    rows = tl.num_programs(1) * size
+    if GUIDED:
+        null = tl.load(row, mask=there, other=0.0).to(here.dtype)
+        row += rows
+    e = tl.load(row, mask=there, other=0.0).to(here.dtype)
+    if BETA:
+        e_a = tl.load(row + rows, mask=there, other=0.0).to(here.dtype)
+        e = lerp(e, e_a, weight(w_beta, beta_across, beta_within, n, i, there, here))
+    if GUIDED:
+        e = null + tl.load(g + n * g_across).to(here.dtype) * (e - null)
+    return e
+
+
+@triton.jit
 def advance(
     out: tl.tensor, x: tl.tensor, eps_a: tl.tensor, x_a: tl.tensor,
     x0_a: tl.tensor, noise: tl.tensor, onward_to: tl.tensor, eps_to: tl.tensor,
@@ -46,30 +69,18 @@ def advance(
     there = i < size
     at = n * size + i
     here = tl.load(x + at, mask=there, other=0.0)
-
-    # The denoiser's rows; LAST: it leaves them with channels last.
-    row = out + n * size + (i % area * (size // area) + i // area if LAST else i)
-    rows = tl.num_programs(1) * size
-    if GUIDED:
-        null = tl.load(row, mask=there, other=0.0).to(here.dtype)
-        row += rows
-    e = tl.load(row, mask=there, other=0.0).to(here.dtype)
-    if BETA:
-        e_a = tl.load(row + rows, mask=there, other=0.0).to(here.dtype)
-        e = lerp(e, e_a, weight(w_beta, beta_across, beta_within, n, i, there, here))
-    if GUIDED:
-        e = null + tl.load(g + n * g_across).to(here.dtype) * (e - null)
-
+    e = prediction(
+        out, g, g_across, w_beta, beta_across, beta_within, n, i, there, here, size, area,
+        GUIDED, BETA, LAST,
+    )  # fmt: skip
     level, reached = tl.load(a + n * a_across), tl.load(b + n * b_across)
     a_x, a_eps = tl.sqrt(level).to(here.dtype), tl.sqrt(1 - level).to(here.dtype)
     share = weight(w_eps, eps_across, eps_within, n, i, there, here)
     eps = a_x * e + a_eps * here if V else e
     eps = lerp(eps, tl.load(eps_a + at, mask=there, other=0.0), share)
+    x0 = (here - a_eps * eps) / (tl.where(level > 0, a_x, 1.0) if V else a_x)
     if V:  # where a = 0, x is noise alone and the prediction is -x_0
-        x0 = (here - a_eps * eps) / tl.where(level > 0, a_x, 1.0)
         x0 = tl.where(level > 0, x0, lerp(-e, tl.load(x0_a + at, mask=there, other=0.0), share))
-    else:
-        x0 = (here - a_eps * eps) / a_x
     keep = tl.sqrt(reached).to(here.dtype)
     if NOISE:
         left = ((1 - reached) * tl.sqrt(level / (reached * (1 - level)))).to(here.dtype)
