@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PINS := constraints.txt setup.py pyproject.toml
+PINS := constraints.txt setup.py pyproject.toml $(wildcard kernels/mdp_lite_kernels/*.[ch])
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ train: $(VENV)/.demo  ## the bundled model's recipe, from nothing
 	PYTHONPATH=weights $(BIN)/python -m train_tiny
 
 clean:  ## remove the environment, build outputs and caches
-	rm -rf $(VENV) build demo dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build demo dist *.egg-info kernels/*/*.so .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment, one stamp for each set of extras. pip is the last thing venv writes: a venv that

@@ -3,45 +3,7 @@
 
 #include "attention_vector.h"
 
-/* The word of values 2 i and 2 i + 1, or value i in float, of one row. */
-INLINE word NAME(word_of)(const char *row, int64_t i, int half) {
-    if (PER_WORD == 1 && half) return (word)((const uint16_t *)row)[i] << 16;
-    return ((const word *)row)[i];
-}
-
-/* Keys as [tile][word of d][key], values as [tile of d][word of keys][d]; zeros past the last key. */
-INLINE void NAME(pack_rows)(const struct job *job, int64_t head, int half) {
-    const struct call *call = job->call;
-    int64_t words = call->d / PER_WORD, size = job->keys * words;
-    word *k = job->k + head * size, *v = job->v + head * size;
-    for (int64_t key = 0; key < job->keys; key++) {
-        const char *row = key < call->m ? at(&call->k, call, head, key) : 0;
-        word *to = k + key / TILE * TILE * words + key % TILE;
-        for (int64_t i = 0; i < words; i++) to[i * TILE] = row ? NAME(word_of)(row, i, half) : 0;
-    }
-    for (int64_t key = 0; key < job->keys; key += PER_WORD) {
-        const char *row = key < call->m ? at(&call->v, call, head, key) : 0;
-        const char *next = key + 1 < call->m ? row + call->v.row : 0;
-        word *to = v + key / PER_WORD * TILE;
-        for (int64_t d = 0; d < call->d; d++) {
-            word *one = to + d / TILE * TILE * (job->keys / PER_WORD) + d % TILE;
-            if (PER_WORD == 1)
-                *one = row ? NAME(word_of)(row, d, half) : 0;
-            else
-                *one = (row ? ((const uint16_t *)row)[d] : 0) |
-                       (word)(next ? ((const uint16_t *)next)[d] : 0) << 16;
-        }
-    }
-}
-
-static TARGET void NAME(pack)(const struct job *job, int64_t head) {
-    if (job->call->half)
-        NAME(pack_rows)(job, head, 1);
-    else
-        NAME(pack_rows)(job, head, 0);
-}
-
-/* Rows of queries, WIDTH at most, into the lanes of q[word of d][side]. */
+/* Rows, WIDTH at most, into the lanes of q[word of d][side]; zeros in the other lanes. */
 INLINE void NAME(load)(floats (*q)[2], int side, const char *rows, int64_t stride, int64_t count,
                        int64_t d, int half) {
     int64_t words = half ? d / 2 : d;
@@ -58,6 +20,50 @@ INLINE void NAME(load)(floats (*q)[2], int side, const char *rows, int64_t strid
             } else
                 q[first + i][side] = (floats)x[i];
         }
+    }
+}
+
+/* Keys as [tile of keys][word of d][key]. */
+INLINE void NAME(pack_keys)(const struct job *job, word *k, int64_t head, int half) {
+    const struct rows *from = &job->call->k;
+    int64_t words = job->call->d / PER_WORD;
+    for (int64_t key = 0; key < job->keys; key += WIDTH) {
+        floats x[LARGEST / PER_WORD][2];
+        NAME(load)(x, 0, at(from, job->call, head, key), from->row, job->call->m - key, words * PER_WORD, half);
+        for (int64_t t = key; t < key + WIDTH && t < job->keys; t += TILE)
+            for (int64_t i = 0; i < words; i++)
+                memcpy(k + (t * words + i * TILE), (word *)&x[i][0] + (t - key), TILE * 4);
+    }
+}
+
+/* Values as [tile of d][word of keys][d]. */
+INLINE void NAME(pack_values)(const struct job *job, word *v, int64_t head, int half) {
+    static const char nothing[LARGEST * 4];
+    const struct call *call = job->call;
+    for (int64_t key = 0; key < job->keys; key += PER_WORD) {
+        const char *one = key < call->m ? at(&call->v, call, head, key) : nothing;
+        const char *two = key + 1 < call->m ? at(&call->v, call, head, key + 1) : nothing;
+        for (int64_t d = 0; d < call->d; d += TILE) {
+            word *to = v + (d * job->keys + key * TILE) / PER_WORD;
+            const uint16_t *low = (const uint16_t *)one + d, *high = (const uint16_t *)two + d;
+            if (!half)
+                memcpy(to, one + d * 4, TILE * 4);
+            else if (PER_WORD == 1)
+                for (int i = 0; i < TILE; i++) to[i] = (word)low[i] << 16;
+            else
+                for (int i = 0; i < TILE; i++) to[i] = low[i] | (word)high[i] << 16;
+        }
+    }
+}
+
+static TARGET void NAME(pack)(const struct job *job, int64_t head) {
+    int64_t size = job->keys * (job->call->d / PER_WORD) * head;
+    if (job->call->half) {
+        NAME(pack_keys)(job, job->k + size, head, 1);
+        NAME(pack_values)(job, job->v + size, head, 1);
+    } else {
+        NAME(pack_keys)(job, job->k + size, head, 0);
+        NAME(pack_values)(job, job->v + size, head, 0);
     }
 }
 
