@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mdp_lite_kernels import attention as kernel
 from torch import Tensor
 
+from mdp_lite_kernels import attention as kernel
+
 needs_kernel = pytest.mark.skipif(
-    kernel.best_path() == 0, reason="no native attention here: no compiler, or not an x86-64 with AVX2"
+    kernel.best_path() == 0,
+    reason="no native attention here: no compiler, or not an x86-64 with AVX2",
 )
 PATHS = range(1, kernel.best_path() + 1)
 DTYPES = (torch.bfloat16, torch.float32)
@@ -37,7 +39,9 @@ def assert_close(path: int, q: Tensor, k: Tensor, v: Tensor) -> None:
     """bfloat16 no worse than torch's by more than 5 %, float32 to 1e-5."""
     own = error(kernel._run(q, k, v, path), q, k, v)
     few = 2e-4 if q.numel() < 4096 else 0  # a handful of values: rounding is a matter of luck
-    most = 1e-5 if q.dtype == torch.float32 else 1.05 * error(kernel.attention(q, k, v), q, k, v) + few
+    most = (
+        1e-5 if q.dtype == torch.float32 else 1.05 * error(kernel.attention(q, k, v), q, k, v) + few
+    )
     assert own <= most
 
 
@@ -61,7 +65,7 @@ def test_error_on_the_shapes_of_a_unet(
 
 
 @needs_kernel
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     sizes=st.tuples(
         st.integers(1, 3),
@@ -120,9 +124,12 @@ def test_what_is_no_number_stays_so(bad: float, path: int) -> None:
         for row in (3, 76):
             made = [x.clone() for x in inputs(1, 2, 77, 77, 40)]
             made[which][0, 1, row, 7] = bad
-            own, torchs = kernel._run(*made, path), kernel.attention(*made)
-            assert torch.equal(own.isfinite(), torchs.isfinite())
-            torch.testing.assert_close(own, torchs, rtol=2e-2, atol=2e-2, equal_nan=True)
+            q, k, v = (x.double() for x in made)
+            want = (q @ k.mT / 40**0.5).softmax(
+                -1
+            ) @ v  # torch's own kernel writes zeros for infinity
+            own = kernel._run(*made, path).double()
+            torch.testing.assert_close(own, want, rtol=2e-2, atol=2e-2, equal_nan=True)
 
 
 @needs_kernel
