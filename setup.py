@@ -19,7 +19,7 @@ ATTENTION = Extension(
     "mdp_lite_kernels._attention",
     [KERNELS + "attention.c"],
     depends=[KERNELS + "attention_path.h", KERNELS + "attention_vector.h"],
-    extra_compile_args=["-O3"],  # no -march: one library for every x86-64, which chooses as it runs
+    extra_compile_args=["-O3", "-g0"],  # no -march: the library chooses as it runs
     optional=True,  # without a compiler there is a notice, and attention is torch's
 )
 NATIVE = os.name == "posix" and platform.machine() in ("x86_64", "AMD64")

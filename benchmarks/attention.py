@@ -1,7 +1,7 @@
 """The native CPU attention against torch's: `python -m benchmarks.attention [--json FILE]`.
 
-The shapes are those of Stable Diffusion 1.5's UNet at batch 2 and one of Stable Diffusion 2. The two
-are run in turns, the order flipped each time; a ratio is one of medians."""
+The shapes are those of Stable Diffusion 1.5's UNet at batch 2 and one of Stable Diffusion 2. The
+two are run in turns, the order flipped each time; a ratio is one of medians."""
 
 import argparse
 import json
