@@ -101,74 +101,96 @@ INLINE void NAME(multiply)(floats acc[TILE][2], const word *left, floats (*right
     }
 }
 
+struct NAME(state) { /* of two vectors of queries, over the keys so far */
+    floats q[LARGEST / PER_WORD][2], o[LARGEST][2], m[2], sum[2], scale;
+    floats s[BLOCK][2]; /* a block's scores, then its weights */
+};
+
+/* Scores of a block of keys, and the largest so far. */
+INLINE void NAME(score)(struct NAME(state) *x, const word *k, const float *bias, int64_t keys,
+                        int64_t words, floats top[2]) {
+    for (int64_t t = 0; t < keys; t += TILE) {
+        floats acc[TILE][2];
+#pragma GCC unroll 8
+        for (int i = 0; i < TILE; i++) acc[i][0] = acc[i][1] = NAME(all)(bias[t + i]);
+        NAME(multiply)(acc, k + t * words, x->q, words);
+#pragma GCC unroll 8
+        for (int i = 0; i < TILE; i++)
+            for (int side = 0; side < 2; side++) {
+                x->s[t + i][side] = acc[i][side];
+                top[side] = NAME(larger)(acc[i][side], top[side]);
+            }
+    }
+}
+
+/* Where a maximum has grown, what was summed so far is made relative to the new one. */
+INLINE void NAME(grow)(struct NAME(state) *x, const floats top[2], int64_t d) {
+    for (int side = 0; side < 2; side++) {
+        if (!NAME(any_above)(top[side], x->m[side])) continue;
+        floats factor = NAME(power)((x->m[side] - top[side]) * x->scale);
+        for (int64_t i = 0; i < d; i++) x->o[i][side] *= factor;
+        x->sum[side] *= factor;
+        x->m[side] = top[side];
+    }
+}
+
+/* Scores to weights, in words; the difference comes first, so that the largest weighs exactly 1. */
+INLINE void NAME(soften)(struct NAME(state) *x, int64_t keys) {
+    for (int64_t i = 0; i < keys; i += PER_WORD)
+        for (int side = 0; side < 2; side++) {
+            floats p = NAME(power)((x->s[i][side] - x->m[side]) * x->scale);
+            x->sum[side] += p;
+            if (PER_WORD == 2) {
+                floats next = NAME(power)((x->s[i + 1][side] - x->m[side]) * x->scale);
+                x->sum[side] += next;
+                p = (floats)NAME(pair)(p, next);
+            }
+            x->s[i / PER_WORD][side] = p;
+        }
+}
+
+/* The weighted values of a block, added to the output; v holds `all` keys for each tile of d. */
+INLINE void NAME(weigh)(struct NAME(state) *x, const word *v, int64_t keys, int64_t all, int64_t d) {
+    for (int64_t i = 0; i < d; i += TILE, v += all / PER_WORD * TILE) {
+        floats acc[TILE][2];
+#pragma GCC unroll 8
+        for (int j = 0; j < TILE; j++) acc[j][0] = x->o[i + j][0], acc[j][1] = x->o[i + j][1];
+        NAME(multiply)(acc, v, x->s, keys / PER_WORD);
+#pragma GCC unroll 8
+        for (int j = 0; j < TILE; j++) x->o[i + j][0] = acc[j][0], x->o[i + j][1] = acc[j][1];
+    }
+}
+
 static TARGET void NAME(attend)(const struct job *job, int64_t head, int64_t first) {
     const struct call *call = job->call;
     int64_t d = call->d, words = d / PER_WORD, size = job->keys * words, rows = call->n - first;
     const word *k = job->k + head * size, *v = job->v + head * size;
-    floats q[LARGEST / PER_WORD][2], o[LARGEST][2], s[BLOCK][2], m[2], sum[2] = {{0}};
-    int64_t count[2] = {rows < WIDTH ? rows : WIDTH, rows < WIDTH ? 0 : rows - WIDTH};
-    if (count[1] > WIDTH) count[1] = WIDTH;
+    struct NAME(state) x;
+    x.scale = NAME(all)((float)(M_LOG2E / sqrt((double)d)));
+    for (int64_t i = 0; i < d; i++) x.o[i][0] = x.o[i][1] = NAME(all)(0);
     for (int side = 0; side < 2; side++) {
-        char *row = at(&call->q, call, head, first + side * WIDTH);
+        const char *row = at(&call->q, call, head, first + side * WIDTH);
         if (call->half)
-            NAME(load)(q, side, row, call->q.row, count[side], d, 1);
+            NAME(load)(x.q, side, row, call->q.row, rows - side * WIDTH, d, 1);
         else
-            NAME(load)(q, side, row, call->q.row, count[side], d, 0);
-        m[side] = NAME(all)(-FLT_MAX);
+            NAME(load)(x.q, side, row, call->q.row, rows - side * WIDTH, d, 0);
+        x.m[side] = NAME(all)(-FLT_MAX), x.sum[side] = NAME(all)(0);
     }
-    for (int64_t i = 0; i < d; i++) o[i][0] = o[i][1] = NAME(all)(0);
-    floats scale = NAME(all)((float)(M_LOG2E / sqrt((double)d)));
-
     for (int64_t key = 0; key < job->keys; key += BLOCK) {
         int64_t keys = job->keys - key < BLOCK ? job->keys - key : BLOCK;
-        floats top[2] = {m[0], m[1]};
-        for (int64_t t = 0; t < keys; t += TILE) {
-            floats acc[TILE][2];
-#pragma GCC unroll 8
-            for (int i = 0; i < TILE; i++) acc[i][0] = acc[i][1] = NAME(all)(job->bias[key + t + i]);
-            NAME(multiply)(acc, k + (key + t) * words, q, words);
-#pragma GCC unroll 8
-            for (int i = 0; i < TILE; i++)
-                for (int side = 0; side < 2; side++) {
-                    s[t + i][side] = acc[i][side];
-                    top[side] = NAME(larger)(acc[i][side], top[side]);
-                }
-        }
-        for (int side = 0; side < 2; side++) {
-            if (!NAME(any_above)(top[side], m[side])) continue;
-            floats factor = NAME(power)((m[side] - top[side]) * scale);
-            for (int64_t i = 0; i < d; i++) o[i][side] *= factor;
-            sum[side] *= factor;
-            m[side] = top[side];
-        }
-        for (int64_t i = 0; i < keys; i += PER_WORD)
-            for (int side = 0; side < 2; side++) {
-                floats p = NAME(power)((s[i][side] - m[side]) * scale);
-                sum[side] += p;
-                if (PER_WORD == 2) {
-                    floats next = NAME(power)((s[i + 1][side] - m[side]) * scale);
-                    sum[side] += next;
-                    p = (floats)NAME(pair)(p, next);
-                }
-                s[i / PER_WORD][side] = p;
-            }
-        for (int64_t i = 0; i < d; i += TILE) {
-            floats acc[TILE][2];
-#pragma GCC unroll 8
-            for (int j = 0; j < TILE; j++) acc[j][0] = o[i + j][0], acc[j][1] = o[i + j][1];
-            const word *values = v + (i / TILE * job->keys + key) / PER_WORD * TILE;
-            NAME(multiply)(acc, values, s, keys / PER_WORD);
-#pragma GCC unroll 8
-            for (int j = 0; j < TILE; j++) o[i + j][0] = acc[j][0], o[i + j][1] = acc[j][1];
-        }
+        floats top[2] = {x.m[0], x.m[1]};
+        NAME(score)(&x, k + key * words, job->bias + key, keys, words, top);
+        NAME(grow)(&x, top, d);
+        NAME(soften)(&x, keys);
+        NAME(weigh)(&x, v + key / PER_WORD * TILE, keys, job->keys, d);
     }
     for (int side = 0; side < 2; side++) {
         char *row = at(&call->out, call, head, first + side * WIDTH);
-        floats factor = 1 / sum[side];
+        int64_t left = rows - side * WIDTH, count = left < WIDTH ? left : WIDTH;
         if (call->half)
-            NAME(store)(row, call->out.row, count[side], o, side, factor, d, 1);
+            NAME(store)(row, call->out.row, count, x.o, side, 1 / x.sum[side], d, 1);
         else
-            NAME(store)(row, call->out.row, count[side], o, side, factor, d, 0);
+            NAME(store)(row, call->out.row, count, x.o, side, 1 / x.sum[side], d, 0);
     }
 }
 
