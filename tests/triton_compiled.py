@@ -62,9 +62,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("shape", "dtype"),
     [((2, 320, 64, 64), torch.float16), ((2, 2560, 8, 8), torch.bfloat16)],
 )
-def test_group_norm_silu(
-    compiled: list[str], shape: tuple[int, ...], dtype: torch.dtype
-) -> None:
+def test_group_norm_silu(compiled: list[str], shape: tuple[int, ...], dtype: torch.dtype) -> None:
     x = torch.empty(shape, dtype=dtype).to(memory_format=torch.channels_last)
     scale = x.new_empty(shape[1])
     group_norm_silu_jit.group_norm_silu_op(x, 32, scale, scale, 1e-5, True)
