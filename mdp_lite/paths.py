@@ -197,7 +197,7 @@ def _null_text(job: Job) -> Found:
         if job.on_tuned:
             job.on_tuned(i, one)
     path = record(pivots.x[0], [Step(one.x, one.eps) for one in tuned], job.to.c)
-    forward, backward = (sum(one[k] for one in tuned) for k in (-2, -1))
+    forward, backward = sum(one.forward for one in tuned), sum(one.backward for one in tuned)
     path = path._replace(null=torch.stack([one.null for one in tuned]))
     return Found(path, Cost(n + forward, n + forward, backward), tuple(tuned))
 
