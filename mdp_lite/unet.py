@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from mdp_lite.config import UNetConfig
 from mdp_lite.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
+from mdp_lite.transformer import Attend, Given, Transformer2DModel
+
+SDPA: Attend = F.scaled_dot_product_attention
 
 
 def timestep_embedding(t: Tensor, dim: int, flip: bool, shift: float) -> Tensor:
@@ -39,110 +41,6 @@ class TimestepEmbedding(nn.Module):
         return self.linear_2(activation(self.act, self.linear_1(x)))
 
 
-class Attention(nn.Module):
-    """Multi-head attention of x over the tokens of c."""
-
-    def __init__(self, dim: int, context_dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q = nn.Linear(dim, dim, bias=False)
-        self.to_k = nn.Linear(context_dim, dim, bias=False)
-        self.to_v = nn.Linear(context_dim, dim, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
-
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """x (b, n, h d), c (b, l, context_dim) -> (b, n, h d)."""
-        rows = (self.to_q(x), self.to_k(c), self.to_v(c))
-        q, k, v = (rearrange(row, "b l (h d) -> b h l d", h=self.heads) for row in rows)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.to_out[0](rearrange(out, "b h l d -> b l (h d)"))
-
-
-class GEGLU(nn.Module):
-    """proj(x) = (u, gate); u * gelu(gate) (Shazeer 2020, arXiv 2002.05202)."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.proj = nn.Linear(dim, 2 * hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, n, dim) -> (b, n, hidden)."""
-        u, gate = self.proj(x).chunk(2, dim=-1)
-        return u * F.gelu(gate)
-
-
-class FeedForward(nn.Module):
-    """GEGLU four times as wide, then back. Slot 1 of net is the dropout that checkpoints skip."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.net = nn.ModuleList([GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, n, dim) -> (b, n, dim)."""
-        return self.net[2](self.net[0](x))
-
-
-class BasicTransformerBlock(nn.Module):
-    """Self-attention, attention to the text, feed-forward; each pre-norm with a residual."""
-
-    def __init__(self, dim: int, context_dim: int, heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.attn1 = Attention(dim, dim, heads)
-        self.norm2 = nn.LayerNorm(dim)
-        self.attn2 = Attention(dim, context_dim, heads)
-        self.norm3 = nn.LayerNorm(dim)
-        self.ff = FeedForward(dim)
-
-    def before(self, x: Tensor) -> Tensor:
-        """What the text has no part in: (b, n, dim) -> (b, n, dim)."""
-        h = self.norm1(x)
-        return x + self.attn1(h, h)
-
-    def after(self, x: Tensor, c: Tensor) -> Tensor:
-        """The rest: x (b, n, dim), c (b, l, context_dim) -> (b, n, dim)."""
-        x = x + self.attn2(self.norm2(x), c)
-        return x + self.ff(self.norm3(x))
-
-
-class Transformer2DModel(nn.Module):
-    """A stack of transformer blocks over the cells of a feature map."""
-
-    def __init__(self, config: UNetConfig, channels: int, heads: int, depth: int) -> None:
-        super().__init__()
-        self.linear = config.use_linear_projection
-        self.norm = nn.GroupNorm(config.norm_num_groups, channels, eps=1e-6)
-        self.proj_in, self.proj_out = (
-            nn.Linear(channels, channels) if self.linear else nn.Conv2d(channels, channels, 1)
-            for _ in range(2)
-        )
-        self.transformer_blocks = nn.ModuleList(
-            BasicTransformerBlock(channels, config.cross_attention_dim, heads) for _ in range(depth)
-        )
-
-    def before(self, x: Tensor) -> Tensor:
-        """What the text has no part in: (b, channels, y, x) -> (b, y x, channels)."""
-        h = self.norm(x)
-        h = h if self.linear else self.proj_in(h)
-        h = rearrange(h, "b c y x -> b (y x) c")
-        first: Any = self.transformer_blocks[0]
-        return first.before(self.proj_in(h) if self.linear else h)
-
-    def after(self, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
-        """The rest: x (b, channels, y, x), h = before(x), c (b, l, context_dim) -> like x."""
-        block: Any
-        for i, block in enumerate(self.transformer_blocks):
-            h = block.after(block.before(h) if i else h, c)
-        h = self.proj_out(h) if self.linear else h
-        h = rearrange(h, "b (y x) c -> b c y x", y=x.shape[2])
-        return x + (h if self.linear else self.proj_out(h))
-
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """x (b, channels, y, x), c (b, l, context_dim) -> (b, channels, y, x)."""
-        return self.after(x, self.before(x), c)
-
-
 class Block(nn.Module):
     """One level: residual blocks, each followed by a transformer where the level attends.
 
@@ -159,10 +57,10 @@ class Block(nn.Module):
             Transformer2DModel(config, out, heads, depth) for _ in inputs if attends
         )
 
-    def layer(self, i: int, x: Tensor, temb: Tensor, c: Tensor) -> Tensor:
+    def layer(self, i: int, x: Tensor, given: Given) -> Tensor:
         """Residual block i and its transformer, if there is one."""
-        x = self.resnets[i](x, temb)
-        return self.attentions[i](x, c) if self.attentions else x
+        x = self.resnets[i](x, given.temb)
+        return self.attentions[i](x, given) if self.attentions else x
 
 
 class Down(Block):
@@ -175,16 +73,14 @@ class Down(Block):
         last = level == len(widths) - 1
         self.downsamplers = nn.ModuleList([] if last else [Downsample2D(widths[level], padding=1)])
 
-    def forward(
-        self, x: Tensor, temb: Tensor, c: Tensor, first: Tensor | None = None
-    ) -> list[Tensor]:
+    def forward(self, x: Tensor, given: Given, first: Tensor | None = None) -> list[Tensor]:
         """x (b, inp, y, x) -> the outputs of all layers, the last one halved if it is sampled.
 
         first is the output of the first layer where that is known.
         """
         kept = []
         for i in range(len(self.resnets)):
-            x = self.layer(i, x, temb, c) if i or first is None else first
+            x = self.layer(i, x, given) if i or first is None else first
             kept.append(x)
         for downsampler in self.downsamplers:
             kept.append(downsampler(x))
@@ -201,10 +97,10 @@ class Mid(nn.Module):
         transformer = Transformer2DModel(config, channels, config.heads[-1], config.depths[-1])
         self.attentions = nn.ModuleList([transformer])
 
-    def forward(self, x: Tensor, temb: Tensor, c: Tensor) -> Tensor:
+    def forward(self, x: Tensor, given: Given) -> Tensor:
         """(b, channels, y, x) -> (b, channels, y, x)."""
-        x = self.attentions[0](self.resnets[0](x, temb), c)
-        return self.resnets[1](x, temb)
+        x = self.attentions[0](self.resnets[0](x, given.temb), given)
+        return self.resnets[1](x, given.temb)
 
 
 class Up(Block):
@@ -221,10 +117,10 @@ class Up(Block):
         super().__init__(config, level, inputs, "CrossAttn" in config.up_block_types[index])
         self.upsamplers = nn.ModuleList([] if last else [Upsample2D(widths[level])])
 
-    def forward(self, x: Tensor, kept: list[Tensor], temb: Tensor, c: Tensor) -> Tensor:
+    def forward(self, x: Tensor, kept: list[Tensor], given: Given) -> Tensor:
         """x (b, inp, y, x) -> (b, out, 2y, 2x), or (b, out, y, x) at the last level; pops kept."""
         for i in range(len(self.resnets)):
-            x = self.layer(i, torch.cat([x, kept.pop()], dim=1), temb, c)
+            x = self.layer(i, torch.cat([x, kept.pop()], dim=1), given)
         for upsampler in self.upsamplers:
             x = upsampler(x, size=kept[-1].shape[-2:])
         return x
@@ -268,29 +164,29 @@ class UNet(nn.Module):
         waves = timestep_embedding(t.reshape(-1), dim, config.flip_sin_to_cos, config.freq_shift)
         return activation(config.act_fn, self.time_embedding(waves.to(dtype)))
 
-    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, c: Tensor, attend: Attend = SDPA) -> Tensor:
         """x (b, 4, y, x), t () or (b,), c (b, l, context_dim) -> (b, 4, y, x)."""
-        return self.finish(self.stem(x, t), c)
+        return self.finish(self.stem(x, t, attend), c, attend)
 
-    def stem(self, x: Tensor, t: Tensor) -> Stem:
+    def stem(self, x: Tensor, t: Tensor, attend: Attend = SDPA) -> Stem:
         """x (b, 4, y, x), t () or (b,): what a call does before it needs c."""
         temb, x = self.temb(t), self.conv_in(x)
         block: Any = self.down_blocks[0]
         r = block.resnets[0](x, temb)
-        return Stem(temb, x, r, block.attentions[0].before(r) if block.attentions else None)
+        return Stem(temb, x, r, block.attentions[0].before(r, attend) if block.attentions else None)
 
-    def finish(self, stem: Stem, c: Tensor) -> Tensor:
+    def finish(self, stem: Stem, c: Tensor, attend: Attend = SDPA) -> Tensor:
         """The rest of a call: c (b, l, context_dim) -> (b, 4, y, x)."""
-        temb, x, r, h = stem
+        (_, x, r, h), given = stem, Given(stem.temb, c, attend)
         level: Any = self.down_blocks[0]
-        first = r if h is None else level.attentions[0].after(r, h, c)
+        first = r if h is None else level.attentions[0].after(r, h, given)
         del stem, r, h  # large, and of no more use here
-        kept = [x, *level(x, temb, c, first)]
+        kept = [x, *level(x, given, first)]
         for block in self.down_blocks[1:]:
-            kept += block(kept[-1], temb, c)
-        x = self.mid_block(kept[-1], temb, c)
+            kept += block(kept[-1], given)
+        x = self.mid_block(kept[-1], given)
         for block in self.up_blocks:
-            x = block(x, kept, temb, c)
+            x = block(x, kept, given)
         return self.conv_out(activation(self.config.act_fn, self.conv_norm_out(x)))
 
 

@@ -1,0 +1,127 @@
+"""The transformers of the denoiser: self-attention, attention to the text, feed-forward.
+
+Shapes: b batch, c channels, y x height and width, n cells, l tokens, h heads, d head dim.
+Attribute names are the diffusers-layout checkpoint keys.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from mdp_lite.config import UNetConfig
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (b, h, n, d), k, v (b, h, l, d) -> like q
+
+
+class Given(NamedTuple):
+    """What layers read beside x: activated time temb (1 or b, 4 c), text c (b, l, context_dim)."""
+
+    temb: Tensor
+    c: Tensor
+    attend: Attend
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x over the tokens of c."""
+
+    def __init__(self, dim: int, context_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(context_dim, dim, bias=False)
+        self.to_v = nn.Linear(context_dim, dim, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+
+    def forward(self, x: Tensor, c: Tensor, attend: Attend) -> Tensor:
+        """x (b, n, h d), c (b, l, context_dim) -> (b, n, h d)."""
+        rows = (self.to_q(x), self.to_k(c), self.to_v(c))
+        q, k, v = (rearrange(row, "b l (h d) -> b h l d", h=self.heads) for row in rows)
+        return self.to_out[0](rearrange(attend(q, k, v), "b h l d -> b l (h d)"))
+
+
+class GEGLU(nn.Module):
+    """proj(x) = (u, gate); u * gelu(gate) (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, 2 * hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, n, dim) -> (b, n, hidden)."""
+        u, gate = self.proj(x).chunk(2, dim=-1)
+        return u * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """GEGLU four times as wide, then back. Slot 1 of net is the dropout that checkpoints skip."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net = nn.ModuleList([GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, n, dim) -> (b, n, dim)."""
+        return self.net[2](self.net[0](x))
+
+
+class BasicTransformerBlock(nn.Module):
+    """Self-attention, attention to the text, feed-forward; each pre-norm with a residual."""
+
+    def __init__(self, dim: int, context_dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn1 = Attention(dim, dim, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.attn2 = Attention(dim, context_dim, heads)
+        self.norm3 = nn.LayerNorm(dim)
+        self.ff = FeedForward(dim)
+
+    def before(self, x: Tensor, attend: Attend) -> Tensor:
+        """What the text has no part in: (b, n, dim) -> (b, n, dim)."""
+        h = self.norm1(x)
+        return x + self.attn1(h, h, attend)
+
+    def after(self, x: Tensor, given: Given) -> Tensor:
+        """The rest: (b, n, dim) -> (b, n, dim)."""
+        x = x + self.attn2(self.norm2(x), given.c, given.attend)
+        return x + self.ff(self.norm3(x))
+
+
+class Transformer2DModel(nn.Module):
+    """A stack of transformer blocks over the cells of a feature map."""
+
+    def __init__(self, config: UNetConfig, channels: int, heads: int, depth: int) -> None:
+        super().__init__()
+        self.linear = config.use_linear_projection
+        self.norm = nn.GroupNorm(config.norm_num_groups, channels, eps=1e-6)
+        self.proj_in, self.proj_out = (
+            nn.Linear(channels, channels) if self.linear else nn.Conv2d(channels, channels, 1)
+            for _ in range(2)
+        )
+        self.transformer_blocks = nn.ModuleList(
+            BasicTransformerBlock(channels, config.cross_attention_dim, heads) for _ in range(depth)
+        )
+
+    def before(self, x: Tensor, attend: Attend) -> Tensor:
+        """What the text has no part in: (b, channels, y, x) -> (b, y x, channels)."""
+        h = self.norm(x)
+        h = h if self.linear else self.proj_in(h)
+        h = rearrange(h, "b c y x -> b (y x) c")
+        first: Any = self.transformer_blocks[0]
+        return first.before(self.proj_in(h) if self.linear else h, attend)
+
+    def after(self, x: Tensor, h: Tensor, given: Given) -> Tensor:
+        """The rest: x (b, channels, y, x), h = before(x) -> like x."""
+        block: Any
+        for i, block in enumerate(self.transformer_blocks):
+            h = block.after(block.before(h, given.attend) if i else h, given)
+        h = self.proj_out(h) if self.linear else h
+        h = rearrange(h, "b (y x) c -> b c y x", y=x.shape[2])
+        return x + (h if self.linear else self.proj_out(h))
+
+    def forward(self, x: Tensor, given: Given) -> Tensor:
+        """(b, channels, y, x) -> (b, channels, y, x)."""
+        return self.after(x, self.before(x, given.attend), given)
