@@ -4,7 +4,7 @@ Plans that begin alike are one tree of legs. Every tick of the loop takes all fr
 one batch of calls, and yields what it reached; between ticks the caller may stop, look or wait.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -17,7 +17,6 @@ from mdp_lite.plan import Leg, Plan
 from mdp_lite.sample import Conditions, Path, levels, source_row, weights_row
 from mdp_lite.schedule import Grid, Row, Weights, row
 
-
 Reads = tuple[str, ...]  # a call's rows, as in plan.Leg
 
 
@@ -29,6 +28,10 @@ class Task(NamedTuple):
     source: Path
     weights: Weights
     plan: Plan
+
+
+# Takes step i of a task alone, all of it, from x; None where its prediction is not finite.
+Alone = Callable[[Task, int, Reads, Tensor, bool], Step | None]
 
 
 class Node(NamedTuple):
@@ -72,8 +75,9 @@ def cost(nodes: Sequence[Node]) -> tuple[int, int]:
 
 
 def run(
-    unet: Denoiser, nodes: Sequence[Node], v: bool = False, most: int = 0
-) -> Iterator[list[Reached]]:
+    unet: Denoiser, nodes: Sequence[Node], v: bool = False, most: int = 0,
+    alone: Alone | None = None,
+) -> Iterator[list[Reached]]:  # fmt: skip
     """Take all legs of a tree, batching steps up to most UNet rows a call (0: each step alone)."""
     children: list[list[int]] = [[] for _ in nodes]
     for i, node in enumerate(nodes):
@@ -86,7 +90,7 @@ def run(
     _queue(nodes, [i for i, node in enumerate(nodes) if node.parent < 0], free, calls)
     while batch := free or _batch(nodes, calls, most):
         legs = [nodes[i] for i in batch]
-        done = _taken(unet, legs, [_start(leg, steps) for leg in legs], v)
+        done = _taken(unet, legs, [_start(leg, steps) for leg in legs], v, alone)
         steps |= {i: step for i, step in zip(batch, done, strict=True) if children[i]}
         for i in batch:
             _release(nodes[i].parent, left, steps)
@@ -129,10 +133,17 @@ def _shape(node: Node) -> torch.Size:
     return node.task.source.x.shape[2:]
 
 
-def _taken(unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: bool) -> list[Step]:
-    if nodes[0].leg.kind == "call":
-        return _calls(unet, nodes, starts, v)
-    return [_free(node, x) for node, x in zip(nodes, starts, strict=True)]
+def _taken(
+    unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: bool, alone: Alone | None
+) -> list[Step]:
+    first = nodes[0]
+    if first.leg.kind != "call":
+        return [_free(node, x) for node, x in zip(nodes, starts, strict=True)]
+    if alone and len(nodes) == 1:
+        step = alone(first.task, first.leg.start, first.leg.reads, starts[0], v)
+        if step is not None:
+            return [step]
+    return _calls(unet, nodes, starts, v)
 
 
 def _start(node: Node, steps: dict[int, Step]) -> Tensor:
@@ -185,7 +196,7 @@ def _calls(unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: b
 
 
 def asking(task: Task, i: Row, reads: Reads, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What step i asks of the denoiser at x: a latent and a condition for each row that it reads."""
+    """What step i asks of the denoiser at x: a latent and a condition for each of its rows."""
     to, source = task.to.at(i), task.source
     mixed = lerp(to.c, source.c, row(task.weights.c, i).to(to.c))  # MDP-c
     conditions = {"null": to.null, "c": mixed, "source": source.c}
