@@ -7,6 +7,7 @@ step; shapes are fixed for each, so rows are filled up to few counts.
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from mdp_lite.mdp import Denoiser
 from mdp_lite.run import Alone
 from mdp_lite.transformer import SDPA, Attend
 from mdp_lite.unet import UNet
-from mdp_lite_kernels import attention
+from mdp_lite_kernels import attention, packed_conv
 
 MODES = ("auto", "eager", "compile", "graph")
 WARM_UP = 3  # runs before a graph is recorded: libraries choose kernels and allocate in them
@@ -51,7 +52,8 @@ def engine(unet: Any, mode: str, device: torch.device) -> Engine:
     if not isinstance(unet, UNet):
         return Engine("eager", unet)
     wrap = partial(_compiled, device=device) if mode == "compile" else _as_it_is
-    run: Denoiser = wrap(partial(_call, unet, attending(device, traced=mode == "compile")))
+    here = _packed(unet) if (mode, device.type) == ("eager", "cpu") else unet
+    run: Denoiser = wrap(partial(_call, here, attending(device, traced=mode == "compile")))
     if mode == "eager":
         return Engine(mode, run)
     if device.type == "cuda":
@@ -111,7 +113,19 @@ def recorded(pool: Any, run: Work) -> tuple[Sequence[Tensor], Callable[[], None]
     return out, graph.replay
 
 
+def _packed(unet: UNet) -> UNet:
+    """The same UNet, weights and all, whose convolutions lay their weights out once."""
+    if not packed_conv.available():
+        _say_once("this torch cannot pack weights for convolutions: they are somewhat slower")
+        return unet
+    copy = deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
+    packed_conv.packed(copy)
+    return copy
+
+
 def _call(unet: UNet, attend: Attend, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    if x.device.type == "cpu":  # all layers but attention are faster so
+        x = x.contiguous(memory_format=torch.channels_last)
     return unet(x, t, c, attend)
 
 

@@ -42,11 +42,12 @@ class Downsample2D(nn.Module):
 
     def __init__(self, channels: int, padding: int) -> None:
         super().__init__()
+        self.pads = padding == 0
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, y, x) -> (b, c, y/2, x/2)."""
-        return self.conv(x if self.conv.padding[0] else F.pad(x, (0, 1, 0, 1)))
+        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.pads else x)
 
 
 class Upsample2D(nn.Module):

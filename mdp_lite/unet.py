@@ -157,7 +157,7 @@ class UNet(nn.Module):
         One t for a whole batch is embedded once: cheaper, and a row's value can't depend on how
         many rows there are.
         """
-        config, dtype = self.config, self.conv_in.weight.dtype
+        config, dtype = self.config, self.time_embedding.linear_1.weight.dtype
         dim = config.block_out_channels[0]
         waves = timestep_embedding(t.reshape(-1), dim, config.flip_sin_to_cos, config.freq_shift)
         return activation(config.act_fn, self.time_embedding(waves.to(dtype)))

@@ -1,0 +1,71 @@
+"""Convolution on the CPU with weights that are laid out once for oneDNN, not anew in every call."""
+
+import functools
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Of x, in all pictures: laying out costs as much as so many cells of the convolution's own work.
+MOST_CELLS = 2048
+TYPICAL = (16, 16)  # the map for which oneDNN chooses a layout
+LAY_OUT = "_reorder_convolution_weight"
+
+
+@functools.cache
+def available() -> bool:
+    """Whether this torch has oneDNN's operators that Inductor packs convolutions with."""
+    found = (LAY_OUT, "_convolution_pointwise")
+    return torch.backends.mkldnn.is_available() and all(
+        hasattr(torch.ops.mkldnn, name) for name in found
+    )
+
+
+class PackedConv2d(nn.Module):
+    """A convolution that keeps a second copy of its weights, made by the first call that needs it.
+
+    The reference is the convolution itself, which it is for inputs that `takes` refuses.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        self._packed: Tensor | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "PackedConv2d":
+        """The same without packed weights, which torch cannot copy."""
+        return PackedConv2d(deepcopy(self.conv, memo))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, y, x) -> the convolution's output, channels last."""
+        conv = self.conv
+        if not takes(conv, x):
+            return conv(x)
+        where = (conv.padding, conv.stride, conv.dilation)
+        if self._packed is None:
+            lay_out = getattr(torch.ops.mkldnn, LAY_OUT)
+            shape = [2, conv.in_channels, *TYPICAL]  # never x's: bits must not depend on history
+            self._packed = lay_out(conv.weight.detach(), *where, conv.groups, shape)
+        run = torch.ops.mkldnn._convolution_pointwise
+        return run(x, self._packed, conv.bias, *where, conv.groups, "none", [], "")
+
+
+def takes(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Whether packed weights help: a small map on the CPU, bfloat16 or float32, no gradient."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype in (torch.bfloat16, torch.float32)
+        and x.shape[0] * x.shape[2] * x.shape[3] <= MOST_CELLS
+        and conv.padding_mode == "zeros"
+        and not (torch.is_grad_enabled() and (x.requires_grad or conv.weight.requires_grad))
+    )
+
+
+def packed(model: nn.Module) -> None:
+    """Put a PackedConv2d in the place of each convolution of a model."""
+    for name, child in model.named_children():
+        if isinstance(child, nn.Conv2d):
+            setattr(model, name, PackedConv2d(child))
+        else:
+            packed(child)

@@ -1,0 +1,81 @@
+"""Convolutions with packed weights against torch's own, which are their reference."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mdp_lite_kernels.packed_conv import MOST_CELLS, PackedConv2d, packed, takes
+
+SHAPES = [  # pictures, channels in and out, height, width, kernel, stride, padding
+    (1, 8, 16, 8, 8, 3, 1, 1), (2, 64, 96, 7, 5, 3, 1, 1), (3, 96, 64, 9, 8, 1, 1, 0),
+    (2, 32, 32, 16, 16, 3, 2, 1), (2, 32, 40, 17, 15, 3, 2, 0), (1, 3, 5, 4, 4, 3, 1, 1),
+    (2, 1280, 1280, 8, 8, 3, 1, 1),
+]  # fmt: skip
+ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+
+
+def case(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[nn.Conv2d, Tensor]:
+    b, inp, out, y, x, kernel, stride, padding = shape
+    torch.manual_seed(sum(shape))
+    conv = nn.Conv2d(inp, out, kernel, stride, padding).requires_grad_(False).to(dtype)
+    return conv, torch.randn(b, inp, y, x).to(dtype)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_same_as_torch_in_float64(
+    shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool
+) -> None:
+    conv, x = case(shape, dtype)
+    x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+    want = F.conv2d(
+        *(one.double() for one in (x, conv.weight, conv.bias)), conv.stride, conv.padding
+    )  # type: ignore[arg-type]
+    ours = PackedConv2d(conv)
+    assert takes(conv, x)
+    for _ in range(2):  # the call that packs, and one that finds it done
+        far = (ours(x).double() - want).abs().max()
+        assert far <= ROUNDING[dtype] * want.abs().max()
+    assert ours(x).shape == want.shape and ours(x).dtype == dtype
+
+
+def test_packed_for_one_shape_serves_others(dtype: torch.dtype = torch.float32) -> None:
+    conv, x = case(SHAPES[1], dtype)
+    ours = PackedConv2d(conv)
+    for pictures, side in ((1, 4), (5, 16), (2, 1), (1, 45), (1, 46)):
+        more = torch.randn(pictures, x.shape[1], side, side)
+        assert (ours(more) - conv(more)).abs().max() <= 1e-5
+    assert takes(conv, torch.empty(1, 64, 45, 45)) and not takes(conv, torch.empty(1, 64, 46, 46))
+    assert 45 * 45 <= MOST_CELLS < 46 * 46
+
+
+def test_a_row_has_the_bits_that_it_has_alone() -> None:
+    for shape in SHAPES[1:4]:
+        conv, x = case(shape, torch.float32)
+        ours = PackedConv2d(conv)
+        alone = torch.cat([ours(row[None]) for row in x])
+        assert torch.equal(ours(x), alone)
+
+
+def test_gradients_and_other_dtypes_are_torchs_own() -> None:
+    conv, x = case(SHAPES[0], torch.float32)
+    leaf = x.clone().requires_grad_()
+    PackedConv2d(conv)(leaf).sum().backward()
+    assert leaf.grad is not None and leaf.grad.abs().sum() > 0
+    with torch.no_grad():
+        assert takes(conv, leaf) and not takes(conv, leaf.double())
+
+
+def test_a_model_keeps_its_weights_and_copies() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Sequential(nn.Conv2d(8, 4, 1)))
+    model.requires_grad_(False)
+    weights, x = [w.data_ptr() for w in model.parameters()], torch.randn(1, 4, 6, 6)
+    want = model(x)
+    packed(model)
+    assert [w.data_ptr() for w in model.parameters()] == weights
+    assert (model(x) - want).abs().max() <= 1e-5
+    assert torch.equal(deepcopy(model)(x), model(x))
