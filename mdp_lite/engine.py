@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite.fixed import Bucketed, Fixed, Function, Maker, Whole, Work
-from mdp_lite.mdp import Denoiser
+from mdp_lite.mdp import Denoiser, update
 from mdp_lite.run import Alone
 from mdp_lite.transformer import SDPA, Attend
 from mdp_lite.unet import UNet
@@ -140,6 +140,11 @@ def _compiled(function: Any, device: torch.device) -> Any:
             "triton.cudagraphs": False,
         }
     return torch.compile(function, fullgraph=True, dynamic=False, options=options)
+
+
+def scripted() -> Any:
+    """mdp.update as TorchScript, which torch itself has deprecated, for those who still need it."""
+    return torch.jit.script(update)
 
 
 @cache

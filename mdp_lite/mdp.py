@@ -93,10 +93,11 @@ def update(e: Tensor, x: Tensor, at: Levels, source: SourceRow, w: Weights, v: b
     x0 = eps_to_x0(eps, x, at.a)  # DDIM Eq. 12, "predicted x_0"
     if v:  # where abar = 0, x is noise alone and x_0 is the prediction itself: -v
         x0 = torch.where(at.a > 0, x0, lerp(-e, source.x0, w.eps))
-    if source.noise is None:
+    noise = source.noise
+    if noise is None:
         x = renoise(x0, eps, at.b)  # DDIM Eq. 12
     else:
-        x = ddpm_mean(x0, eps, at.a, at.b) + source.noise
+        x = ddpm_mean(x0, eps, at.a, at.b) + noise
     return Step(lerp(x, source.x, w.x), eps)  # MDP-x
 
 

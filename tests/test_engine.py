@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 import torch
 from conftest import UNET_CONFIG
+from PIL import Image
 from torch import Tensor
 
 from mdp_lite import Editor, engine
 from mdp_lite.fixed import BUCKETS, Bucketed, Fixed, Maker, Whole, Work, filled
 from mdp_lite.load import Models
+from mdp_lite.mdp import Levels, SourceRow, update
 from mdp_lite.requests import Request
-from mdp_lite.schedule import VARIANTS
+from mdp_lite.schedule import VARIANTS, Weights
 from mdp_lite.unet import UNet
+from mdp_lite.warm import warm_up
 from mdp_lite_kernels import attention
 
 CPU = torch.device("cpu")
@@ -127,6 +130,20 @@ def test_unknown_shapes_are_refused_once_the_engine_is_closed(recording: Editor)
         recording.edit(recording.generate("a red house", 3, N - 1), TARGET)
 
 
+def test_what_was_warmed_up_serves_all_edits_and_nothing_else(recording: Editor) -> None:
+    warm_up(recording, rows=(1, 2), num_inference_steps=N, only=True)
+    made, picture = recording.codec.engine.maker.count, Image.new("RGB", (32, 32), "red")
+    sources = [recording.generate("a house", 1, N), recording.invert(picture, "a", "replay", N)]
+    for source in [*sources, recording.invert(picture, "a", "edit-friendly", N)]:
+        for variant in VARIANTS:
+            recording.edit(source, TARGET, variant, t_max=5, t_m=3, guidance_scale=2.5)
+    assert recording.codec.engine.maker.count == made > 0
+    with pytest.raises(ValueError, match="engine was warmed up for"):
+        recording.edit(recording.generate("a house", 1, N, width=40), TARGET)
+    with pytest.raises(ValueError, match="rows of a call must be 1 or more, got 0"):
+        warm_up(recording, rows=(0,))
+
+
 @pytest.mark.parametrize("rows", [1, 5, 7, 64, 65])
 def test_rows_are_filled_up_to_few_counts(editor: Editor, rows: int) -> None:
     x, t, c = inputs(editor, rows)
@@ -226,3 +243,16 @@ def test_a_machine_without_the_native_attention_says_so_once(
             assert engine.attending(CPU) is engine.SDPA
     assert [r.message for r in caplog.records].count(caplog.records[0].message) == 1
     assert "native attention" in caplog.records[0].message
+
+
+@pytest.mark.parametrize("v", [False, True])
+@pytest.mark.parametrize("noise", [False, True])
+def test_the_scripted_update_is_the_update(v: bool, noise: bool) -> None:
+    made = torch.Generator().manual_seed(1)
+    e, x, eps, x0, onward, z = torch.randn(6, 1, 4, 3, 5, generator=made, dtype=torch.float64)
+    at = Levels(torch.tensor(500), *torch.tensor([0.3, 0.4], dtype=torch.float64))
+    source = SourceRow(torch.zeros(1, 5, 6), eps, x0, onward, z if noise else None)
+    w = Weights(*torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64))
+    scripted = engine.scripted()(e, x, at, source, w, v)
+    for a, b in zip(scripted, update(e, x, at, source, w, v), strict=True):
+        assert torch.equal(a, b)
