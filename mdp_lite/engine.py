@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.fixed import Bucketed, Fixed, Function, Maker, Whole, Work
+from mdp_lite.fixed import Bucketed, Fixed, Function, Lifted, Maker, Whole, Work
 from mdp_lite.mdp import Denoiser, update
 from mdp_lite.run import Alone
 from mdp_lite.transformer import SDPA, Attend
@@ -54,18 +54,19 @@ def engine(unet: Any, mode: str, device: torch.device) -> Engine:
     wrap = partial(_compiled, device=device) if mode == "compile" else _as_it_is
     here = _packed(unet) if (mode, device.type) == ("eager", "cpu") else unet
     run: Denoiser = wrap(partial(_call, here, attending(device, traced=mode == "compile")))
+    lifted = Lifted(run, here.times, here.text)
     if mode == "eager":
-        return Engine(mode, run)
+        return Engine(mode, partial(_lifting, lifted))
     if device.type == "cuda":
-        return _graphs(mode, run, wrap)
-    return Engine(mode, Bucketed(run), wrap=wrap)
+        return _graphs(mode, lifted, wrap)
+    return Engine(mode, Bucketed(partial(_lifting, lifted)), wrap=wrap)
 
 
-def _graphs(mode: str, run: Denoiser, wrap: Callable[[Function], Function]) -> Engine:
+def _graphs(mode: str, unet: Lifted, wrap: Callable[[Function], Function]) -> Engine:
     """The same recorded as CUDA graphs, which share their memory."""
     maker = Maker(partial(recorded, torch.cuda.graph_pool_handle()))
-    whole, function = Whole(maker, run), lambda f: Fixed(maker, wrap(f))
-    return Engine(mode, Bucketed(Fixed(maker, run)), whole, function, maker)
+    calls, function = Fixed(maker, partial(_lifting, unet)), lambda f: Fixed(maker, wrap(f))
+    return Engine(mode, Bucketed(calls), Whole(maker, unet), function, maker)
 
 
 def chosen(mode: str, device: torch.device) -> str:
@@ -123,10 +124,14 @@ def _packed(unet: UNet) -> UNet:
     return copy
 
 
-def _call(unet: UNet, attend: Attend, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+def _lifting(unet: Lifted, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    return unet.predict(x, unet.times(t), unet.text(c))
+
+
+def _call(unet: UNet, attend: Attend, x: Tensor, times: Tensor, text: Tensor) -> Tensor:
     if x.device.type == "cpu":  # all layers but attention are faster so
         x = x.contiguous(memory_format=torch.channels_last)
-    return unet(x, t, c, attend)
+    return unet.predict(x, times, text, attend)
 
 
 def _compiled(function: Any, device: torch.device) -> Any:

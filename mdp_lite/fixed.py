@@ -5,7 +5,8 @@ Graphs of one maker share their memory, so one is replayed at a time and its res
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -94,10 +95,21 @@ def filled(
     return x, torch.cat([t, t[-1:].expand(more)]) if t.ndim else t, c
 
 
+class Lifted(NamedTuple):
+    """A UNet that is given what it makes of t and of c: UNet.predict, times and text.
+
+    All that depends on a timestep or a condition alone is then computed once for a whole edit.
+    """
+
+    predict: Denoiser
+    times: Function
+    text: Function
+
+
 class Whole:
     """Whole steps of one edit: the call of the denoiser and all that stands before and after it."""
 
-    def __init__(self, maker: Maker, unet: Denoiser) -> None:
+    def __init__(self, maker: Maker, unet: Lifted) -> None:
         self._maker, self._unet = maker, unet
         self._steps: dict[Any, StepBoard] = {}
 
@@ -113,15 +125,16 @@ class StepBoard:
     """One step, recorded once for all rows: it counts them itself and reads tables by the count."""
 
     def __init__(
-        self, record: Record, unet: Denoiser, task: Task, reads: Reads, x: Tensor, v: bool
+        self, record: Record, unet: Lifted, task: Task, reads: Reads, x: Tensor, v: bool
     ) -> None:
-        self._task, self._loaded = _copied(task, x.device), task
+        self._lift, self._loaded = partial(_lifted, unet), task
+        self._task = _copied(self._lift(task), x.device)
         self._x, self._i = x.clone(), torch.zeros(1, dtype=torch.long, device=x.device)
 
         def work() -> Sequence[Tensor]:
             task, i, x = self._task, self._i, self._x
             rows, c = asking(task, i, reads, x)
-            out = unet(rows, row(task.grid.t, i), c)
+            out = unet.predict(rows, row(task.grid.t, i)[None], c)
             step = answered(task, i, reads, x, out, v)
             i.add_(1).remainder_(len(task.grid.t))  # to warm up takes more steps than there may be
             return step.x, step.eps, out.isfinite().all()
@@ -132,7 +145,8 @@ class StepBoard:
     def __call__(self, task: Task, i: int, x: Tensor) -> Step | None:
         """Step i of a task of the shapes that it was recorded with."""
         if task is not self._loaded:
-            for place, table in zip(_tables(self._task), _tables(task), strict=True):
+            lifted = self._lift(task)
+            for place, table in zip(_tables(self._task), _tables(lifted), strict=True):
                 place.copy_(table)
             self._loaded = task
         if i != self._next:
@@ -148,6 +162,17 @@ def _tables(task: Task) -> list[Tensor]:
     """All tensors of a task, in one order."""
     parts = (task.grid, task.to, task.source, task.weights)
     return [one for part in parts for one in part if one is not None]
+
+
+def _lifted(unet: Lifted, task: Task) -> Task:
+    """A task with times for its t and texts for its conditions, which mix as those do."""
+    to, text = task.to, unet.text
+    null = None if to.null is None else text(to.null)
+    return task._replace(
+        grid=task.grid._replace(t=unet.times(task.grid.t)),
+        to=to._replace(c=text(to.c), null=null),
+        source=task.source._replace(c=text(task.source.c)),
+    )
 
 
 def _copied(task: Task, device: torch.device) -> Task:

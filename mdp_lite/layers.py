@@ -10,7 +10,7 @@ def activation(name: str, x: Tensor) -> Tensor:
 
 
 class ResnetBlock2D(nn.Module):
-    """x + conv2(act(norm2(conv1(act(norm1 x)) + time))), with a 1x1 conv where channels change."""
+    """x + conv2(act(norm2(conv1(act(norm1 x)) + times))), with a 1x1 conv where channels change."""
 
     def __init__(
         self, inp: int, out: int, time_dim: int | None, groups: int, eps: float, act: str
@@ -24,12 +24,13 @@ class ResnetBlock2D(nn.Module):
         self.norm2 = nn.GroupNorm(groups, out, eps)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(inp, out, 1) if inp != out else None
+        self.place = slice(0)  # of its own part of times, which the model says
 
-    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
-        """(b, inp, y, x) and an activated time embedding (1 or b, time_dim) -> (b, out, y, x)."""
+    def forward(self, x: Tensor, times: Tensor | None = None) -> Tensor:
+        """(b, inp, y, x) and what all blocks add for t (1 or b, sum of out) -> (b, out, y, x)."""
         h = self.conv1(activation(self.act, self.norm1(x)))
-        if temb is not None:
-            h = h + self.time_emb_proj(temb)[:, :, None, None]
+        if times is not None:
+            h = h + times[:, self.place, None, None]
         h = self.conv2(activation(self.act, self.norm2(h)))
         return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
 

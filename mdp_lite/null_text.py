@@ -127,8 +127,8 @@ def _predictor(unet: Denoiser, x: Tensor, t: Tensor, c: Tensor) -> Predict:
     if not isinstance(unet, UNet):
         return lambda c_: unet(x.to(c.dtype), t, c_.to(c.dtype)).to(x.dtype)
     dtype = dtype_of(unet)
-    stem = unet.stem(x.to(dtype), t)
-    return lambda c_: unet.finish(stem, c_.to(dtype)).to(x.dtype)
+    stem = unet.stem(x.to(dtype), unet.times(t))
+    return lambda c_: unet.finish(stem, unet.text(c_.to(dtype))).to(x.dtype)
 
 
 def _led(e_null: Tensor, e_c: Tensor, g: Tensor, x: Tensor, at: Levels, v: bool) -> Step:

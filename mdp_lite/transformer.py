@@ -18,15 +18,18 @@ SDPA: Attend = F.scaled_dot_product_attention
 
 
 class Given(NamedTuple):
-    """What layers read beside x: activated time temb (1 or b, 4 c), text c (b, l, context_dim)."""
+    """What layers read beside x: UNet.times of t, UNet.text of c, and what attends.
 
-    temb: Tensor
-    c: Tensor
+    Each layer has its own place in times (1 or b, -1) and text (b, l, -1).
+    """
+
+    times: Tensor
+    text: Tensor
     attend: Attend
 
 
 class Attention(nn.Module):
-    """Multi-head attention of x over the tokens of c."""
+    """Multi-head attention of x over keys and values, which its two linear layers make."""
 
     def __init__(self, dim: int, context_dim: int, heads: int) -> None:
         super().__init__()
@@ -35,10 +38,11 @@ class Attention(nn.Module):
         self.to_k = nn.Linear(context_dim, dim, bias=False)
         self.to_v = nn.Linear(context_dim, dim, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+        self.place = slice(0)  # of its keys and values in a text's, which the model says
 
-    def forward(self, x: Tensor, c: Tensor, attend: Attend) -> Tensor:
-        """x (b, n, h d), c (b, l, context_dim) -> (b, n, h d)."""
-        rows = (self.to_q(x), self.to_k(c), self.to_v(c))
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, attend: Attend) -> Tensor:
+        """x (b, n, h d), keys and values (b, l, h d) -> (b, n, h d)."""
+        rows = (self.to_q(x), keys, values)
         q, k, v = (rearrange(row, "b l (h d) -> b h l d", h=self.heads) for row in rows)
         return self.to_out[0](rearrange(attend(q, k, v), "b h l d -> b l (h d)"))
 
@@ -83,11 +87,12 @@ class BasicTransformerBlock(nn.Module):
     def before(self, x: Tensor, attend: Attend) -> Tensor:
         """What the text has no part in: (b, n, dim) -> (b, n, dim)."""
         h = self.norm1(x)
-        return x + self.attn1(h, h, attend)
+        return x + self.attn1(h, self.attn1.to_k(h), self.attn1.to_v(h), attend)
 
     def after(self, x: Tensor, given: Given) -> Tensor:
         """The rest: (b, n, dim) -> (b, n, dim)."""
-        x = x + self.attn2(self.norm2(x), given.c, given.attend)
+        keys, values = given.text[..., self.attn2.place].chunk(2, dim=-1)
+        x = x + self.attn2(self.norm2(x), keys, values, given.attend)
         return x + self.ff(self.norm3(x))
 
 

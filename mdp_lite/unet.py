@@ -5,6 +5,8 @@ Attribute names are the diffusers-layout checkpoint keys.
 """
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +15,14 @@ from torch import Tensor, nn
 
 from mdp_lite.config import UNetConfig
 from mdp_lite.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
-from mdp_lite.transformer import SDPA, Attend, Given, Transformer2DModel
+from mdp_lite.transformer import (
+    SDPA,
+    Attend,
+    Attention,
+    BasicTransformerBlock,
+    Given,
+    Transformer2DModel,
+)
 
 
 def timestep_embedding(t: Tensor, dim: int, flip: bool, shift: float) -> Tensor:
@@ -57,7 +66,7 @@ class Block(nn.Module):
 
     def layer(self, i: int, x: Tensor, given: Given) -> Tensor:
         """Residual block i and its transformer, if there is one."""
-        x = self.resnets[i](x, given.temb)
+        x = self.resnets[i](x, given.times)
         return self.attentions[i](x, given) if self.attentions else x
 
 
@@ -97,8 +106,8 @@ class Mid(nn.Module):
 
     def forward(self, x: Tensor, given: Given) -> Tensor:
         """(b, channels, y, x) -> (b, channels, y, x)."""
-        x = self.attentions[0](self.resnets[0](x, given.temb), given)
-        return self.resnets[1](x, given.temb)
+        x = self.attentions[0](self.resnets[0](x, given.times), given)
+        return self.resnets[1](x, given.times)
 
 
 class Up(Block):
@@ -130,7 +139,7 @@ class Stem(NamedTuple):
     r (b, c, y, x) is the first residual block's output, h (b, y x, c) what follows, if it attends.
     """
 
-    temb: Tensor
+    times: Tensor
     x: Tensor
     r: Tensor
     h: Tensor | None
@@ -150,6 +159,8 @@ class UNet(nn.Module):
         self.up_blocks = nn.ModuleList(Up(config, index) for index in range(len(widths)))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+        _place(self._resnets, [block.time_emb_proj.out_features for block in self._resnets])
+        _place(self._readers, [2 * one.to_k.out_features for one in self._readers])
 
     def temb(self, t: Tensor) -> Tensor:
         """Activated time embedding of t () or (b,) -> (1 or b, 4 c).
@@ -162,20 +173,37 @@ class UNet(nn.Module):
         waves = timestep_embedding(t.reshape(-1), dim, config.flip_sin_to_cos, config.freq_shift)
         return activation(config.act_fn, self.time_embedding(waves.to(dtype)))
 
+    def times(self, t: Tensor) -> Tensor:
+        """What all residual blocks add for t () or (b,), side by side: (1 or b, -1)."""
+        temb = self.temb(t)
+        return torch.cat([block.time_emb_proj(temb) for block in self._resnets], dim=-1)
+
+    def text(self, c: Tensor) -> Tensor:
+        """All keys and values of c (..., l, context_dim), side by side: (..., l, -1).
+
+        They are linear in c, so conditions may as well be mixed as these.
+        """
+        return torch.cat([to(c) for one in self._readers for to in (one.to_k, one.to_v)], dim=-1)
+
     def forward(self, x: Tensor, t: Tensor, c: Tensor, attend: Attend = SDPA) -> Tensor:
         """x (b, 4, y, x), t () or (b,), c (b, l, context_dim) -> (b, 4, y, x)."""
-        return self.finish(self.stem(x, t, attend), c, attend)
+        return self.predict(x, self.times(t), self.text(c), attend)
 
-    def stem(self, x: Tensor, t: Tensor, attend: Attend = SDPA) -> Stem:
-        """x (b, 4, y, x), t () or (b,): what a call does before it needs c."""
-        temb, x = self.temb(t), self.conv_in(x)
+    def predict(self, x: Tensor, times: Tensor, text: Tensor, attend: Attend = SDPA) -> Tensor:
+        """The same, given times(t) and text(c)."""
+        return self.finish(self.stem(x, times, attend), text, attend)
+
+    def stem(self, x: Tensor, times: Tensor, attend: Attend = SDPA) -> Stem:
+        """x (b, 4, y, x), times(t): what a call does before it needs c."""
+        x = self.conv_in(x)
         block: Any = self.down_blocks[0]
-        r = block.resnets[0](x, temb)
-        return Stem(temb, x, r, block.attentions[0].before(r, attend) if block.attentions else None)
+        r = block.resnets[0](x, times)
+        h = block.attentions[0].before(r, attend) if block.attentions else None
+        return Stem(times, x, r, h)
 
-    def finish(self, stem: Stem, c: Tensor, attend: Attend = SDPA) -> Tensor:
-        """The rest of a call: c (b, l, context_dim) -> (b, 4, y, x)."""
-        (_, x, r, h), given = stem, Given(stem.temb, c, attend)
+    def finish(self, stem: Stem, text: Tensor, attend: Attend = SDPA) -> Tensor:
+        """The rest of a call, given text(c) -> (b, 4, y, x)."""
+        (_, x, r, h), given = stem, Given(stem.times, text, attend)
         level: Any = self.down_blocks[0]
         first = r if h is None else level.attentions[0].after(r, h, given)
         del stem, r, h  # large, and of no more use here
@@ -186,6 +214,22 @@ class UNet(nn.Module):
         for block in self.up_blocks:
             x = block(x, kept, given)
         return self.conv_out(activation(self.config.act_fn, self.conv_norm_out(x)))
+
+    @property
+    def _resnets(self) -> list[ResnetBlock2D]:
+        return [module for module in self.modules() if isinstance(module, ResnetBlock2D)]
+
+    @property
+    def _readers(self) -> list[Attention]:
+        """Those that attend to the text."""
+        blocks = [one for one in self.modules() if isinstance(one, BasicTransformerBlock)]
+        return [block.attn2 for block in blocks]
+
+
+def _place(layers: Sequence[ResnetBlock2D | Attention], widths: Sequence[int]) -> None:
+    """Say to layers where, side by side, their parts are."""
+    for layer, end, width in zip(layers, accumulate(widths), widths, strict=True):
+        layer.place = slice(end - width, end)
 
 
 def _resnet(config: UNetConfig, inp: int, out: int) -> ResnetBlock2D:

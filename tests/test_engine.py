@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite import Editor, engine
-from mdp_lite.fixed import BUCKETS, Bucketed, Fixed, Maker, Whole, Work, filled
+from mdp_lite.fixed import BUCKETS, Bucketed, Fixed, Lifted, Maker, Whole, Work, filled
 from mdp_lite.load import Models
 from mdp_lite.mdp import Levels, SourceRow, update
 from mdp_lite.requests import Request
@@ -28,7 +28,7 @@ from mdp_lite_kernels import attention
 CPU = torch.device("cpu")
 SCHEDULES = ("constant", "linear", "cosine", "exp")
 N, TARGET = 6, "a blue house"
-BOUND = 2e-5  # of a latent, relative to its largest: compiled against eager, both in float32
+BOUND = 2e-5  # of a latent, relative to its largest: two ways in float32
 # torch's own modules still make TorchScript when Inductor imports them.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -45,6 +45,10 @@ def again(run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
             place.copy_(new)
 
     return out, replay
+
+
+def near(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= BOUND * a.abs().max())
 
 
 def inputs(editor: Editor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,8 +71,9 @@ def recording(editor: Editor) -> Editor:
     """An editor whose edits are whole recorded steps."""
     maker = Maker(again)
     own = Editor(editor.models, editor.device)
-    run = own.codec.engine.denoise
-    own.codec.engine = own.codec.engine._replace(alone=Whole(maker, run), maker=maker)
+    unet = editor.models.unet
+    whole = Whole(maker, Lifted(unet.predict, unet.times, unet.text))
+    own.codec.engine = own.codec.engine._replace(alone=whole, maker=maker)
     return own
 
 
@@ -77,7 +82,7 @@ def test_recorded_steps_are_the_steps_for_all_variants_and_schedules(
 ) -> None:
     source = editor.generate("a red house", 3, N)
     plain, recorded = (list(latents(one, source)) for one in (editor, recording))
-    assert len(plain) == 4 * len(SCHEDULES) and all(map(torch.equal, plain, recorded))
+    assert len(plain) == 4 * len(SCHEDULES) and all(map(near, plain, recorded))
     assert recording.codec.engine.maker.count == 3  # rows: null, c; null, c, source; null, source
 
 
@@ -95,7 +100,7 @@ def test_recorded_steps_of_every_kind_of_edit(
     how = {"t_max": n, "schedule": "linear"} | settings
     how |= {} if "strength" in how else {"t_m": n // 2}
     a, b = (one.edit(source, TARGET, **how).latent for one in (editor, recording))
-    assert torch.equal(a, b) and recording.codec.engine.maker.count
+    assert near(a, b) and recording.codec.engine.maker.count
 
 
 def test_one_recording_serves_other_sources_prompts_and_weights(
@@ -104,7 +109,7 @@ def test_one_recording_serves_other_sources_prompts_and_weights(
     for seed, prompt, t_m in ((1, TARGET, 2), (2, "a tent", 3), (1, "a boat", 2)):
         source = editor.generate("a red house", seed, N)
         a, b = (one.edit(source, prompt, t_max=5, t_m=t_m) for one in (editor, recording))
-        assert torch.equal(a.latent, b.latent)
+        assert near(a.latent, b.latent)
     assert recording.codec.engine.maker.count == 1
 
 
@@ -117,7 +122,7 @@ def test_a_recorded_step_that_is_not_finite_is_taken_the_guarded_way(recording: 
         seen.append(whole(task, i, reads, x * torch.nan, v))
 
     recording.codec.engine = recording.codec.engine._replace(alone=spoilt)
-    assert torch.equal(recording.edit(source, TARGET).latent, want)
+    assert near(recording.edit(source, TARGET).latent, want)
     assert seen and set(seen) == {None}
 
 
@@ -182,7 +187,7 @@ def test_one_trace_of_each_shape_serves_all_steps_variants_and_schedules(
     source = pair[0].generate("a red house", 3, N)
     a, b = (list(latents(one, source)) for one in pair)
     for plain, compiled in zip(a, b, strict=True):
-        assert (plain - compiled).abs().max() <= BOUND * plain.abs().max()
+        assert near(plain, compiled)
     with torch._dynamo.config.patch(error_on_recompile=True):
         list(latents(pair[1], pair[0].generate("a boat", 4, N + 1)))
         with pytest.raises(torch._dynamo.exc.RecompileError):
