@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from mdp_lite import packages
 from mdp_lite.fixed import filled
 from mdp_lite.packages import Made, Package, Shape
-from mdp_lite.transformer import Attend
-from mdp_lite.unet import SDPA, UNet
+from mdp_lite.transformer import SDPA, Attend
+from mdp_lite.unet import UNet
 from mdp_lite.version import __version__
 
+_LOADER = torch._C._aoti.AOTIModelPackageLoader  # type: ignore[attr-defined]
 MODEL = "model"  # AOTInductor's name of the one model in a package
 WITHIN = "within"  # where the weights of a package for a CPU are
 
@@ -39,7 +40,9 @@ class Packages:
         self._found, self._unet, self._device = found, unet, device
         self._dtype = unet.conv_in.weight.dtype
         self._loaded: dict[Shape, Any] = {}
-        self._lock = threading.Lock()
+        # One call at a time: code that waits for its turn holds the interpreter, and the one whose
+        # turn it is needs that for an operator of ours. A CPU or a GPU runs one at a time anyway.
+        self._turn = threading.Lock()
 
     def counts(self, height: int, width: int, tokens: int) -> list[int]:
         """For how many rows there are packages, of latents (b, 4, height, width)."""
@@ -71,15 +74,12 @@ class Packages:
             raise ValueError(f"a package's inputs must be {(*want, len(x))}, got {got}")
 
     def _run(self, count: int, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        shape = Shape(count, *x.shape[2:], c.shape[1])
+        shape = Shape(count, x.shape[2], x.shape[3], c.shape[1])
         whole = [one.contiguous() for one in filled(x, t, c, (count,))]
-        return self._code(shape).run(whole)[0][: len(x)]
-
-    def _code(self, shape: Shape) -> Any:
-        with self._lock:
+        with self._turn:
             if shape not in self._loaded:
                 self._loaded[shape] = _load(self._found[shape], self._unet, self._device)
-            return self._loaded[shape]
+            return self._loaded[shape].run(whole)[0][: len(x)]
 
 
 def opened(folder: Path, unet: UNet, device: torch.device, attend: Attend, model: str) -> Packages:
@@ -163,7 +163,9 @@ def _build(unet: UNet, attend: Attend, shape: Shape, to: Path, within: bool) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch to itself
         call = torch.export.export(_Call(unet, attend), (x, t, c), strict=False)
-        aoti_compile_and_package(call, package_path=str(to), inductor_configs=_options(like, within))
+        aoti_compile_and_package(
+            call, package_path=str(to), inductor_configs=_options(like, within)
+        )
 
 
 def _options(like: Tensor, within: bool) -> dict[str, Any]:
@@ -196,7 +198,7 @@ def _load(package: Package, unet: UNet, device: torch.device) -> Any:
     packages.verify(package)
     index = -1 if device.type == "cpu" else device.index or 0
     try:
-        code = torch._C._aoti.AOTIModelPackageLoader(str(package.place), MODEL, False, 1, index)
+        code = _LOADER(str(package.place), MODEL, False, 1, index)
         if package.made.weights != WITHIN:
             known = {f"unet.{name}": weight for name, weight in unet.named_parameters()}
             wanted = {name: known[name].detach() for name in code.get_constant_fqns()}

@@ -41,7 +41,7 @@ def compile(args: Namespace, editor: Editor, talk: Talk) -> Made:
     if args.dry_run:
         return Made({}, data, [f"would write {path}" for path in paths])
     lines = [
-        f"wrote {package.path} ({_told(package.shape)}): {scaled(package.size, SIZES)}, {took:.0f} s"
+        f"wrote {package.path}: {_told(package.shape)}, {scaled(package.size, SIZES)}, {took:.0f} s"
         for package, took in done
     ]
     return Made({}, data, lines)

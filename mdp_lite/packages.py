@@ -117,8 +117,7 @@ def keep(place: Path, made: Made, shape: Shape) -> Package:
     inside = sorted(one for one in place.rglob("*") if one.is_file())
     files = identity.used((one.relative_to(place).as_posix(), one) for one in inside)
     entries = {
-        one.role: (one.size, total)
-        for one, total in zip(files, identity.sums(files), strict=True)
+        one.role: (one.size, total) for one, total in zip(files, identity.sums(files), strict=True)
     }
     package = Package(path, made, shape, place.name, entries)
     before = None

@@ -141,7 +141,9 @@ def violations(module: str, source: str) -> list[str]:
     found = [f"{module} imports {name}: {why}" for name, why in reasons if why]
     if module not in MAY_COMPILE:
         compiled = sorted({n for n in named(tree) if any(within(n, c) for c in COMPILERS)})
-        found += [f"{module} names {name}: only {' and '.join(MAY_COMPILE)} may" for name in compiled]
+        found += [
+            f"{module} names {name}: only {' and '.join(MAY_COMPILE)} may" for name in compiled
+        ]
     return found
 
 
