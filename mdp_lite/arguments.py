@@ -37,6 +37,7 @@ def parser() -> Parser:
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
         ("bench", _bench, [model, common], "compare the inversions on drawn pictures"),
+        ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),
         ("info", _info, [common], "what a model consists of"),
         ("convert", _convert, [common], "write a model in another form, pickles as safetensors"),
         ("demo", _demo, [common], "edits with the bundled model, all variants, on one sheet"),
@@ -212,6 +213,18 @@ def _bench(sub: argparse.ArgumentParser) -> None:
         "-o", "--output", type=json_file, metavar="FILE",
         help="keep all figures there; a method whose figures it has is not run again",
     )  # fmt: skip
+
+
+def _compile(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where packages are kept"
+    )
+    sub.add_argument(
+        "--rows", type=whole, nargs="+", default=[1, 2], metavar="N",
+        help="of one call, a package each (default: 1 2, without and with guidance)",
+    )  # fmt: skip
+    sub.add_argument("--width", type=whole, metavar="PIXELS", help="default: the model's")
+    sub.add_argument("--height", type=whole, metavar="PIXELS", help="default: the model's")
 
 
 def _info(sub: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mdp_lite import atomic, check, images
 from mdp_lite.arguments import VARIANTS
+from mdp_lite.compile_command import compile
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.info import about, listing
 from mdp_lite.load import Choices, Hub, convert
@@ -39,6 +40,8 @@ def run(args: Namespace, talk: Talk) -> Made:
     editor = opened(args)
     if args.command == "plan":
         return plan(args, editor, talk)
+    if args.command == "compile":
+        return compile(args, editor, talk)
     command = COMMANDS[args.command]
     notes: list[str] = list(editor.models.notes)
     made = command(args, rehearsal(editor), Talk(notes.append, lambda name: nullcontext(), SILENT))

@@ -57,18 +57,25 @@ def model_hash(origin: Origin, folder: Path | None = None, keep: bool = True) ->
     A file that is as it was is read once in a process, and once at all where a folder remembers
     its sum. One that was written to since the models were loaded is a ValueError.
     """
-    known = _remembered(folder / NAME) if folder else {}
-    lines, news = [json.dumps(asdict(origin.scheduler), sort_keys=True)], {}
-    for one in origin.files:
+    totals = sums(origin.files, folder, keep)
+    lines = [json.dumps(asdict(origin.scheduler), sort_keys=True)]
+    lines += [f"{one.role}: {total}" for one, total in zip(origin.files, totals, strict=True)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def sums(files: Iterable[Used], folder: Path | None = None, keep: bool = True) -> list[str]:
+    """SHA-256 of each file, read or remembered as model_hash says; a changed one a ValueError."""
+    known, news, totals = _remembered(folder / NAME) if folder else {}, {}, []
+    for one in files:
         path, old = str(one.path.absolute()), known.get(str(one.path.absolute()))
         _check_unchanged(one)
         total = old[2] if old and old[:2] == one.stamp else _digest(one)
         if old is None or old[2] != total:
             news[path] = [*one.stamp, total]
-        lines.append(f"{one.role}: {total}")
+        totals.append(total)
     if folder and keep and news:
         _remember(folder, known, news)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return totals
 
 
 @lru_cache(maxsize=4096)

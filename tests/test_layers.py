@@ -1,4 +1,4 @@
-"""Imports run one way between the rooms, and only `engine` names a compiler."""
+"""Imports run one way between the rooms, and only `engine` and `aot` name a compiler."""
 
 import ast
 import re
@@ -34,7 +34,10 @@ COMPILERS = (
     "torch.cuda.make_graphed_callables",
     "torch._inductor",
     "torch._dynamo",
+    "torch._C._aoti",
+    "torch.export",
 )
+MAY_COMPILE = ("mdp_lite.engine", "mdp_lite.aot")
 
 
 def module_name(path: Path) -> str:
@@ -136,9 +139,11 @@ def violations(module: str, source: str) -> list[str]:
     tree = ast.parse(source)
     reasons = ((name, wrong_import(module, name, lazy)) for name, lazy in imports(tree))
     found = [f"{module} imports {name}: {why}" for name, why in reasons if why]
-    if module != "mdp_lite.engine":
+    if module not in MAY_COMPILE:
         compiled = sorted({n for n in named(tree) if any(within(n, c) for c in COMPILERS)})
-        found += [f"{module} names {name}: only mdp_lite.engine may" for name in compiled]
+        found += [
+            f"{module} names {name}: only {' and '.join(MAY_COMPILE)} may" for name in compiled
+        ]
     return found
 
 
@@ -183,6 +188,9 @@ PLANTED = [
     ("mdp_lite.sample", "from torch.cuda import CUDAGraph"),
     ("mdp_lite.sample", "import torch\ng = torch.cuda.CUDAGraph()"),
     ("mdp_lite.serve.api", "import torch._inductor.config"),
+    ("mdp_lite.sample", "import torch\ng = torch.export.export(print, ())"),
+    ("mdp_lite.load", "from torch._C._aoti import AOTIModelPackageLoader"),
+    ("mdp_lite.aot", "import mdp_lite_kernels"),
     ("mdp_lite.sample", "from mdp_lite.eval.world import draw"),
     ("mdp_lite.sample", "def f():\n    from mdp_lite import eval"),
     ("mdp_lite.__main__", "import mdp_lite.eval"),
@@ -208,6 +216,7 @@ ALLOWED = [
     ("mdp_lite.load", "import mdp_lite_weights"),
     ("mdp_lite.tokenizer", "def f():\n    from transformers import CLIPTokenizer"),
     ("mdp_lite.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
+    ("mdp_lite.aot", "def f():\n    from torch._inductor import aoti_compile_and_package"),
     ("mdp_lite.__main__", "from tqdm import tqdm\ndef f():\n    from mdp_lite.eval import suites"),
     (
         "mdp_lite.eval.suites",
