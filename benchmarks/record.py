@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mdp_lite import atomic
-from mdp_lite.eval.rounds import Limit, interleaved, limit, machine, ratio, spread, warmed
+from mdp_lite.eval.rounds import Limit, Timed, interleaved, limit, machine, ratio, spread, warmed
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -33,18 +33,7 @@ class Recorder(NamedTuple):
         first = warmed(sides, warm_up, self.device)
         slowest = max(seconds[-1] for seconds in first.values())
         found = interleaved(sides, self.rounds or rounds or enough(slowest), self.device, 0)
-        ours = next(iter(sides))
-        return {
-            "sides": {
-                name: {**spread(t.seconds)._asdict(), "warm_up": first[name], "seconds": t.seconds}
-                for name, t in found.items()
-            },
-            "ratios": {
-                f"{name} / {ours}": ratio(t.seconds, found[ours].seconds)._asdict()
-                for name, t in found.items()
-                if name != ours
-            },
-        }
+        return compared({name: Timed(t.seconds, first[name]) for name, t in found.items()})
 
     def keep(self, section: str, figures: Mapping[str, Any]) -> None:
         """Put a section's figures into the file, in place of what it had."""
@@ -74,6 +63,20 @@ def enough(seconds: float) -> int:
     """Rounds for a call that takes so long: 30, fewer where it takes seconds."""
     return next(n for most, n in ((1, 30), (6, 11), (30, 7), (120, 3), (math.inf, 1))
                 if seconds < most)  # fmt: skip
+
+
+def compared(found: Mapping[str, Timed]) -> dict[str, Any]:
+    """The sides' percentiles, and how long each takes for what the first one does."""
+    ours, *others = found
+    return {
+        "sides": {
+            name: {**spread(t.seconds)._asdict(), **t._asdict()} for name, t in found.items()
+        },
+        "ratios": {
+            f"{name} / {ours}": ratio(found[name].seconds, found[ours].seconds)._asdict()
+            for name in others
+        },
+    }
 
 
 def with_fractions(
