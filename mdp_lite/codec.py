@@ -1,26 +1,34 @@
 """Between people and the model: prompts to conditions, seeds to noise, pictures to latents."""
 
 import time
+from functools import cached_property
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from mdp_lite import check, images
+from mdp_lite.engine import engine
 from mdp_lite.frames import FITS, Frame, frame
 from mdp_lite.guard import dtype_of, finite, guarded
 from mdp_lite.load import Models
+from mdp_lite.preview import fit_preview
 from mdp_lite.requests import Prompt
 from mdp_lite.sample import Conditions
 from mdp_lite.schedule import Grid, ddim_grid
+
+VAE_CALLS = ("encode", "decode")
 
 
 class Codec:
     """What a loaded model reads and writes; it never changes, but learns how long it decodes."""
 
-    def __init__(self, models: Models, device: torch.device) -> None:
+    def __init__(self, models: Models, device: torch.device, mode: str = "auto") -> None:
         self.models, self.device = models, device
-        self.unet = guarded(models.unet)
+        self.engine = engine(models.unet, mode, device)
+        self.unet = guarded(self.engine.denoise, models.unet)
+        self._wrapped = {name: self.engine.wrap(getattr(models.vae, name)) for name in VAE_CALLS}
         self.v = models.scheduler.prediction_type == "v_prediction"
         self.factor = models.vae.config.factor
         side = (models.unet.config.sample_size or 64) * self.factor
@@ -83,8 +91,7 @@ class Codec:
         """A picture, its sides multiples of the factor -> scaled latent (1, 4, y, x) float64."""
         self.sides(*check.picture(image).size)
         pixels = images.to_tensor(image).to(self.device)
-        encode = lambda vae: vae.encode(pixels.to(dtype_of(vae)))  # noqa: E731
-        return finite(encode, self.models.vae, "the picture's latent").double()
+        return self._by_vae("encode", pixels, "the picture's latent").double()
 
     def picture(self, latent: Tensor) -> Image.Image:
         """Scaled latent (1, 4, y, x) -> picture; a latent that is not finite is an error."""
@@ -96,9 +103,23 @@ class Codec:
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> list[Image.Image]:
         """Scaled latents (b, 4, y, x) -> pictures, decoded in one call."""
-        decode = lambda vae: vae.decode(latents.to(dtype_of(vae)))  # noqa: E731
-        decoded = finite(decode, self.models.vae, "the decoded picture").float()
+        decoded = self._by_vae("decode", latents, "the decoded picture").float()
         return [images.to_image(picture) for picture in decoded.split(1)]
+
+    def _by_vae(self, name: str, x: Tensor, what: str) -> Tensor:
+        """The VAE's answer, one by one as the engine runs it: each shape is made once there."""
+
+        def run(vae: Any) -> Tensor:
+            one = len(x) == 1 and vae is self.models.vae
+            call = self._wrapped[name] if one else getattr(vae, name)
+            return call(x.to(dtype_of(vae)))
+
+        return finite(run, self.models.vae, what)
+
+    @cached_property
+    def colours(self) -> Tensor:
+        """The map from latents to colours that previews use."""
+        return fit_preview(self.models.vae)
 
     def seconds(self, latent: Tensor) -> float:
         """How long a latent of this shape took to decode the last time; 0 if none was decoded."""

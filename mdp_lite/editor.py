@@ -3,23 +3,22 @@
 import math
 import time
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from mdp_lite import check, images, sources
 from mdp_lite.cache import Cache, kept, open_cache
 from mdp_lite.codec import Codec
+from mdp_lite.engine import chosen
 from mdp_lite.inversion import METHOD, Inversion
 from mdp_lite.load import AddOns, Choices, Hub, Models, Place, load
 from mdp_lite.masks import Where
 from mdp_lite.paths import OnStep, OnTuned, generated, inverted
 from mdp_lite.plan import Plan, plan
-from mdp_lite.preview import fit_preview, preview
+from mdp_lite.preview import preview
 from mdp_lite.requests import (
     Prompt,
     Request,
@@ -45,9 +44,11 @@ from mdp_lite.sweeps import Sweep, Window, cells, sweep
 class Editor:
     """A loaded model; it never changes, so that any number of threads may edit at once."""
 
-    def __init__(self, models: Models, device: torch.device, cache: Cache | None = None) -> None:
+    def __init__(
+        self, models: Models, device: torch.device, cache: Cache | None = None, engine: str = "auto"
+    ) -> None:
         self.models, self.device, self.cache = models, device, cache
-        self.codec = Codec(models, device)
+        self.codec = Codec(models, device, engine)
 
     @classmethod
     def from_pretrained(
@@ -66,13 +67,15 @@ class Editor:
         token: str | None = None,
         local_files_only: bool = False,
         cache: str | FilePath | Cache | None = None,
+        engine: str = "auto",
     ) -> "Editor":
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
         It goes on a GPU if there is one, in the checkpoint's own dtype if the device is good at it.
         variant, prediction_type, ema and tokenizer are load.Choices; vae, loras (each alone or with
         its strength) and embeddings (with its word) are put on top; the next three are for the hub.
-        cache is a folder that keeps sources, so that none is made twice.
+        cache is a folder that keeps sources, so that none is made twice. engine is how the UNet
+        is run: "eager", "compile" (minutes once, then faster) or "graph" (CUDA).
         """
         check.load_choices(variant, prediction_type, revision, token)
         choices = Choices(
@@ -80,7 +83,8 @@ class Editor:
         )
         addons = AddOns(vae, check.loras(loras), check.embeddings(embeddings))
         where, shelf = check.device(device), open_cache(cache)
-        return cls(load(name, where, check.dtype(dtype), choices, addons), where, shelf)
+        mode = chosen(engine, where)
+        return cls(load(name, where, check.dtype(dtype), choices, addons), where, shelf, mode)
 
     def generate(
         self,
@@ -223,9 +227,9 @@ class Editor:
         time to decode all pictures is kept back once this editor has decoded one of their size.
         """
         end = time.monotonic() + (math.inf if deadline is None else check.deadline(deadline))
-        asked = list(map(self._located, requests))
-        steps = walked(self.codec.unet, asked, self.tasks(asked), self.codec.v, most)
-        return until(end, steps, lambda one: sum(self.codec.seconds(at.x) for at in one.at))
+        codec, asked = self.codec, list(map(self._located, requests))
+        steps = walked(codec.unet, asked, self.tasks(asked), codec.v, most, codec.engine.alone)
+        return until(end, steps, lambda one: sum(codec.seconds(at.x) for at in one.at))
 
     def sweep(
         self,
@@ -242,8 +246,7 @@ class Editor:
 
         windows are (t_max, t_m); most is as in edits, by default what 2 GiB hold.
         """
-        axes = (sources, prompts, variants, windows, schedules, guidance_scales)
-        asked = cells(*axes)
+        asked = cells(sources, prompts, variants, windows, schedules, guidance_scales)
         return sweep(self.codec, asked, self.tasks(asked), self.result, most, on_step)
 
     def preview(self, at: Standing) -> Image.Image:
@@ -251,7 +254,7 @@ class Editor:
 
         The first preview calls the VAE once, to fit a map from latents to colours.
         """
-        return preview(self._colours, at.x0, self.codec.factor)
+        return preview(self.codec.colours, at.x0, self.codec.factor)
 
     def plan(self, request: Request) -> Plan:
         """What an edit will compute, before it does."""
@@ -268,8 +271,8 @@ class Editor:
             q = None if q is None else check.quantile("proximal", q)
             key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q)
             to = made[key] = made.get(key) or self.codec.steered(one.prompt, negative, g, nulls, q)
-            own = self.models.origin
-            steps = plan(weights, source.grid, known(source, own, to, g, negative))
+            facts = known(source, self.models.origin, to, g, negative)
+            steps = plan(weights, source.grid, facts)
             tasks.append(Task(source.grid, to, source.path, weights, steps))
         return tasks
 
@@ -291,7 +294,3 @@ class Editor:
             self.codec.guidance(guidance_of(asked)), self.codec.truncated(asked.prompt), cost,
             task.plan, at.finished,
         )  # fmt: skip
-
-    @cached_property
-    def _colours(self) -> Tensor:
-        return fit_preview(self.models.vae)

@@ -45,13 +45,15 @@ def finite(
     raise NotFinite(f"{what} is not finite (NaN or infinity), in float32 neither")
 
 
-def guarded(unet: Denoiser) -> Denoiser:
-    """The same denoiser, whose answers are finite or a NotFinite."""
+def guarded(denoiser: Denoiser, unet: Any) -> Denoiser:
+    """A denoiser that runs a UNet, whose answers are finite or a NotFinite."""
     wide = functools.cache(in_float32)  # who needs it once needs it at every step
 
     def denoise(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         def run(model: Any) -> Tensor:
-            dtype = dtype_of(model) if model is not unet else c.dtype
+            if model is unet:
+                return denoiser(x, t, c)
+            dtype = dtype_of(model)
             return model(x.to(dtype), t, c.to(dtype))
 
         return finite(run, unet, "the model's prediction", wide)

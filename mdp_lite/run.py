@@ -4,7 +4,7 @@ Plans that begin alike are one tree of legs. Every tick of the loop takes all fr
 one batch of calls, and yields what it reached; between ticks the caller may stop, look or wait.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -14,8 +14,10 @@ from torch import Tensor, lerp
 from mdp_lite.ddim import ddim
 from mdp_lite.mdp import Denoiser, Step, asked, guide, update
 from mdp_lite.plan import Leg, Plan
-from mdp_lite.sample import Conditions, Path, levels, source_row
-from mdp_lite.schedule import Grid, Weights
+from mdp_lite.sample import Conditions, Path, levels, source_row, weights_row
+from mdp_lite.schedule import Grid, Row, Weights, row
+
+Reads = tuple[str, ...]  # a call's rows, as in plan.Leg
 
 
 class Task(NamedTuple):
@@ -26,6 +28,10 @@ class Task(NamedTuple):
     source: Path
     weights: Weights
     plan: Plan
+
+
+# Takes step i of a task alone, all of it, from x; None where its prediction is not finite.
+Alone = Callable[[Task, int, Reads, Tensor, bool], Step | None]
 
 
 class Node(NamedTuple):
@@ -69,8 +75,9 @@ def cost(nodes: Sequence[Node]) -> tuple[int, int]:
 
 
 def run(
-    unet: Denoiser, nodes: Sequence[Node], v: bool = False, most: int = 0
-) -> Iterator[list[Reached]]:
+    unet: Denoiser, nodes: Sequence[Node], v: bool = False, most: int = 0,
+    alone: Alone | None = None,
+) -> Iterator[list[Reached]]:  # fmt: skip
     """Take all legs of a tree, batching steps up to most UNet rows a call (0: each step alone)."""
     children: list[list[int]] = [[] for _ in nodes]
     for i, node in enumerate(nodes):
@@ -83,7 +90,7 @@ def run(
     _queue(nodes, [i for i, node in enumerate(nodes) if node.parent < 0], free, calls)
     while batch := free or _batch(nodes, calls, most):
         legs = [nodes[i] for i in batch]
-        done = _taken(unet, legs, [_start(leg, steps) for leg in legs], v)
+        done = _taken(unet, legs, [_start(leg, steps) for leg in legs], v, alone)
         steps |= {i: step for i, step in zip(batch, done, strict=True) if children[i]}
         for i in batch:
             _release(nodes[i].parent, left, steps)
@@ -126,10 +133,17 @@ def _shape(node: Node) -> torch.Size:
     return node.task.source.x.shape[2:]
 
 
-def _taken(unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: bool) -> list[Step]:
-    if nodes[0].leg.kind == "call":
-        return _calls(unet, nodes, starts, v)
-    return [_free(node, x) for node, x in zip(nodes, starts, strict=True)]
+def _taken(
+    unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: bool, alone: Alone | None
+) -> list[Step]:
+    first = nodes[0]
+    if first.leg.kind != "call":
+        return [_free(node, x) for node, x in zip(nodes, starts, strict=True)]
+    if alone and len(nodes) == 1:
+        step = alone(first.task, first.leg.start, first.leg.reads, starts[0], v)
+        if step is not None:
+            return [step]
+    return _calls(unet, nodes, starts, v)
 
 
 def _start(node: Node, steps: dict[int, Step]) -> Tensor:
@@ -169,28 +183,30 @@ def _along(node: Node, x: Tensor) -> Step:
 
 def _calls(unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: bool) -> list[Step]:
     """One step each of several edits, in one call of the denoiser."""
-    asks = [_asks(node, x) for node, x in zip(nodes, starts, strict=True)]
+    legs = [(node.task, node.leg.start, node.leg.reads) for node in nodes]
+    asks = [asking(*leg, x) for leg, x in zip(legs, starts, strict=True)]
     sizes = [len(x) for x, _ in asks]
-    times = [node.task.grid.t[node.leg.start] for node in nodes]
+    times = [task.grid.t[i] for task, i, _ in legs]
     same = all(t == times[0] for t in times)  # one timestep is embedded once
     counts = torch.tensor(sizes, device=times[0].device)
     t = times[0] if same else torch.stack(times).repeat_interleave(counts)
     x, c = (torch.cat(rows) for rows in zip(*asks, strict=True))
     out = unet(x, t.to(x.device), c).split(sizes)
-    return [_step(*all, v) for all in zip(nodes, starts, out, strict=True)]
+    return [answered(*leg, x, e, v) for leg, x, e in zip(legs, starts, out, strict=True)]
 
 
-def _asks(node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
-    source, w = node.task.source, node.task.weights
-    to = node.task.to.at(node.leg.start)
-    mixed = lerp(to.c, source.c, w.c[node.leg.start].to(to.c))  # MDP-c
+def asking(task: Task, i: Row, reads: Reads, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What step i asks of the denoiser at x: a latent and a condition for each of its rows."""
+    to, source = task.to.at(i), task.source
+    mixed = lerp(to.c, source.c, row(task.weights.c, i).to(to.c))  # MDP-c
     conditions = {"null": to.null, "c": mixed, "source": source.c}
-    return asked(x, *(conditions[name] for name in node.leg.reads))
+    return asked(x, *(conditions[name] for name in reads))
 
 
-def _step(node: Node, x: Tensor, out: Tensor, v: bool) -> Step:
-    (grid, to, source, weights, _), reads, i = node.task, node.leg.reads, node.leg.start
-    w = Weights(*(column[i].to(x) for column in weights))
+def answered(task: Task, i: Row, reads: Reads, x: Tensor, out: Tensor, v: bool) -> Step:
+    """Where step i leads from x by the denoiser's rows."""
+    grid, to, source, weights, _ = task
+    w = weights_row(weights, i, x)
     beta = w.beta if {"c", "source"} <= set(reads) else None
     e = guide(out.to(x.dtype), "null" in reads, to.g, beta, to.q)
     return update(e, x, levels(grid, i), source_row(source, grid, i), w, v)

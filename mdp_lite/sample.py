@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mdp_lite.ddim import ddpm_mean, eps_to_x0
 from mdp_lite.mdp import Denoiser, Levels, SourceRow, Step, step
-from mdp_lite.schedule import Grid, Weights
+from mdp_lite.schedule import Grid, Row, Weights, row
 
 
 class Conditions(NamedTuple):
@@ -34,11 +34,11 @@ class Conditions(NamedTuple):
         """The same for paths without a source, without a null row that changes nothing."""
         return self if self.rows == 2 else self._replace(null=None)
 
-    def at(self, i: int) -> "Conditions":
+    def at(self, i: Row) -> "Conditions":
         """Those of step i."""
         if self.null is None or self.null.ndim == 3:
             return self
-        return self._replace(null=self.null[i])
+        return self._replace(null=row(self.null, i))
 
 
 class Path(NamedTuple):
@@ -61,9 +61,9 @@ def record(x: Tensor, steps: list[Step], c: Tensor) -> Path:
     return Path(torch.stack([x, *(s.x for s in steps)]), torch.stack([s.eps for s in steps]), c)
 
 
-def levels(grid: Grid, i: int) -> Levels:
+def levels(grid: Grid, i: Row) -> Levels:
     """Row i of the grid."""
-    return Levels(grid.t[i], grid.a[i], grid.b[i])
+    return Levels(*(row(column, i) for column in grid))
 
 
 def no_source(x: Tensor, c: Tensor) -> SourceRow:
@@ -72,19 +72,24 @@ def no_source(x: Tensor, c: Tensor) -> SourceRow:
     return SourceRow(torch.zeros_like(c), zeros, zeros, zeros)
 
 
-def source_row(path: Path, grid: Grid, i: int) -> SourceRow:
+def weights_row(table: Weights, i: Row, x: Tensor) -> Weights:
+    """Row i of a table, as x needs it."""
+    return Weights(*(row(column, i).to(x) for column in table))
+
+
+def source_row(path: Path, grid: Grid, i: Row) -> SourceRow:
     """What path A did at step i; its predicted x_0 follows from where the step arrived."""
-    x0 = headed(path, grid, i, path.x[i + 1], path.eps[i])
-    noise = None if path.noise is None else path.noise[i]
-    return SourceRow(path.c, path.eps[i], x0, path.x[i + 1], noise)
+    x, eps = row(path.x, i + 1), row(path.eps, i)
+    noise = None if path.noise is None else row(path.noise, i)
+    return SourceRow(path.c, eps, headed(path, grid, i, x, eps), x, noise)
 
 
-def headed(path: Path, grid: Grid, i: int, x: Tensor, eps: Tensor) -> Tensor:
+def headed(path: Path, grid: Grid, i: Row, x: Tensor, eps: Tensor) -> Tensor:
     """The predicted x_0 of a step i like the path's, which arrived at x along eps."""
-    a, b = grid.a[i], grid.b[i]
+    a, b = row(grid.a, i), row(grid.b, i)
     if path.noise is None:
         return eps_to_x0(eps, x, b)
-    return (x - path.noise[i] - ddpm_mean(torch.zeros_like(eps), eps, a, b)) / b.sqrt()
+    return (x - row(path.noise, i) - ddpm_mean(torch.zeros_like(eps), eps, a, b)) / b.sqrt()
 
 
 def no_weights(n: int) -> Weights:
@@ -104,10 +109,10 @@ def walk(
     to = to if source else to.alone
     weights = weights or no_weights(len(grid.t))
     for i in range(len(grid.t)):
-        row = source_row(source, grid, i) if source else no_source(x, to.c)
-        w = Weights(*(column[i].to(x) for column in weights))
+        path_a = source_row(source, grid, i) if source else no_source(x, to.c)
+        w = weights_row(weights, i, x)
         beta = bool(weights.beta[i].any())
         now = to.at(i)
-        taken = step(unet, x, levels(grid, i), now.c, now.null, now.g, row, w, beta, v, now.q)
+        taken = step(unet, x, levels(grid, i), now.c, now.null, now.g, path_a, w, beta, v, now.q)
         x = taken.x
         yield taken

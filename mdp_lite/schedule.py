@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mdp_lite.config import SchedulerConfig
 
+Row = int | Tensor  # of a table: a number, or a tensor (1,) that is read where the table is
 VARIANTS = ("c", "epsilon", "x", "beta")
 # The authors' windows at N = 50 (MDP.ipynb): t_max = 47, t_m = 26.
 T_MAX, T_M = 0.94, 0.52
@@ -37,6 +38,11 @@ class Weights(NamedTuple):
     eps: Tensor
     x: Tensor
     beta: Tensor
+
+
+def row(table: Tensor, i: Row) -> Tensor:
+    """Row i of a table; a graph that is captured once for all steps asks by a tensor."""
+    return table[i] if isinstance(i, int) else table.index_select(0, i)[0]
 
 
 def alphas_cumprod(config: SchedulerConfig) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, lerp
 
 from mdp_lite.mdp import Denoiser
 from mdp_lite.requests import Request
-from mdp_lite.run import Task, run, tree
+from mdp_lite.run import Alone, Task, run, tree
 from mdp_lite.sample import headed, source_row
 
 
@@ -57,8 +57,9 @@ Steps = Generator[Progress, None, None]
 
 @torch.no_grad()
 def walked(
-    unet: Denoiser, requests: Sequence[Request], tasks: Sequence[Task], v: bool, most: int
-) -> Steps:
+    unet: Denoiser, requests: Sequence[Request], tasks: Sequence[Task], v: bool, most: int,
+    alone: Alone | None = None,
+) -> Steps:  # fmt: skip
     """Run edits together, yielding after every tick; closing the generator frees all it made."""
     nodes = tree(tasks)
     at = [
@@ -66,7 +67,7 @@ def walked(
         for asked, task in zip(requests, tasks, strict=True)
     ]
     total, done = sum(node.leg.stop - node.leg.start for node in nodes), 0
-    for reached in run(unet, nodes, v, most):
+    for reached in run(unet, nodes, v, most, alone):
         done += sum(one.leg.stop - one.leg.start for one in reached)
         for users, leg, step in reached:
             for i in users:

@@ -22,7 +22,7 @@ from mdp_lite.mdp import Denoiser, Step
 from mdp_lite.paths import OnStep
 from mdp_lite.requests import Prompt, Request
 from mdp_lite.results import Cost, Edit, Source
-from mdp_lite.run import Node, Task, cost, run, tree
+from mdp_lite.run import Alone, Node, Task, cost, run, tree
 from mdp_lite.steps import Standing
 
 Result = Callable[[Standing, Image.Image], Edit]  # of an edit that is done, and its picture
@@ -67,7 +67,7 @@ def sweep(
     most: int | None, on_step: OnStep | None,
 ) -> Sweep:  # fmt: skip
     """Edit every cell; most is as in Editor.edits, None as many rows as BUDGET has room for."""
-    started, unet = time.monotonic(), codec.unet
+    started, engine = time.monotonic(), codec.engine
     if most is not None and check.whole("rows of a call", most) < 0:
         raise ValueError(f"rows of a call must be 0 or more, got {most}")
     if most is None:
@@ -75,7 +75,7 @@ def sweep(
             room(codec.models.unet.config, task.source.x.shape, task.to.c.element_size())
             for task in tasks
         )
-    last, spent = finished(unet, tree(tasks), codec.v, most, on_step)
+    last, spent = finished(codec.unet, tree(tasks), codec.v, most, on_step, engine.alone)
     at = [
         Standing(one, task, task.plan.n, *last[i])
         for i, (one, task) in enumerate(zip(asked, tasks, strict=True))
@@ -89,12 +89,13 @@ def sweep(
 
 @torch.no_grad()
 def finished(
-    unet: Denoiser, nodes: Sequence[Node], v: bool, most: int, on_step: OnStep | None = None
-) -> tuple[dict[int, Step], Cost]:
+    unet: Denoiser, nodes: Sequence[Node], v: bool, most: int, on_step: OnStep | None = None,
+    alone: Alone | None = None,
+) -> tuple[dict[int, Step], Cost]:  # fmt: skip
     """The last step of each task of a tree, and what was spent on all of them."""
     last: dict[int, Step] = {}
     total, done, calls = sum(node.leg.stop - node.leg.start for node in nodes), 0, 0
-    for reached in run(unet, nodes, v, most):
+    for reached in run(unet, nodes, v, most, alone):
         for users, leg, step in reached:
             last |= dict.fromkeys(users, step)
             done += leg.stop - leg.start

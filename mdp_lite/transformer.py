@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mdp_lite.config import UNetConfig
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (b, h, n, d), k, v (b, h, l, d) -> like q
+SDPA: Attend = F.scaled_dot_product_attention
 
 
 class Given(NamedTuple):

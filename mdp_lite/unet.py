@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from mdp_lite.config import UNetConfig
 from mdp_lite.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
-from mdp_lite.transformer import Attend, Given, Transformer2DModel
-
-SDPA: Attend = F.scaled_dot_product_attention
+from mdp_lite.transformer import SDPA, Attend, Given, Transformer2DModel
 
 
 def timestep_embedding(t: Tensor, dim: int, flip: bool, shift: float) -> Tensor:

@@ -12,7 +12,8 @@ from mdp_lite.__main__ import main
 from mdp_lite.schedule import SHAPES, VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
-ENV = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "weights")))}
+PATHS = os.pathsep.join(str(ROOT / room) for room in ("", "kernels", "weights"))
+ENV = os.environ | {"PYTHONPATH": PATHS}
 
 
 def test_choices_are_those_of_the_library() -> None:

@@ -189,7 +189,7 @@ def test_nothing_is_sampled_before_bad_input_is_found(
     "line", [f"{R} text.png", "generate a --model none", "edit", f"{G} --steps 0 --json"]
 )
 def test_a_real_process_says_one_line(line: str, desk: Path) -> None:
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "weights")))
+    paths = os.pathsep.join(str(ROOT / room) for room in ("", "kernels", "weights"))
     done = subprocess.run(
         [sys.executable, "-m", "mdp_lite", *line.split()],
         cwd=desk,

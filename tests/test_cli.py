@@ -49,9 +49,9 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     forward = UNet.forward
 
-    def counting(self: UNet, x: Any, t: Any, c: Any) -> Any:
+    def counting(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
         seen.append(len(x))
-        return forward(self, x, t, c)
+        return forward(self, x, t, c, *attend)
 
     monkeypatch.setattr(UNet, "forward", counting)
     return seen

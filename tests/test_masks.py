@@ -211,9 +211,9 @@ def test_an_automatic_mask_shows_itself_and_what_it_costs(
     seen: list[int] = []
     forward = UNet.forward
 
-    def counting(self: UNet, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    def counting(self: UNet, x: Tensor, t: Tensor, c: Tensor, *attend: Any) -> Tensor:
         seen.append(len(x))
-        return forward(self, x, t, c)
+        return forward(self, x, t, c, *attend)
 
     monkeypatch.setattr(UNet, "forward", counting)
     edit = editor.edit(source, TARGET, mask="auto")

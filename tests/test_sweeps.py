@@ -142,9 +142,9 @@ def test_equal_cells_are_computed_and_decoded_once(
     exact: Editor, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = []
-    vae = exact.models.vae
-    decode = vae.decode
-    monkeypatch.setattr(vae, "decode", lambda z: decoded.append(len(z)) or decode(z))
+    decoder = exact.models.vae.decoder
+    decode = decoder.forward
+    monkeypatch.setattr(decoder, "forward", lambda z: decoded.append(len(z)) or decode(z))
     rows(exact)
     made = exact.sweep(source, TARGET, VARIANTS, [(N, 20)])
     assert sum(rows(exact)) == 2 * (N - 20 - 1)

@@ -57,8 +57,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether `native_attention` takes these: CPU, bfloat16 or float32, d a multiple of 8 to 160,
-    the d values of a row side by side, no gradient asked for."""
+    """Whether `native_attention` takes these on this machine."""
+    return best_path() > 0 and fits(q, k, v)
+
+
+def fits(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether a path of attention.c takes these: CPU, bfloat16 or float32, d a multiple of 8 up to
+    160, the d values of a row side by side, no gradient asked for."""
     b, h, _, d = q.shape if q.dim() == 4 else (0, 0, 0, 0)
     return (
         q.device.type == k.device.type == v.device.type == "cpu"
@@ -71,7 +76,6 @@ def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
         and d <= LARGEST
         and all(x.stride(-1) == 1 for x in (q, k, v))
         and not (torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)))
-        and best_path() > 0
     )
 
 

@@ -1,0 +1,133 @@
+"""How the denoiser is run: as it is read, compiled, or recorded as CUDA graphs.
+
+Every mode computes the same. What is compiled or recorded is the UNet's own forward and run's own
+step; shapes are fixed for each, so rows are filled up to few counts.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mdp_lite.fixed import Bucketed, Fixed, Function, Maker, Whole, Work
+from mdp_lite.mdp import Denoiser
+from mdp_lite.run import Alone
+from mdp_lite.transformer import SDPA, Attend
+from mdp_lite.unet import UNet
+from mdp_lite_kernels import attention
+
+MODES = ("auto", "eager", "compile", "graph")
+WARM_UP = 3  # runs before a graph is recorded: libraries choose kernels and allocate in them
+log = logging.getLogger("mdp_lite")
+
+
+def _as_it_is(function: Function) -> Function:
+    return function
+
+
+class Engine(NamedTuple):
+    """A UNet in a mode: calls of it, whole steps of one edit (or None), other functions likewise.
+
+    denoise takes x (b, 4, y, x), t () or (b,), c (b, l, d). maker is who makes graphs, if any are.
+    """
+
+    mode: str
+    denoise: Denoiser
+    alone: Alone | None = None
+    wrap: Callable[[Function], Function] = _as_it_is
+    maker: Maker | None = None
+
+
+def engine(unet: Any, mode: str, device: torch.device) -> Engine:
+    """A UNet (or another denoiser, which is called as it is) in one of MODES.
+
+    Raises ValueError where the device or the machine has not got what the mode needs.
+    """
+    mode = chosen(mode, device)
+    if not isinstance(unet, UNet):
+        return Engine("eager", unet)
+    wrap = partial(_compiled, device=device) if mode == "compile" else _as_it_is
+    run: Denoiser = wrap(partial(_call, unet, attending(device, traced=mode == "compile")))
+    if mode == "eager":
+        return Engine(mode, run)
+    if device.type == "cuda":
+        return _graphs(mode, run, wrap)
+    return Engine(mode, Bucketed(run), wrap=wrap)
+
+
+def _graphs(mode: str, run: Denoiser, wrap: Callable[[Function], Function]) -> Engine:
+    """The same recorded as CUDA graphs, which share their memory."""
+    maker = Maker(partial(recorded, torch.cuda.graph_pool_handle()))
+    whole, function = Whole(maker, run), lambda f: Fixed(maker, wrap(f))
+    return Engine(mode, Bucketed(Fixed(maker, run)), whole, function, maker)
+
+
+def chosen(mode: str, device: torch.device) -> str:
+    """The mode that is asked for on a device: auto is graph on a GPU, else eager."""
+    if mode not in MODES:
+        raise ValueError(f"engine must be one of {', '.join(MODES)}, got {mode!r}")
+    if mode == "graph" and device.type != "cuda":
+        raise ValueError(f"engine graph needs a CUDA device, got {device.type}")
+    if mode == "compile" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise ValueError("engine compile needs a C++ compiler (g++), got none on the PATH")
+    return mode if mode != "auto" else "graph" if device.type == "cuda" else "eager"
+
+
+def attending(device: torch.device, traced: bool = False) -> Attend:
+    """The attention for a device: on a CPU our own kernel where there is one, else torch's.
+
+    Where it is traced, the kernel is one operator of the graph.
+    """
+    if device.type != "cpu":
+        return SDPA
+    if not attention.best_path():
+        _say_once("no native attention for this machine: it runs by torch, several times slower")
+        return SDPA
+    return partial(_attend, attention.attention_op() if traced else attention.native_attention)
+
+
+def _attend(native: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return native(q, k, v) if attention.fits(q, k, v) else SDPA(q, k, v)
+
+
+def recorded(pool: Any, run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
+    """A CUDA graph of run: where its results lie after each replay, and the replay.
+
+    Graphs of one pool share memory: results last until another of them is replayed.
+    """
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            run()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        out = run()
+    return out, graph.replay
+
+
+def _call(unet: UNet, attend: Attend, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    return unet(x, t, c, attend)
+
+
+def _compiled(function: Any, device: torch.device) -> Any:
+    """One trace for all steps and weights; graphs are recorded here, not by Inductor."""
+    options: dict[str, Any] = {"freezing": True}  # on a CPU: weights packed for its convolutions
+    if device.type == "cuda":
+        options = {
+            "max_autotune": True,
+            "conv_1x1_as_mm": True,
+            "coordinate_descent_tuning": True,
+            "triton.cudagraphs": False,
+        }
+    return torch.compile(function, fullgraph=True, dynamic=False, options=options)
+
+
+@cache
+def _say_once(what: str) -> None:
+    log.warning(what)

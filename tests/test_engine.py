@@ -1,0 +1,228 @@
+"""How the denoiser is run changes no answer: eager, compiled, and as recorded graphs.
+
+Graphs are recorded here by running the work again into the same memory, as a replay does; on a GPU
+the tests at the end record real ones.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from conftest import UNET_CONFIG
+from torch import Tensor
+
+from mdp_lite import Editor, engine
+from mdp_lite.fixed import BUCKETS, Bucketed, Fixed, Maker, Whole, Work, filled
+from mdp_lite.load import Models
+from mdp_lite.requests import Request
+from mdp_lite.schedule import VARIANTS
+from mdp_lite.unet import UNet
+from mdp_lite_kernels import attention
+
+CPU = torch.device("cpu")
+SCHEDULES = ("constant", "linear", "cosine", "exp")
+N, TARGET = 6, "a blue house"
+BOUND = 2e-5  # of a latent, relative to its largest: compiled against eager, both in float32
+# torch's own modules still make TorchScript when Inductor imports them.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def again(run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
+    """What a graph does, without one: each replay leaves its results where the first left them."""
+    for _ in range(3):
+        run()
+    out = run()
+
+    def replay() -> None:
+        for place, new in zip(out, run(), strict=True):
+            place.copy_(new)
+
+    return out, replay
+
+
+def inputs(editor: Editor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    config = editor.models.unet.config
+    made = torch.Generator().manual_seed(rows)
+    x = torch.randn(rows, config.in_channels, 8, 8, generator=made)
+    return x, torch.tensor(500), torch.randn(rows, 77, config.cross_attention_dim, generator=made)
+
+
+def latents(editor: Editor, source: Any) -> Iterator[Tensor]:
+    for variant in VARIANTS:
+        for schedule in SCHEDULES:
+            request = Request(source, TARGET, variant, t_max=5, t_m=3, schedule=schedule)
+            *_, last = editor.steps([request])
+            yield last.at[0].x
+
+
+@pytest.fixture
+def recording(editor: Editor) -> Editor:
+    """An editor whose edits are whole recorded steps."""
+    maker = Maker(again)
+    own = Editor(editor.models, editor.device)
+    run = own.codec.engine.denoise
+    own.codec.engine = own.codec.engine._replace(alone=Whole(maker, run), maker=maker)
+    return own
+
+
+def test_recorded_steps_are_the_steps_for_all_variants_and_schedules(
+    editor: Editor, recording: Editor
+) -> None:
+    source = editor.generate("a red house", 3, N)
+    plain, recorded = (list(latents(one, source)) for one in (editor, recording))
+    assert len(plain) == 4 * len(SCHEDULES) and all(map(torch.equal, plain, recorded))
+    assert recording.codec.engine.maker.count == 3  # rows: null, c; null, c, source; null, source
+
+
+@pytest.mark.parametrize("settings", [
+    {"mask": "auto"}, {"proximal": 0.7}, {"guidance_scale": 1.0}, {"negative_prompt": "blurry"},
+    {"strength": 0.4}, {"method": "edit-friendly"}, {"method": "null-text"}, {"steps": 1},
+])  # fmt: skip
+def test_recorded_steps_of_every_kind_of_edit(
+    editor: Editor, recording: Editor, settings: dict[str, Any]
+) -> None:
+    n, method = settings.pop("steps", N), settings.pop("method", None)
+    source = editor.generate("a red house", 3, n)
+    if method:
+        source = editor.invert(source.image, "a red house", method, n)
+    how = {"t_max": n, "schedule": "linear"} | settings
+    how |= {} if "strength" in how else {"t_m": n // 2}
+    a, b = (one.edit(source, TARGET, **how).latent for one in (editor, recording))
+    assert torch.equal(a, b) and recording.codec.engine.maker.count
+
+
+def test_one_recording_serves_other_sources_prompts_and_weights(
+    editor: Editor, recording: Editor
+) -> None:
+    for seed, prompt, t_m in ((1, TARGET, 2), (2, "a tent", 3), (1, "a boat", 2)):
+        source = editor.generate("a red house", seed, N)
+        a, b = (one.edit(source, prompt, t_max=5, t_m=t_m) for one in (editor, recording))
+        assert torch.equal(a.latent, b.latent)
+    assert recording.codec.engine.maker.count == 1
+
+
+def test_a_recorded_step_that_is_not_finite_is_taken_the_guarded_way(recording: Editor) -> None:
+    source = recording.generate("a red house", 3, N)
+    want = recording.edit(source, TARGET).latent
+    whole, seen = recording.codec.engine.alone, []
+
+    def spoilt(task: Any, i: int, reads: Any, x: Tensor, v: bool) -> Any:
+        seen.append(whole(task, i, reads, x * torch.nan, v))
+
+    recording.codec.engine = recording.codec.engine._replace(alone=spoilt)
+    assert torch.equal(recording.edit(source, TARGET).latent, want)
+    assert seen and set(seen) == {None}
+
+
+def test_unknown_shapes_are_refused_once_the_engine_is_closed(recording: Editor) -> None:
+    source = recording.generate("a red house", 3, N)
+    recording.edit(source, TARGET)
+    recording.codec.engine.maker.closed = True
+    recording.edit(source, "a tent")
+    with pytest.raises(ValueError, match="engine was warmed up for shapes .*, got "):
+        recording.edit(recording.generate("a red house", 3, N - 1), TARGET)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 7, 64, 65])
+def test_rows_are_filled_up_to_few_counts(editor: Editor, rows: int) -> None:
+    x, t, c = inputs(editor, rows)
+    for when in (t, t.expand(rows)):
+        more, times, texts = filled(x, when, c)
+        assert len(more) == len(texts) == next((b for b in BUCKETS if b >= rows), rows)
+        assert len(times) == len(more) if when.ndim else times is when
+        assert torch.equal(more[:rows], x) and torch.equal(more[-1], x[-1])
+    if rows < 10:
+        unet = editor.codec.engine.denoise
+        assert torch.equal(Bucketed(Fixed(Maker(again), unet))(x, t, c), unet(x, t, c))
+
+
+# --- compiled -----------------------------------------------------------------------------------
+
+
+SMALL = replace(
+    UNET_CONFIG, block_out_channels=(16,), down_block_types=("CrossAttnDownBlock2D",),
+    up_block_types=("CrossAttnUpBlock2D",),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair(editor: Editor) -> Iterator[tuple[Editor, Editor]]:
+    """The same small UNet eager and compiled, with the native attention where there is one."""
+    torch.manual_seed(0)
+    models = replace(editor.models, unet=UNet(SMALL).eval())
+    torch._dynamo.reset()
+    yield Editor(models, CPU), Editor(models, CPU, engine="compile")
+    torch._dynamo.reset()
+
+
+def test_one_trace_of_each_shape_serves_all_steps_variants_and_schedules(
+    pair: tuple[Editor, Editor],
+) -> None:
+    source = pair[0].generate("a red house", 3, N)
+    a, b = (list(latents(one, source)) for one in pair)
+    for plain, compiled in zip(a, b, strict=True):
+        assert (plain - compiled).abs().max() <= BOUND * plain.abs().max()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        list(latents(pair[1], pair[0].generate("a boat", 4, N + 1)))
+        with pytest.raises(torch._dynamo.exc.RecompileError):
+            pair[1].codec.engine.denoise(*inputs(pair[1], 4))
+
+
+def test_compile_needs_a_compiler_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="engine compile needs a C\\+\\+ compiler .*, got none"):
+        engine.chosen("compile", CPU)
+
+
+# --- choice -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "device", "want"),
+    [("auto", "cpu", "eager"), ("auto", "cuda", "graph"), ("eager", "cuda", "eager")],
+)
+def test_the_mode_is_by_device(mode: str, device: str, want: str) -> None:
+    assert engine.chosen(mode, torch.device(device)) == want
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [
+        ("fast", "engine must be one of auto, eager, compile, graph.*, got 'fast'"),
+        ("graph", "engine graph needs a CUDA device, got cpu"),
+    ],
+)
+def test_a_mode_that_cannot_be_is_refused_before_loading(mode: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Editor.from_pretrained("nowhere", device="cpu", engine=mode)
+
+
+def test_a_denoiser_of_ones_own_is_called_as_it_is(editor: Editor) -> None:
+    seen: list[int] = []
+
+    class Own(torch.nn.Module):
+        def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+            seen.append(len(x))
+            return torch.zeros_like(x)
+
+    own = Own()
+    own.config = editor.models.unet.config  # type: ignore[assignment]
+    models: Models = replace(editor.models, unet=own)  # type: ignore[arg-type]
+    Editor(models, CPU, engine="compile").generate("a", 1, 2)
+    assert seen == [2, 2]
+
+
+def test_a_machine_without_the_native_attention_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(attention, "best_path", lambda: 0)
+    engine._say_once.cache_clear()
+    with caplog.at_level(logging.WARNING, "mdp_lite"):
+        for _ in range(3):
+            assert engine.attending(CPU) is engine.SDPA
+    assert [r.message for r in caplog.records].count(caplog.records[0].message) == 1
+    assert "native attention" in caplog.records[0].message
