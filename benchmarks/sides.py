@@ -1,7 +1,7 @@
 """The sides of a comparison: mdp_lite's engines and diffusers, as good as it can be made."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -75,20 +75,28 @@ def _config(folder: Path):
 
 
 def engines(device: torch.device, compiling: bool) -> tuple[str, ...]:
-    """The engine's modes that this machine has, the simplest first."""
-    modes = ("eager", "compile", "graph") if device.type == "cuda" else ("eager", "compile")
-    return modes if compiling else modes[:1]
+    """The engine's modes that this machine has, the fastest first."""
+    modes = ("graph", "compile", "eager") if device.type == "cuda" else ("compile", "eager")
+    return modes if compiling else modes[-1:]
 
 
-def ours(model: Model, mode: str, dtype: torch.dtype) -> Editor:
-    """An editor whose UNet runs in an engine's mode."""
-    return Editor.from_pretrained(model.folder, device=model.device, dtype=dtype, engine=mode)
+def ours(
+    model: Model, dtype: torch.dtype, modes: Collection[str] | None = None
+) -> dict[str, Editor]:
+    """Editors by the engine's mode; they share one set of weights."""
+    models = Editor.from_pretrained(model.folder, device=model.device, dtype=dtype).models
+    return {mode: Editor(models, model.device, engine=mode) for mode in modes or ("auto",)}
 
 
-def our_step(model: Model, mode: str, dtype: torch.dtype, given: Inputs) -> Call:
-    """A call of the denoiser that edits go through."""
-    unet, at = ours(model, mode, dtype).codec.unet, given.to(dtype)
-    return lambda: unet(*at)
+def our_steps(
+    model: Model, dtype: torch.dtype, given: Inputs, modes: Collection[str]
+) -> dict[str, Call]:
+    """A call of the denoiser that edits go through, by the engine's mode."""
+    at, editors = given.to(dtype), ours(model, dtype, modes)
+    return {
+        f"mdp_lite {mode}": (lambda one=editor: one.codec.unet(*at))
+        for mode, editor in editors.items()
+    }
 
 
 def diffusers_unet(model: Model, dtype: torch.dtype, channels_last: bool) -> UNet2DConditionModel:

@@ -20,6 +20,7 @@ from PIL import Image
 from benchmarks import diffusers_edit as script
 from benchmarks.record import ROOT, Recorder
 from benchmarks.sides import Model, compiled, diffusers_unet, engines, model_of, ours
+from mdp_lite import Editor
 from mdp_lite.eval.rounds import gate
 from mdp_lite.images import open_picture, psnr, to_tensor
 
@@ -35,9 +36,8 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return model_of("tiny", tmp_path_factory.mktemp("models"), CPU)
 
 
-def our_edit(model: Model, mode: str, steps: int) -> Run:
+def our_edit(editor: Editor, steps: int) -> Run:
     """An edit of a source that is there."""
-    editor = ours(model, mode, FP32)
     source = editor.generate(PROMPT, SEED, steps, GUIDANCE)
 
     def run() -> tuple[torch.Tensor, Image.Image]:
@@ -64,9 +64,8 @@ def their_edit(model: Model, steps: int, skip: bool, compiling: bool = False) ->
 
 def test_warm_edit(benchmark, recorder: Recorder, bundled: Model, compiling, steps) -> None:
     """A source is there; from the call to the picture."""
-    sides = {
-        f"mdp_lite {mode}": our_edit(bundled, mode, steps) for mode in engines(CPU, compiling)[::-1]
-    }
+    editors = ours(bundled, FP32, engines(CPU, compiling))
+    sides = {f"mdp_lite {mode}": our_edit(one, steps) for mode, one in editors.items()}
     sides["diffusers script"] = their_edit(bundled, steps, False)
     sides["diffusers script, same plan"] = their_edit(bundled, steps, True)
     if compiling:

@@ -16,6 +16,7 @@ import torch
 from benchmarks import diffusers_edit as script
 from benchmarks.record import Recorder, compared, enough
 from benchmarks.sides import Model, engines, ours
+from mdp_lite import Editor
 from mdp_lite.eval.rounds import Timed, gate, wait
 
 PROMPT, TARGET, SEED, GUIDANCE = "a red house on the grass", "a blue house on the grass", 7, 7.5
@@ -24,8 +25,8 @@ WARM_UP = 2  # steps
 Flow = Callable[[int], tuple[float, float, torch.Tensor]]  # steps -> seconds of both, the latent
 
 
-def our_flow(model: Model, mode: str, dtype: torch.dtype) -> Flow:
-    editor = ours(model, mode, dtype)
+def our_flow(model: Model, editor: Editor) -> Flow:
+    """The same by an editor."""
 
     def run(steps: int) -> tuple[float, float, torch.Tensor]:
         begun = now(model)
@@ -68,9 +69,9 @@ def faster_layout(model: Model) -> tuple[Flow, dict[str, float]]:
 
 def test_source_and_edit(benchmark, model: Model, recorder: Recorder, compiling, steps) -> None:
     theirs, layouts = faster_layout(model)
-    name = f"mdp_lite {engines(model.device, compiling)[-1]} bfloat16"
+    ((mode, editor),) = ours(model, torch.bfloat16, engines(model.device, compiling)[:1]).items()
     flows = {
-        name: our_flow(model, engines(model.device, compiling)[-1], torch.bfloat16),
+        f"mdp_lite {mode} bfloat16": our_flow(model, editor),
         "published flow float32": theirs,
     }
     first = {name: [sum(run(WARM_UP)[:2])] for name, run in flows.items()}

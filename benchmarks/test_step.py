@@ -19,7 +19,7 @@ from benchmarks.sides import (
     engines,
     flops,
     inputs,
-    our_step,
+    our_steps,
     reference,
     their_step,
 )
@@ -36,10 +36,7 @@ def short(value: object) -> str:
 
 def built(model: Model, dtype: torch.dtype, given: Inputs, compiling: bool) -> dict[str, Call]:
     """All sides in one dtype; the first is mdp_lite's fastest mode, which ratios are against."""
-    sides = {
-        f"mdp_lite {mode}": our_step(model, mode, dtype, given)
-        for mode in engines(model.device, compiling)[::-1]
-    }
+    sides = our_steps(model, dtype, given, engines(model.device, compiling))
     kinds = ("eager", "eager channels_last", "compiled")[: 3 if compiling else 2]
     return sides | {f"diffusers {kind}": their_step(model, dtype, given, kind) for kind in kinds}
 
@@ -78,8 +75,8 @@ def test_step(benchmark, model, recorder, compiling, rows, dtype) -> None:
 def test_step_against_float32(benchmark, model, recorder, compiling) -> None:
     """A guided step in bfloat16 against diffusers in float32, eager, in both layouts."""
     given = inputs(model, 2)
-    mode = engines(model.device, compiling)[-1]
-    sides = {f"mdp_lite {mode} bfloat16": our_step(model, mode, BF16, given)}
+    modes = engines(model.device, compiling)[:1]
+    sides = {f"{k} bfloat16": run for k, run in our_steps(model, BF16, given, modes).items()}
     for kind in ("eager", "eager channels_last"):
         sides[f"diffusers {kind} float32"] = their_step(model, FP32, given, kind)
     dtypes = {name: BF16 if name.endswith("bfloat16") else FP32 for name in sides}
