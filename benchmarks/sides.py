@@ -11,6 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from mdp_lite import Editor, cost
+from mdp_lite.config import UNetConfig, VAEConfig
 from mdp_lite_weights import locate
 from tests.full_size import lacking, write
 
@@ -53,25 +54,31 @@ def model_of(size: str, where: Path, device: torch.device) -> Model:
 
 def inputs(model: Model, rows: int) -> Inputs:
     """What a step gives the UNet, at the model's own size and longest prompt."""
-    config, tokens = _config(model.folder)
+    settings, tokens, _ = config(model)
     generator = torch.Generator().manual_seed(0)
-    side = config.sample_size or 64
-    x = torch.randn(rows, config.in_channels, side, side, generator=generator)
-    c = torch.randn(rows, tokens, config.cross_attention_dim, generator=generator)
+    side = settings.sample_size or 64
+    x = torch.randn(rows, settings.in_channels, side, side, generator=generator)
+    c = torch.randn(rows, tokens, settings.cross_attention_dim, generator=generator)
     return Inputs(*(part.to(model.device) for part in (x, torch.tensor(501), c)))
 
 
 def flops(model: Model, rows: int) -> int:
     """Of one call of the UNet, counted on the meta device."""
-    config, tokens = _config(model.folder)
-    side = config.sample_size or 64
-    return cost.unet(config, side, side, rows, tokens).flops
+    settings, tokens, _ = config(model)
+    side = settings.sample_size or 64
+    return cost.unet(settings, side, side, rows, tokens).flops
+
+
+def config(model: Model) -> tuple[UNetConfig, int, VAEConfig]:
+    """The UNet's settings, the tokens of the longest prompt, and the VAE's settings."""
+    return _config(model.folder)
 
 
 @cache
-def _config(folder: Path):
+def _config(folder: Path) -> tuple[UNetConfig, int, VAEConfig]:
     models = Editor.from_pretrained(folder, device="cpu").models
-    return models.unet.config, models.text_encoder.config.max_position_embeddings
+    tokens = models.text_encoder.config.max_position_embeddings
+    return models.unet.config, tokens, models.vae.config
 
 
 def engines(device: torch.device, compiling: bool) -> tuple[str, ...]:
