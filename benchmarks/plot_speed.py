@@ -52,7 +52,7 @@ def draw_ratios(axes: Axes, data: Sections) -> None:
     axes.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=7)
     axes.axvline(1, color="black", lw=0.8)
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.margins(x=0.12)
+    axes.set_xlim(0, max(one["high"] for _, one, _ in rows) * 1.12 if rows else 1)
     axes.set_xlabel("peer's seconds / mdp_lite's (medians, 95% interval)", fontsize=8)
     for name, color in (IDENTICAL, DELIVERED):
         axes.bar(0, 0, color=color, label=name)
@@ -75,8 +75,9 @@ def draw_fractions(axes: Axes, data: Sections) -> None:
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlim(0, max([1.0, *(share + 0.1 for _, share, _ in rows)]))
     axes.axvline(1, color="black", lw=0.8, ls="--")
-    names = {one["name"] for f in data.values() for one in f.get("limits", {}).values()}
-    axes.set_xlabel("share of the limit: " + "; ".join(sorted(names)), fontsize=7)
+    names = {one["name"].partition(",")[0].partition(" in ")[0]
+             for f in data.values() for one in f.get("limits", {}).values()}  # fmt: skip
+    axes.set_xlabel(f"FLOP/s over the limit ({', '.join(sorted(names))})", fontsize=8)
     axes.set_title("Fraction of the arithmetic limit", fontsize=10)
 
 

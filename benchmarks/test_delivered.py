@@ -82,6 +82,7 @@ def test_source_and_edit(benchmark, model: Model, recorder: Recorder, compiling,
         for name in list(flows)[:: -1 if i % 2 else 1]:
             *seconds, latents[name] = flows[name](steps)
             parts[name].append((seconds[0], seconds[1]))
+            print(f"{name}: source {seconds[0]:.2f} s, edit {seconds[1]:.2f} s", flush=True)
     errors = gate(latents, latents["published flow float32"], dict.fromkeys(flows, BOUND))
     told = {"steps": steps, "errors": errors, "bound": BOUND, "layouts": layouts}
     for section, pick in (("source + edit", sum), ("edit", lambda pair: pair[1])):

@@ -43,13 +43,13 @@ def grown(recorder: Recorder, section: str, sides: dict[str, Side], counts: Sequ
     errors = gate(outputs, outputs["naive"], dict.fromkeys(sides, BOUND))
     seconds: dict[str, list[list[float]]] = {name: [] for name in sides}
     for i in range(recorder.rounds or ROUNDS):
-        for name in list(sides)[:: -1 if i % 2 else 1]:
-            row = []
-            for n in counts:
+        for name in sides:
+            seconds[name].append([])
+        for n in counts:
+            for name in list(sides)[:: -1 if i % 2 else 1]:
                 begun = time.perf_counter()
                 sides[name](n)
-                row.append(time.perf_counter() - begun)
-            seconds[name].append(row)
+                seconds[name][-1].append(time.perf_counter() - begun)
     slopes = {name: [slope(counts, row) for row in rows] for name, rows in seconds.items()}
     ours, naive = sides
     figures = {"counts": counts, "seconds": seconds, "slopes": slopes, "errors": errors}
