@@ -47,12 +47,15 @@ def our_edit(editor: Editor, steps: int) -> Run:
     return run
 
 
-def their_edit(model: Model, steps: int, skip: bool, compiling: bool = False) -> Run:
-    """The same by the script; compiled, its UNet is as good as it can be made."""
-    parts = script.load(model.folder, FP32)
-    if compiling:
-        unet = compiled(diffusers_unet(model, FP32, channels_last=True))
-        parts = parts._replace(unet=lambda x, t, c: unet(x, t, c, return_dict=False)[0])
+def compiled_parts(model: Model) -> script.Parts:
+    """The script's models with a UNet as good as it can be made."""
+    unet = compiled(diffusers_unet(model, FP32, channels_last=True))
+    call = lambda x, t, c: unet(x, t, c, return_dict=False)[0]  # noqa: E731
+    return script.load(model.folder, FP32)._replace(unet=call)
+
+
+def their_edit(parts: script.Parts, steps: int, skip: bool) -> Run:
+    """The same by the script."""
     path = script.source(parts, PROMPT, script.noise(parts, SEED), steps, GUIDANCE)
 
     def run() -> tuple[torch.Tensor, Image.Image]:
@@ -66,11 +69,12 @@ def test_warm_edit(benchmark, recorder: Recorder, bundled: Model, compiling, ste
     """A source is there; from the call to the picture."""
     editors = ours(bundled, FP32, engines(CPU, compiling))
     sides = {f"mdp_lite {mode}": our_edit(one, steps) for mode, one in editors.items()}
-    sides["diffusers script"] = their_edit(bundled, steps, False)
-    sides["diffusers script, same plan"] = their_edit(bundled, steps, True)
+    peers = {"diffusers script": script.load(bundled.folder, FP32)}
     if compiling:
-        sides["diffusers script, compiled"] = their_edit(bundled, steps, False, True)
-        sides["diffusers script, compiled, same plan"] = their_edit(bundled, steps, True, True)
+        peers["diffusers script, compiled"] = compiled_parts(bundled)
+    for name, parts in peers.items():
+        sides[name] = their_edit(parts, steps, False)
+        sides[f"{name}, same plan"] = their_edit(parts, steps, True)
     made = {name: run() for name, run in sides.items()}
     want, shown = made["diffusers script"]
     errors = gate({k: one[0] for k, one in made.items()}, want, dict.fromkeys(made, BOUND))

@@ -20,7 +20,7 @@ from mdp_lite import Editor
 from mdp_lite.eval.rounds import Timed, gate, wait
 
 PROMPT, TARGET, SEED, GUIDANCE = "a red house on the grass", "a blue house on the grass", 7, 7.5
-BOUND = 0.15  # of the edit's latent, relative to its norm: bfloat16 steps against float32 ones
+BOUND = 0.05  # of the edit's latent, relative to its norm: bfloat16 steps against float32 ones
 WARM_UP = 2  # steps
 Flow = Callable[[int], tuple[float, float, torch.Tensor]]  # steps -> seconds of both, the latent
 

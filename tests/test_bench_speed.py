@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.record import Recorder, enough, with_fractions
+from benchmarks.record import Recorder, compared, enough, with_fractions
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.eval import speed
@@ -61,6 +61,15 @@ def test_the_order_flips_and_warm_up_does_not_count() -> None:
     found = interleaved(sides, 3, CPU, warm_up=2)
     assert "".join(order) == "aabbcc" + "abc" + "cba" + "abc"
     assert all(len(one.seconds) == 3 and len(one.warm_up) == 2 for one in found.values())
+
+
+def test_ratios_are_to_our_fastest_mode() -> None:
+    seconds = {"mdp_lite compile": 4.0, "mdp_lite eager": 2.0, "diffusers eager": 1.0}
+    found = compared({name: Timed([s] * 3, []) for name, s in seconds.items()})["ratios"]
+    assert {name: one["value"] for name, one in found.items()} == {
+        "mdp_lite compile / mdp_lite eager": 2.0,
+        "diffusers eager / mdp_lite eager": 0.5,
+    }
 
 
 def test_more_rounds_where_calls_are_quick() -> None:
