@@ -36,7 +36,7 @@ def parser() -> Parser:
         ("plan", _plan, [sampling, model, common], "what an edit computes and costs, without it"),
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
-        ("bench", _bench, [model, common], "compare the inversions on drawn pictures"),
+        ("bench", _bench, [model, common], "compare the inversions, or time the engine"),
         ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),
         ("info", _info, [common], "what a model consists of"),
         ("convert", _convert, [common], "write a model in another form, pickles as safetensors"),
@@ -80,6 +80,15 @@ def _model() -> Parser:
         help="a word learned by textual inversion; may be given several times",
     )  # fmt: skip
     reading(group)
+    group.add_argument(
+        "--engine", choices=ENGINES, default="auto",
+        help="how the UNet is run (default: graphs on a GPU, else packages where given, or eager)",
+    )  # fmt: skip
+    group.add_argument(
+        "--packages", metavar="FOLDER", type=Path,
+        default=os.environ.get("MDP_LITE_PACKAGES") or None,
+        help="what mdp-lite compile wrote: machine code, so a folder you trust",
+    )  # fmt: skip
     group.add_argument(
         "--cache", metavar="FOLDER", default=os.environ.get("MDP_LITE_CACHE") or None,
         help="keep sources there and make none twice (default: the variable MDP_LITE_CACHE)",
@@ -205,10 +214,20 @@ def _invert(sub: argparse.ArgumentParser) -> None:
 
 
 def _bench(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("what", choices=("inversion",), help="what is compared: inversion")
-    sub.add_argument("--pictures", type=whole, default=128, metavar="N", help="default: 128")
+    sub.add_argument(
+        "what", choices=("inversion", "speed"),
+        help="what is compared: inversions on drawn pictures, or the engine's modes by the clock",
+    )  # fmt: skip
     sub.add_argument("--steps", type=whole, metavar="N", help="DDIM steps")
-    sub.add_argument("--methods", type=several(str), metavar="A,B,C", help="default: all")
+    sub.add_argument("--pictures", type=whole, metavar="N", help="inversion: default 128")
+    sub.add_argument("--methods", type=several(str), metavar="A,B,C", help="inversion: default all")
+    sub.add_argument(
+        "--rounds", type=whole, metavar="N", help="speed: default by how long they take"
+    )
+    sub.add_argument(
+        "--engines", type=several(str), metavar="A,B,C",
+        help="speed: default those that need no minutes to compile",
+    )  # fmt: skip
     sub.add_argument(
         "-o", "--output", type=json_file, metavar="FILE",
         help="keep all figures there; a method whose figures it has is not run again",

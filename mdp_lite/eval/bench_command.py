@@ -1,4 +1,4 @@
-"""What `mdp-lite bench inversion` does: every inversion on the same drawn pictures, as tables."""
+"""What `mdp-lite bench` does; here every inversion on the same drawn pictures, as tables."""
 
 import statistics
 from argparse import Namespace
@@ -28,6 +28,7 @@ from mdp_lite.eval.inversions import (
 )
 from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import Taken, backward_share, taken
+from mdp_lite.eval.speed import speed
 from mdp_lite.identity import model_hash
 from mdp_lite.inversion import NEVER
 from mdp_lite.rehearsal import rehearsal
@@ -36,6 +37,7 @@ from mdp_lite.reports import total as summed
 from mdp_lite.results import Cost
 from mdp_lite.sourcing import Talk
 
+PICTURES = 128
 ROUNDS = 3  # single pictures that are timed
 
 
@@ -52,6 +54,11 @@ class Job(NamedTuple):
 
 
 def bench(args: Namespace, talk: Talk) -> Made:
+    """Time the engine's modes, or compare the inversions."""
+    return speed(args, talk) if args.what == "speed" else inversions(args, talk)
+
+
+def inversions(args: Namespace, talk: Talk) -> Made:
     """Rehearse all rows, so that bad input is found and the cost is known; then measure them."""
     job = _job(args)
     found = kept(job.output, job.settings)
@@ -78,8 +85,11 @@ def bench(args: Namespace, talk: Talk) -> Made:
 
 
 def _job(args: Namespace) -> Job:
-    if args.pictures < 1:
-        raise ValueError(f"pictures must be 1 or more, got {args.pictures}")
+    pictures = PICTURES if args.pictures is None else args.pictures
+    if pictures < 1:
+        raise ValueError(f"pictures must be 1 or more, got {pictures}")
+    if args.rounds is not None or args.engines:
+        raise ValueError("bench inversion takes no rounds and no engines: those are of bench speed")
     editor = opened(Namespace(**vars(args) | {"cache": None}))  # a source from there costs nothing
     every = rows(editor, args.steps)
     for name in args.methods or ():
@@ -87,7 +97,7 @@ def _job(args: Namespace) -> Job:
             raise ValueError(f"methods must be of {', '.join(every)}, got {name!r}")
     chosen = {name: row for name, row in every.items() if name in (args.methods or every)}
     settings = {  # what the figures depend on
-        "pictures": args.pictures,
+        "pictures": pictures,
         "steps": len(editor.codec.grid(args.steps).t),
         "model": editor.models.name,
         "sha256": model_hash(editor.models.origin),
@@ -96,7 +106,7 @@ def _job(args: Namespace) -> Job:
         "edit_guidance": editor.models.defaults.guidance_scale,
         "version": __version__,
     }
-    cases = drawn_cases(args.pictures)
+    cases = drawn_cases(pictures)
     return Job(editor, load_reader(), chosen, cases, args.steps, args.output, settings)
 
 

@@ -1,0 +1,155 @@
+"""The sides of a comparison: mdp_lite's engines and diffusers, as good as it can be made."""
+
+import gc
+from collections.abc import Callable, Collection
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from mdp_lite import Editor, cost
+from mdp_lite.config import UNetConfig, VAEConfig
+from mdp_lite_weights import locate
+from tests.full_size import lacking, write
+
+Call = Callable[[], Tensor]
+
+
+class Model(NamedTuple):
+    """A folder in the diffusers layout, its short name, and where it is to run."""
+
+    name: str
+    folder: Path
+    device: torch.device
+
+
+class Inputs(NamedTuple):
+    """One call of the UNet: x (b, 4, y, x), t (), c (b, l, d), float32."""
+
+    x: Tensor
+    t: Tensor
+    c: Tensor
+
+    def to(self, dtype: torch.dtype) -> "Inputs":
+        return Inputs(self.x.to(dtype), self.t, self.c.to(dtype))
+
+
+def model_of(size: str, where: Path, device: torch.device) -> Model:
+    """The bundled model, one of SD 1.5's size in bfloat16 (written if not there), or a folder."""
+    if size == "tiny":
+        return Model("tiny", locate("tiny"), device)
+    if size != "sd15":
+        return Model(Path(size).name, Path(size), device)
+    folder = where / "sd15-bfloat16"
+    if not folder.exists():
+        where.mkdir(parents=True, exist_ok=True)
+        assert not (reason := lacking(where)), reason
+        write("sd15", folder, torch.bfloat16)
+        gc.collect()
+    return Model("sd15", folder, device)
+
+
+def inputs(model: Model, rows: int) -> Inputs:
+    """What a step gives the UNet, at the model's own size and longest prompt."""
+    settings, tokens, _ = config(model)
+    generator = torch.Generator().manual_seed(0)
+    side = settings.sample_size or 64
+    x = torch.randn(rows, settings.in_channels, side, side, generator=generator)
+    c = torch.randn(rows, tokens, settings.cross_attention_dim, generator=generator)
+    return Inputs(*(part.to(model.device) for part in (x, torch.tensor(501), c)))
+
+
+def flops(model: Model, rows: int) -> int:
+    """Of one call of the UNet, counted on the meta device."""
+    settings, tokens, _ = config(model)
+    side = settings.sample_size or 64
+    return cost.unet(settings, side, side, rows, tokens).flops
+
+
+def config(model: Model) -> tuple[UNetConfig, int, VAEConfig]:
+    """The UNet's settings, the tokens of the longest prompt, and the VAE's settings."""
+    return _config(model.folder)
+
+
+@cache
+def _config(folder: Path) -> tuple[UNetConfig, int, VAEConfig]:
+    models = Editor.from_pretrained(folder, device="cpu").models
+    tokens = models.text_encoder.config.max_position_embeddings
+    return models.unet.config, tokens, models.vae.config
+
+
+def engines(device: torch.device, compiling: bool) -> tuple[str, ...]:
+    """The engine's modes that this machine has, the fastest first."""
+    modes = ("graph", "compile", "eager") if device.type == "cuda" else ("compile", "eager")
+    return modes if compiling else modes[-1:]
+
+
+def ours(
+    model: Model, dtype: torch.dtype, modes: Collection[str] | None = None
+) -> dict[str, Editor]:
+    """Editors by the engine's mode; they share one set of weights."""
+    models = Editor.from_pretrained(model.folder, device=model.device, dtype=dtype).models
+    return {mode: Editor(models, model.device, engine=mode) for mode in modes or ("auto",)}
+
+
+def our_steps(
+    model: Model, dtype: torch.dtype, given: Inputs, modes: Collection[str]
+) -> dict[str, Call]:
+    """A call of the denoiser that edits go through, by the engine's mode."""
+    at, editors = given.to(dtype), ours(model, dtype, modes)
+    return {
+        f"mdp_lite {mode}": (lambda one=editor: one.codec.unet(*at))
+        for mode, editor in editors.items()
+    }
+
+
+def diffusers_unet(model: Model, dtype: torch.dtype, channels_last: bool) -> UNet2DConditionModel:
+    unet = UNet2DConditionModel.from_pretrained(model.folder / "unet", torch_dtype=dtype)
+    unet = unet.to(model.device).eval().requires_grad_(False)
+    return unet.to(memory_format=torch.channels_last) if channels_last else unet
+
+
+def their_step(model: Model, dtype: torch.dtype, given: Inputs, kind: str) -> Call:
+    """diffusers' UNet: "eager", "eager channels_last", or "compiled" as well as it can be."""
+    unet = diffusers_unet(model, dtype, kind != "eager")
+    at = given.to(dtype)
+    if kind != "eager":
+        at = at._replace(x=at.x.to(memory_format=torch.channels_last))
+    if kind != "compiled":
+        return lambda: unet(*at, return_dict=False)[0]
+    run = compiled(unet)
+    return lambda: run(*at, return_dict=False)[0]
+
+
+def compiled(unet: UNet2DConditionModel) -> Callable[..., tuple[Tensor, ...]]:
+    """One graph, fused projections; on a CPU weights are frozen, on a GPU kernels are tuned.
+
+    A CUDA graph is Inductor's own there; its output is copied, as each call overwrites it.
+    """
+    unet.fuse_qkv_projections()
+    if unet.device.type == "cpu":
+        return torch.compile(unet, fullgraph=True, dynamic=False, options={"freezing": True})
+    options = {
+        "max_autotune": True,
+        "conv_1x1_as_mm": True,
+        "coordinate_descent_tuning": True,
+        "epilogue_fusion": True,
+        "triton.cudagraphs": True,
+    }
+    run = torch.compile(unet, fullgraph=True, dynamic=False, options=options)
+
+    def call(*given: object, **more: object) -> tuple[Tensor, ...]:
+        torch.compiler.cudagraph_mark_step_begin()
+        return tuple(part.clone() for part in run(*given, **more))
+
+    return call
+
+
+def reference(model: Model, given: Inputs) -> Tensor:
+    """What diffusers' UNet says in float32."""
+    out = their_step(model, torch.float32, given, "eager")()
+    gc.collect()
+    return out
