@@ -13,6 +13,7 @@ from mdp_lite.picture_arguments import fitting, inverting, masking, saving, tuni
 VARIANTS = ("epsilon", "c", "x", "beta")
 SCHEDULES = ("constant", "linear", "cosine", "exp")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+ENGINES = ("auto", "eager", "compile", "graph", "aot")
 PREDICTIONS = ("epsilon", "v_prediction")
 
 

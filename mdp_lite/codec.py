@@ -1,22 +1,26 @@
 """Between people and the model: prompts to conditions, seeds to noise, pictures to latents."""
 
 import time
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import check, images
+from mdp_lite import aot, check, images
 from mdp_lite.engine import engine
 from mdp_lite.frames import FITS, Frame, frame
 from mdp_lite.guard import dtype_of, finite, guarded
+from mdp_lite.identity import model_hash
 from mdp_lite.load import Models
+from mdp_lite.mdp import Denoiser
 from mdp_lite.preview import fit_preview
 from mdp_lite.requests import Prompt
 from mdp_lite.sample import Conditions
 from mdp_lite.schedule import Grid, ddim_grid
+from mdp_lite.transformer import Attend
 
 VAE_CALLS = ("encode", "decode")
 
@@ -24,9 +28,11 @@ VAE_CALLS = ("encode", "decode")
 class Codec:
     """What a loaded model reads and writes; it never changes, but learns how long it decodes."""
 
-    def __init__(self, models: Models, device: torch.device, mode: str = "auto") -> None:
+    def __init__(
+        self, models: Models, device: torch.device, mode: str = "auto", packages: Path | None = None
+    ) -> None:
         self.models, self.device = models, device
-        self.engine = engine(models.unet, mode, device)
+        self.engine = engine(models.unet, mode, device, packages and partial(self._ahead, packages))
         self.unet = guarded(self.engine.denoise, models.unet)
         self._wrapped = {name: self.engine.wrap(getattr(models.vae, name)) for name in VAE_CALLS}
         self.v = models.scheduler.prediction_type == "v_prediction"
@@ -34,6 +40,11 @@ class Codec:
         side = (models.unet.config.sample_size or 64) * self.factor
         self.size = (side, side)
         self._seconds: dict[torch.Size, float] = {}
+
+    def _ahead(self, packages: Path, attend: Attend) -> Denoiser:
+        """The UNet as packages of this model have it compiled."""
+        origin = model_hash(self.models.origin, packages)
+        return aot.opened(packages, self.models.unet, self.device, attend, origin)
 
     def grid(self, num_inference_steps: int | None) -> Grid:
         """The DDIM grid of so many steps (by default the model's) on this device."""

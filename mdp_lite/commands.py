@@ -79,7 +79,7 @@ def opened(args: Namespace) -> Editor:
     return Editor.from_pretrained(
         args.model, args.device, args.dtype, args.model_variant, args.prediction_type, args.ema,
         args.tokenizer, args.vae, args.lora, args.embedding, args.revision, None, args.offline,
-        args.cache,
+        args.cache, args.engine, args.packages,
     )  # fmt: skip
 
 

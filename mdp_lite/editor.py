@@ -45,10 +45,11 @@ class Editor:
     """A loaded model; it never changes, so that any number of threads may edit at once."""
 
     def __init__(
-        self, models: Models, device: torch.device, cache: Cache | None = None, engine: str = "auto"
-    ) -> None:
+        self, models: Models, device: torch.device, cache: Cache | None = None,
+        engine: str = "auto", packages: FilePath | None = None,
+    ) -> None:  # fmt: skip
         self.models, self.device, self.cache = models, device, cache
-        self.codec = Codec(models, device, engine)
+        self.codec = Codec(models, device, engine, packages)
 
     @classmethod
     def from_pretrained(
@@ -68,14 +69,15 @@ class Editor:
         local_files_only: bool = False,
         cache: str | FilePath | Cache | None = None,
         engine: str = "auto",
+        packages: str | FilePath | None = None,
     ) -> "Editor":
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
         It goes on a GPU if there is one, in the checkpoint's own dtype if the device is good at it.
         variant, prediction_type, ema and tokenizer are load.Choices; vae, loras (each alone or with
         its strength) and embeddings (with its word) are put on top; the next three are for the hub.
-        cache is a folder that keeps sources, so that none is made twice. engine is how the UNet
-        is run: "eager", "compile" (minutes once, then faster) or "graph" (CUDA).
+        cache is a folder that keeps sources. engine is how the UNet is run: "eager", "compile"
+        (minutes once, then faster), "graph" (CUDA), or "aot" by packages of mdp-lite compile.
         """
         check.load_choices(variant, prediction_type, revision, token)
         choices = Choices(
@@ -83,8 +85,10 @@ class Editor:
         )
         addons = AddOns(vae, check.loras(loras), check.embeddings(embeddings))
         where, shelf = check.device(device), open_cache(cache)
-        mode = chosen(engine, where)
-        return cls(load(name, where, check.dtype(dtype), choices, addons), where, shelf, mode)
+        ahead = None if packages is None else FilePath(packages)
+        mode = chosen(engine, where, ahead is not None)
+        models = load(name, where, check.dtype(dtype), choices, addons)
+        return cls(models, where, shelf, mode, ahead)
 
     def generate(
         self,

@@ -1,4 +1,4 @@
-"""How the denoiser is run: as it is read, compiled, or recorded as CUDA graphs.
+"""How the denoiser is run: as it is read, compiled now or ahead, or recorded as CUDA graphs.
 
 Every mode computes the same. What is compiled or recorded is the UNet's own forward and run's own
 step; shapes are fixed for each, so rows are filled up to few counts.
@@ -21,8 +21,9 @@ from mdp_lite.transformer import SDPA, Attend
 from mdp_lite.unet import UNet
 from mdp_lite_kernels import attention, packed_conv
 
-MODES = ("auto", "eager", "compile", "graph")
+MODES = ("auto", "eager", "compile", "graph", "aot")
 WARM_UP = 3  # runs before a graph is recorded: libraries choose kernels and allocate in them
+Ahead = Callable[[Attend], Denoiser]
 log = logging.getLogger("mdp_lite")
 
 
@@ -43,14 +44,17 @@ class Engine(NamedTuple):
     maker: Maker | None = None
 
 
-def engine(unet: Any, mode: str, device: torch.device) -> Engine:
+def engine(unet: Any, mode: str, device: torch.device, ahead: Ahead | None = None) -> Engine:
     """A UNet (or another denoiser, which is called as it is) in one of MODES.
 
-    Raises ValueError where the device or the machine has not got what the mode needs.
+    ahead opens the packages for "aot". Raises ValueError where the device or the machine has not
+    got what the mode needs.
     """
-    mode = chosen(mode, device)
+    mode = chosen(mode, device, ahead is not None)
     if not isinstance(unet, UNet):
         return Engine("eager", unet)
+    if mode == "aot" and ahead:
+        return Engine(mode, ahead(attending(device, traced=True)))
     wrap = partial(_compiled, device=device) if mode == "compile" else _as_it_is
     here = _packed(unet) if (mode, device.type) == ("eager", "cpu") else unet
     run: Denoiser = wrap(partial(_call, here, attending(device, traced=mode == "compile")))
@@ -69,15 +73,18 @@ def _graphs(mode: str, unet: Lifted, wrap: Callable[[Function], Function]) -> En
     return Engine(mode, Bucketed(calls), Whole(maker, unet), function, maker)
 
 
-def chosen(mode: str, device: torch.device) -> str:
-    """The mode that is asked for on a device: auto is graph on a GPU, else eager."""
+def chosen(mode: str, device: torch.device, packages: bool = False) -> str:
+    """The mode that is asked for; auto is aot by packages, else graph on a GPU, else eager."""
     if mode not in MODES:
         raise ValueError(f"engine must be one of {', '.join(MODES)}, got {mode!r}")
     if mode == "graph" and device.type != "cuda":
         raise ValueError(f"engine graph needs a CUDA device, got {device.type}")
     if mode == "compile" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise ValueError("engine compile needs a C++ compiler (g++), got none on the PATH")
-    return mode if mode != "auto" else "graph" if device.type == "cuda" else "eager"
+    if (mode == "aot") > packages:
+        raise ValueError("engine aot needs packages, the folder that mdp-lite compile wrote")
+    by_device = "graph" if device.type == "cuda" else "eager"
+    return mode if mode != "auto" else "aot" if packages else by_device
 
 
 def attending(device: torch.device, traced: bool = False) -> Attend:

@@ -103,6 +103,30 @@ def assert_near(got: Tensor, want: Tensor, bound: float = BOUND) -> None:
     assert float((got - want).abs().max() / want.abs().max()) < bound
 
 
+def test_an_edit_by_packages_is_the_edit(model: Path, small: Editor, written: Any) -> None:
+    ahead = Editor.from_pretrained(model, "cpu", packages=written[0])
+    where = {"num_inference_steps": 4, "width": 4 * WIDTH, "height": 4 * HEIGHT}
+    source, same = (one.generate("a red house", 3, **where) for one in (small, ahead))
+    assert_near(same.path.x, source.path.x, 1e-4)
+    for variant in ("epsilon", "beta"):
+        a, b = (one.edit(source, "a boat", variant, t_max=3, t_m=1) for one in (small, ahead))
+        assert_near(b.latent, a.latent, 1e-4)
+    assert ahead.codec.engine.mode == "aot"
+    with pytest.raises(ValueError, match="want a package for 8x8 cells .*, got those for 6x4"):
+        ahead.generate("a red house", 3, 4)
+
+
+def test_aot_without_packages_or_with_anothers_is_refused(
+    checkpoint: Path, written: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="engine aot needs packages, the folder that"):
+        Editor.from_pretrained(checkpoint, "cpu", engine="aot")
+    with pytest.raises(ValueError, match="was made for model .*, want .*: make one here"):
+        Editor.from_pretrained(checkpoint, "cpu", packages=written[0])
+    with pytest.raises(ValueError, match="no packages in empty: make one here"):
+        Editor.from_pretrained(checkpoint, "cpu", engine="aot", packages=tmp_path / "empty")
+
+
 def test_the_command_tells_what_it_wrote(written: tuple[Path, dict[str, Any]]) -> None:
     folder, said = written
     (file,), (size,), (shape,) = said["files"], said["bytes"], said["shapes"]

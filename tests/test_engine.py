@@ -15,7 +15,7 @@ from conftest import UNET_CONFIG
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import Editor, engine
+from mdp_lite import Editor, arguments, engine
 from mdp_lite.fixed import BUCKETS, Bucketed, Fixed, Lifted, Maker, Whole, Work, filled
 from mdp_lite.load import Models
 from mdp_lite.mdp import Levels, SourceRow, update
@@ -200,6 +200,10 @@ def test_compile_needs_a_compiler_and_says_so(monkeypatch: pytest.MonkeyPatch) -
         engine.chosen("compile", CPU)
 
 
+def test_the_command_line_knows_the_modes() -> None:
+    assert arguments.ENGINES == engine.MODES
+
+
 # --- choice -------------------------------------------------------------------------------------
 
 
@@ -214,7 +218,7 @@ def test_the_mode_is_by_device(mode: str, device: str, want: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "says"),
     [
-        ("fast", "engine must be one of auto, eager, compile, graph.*, got 'fast'"),
+        ("fast", "engine must be one of auto, eager, compile, graph, aot, got 'fast'"),
         ("graph", "engine graph needs a CUDA device, got cpu"),
     ],
 )
