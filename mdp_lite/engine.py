@@ -30,6 +30,7 @@ GPU_OPTIONS: dict[str, Any] = {  # graphs are recorded here, not by Inductor
     "coordinate_descent_tuning": True,
     "triton.cudagraphs": False,
 }
+MOST_SHAPES = 10_000  # of all compiled functions; torch gives up after 8 of one
 WARM_UP = 3  # runs before a graph is recorded: libraries choose kernels and allocate in them
 Ahead = Callable[[Attend], Denoiser]
 log = logging.getLogger("mdp_lite")
@@ -153,11 +154,15 @@ class Compiled:
     """A function compiled for each shape that occurs: one trace for all steps and weights."""
 
     def __init__(self, function: Function, device: torch.device) -> None:
+        from torch._dynamo import config as tracing
         from torch._inductor import config  # takes a second to import
 
         options = GPU_OPTIONS if device.type == "cuda" else {}
         self._run = torch.compile(function, fullgraph=True, dynamic=False, options=options)
         self._freezing = partial(config.patch, freezing=device.type == "cpu")
+        self._unlimited = partial(
+            tracing.patch, recompile_limit=MOST_SHAPES, accumulated_recompile_limit=MOST_SHAPES
+        )
         self._known, self._lock = set[Any](), threading.Lock()
 
     def __call__(self, *given: Tensor) -> Tensor:
@@ -167,7 +172,7 @@ class Compiled:
             return self._run(*given)
         # Weights are packed for a CPU's convolutions where the trace takes them for constants,
         # which only this setting of the whole process says.
-        with self._lock, self._freezing():
+        with self._lock, self._freezing(), self._unlimited():
             out = self._run(*given)
         self._known.add(shapes)
         return out

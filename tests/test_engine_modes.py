@@ -86,3 +86,13 @@ def test_the_scripted_update_is_the_update(v: bool, noise: bool) -> None:
     scripted = engine.scripted()(e, x, at, source, w, v)
     for a, b in zip(scripted, update(e, x, at, source, w, v), strict=True):
         assert torch.equal(a, b)
+
+
+def test_any_number_of_shapes_is_compiled() -> None:
+    """torch gives up after eight of one function, which two editors have in common."""
+    torch._dynamo.reset()
+    turned = engine.Compiled(lambda x: x.t(), CPU)
+    for rows in range(1, 13):
+        x = torch.randn(rows, 2)
+        assert torch.equal(turned(x), x.t())
+    torch._dynamo.reset()
