@@ -13,6 +13,7 @@ from mdp_lite import __version__
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import Case
+from mdp_lite.eval.edits_command import bench_edits
 from mdp_lite.eval.inversion_file import keep, kept
 from mdp_lite.eval.inversion_tables import Measured, summary, tables
 from mdp_lite.eval.inversions import (
@@ -54,8 +55,10 @@ class Job(NamedTuple):
 
 
 def bench(args: Namespace, talk: Talk) -> Made:
-    """Time the engine's modes, or compare the inversions."""
-    return speed(args, talk) if args.what == "speed" else inversions(args, talk)
+    """Time the engine's modes, or compare the inversions or the methods of editing."""
+    if args.what != "edits" and (args.kinds or args.split or args.short or args.sheet):
+        raise ValueError(f"bench {args.what} takes no kinds, split, short or sheet")
+    return {"speed": speed, "edits": bench_edits, "inversion": inversions}[args.what](args, talk)
 
 
 def inversions(args: Namespace, talk: Talk) -> Made:

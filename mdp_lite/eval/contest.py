@@ -40,10 +40,7 @@ class Method(NamedTuple):
 
 
 class Made(NamedTuple):
-    """Pictures (b, 3, 64, 64); UNet rows of an edit and of its source, seconds of an edit in its
-
-    batch.
-    """
+    """Pictures (b, 3, 64, 64); UNet rows of an edit and of its source; seconds, by its batch's."""
 
     pictures: Tensor
     rows: float = 0.0

@@ -1,6 +1,6 @@
 """What methods are given to edit: cases of one kind, their pictures, and source paths of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -10,7 +10,6 @@ from torch import Tensor
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import Case
 from mdp_lite.eval.edit_scores import unlike
-from mdp_lite.eval.edits import edits
 from mdp_lite.eval.reader import Reader
 from mdp_lite.eval.score import conditions, decode, drawn, encode, noise, sample
 from mdp_lite.inversion import METHOD, METHODS, settled
@@ -26,9 +25,9 @@ Backward = float  # UNet rows that a row backward counts
 
 
 class Track(NamedTuple):
-    """A source path of every case, what it took in UNet rows, and whether its noise is the model's
+    """A source path of every case, and what one took in UNet rows.
 
-    own under the guidance of the edits.
+    own: its noise is what the model predicts along it, under the guidance of the edits.
     """
 
     path: Path
@@ -48,59 +47,56 @@ class Given(NamedTuple):
     answers: bool  # whether the pictures are drawn, so that true answers can be
 
 
-class Asking(NamedTuple):
-    """Which edits are wanted: of a case ("synthetic" or "real"), a kind and a split, how many."""
+class Making(NamedTuple):
+    """How edits are given: the model, its reader, steps, tracks that are needed, backward rows."""
 
-    case: str
-    kind: str
-    split: str
-    count: int
-
-
-def batches(
-    editor: Editor, reader: Reader, wanted: Asking, steps: int | None, share: Backward
-) -> Iterator[Given]:
-    """The edits that are wanted, at most CHUNK at a time."""
-    grid, g = editor.codec.grid(steps), editor.codec.guidance(None)
-    if wanted.case == "real":
-        left = islice(edits(wanted.kind, wanted.split), wanted.count)
-        while some := list(islice(left, CHUNK)):
-            yield real(editor, grid, some, g, share)
-    else:
-        yield from synthetic(editor, reader, grid, wanted, g, share)
+    editor: Editor
+    reader: Reader
+    grid: Grid
+    tracks: frozenset[str]
+    share: Backward
 
 
-def real(editor: Editor, grid: Grid, cases: list[Case], g: float, share: Backward) -> Given:
+def batches(how: Making, case: str, candidates: Iterable[Case], count: int) -> Iterator[Given]:
+    """The first edits of a case ("synthetic" or "real"), at most CHUNK at a time."""
+    left = iter(candidates)
+    if case == "synthetic":
+        yield from synthetic(how, left, count)
+        return
+    some = islice(left, count)
+    while cases := list(islice(some, CHUNK)):
+        yield real(how, cases)
+
+
+def real(how: Making, cases: list[Case]) -> Given:
     """Drawn pictures, inverted under their prompts."""
-    before = drawn(case.before for case in cases)
+    editor, before = how.editor, drawn(case.before for case in cases)
     x, texts = encode(editor, before), [case.source for case in cases]
-    tracks = {name: inverted(editor, grid, x, texts, name, g, share) for name in REAL}
-    to = conditions(editor, (case.target for case in cases), g)
-    return Given(editor, grid, cases, before, to, tracks, True)
+    tracks = {name: inverted(how, x, texts, name) for name in REAL if name in how.tracks}
+    to = conditions(editor, (case.target for case in cases), editor.codec.guidance(None))
+    return Given(editor, how.grid, cases, before, to, tracks, True)
 
 
-def synthetic(
-    editor: Editor, reader: Reader, grid: Grid, wanted: Asking, g: float, share: Backward
-) -> Iterator[Given]:
+def synthetic(how: Making, candidates: Iterator[Case], left: int) -> Iterator[Given]:
     """Pictures generated from their prompts; what shows the answer already is passed over.
 
     A prompt names little, so that where a sun is to be added the picture may well have one.
     """
-    left, candidates = wanted.count, edits(wanted.kind, wanted.split)
-    while left:
-        some = list(islice(candidates, CHUNK))
+    editor, g = how.editor, how.editor.codec.guidance(None)
+    while left and (some := list(islice(candidates, CHUNK))):
         under = conditions(editor, (case.source for case in some), g)
-        path = sample(editor, grid, noise(editor, some), under)
+        path = sample(editor, how.grid, noise(editor, some), under)
         pictures = decode(editor, path.x[-1])
-        new = [k for k, fresh in enumerate(unlike(reader, some, pictures)) if fresh][:left]
+        new = [k for k, fresh in enumerate(unlike(how.reader, some, pictures)) if fresh][:left]
+        left -= len(new)
         if new:
             cases, own = [some[k] for k in new], picked(path, new)
-            texts, x = [case.source for case in cases], own.x[-1]
-            tracks = {"own": Track(own, float(under.rows * len(grid.t)), True)}
-            tracks[METHOD] = inverted(editor, grid, x, texts, METHOD, g, share)
+            tracks = {"own": Track(own, float(under.rows * len(how.grid.t)), True)}
+            if METHOD in how.tracks:
+                texts = [case.source for case in cases]
+                tracks[METHOD] = inverted(how, own.x[-1], texts, METHOD)
             to = conditions(editor, (case.target for case in cases), g)
-            yield Given(editor, grid, cases, pictures[new], to, tracks, False)
-        left -= len(new)
+            yield Given(editor, how.grid, cases, pictures[new], to, tracks, False)
 
 
 def picked(path: Path, places: Sequence[int]) -> Path:
@@ -109,18 +105,16 @@ def picked(path: Path, places: Sequence[int]) -> Path:
     return Path(path.x[:, at], path.eps[:, at], path.c[at])
 
 
-def inverted(
-    editor: Editor, grid: Grid, x: Tensor, texts: Sequence[str], name: str, g: float,
-    share: Backward,
-) -> Track:  # fmt: skip
+def inverted(how: Making, x: Tensor, texts: Sequence[str], name: str) -> Track:
     """Latents x (b, 4, y, x) inverted by a method at its own guidance, or at the edits'."""
-    method = METHODS[name]
-    own = g if method.guidance is None else method.guidance
-    to = conditions(editor, texts, own)
-    job = Job(editor.codec, grid, x, to, settled(name, len(grid.t)), None, None)
+    codec, method, grid = how.editor.codec, METHODS[name], how.grid
+    g = codec.guidance(method.guidance)
+    to = conditions(how.editor, texts, g)
+    job = Job(codec, grid, x, to, settled(name, len(grid.t)), None, None)
     with torch.no_grad():
         found = FINDERS[name](job)
-    return Track(found.path, rows_alone(found, grid, share), method.sampled and own == g)
+    own = method.sampled and g == codec.guidance(None)
+    return Track(found.path, rows_alone(found, grid, how.share), own)
 
 
 def rows_alone(found: Found, grid: Grid, share: Backward) -> float:
