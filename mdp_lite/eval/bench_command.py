@@ -27,6 +27,7 @@ from mdp_lite.eval.inversions import (
     section,
     total,
 )
+from mdp_lite.eval.pie_command import bench_pie
 from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import Taken, backward_share, taken
 from mdp_lite.eval.speed import speed
@@ -58,7 +59,9 @@ def bench(args: Namespace, talk: Talk) -> Made:
     """Time the engine's modes, or compare the inversions or the methods of editing."""
     if args.what != "edits" and (args.kinds or args.split or args.short or args.sheet):
         raise ValueError(f"bench {args.what} takes no kinds, split, short or sheet")
-    return {"speed": speed, "edits": bench_edits, "inversion": inversions}[args.what](args, talk)
+    if args.what != "pie" and (args.data or args.results):
+        raise ValueError(f"bench {args.what} takes no data and no results")
+    return BENCHES[args.what](args, talk)
 
 
 def inversions(args: Namespace, talk: Talk) -> Made:
@@ -168,3 +171,6 @@ def _summary(job: Job, found: dict[str, Sections], alone: dict[str, Taken]) -> S
     spent = {name: total(found[name])._asdict() for name in job.rows}
     told = {"threads": torch.get_num_threads(), "backward_share": share, "spent": spent}
     return {**job.settings, **told, "methods": summary(parts, share)}
+
+
+BENCHES = {"speed": speed, "edits": bench_edits, "pie": bench_pie, "inversion": inversions}

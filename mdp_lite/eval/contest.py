@@ -21,7 +21,7 @@ from mdp_lite.eval.rivals.features import plug_and_play
 from mdp_lite.eval.rivals.masactrl import masactrl
 from mdp_lite.eval.rivals.plain import edit_friendly, regenerated, sdedit
 from mdp_lite.eval.rivals.prompt_to_prompt import Control, prompt_to_prompt
-from mdp_lite.eval.score import Figures, decode, drawn, noise, round_trip
+from mdp_lite.eval.score import Figures, decode, drawn, round_trip
 from mdp_lite.eval.sweep import Cell, sweep
 from mdp_lite.inversion import METHOD
 from mdp_lite.plan import Known, plan
@@ -160,8 +160,8 @@ def mdp(given: Given, track: Track, variant: str, cell: Cell | None = None) -> E
 def ptp(given: Given, track: Track, how: str, control: Control) -> Edited:
     """Prompt-to-Prompt with words aligned by replacing or refining."""
     tokenizer = given.editor.models.tokenizer
-    texts = [[getattr(case, name) for case in given.cases] for name in ("source", "target")]
-    return prompt_to_prompt(asked(given, track), ALIGNED[how](tokenizer, *texts), control)
+    sources, targets = ([getattr(one, name) for one in given.said] for name in ("source", "target"))
+    return prompt_to_prompt(asked(given, track), ALIGNED[how](tokenizer, sources, targets), control)
 
 
 def _free(given: Given, track: Track, rival: Callable[[Asked], Edited]) -> Edited:
@@ -175,5 +175,6 @@ def _regenerated(given: Given, track: Track) -> Edited:
 
 def _sdedit(given: Given, track: Track, strength: float = 0.65) -> Edited:
     """SDEdit under noise that is not what the source was generated from."""
-    z = noise(given.editor, [case._replace(seed=case.seed + 1) for case in given.cases])
+    codec, (height, width) = given.editor.codec, given.before.shape[2:]
+    z = torch.cat([codec.noise(one.seed + 1, width, height) for one in given.said])
     return sdedit(asked(given, track), z, strength)

@@ -115,8 +115,8 @@ def _given(
 ) -> Iterable[Given]:
     editor, steps = job.editor, job.settings["steps"]
     needed = frozenset(method.track for method in some.values())
-    how = Making(editor, job.reader, editor.codec.grid(steps), needed, job.settings["backward"])
-    return batches(how, case, candidates, count)
+    how = Making(editor, editor.codec.grid(steps), needed, job.settings["backward"])
+    return batches(how, job.reader, case, candidates, count)
 
 
 def _job(args: Namespace) -> Job:

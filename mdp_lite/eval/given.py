@@ -35,33 +35,47 @@ class Track(NamedTuple):
     own: bool
 
 
+class Said(NamedTuple):
+    """An edit in words, and the seed of its noise where one is needed."""
+
+    source: str
+    target: str
+    seed: int
+
+
 class Given(NamedTuple):
-    """b cases: pictures before (b, 3, 64, 64), targets, and tracks: "own", or by inversion."""
+    """b edits: their words and targets, pictures before (b, 3, y, x), and tracks by name.
+
+    "own" is the track of a generated picture, others are inversions. cases are those of drawn
+    edits; answers: the pictures are drawn, so that the true answers can be.
+    """
 
     editor: Editor
     grid: Grid
-    cases: list[Case]
+    said: list[Said]
     before: Tensor
     to: Conditions
     tracks: dict[str, Track]
-    answers: bool  # whether the pictures are drawn, so that true answers can be
+    cases: list[Case]
+    answers: bool
 
 
 class Making(NamedTuple):
-    """How edits are given: the model, its reader, steps, tracks that are needed, backward rows."""
+    """How edits are given: the model, steps, the tracks needed, and what a row backward counts."""
 
     editor: Editor
-    reader: Reader
     grid: Grid
     tracks: frozenset[str]
     share: Backward
 
 
-def batches(how: Making, case: str, candidates: Iterable[Case], count: int) -> Iterator[Given]:
+def batches(
+    how: Making, reader: Reader, case: str, candidates: Iterable[Case], count: int
+) -> Iterator[Given]:
     """The first edits of a case ("synthetic" or "real"), at most CHUNK at a time."""
     left = iter(candidates)
     if case == "synthetic":
-        yield from synthetic(how, left, count)
+        yield from synthetic(how, reader, left, count)
         return
     some = islice(left, count)
     while cases := list(islice(some, CHUNK)):
@@ -70,14 +84,28 @@ def batches(how: Making, case: str, candidates: Iterable[Case], count: int) -> I
 
 def real(how: Making, cases: list[Case]) -> Given:
     """Drawn pictures, inverted under their prompts."""
-    editor, before = how.editor, drawn(case.before for case in cases)
-    x, texts = encode(editor, before), [case.source for case in cases]
+    before = drawn(case.before for case in cases)
+    return inverting(how, [_said(case) for case in cases], before)._replace(
+        cases=cases, answers=True
+    )
+
+
+def inverting(how: Making, said: list[Said], before: Tensor) -> Given:
+    """Pictures (b, 3, y, x) that are there, inverted under what is said of them."""
+    editor, x = how.editor, encode(how.editor, before)
+    texts = [one.source for one in said]
     tracks = {name: inverted(how, x, texts, name) for name in REAL if name in how.tracks}
-    to = conditions(editor, (case.target for case in cases), editor.codec.guidance(None))
-    return Given(editor, how.grid, cases, before, to, tracks, True)
+    to = conditions(editor, (one.target for one in said), editor.codec.guidance(None))
+    return Given(editor, how.grid, said, before, to, tracks, [], False)
 
 
-def synthetic(how: Making, candidates: Iterator[Case], left: int) -> Iterator[Given]:
+def _said(case: Case) -> Said:
+    return Said(case.source, case.target, case.seed)
+
+
+def synthetic(
+    how: Making, reader: Reader, candidates: Iterator[Case], left: int
+) -> Iterator[Given]:
     """Pictures generated from their prompts; what shows the answer already is passed over.
 
     A prompt names little, so that where a sun is to be added the picture may well have one.
@@ -87,7 +115,7 @@ def synthetic(how: Making, candidates: Iterator[Case], left: int) -> Iterator[Gi
         under = conditions(editor, (case.source for case in some), g)
         path = sample(editor, how.grid, noise(editor, some), under)
         pictures = decode(editor, path.x[-1])
-        new = [k for k, fresh in enumerate(unlike(how.reader, some, pictures)) if fresh][:left]
+        new = [k for k, fresh in enumerate(unlike(reader, some, pictures)) if fresh][:left]
         left -= len(new)
         if new:
             cases, own = [some[k] for k in new], picked(path, new)
@@ -96,7 +124,8 @@ def synthetic(how: Making, candidates: Iterator[Case], left: int) -> Iterator[Gi
                 texts = [case.source for case in cases]
                 tracks[METHOD] = inverted(how, own.x[-1], texts, METHOD)
             to = conditions(editor, (case.target for case in cases), g)
-            yield Given(editor, how.grid, cases, pictures[new], to, tracks, False)
+            said = [_said(case) for case in cases]
+            yield Given(editor, how.grid, said, pictures[new], to, tracks, cases, False)
 
 
 def picked(path: Path, places: Sequence[int]) -> Path:
