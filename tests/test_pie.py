@@ -1,4 +1,4 @@
-"""PIE-Bench on a fabricated folder: its layout, its masks, its metrics with their quirks, resuming."""
+"""PIE-Bench on a fabricated folder: layout, masks, metrics with their quirks, and resuming."""
 
 import csv
 import json

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mdp_lite.eval.choosing import SHARE, choose, handful
 from mdp_lite.eval.edit_scores import scores
 from mdp_lite.eval.given import Given, Track
 from mdp_lite.eval.inversions import rounded
@@ -22,9 +23,8 @@ from mdp_lite.eval.rivals.masactrl import masactrl
 from mdp_lite.eval.rivals.plain import edit_friendly, regenerated, sdedit
 from mdp_lite.eval.rivals.prompt_to_prompt import Control, prompt_to_prompt
 from mdp_lite.eval.score import Figures, decode, drawn, round_trip
-from mdp_lite.eval.sweep import Cell, sweep
+from mdp_lite.eval.sweep import Cell, swept
 from mdp_lite.inversion import METHOD
-from mdp_lite.plan import Known, plan
 from mdp_lite.schedule import VARIANTS, default_window
 
 Edit = Callable[[Given, Track], Edited]
@@ -53,6 +53,7 @@ def methods(case: str, n: int) -> dict[str, Method]:
     real = case == "real"
     own, path, tuned = (METHOD, "replay", "null-text") if real else ("own",) * 3
     found = {f"mdp-{v}": Method(own, partial(mdp, variant=v)) for v in VARIANTS}
+    found["mdp-chosen"] = Method(own, chosen)
     if real:
         found["mdp-epsilon-replay"] = Method(path, partial(mdp, variant="epsilon"))
     found["regenerate"] = Method(path, _regenerated)
@@ -81,6 +82,8 @@ def settings(case: str, n: int) -> dict[str, Method]:
         f"mdp-{cell.label}": Method(own, partial(mdp, variant=cell.variant, cell=cell))
         for cell in _cells(n)
     }
+    for share in (0.3, 0.5, 0.7, 0.9):
+        found[f"mdp-chosen {share:g}"] = Method(own, partial(chosen, share=share))
     for cross in (0.4, 0.8):
         for self_ in (0.2, 0.4, 0.6):
             edit = partial(ptp, how="refine", control=Control(cross, self_))
@@ -150,11 +153,17 @@ def asked(given: Given, track: Track) -> Asked:
 
 def mdp(given: Given, track: Track, variant: str, cell: Cell | None = None) -> Edited:
     """MDP at a window, by default the one that Editor.edit has."""
-    edit, n = asked(given, track), len(given.grid.t)
-    cell = cell or Cell(variant, *default_window(n))
-    known = Known(guided=edit.to.null is not None, own=track.own)
-    found = sweep(edit.unet, edit.grid, edit.source, edit.to, [cell], track.own, edit.v)
-    return Edited(found[cell], plan(cell.weights(n), edit.grid, known).unet_rows)
+    edit = asked(given, track)
+    cell = cell or Cell(variant, *default_window(len(given.grid.t)))
+    found, rows = swept(edit.unet, edit.grid, edit.source, edit.to, [cell], track.own, edit.v)
+    return Edited(found[cell], rows)
+
+
+def chosen(given: Given, track: Track, share: float = SHARE) -> Edited:
+    """MDP at the window of a few that choosing without the true answer picks for each edit."""
+    codec, (height, width) = given.editor.codec, given.before.shape[2:]
+    z = torch.cat([codec.noise(one.seed + 2, width, height) for one in given.said])
+    return choose(asked(given, track), handful(len(given.grid.t)), track.own, z, share)
 
 
 def ptp(given: Given, track: Track, how: str, control: Control) -> Edited:
