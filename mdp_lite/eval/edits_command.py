@@ -53,6 +53,7 @@ def bench_edits(args: Namespace, talk: Talk) -> Made:
         return Made({}, data, _foretold(job))
     _measure(job, found, talk)
     told = {**job.settings, **summary(_asked(job, found))}
+    keep(job.output, {"settings": job.settings, "summary": told}, found)
     if args.sheet:
         with talk.watch("sheet"):
             gallery(job).save(args.sheet)
