@@ -166,7 +166,7 @@ def test_metrics_are_those_of_torchmetrics() -> None:
 
 # --- the command -------------------------------------------------------------------------------
 
-NAMES = "no edit,vae,mdp-epsilon,p2p-refine,sdedit"
+NAMES = "no edit,vae,mdp-epsilon,pnp-inversion-p2p,sdedit"
 
 
 def test_a_folder_is_edited_and_evaluated_and_resumed(
