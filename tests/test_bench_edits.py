@@ -107,7 +107,7 @@ def test_dry_run_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--kinds", "colour"], "kinds must be of object, color"),
         (["--methods", "ours"], "methods must be of mdp-c"),
-        (["--pictures", "-1"], "pictures must be 1 or more, got -1"),
+        (["--pictures", "0"], "pictures must be 1 or more, got 0"),
         (["--rounds", "3"], "takes no rounds"),
     ],
 )

@@ -124,8 +124,9 @@ def _job(args: Namespace) -> Job:
     if args.rounds is not None or args.engines:
         raise ValueError("bench edits takes no rounds and no engines: those are of bench speed")
     split = "report" if args.split is None else args.split
-    count = args.pictures or (SHORT if args.short else EDITS)
-    steps = args.steps or (SHORT_STEPS if args.short else None)
+    few, steps = (SHORT, SHORT_STEPS) if args.short else (EDITS, None)
+    count = few if args.pictures is None else args.pictures
+    steps = steps if args.steps is None else args.steps
     if count < 1:
         raise ValueError(f"pictures must be 1 or more, got {count}")
     editor = opened(Namespace(**vars(args) | {"cache": None}))
