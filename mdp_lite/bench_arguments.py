@@ -33,6 +33,10 @@ def benching(sub: argparse.ArgumentParser) -> None:
         "--results", type=Path, metavar="FOLDER",
         help="pie: for METHOD/annotation_images and evaluation_result.csv (default: output)",
     )  # fmt: skip
+    for name, what in (("clip", "similarity to the texts"), ("dino", "distance in structure")):
+        sub.add_argument(
+            f"--{name}", metavar="MODEL", help=f"pie: a folder or hub id, for the {what}"
+        )
     sub.add_argument(
         "--rounds", type=whole, metavar="N", help="speed: default by how long they take"
     )

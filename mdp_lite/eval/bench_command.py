@@ -59,8 +59,8 @@ def bench(args: Namespace, talk: Talk) -> Made:
     """Time the engine's modes, or compare the inversions or the methods of editing."""
     if args.what != "edits" and (args.kinds or args.split or args.short or args.sheet):
         raise ValueError(f"bench {args.what} takes no kinds, split, short or sheet")
-    if args.what != "pie" and (args.data or args.results):
-        raise ValueError(f"bench {args.what} takes no data and no results")
+    if args.what != "pie" and (args.data or args.results or args.clip or args.dino):
+        raise ValueError(f"bench {args.what} takes no data, results, clip or dino")
     return BENCHES[args.what](args, talk)
 
 

@@ -53,7 +53,6 @@ def methods(case: str, n: int) -> dict[str, Method]:
     real = case == "real"
     own, path, tuned = (METHOD, "replay", "null-text") if real else ("own",) * 3
     found = {f"mdp-{v}": Method(own, partial(mdp, variant=v)) for v in VARIANTS}
-    found["mdp-chosen"] = Method(own, chosen)
     if real:
         found["mdp-epsilon-replay"] = Method(path, partial(mdp, variant="epsilon"))
     found["regenerate"] = Method(path, _regenerated)
@@ -76,24 +75,26 @@ def methods(case: str, n: int) -> dict[str, Method]:
 
 
 def settings(case: str, n: int) -> dict[str, Method]:
-    """What the one setting of each method is chosen from, on the tune split."""
-    own, path, tuned = (METHOD, "replay", "null-text") if case == "real" else ("own",) * 3
+    """What the one setting of each method is chosen from, on the tune split.
+
+    Prompt-to-Prompt's is chosen on generated pictures alone: null-text would take the most of all.
+    """
+    real = case == "real"
+    own, path = (METHOD, "replay") if real else ("own",) * 2
     found = {
         f"mdp-{cell.label}": Method(own, partial(mdp, variant=cell.variant, cell=cell))
         for cell in _cells(n)
     }
-    for share in (0.3, 0.5, 0.7, 0.9):
-        found[f"mdp-chosen {share:g}"] = Method(own, partial(chosen, share=share))
-    for cross in (0.4, 0.8):
-        for self_ in (0.2, 0.4, 0.6):
-            edit = partial(ptp, how="refine", control=Control(cross, self_))
-            found[f"p2p-refine {cross:g}/{self_:g}"] = Method(tuned, edit)
+    found["mdp-chosen"] = Method(own, chosen)
+    for cross, self_ in () if real else ((0.8, 0.4), (0.8, 0.6), (0.4, 0.4)):
+        edit = partial(ptp, how="refine", control=Control(cross, self_))
+        found[f"p2p-refine {cross:g}/{self_:g}"] = Method(own, edit)
     for strength in (0.5, 0.65, 0.8):
         found[f"sdedit {strength:g}"] = Method(path, partial(_sdedit, strength=strength))
     for skip in (0.2, 0.36, 0.5):
         rival = partial(edit_friendly, skip=skip)
         found[f"edit-friendly {skip:g}"] = Method(METHOD, partial(_free, rival=rival))
-    for step in (0.08, 0.2, 0.4):
+    for step in (0.08, 0.2):
         rival = partial(masactrl, step=step)
         found[f"masactrl {step:g}"] = Method(path, partial(_free, rival=rival))
     for features, attention in ((0.8, 0.5), (0.5, 0.3), (0.3, 0.2)):
@@ -104,14 +105,19 @@ def settings(case: str, n: int) -> dict[str, Method]:
 
 
 def _cells(n: int) -> list[Cell]:
-    """Windows of all variants; c and beta are told apart by half weights."""
+    """Windows of all variants; those from the first step on lead all but beta along A alike."""
     late = round(0.94 * n)
-    windows = [(n, 0.16), (n, 0.36), (n, 0.52), (late, 0.36), (late, 0.52)]
+    windows = {
+        "x": [(n, 0.2), (n, 0.27), (n, 0.34), (n, 0.4), (late, 0.34), (late, 0.52)],
+        "epsilon": [(late, 0.2), (late, 0.27), (late, 0.34), (late, 0.4), (late, 0.52)],
+        "c": [(late, 0.27), (late, 0.34), (late, 0.52)],
+        "beta": [(n, 0.34)],
+    }
+    shares = {"beta": 0.5}  # whole ones are c's
     return [
-        Cell(variant, t_max, round(t_m * n), share)
-        for variant in VARIANTS
-        for t_max, t_m in windows
-        for share in ((1.0, 0.5) if variant in ("c", "beta") else (1.0,))
+        Cell(variant, t_max, round(t_m * n), shares.get(variant, 1.0))
+        for variant, some in windows.items()
+        for t_max, t_m in some
     ]
 
 

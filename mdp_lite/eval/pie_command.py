@@ -17,8 +17,9 @@ from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import Method, anchors, made, methods
 from mdp_lite.eval.edit_tables import table
 from mdp_lite.eval.given import Given, Making, Said, inverting
+from mdp_lite.eval.perception import Clip, Dino, load_clip, load_dino, perceived
 from mdp_lite.eval.pie import PICTURES, Record, records
-from mdp_lite.eval.pie_metrics import METRICS, Figure, figures, mean, pixels, scaled
+from mdp_lite.eval.pie_metrics import Figure, figures, mean, pixels, scaled
 from mdp_lite.images import to_image
 from mdp_lite.reports import Made
 from mdp_lite.sourcing import Talk
@@ -26,11 +27,14 @@ from mdp_lite.sourcing import Talk
 SEED = 1234  # of its own runs
 RESULTS = Path("output")
 CSV = "evaluation_result.csv"
-SHOWN = ("psnr_unedit_part", "mse_unedit_part", "ssim_unedit_part", "psnr", "ssim")
+SHOWN = (
+    "structure_distance", "psnr_unedit_part", "mse_unedit_part", "ssim_unedit_part", "psnr", "ssim",
+    "clip_similarity_target_image", "clip_similarity_target_image_edit_part",
+)  # fmt: skip
 
 
 class Job(NamedTuple):
-    """The edits, who makes them, and where what they make is kept."""
+    """The edits, who makes them, where what they make is kept, and networks that look at it."""
 
     editor: Editor
     data: Path
@@ -38,6 +42,8 @@ class Job(NamedTuple):
     records: list[Record]
     methods: dict[str, Method | None]
     making: Making
+    clip: Clip | None
+    dino: Dino | None
 
 
 def bench_pie(args: Namespace, talk: Talk) -> Made:
@@ -92,7 +98,9 @@ def evaluated(job: Job, record: Record) -> dict[str, Figure]:
     for name in job.methods:
         with Image.open(place(job, name, record)) as picture:
             one = figures(source, picture, record.mask)
-        found |= {f"{name}|{metric}": one[metric] for metric in METRICS}
+            texts = record.source, record.target
+            one |= perceived(job.clip, job.dino, source, picture, record.mask, texts)
+        found |= {f"{name}|{metric}": value for metric, value in one.items()}
     return found
 
 
@@ -121,17 +129,19 @@ def averaged(
 ) -> dict[str, dict[str, float]]:
     """The mean of each metric by method, in the units of published tables."""
     every = list(rows)
+    metrics = dict.fromkeys(column.split("|")[1] for column in every[0])
     return {
-        name: {m: scaled(m, mean([row[f"{name}|{m}"] for row in every])) for m in METRICS}
+        name: {m: scaled(m, mean([row[f"{name}|{m}"] for row in every])) for m in metrics}
         for name in names
     }
 
 
 def tables(means: dict[str, dict[str, float]]) -> list[str]:
-    """A Markdown table: PSNR in dB, MSE times 10^4, SSIM times 10^2."""
-    rows = [["method", *SHOWN]]
+    """A Markdown table: PSNR in dB, MSE times 10^4, SSIM times 10^2, structure times 10^3."""
+    shown = [metric for metric in SHOWN if metric in next(iter(means.values()))]
+    rows = [["method", *shown]]
     for name, one in means.items():
-        cells = [one[metric] for metric in SHOWN]
+        cells = [one[metric] for metric in shown]
         rows.append([name, *("-" if math.isnan(value) else f"{value:.2f}" for value in cells)])
     return table(rows)
 
@@ -148,7 +158,8 @@ def _job(args: Namespace) -> Job:
             raise ValueError(f"methods must be of {', '.join(every)}, got {name!r}")
     some = {name: method for name, method in every.items() if name in (args.methods or every)}
     making = Making(editor, grid, frozenset(), 1.0)
-    return Job(editor, args.data, args.results or RESULTS, found, some, making)
+    clip, dino = args.clip and load_clip(args.clip), args.dino and load_dino(args.dino)
+    return Job(editor, args.data, args.results or RESULTS, found, some, making, clip, dino)
 
 
 def _plain(value: float) -> float | None:
