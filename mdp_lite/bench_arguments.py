@@ -25,6 +25,22 @@ def benching(sub: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     sub.add_argument("--short", action="store_true", help="edits: few, in few steps")
     sub.add_argument("--sheet", type=png, metavar="FILE", help="edits: pictures of each kind")
+    _pie(sub)
+    sub.add_argument(
+        "--rounds", type=whole, metavar="N", help="speed: default by how long they take"
+    )
+    sub.add_argument(
+        "--engines", type=several(str), metavar="A,B,C",
+        help="speed: default those that need no minutes to compile",
+    )  # fmt: skip
+    sub.add_argument(
+        "-o", "--output", type=json_file, metavar="FILE",
+        help="keep all figures there; a method whose figures it has is not run again",
+    )  # fmt: skip
+
+
+def _pie(sub: argparse.ArgumentParser) -> None:
+    """Where PIE-Bench is, and what looks at its pictures."""
     sub.add_argument(
         "--data", type=Path, metavar="FOLDER",
         help="pie: the benchmark's own folder, with mapping_file.json and annotation_images",
@@ -37,14 +53,3 @@ def benching(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
             f"--{name}", metavar="MODEL", help=f"pie: a folder or hub id, for the {what}"
         )
-    sub.add_argument(
-        "--rounds", type=whole, metavar="N", help="speed: default by how long they take"
-    )
-    sub.add_argument(
-        "--engines", type=several(str), metavar="A,B,C",
-        help="speed: default those that need no minutes to compile",
-    )  # fmt: skip
-    sub.add_argument(
-        "-o", "--output", type=json_file, metavar="FILE",
-        help="keep all figures there; a method whose figures it has is not run again",
-    )  # fmt: skip
