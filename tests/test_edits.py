@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mdp_lite.eval import world
 from mdp_lite.eval.cases import Case
-from mdp_lite.eval.edit_scores import placed, regions, scores, unlike
+from mdp_lite.eval.edit_scores import placed, regions, scores, seen, unlike
 from mdp_lite.eval.edits import KINDS, SPLITS, changed, edits
 from mdp_lite.eval.metrics import ssim, ssim_map
 from mdp_lite.eval.reader import HEADS, load_reader, read, truth
@@ -84,7 +84,7 @@ def test_doing_nothing_wins_nothing_and_the_truth_wins_all() -> None:
         still, done = (scores(reader, cases, before, p, True) for p in (before, after))
         assert sum(still["right"]) == sum(still["both"]) == 0
         assert still["fields"] == [1.0] * 8
-        assert done["both"] == [1.0] * 8 and done["overlap"] == [1.0] * 8
+        assert sum(still["kept"]) == sum(done["both"]) == 8
         assert min(done["psnr"]) > 100 and min(done["ssim"]) > 0.9999
 
 
@@ -102,9 +102,27 @@ def test_of_an_object_that_was_to_move_only_the_size_is_kept() -> None:
     shifted = replace(case.after, dx=1 - case.after.dx)
     assert placed([case], drawn([shifted]))[0] > 0.7
     large, small = (replace(case.after, size=size) for size in (1.0, 0.0))
-    assert (
-        placed([case._replace(after=large)], drawn([small]))[0] < 0.7
-    )  # edges blur (0.75 / 1.25)^2 = 0.36
+    # (0.75 / 1.25)^2 = 0.36 of the area itself; a companion's or the edge's pixels blur that.
+    assert placed([case._replace(after=large)], drawn([small]))[0] < 0.7
+
+
+def test_scenery_is_what_lies_between_before_and_after() -> None:
+    before, after = torch.zeros(1, 3, 1, 4), torch.zeros(1, 3, 1, 4)
+    after[..., :3] = torch.tensor([0.8, 0.4, 0.0])[:, None, None]  # the last pixel stays as it was
+    half = (before + after) / 2
+    beyond, beside = half.clone(), half.clone()
+    beyond[..., 0] = after[..., 0] * 1.5  # 0.4 past the end in the first channel
+    beside[:, 2, :, 1] = 0.31
+    beside[:, 2, :, 2] = 0.29
+    beside[:, 2, :, 3] = -0.31
+    for picture, want in (
+        (before, [0, 0, 0, 0]),
+        (after, [0, 0, 0, 0]),
+        (half, [0, 0, 0, 0]),
+        (beyond, [1, 0, 0, 0]),
+        (beside, [0, 1, 0, 1]),
+    ):
+        assert seen(picture, before, after)[0, 0].int().tolist() == want
 
 
 def test_the_true_answer_differs_from_the_picture_inside_the_region_alone() -> None:

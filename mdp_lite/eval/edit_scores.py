@@ -17,10 +17,8 @@ from mdp_lite.eval.score import Figures, drawn
 from mdp_lite.eval.world import bare, mask
 from mdp_lite.images import to_tensor
 
-SEEN = (
-    0.3  # of 2, black to white: what differs more from the scene without its object is the object
-)
-OVERLAP = 0.5  # intersection over union from which on an object has kept its place and size
+SEEN = 0.3  # of 2, black to white: what differs more from the scenery is the object
+OVERLAP = 0.4  # intersection over union from which on an object has kept its place and size
 
 
 def scores(
@@ -93,20 +91,34 @@ def regions(cases: Sequence[Case]) -> Tensor:
 
 
 def placed(cases: Sequence[Case], pictures: Tensor) -> list[float]:
-    """How much of the true answer's object is where the picture has its own, as a share of both.
+    """How much of the object is where it was or where the true answer has it, as a share of both.
 
-    An object is what differs from the true answer without it. One that was to move has no place to
-    keep, only its size: the share is then the smaller area in the larger.
+    Its shape may be the old one or the new one, whichever fits. One that was to move has no place
+    to keep, only its size: the share is then the smaller area in the larger.
     """
-    without = torch.cat([to_tensor(bare(case.after)) for case in cases])
-    want, got = (seen(some, without) for some in (drawn(c.after for c in cases), pictures))
+    records = [[case.before for case in cases], [case.after for case in cases]]
+    scenery = [torch.cat([to_tensor(bare(record)) for record in some]) for some in records]
+    whole = [drawn(some) for some in records]
+    had, want = (seen(a, b, b) for a, b in zip(whole, scenery, strict=True))
+    got = seen(pictures, *scenery)
+    overlap = torch.maximum(shared(had, got), shared(want, got))
     moved = torch.tensor(["position" in changed(case.before, case.after) for case in cases])
     areas = torch.stack([want.sum((1, 2)), got.sum((1, 2))]).double()
     shares = areas.amin(0) / areas.amax(0)
-    overlap = (want & got).sum((1, 2)) / (want | got).sum((1, 2))
-    return torch.where(moved, shares, overlap.double()).nan_to_num(0).tolist()
+    return torch.where(moved, shares, overlap).nan_to_num(0).tolist()
 
 
-def seen(pictures: Tensor, without: Tensor) -> Tensor:
-    """The pixels (b, y, x) where a picture shows more than the scene without its object."""
-    return (pictures - without).abs().amax(1) > SEEN
+def shared(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union (b,) of pixels (b, y, x)."""
+    return (a & b).sum((1, 2)).double() / (a | b).sum((1, 2))
+
+
+def seen(pictures: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The pixels (b, y, x) that show more than a scene without its object, before or after.
+
+    What lies between the two, as the sky of an edit that went half the way, is scenery still.
+    """
+    along = after - before
+    length = along.square().sum(1, keepdim=True).clamp(min=1e-12)
+    share = ((pictures - before) * along).sum(1, keepdim=True) / length
+    return (pictures - before - share.clamp(0, 1) * along).abs().amax(1) > SEEN
