@@ -102,7 +102,7 @@ class Codec:
         """A picture, its sides multiples of the factor -> scaled latent (1, 4, y, x) float64."""
         self.sides(*check.picture(image).size)
         pixels = images.to_tensor(image).to(self.device)
-        return self._by_vae("encode", pixels, "the picture's latent").double()
+        return self.by_vae("encode", pixels, "the picture's latent").double()
 
     def picture(self, latent: Tensor) -> Image.Image:
         """Scaled latent (1, 4, y, x) -> picture; a latent that is not finite is an error."""
@@ -114,10 +114,10 @@ class Codec:
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> list[Image.Image]:
         """Scaled latents (b, 4, y, x) -> pictures, decoded in one call."""
-        decoded = self._by_vae("decode", latents, "the decoded picture").float()
+        decoded = self.by_vae("decode", latents, "the decoded picture").float()
         return [images.to_image(picture) for picture in decoded.split(1)]
 
-    def _by_vae(self, name: str, x: Tensor, what: str) -> Tensor:
+    def by_vae(self, name: str, x: Tensor, what: str) -> Tensor:
         """The VAE's answer, one by one as the engine runs it: each shape is made once there."""
 
         def run(vae: Any) -> Tensor:
