@@ -5,6 +5,7 @@ here with each step. So members join and leave between calls, whatever their kin
 """
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -76,11 +77,12 @@ class Desk:
         self._clock = 0.0  # what the member that was last called had been served
         self._closed = False
         self.calls = self.rows = self.halved = 0
+        self.seconds = 0.0  # that the calls took
 
     @contextmanager
-    def member(self) -> Iterator[Member]:
+    def member(self, one: Member | None = None) -> Iterator[Member]:
         """Join, for as long as the context lasts; who joins is no better off than who had least."""
-        one = Member()
+        one = one or Member()
         with self._changed:
             one.served = min((other.served for other in self._members), default=self._clock)
             self._members.add(one)
@@ -172,21 +174,14 @@ class Desk:
             self._given(one, answer)
 
     def _apart(self, batch: Sequence[Call], error: Exception) -> None:
-        """Out of memory: in two halves. Anything else: each alone, as one of them may cause it."""
-        if not out_of_memory(error):
-            for one in batch:
-                self._served([one])
-            return
-        self.halved += 1
-        _free()
-        middle = len(batch) // 2
-        for half in (batch[:middle], batch[middle:]):
-            try:
-                answers = self._answers(half)
-            except Exception as again:
-                answers = [again] * len(half)
-            for one, answer in zip(half, answers, strict=True):
-                self._given(one, answer)
+        """Out of memory: in halves. Anything else: each alone, as one of them may cause it."""
+        size = 1
+        if out_of_memory(error):
+            self.halved += 1
+            _free()
+            size = (len(batch) + 1) // 2
+        for start in range(0, len(batch), size):
+            self._served(batch[start : start + size])
 
     def _answers(self, batch: Sequence[Call]) -> list[Any]:
         first = batch[0].work
@@ -195,11 +190,14 @@ class Desk:
         asked = [one.work for one in batch if isinstance(one.work, Rows)]
         sizes = [len(one.x) for one in asked]
         self.calls, self.rows = self.calls + 1, self.rows + sum(sizes)
+        started = time.monotonic()
         out = self._denoise(*joined(asked))
+        finite = bool(out.isfinite().all())  # a GPU is waited for here
+        self.seconds += time.monotonic() - started
         for one in batch:
             one.member.rows, one.member.calls = one.member.rows + one.rows, one.member.calls + 1
         parts = list(out.split(sizes))
-        if bool(out.isfinite().all()):
+        if finite:
             return parts
         return [self._finite(*pair) for pair in zip(asked, parts, strict=True)]
 

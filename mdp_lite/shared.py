@@ -78,4 +78,6 @@ def shared(editor: Editor, desk: Desk, member: Member) -> Editor:
         vae=SharedVAE(codec, desk, member),
         text_encoder=SharedText(models.text_encoder, desk, member),
     )
-    return Editor(standing, editor.device, editor.cache, "eager")
+    made = Editor(standing, editor.device, editor.cache, "eager")
+    made.codec.colours = codec.colours  # fitted once for all
+    return made
