@@ -52,7 +52,7 @@ class Gate:
         else:
             await self._app(scope, self._limited(scope, receive), noted)
         finally:
-            self._tell(scope, status[0], time.monotonic() - started)
+            self._tell(scope, status[0] or 500, time.monotonic() - started)
 
     def _checked(self, scope: Message) -> str:
         """The owner that a request's key stands for; "" where no key is needed."""

@@ -207,7 +207,14 @@ async def _read(
         most = service.settings.limits.pictures
         raise Refused(400, f"an answer has at most {most} pictures", "invalid_value", "n")
     found = await forms.sources(given, fields.size, how.fit, service)
-    return found, await forms.mask(given, fields.size, how.fit, service)
+    mask = await forms.mask(given, fields.size, how.fit, service)
+    if mask and any(image.size != mask.size for image in found):
+        message = "mask must have the size of the picture, or of all pictures"
+        raise Refused(400, message, "invalid_image", "mask")
+    if mask and not mask.getbbox():
+        message = "mask must be transparent, or else white, somewhere: that is edited"
+        raise Refused(400, message, "invalid_image", "mask")
+    return found, mask
 
 
 def _found(request: Request, service: Service, name: str) -> Source:
