@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mdp_lite.mdp import Denoiser
 
-PATIENCE = 0.005  # seconds that a call waits for members who are between two steps
+# How long a call waits for members who are between two steps: seconds, or half of the last call.
+PATIENCE, SHARE = 0.005, 0.5
 
 
 class Stopped(Exception):
@@ -77,7 +78,7 @@ class Desk:
         self._clock = 0.0  # what the member that was last called had been served
         self._closed = False
         self.calls = self.rows = self.halved = 0
-        self.seconds = 0.0  # that the calls took
+        self.seconds = self._last = 0.0  # that all calls took, and the last
 
     @contextmanager
     def member(self, one: Member | None = None) -> Iterator[Member]:
@@ -145,7 +146,8 @@ class Desk:
         with self._changed:
             while not self._closed:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
-                self._changed.wait_for(self._together, PATIENCE if self.most else 0)
+                patience = max(PATIENCE, SHARE * self._last) if self.most else 0
+                self._changed.wait_for(self._together, patience)
                 if self._waiting:  # else who waited has been stopped since
                     return self._taken()
             return []
@@ -193,7 +195,8 @@ class Desk:
         started = time.monotonic()
         out = self._denoise(*joined(asked))
         finite = bool(out.isfinite().all())  # a GPU is waited for here
-        self.seconds += time.monotonic() - started
+        self._last = time.monotonic() - started
+        self.seconds += self._last
         for one in batch:
             one.member.rows, one.member.calls = one.member.rows + one.rows, one.member.calls + 1
         parts = list(out.split(sizes))

@@ -30,9 +30,7 @@ class Form(NamedTuple):
 
 async def form(request: Request, service: Service) -> Form:
     """A form, if it is one and has no more than is allowed."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in FORMS:
-        raise Refused(415, f"want {FORMS[0]}, got {kind or 'nothing'}", "unsupported_media_type")
+    _of_type(request, *FORMS)
     most = service.settings.limits.images + 1
     try:
         async with request.form(
@@ -49,9 +47,7 @@ async def form(request: Request, service: Service) -> Form:
 
 async def document(request: Request, kind: type[T]) -> T:
     """A request in JSON."""
-    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if said != "application/json":
-        raise Refused(415, f"want application/json, got {said or 'nothing'}", "unsupported_media_type")  # fmt: skip  # noqa: E501
+    _of_type(request, "application/json")
     return kind.model_validate(parsed(await body(request)))
 
 
@@ -96,10 +92,11 @@ async def mask(given: Form, size: str, fit: str, service: Service) -> Image.Imag
 
 def size_of(size: str, service: Service) -> tuple[int, int] | None:
     """WIDTHxHEIGHT that the model and the limits allow, or None for auto."""
-    wanted, limits, factor = pictures.size_of(size), service.settings.limits, service.editor.codec.factor  # fmt: skip  # noqa: E501
+    wanted, factor = pictures.size_of(size), service.editor.codec.factor
+    most = service.settings.limits.side
     for side in wanted or ():
-        if side % factor or side > limits.side:
-            message = f"size must be multiples of {factor} up to {limits.side}, or auto, got {size}"
+        if side % factor or side > most:
+            message = f"size must be multiples of {factor} up to {most}, or auto, got {size}"
             raise Refused(400, message, "invalid_value", "size")
     return wanted
 
@@ -145,6 +142,13 @@ async def _parts(parts: list[tuple[str, Any]], service: Service) -> Form:
         most = service.settings.limits.images
         raise Refused(400, f"at most {most} images and one mask", "too_many_files", "image")
     return Form(texts, files["image"], next(iter(files["mask"]), None))
+
+
+def _of_type(request: Request, *kinds: str) -> None:
+    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if said not in kinds:
+        message = f"want {kinds[0]}, got {said or 'nothing'}"
+        raise Refused(415, message, "unsupported_media_type")
 
 
 def _gone() -> Refused:

@@ -28,8 +28,8 @@ def read(data: bytes, param: str, most: int) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # a parser that fails in a way of its own
-        what = type(error).__name__
-        raise Refused(400, f"picture can't be read ({what}): {param}", "invalid_image", param) from None  # fmt: skip  # noqa: E501
+        message = f"picture can't be read ({type(error).__name__}): {param}"
+        raise Refused(400, message, "invalid_image", param) from None
 
 
 def source(data: bytes, param: str, most: int) -> Image.Image:
