@@ -131,7 +131,10 @@ def compiled(unet: UNet2DConditionModel) -> Callable[..., tuple[Tensor, ...]]:
     """
     unet.fuse_qkv_projections()
     if unet.device.type == "cpu":
-        return torch.compile(unet, fullgraph=True, dynamic=False, options={"freezing": True})
+        import torch._inductor.config as inductor
+
+        inductor.freezing = True  # of the process: tracing asks it too, an option is not enough
+        return torch.compile(unet, fullgraph=True, dynamic=False)
     options = {
         "max_autotune": True,
         "conv_1x1_as_mm": True,

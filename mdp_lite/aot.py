@@ -25,7 +25,6 @@ from mdp_lite.transformer import SDPA, Attend
 from mdp_lite.unet import UNet
 from mdp_lite.version import __version__
 
-_LOADER = torch._C._aoti.AOTIModelPackageLoader  # type: ignore[attr-defined]
 MODEL = "model"  # AOTInductor's name of the one model in a package
 WITHIN = "within"  # where the weights of a package for a CPU are
 
@@ -197,8 +196,9 @@ def _load(package: Package, unet: UNet, device: torch.device) -> Any:
     """The code in place, not by torch._inductor, which would look for a compiler."""
     packages.verify(package)
     index = -1 if device.type == "cpu" else device.index or 0
+    loader = torch._C._aoti.AOTIModelPackageLoader  # type: ignore[attr-defined]
     try:
-        code = _LOADER(str(package.place), MODEL, False, 1, index)
+        code = loader(str(package.place), MODEL, False, 1, index)
         if package.made.weights != WITHIN:
             known = {f"unet.{name}": weight for name, weight in unet.named_parameters()}
             wanted = {name: known[name].detach() for name in code.get_constant_fqns()}

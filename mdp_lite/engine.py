@@ -6,6 +6,7 @@ step; shapes are fixed for each, so rows are filled up to few counts.
 
 import logging
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache, partial
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.fixed import Bucketed, Fixed, Function, Lifted, Maker, Whole, Work
+from mdp_lite.fixed import Bucketed, Fixed, Function, Lifted, Lifting, Maker, Whole, Work
 from mdp_lite.mdp import Denoiser, update
 from mdp_lite.run import Alone
 from mdp_lite.transformer import SDPA, Attend
@@ -22,6 +23,14 @@ from mdp_lite.unet import UNet
 from mdp_lite_kernels import attention, packed_conv
 
 MODES = ("auto", "eager", "compile", "graph", "aot")
+LEAST = 16_000_000  # operations of an attention: below, calling the kernel costs more than it saves
+GPU_OPTIONS: dict[str, Any] = {  # graphs are recorded here, not by Inductor
+    "max_autotune": True,
+    "conv_1x1_as_mm": True,
+    "coordinate_descent_tuning": True,
+    "triton.cudagraphs": False,
+}
+MOST_SHAPES = 10_000  # of all compiled functions; torch gives up after 8 of one
 WARM_UP = 3  # runs before a graph is recorded: libraries choose kernels and allocate in them
 Ahead = Callable[[Attend], Denoiser]
 log = logging.getLogger("mdp_lite")
@@ -55,15 +64,14 @@ def engine(unet: Any, mode: str, device: torch.device, ahead: Ahead | None = Non
         return Engine("eager", unet)
     if mode == "aot" and ahead:
         return Engine(mode, ahead(attending(device, traced=True)))
-    wrap = partial(_compiled, device=device) if mode == "compile" else _as_it_is
+    wrap = partial(Compiled, device=device) if mode == "compile" else _as_it_is
     here = _packed(unet) if (mode, device.type) == ("eager", "cpu") else unet
     run: Denoiser = wrap(partial(_call, here, attending(device, traced=mode == "compile")))
     lifted = Lifted(run, here.times, here.text)
-    if mode == "eager":
-        return Engine(mode, partial(_lifting, lifted))
-    if device.type == "cuda":
+    if device.type == "cuda" and mode != "eager":
         return _graphs(mode, lifted, wrap)
-    return Engine(mode, Bucketed(partial(_lifting, lifted)), wrap=wrap)
+    denoise = Lifting(lifted) if device.type == "cpu" else partial(_lifting, lifted)
+    return Engine(mode, denoise if mode == "eager" else Bucketed(denoise), wrap=wrap)
 
 
 def _graphs(mode: str, unet: Lifted, wrap: Callable[[Function], Function]) -> Engine:
@@ -101,7 +109,8 @@ def attending(device: torch.device, traced: bool = False) -> Attend:
 
 
 def _attend(native: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return native(q, k, v) if attention.fits(q, k, v) else SDPA(q, k, v)
+    large = 4 * q.numel() * k.shape[2] >= LEAST
+    return native(q, k, v) if large and attention.fits(q, k, v) else SDPA(q, k, v)
 
 
 def recorded(pool: Any, run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
@@ -149,17 +158,32 @@ def _call(unet: UNet, attend: Attend, x: Tensor, times: Tensor, text: Tensor) ->
     return unet.predict(x, times, text, attend)
 
 
-def _compiled(function: Any, device: torch.device) -> Any:
-    """One trace for all steps and weights; graphs are recorded here, not by Inductor."""
-    options: dict[str, Any] = {"freezing": True}  # on a CPU: weights packed for its convolutions
-    if device.type == "cuda":
-        options = {
-            "max_autotune": True,
-            "conv_1x1_as_mm": True,
-            "coordinate_descent_tuning": True,
-            "triton.cudagraphs": False,
-        }
-    return torch.compile(function, fullgraph=True, dynamic=False, options=options)
+class Compiled:
+    """A function compiled for each shape that occurs: one trace for all steps and weights."""
+
+    def __init__(self, function: Function, device: torch.device) -> None:
+        from torch._dynamo import config as tracing
+        from torch._inductor import config  # takes a second to import
+
+        options = GPU_OPTIONS if device.type == "cuda" else {}
+        self._run = torch.compile(function, fullgraph=True, dynamic=False, options=options)
+        self._freezing = partial(config.patch, freezing=device.type == "cpu")
+        self._unlimited = partial(
+            tracing.patch, recompile_limit=MOST_SHAPES, accumulated_recompile_limit=MOST_SHAPES
+        )
+        self._known, self._lock = set[Any](), threading.Lock()
+
+    def __call__(self, *given: Tensor) -> Tensor:
+        """The function of these tensors."""
+        shapes = tuple((one.shape, one.dtype) for one in given)
+        if shapes in self._known:
+            return self._run(*given)
+        # Weights are packed for a CPU's convolutions where the trace takes them for constants,
+        # which only this setting of the whole process says.
+        with self._lock, self._freezing(), self._unlimited():
+            out = self._run(*given)
+        self._known.add(shapes)
+        return out
 
 
 def scripted() -> Any:

@@ -3,6 +3,7 @@
 Graphs of one maker share their memory, so one is replayed at a time and its results are copied out.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,7 +16,9 @@ from mdp_lite.mdp import Denoiser, Step
 from mdp_lite.run import Reads, Task, answered, asking
 from mdp_lite.schedule import row
 
+MOST_TIMES = 1000  # timesteps of which Lifting keeps rows, 40 KB each at SD 1.5's size
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # rows of a call
+log = logging.getLogger("mdp_lite")
 Function = Callable[..., Tensor]
 Work = Callable[[], Sequence[Tensor]]
 Record = Callable[[Work], tuple[Sequence[Tensor], Callable[[], None]]]
@@ -24,7 +27,8 @@ Record = Callable[[Work], tuple[Sequence[Tensor], Callable[[], None]]]
 class Maker:
     """Makes graphs by record, which says where a work's results lie and how it is done again.
 
-    Once it is closed, shapes that it has not made are an error. count is of what it has made.
+    Once it is closed, shapes that it has not made are an error. count is of what it has made. What
+    cannot be recorded is not: that is said once, and it runs as it would without an engine.
     """
 
     def __init__(self, record: Record) -> None:
@@ -32,14 +36,25 @@ class Maker:
         self.closed, self.count = False, 0
 
     def made(self, kept: dict[Any, Any], shapes: Any, make: Callable[[], Any]) -> Any:
-        """What kept has for these shapes, made now if it has nothing yet."""
+        """What kept has for these shapes, made now if it has nothing yet; None if it cannot be."""
         if shapes not in kept:
             if self.closed:
                 known = ", ".join(map(str, kept)) or "none"
                 raise ValueError(f"the engine was warmed up for shapes {known}, got {shapes}")
-            kept[shapes] = make()
-            self.count += 1
+            kept[shapes] = self._tried(make, shapes)
         return kept[shapes]
+
+    def _tried(self, make: Callable[[], Any], shapes: Any) -> Any:
+        try:
+            made = make()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).split("\n")[0]
+            log.warning("no graph for shapes %s, they run eagerly: %s", shapes, reason)
+            return None
+        self.count += 1
+        return made
 
 
 class Board:
@@ -70,7 +85,8 @@ class Fixed:
         shapes = tuple(tuple(one.shape) for one in given)
         make = lambda: Board(self._maker.record, self._function, *given)  # noqa: E731
         with self._maker.lock:
-            return self._maker.made(self._boards, shapes, make)(*given)
+            board = self._maker.made(self._boards, shapes, make)
+            return board(*given) if board else self._function(*given)
 
 
 class Bucketed:
@@ -106,6 +122,41 @@ class Lifted(NamedTuple):
     text: Function
 
 
+class Lifting:
+    """A denoiser that computes anew what depends on t or on c alone only when they change.
+
+    For a CPU: to look whether they did would make a GPU wait. Bits are those of computing anew.
+    """
+
+    def __init__(self, unet: Lifted) -> None:
+        self._unet = unet
+        self._times: dict[float, Tensor] = {}
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        """x (b, 4, y, x), t () or (b,), c (b, l, d) -> (b, 4, y, x)."""
+        if torch.is_grad_enabled():
+            return self._unet.predict(x, self._unet.times(t), self._unet.text(c))
+        return self._unet.predict(x, self._at(t), self._said(c))
+
+    def _at(self, t: Tensor) -> Tensor:
+        if t.ndim:
+            return self._unet.times(t)
+        if len(self._times) >= MOST_TIMES:
+            self._times = {}
+        key = float(t)
+        if key not in self._times:
+            self._times[key] = self._unet.times(t)
+        return self._times[key]
+
+    def _said(self, c: Tensor) -> Tensor:
+        last = self._last  # of whichever thread came last
+        if last and last[0].shape == c.shape and torch.equal(last[0], c):
+            return last[1]
+        self._last = c, self._unet.text(c)
+        return self._last[1]
+
+
 class Whole:
     """Whole steps of one edit: the call of the denoiser and all that stands before and after it."""
 
@@ -114,11 +165,12 @@ class Whole:
         self._steps: dict[Any, StepBoard] = {}
 
     def __call__(self, task: Task, i: int, reads: Reads, x: Tensor, v: bool) -> Step | None:
-        """Step i of a task from x (1, 4, y, x), or None where its prediction is not finite."""
+        """Step i of a task from x (1, 4, y, x); None if it is not finite or cannot be recorded."""
         shapes = (reads, v, tuple(x.shape), *(tuple(table.shape) for table in _tables(task)))
         make = lambda: StepBoard(self._maker.record, self._unet, task, reads, x, v)  # noqa: E731
         with self._maker.lock:
-            return self._maker.made(self._steps, shapes, make)(task, i, x)
+            step = self._maker.made(self._steps, shapes, make)
+            return step(task, i, x) if step else None
 
 
 class StepBoard:

@@ -148,7 +148,9 @@ def load(
     seen = examine(name, choices, addons.vae)
     found, models = seen.found, seen.models
     dtype = dtype or auto_dtype(device, found.tensors["unet"])
-    tokenizer = seen.tokenizer or _tokenizer(found, models["text_encoder"].config, choices)
+    tokenizer, grows = seen.tokenizer, bool(addons.embeddings)
+    if grows or not tokenizer:
+        tokenizer = _tokenizer(found, models["text_encoder"].config, choices, grows)
     addons = replace(
         addons,
         loras=tuple((find_file(place, choices.hub), s) for place, s in addons.loras),
@@ -200,9 +202,11 @@ def _checked(found: Checkpoint, text: CLIPConfig, vae: Place | None = None) -> d
     return models
 
 
-def _tokenizer(found: Checkpoint, config: CLIPConfig, choices: Choices) -> Tokenizer:
+def _tokenizer(
+    found: Checkpoint, config: CLIPConfig, choices: Choices, grows: bool = False
+) -> Tokenizer:
     folder = find_tokenizer(choices.tokenizer, found, choices.hub)
-    return load_tokenizer(folder, config, found.pad_token)
+    return load_tokenizer(folder, config, found.pad_token, grows)
 
 
 def _roles(

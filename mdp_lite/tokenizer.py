@@ -5,8 +5,10 @@ more vectors, which are rows of the text encoder's token table.
 """
 
 import copy
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,36 @@ from torch import Tensor
 
 from mdp_lite.config import CLIPConfig
 
+# Of all that a tokenizer.json says but its words and ids, as transformers' CLIPTokenizer writes it.
+WRITTEN = "377cee6d5b51ea8dbf474fa4d269d76afca749d422786fdd88daec0a2e874594"
+
+
+class Quick:
+    """The part of transformers' CLIPTokenizer that prompts need, by the library it is made of.
+
+    To import transformers takes a second, a quarter of a small edit from the command line.
+    """
+
+    def __init__(self, folder: Path, backend: Any, eos: str, pad: str) -> None:
+        backend.no_truncation()
+        backend.no_padding()
+        self.name_or_path, self.backend_tokenizer = str(folder), backend
+        self.eos_token_id, self.pad_token_id = backend.token_to_id(eos), backend.token_to_id(pad)
+        self.added_tokens_encoder = {
+            token.content: i for i, token in backend.get_added_tokens_decoder().items()
+        }
+
+    def __len__(self) -> int:
+        return self.backend_tokenizer.get_vocab_size()
+
+    def __call__(self, prompt: str, verbose: bool = False) -> dict[str, list[int]]:
+        """The ids of a prompt with start and end, as transformers names them."""
+        return {"input_ids": self.backend_tokenizer.encode(prompt).ids}
+
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """transformers' CLIPTokenizer, never changed after, and what it knows beyond its files.
+    """A CLIPTokenizer or a Quick, never changed after, and what it knows beyond its files.
 
     length is the longest prompt with start and end; words has, by the id that clip gives a learned
     word, the rows of its vectors in the token table.
@@ -41,12 +69,19 @@ class Tokenizer:
         return ids + [self.clip.pad_token_id] * (self.length - len(ids)), False
 
 
-def load_tokenizer(folder: Path, config: CLIPConfig, pad_token: str | None = None) -> Tokenizer:
+def load_tokenizer(
+    folder: Path, config: CLIPConfig, pad_token: str | None = None, grows: bool = False
+) -> Tokenizer:
     """The tokenizer of a folder; its longest prompt is at most the text encoder's.
 
-    pad_token is given where the text encoder is another than the tokenizer was made for.
+    pad_token is given where the text encoder is another than the tokenizer was made for; grows says
+    that it is to learn words.
     """
-    from transformers import CLIPTokenizer  # seconds of import, so only when a model is loaded
+    quick = None if grows or pad_token else _quick(folder)
+    if quick and len(quick[0]) <= config.vocab_size:
+        clip, longest = quick
+        return Tokenizer(clip, min(longest, config.max_position_embeddings), _saved_words(clip))
+    from transformers import CLIPTokenizer  # a second, so only where it is needed
 
     # Set while it loads: a pad token that is a word, SD 2's "!", has that id in a prompt too.
     given: dict[str, Any] = {} if pad_token is None else {"pad_token": pad_token}
@@ -89,6 +124,35 @@ def learn(
         words[ids[0]] = tuple(where)
         rows = torch.cat([rows, vectors])
     return Tokenizer(clip, tokenizer.length, words), rows
+
+
+def _quick(folder: Path) -> tuple[Quick, int] | None:
+    """A folder whose tokenizer.json says all, and its longest prompt; None if transformers must."""
+    from tokenizers import Tokenizer as Backend
+
+    try:
+        text = (folder / "tokenizer.json").read_text("utf-8")
+        config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+        names = {path.name for path in folder.iterdir() if path.suffix in (".json", ".txt")}
+        bos, eos, pad = (config[f"{name}_token"] for name in ("bos", "eos", "pad"))
+        longest, data = config["model_max_length"], json.loads(text)
+        plain = type(longest) is int and longest >= 3 and len(names) == 2
+        ends = [data["post_processor"][name][0] for name in ("cls", "sep")] == [bos, eos]
+        special = all(token["special"] for token in data["added_tokens"])
+        if not (plain and ends and special and _written(data) == WRITTEN):
+            return None
+        clip = Quick(folder, Backend.from_str(text), eos, pad)
+    except Exception:  # whatever is wrong with it, transformers is to say it
+        return None
+    return None if None in (clip.eos_token_id, clip.pad_token_id) else (clip, longest)
+
+
+def _written(data: dict[str, Any]) -> str:
+    """A sum over a tokenizer.json without its words and ids."""
+    model = {k: v for k, v in data["model"].items() if k not in ("vocab", "merges", "unk_token")}
+    after = {k: v for k, v in data["post_processor"].items() if k not in ("sep", "cls")}
+    kept = [data["normalizer"], data["pre_tokenizer"], data["decoder"], after, model]
+    return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def _saved_words(clip: Any) -> dict[int, tuple[int, ...]]:

@@ -1,6 +1,10 @@
 """The bundled checkpoint: diffusers loads it unchanged and draws what we draw."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +18,9 @@ from mdp_lite.eval import world
 from mdp_lite.load import Defaults
 from mdp_lite.schedule import table, window
 from mdp_lite_weights import locate
+from train_tiny.tokens import END, START
 
+ROOT = Path(__file__).parent.parent
 TINY = locate("tiny")
 FILES = [path for path in TINY.rglob("*") if path.is_file()]
 PARTS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
@@ -94,10 +100,19 @@ def test_defaults_are_the_checkpoints_own(editor: Editor) -> None:
     assert source.guidance_scale == editor.models.defaults.guidance_scale
 
 
+def test_its_tokenizer_is_read_without_transformers() -> None:
+    """Which takes longer to import than an edit takes; the ids are held against it elsewhere."""
+    code = "import sys; from mdp_lite import Editor; Editor.from_pretrained(device='cpu')"
+    line = [sys.executable, "-c", f"{code}; print('transformers' in sys.modules)"]
+    rooms = os.pathsep.join(str(ROOT / room) for room in (".", "kernels", "weights"))
+    env = os.environ | {"PYTHONPATH": rooms}
+    assert subprocess.run(line, env=env, capture_output=True, text=True).stdout.strip() == "False"
+
+
 def test_every_word_of_the_world_is_one_token(editor: Editor) -> None:
     tokenizer = editor.models.tokenizer.clip
     ids = {word: tokenizer(word)["input_ids"] for word in world.WORDS}
-    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    start, end = map(tokenizer.backend_tokenizer.token_to_id, (START, END))
     assert all(len(found) == 3 and found[::2] == [start, end] for found in ids.values())
     assert len({found[1] for found in ids.values()} - {start, end}) == len(world.WORDS)
 

@@ -47,13 +47,13 @@ def run(desk: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each call of the UNet had."""
     seen: list[int] = []
-    forward = UNet.forward
+    forward = UNet.predict
 
     def counting(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
         seen.append(len(x))
         return forward(self, x, t, c, *attend)
 
-    monkeypatch.setattr(UNet, "forward", counting)
+    monkeypatch.setattr(UNet, "predict", counting)
     return seen
 
 
@@ -214,13 +214,13 @@ def test_progress_goes_to_a_terminal_on_stderr(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    terminal, forward = Terminal(), UNet.forward
+    terminal, forward = Terminal(), UNet.predict
 
     def slow(*args: Any) -> Any:
         time.sleep(0.11)  # a bar is drawn anew every tenth of a second at most
         return forward(*args)
 
-    monkeypatch.setattr(UNet, "forward", slow)
+    monkeypatch.setattr(UNet, "predict", slow)
     monkeypatch.setattr(sys, "stderr", terminal)
     assert main(["generate", "a", "--steps", "3", "--model", "model", *flag]) == 0
     assert ("generate: " in terminal.getvalue() and "2/3" in terminal.getvalue()) is shown
@@ -233,7 +233,7 @@ def test_ctrl_c_stops_with_130_and_writes_nothing(
     def interrupt(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(UNet, "forward", interrupt)
+    monkeypatch.setattr(UNet, "predict", interrupt)
     before = listing(desk)
     assert main(["generate", "a", "--model", "model"]) == 130
     says_one_line("mdp-lite: stopped")

@@ -15,15 +15,12 @@ from conftest import UNET_CONFIG
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import Editor, arguments, engine
-from mdp_lite.fixed import BUCKETS, Bucketed, Fixed, Lifted, Maker, Whole, Work, filled
-from mdp_lite.load import Models
-from mdp_lite.mdp import Levels, SourceRow, update
+from mdp_lite import Editor
+from mdp_lite.fixed import BUCKETS, Bucketed, Fixed, Lifted, Lifting, Maker, Whole, Work, filled
 from mdp_lite.requests import Request
-from mdp_lite.schedule import VARIANTS, Weights
+from mdp_lite.schedule import VARIANTS
 from mdp_lite.unet import UNet
 from mdp_lite.warm import warm_up
-from mdp_lite_kernels import attention
 
 CPU = torch.device("cpu")
 SCHEDULES = ("constant", "linear", "cosine", "exp")
@@ -126,6 +123,25 @@ def test_a_recorded_step_that_is_not_finite_is_taken_the_guarded_way(recording: 
     assert seen and set(seen) == {None}
 
 
+def test_what_cannot_be_recorded_runs_as_ever_and_says_so_once(
+    editor: Editor, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(run: Work) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    own, unet = Editor(editor.models, CPU), editor.models.unet
+    maker = Maker(refuse)
+    whole = Whole(maker, Lifted(unet.predict, unet.times, unet.text))
+    own.codec.engine = own.codec.engine._replace(alone=whole, maker=maker)
+    source = editor.generate("a red house", 3, N)
+    with caplog.at_level(logging.WARNING, "mdp_lite"):
+        assert torch.equal(own.edit(source, TARGET).latent, editor.edit(source, TARGET).latent)
+    (record,) = caplog.records
+    assert "run eagerly: operation not permitted" in record.message and not maker.count
+    x, t, c = inputs(editor, 2)
+    assert torch.equal(Fixed(maker, unet)(x, t, c), unet(x, t, c))
+
+
 def test_unknown_shapes_are_refused_once_the_engine_is_closed(recording: Editor) -> None:
     source = recording.generate("a red house", 3, N)
     recording.edit(source, TARGET)
@@ -162,6 +178,26 @@ def test_rows_are_filled_up_to_few_counts(editor: Editor, rows: int) -> None:
         assert torch.equal(Bucketed(Fixed(Maker(again), unet))(x, t, c), unet(x, t, c))
 
 
+def test_what_depends_on_t_or_c_alone_is_computed_when_they_change(editor: Editor) -> None:
+    unet, seen = editor.models.unet, []
+
+    def noted(name: str) -> Any:
+        return lambda *given: seen.append(name) or getattr(unet, name)(*given)
+
+    lifting = Lifting(Lifted(*map(noted, ("predict", "times", "text"))))
+    x, t, c = inputs(editor, 2)
+    calls = [(x, t, c), (2 * x, t, c.clone()), (x, t + 1, c), (x, t, c + 1), (x, t, c)]
+    with torch.no_grad():
+        for given in calls:
+            assert torch.equal(lifting(*given), unet(*given))
+        assert seen.count("predict") == 5 and seen.count("times") == 2 and seen.count("text") == 3
+        each = torch.tensor([3, 5])
+        assert torch.equal(lifting(x, each, c), unet(x, each, c))
+    leaf = c.clone().requires_grad_()
+    lifting(x, t, leaf).sum().backward()
+    assert leaf.grad is not None and leaf.grad.abs().sum() > 0
+
+
 # --- compiled -----------------------------------------------------------------------------------
 
 
@@ -192,76 +228,3 @@ def test_one_trace_of_each_shape_serves_all_steps_variants_and_schedules(
         list(latents(pair[1], pair[0].generate("a boat", 4, N + 1)))
         with pytest.raises(torch._dynamo.exc.RecompileError):
             pair[1].codec.engine.denoise(*inputs(pair[1], 4))
-
-
-def test_compile_needs_a_compiler_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(ValueError, match="engine compile needs a C\\+\\+ compiler .*, got none"):
-        engine.chosen("compile", CPU)
-
-
-def test_the_command_line_knows_the_modes() -> None:
-    assert arguments.ENGINES == engine.MODES
-
-
-# --- choice -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("mode", "device", "want"),
-    [("auto", "cpu", "eager"), ("auto", "cuda", "graph"), ("eager", "cuda", "eager")],
-)
-def test_the_mode_is_by_device(mode: str, device: str, want: str) -> None:
-    assert engine.chosen(mode, torch.device(device)) == want
-
-
-@pytest.mark.parametrize(
-    ("mode", "says"),
-    [
-        ("fast", "engine must be one of auto, eager, compile, graph, aot, got 'fast'"),
-        ("graph", "engine graph needs a CUDA device, got cpu"),
-    ],
-)
-def test_a_mode_that_cannot_be_is_refused_before_loading(mode: str, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        Editor.from_pretrained("nowhere", device="cpu", engine=mode)
-
-
-def test_a_denoiser_of_ones_own_is_called_as_it_is(editor: Editor) -> None:
-    seen: list[int] = []
-
-    class Own(torch.nn.Module):
-        def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-            seen.append(len(x))
-            return torch.zeros_like(x)
-
-    own = Own()
-    own.config = editor.models.unet.config  # type: ignore[assignment]
-    models: Models = replace(editor.models, unet=own)  # type: ignore[arg-type]
-    Editor(models, CPU, engine="compile").generate("a", 1, 2)
-    assert seen == [2, 2]
-
-
-def test_a_machine_without_the_native_attention_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(attention, "best_path", lambda: 0)
-    engine._say_once.cache_clear()
-    with caplog.at_level(logging.WARNING, "mdp_lite"):
-        for _ in range(3):
-            assert engine.attending(CPU) is engine.SDPA
-    assert [r.message for r in caplog.records].count(caplog.records[0].message) == 1
-    assert "native attention" in caplog.records[0].message
-
-
-@pytest.mark.parametrize("v", [False, True])
-@pytest.mark.parametrize("noise", [False, True])
-def test_the_scripted_update_is_the_update(v: bool, noise: bool) -> None:
-    made = torch.Generator().manual_seed(1)
-    e, x, eps, x0, onward, z = torch.randn(6, 1, 4, 3, 5, generator=made, dtype=torch.float64)
-    at = Levels(torch.tensor(500), *torch.tensor([0.3, 0.4], dtype=torch.float64))
-    source = SourceRow(torch.zeros(1, 5, 6), eps, x0, onward, z if noise else None)
-    w = Weights(*torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64))
-    scripted = engine.scripted()(e, x, at, source, w, v)
-    for a, b in zip(scripted, update(e, x, at, source, w, v), strict=True):
-        assert torch.equal(a, b)

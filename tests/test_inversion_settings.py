@@ -56,15 +56,15 @@ def test_as_many_steps_up_as_down_is_the_sampling_grid(editor: Editor, setup: st
     assert torch.equal(same.path.x, plain.path.x)
 
 
-def test_steps_up_go_evenly_to_where_sampling_starts(exact: Editor) -> None:
+def test_steps_up_go_evenly_to_where_sampling_starts(
+    exact: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every timestep that the denoiser is told, in order, though the grids have nothing alike."""
     told: list[int] = []
-    unet = exact.models.unet
-    hook = unet.register_forward_pre_hook(lambda _, args: told.append(int(args[1])))
-    try:
-        exact.invert(PICTURE, PROMPT, Inversion("ddim", inversion_steps=13), 5)
-    finally:
-        hook.remove()
+    unet = exact.codec.unet
+    watched = lambda x, t, c: told.append(int(t)) or unet(x, t, c)  # noqa: E731
+    monkeypatch.setattr(exact.codec, "unet", watched)
+    exact.invert(PICTURE, PROMPT, Inversion("ddim", inversion_steps=13), 5)
     up, down = told[:13], told[13:]
     assert up == sorted(up) and down == [801, 601, 401, 201, 1]
     assert (up[0], up[-1]) == (1, 801)

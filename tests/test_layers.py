@@ -19,6 +19,7 @@ ONLY_IN = {  # what one module of mdp_lite alone may import
     "mdp_lite_weights": "mdp_lite.load",
     "mdp_lite_kernels": "mdp_lite.engine",
     "transformers": "mdp_lite.tokenizer",
+    "tokenizers": "mdp_lite.tokenizer",
     "tqdm": "mdp_lite.__main__",
 }
 LEAVES = {  # packages that know nothing of mdp_lite, and what they may import

@@ -209,13 +209,13 @@ def test_an_automatic_mask_shows_itself_and_what_it_costs(
     editor: Editor, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    forward = UNet.forward
+    forward = UNet.predict
 
     def counting(self: UNet, x: Tensor, t: Tensor, c: Tensor, *attend: Any) -> Tensor:
         seen.append(len(x))
         return forward(self, x, t, c, *attend)
 
-    monkeypatch.setattr(UNet, "forward", counting)
+    monkeypatch.setattr(UNet, "predict", counting)
     edit = editor.edit(source, TARGET, mask="auto")
     assert edit.cost == Cost(sum(seen), len(seen))
     plain = editor.edit(source, TARGET)

@@ -28,14 +28,14 @@ Run = Callable[..., dict[str, Any]]
 def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each call of the UNet had."""
     seen: list[int] = []
-    forward = UNet.forward
+    forward = UNet.predict
 
     def counting(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
         if not x.is_meta:  # where only the cost is found
             seen.append(len(x))
         return forward(self, x, t, c, *attend)
 
-    monkeypatch.setattr(UNet, "forward", counting)
+    monkeypatch.setattr(UNet, "predict", counting)
     return seen
 
 

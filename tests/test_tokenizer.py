@@ -11,7 +11,7 @@ from conftest import WORDS
 from transformers import CLIPTokenizer
 
 from mdp_lite.config import CLIPConfig
-from mdp_lite.tokenizer import Tokenizer, load_tokenizer
+from mdp_lite.tokenizer import Quick, Tokenizer, _quick, load_tokenizer
 from train_tiny.tokens import END, LENGTH, START, write_tokenizer
 
 CONFIG = CLIPConfig(600, 16, 32, 1, 2, max_position_embeddings=LENGTH)
@@ -111,6 +111,33 @@ def test_every_form_gives_the_same_ids(
     for prompt in PROMPTS:
         want = theirs(prompt, padding="max_length", truncation=True)["input_ids"]
         assert ours.ids(prompt) == (want, len(theirs(prompt, verbose=False)["input_ids"]) > LENGTH)
+
+
+def test_only_a_plain_tokenizer_json_is_read_without_transformers(tmp_path: Path) -> None:
+    kinds = {form: type(opened(form, tmp_path / form.__name__, END).clip) for form in FORMS}
+    assert [form for form, kind in kinds.items() if kind is Quick] == [fast_5, fast_4]
+    folder = tmp_path / "fast_5"
+    assert isinstance(load_tokenizer(folder, CONFIG, grows=True).clip, CLIPTokenizer)
+    assert isinstance(load_tokenizer(folder, CONFIG, END).clip, CLIPTokenizer)
+
+
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [
+        ("tokenizer.json", {"normalizer": None}),
+        ("tokenizer_config.json", {"model_max_length": 1e30}),
+        ("tokenizer_config.json", {"eos_token": added(END)}),
+        ("tokenizer_config.json", {"bos_token": END}),
+        ("special_tokens_map.json", {"pad_token": END}),
+    ],
+)
+def test_what_is_out_of_the_ordinary_is_left_to_transformers(
+    file: str, changed: dict[str, Any], tmp_path: Path
+) -> None:
+    fast_5(tmp_path, END)
+    assert isinstance(load_tokenizer(tmp_path, CONFIG).clip, Quick)
+    rewrite(tmp_path / file, **changed)
+    assert _quick(tmp_path) is None
 
 
 def test_the_text_encoder_may_be_shorter(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 # Of x, in all pictures: laying out costs as much as so many cells of the convolution's own work.
 MOST_CELLS = 2048
-TYPICAL = (16, 16)  # the map for which oneDNN chooses a layout
 LAY_OUT = "_reorder_convolution_weight"
 
 
@@ -23,7 +22,7 @@ def available() -> bool:
 
 
 class PackedConv2d(nn.Module):
-    """A convolution that keeps a second copy of its weights, made by the first call that needs it.
+    """A convolution that keeps another copy of its weights for each size of map that it is given.
 
     The reference is the convolution itself, which it is for inputs that `takes` refuses.
     """
@@ -31,7 +30,7 @@ class PackedConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = conv
-        self._packed: Tensor | None = None
+        self._packed: dict[torch.Size, Tensor] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "PackedConv2d":
         """The same without packed weights, which torch cannot copy."""
@@ -43,12 +42,13 @@ class PackedConv2d(nn.Module):
         if not takes(conv, x):
             return conv(x)
         where = (conv.padding, conv.stride, conv.dilation)
-        if self._packed is None:
+        size = x.shape[2:]
+        if size not in self._packed:
             lay_out = getattr(torch.ops.mkldnn, LAY_OUT)
-            shape = [2, conv.in_channels, *TYPICAL]  # never x's: bits must not depend on history
-            self._packed = lay_out(conv.weight.detach(), *where, conv.groups, shape)
+            shape = [2, conv.in_channels, *size]  # of any count: bits must not depend on history
+            self._packed[size] = lay_out(conv.weight.detach(), *where, conv.groups, shape)
         run = torch.ops.mkldnn._convolution_pointwise
-        return run(x, self._packed, conv.bias, *where, conv.groups, "none", [], "")
+        return run(x, self._packed[size], conv.bias, *where, conv.groups, "none", [], "")
 
 
 def takes(conv: nn.Conv2d, x: Tensor) -> bool:

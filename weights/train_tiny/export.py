@@ -1,6 +1,7 @@
 """Write what was trained as a Stable Diffusion checkpoint in the diffusers folder layout."""
 
 import json
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import CLIPTokenizer
 
 from mdp_lite.eval import world
 from train_tiny import recipe
@@ -38,8 +40,10 @@ def export(work: Path, out: Path) -> None:
     """
     vae = (load(work / "decoder.pt") or load(work / "vae.pt") or {})["ema"]
     both = (load(work / "unet.pt") or {})["ema"]
-    write_tokenizer(out / "tokenizer", world.WORDS)
-    words = json.loads((out / "tokenizer" / "vocab.json").read_text("utf-8"))
+    with tempfile.TemporaryDirectory() as plain:
+        write_tokenizer(Path(plain), world.WORDS)
+        CLIPTokenizer.from_pretrained(plain).save_pretrained(out / "tokenizer")
+        words = json.loads((Path(plain) / "vocab.json").read_text("utf-8"))
     scale = float(np.load(work / "scale.npy"))
     write_json(out / "model_index.json", INDEX)
     write_json(out / "mdp_lite.json", recipe.DEFAULTS)
