@@ -141,15 +141,7 @@ def _packed(unet: UNet) -> UNet:
 
 
 def _lifting(unet: Lifted, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-    return unet.predict(x, _times(unet, t), unet.text(c))
-
-
-def _times(unet: Lifted, t: Tensor) -> Tensor:
-    """On a CPU each timestep alone: what a row gets can't depend on those it is in a call with."""
-    if t.ndim == 0 or t.device.type != "cpu":
-        return unet.times(t)
-    each, places = t.unique(return_inverse=True)
-    return torch.cat([unet.times(one) for one in each])[places]
+    return unet.predict(x, unet.times(t), unet.text(c))
 
 
 def _call(unet: UNet, attend: Attend, x: Tensor, times: Tensor, text: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ def until(true: Any) -> None:
 
 
 def idle(service: Service) -> bool:
-    """Whether nothing is held: no rows let in, no job, nobody at the desk."""
-    return (service.rows, service.jobs, service.desk.members) == (0, 0, 0)
+    """Whether nothing is held: no rows let in, no picture, no job, nobody at the desk."""
+    return (service.rows, service.held, service.jobs, service.desk.members) == (0, 0, 0, 0)
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **more: Any) -> bytes:

@@ -144,7 +144,7 @@ def test_if_the_models_thread_dies_the_service_says_so(editor: Editor) -> None:
         at.service.desk.close()
         until(lambda: not at.service.ready)
         assert httpx2.get(f"{at.url}/health/ready").status_code == 503
-        assert httpx2.get(f"{at.url}/health/live").status_code == 200
+        assert httpx2.get(f"{at.url}/health/live").status_code == 503
         assert generate(at).status_code == 503
 
 

@@ -28,9 +28,10 @@ Body = dict[str, Any]
 
 
 class Unit(NamedTuple):
-    """One picture of an answer: its UNet rows, and the work that makes it."""
+    """One picture of an answer: its UNet rows, bytes that it holds, and the work that makes it."""
 
     rows: int
+    held: int
     work: Callable[[Editor, Tell], Made]
 
 
@@ -84,7 +85,7 @@ async def swept(asked: Asked, rows: int, source: Source, fields: SweepFields) ->
         pairs = zip(made, files, strict=True)
         return [Shown(one, file, {"queue": waited, **one.seconds}) for one, file in pairs], cost
 
-    task = service.admitted(rows, run)
+    task = service.admitted(rows, 0, run)
     shown, cost = await attended(task, left(asked.request), service.metrics.cancelled.inc)
     body = _body(asked, shown) | {"usage": usage(cost)}
     for told, one in zip(body["data"], shown, strict=True):
@@ -95,8 +96,8 @@ async def swept(asked: Asked, rows: int, source: Source, fields: SweepFields) ->
 async def watched(asked: Asked, units: Sequence[Unit]) -> list[Shown]:
     """All pictures of a request, for as long as its client is there."""
     service = asked.service
-    rows = sum(one.rows for one in units)
-    task = service.admitted(rows, lambda: _shown(asked, units, lambda image: None))
+    rows, held = sum(one.rows for one in units), sum(one.held for one in units)
+    task = service.admitted(rows, held, lambda: _shown(asked, units, lambda image: None))
     return await attended(task, left(asked.request), service.metrics.cancelled.inc)
 
 
@@ -207,7 +208,7 @@ def _streaming(asked: Asked, unit: Unit) -> Response:
     def tell(image: Image.Image) -> None:  # in the thread that works
         loop.call_soon_threadsafe(events.put_nowait, image)
 
-    task = service.admitted(unit.rows, lambda: _shown(asked, [unit], tell))
+    task = service.admitted(unit.rows, unit.held, lambda: _shown(asked, [unit], tell))
     seen = asyncio.ensure_future(
         attended(task, left(asked.request), service.metrics.cancelled.inc)
     )  # fmt: skip

@@ -41,6 +41,7 @@ def serve(args: Namespace, talk: Talk) -> Made:
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=int(settings.drain),
+            limit_concurrency=4 * settings.limits.requests,
         )  # fmt: skip
         host, port = at.getsockname()[:2]
         talk.note(f"{settings.alias} is served on http://{host}:{port}/v1")

@@ -28,7 +28,7 @@ class Gate:
     """An ASGI application around another one."""
 
     def __init__(self, app: App, service: Service) -> None:
-        self._app, self._service = app, service
+        self._app, self._service, self._open = app, service, 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Check a request before it is read, pass it on, count it and log one line."""
@@ -42,36 +42,51 @@ class Gate:
             if message["type"] == "http.response.start":
                 status[0] = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
-            await send(message)
+            async with asyncio.timeout(self._service.settings.limits.write):
+                await send(message)
 
+        self._open += 1
         try:
-            state["owner"] = self._checked(scope)
+            await self._passed(scope, receive, noted)
+        except TimeoutError:
+            if not status[0]:
+                raise
+            state["told"] = {"ended": "the client does not read"}
+        finally:
+            self._open -= 1
+            self._tell(scope, status[0] or 500, time.monotonic() - started)
+
+    async def _passed(self, scope: Message, receive: Receive, send: Send) -> None:
+        try:
+            scope["state"]["owner"] = self._checked(scope)
         except Refused as error:
             answer = JSONResponse(error.body, error.status, error.headers)
-            await answer(scope, receive, noted)
+            await answer(scope, receive, send)
         else:
-            await self._app(scope, self._limited(scope, receive), noted)
-        finally:
-            self._tell(scope, status[0] or 500, time.monotonic() - started)
+            await self._app(scope, self._limited(receive), send)
 
     def _checked(self, scope: Message) -> str:
         """The owner that a request's key stands for; "" where no key is needed."""
-        headers = {key: value for key, value in scope["headers"]}
-        settings = self._service.settings
+        headers, settings = dict(scope["headers"]), self._service.settings
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and origin not in settings.origins:
             raise Refused(403, "pages of this origin may not call the service", "origin_refused")
         host = headers.get(b"host", b"").decode("latin-1")
-        if settings.local and bare(host) not in LOOPBACK:
+        if settings.local and not settings.keys and bare(host) not in LOOPBACK:
             raise Refused(403, "this service has no such name", "host_refused")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > settings.limits.body_bytes:
             raise _too_large(settings.limits.body_bytes)
-        if not settings.keys or scope["path"] in OPEN:
+        if scope["path"] in OPEN:
+            return ""
+        if self._open > settings.limits.requests:
+            self._service.metrics.refused.inc()
+            raise Refused(429, "too many requests are open", "rate_limit_exceeded", retry=1)
+        if not settings.keys:
             return ""
         return owner_of(headers.get(b"authorization", b""), settings.keys)
 
-    def _limited(self, scope: Message, receive: Receive) -> Receive:
+    def _limited(self, receive: Receive) -> Receive:
         """receive, for a body that is neither too large nor too slow."""
         limits, got = self._service.settings.limits, [0, False]
         end = asyncio.get_running_loop().time() + limits.read

@@ -33,6 +33,7 @@ class Metrics:
         service, desk = self._service, self._service.desk
         for name, value, text in (
             ("waiting_rows", service.rows, "UNet rows that were let in and are not done"),
+            ("waiting_bytes", service.held, "bytes of their pictures"),
             ("jobs", service.jobs, "jobs that work now"),
             ("members", desk.members, "jobs that wait for the models or are between two steps"),
             ("sources", len(service.store), "sources that are kept"),

@@ -112,7 +112,7 @@ async def make_source(request: Request) -> Response:
         origin = units.drawn(fields, fields.source_prompt, fields.seed or 0, size)
     rows = rows_of_source(service.editor, origin)
     run = lambda: service.job(rows, lambda editor: work.source_of(editor, origin))  # noqa: E731
-    task = service.admitted(rows, run)
+    task = service.admitted(rows, work.held(origin), run)
     source, _ = await attended(task, answers.left(request), service.metrics.cancelled.inc)
     service.metrics.sources.inc()
     return JSONResponse(_about(service, service.store.put(source, _owner(request)), source))
@@ -167,8 +167,9 @@ async def model(request: Request, name: str) -> Response:
 
 
 async def live(request: Request) -> Response:
-    """Whether the process answers."""
-    return JSONResponse({"status": "live"})
+    """Whether the process can answer; one that can't any more is to be started anew."""
+    is_live = _service(request).live
+    return JSONResponse({"status": "live" if is_live else "dead"}, 200 if is_live else 503)
 
 
 async def ready(request: Request) -> Response:

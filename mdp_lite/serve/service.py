@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -31,7 +31,7 @@ log = logging.getLogger("mdp_lite.serve")
 class Service:
     """One model behind one thread. Everything here but the jobs runs in the loop of asyncio.
 
-    rows are those of all jobs that were let in and are not done.
+    rows are those of all jobs that were let in and are not done, held the bytes of their pictures.
     """
 
     def __init__(self, editor: Editor, settings: Settings) -> None:
@@ -39,7 +39,7 @@ class Service:
         self.most = most_rows(editor, settings.most)
         self.desk = desk_of(editor, self.most)
         self.store = Store(limits)
-        self.rows = self.jobs = 0
+        self.rows = self.held = self.jobs = 0
         self.draining = self._warm = False
         self.metrics = Metrics(self)
         self._engine = threading.Thread(target=self._call_models, name="models", daemon=True)
@@ -61,9 +61,14 @@ class Service:
             self._engine.join()
 
     @property
+    def live(self) -> bool:
+        """Whether the models answer, or will."""
+        return self._engine.is_alive()
+
+    @property
     def ready(self) -> bool:
         """Whether new requests are welcome."""
-        return self._warm and self._engine.is_alive() and not self.draining
+        return self._warm and self.live and not self.draining
 
     @property
     def wait(self) -> float:
@@ -71,23 +76,26 @@ class Service:
         speed = self.desk.rows / self.desk.seconds if self.desk.seconds else 100.0
         return min(self.rows / speed, LONGEST)
 
-    def admitted(self, rows: int, work: Callable[[], Coroutine[Any, Any, T]]) -> "asyncio.Task[T]":
-        """Let in work of so many rows as a task, or refuse it now; its end gives them back."""
+    def admitted(
+        self, rows: int, held: int, work: Callable[[], Coroutine[Any, Any, T]]
+    ) -> "asyncio.Task[T]":
+        """Let in work of so many rows and bytes as a task, or refuse it; its end gives them back."""
         limits = self.settings.limits
         if rows > limits.rows:
             message = f"this takes {rows} UNet rows, at most {limits.rows} are allowed"
             raise Refused(400, message, "too_expensive")
-        if self.rows and self.rows + rows > limits.waiting_rows:
+        fits = self.held + held <= limits.waiting_bytes
+        if self.rows and not (fits and self.rows + rows <= limits.waiting_rows):
             self.metrics.refused.inc()
-            message = f"too much is waiting: {self.rows} UNet rows"
+            message = f"too much is waiting: {self.rows} UNet rows, {self.held} bytes of pictures"
             raise Refused(429, message, "rate_limit_exceeded", retry=math.ceil(self.wait))
-        self.rows += rows
+        self.rows, self.held = self.rows + rows, self.held + held
         task = asyncio.create_task(work())
-        task.add_done_callback(lambda _: self._released(rows))
+        task.add_done_callback(lambda _: self._released(rows, held))
         return task
 
-    def _released(self, rows: int) -> None:
-        self.rows -= rows
+    def _released(self, rows: int, held: int) -> None:
+        self.rows, self.held = self.rows - rows, self.held - held
 
     async def job(
         self, rows: int, work: Callable[[Editor], T], end: float | None = None
@@ -143,8 +151,7 @@ class Service:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
             self.desk.stop(member)
-            await asyncio.wait({done})  # one step at most
-            done.exception()  # is nobody's business any more
+            await _ended(done)  # one step at most
             raise
 
     def _call_models(self) -> None:
@@ -157,6 +164,14 @@ class Service:
             raise
         finally:
             self.desk.close()  # nobody waits for answers that can't come
+
+
+async def _ended(done: "asyncio.Future[Any]") -> None:
+    """Wait for work that nobody wants the result of, however often the waiting is cancelled."""
+    while not done.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({done})
+    done.exception()
 
 
 async def attended(

@@ -15,8 +15,10 @@ SafetyHook = Callable[[Sequence[Image.Image]], Sequence[bool]]  # True: not to b
 class Limits:
     """How much one request, one client and all together may ask for; all are checked before work.
 
-    pixels are those of an upload, side those of the model's picture, rows UNet rows. read is how
-    many seconds a body may take to arrive, seconds how long a source is kept unused.
+    pixels are those of an upload, side those of the model's picture, rows UNet rows; waiting_bytes
+    is what the pictures of all that were let in take, requests how many are open at one time. read
+    is how many seconds a body may take to arrive, write how long an answer may wait for a client
+    to read on, seconds how long a source is kept unused.
     """
 
     body_bytes: int = 24 * 2**20
@@ -29,8 +31,11 @@ class Limits:
     prompt: int = 2000
     rows: int = 20_000
     waiting_rows: int = 60_000
+    waiting_bytes: int = 2**30
+    requests: int = 256
     jobs: int = 16
     read: float = 30.0
+    write: float = 60.0
     deadline: float = 600.0
     sources: int = 256
     source_bytes: int = 2**30

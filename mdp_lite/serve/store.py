@@ -36,13 +36,16 @@ class Store:
         return sum(one.size for one in self._kept.values())
 
     def put(self, source: Source, owner: str) -> str:
-        """Keep a source; its id can't be guessed."""
+        """Keep a source; its id can't be guessed. One that is too large is a ValueError."""
+        size, most = size_of(source), self._limits.source_bytes
+        if size > most:
+            raise ValueError(f"a source must take at most {most} bytes, this takes {size}")
         self._expire()
         name = f"src_{secrets.token_urlsafe(18)}"
         until = self._clock() + self._limits.seconds
-        self._kept[name] = Kept(source, owner, size_of(source), until)
-        while len(self._kept) > self._limits.sources or self.size > self._limits.source_bytes:
+        while self._kept and not self._fits(size):
             del self._kept[self._least_missed()]
+        self._kept[name] = Kept(source, owner, size, until)
         return name
 
     def get(self, name: str, owner: str) -> Source | None:
@@ -65,6 +68,10 @@ class Store:
             return False
         del self._kept[name]
         return True
+
+    def _fits(self, size: int) -> bool:
+        limits = self._limits
+        return len(self._kept) < limits.sources and self.size + size <= limits.source_bytes
 
     def _least_missed(self) -> str:
         """The least recently used of the owner who has most: nobody pushes out the others'."""

@@ -57,11 +57,11 @@ def edit(service: Service, origin: Origin, to: Steered) -> Unit:
     def made(shared: Any, tell: Tell) -> Made:
         return work.edited(shared, origin, to, tell)
 
-    return Unit(rows, made)
+    return Unit(rows, work.held(origin), made)
 
 
 def draw(asked: Asked, origin: Drawn) -> Unit:
     """A picture from a prompt and a seed."""
     previews = asked.fields.partial_images
     rows = rows_of_source(asked.service.editor, origin)
-    return Unit(rows, lambda shared, tell: work.drawn(shared, origin, previews, tell))
+    return Unit(rows, 0, lambda shared, tell: work.drawn(shared, origin, previews, tell))

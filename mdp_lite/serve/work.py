@@ -47,6 +47,11 @@ class Inverted(NamedTuple):
 Origin = Drawn | Inverted | Source
 
 
+def held(origin: Origin) -> int:
+    """Bytes of the picture that it comes with."""
+    return 3 * origin.picture.width * origin.picture.height if isinstance(origin, Inverted) else 0
+
+
 class Steered(NamedTuple):
     """Where an edit is to lead, and how; end is by the monotonic clock."""
 
@@ -90,10 +95,9 @@ def edited(editor: Editor, origin: Origin, to: Steered, tell: Tell) -> Made:
     source = source_of(editor, origin)
     there = time.monotonic()
     left = None if to.end is None else max(to.end - there, 1e-3)
-    last, at = 0, None
-    for done, steps, _, (at,) in editor.steps([request(source, to)], 0, left):
-        last, before = (to.previews + 1) * done // steps, last
-        if before < last <= to.previews:
+    at = None
+    for done, (_, _, _, (at,)) in enumerate(editor.steps([request(source, to)], 0, left), 1):
+        if due(done, len(at.task.plan.legs), to.previews):
             tell(source.frame.undone(editor.preview(at), source.picture))
     assert at is not None  # a path has at least one step
     made = editor.result(at)
@@ -110,8 +114,7 @@ def drawn(editor: Editor, origin: Drawn, previews: int, tell: Tell) -> Made:
     before: list[Tensor] = []
 
     def on_step(done: int, steps: int, x: Tensor) -> None:
-        last, now = ((previews + 1) * k // steps for k in (done - 1, done))
-        if before and last < now <= previews:
+        if before and due(done, steps, previews):
             tell(preview(codec.colours, headed(grid, done - 1, before[0], x), codec.factor))
         before[:] = [x]
 
@@ -143,6 +146,12 @@ def swept(
         for of, one in zip(done.cells, done.edits, strict=True)
     ]  # fmt: skip
     return made, done.cost
+
+
+def due(done: int, total: int, previews: int) -> bool:
+    """Whether a preview is, so many spread evenly over all that is to do."""
+    last, now = ((previews + 1) * k // total for k in (done - 1, done))
+    return last < now <= previews
 
 
 def request(source: Source, to: Steered) -> Request:
