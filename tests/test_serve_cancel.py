@@ -6,7 +6,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from inverting import picture
 from serving import Served, file_of, idle, served, until
 from torch import Tensor, nn
 
-from mdp_lite.desk import Desk, Member
+from mdp_lite.desk import Call, Desk, Member, Rows
 from mdp_lite.editor import Editor
 from mdp_lite.serve.settings import Limits
 
@@ -42,20 +42,20 @@ def slow(editor: Editor) -> Editor:
 
 
 def noted(desk: Desk, key: Callable[[Tensor], Any]) -> dict[Any, list[float]]:
-    """When each job's steps are asked for from now on, by what its first noise says of it."""
-    asks: dict[Any, list[float]] = {}
-    names: dict[int, Any] = {}
-    denoise = desk.denoise
+    """When each job's steps begin from now on, by what its first noise says of it."""
+    begun: dict[Any, list[float]] = {}
+    names: dict[Member, Any] = {}
+    answers = desk._answers
 
-    def watched(member: Member, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        name = names.setdefault(id(member), key(x))
-        asks.setdefault(name, []).append(time.monotonic())
-        kept.append(member)  # so that no id is used twice
-        return denoise(member, x, t, c)
+    def watched(batch: Sequence[Call]) -> list[Any]:
+        for one in batch:
+            if isinstance(one.work, Rows):
+                name = names.setdefault(one.member, key(one.work.x))
+                begun.setdefault(name, []).append(time.monotonic())
+        return answers(batch)
 
-    kept: list[Member] = []
-    desk.denoise = watched  # type: ignore[method-assign]
-    return asks
+    desk._answers = watched  # type: ignore[method-assign]
+    return begun
 
 
 def asked(at: Served, seed: int, stream: bool) -> socket.socket:
@@ -75,7 +75,7 @@ def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) 
     with served(slow(editor), limits=LIMITS) as at:
         first = {float(editor.codec.noise(seed, 32, 32)[0, 0, 0, 0]): seed for seed in range(clients)}  # fmt: skip  # noqa: E501
         near = lambda x: min(first, key=lambda value: abs(value - float(x[0, 0, 0, 0])))  # noqa: E731
-        asks = noted(at.service.desk, lambda x: first[near(x)])
+        begun = noted(at.service.desk, lambda x: first[near(x)])
 
         def vanish(seed: int, after: float) -> None:
             line = asked(at, seed, stream=bool(seed % 2))
@@ -92,9 +92,9 @@ def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) 
         for one in threads:
             one.join()
         until(lambda: idle(at.service))
-        after = {seed: sum(when > left[seed] for when in times) for seed, times in asks.items()}
+        after = {seed: sum(when > left[seed] for when in times) for seed, times in begun.items()}
         assert max(after.values()) <= 1, after
-        assert 0 < len(asks) and sum(map(len, asks.values())) < clients * STEPS
+        assert 0 < len(begun) and sum(map(len, begun.values())) < clients * STEPS
         assert at.service.metrics.cancelled._value.get() == clients
         assert at.service._places._value == JOBS and not at.service.desk._waiting
         answer = httpx2.post(f"{at.url}/v1/images/generations", json={"prompt": "a"}, timeout=30)
@@ -103,15 +103,15 @@ def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) 
 
 def test_a_client_that_leaves_the_queue_takes_nothing_with_it(editor: Editor) -> None:
     with served(slow(editor), limits=replace(LIMITS, jobs=1)) as at:
-        asks = noted(at.service.desk, lambda x: float(x[0, 0, 0, 0]))
+        begun = noted(at.service.desk, lambda x: float(x[0, 0, 0, 0]))
         running, queued = asked(at, 1, False), asked(at, 2, False)
         until(lambda: at.service.jobs == 1 and at.service.rows == 4 * STEPS)
         queued.close()
         until(lambda: at.service.rows == 2 * STEPS)
-        assert at.service.jobs == 1 and len(asks) == 1
+        assert at.service.jobs == 1 and len(begun) == 1
         running.close()
         until(lambda: idle(at.service))
-        assert len(asks) == 1
+        assert len(begun) == 1
 
 
 def test_what_a_stopped_job_held_is_freed(editor: Editor) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def test_a_poisoned_request_fails_alone(
             assert header in answer.headers and "secret" not in answer.text
         until(lambda: idle(at.service))
         assert at.service.ready
+
+
+def test_weights_that_are_nan_fail_every_request_and_the_service_stays(editor: Editor) -> None:
+    unet = deepcopy(editor.models.unet)
+    with torch.no_grad():
+        unet.conv_in.weight.fill_(float("nan"))
+    with served(Editor(replace(editor.models, unet=unet), editor.device)) as at:
+        for _ in range(2):
+            answer = generate(at)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (500, "not_finite")
+            assert answer.headers["x-should-retry"] == "false"
+        until(lambda: idle(at.service))
+        assert at.service.ready and httpx2.get(f"{at.url}/v1/models").status_code == 200
 
 
 def test_without_memory_for_all_a_batch_is_halved(editor: Editor) -> None:

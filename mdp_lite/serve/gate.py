@@ -28,7 +28,7 @@ class Gate:
     """An ASGI application around another one."""
 
     def __init__(self, app: App, service: Service) -> None:
-        self._app, self._service, self._open = app, service, 0
+        self._app, self._service = app, service
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Check a request before it is read, pass it on, count it and log one line."""
@@ -45,7 +45,7 @@ class Gate:
             async with asyncio.timeout(self._service.settings.limits.write):
                 await send(message)
 
-        self._open += 1
+        self._service.open += 1
         try:
             await self._passed(scope, receive, noted)
         except TimeoutError:
@@ -53,7 +53,7 @@ class Gate:
                 raise
             state["told"] = {"ended": "the client does not read"}
         finally:
-            self._open -= 1
+            self._service.open -= 1
             self._tell(scope, status[0] or 500, time.monotonic() - started)
 
     async def _passed(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -79,7 +79,7 @@ class Gate:
             raise _too_large(settings.limits.body_bytes)
         if scope["path"] in OPEN:
             return ""
-        if self._open > settings.limits.requests:
+        if self._service.open > settings.limits.requests:
             self._service.metrics.refused.inc()
             raise Refused(429, "too many requests are open", "rate_limit_exceeded", retry=1)
         if not settings.keys:

@@ -32,6 +32,7 @@ class Metrics:
         """What is read off the service now, as prometheus_client asks for it."""
         service, desk = self._service, self._service.desk
         for name, value, text in (
+            ("open_requests", service.open, "requests that are not answered yet"),
             ("waiting_rows", service.rows, "UNet rows that were let in and are not done"),
             ("waiting_bytes", service.held, "bytes of their pictures"),
             ("jobs", service.jobs, "jobs that work now"),

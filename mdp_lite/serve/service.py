@@ -31,7 +31,8 @@ log = logging.getLogger("mdp_lite.serve")
 class Service:
     """One model behind one thread. Everything here but the jobs runs in the loop of asyncio.
 
-    rows are those of all jobs that were let in and are not done, held the bytes of their pictures.
+    open is how many requests are; rows are those of all jobs that were let in and are not done, held
+    the bytes of their pictures.
     """
 
     def __init__(self, editor: Editor, settings: Settings) -> None:
@@ -39,7 +40,7 @@ class Service:
         self.most = most_rows(editor, settings.most)
         self.desk = desk_of(editor, self.most)
         self.store = Store(limits)
-        self.rows = self.held = self.jobs = 0
+        self.open = self.rows = self.held = self.jobs = 0
         self.draining = self._warm = False
         self.metrics = Metrics(self)
         self._engine = threading.Thread(target=self._call_models, name="models", daemon=True)
