@@ -79,5 +79,5 @@ def shared(editor: Editor, desk: Desk, member: Member) -> Editor:
         text_encoder=SharedText(models.text_encoder, desk, member),
     )
     made = Editor(standing, editor.device, editor.cache, "eager")
-    made.codec.colours = codec.colours  # fitted once for all
+    made.codec.colours, made.codec.took = codec.colours, codec.took  # learnt once for all
     return made
