@@ -21,6 +21,7 @@ def plain(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
 
 
 def rows(value: float, count: int = 2, side: int = 3, t: int = 5) -> Rows:
+    value = float(value)  # an int would make tensors of ints, which are of another kind
     x, c = torch.full((count, 4, side, side), value), torch.full((count, 5, 6), -value / 2)
     return Rows(x, torch.tensor(t), c)
 
