@@ -39,8 +39,9 @@ def open_picture(path: str | Path) -> Image.Image:
         raise ValueError(f"picture must be readable, got no permission: {name}") from None
 
 
-def decoded(file: Any, name: str, most: int = MAX_SIDE**2) -> Image.Image:
+def decoded(file: Any, name: str, most: int | None = None) -> Image.Image:
     """The still picture in an open file, or a ValueError before any decoding; most is of pixels."""
+    most = MAX_SIDE**2 if most is None else most
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged EXIF, which upright passes over
         warnings.simplefilter("error", Image.DecompressionBombWarning)

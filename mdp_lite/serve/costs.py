@@ -31,7 +31,7 @@ def inverting(how: Inversion, n: int, g: float) -> int:
         "replay": n * guided,
         "fixed-point": n * guided * (how.iterations or 1),
         "ddim": up + n * guided,
-        "negative-prompt": up + n * guided,
+        "negative-prompt": up + n,  # both prompts are one
         "direct": n + n * guided,
         "edit-friendly": n * guided,
     }[how.method]
