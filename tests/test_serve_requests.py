@@ -146,7 +146,8 @@ def test_bodies_that_are_no_json(client: httpx2.Client) -> None:
     path, head = "/v1/images/generations", {"content-type": "application/json"}
     for body in (b"", b"{", b"[]", b"\xff", b"1", b"[" * 100_000, b'{"prompt": "\\ud800"}'):
         assert error_of(client.post(path, content=body, headers=head))
-    assert error_of(client.post(path, json={"prompt": "a", "\ud800x": 1}))[1] == "unknown_parameter"
+    half = b'{"prompt": "a", "\\ud800x": 1}'
+    assert error_of(client.post(path, content=half, headers=head))
     nan = b'{"prompt": "a", "guidance_scale": NaN}'
     assert error_of(client.post(path, content=nan, headers=head))[0] == "guidance_scale"
     assert error_of(client.post(path, data={"prompt": "a"}), 415)
@@ -256,7 +257,7 @@ def test_a_source_is_its_owner_s_alone(editor: Editor) -> None:
 def test_a_sweep(editor: Editor, client: httpx2.Client) -> None:
     said = {"source_prompt": "a red house", "num_inference_steps": "4", "seed": "9"}
     name = client.post("/v1/sources", data=said).json()["id"]
-    asked = {"source": name, "prompts": ["a boat", "a house"], "windows": [[4, 2], [4, 3]]}
+    asked = {"source": name, "prompts": ["a boat", "a house"], "windows": [[3, 1], [3, 2]]}
     answer = client.post("/v1/sweeps", json=asked)
     source = editor.generate("a red house", 9, 4)
     want = editor.edits(
