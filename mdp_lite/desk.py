@@ -129,8 +129,14 @@ class Desk:
     @torch.no_grad()
     def run(self) -> None:
         """Answer calls until the desk is closed."""
-        while batch := self._next():
-            self._served(batch)
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """Answer the next calls, which nobody here holds on to while it waits for more."""
+        batch = self._next()
+        self._served(batch)
+        return bool(batch)
 
     def _ask(self, member: Member, work: Rows | Callable[[], Any]) -> Any:
         one = Call(member, work, Future())
@@ -167,7 +173,7 @@ class Desk:
     def _served(self, batch: Sequence[Call]) -> None:
         """Answer a batch; what goes wrong in company is tried again without it."""
         try:
-            answers = self._answers(batch)
+            answers = self._answers(batch) if batch else []
         except Exception as error:
             if len(batch) == 1:
                 return self._given(batch[0], error)

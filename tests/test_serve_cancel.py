@@ -105,7 +105,7 @@ def test_a_client_that_leaves_the_queue_takes_nothing_with_it(editor: Editor) ->
     with served(slow(editor), limits=replace(LIMITS, jobs=1)) as at:
         begun = noted(at.service.desk, lambda x: float(x[0, 0, 0, 0]))
         running, queued = asked(at, 1, False), asked(at, 2, False)
-        until(lambda: at.service.jobs == 1 and at.service.rows == 4 * STEPS)
+        until(lambda: begun and at.service.jobs == 1 and at.service.rows == 4 * STEPS)
         queued.close()
         until(lambda: at.service.rows == 2 * STEPS)
         assert at.service.jobs == 1 and len(begun) == 1
