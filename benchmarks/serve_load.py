@@ -1,7 +1,7 @@
 """Many clients at once against `mdp-lite serve`: each picture is held against the same edit alone.
 
 python -m benchmarks.serve_load [--clients 50] [--seconds 60] [--rounds 2] [--rows 0 16] [-o FILE]
-A server for each value of --rows, loaded in turns, all rounds long; one JSON object on standard output.
+A server for each value of --rows, loaded in turns; one JSON object on standard output.
 """
 
 import argparse

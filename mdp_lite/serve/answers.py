@@ -87,7 +87,8 @@ async def swept(asked: Asked, rows: int, source: Source, fields: SweepFields) ->
 
     task = service.admitted(rows, 0, run)
     shown, cost = await attended(task, left(asked.request), service.metrics.cancelled.inc)
-    body = _body(asked, shown) | {"usage": usage(cost)}
+    body = _body(asked, shown)
+    body["usage"] = usage(cost)
     for told, one in zip(body["data"], shown, strict=True):
         told["settings"] = one.made.settings
     return JSONResponse(body, headers={"Server-Timing": _timing(shown)})

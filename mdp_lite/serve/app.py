@@ -67,7 +67,8 @@ def application(editor: Editor, settings: Settings) -> FastAPI:
     app.add_middleware(Gate, service=service)
     if settings.origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(settings.origins), allow_methods=["GET", "POST", "DELETE"],
+            CORSMiddleware, allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )  # fmt: skip
     return app

@@ -31,8 +31,8 @@ log = logging.getLogger("mdp_lite.serve")
 class Service:
     """One model behind one thread. Everything here but the jobs runs in the loop of asyncio.
 
-    open is how many requests are; rows are those of all jobs that were let in and are not done, held
-    the bytes of their pictures.
+    open is how many requests are; rows are those of all jobs that were let in and are not done,
+    held the bytes of their pictures.
     """
 
     def __init__(self, editor: Editor, settings: Settings) -> None:
@@ -80,7 +80,7 @@ class Service:
     def admitted(
         self, rows: int, held: int, work: Callable[[], Coroutine[Any, Any, T]]
     ) -> "asyncio.Task[T]":
-        """Let in work of so many rows and bytes as a task, or refuse it; its end gives them back."""
+        """Let in work of so many rows and bytes as a task, or refuse it; its end frees them."""
         limits = self.settings.limits
         if rows > limits.rows:
             message = f"this takes {rows} UNet rows, at most {limits.rows} are allowed"
