@@ -3,6 +3,7 @@
 import gc
 import json
 import random
+import resource
 import socket
 import threading
 import time
@@ -69,29 +70,33 @@ def asked(at: Served, seed: int, stream: bool) -> socket.socket:
     return line
 
 
+def vanished(at: Served, clients: int) -> dict[int, float]:
+    """When each of many clients left, at a random moment; returns once nothing is held."""
+    choose, left = random.Random(clients), {}
+
+    def vanish(seed: int, after: float) -> None:
+        line = asked(at, seed, stream=bool(seed % 2))
+        time.sleep(after)
+        line.close()
+        left[seed] = time.monotonic()
+
+    moments = [1.5 * choose.random() for _ in range(clients)]
+    threads = [threading.Thread(target=vanish, args=pair) for pair in enumerate(moments)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    until(lambda: idle(at.service))
+    return left
+
+
 @pytest.mark.parametrize("clients", [16, pytest.param(100, marks=pytest.mark.slow)])
 def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) -> None:
-    choose, left = random.Random(clients), {}
     with served(slow(editor), limits=LIMITS) as at:
         first = {float(editor.codec.noise(seed, 32, 32)[0, 0, 0, 0]): seed for seed in range(clients)}  # fmt: skip  # noqa: E501
         near = lambda x: min(first, key=lambda value: abs(value - float(x[0, 0, 0, 0])))  # noqa: E731
         begun = noted(at.service.desk, lambda x: first[near(x)])
-
-        def vanish(seed: int, after: float) -> None:
-            line = asked(at, seed, stream=bool(seed % 2))
-            time.sleep(after)
-            line.close()
-            left[seed] = time.monotonic()
-
-        threads = [
-            threading.Thread(target=vanish, args=(seed, 1.5 * choose.random()))
-            for seed in range(clients)
-        ]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join()
-        until(lambda: idle(at.service))
+        left = vanished(at, clients)
         after = {seed: sum(when > left[seed] for when in times) for seed, times in begun.items()}
         assert max(after.values()) <= 1, after
         assert 0 < len(begun) and sum(map(len, begun.values())) < clients * STEPS
@@ -99,6 +104,18 @@ def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) 
         assert at.service._places._value == JOBS and not at.service.desk._waiting
         answer = httpx2.post(f"{at.url}/v1/images/generations", json={"prompt": "a"}, timeout=30)
         assert answer.status_code == 200
+
+
+@pytest.mark.slow
+def test_memory_is_flat_while_hundreds_vanish(editor: Editor) -> None:
+    with served(slow(editor), limits=LIMITS) as at:
+        vanished(at, 100)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(3):
+            vanished(at, 100)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(f"grown by {grown} KiB")
+        assert grown < 16 * 1024
 
 
 def test_a_client_that_leaves_the_queue_takes_nothing_with_it(editor: Editor) -> None:
