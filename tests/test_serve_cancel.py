@@ -22,7 +22,7 @@ from mdp_lite.desk import Call, Desk, Member, Rows
 from mdp_lite.editor import Editor
 from mdp_lite.serve.settings import Limits
 
-STEP, STEPS, JOBS = 0.02, 20, 4
+STEP, STEPS, JOBS = 0.05, 20, 4
 LIMITS = Limits(jobs=JOBS, steps=STEPS)
 
 
