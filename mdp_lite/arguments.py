@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from mdp_lite import __version__
-from mdp_lite.kinds import embedding, json_file, lora, number, one_of, png, several, whole
+from mdp_lite.bench_arguments import benching
+from mdp_lite.kinds import embedding, lora, number, one_of, png, several, whole
 from mdp_lite.picture_arguments import fitting, inverting, masking, saving, tuning
 from mdp_lite.serve_arguments import serving
 
@@ -39,7 +40,7 @@ def parser() -> Parser:
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
         ("serve", serving, [model, common], "edit for others, behind the OpenAI Images API"),
-        ("bench", _bench, [model, common], "compare the inversions, or time the engine"),
+        ("bench", benching, [model, common], "compare inversions or edits, or time the engine"),
         ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),
         ("info", _info, [common], "what a model consists of"),
         ("convert", _convert, [common], "write a model in another form, pickles as safetensors"),
@@ -214,27 +215,6 @@ def _invert(sub: argparse.ArgumentParser) -> None:
     fitting(sub)
     _output(sub, "reconstruction.png")
     saving(sub)
-
-
-def _bench(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "what", choices=("inversion", "speed"),
-        help="what is compared: inversions on drawn pictures, or the engine's modes by the clock",
-    )  # fmt: skip
-    sub.add_argument("--steps", type=whole, metavar="N", help="DDIM steps")
-    sub.add_argument("--pictures", type=whole, metavar="N", help="inversion: default 128")
-    sub.add_argument("--methods", type=several(str), metavar="A,B,C", help="inversion: default all")
-    sub.add_argument(
-        "--rounds", type=whole, metavar="N", help="speed: default by how long they take"
-    )
-    sub.add_argument(
-        "--engines", type=several(str), metavar="A,B,C",
-        help="speed: default those that need no minutes to compile",
-    )  # fmt: skip
-    sub.add_argument(
-        "-o", "--output", type=json_file, metavar="FILE",
-        help="keep all figures there; a method whose figures it has is not run again",
-    )  # fmt: skip
 
 
 def _compile(sub: argparse.ArgumentParser) -> None:

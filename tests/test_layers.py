@@ -16,11 +16,11 @@ STDLIB = sys.stdlib_module_names
 
 CORE = {"torch", "safetensors", "einops", "PIL", "numpy"}
 ONLY_IN = {  # what one module of mdp_lite alone may import
-    "mdp_lite_weights": "mdp_lite.load",
-    "mdp_lite_kernels": "mdp_lite.engine",
-    "transformers": "mdp_lite.tokenizer",
-    "tokenizers": "mdp_lite.tokenizer",
-    "tqdm": "mdp_lite.__main__",
+    "mdp_lite_weights": ("mdp_lite.load",),
+    "mdp_lite_kernels": ("mdp_lite.engine",),
+    "transformers": ("mdp_lite.tokenizer", "mdp_lite.eval.perception"),  # one in the core
+    "tokenizers": ("mdp_lite.tokenizer",),
+    "tqdm": ("mdp_lite.__main__",),
 }
 LEAVES = {  # packages that know nothing of mdp_lite, and what they may import
     "mdp_lite_kernels": {"torch", "triton", "mdp_lite_kernels"},
@@ -115,8 +115,8 @@ def wrong_import(module: str, name: str, lazy: bool) -> str | None:
     if not within(module, "mdp_lite"):  # the recipe stands above everything that is shipped
         return "nothing imports tests or benchmarks" if top in ("tests", "benchmarks") else None
     if top in ONLY_IN:
-        if module != ONLY_IN[top]:
-            return f"only {ONLY_IN[top]} may"
+        if module not in ONLY_IN[top]:
+            return f"only {' and '.join(ONLY_IN[top])} may"
         return "must be imported inside a function" if top == "transformers" and not lazy else None
     if top == "mdp_lite":
         return wrong_room(module, name, lazy)
@@ -201,6 +201,8 @@ PLANTED = [
     ("mdp_lite.batch.actors", "from mdp_lite import eval"),
     ("mdp_lite.tokenizer", "import transformers"),
     ("mdp_lite.clip", "def f():\n    import transformers"),
+    ("mdp_lite.eval.contest", "def f():\n    import transformers"),
+    ("mdp_lite.eval.perception", "import transformers"),
     ("mdp_lite.editor", "from tqdm import tqdm"),
     ("mdp_lite.unet", "from diffusers import UNet2DConditionModel"),
     ("mdp_lite.load", "import huggingface_hub"),

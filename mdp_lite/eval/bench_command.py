@@ -13,6 +13,7 @@ from mdp_lite import __version__
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import Case
+from mdp_lite.eval.edits_command import bench_edits
 from mdp_lite.eval.inversion_file import keep, kept
 from mdp_lite.eval.inversion_tables import Measured, summary, tables
 from mdp_lite.eval.inversions import (
@@ -26,6 +27,7 @@ from mdp_lite.eval.inversions import (
     section,
     total,
 )
+from mdp_lite.eval.pie_command import bench_pie
 from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import Taken, backward_share, taken
 from mdp_lite.eval.speed import speed
@@ -54,8 +56,12 @@ class Job(NamedTuple):
 
 
 def bench(args: Namespace, talk: Talk) -> Made:
-    """Time the engine's modes, or compare the inversions."""
-    return speed(args, talk) if args.what == "speed" else inversions(args, talk)
+    """Time the engine's modes, or compare the inversions or the methods of editing."""
+    if args.what != "edits" and (args.kinds or args.split or args.short or args.sheet):
+        raise ValueError(f"bench {args.what} takes no kinds, split, short or sheet")
+    if args.what != "pie" and (args.data or args.results or args.clip or args.dino):
+        raise ValueError(f"bench {args.what} takes no data, results, clip or dino")
+    return BENCHES[args.what](args, talk)
 
 
 def inversions(args: Namespace, talk: Talk) -> Made:
@@ -165,3 +171,6 @@ def _summary(job: Job, found: dict[str, Sections], alone: dict[str, Taken]) -> S
     spent = {name: total(found[name])._asdict() for name in job.rows}
     told = {"threads": torch.get_num_threads(), "backward_share": share, "spent": spent}
     return {**job.settings, **told, "methods": summary(parts, share)}
+
+
+BENCHES = {"speed": speed, "edits": bench_edits, "pie": bench_pie, "inversion": inversions}

@@ -1,10 +1,13 @@
 """How far a picture is from its true answer. Pictures are (b, 3, y, x) in [-1, 1]."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 PEAK = 2.0  # from black to white
 LEAST = 1e-10  # squared error below which pictures count as equal: 106 dB
+WINDOW, SIGMA = 11, 1.5  # pixels of SSIM's window, and its standard deviation
+K_1, K_2 = 0.01, 0.03  # of SSIM's constants (K peak)^2
 
 
 def shown(picture: Tensor) -> Tensor:
@@ -36,6 +39,39 @@ def decibel(error: Tensor) -> Tensor:
 def psnr(found: Tensor, truth: Tensor, inside: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio of each pair in dB, (b,); NaN where no pixel counts."""
     return decibel(squared_error(found, truth, inside))
+
+
+def ssim(found: Tensor, truth: Tensor, inside: Tensor | None = None, peak: float = PEAK) -> Tensor:
+    """Structural similarity (Wang et al. 2004, Eq. 13) of each pair, (b,): 1 if they are equal.
+
+    The mean over the windows that lie in the picture whole; inside says whose centres count.
+    """
+    each = ssim_map(found, truth, peak).mean(1)
+    if inside is None:
+        return each.mean((1, 2))
+    rim = WINDOW // 2
+    counted = inside[:, rim:-rim, rim:-rim]
+    return (each * counted).sum((1, 2)) / counted.sum((1, 2))
+
+
+def ssim_map(found: Tensor, truth: Tensor, peak: float = PEAK) -> Tensor:
+    """Structural similarity (b, 3, y - 10, x - 10) of each window, a Gaussian of 11 x 11 pixels."""
+    x, y = found.double(), truth.double()
+    mean_x, mean_y = _smooth(x), _smooth(y)
+    var_x, var_y = _smooth(x * x) - mean_x**2, _smooth(y * y) - mean_y**2
+    both = _smooth(x * y) - mean_x * mean_y
+    c_1, c_2 = (K_1 * peak) ** 2, (K_2 * peak) ** 2
+    light = (2 * mean_x * mean_y + c_1) / (mean_x**2 + mean_y**2 + c_1)
+    return light * (2 * both + c_2) / (var_x + var_y + c_2)
+
+
+def _smooth(x: Tensor) -> Tensor:
+    """Gaussian means of the windows that lie in the picture whole."""
+    u = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
+    g = torch.exp(-0.5 * (u / SIGMA) ** 2)
+    g = (g / g.sum()).expand(x.shape[1], 1, 1, -1)
+    x = F.conv2d(x, g, groups=x.shape[1])
+    return F.conv2d(x, g.mT, groups=x.shape[1])
 
 
 def _shape(tensor: Tensor) -> list[int]:

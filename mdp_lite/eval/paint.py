@@ -176,6 +176,13 @@ def paint_cast(canvas: Array, scene: Scene, item: Cast) -> None:
 
 def paint(scene: Scene, size: int) -> Array:
     """The whole picture, (size, size, 3) in 0..255."""
+    canvas = paint_bare(scene, size)
+    paint_cast(canvas, scene, object_cast(scene, size))
+    return canvas
+
+
+def paint_bare(scene: Scene, size: int) -> Array:
+    """The picture without its object and what that puts below itself."""
     rng = np.random.default_rng(scene.texture)
     canvas = paint_sky(scene, size, rng)
     paint_ridges(canvas, scene, size)
@@ -186,5 +193,4 @@ def paint(scene: Scene, size: int) -> Array:
         paint_light(canvas, scene, size)
     if scene.companion != "none":
         paint_cast(canvas, scene, companion_cast(scene, size))
-    paint_cast(canvas, scene, object_cast(scene, size))
     return canvas

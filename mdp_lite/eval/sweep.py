@@ -40,8 +40,16 @@ def sweep(
 
     sampled says that the source's noise is what the model predicts along it under to's guidance.
     """
+    return swept(unet, grid, source, to, cells, sampled, v)[0]
+
+
+def swept(
+    unet: Denoiser, grid: Grid, source: Path, to: Conditions, cells: Iterable[Cell],
+    sampled: bool = True, v: bool = False,
+) -> tuple[dict[Cell, Tensor], int]:  # fmt: skip
+    """The same, and the UNet rows that one picture took for all cells."""
     known, listed = Known(guided=to.null is not None, own=sampled), list(cells)
     tables = [cell.weights(len(grid.t)) for cell in listed]
     tasks = [Task(grid, to, source, w, plan(w, grid, known)) for w in tables]
-    last, _ = finished(unet, tree(tasks), v, most=0)
-    return {cell: last[i].x for i, cell in enumerate(listed)}
+    last, spent = finished(unet, tree(tasks), v, most=0)
+    return {cell: last[i].x for i, cell in enumerate(listed)}, spent.unet_rows

@@ -10,8 +10,8 @@ from mdp_lite.eval import landscape, paint
 from mdp_lite.eval.scene import COMPANIONS, FIELDS, Scene, change, held_back, sample
 
 __all__ = [
-    "COMPANIONS", "FIELDS", "WORDS", "Scene", "caption", "change", "draw", "held_back", "mask",
-    "random_caption", "sample",
+    "COMPANIONS", "FIELDS", "WORDS", "Scene", "bare", "caption", "change", "draw", "held_back",
+    "mask", "random_caption", "sample",
 ]  # fmt: skip
 
 LINKS = "a an at by in light moon no on sky something stands sun the weather with ,".split()
@@ -25,8 +25,16 @@ CASTS = (paint.object_cast, paint.companion_cast)
 
 def draw(scene: Scene, size: int = 64) -> Image.Image:
     """The scene as an RGB picture of size x size pixels."""
-    pixels = np.clip(paint.paint(scene, size) + 0.5, 0, 255).astype(np.uint8)
-    return Image.fromarray(pixels)
+    return _picture(paint.paint(scene, size))
+
+
+def bare(scene: Scene, size: int = 64) -> Image.Image:
+    """The scene without its object, as an RGB picture of size x size pixels."""
+    return _picture(paint.paint_bare(scene, size))
+
+
+def _picture(canvas: landscape.Array) -> Image.Image:
+    return Image.fromarray(np.clip(canvas + 0.5, 0, 255).astype(np.uint8))
 
 
 def mask(scene: Scene, field: str, size: int = 64) -> NDArray[np.bool_]:

@@ -1,0 +1,166 @@
+"""bench edits: what it measures and keeps, that it is told alike again, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mdp_lite.__main__ import main
+from mdp_lite.eval import edits_command
+from mdp_lite.eval.contest import methods, settings
+from mdp_lite.eval.edit_tables import ahead, main_table, summary, tables
+from mdp_lite.eval.edits import KINDS
+from mdp_lite.eval.given import CASES
+
+Says = Callable[[str], None]
+FEW = ["bench", "edits", "--pictures", "2", "--steps", "3", "--quiet"]
+OURS = ("mdp-c", "mdp-epsilon", "mdp-x", "mdp-beta")
+RIVALS = (
+    "p2p-replace", "p2p-refine", "p2p-reweight", "p2p-blend", "sdedit", "edit-friendly",
+    "masactrl", "pnp-features",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """Every method on two edits of two kinds, in three steps."""
+    file = tmp_path_factory.mktemp("edits") / "edits.json"
+    assert main([*FEW, "--kinds", "color,add", "-o", str(file)]) == 0
+    return file, json.loads(file.read_text())
+
+
+def test_all_methods_run_in_both_cases(measured: tuple[Path, dict]) -> None:
+    _, data = measured
+    assert set(data["figures"]) == {f"{c} {kind}" for c in CASES for kind in ("add", "color")}
+    for name, section in data["figures"].items():
+        more = ("truth", "mdp-epsilon-replay", "pnp-inversion-p2p") if "real" in name else ()
+        assert set(section) == {"no edit", "vae", "regenerate", *OURS, *RIVALS, *more}
+        for method, figures in section.items():
+            assert all(len(values) == 2 for values in figures.values()), method
+            assert figures["both"] == [
+                r * k for r, k in zip(figures["right"], figures["kept"], strict=True)
+            ]
+            free = method in ("no edit", "vae", "truth")
+            assert (figures["rows"] == [0.0, 0.0]) == free
+        assert section["no edit"]["right"] == section["no edit"]["both"] == [0, 0]
+    assert data["figures"]["real color"]["truth"]["both"] == [1, 1]
+
+
+def test_rows_are_what_the_methods_cost(measured: tuple[Path, dict]) -> None:
+    section = measured[1]["figures"]["real color"]
+    rows = {name: figures["rows"][0] for name, figures in section.items()}
+    assert rows["regenerate"] == 6 and rows["masactrl"] == 12  # of 3 steps
+    assert {rows[name] for name in RIVALS[:4]} == {9} and rows["pnp-features"] == 9
+    assert rows["mdp-epsilon"] <= 6
+    assert section["mdp-epsilon"]["source rows"] == [6, 6]  # edit-friendly: both rows a step
+    assert section["sdedit"]["source rows"] == [3, 3]  # DDIM inversion
+    assert section["p2p-refine"]["source rows"][0] > 6  # null-text
+
+
+def test_a_file_is_resumed_and_tells_the_same(
+    measured: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file, _ = measured
+    capsys.readouterr()
+
+    def never(*given: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(edits_command, "contested", never)
+    told = []
+    for _ in range(2):
+        assert main([*FEW[:-1], "--kinds", "color,add", "-o", str(file)]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] and "| mdp-epsilon" in told[0] and "right and kept" in told[0]
+
+
+def test_two_runs_tell_the_same(tmp_path: Path, measured: tuple[Path, dict]) -> None:
+    file = tmp_path / "again.json"
+    names = "mdp-epsilon,p2p-refine,sdedit"
+    assert main([*FEW, "--kinds", "color", "--methods", names, "-o", str(file)]) == 0
+    again = json.loads(file.read_text())["figures"]["real color"]
+    for method, figures in again.items():
+        for name, values in figures.items():
+            if name != "seconds":
+                assert values == measured[1]["figures"]["real color"][method][name], (method, name)
+
+
+def test_a_sheet_shows_every_method(tmp_path: Path) -> None:
+    page = tmp_path / "sheet.png"
+    asked = ["--kinds", "color", "--methods", "mdp-epsilon,sdedit", "--sheet", str(page)]
+    assert main([*FEW, *asked]) == 0
+    with Image.open(page) as image:
+        assert image.width > 3 * 192 and image.height > 2 * 192
+
+
+def test_dry_run_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "edits", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "synthetic: 640 edits by 13 methods" in out and "real: 640 edits by 15 methods" in out
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--kinds", "colour"], "kinds must be of object, color"),
+        (["--methods", "ours"], "methods must be of mdp-c"),
+        (["--pictures", "0"], "pictures must be 1 or more, got 0"),
+        (["--rounds", "3"], "takes no rounds"),
+    ],
+)
+def test_what_is_refused(words: list[str], sentence: str, says_one_line: Says) -> None:
+    assert main(["bench", "edits", *words]) == 2
+    says_one_line(sentence)
+
+
+def test_others_take_none_of_its_options(says_one_line: Says) -> None:
+    assert main(["bench", "speed", "--short"]) == 2
+    says_one_line("bench speed takes no kinds, split, short or sheet")
+
+
+# --- tables ------------------------------------------------------------------------------------
+
+
+def figures(both: list[float]) -> dict[str, list[float]]:
+    return {"both": both, "right": both, "rows": [1.0] * len(both), "seconds": [0.5] * len(both)}
+
+
+SECTION = {
+    "no edit": figures([0, 0, 0, 0]),
+    "mdp-x": figures([1, 1, 1, 0]),
+    "mdp-c": figures([1, 0, 0, 0]),
+    "sdedit": figures([0, 1, 0, 0]),
+}
+
+
+def test_our_best_is_held_against_the_best_rival() -> None:
+    found = ahead(SECTION)
+    assert (found["ours"], found["rival"]) == ("mdp-x", "sdedit")
+    assert found["apart"]["mean"] == 0.5  # 1, 0, 1, 0
+    assert ahead({"sdedit": SECTION["sdedit"]}) == {}
+
+
+def test_kinds_are_told_alone_and_together() -> None:
+    data = summary({"real color": SECTION, "real time": SECTION})["cases"]
+    assert set(data) == {"real"} and set(data["real"]) == {"all", "color", "time", "ahead"}
+    assert data["real"]["all"]["mdp-x"]["both"]["mean"] == 0.75
+    heads = [cell.strip() for cell in main_table(data["real"]["all"])[0].split("|")[1:-1]]
+    assert heads == ["method", "right", "right and kept", "UNet rows"]
+    settings = {"model": "tiny", "steps": 3, "guidance": 4.0, "dtype": "float32", "device": "cpu",
+                "edits": 4, "split": "report", "first_seed": 7}  # fmt: skip
+    text = "\n".join(tables({**settings, "cases": data}))
+    assert "- all: mdp-x - sdedit = +0.50" in text and "real, right and kept by kind" in text
+
+
+def test_settings_are_tried_of_every_method() -> None:
+    for case in CASES:
+        tried, used = settings(case, 50), methods(case, 50)
+        assert len(set(tried)) == len(tried) > len(used)
+        families = {"mdp", "sdedit", "edit", "masactrl", "pnp"}
+        families |= {"p2p"} if case == "synthetic" else set()  # null-text is left to the report
+        assert {name.split("-")[0].split(" ")[0] for name in tried} == families
+    assert set(KINDS) >= {"object", "color", "position", "time", "ground", "add", "remove", "two",
+                          "style"}  # fmt: skip
