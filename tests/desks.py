@@ -11,7 +11,7 @@ from mdp_lite.desk import Desk, Member
 from mdp_lite.editor import Editor
 from mdp_lite.shared import desk_of, shared
 
-WAIT = 30  # seconds after which a test has hung
+WAIT = 120  # seconds after which a test has hung
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import httpx2
 import uvicorn
 from PIL import Image
 
@@ -16,7 +17,7 @@ from mdp_lite.serve.command import listening
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import Settings
 
-WAIT = 30.0  # seconds after which a test has hung
+WAIT = 120.0  # seconds after which a test has hung
 KEY, OTHER = "k" * 20, "o" * 20
 
 
@@ -45,6 +46,11 @@ def served(editor: Editor, **settings: Any) -> Iterator[Served]:
             server.should_exit = True
             thread.join(WAIT)
             assert not thread.is_alive()
+
+
+def calling(at: Served) -> httpx2.Client:
+    """A client of it that waits long: a busy machine is no failure."""
+    return httpx2.Client(base_url=at.url, timeout=WAIT)
 
 
 def until(true: Any) -> None:

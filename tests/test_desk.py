@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 import torch
-from desks import running, until, waiting
+from desks import WAIT, running, until, waiting
 from torch import Tensor
 
 from mdp_lite.desk import Call, Desk, Member, Rows, Stopped, chosen, joined, out_of_memory
@@ -58,7 +58,7 @@ def desk(unet: Watch, most: int) -> Desk:
 def ended(ends: list["Future[Tensor]"], asked: list[Rows]) -> None:
     """Everybody has the answer that it would have alone."""
     for end, one in zip(ends, asked, strict=True):
-        assert torch.equal(end.result(10), plain(*one))
+        assert torch.equal(end.result(WAIT), plain(*one))
 
 
 def test_all_that_wait_go_in_one_call_and_each_gets_its_own() -> None:
@@ -103,7 +103,7 @@ def test_other_work_is_done_by_the_same_thread_alone() -> None:
     unet, asked = Watch(), rows(1)
     asks = [lambda member: DESKS[-1].work(member, work)] * 2 + [asking(asked)]
     with waiting(desk(unet, 100), asks) as ends:
-        assert [end.result(10) for end in ends[:2]] == [7, 7]
+        assert [end.result(WAIT) for end in ends[:2]] == [7, 7]
         ended(ends[2:], [asked])
     assert len(set(threads)) == 1 and threads[0] != threading.get_ident()
     assert unet.seen == [2]
@@ -165,7 +165,7 @@ def test_one_that_cannot_be_computed_fails_alone() -> None:
     asked = [rows(1), rows(LOST), rows(2)]
     with waiting(desk(unet, 100), [asking(one) for one in asked]) as ends:
         with pytest.raises(RuntimeError, match="lost"):
-            ends[1].result(10)
+            ends[1].result(WAIT)
         ended([ends[0], ends[2]], [asked[0], asked[2]])
     assert unet.seen == [6, 2, 2, 2]
 
@@ -181,7 +181,7 @@ def test_one_that_is_not_finite_goes_to_the_guard_alone() -> None:
     DESKS.append(Desk(unet, guard, 100))
     with waiting(DESKS[-1], [asking(one) for one in asked]) as ends:
         with pytest.raises(NotFinite):
-            ends[1].result(10)
+            ends[1].result(WAIT)
         ended([ends[0], ends[2]], [asked[0], asked[2]])
     assert unet.seen == [6]
 
@@ -205,7 +205,7 @@ def test_and_then_fails_but_the_desk_goes_on() -> None:
     with waiting(desk(unet, 8), [asking(one) for one in asked]) as ends:
         for end in ends[:2]:
             with pytest.raises(torch.OutOfMemoryError):
-                end.result(10)
+                end.result(WAIT)
         ended(ends[2:], asked[2:])
 
 
@@ -231,7 +231,7 @@ def test_to_stop_takes_effect_within_one_call() -> None:
 
     def slow(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         inside.set()
-        assert go.wait(10)
+        assert go.wait(WAIT)
         return plain(x, t, c)
 
     one = Desk(slow, slow, 0)
@@ -249,12 +249,12 @@ def test_to_stop_takes_effect_within_one_call() -> None:
     with running(one):
         thread = threading.Thread(target=run)
         thread.start()
-        assert inside.wait(10)
+        assert inside.wait(WAIT)
         member = found[0]
         assert isinstance(member, Member)
         one.stop(member)
         go.set()
-        thread.join(10)
+        thread.join(WAIT)
         assert found[1:] == ["stopped"] and member.calls == one.calls == 1
         until(lambda: one.members == 0)
 
@@ -274,7 +274,7 @@ def test_to_stop_one_that_waits_takes_its_rows_out() -> None:
     thread.start()
     until(lambda: one._waiting)
     one.stop(found[0])
-    thread.join(10)
+    thread.join(WAIT)
     assert found[1:] == ["stopped"] and one._waiting == [] and unet.seen == []
 
 

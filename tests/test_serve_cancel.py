@@ -15,7 +15,7 @@ import httpx2
 import pytest
 import torch
 from inverting import picture
-from serving import Served, file_of, idle, served, until
+from serving import WAIT, Served, file_of, idle, served, until
 from torch import Tensor, nn
 
 from mdp_lite.desk import Call, Desk, Member, Rows
@@ -102,7 +102,7 @@ def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) 
         assert 0 < len(begun) and sum(map(len, begun.values())) < clients * STEPS
         assert at.service.metrics.cancelled._value.get() == clients
         assert at.service._places._value == JOBS and not at.service.desk._waiting
-        answer = httpx2.post(f"{at.url}/v1/images/generations", json={"prompt": "a"}, timeout=30)
+        answer = httpx2.post(f"{at.url}/v1/images/generations", json={"prompt": "a"}, timeout=WAIT)
         assert answer.status_code == 200
 
 
@@ -162,5 +162,5 @@ def test_an_upload_that_is_broken_off_leaves_nothing(editor: Editor) -> None:
             start = f"POST /v1/images/edits HTTP/1.1\r\n{head}\r\n".encode()
             line.sendall(start + body[: int(share * len(body))])
             line.close()
-        assert httpx2.get(f"{at.url}/health/ready").status_code == 200
+        assert httpx2.get(f"{at.url}/health/ready", timeout=WAIT).status_code == 200
         assert idle(at.service)

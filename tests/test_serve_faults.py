@@ -51,13 +51,13 @@ def broken(editor: Editor, how: str) -> Editor:
 
 
 def generate(at: Served, **said: object) -> httpx2.Response:
-    return httpx2.post(f"{at.url}/v1/images/generations", json=GOOD | said, timeout=30)
+    return httpx2.post(f"{at.url}/v1/images/generations", json=GOOD | said, timeout=WAIT)
 
 
 def poison(at: Served) -> str:
     """A source that the broken UNet can't stand."""
     data = {"source_prompt": "a", "seed": "3", "num_inference_steps": str(STEPS)}
-    name = httpx2.post(f"{at.url}/v1/sources", data=data).json()["id"]
+    name = httpx2.post(f"{at.url}/v1/sources", data=data, timeout=WAIT).json()["id"]
     kept = at.service.store._kept[name]
     path = kept.source.path
     kept.source = replace(kept.source, path=path._replace(x=path.x * 1e6))
@@ -66,7 +66,7 @@ def poison(at: Served) -> str:
 
 def edited(at: Served, name: str) -> httpx2.Response:
     said = {"prompt": "a house", "variant": "c", "t_max": 3, "t_m": 1}
-    return httpx2.post(f"{at.url}/v1/sources/{name}/edits", json=said, timeout=30)
+    return httpx2.post(f"{at.url}/v1/sources/{name}/edits", json=said, timeout=WAIT)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,8 @@ def test_weights_that_are_nan_fail_every_request_and_the_service_stays(editor: E
             assert (answer.status_code, answer.json()["error"]["code"]) == (500, "not_finite")
             assert answer.headers["x-should-retry"] == "false"
         until(lambda: idle(at.service))
-        assert at.service.ready and httpx2.get(f"{at.url}/v1/models").status_code == 200
+        assert at.service.ready
+        assert httpx2.get(f"{at.url}/v1/models", timeout=WAIT).status_code == 200
 
 
 def test_without_memory_for_all_a_batch_is_halved(editor: Editor) -> None:
@@ -145,11 +146,11 @@ def test_a_client_that_does_not_read_holds_nobody_up(editor: Editor) -> None:
 def test_a_jump_of_the_clock_moves_nothing(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(editor) as at:
         data = {"source_prompt": "a", "num_inference_steps": "2"}
-        name = httpx2.post(f"{at.url}/v1/sources", data=data).json()["id"]
+        name = httpx2.post(f"{at.url}/v1/sources", data=data, timeout=WAIT).json()["id"]
         now = time.time()
         for years in (-10, 10):
             monkeypatch.setattr(time, "time", lambda years=years: now + years * 3e7)
-            assert httpx2.get(f"{at.url}/v1/sources/{name}").status_code == 200
+            assert httpx2.get(f"{at.url}/v1/sources/{name}", timeout=WAIT).status_code == 200
             assert generate(at, deadline=30).json()["data"][0]["finished"]
 
 
@@ -157,8 +158,8 @@ def test_if_the_models_thread_dies_the_service_says_so(editor: Editor) -> None:
     with served(editor) as at:
         at.service.desk.close()
         until(lambda: not at.service.ready)
-        assert httpx2.get(f"{at.url}/health/ready").status_code == 503
-        assert httpx2.get(f"{at.url}/health/live").status_code == 503
+        assert httpx2.get(f"{at.url}/health/ready", timeout=WAIT).status_code == 503
+        assert httpx2.get(f"{at.url}/health/live", timeout=WAIT).status_code == 503
         assert generate(at).status_code == 503
 
 
@@ -175,12 +176,12 @@ def test_sigterm_under_load_ends_what_was_begun(checkpoint: Path) -> None:
     def ask() -> None:
         said = GOOD | {"num_inference_steps": 150}
         answers.append(
-            httpx2.post(f"{at}/v1/images/generations", json=said, timeout=60).status_code
+            httpx2.post(f"{at}/v1/images/generations", json=said, timeout=WAIT).status_code
         )
 
     def status(path: str) -> int:
         try:
-            return httpx2.get(at + path).status_code
+            return httpx2.get(at + path, timeout=WAIT).status_code
         except httpx2.TransportError:
             return 0
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inverting import picture
 from PIL import Image
-from serving import Served, file_of, idle, served, until
+from serving import Served, calling, file_of, idle, served, until
 
 from mdp_lite.editor import Editor
 from mdp_lite.serve.settings import Limits
@@ -39,7 +39,7 @@ def at(editor: Editor) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def client(at: Served) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=at.url, timeout=20) as one:
+    with calling(at) as one:
         yield one
 
 

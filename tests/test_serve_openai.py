@@ -9,7 +9,7 @@ import pytest
 from inverting import picture
 from openai import OpenAI
 from PIL import Image
-from serving import KEY, Served, file_of, idle, opened, served, until
+from serving import KEY, WAIT, Served, file_of, idle, opened, served, until
 
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import Inversion
@@ -28,7 +28,7 @@ def at(editor: Editor) -> Iterator[Served]:
 
 @pytest.fixture
 def client(at: Served) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{at.url}/v1", api_key=KEY, max_retries=0, timeout=30) as one:
+    with OpenAI(base_url=f"{at.url}/v1", api_key=KEY, max_retries=0, timeout=WAIT) as one:
         yield one
 
 
@@ -235,7 +235,7 @@ def test_models(client: OpenAI) -> None:
 def test_too_much_is_429_with_a_time_and_is_tried_again(editor: Editor) -> None:
     with (
         served(editor, limits=Limits(waiting_rows=10)) as at,
-        OpenAI(base_url=f"{at.url}/v1", api_key="none", max_retries=2) as client,
+        OpenAI(base_url=f"{at.url}/v1", api_key="none", max_retries=2, timeout=WAIT) as client,
     ):
         at.service.rows += 5  # as if others waited
         counter = at.service.metrics.refused._value

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import InferenceClient
 from inverting import picture
 from PIL import Image
-from serving import KEY, OTHER, Served, file_of, idle, opened, served
+from serving import KEY, OTHER, Served, calling, file_of, idle, opened, served
 
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import METHODS
@@ -32,7 +32,7 @@ def at(editor: Editor) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def client(at: Served) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=at.url, timeout=30) as one:
+    with calling(at) as one:
         yield one
 
 
@@ -107,7 +107,7 @@ def test_how_a_picture_was_made_is_in_it(client: httpx2.Client) -> None:
 
 
 def test_unless_the_operator_says_not_to(editor: Editor) -> None:
-    with served(editor, metadata=False) as at, httpx2.Client(base_url=at.url) as client:
+    with served(editor, metadata=False) as at, calling(at) as client:
         assert image_of(edit(client)).info == {}
         assert dict(image_of(edit(client, output_format="jpeg")).getexif()) == {}
 
@@ -178,10 +178,7 @@ def test_pages_of_other_origins_and_other_names_are_refused(client: httpx2.Clien
 
 def test_an_origin_that_is_allowed_gets_its_headers(editor: Editor) -> None:
     page = "https://page.example"
-    with (
-        served(editor, origins=(page,), keys=(KEY,)) as at,
-        httpx2.Client(base_url=at.url) as client,
-    ):
+    with served(editor, origins=(page,), keys=(KEY,)) as at, calling(at) as client:
         asks = {"origin": page, "access-control-request-method": "POST"}
         answer = client.options("/v1/images/edits", headers=asks)
         assert answer.status_code == 200
@@ -235,7 +232,7 @@ def test_a_source_of_a_prompt(editor: Editor, client: httpx2.Client) -> None:
 
 
 def test_a_source_is_its_owner_s_alone(editor: Editor) -> None:
-    with served(editor, keys=(KEY, OTHER)) as at, httpx2.Client(base_url=at.url) as client:
+    with served(editor, keys=(KEY, OTHER)) as at, calling(at) as client:
         mine, theirs = ({"authorization": f"Bearer {key}"} for key in (KEY, OTHER))
         said = {"source_prompt": "a house", "num_inference_steps": "2"}
         name = client.post("/v1/sources", data=said, headers=mine).json()["id"]
@@ -285,7 +282,7 @@ def test_a_hook_may_hold_pictures_back(editor: Editor) -> None:
         seen.append(len(images))
         return [len(seen) > 1]
 
-    with served(editor, safety_hook=hook) as at, httpx2.Client(base_url=at.url) as client:
+    with served(editor, safety_hook=hook) as at, calling(at) as client:
         assert edit(client).status_code == 200
         assert error_of(edit(client))[1] == "content_policy_violation"
     assert seen == [1, 1]
