@@ -9,6 +9,7 @@ import asyncio
 import base64
 import io
 import json
+import os
 import random
 import re
 import socket
@@ -141,8 +142,14 @@ async def load(url: str, asks: list[Ask], file: bytes, clients: int, seconds: fl
     return [told for part in parts for told in part]
 
 
-def figures(told: list[Told], seconds: float, url: str, pid: int) -> Any:
-    """What all rounds of a server come to."""
+def processor(pid: int) -> float:
+    """Seconds of processors that a process has used, which depend less on what else runs."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def figures(told: list[Told], seconds: float, used: float, url: str, pid: int) -> Any:
+    """What all rounds of a server come to; used are its seconds of processors."""
     metrics = httpx2.get(f"{url}/metrics").text
     count = lambda name: float(re.findall(rf"^mdp_lite_{name} (\S+)", metrics, re.M)[0])  # noqa: E731
     took = sorted(one.seconds for one in told)
@@ -163,6 +170,7 @@ def figures(told: list[Told], seconds: float, url: str, pid: int) -> Any:
         "rows_a_call": round(rows / calls, 2),
         "rows_a_second_of_unet": round(rows / count("unet_seconds_total"), 1),
         "share_of_time_in_unet": round(count("unet_seconds_total") / seconds, 3),
+        "processor_ms_a_row": round(1e3 * used / rows, 2),
         "peak_mib": int(memory[0]) // 1024,
     }
 
@@ -184,6 +192,7 @@ def main() -> None:
     spent = dict.fromkeys(args.rows, 0.0)
     with ExitStack() as stack:
         servers = {rows: stack.enter_context(server(rows, args.jobs)) for rows in args.rows}
+        before = {rows: processor(pid) for rows, (_, pid) in servers.items()}
         for turn in range(args.rounds):
             for rows in args.rows[:: -1 if turn % 2 else 1]:
                 started = time.monotonic()
@@ -192,7 +201,9 @@ def main() -> None:
                 )
                 spent[rows] += time.monotonic() - started
         for rows, at in servers.items():
-            found[f"rows {rows}"] = figures(told[rows], spent[rows], *at)
+            found[f"rows {rows}"] = figures(
+                told[rows], spent[rows], processor(at[1]) - before[rows], *at
+            )
     text = json.dumps(
         {"clients": args.clients, "steps": STEPS, "threads": torch.get_num_threads()}
         | {"jobs": args.jobs, "near": NEAR, "servers": found},
