@@ -9,6 +9,7 @@ from mdp_lite import __version__
 from mdp_lite.bench_arguments import benching
 from mdp_lite.kinds import embedding, lora, number, one_of, png, several, whole
 from mdp_lite.picture_arguments import fitting, inverting, masking, saving, tuning
+from mdp_lite.serve_arguments import serving
 
 # Equal to schedule.VARIANTS and schedule.SHAPES, which cost an import of torch.
 VARIANTS = ("epsilon", "c", "x", "beta")
@@ -38,6 +39,7 @@ def parser() -> Parser:
         ("plan", _plan, [sampling, model, common], "what an edit computes and costs, without it"),
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
+        ("serve", serving, [model, common], "edit for others, behind the OpenAI Images API"),
         ("bench", benching, [model, common], "compare inversions or edits, or time the engine"),
         ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),
         ("info", _info, [common], "what a model consists of"),

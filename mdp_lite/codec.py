@@ -39,7 +39,7 @@ class Codec:
         self.factor = models.vae.config.factor
         side = (models.unet.config.sample_size or 64) * self.factor
         self.size = (side, side)
-        self._seconds: dict[torch.Size, float] = {}
+        self.took: dict[torch.Size, float] = {}  # seconds, to decode a latent of a shape
 
     def _ahead(self, packages: Path, attend: Attend) -> Denoiser:
         """The UNet as packages of this model have it compiled."""
@@ -102,22 +102,22 @@ class Codec:
         """A picture, its sides multiples of the factor -> scaled latent (1, 4, y, x) float64."""
         self.sides(*check.picture(image).size)
         pixels = images.to_tensor(image).to(self.device)
-        return self._by_vae("encode", pixels, "the picture's latent").double()
+        return self.by_vae("encode", pixels, "the picture's latent").double()
 
     def picture(self, latent: Tensor) -> Image.Image:
         """Scaled latent (1, 4, y, x) -> picture; a latent that is not finite is an error."""
         started = time.monotonic()
         image = self.pictures(latent)[0]
-        self._seconds[latent.shape] = time.monotonic() - started
+        self.took[latent.shape] = time.monotonic() - started
         return image
 
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> list[Image.Image]:
         """Scaled latents (b, 4, y, x) -> pictures, decoded in one call."""
-        decoded = self._by_vae("decode", latents, "the decoded picture").float()
+        decoded = self.by_vae("decode", latents, "the decoded picture").float()
         return [images.to_image(picture) for picture in decoded.split(1)]
 
-    def _by_vae(self, name: str, x: Tensor, what: str) -> Tensor:
+    def by_vae(self, name: str, x: Tensor, what: str) -> Tensor:
         """The VAE's answer, one by one as the engine runs it: each shape is made once there."""
 
         def run(vae: Any) -> Tensor:
@@ -134,7 +134,7 @@ class Codec:
 
     def seconds(self, latent: Tensor) -> float:
         """How long a latent of this shape took to decode the last time; 0 if none was decoded."""
-        return self._seconds.get(latent.shape, 0.0)
+        return self.took.get(latent.shape, 0.0)
 
     def guidance(self, guidance_scale: float | None) -> float:
         """The guidance scale asked for, or the model's."""

@@ -1,0 +1,1 @@
+"""Editing as a service: the OpenAI Images API over one editor, batched by steps, cancellable."""

@@ -1,0 +1,90 @@
+"""Errors as OpenAI's clients read them: {"error": {message, type, param, code}}."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from mdp_lite.desk import Stopped, out_of_memory
+from mdp_lite.guard import NotFinite
+
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+GONE = 499  # nobody reads this: the client has left
+
+
+class Refused(Exception):
+    """A request that is answered with an error; retry says seconds, or False: never."""
+
+    def __init__(
+        self, status: int, message: str, code: str, param: str | None = None,
+        retry: float | bool | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(message)
+        self.status, self.code, self.retry = status, code, retry
+        self.message, self.param = whole(message), param and whole(param)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What the client gets."""
+        kind = TYPES.get(self.status, "server_error" if self.status >= 500 else None)
+        error = {"message": self.message, "type": kind or "invalid_request_error"}
+        return {"error": error | {"param": self.param, "code": self.code}}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Whether and when another try may help."""
+        if self.retry is None:
+            return {}
+        if self.retry is False:
+            return {"x-should-retry": "false"}
+        return {"Retry-After": str(max(1, round(self.retry)))}
+
+
+def refused(error: BaseException, fields: tuple[str, ...] = ()) -> Refused:
+    """Any error as one for the client; fields are names that a message may begin with."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, ValidationError):
+        return _invalid(error)
+    if isinstance(error, NotFinite):
+        return Refused(500, f"no picture came of it: {error}", "not_finite", retry=False)
+    if out_of_memory(error):
+        return Refused(503, "the device has no memory left for this", "out_of_memory", retry=10)
+    if isinstance(error, ValueError):
+        message = " ".join(str(error).split())
+        first = message.split(" ")[0]
+        return Refused(400, message, "invalid_value", first if first in fields else None)
+    if isinstance(error, Stopped):
+        return Refused(503, "the service is shutting down", "shutting_down", retry=5)
+    return Refused(500, "the server failed", "internal_error", retry=False)
+
+
+def of_status(status: int, message: str) -> Refused:
+    """An error of the framework: an unknown path or method, a body that can't be read."""
+    code = CODES.get(status, "invalid_request" if status < 500 else "internal_error")
+    return Refused(status, message, code)
+
+
+def _invalid(error: ValidationError) -> Refused:
+    """The first of the fields that are wrong, in one sentence."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    param = ".".join(str(part) for part in first["loc"]) or None
+    message = first["msg"].removeprefix("Value error, ")
+    code = {
+        "missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"
+    }.get(first["type"], "invalid_value")  # fmt: skip
+    if first["type"] == "missing":
+        message = "is required"
+    elif first["type"] == "extra_forbidden":
+        message = "is not a parameter of this request"
+    return Refused(400, f"{param}: {message}" if param else message, code, param)
+
+
+def whole(text: str) -> str:
+    """A text that UTF-8 can hold, whatever a client sent."""
+    return text.encode("utf-8", "replace").decode("utf-8")
