@@ -33,26 +33,32 @@ def open_picture(path: str | Path) -> Image.Image:
     try:
         if path.stat().st_size == 0:
             raise ValueError(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged EXIF, which upright passes over
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decode(file, name)
+        with path.open("rb") as file:
+            return decoded(file, name)
     except PermissionError:
         raise ValueError(f"picture must be readable, got no permission: {name}") from None
 
 
-def _decode(file: Any, name: str) -> Image.Image:
+def decoded(file: Any, name: str, most: int = MAX_SIDE**2) -> Image.Image:
+    """The still picture in an open file, or a ValueError before any decoding; most is of pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged EXIF, which upright passes over
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return _decoded(file, name, most)
+
+
+def _decoded(file: Any, name: str, most: int) -> Image.Image:
     try:
         image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         want = "picture must be a PNG, JPEG or WebP file by its content"
         raise ValueError(f"{want}, got something else: {name}") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise ValueError(f"{_cap()}, got far more: {name}") from None
+        raise ValueError(f"{_cap(most)}, got far more: {name}") from None
     except DAMAGE as error:
         raise ValueError(_damaged(name, error)) from None
-    if image.width * image.height > MAX_SIDE**2:
-        raise ValueError(f"{_cap()}, got {image.width}x{image.height}: {name}")
+    if image.width * image.height > most:
+        raise ValueError(f"{_cap(most)}, got {image.width}x{image.height}: {name}")
     # A phone's JPEG may carry a second picture (MPO); its first is the photograph.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
@@ -64,8 +70,9 @@ def _decode(file: Any, name: str) -> Image.Image:
     return image
 
 
-def _cap() -> str:
-    return f"picture must have at most {MAX_SIDE}x{MAX_SIDE} pixels"
+def _cap(most: int) -> str:
+    cap = f"{MAX_SIDE}x{MAX_SIDE}" if most == MAX_SIDE**2 else f"{most:,}"
+    return f"picture must have at most {cap} pixels"
 
 
 def _damaged(name: str, error: Exception) -> str:
@@ -153,17 +160,25 @@ def check_output(path: Path, picture: str | Path | None) -> None:
 
 
 def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any]) -> None:
-    """Write the pixels and the settings, and nothing else that the image may carry (EXIF, ICC).
+    """Write the pixels and the settings, and nothing else that the image may carry (EXIF, ICC)."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    bare(image).save(path, "PNG", pnginfo=chunks(settings))
 
-    The settings go into two text chunks: `parameters`, which AUTOMATIC1111 and galleries read, and
-    `mdp_lite`, one JSON object.
+
+def bare(image: Image.Image) -> Image.Image:
+    """The pixels alone."""
+    return Image.frombytes(image.mode, image.size, image.tobytes())
+
+
+def chunks(settings: dict[str, Any]) -> PngImagePlugin.PngInfo:
+    """The settings as two text chunks of a PNG.
+
+    They are `parameters`, which AUTOMATIC1111 and galleries read, and `mdp_lite`, one JSON object.
     """
     text = PngImagePlugin.PngInfo()
     text.add_text("parameters", parameters(settings))
     text.add_text(KEY, json.dumps(settings, allow_nan=False))
-    bare = Image.frombytes(image.mode, image.size, image.tobytes())
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    bare.save(path, "PNG", pnginfo=text)
+    return text
 
 
 def parameters(settings: dict[str, Any]) -> str:
