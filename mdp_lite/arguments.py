@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mdp_lite import __version__
+from mdp_lite.batch_arguments import batching
 from mdp_lite.kinds import embedding, json_file, lora, number, one_of, png, several, whole
 from mdp_lite.picture_arguments import fitting, inverting, masking, saving, tuning
 
@@ -37,6 +38,7 @@ def parser() -> Parser:
         ("plan", _plan, [sampling, model, common], "what an edit computes and costs, without it"),
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
+        ("batch", _batch, [sampling, model, common], "edit many pictures, each once, resumably"),
         ("bench", _bench, [model, common], "compare the inversions, or time the engine"),
         ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),
         ("info", _info, [common], "what a model consists of"),
@@ -203,6 +205,11 @@ def _sweep(sub: argparse.ArgumentParser) -> None:
         ("--schedules", one_of(SCHEDULES), ["constant"]),
     ):
         group.add_argument(name, type=several(kind), default=default, metavar="LIST")
+
+
+def _batch(sub: argparse.ArgumentParser) -> None:
+    batching(sub)
+    _steering(sub)
 
 
 def _invert(sub: argparse.ArgumentParser) -> None:

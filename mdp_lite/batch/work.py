@@ -6,7 +6,7 @@ It is the same on one machine and on many, and depends on nothing but its argume
 import hashlib
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,11 +159,12 @@ def _made(at: Station, start: Start, files: Files, tasks: list[Task]) -> Iterato
     except Exception as error:  # whatever it is: the other rows go on
         yield from (failed(task, error) for task in good)
         return
-    edits = _edits(at, source, good, files)
+    edits = edits_of(at, source, good, files)
     share, rows = round((time.monotonic() - started) / len(good), 3), source.cost.unet_rows
     for task, one in zip(good, edits, strict=True):
         outcome = failed(task, one) if isinstance(one, Exception) else _kept(at, task, source, one)
-        yield Outcome(outcome.status, {**(outcome.record or {}), "source_rows": rows, "seconds": share})
+        told = {**(outcome.record or {}), "source_rows": rows, "seconds": share}
+        yield Outcome(outcome.status, told)
         rows = 0  # the source's are told once
 
 
@@ -191,9 +192,9 @@ def request_of(source: Source, target: Target, files: Files) -> Request:
     )  # fmt: skip
 
 
-def _edits(
+def edits_of(
     at: Station, source: Source, tasks: list[Task], files: Files
-) -> list[Edit] | list[Edit | Exception]:
+) -> Sequence[Edit | Exception]:
     """All at once, each with the bits that it has alone; alone where one spoils it for all."""
     try:
         requests = [request_of(source, task.wanted.target, files) for task in tasks]
@@ -201,7 +202,7 @@ def _edits(
     except Exception as error:  # whatever it is: the others go on
         if len(tasks) == 1:
             return [error]
-        return [one for task in tasks for one in _edits(at, source, [task], files)]
+        return [one for task in tasks for one in edits_of(at, source, [task], files)]
 
 
 def _kept(at: Station, task: Task, source: Source, one: Edit) -> Outcome:
