@@ -38,7 +38,7 @@ def parser() -> Parser:
         ("plan", _plan, [sampling, model, common], "what an edit computes and costs, without it"),
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
-        ("batch", _batch, [sampling, model, common], "edit many pictures, each once, resumably"),
+        ("batch", _batch, [sampling, _model(("ray",)), common], "edit many pictures, each once, resumably"),
         ("bench", _bench, [model, common], "compare the inversions, or time the engine"),
         ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),
         ("info", _info, [common], "what a model consists of"),
@@ -64,7 +64,7 @@ def _common() -> Parser:
     return common
 
 
-def _model() -> Parser:
+def _model(more: tuple[str, ...] = ()) -> Parser:
     model = Parser(add_help=False)
     group = model.add_argument_group("model")
     group.add_argument(
@@ -84,7 +84,7 @@ def _model() -> Parser:
     )  # fmt: skip
     reading(group)
     group.add_argument(
-        "--engine", choices=ENGINES, default="auto",
+        "--engine", choices=(*ENGINES, *more), default="auto",
         help="how the UNet is run (default: graphs on a GPU, else packages where given, or eager)",
     )  # fmt: skip
     group.add_argument(

@@ -24,6 +24,13 @@ def batching(sub: argparse.ArgumentParser) -> None:
         "--rows", type=whole, default=0, metavar="N",
         help="UNet rows of a call, at most; 0: each edit's steps alone (default: 0)",
     )  # fmt: skip
+    group = sub.add_argument_group("on a Ray cluster (--engine ray)")
+    group.add_argument(
+        "--workers", type=whole, metavar="N", help="default: one for each GPU, or for its cores"
+    )
+    group.add_argument(
+        "--worker-cpus", type=whole, default=1, metavar="N", help="cores of each (default: 1)"
+    )
     group = sub.add_argument_group("for every row that does not say otherwise, here and below")
     group.add_argument(
         "--prompt", action="append", default=[], metavar="TARGET",

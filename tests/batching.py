@@ -77,7 +77,6 @@ def poison(folder: Path) -> None:
     (folder / "bomb.png").write_bytes(png_header(20000, 20000))
     (folder / "large.png").write_bytes(png_header(5000, 5000))
     (folder / "folder.png").mkdir()
-    draw(next(scenes())[1], 32).save(folder / "small.png")
 
 
 # Rows that can't be made, and what is recorded of each. The pictures are drawn and 64x64.

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from batching import (
 from mdp_lite import atomic
 from mdp_lite.__main__ import main
 from mdp_lite.batch import manifest, work
+from mdp_lite.batch import run as batch_run
 from mdp_lite.editor import Editor
 from mdp_lite.unet import UNet
 
@@ -67,7 +69,7 @@ def test_what_failed_is_left_until_it_is_retried_or_changed(desk: Path) -> None:
     Path("in/001.png").rename("in/late.png")
     assert main(line) == 1
     assert [one["status"] for one in records(desk / "out")[4:]] == ["ok"]
-    assert main(["--steps" if word == "--steps" else "10" if word == "4" else word for word in line]) == 0
+    assert main([*line, "--steps", "10"]) == 0
 
 
 def test_one_edit_that_fails_among_others_fails_alone(
@@ -120,8 +122,7 @@ def test_ctrl_c_keeps_what_is_done(desk: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(records(desk / "out")) == len(pictures(desk / "out")) == 2
 
 
-# Killed at a moment: the process ends as by SIGKILL just before this call of this function, or
-# after it has written half of what it is given.
+# Killed at a moment: by SIGKILL just before such a call of a function, or half-way in a line.
 
 
 def _dies_before(owner: Any, name: str, call: int) -> None:
@@ -137,35 +138,22 @@ def _dies_before(owner: Any, name: str, call: int) -> None:
     setattr(owner, name, dying)
 
 
-def _dies_in_a_picture(call: int) -> None:
-    _dies_before(os, "replace", call)
-
-
 def _dies_in_a_line() -> None:
-    dumps = json.dumps
-
-    class Half(str):
-        """A line that is cut as it is written."""
-
-    def cut(one: Any) -> str:
-        os.write(_manifest(), dumps(one).encode()[:40])
+    def cut(one: Any) -> None:
+        file = os.open(Path("out") / manifest.NAME, os.O_WRONLY | os.O_APPEND)
+        os.write(file, json.dumps(one).encode()[:40])
         os.kill(os.getpid(), signal.SIGKILL)
-        return Half()
 
-    manifest.json.dumps = cut  # type: ignore[assignment]
-
-
-def _manifest() -> int:
-    return os.open(Path("out") / manifest.NAME, os.O_WRONLY | os.O_APPEND)
+    manifest.json = SimpleNamespace(dumps=cut, loads=json.loads)
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
     "as it starts": lambda: _dies_before(work, "tasks_of", 1),
     "inverting the second picture": lambda: _dies_before(Editor, "inverts", 2),
     "in an edit": lambda: _dies_before(UNet, "predict", 7),
-    "with a picture half written": lambda: _dies_in_a_picture(2),
+    "before a picture is in its place": lambda: _dies_before(os, "replace", 2),
     "between a source's pictures": lambda: _dies_before(atomic, "write", 4),
-    "before a line is written": lambda: _dies_before(manifest.json, "dumps", 5),
+    "before the lines are written": lambda: _dies_before(batch_run, "_new", 2),
     "in a line": _dies_in_a_line,
 }
 

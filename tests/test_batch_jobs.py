@@ -96,11 +96,11 @@ BAD_JOBS: dict[str, str] = {
     "in/notes.txt": "got another file: 'in/notes.txt'",
     "in/*.tif": "job must have at least one picture",
     "empty": "job must have at least one picture",
-    "empty.csv": "each once; got none",
+    "empty.csv": "each once, got none",
     "empty.jsonl": "job must have at least one row, got none in 'empty.jsonl'",
     "head.csv": "job must have at least one row",
-    "typo.csv": "each once; got 'strenght'",
-    "twice.csv": "each once; got 'image'",
+    "typo.csv": "each once, got 'strenght'",
+    "twice.csv": "each once, got 'image'",
     "latin.csv": "latin.csv must be CSV in UTF-8",
 }
 
@@ -237,4 +237,4 @@ def test_progress_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_durations_for_people() -> None:
     told = [duration(seconds) for seconds in (8, 119, 121, 7199, 7201, 200_000)]
-    assert told == ["8 s", "119 s", "2 min", "1.2e+02 min", "2.0 h", "2.3 days"]
+    assert told == ["8 s", "119 s", "2 min", "120 min", "2.0 h", "2.3 days"]

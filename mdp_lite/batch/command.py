@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mdp_lite.batch import manifest
 from mdp_lite.batch.cells import Values
+from mdp_lite.batch.cluster import check_ray, streamed
 from mdp_lite.batch.forecast import Forecast, forecast
 from mdp_lite.batch.jobs import Job, read_job
 from mdp_lite.batch.rows import SETTINGS, Raw, row_of
@@ -36,6 +37,10 @@ def batch(args: Namespace, talk: Talk) -> Made:
     manifest.check_folder(args.output)
     if args.rows < 0:
         raise ValueError(f"rows of a call must be 0 or more, got {args.rows}")
+    spread = args.engine == "ray"
+    if spread:
+        check_ray()
+        args = Namespace(**vars(args) | {"engine": "auto"})
     editor = opened(args)
     _check_defaults(editor, defaults)
     for note in editor.models.notes:
@@ -49,7 +54,8 @@ def batch(args: Namespace, talk: Talk) -> Made:
             return _foretold(job, rows, forecast(at._replace(known=known), rows, on_step))
     with manifest.opened(args.output) as book:
         at = at._replace(known=book.known)
-        engine = (settled(at, unit) for unit in rows.units)
+        here = (settled(at, unit) for unit in rows.units)
+        engine = streamed(args, job.base, book.known, rows.units) if spread else here
         counts = run(rows, engine, book, args.retry_failed, talk)
     return _told(job, rows, counts, time.monotonic() - started, args.output)
 

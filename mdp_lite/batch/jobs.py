@@ -130,8 +130,8 @@ def _check_columns(path: Path, names: Iterable[str]) -> None:
     listed = list(names)
     odd = [name for name in listed if name not in READERS or listed.count(name) > 1]
     if odd or not listed:
-        got = f"{odd[0]!r}" if odd else "none"
-        raise ValueError(f"{path.name} has columns of {', '.join(READERS)}, each once; got {got}")
+        got, want = repr(odd[0]) if odd else "none", f"columns of {', '.join(READERS)}, each once"
+        raise ValueError(f"{path.name} must have {want}, got {got}")
 
 
 TABLES: dict[str, Callable[[Path], Iterator[Raw]]] = {
