@@ -38,7 +38,7 @@ def parser() -> Parser:
         ("plan", _plan, [sampling, model, common], "what an edit computes and costs, without it"),
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
-        ("batch", _batch, [sampling, _model(("ray",)), common], "edit many pictures, each once, resumably"),
+        ("batch", _batch, [sampling, _model(("ray",)), common], "edit many pictures, each once"),
         ("bench", _bench, [model, common], "compare the inversions, or time the engine"),
         ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),
         ("info", _info, [common], "what a model consists of"),

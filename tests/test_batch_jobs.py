@@ -125,7 +125,9 @@ def test_a_job_that_is_none(
 BAD_LINES: dict[str, str] = {
     "in -o in": "output must be another folder than the pictures', got 'in'",
     "in -o in/notes.txt": "output must be a folder, got a file: ",
-    "in --rows -1": "rows of a call must be 0 or more, got -1",
+    "in --rows -1": "rows must be 0 or more, got -1",
+    "in --workers 2": "workers are for --engine ray, got 2 without it",
+    "in --engine ray --worker-cpus 0": "worker-cpus must be 1 or more, got 0",
     "in --strength 2": "strength must be from 0 to 1, got 2.0",
     "in --seed -1": "seed must be from 0 to 2^63 - 1, got -1",
     "in --variant all": "variant must be one of epsilon, c, x, beta, got 'all'",

@@ -35,13 +35,10 @@ def batch(args: Namespace, talk: Talk) -> Made:
     job, defaults = read_job(args.job, args.output), defaults_of(args)
     rows = rows_of(job.rows, defaults)
     manifest.check_folder(args.output)
-    if args.rows < 0:
-        raise ValueError(f"rows of a call must be 0 or more, got {args.rows}")
-    spread = args.engine == "ray"
-    if spread:
-        check_ray()
-        args = Namespace(**vars(args) | {"engine": "auto"})
-    editor = opened(args)
+    spread = _spread(args)
+    args = Namespace(**vars(args) | {"engine": "auto" if spread else args.engine})
+    driver = {"device": "cpu"} if spread and not args.dry_run else {}  # it edits nothing itself
+    editor = opened(Namespace(**vars(args) | driver))
     _check_defaults(editor, defaults)
     for note in editor.models.notes:
         talk.note(note)
@@ -67,6 +64,19 @@ def defaults_of(args: Namespace) -> Values:
         given["mask"] = str(Path(given["mask"]).absolute())  # a row's is relative to the job
     named = {name: value for name, value in given.items() if value not in (None, "")}
     return named | {"prompts": args.prompt}
+
+
+def _spread(args: Namespace) -> bool:
+    """Whether a cluster is to do the work; what can be refused at once is."""
+    for name, least in (("rows", 0), ("workers", 1), ("worker_cpus", 1)):
+        if (value := getattr(args, name)) is not None and value < least:
+            raise ValueError(f"{name.replace('_', '-')} must be {least} or more, got {value}")
+    spread = args.engine == "ray"
+    if not spread and args.workers is not None:
+        raise ValueError(f"workers are for --engine ray, got {args.workers} without it")
+    if spread:
+        check_ray()
+    return spread
 
 
 def _check_defaults(editor: Editor, defaults: Values) -> None:
