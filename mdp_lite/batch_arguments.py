@@ -15,7 +15,7 @@ def batching(sub: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     sub.add_argument(
         "-o", "--output", type=Path, default=Path("batch"), metavar="FOLDER",
-        help="for the pictures and manifest.jsonl; what is there is not made again (default: batch)",
+        help="for pictures and manifest.jsonl; what is there is not made again (default: batch)",
     )  # fmt: skip
     sub.add_argument(
         "--retry-failed", action="store_true", help="try again what an earlier run could not make"

@@ -188,9 +188,7 @@ def test_a_dry_run_tells_what_the_run_takes_and_writes_nothing(run: Run, desk: P
     assert (after["unet_rows"], after["seconds"]) == (0, 0)
 
 
-def test_what_people_see(
-    run: Run, desk: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_people_see(run: Run, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = table(desk / "job.jsonl", [{"image": "in/000.png", "prompt": "a"}, "{"])
     line = ["batch", job, "-o", "out", "--model", "model", "--steps", "4"]
     assert main(line) == 1

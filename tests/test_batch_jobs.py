@@ -48,7 +48,7 @@ def test_a_glob_is_relative_to_its_fixed_part(desk: Path) -> None:
 
 
 def test_tables_say_the_same(desk: Path) -> None:
-    wide = "image,prompts,strength,box,paste,seed\nb.png,a house|a boat,0.5,\"1,2,3,4\",no,\n"
+    wide = 'image,prompts,strength,box,paste,seed\nb.png,a house|a boat,0.5,"1,2,3,4",no,\n'
     Path("in/job.csv").write_text("\ufeff" + wide + ",a house,,,,7\n", "utf-8")
     lines = [
         {"image": "b.png", "prompts": ["a house", "a boat"], "strength": 0.5, "box": [1, 2, 3, 4],
@@ -83,7 +83,9 @@ def test_parquet_says_the_same_or_what_it_needs(
 
     rows = [{"image": "b.png", "prompts": ["a"], "seed": None}, {"image": None, "prompts": ["b"]}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), desk / "job.parquet")
-    found = [row_of(raw, {"source_prompt": "a"}) for raw in read_job(str(desk / "job.parquet"), OUT).rows]
+    found = [
+        row_of(raw, {"source_prompt": "a"}) for raw in read_job(str(desk / "job.parquet"), OUT).rows
+    ]
     assert [row.start.image for row in found] == ["b.png", None]
     Path(desk / "cut.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="cut.parquet is no readable Parquet file"):
@@ -106,9 +108,7 @@ BAD_JOBS: dict[str, str] = {
 
 
 @pytest.mark.parametrize("place", BAD_JOBS)
-def test_a_job_that_is_none(
-    place: str, desk: Path, says_one_line: Callable[[str], None]
-) -> None:
+def test_a_job_that_is_none(place: str, desk: Path, says_one_line: Callable[[str], None]) -> None:
     Path("empty").mkdir()
     for name, text in (
         ("empty.csv", ""), ("empty.jsonl", "\n"), ("head.csv", "image,prompt\n"),

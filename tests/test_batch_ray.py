@@ -1,6 +1,6 @@
 """A batch on a Ray cluster of this machine: the same bytes, and a worker may be lost.
 
-    make ray        # or: .venv/bin/python -m pytest -m ray
+make ray        # or: .venv/bin/python -m pytest -m ray
 """
 
 import os

@@ -34,9 +34,8 @@ class Worker:
         os.chdir(folder)
         torch.set_num_threads(args.worker_cpus)
         editor = opened(args)
-        self.at = Station(
-            editor, identity(editor), base, args.output, ray.get(known), args.retry_failed, args.rows
-        )
+        model, how = identity(editor), (args.retry_failed, args.rows)
+        self.at = Station(editor, model, base, args.output, ray.get(known), *how)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """A unit, as to_text says it, to its outcomes."""

@@ -42,9 +42,7 @@ def batch(args: Namespace, talk: Talk) -> Made:
     _check_defaults(editor, defaults)
     for note in editor.models.notes:
         talk.note(note)
-    at = Station(
-        editor, identity(editor), job.base, args.output, {}, args.retry_failed, args.rows
-    )
+    at = Station(editor, identity(editor), job.base, args.output, {}, args.retry_failed, args.rows)
     if args.dry_run:
         with talk.watch("look") as on_step:
             known = manifest.read(args.output)
