@@ -65,9 +65,8 @@ def png_header(width: int, height: int) -> bytes:
     """A PNG that says it is that large and holds nothing."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     sized = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return (
-        b"\x89PNG\r\n\x1a\n" + sized + bytes(4) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
-    )
+    data = bytes(4) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    return b"\x89PNG\r\n\x1a\n" + sized + data
 
 
 def poison(folder: Path) -> None:

@@ -61,10 +61,8 @@ def test_each_bad_row_is_a_record_and_the_others_are_made(desk: Path) -> None:
 
 
 def test_what_failed_is_left_until_it_is_retried_or_changed(desk: Path) -> None:
-    rows = [
-        {"image": "in/late.png", "prompt": "a"},
-        {"image": "in/000.png", "prompt": "a", "t_m": 9},
-    ]
+    late, strange = {"image": "in/late.png"}, {"image": "in/000.png", "t_m": 9}
+    rows = [row | {"prompt": "a"} for row in (late, strange)]
     line = ["batch", table(desk / "job.jsonl", rows), "-o", "out", "--model", "model", *FAST]
     assert main(line) == 1 and len(records(desk / "out")) == 2
     assert main(line) == 1 and len(records(desk / "out")) == 2

@@ -83,9 +83,8 @@ def test_parquet_says_the_same_or_what_it_needs(
 
     rows = [{"image": "b.png", "prompts": ["a"], "seed": None}, {"image": None, "prompts": ["b"]}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), desk / "job.parquet")
-    found = [
-        row_of(raw, {"source_prompt": "a"}) for raw in read_job(str(desk / "job.parquet"), OUT).rows
-    ]
+    raws = read_job(str(desk / "job.parquet"), OUT).rows
+    found = [row_of(raw, {"source_prompt": "a"}) for raw in raws]
     assert [row.start.image for row in found] == ["b.png", None]
     Path(desk / "cut.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="cut.parquet is no readable Parquet file"):
@@ -130,7 +129,7 @@ BAD_LINES: dict[str, str] = {
     "in --engine ray --worker-cpus 0": "worker-cpus must be 1 or more, got 0",
     "in --strength 2": "strength must be from 0 to 1, got 2.0",
     "in --seed -1": "seed must be from 0 to 2^63 - 1, got -1",
-    "in --variant all": "variant must be one of epsilon, c, x, beta, got 'all'",
+    "in --variant all": "variant must be one of c, epsilon, x, beta, got 'all'",
     "in --feather 3": "feather needs a mask",
     "in --steps 0": "num_inference_steps must be a whole number from 1 to 1000, got 0",
     "in --engine steam": "argument --engine: invalid choice: 'steam'",

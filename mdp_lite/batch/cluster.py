@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from mdp_lite.batch.cells import Values
 from mdp_lite.batch.manifest import Known
 from mdp_lite.batch.rows import Start, Target, Unit, Wanted
 from mdp_lite.batch.work import Outcome, Station, identity, settled
@@ -87,9 +88,9 @@ def from_text(text: str) -> Unit:
     return Unit(Start(**start), tuple(_wanted(*one) for one in wanted))
 
 
-def _wanted(row: int, name: str, said: dict[str, Any]) -> Wanted:
-    box = said["box"] and tuple(said["box"])
-    return Wanted(row, name, Target(**said | {"box": box}))
+def _wanted(row: int, name: str, said: Values) -> Wanted:
+    told: Values = {"box": said["box"] and tuple(said["box"])}
+    return Wanted(row, name, Target(**said | told))
 
 
 def _workers(cpus: int) -> int:

@@ -72,7 +72,7 @@ def forecast(at: Station, rows: Rows, on_step: Progress | None) -> Forecast:
         parts += [part] if part.edits else []
         if on_step:
             on_step(done, len(rows.units))
-    edits, total = (sum(part[k] for part in parts) for k in (0, 1))
+    edits, total = sum(part.edits for part in parts), sum(part.unet_rows for part in parts)
     there, before = counts[THERE] + counts[FOUND], counts[FAILED_BEFORE]
     seconds = _seconds(at.editor, parts) if parts else 0.0
     return Forecast(there, before, counts[FAILED], edits, len(parts), total, seconds)

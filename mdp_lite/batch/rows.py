@@ -181,12 +181,12 @@ def _check_source(given: Values, values: Values, image: str | None) -> None:
 
 def _start(values: Values, image: str | None) -> Start:
     """Its fields that concern a picture, or else a prompt; so equal sources are equal."""
-    if image is None:
-        names, own = (*SAMPLING, "guidance_scale"), {"seed": values.get("seed", 0)}
-    else:
-        repeats = METHODS[values.get("method", METHOD)].repeats
-        names = (*SAMPLING, *INVERTING, *(("guidance_scale",) if repeats else ()))
+    own: Values = {"seed": values.get("seed", 0)}
+    names, guided = SAMPLING, True
+    if image is not None:
         own = {"image": str(PurePath(image))}
+        names, guided = (*SAMPLING, *INVERTING), METHODS[values.get("method", METHOD)].repeats
+    names = (*names, "guidance_scale") if guided else names
     return Start(**{name: values[name] for name in names if name in values} | own)
 
 
