@@ -20,7 +20,8 @@ from mdp_lite.batch.rows import Raw
 from mdp_lite.batch.run import rows_of
 
 ROOT = Path(__file__).resolve().parent.parent
-PATHS = os.pathsep.join(str(ROOT / room) for room in ("", "kernels", "weights"))
+ROOMS = (str(ROOT / room) for room in ("", "kernels", "weights"))
+PATHS = os.pathsep.join([*ROOMS, os.environ.get("PYTHONPATH", "")])
 SPREAD = ["--engine", "ray", "--workers", "2"]
 TARGETS = ("a red house", "a blue boat at night", "a tree on the snow")
 SETTINGS = [word for prompt in TARGETS for word in ("--prompt", prompt)]
