@@ -121,6 +121,16 @@ def test_a_full_disk_ends_the_batch_and_no_row_is_blamed(
     assert records(desk / "out") == []
 
 
+def test_a_name_that_no_file_can_have_is_its_row_s_fault(desk: Path) -> None:
+    names = ["manifest.jsonl/a", "b", "é\ud800"]
+    rows = [{"image": "in/000.png", "prompt": "a", "name": name} for name in names]
+    line = ["batch", table(desk / "job.jsonl", rows), "-o", "out", "--model", "model", *FAST]
+    assert main(line) == 1
+    told = {one["row"]: one for one in records(desk / "out")}
+    assert "name must be that of a new file" in told[1]["error"]
+    assert told[2]["status"] == "ok" and told[3]["status"] == "error"
+
+
 def test_ctrl_c_keeps_what_is_done(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     invert, calls = Editor.inverts, []
 

@@ -25,7 +25,7 @@ PATHS = os.pathsep.join([*ROOMS, os.environ.get("PYTHONPATH", "")])
 SPREAD = ["--engine", "ray", "--workers", "2"]
 TARGETS = ("a red house", "a blue boat at night", "a tree on the snow")
 SETTINGS = [word for prompt in TARGETS for word in ("--prompt", prompt)]
-PICTURES, STEPS = 24, "10"
+PICTURES, STEPS = 200, "5"  # as many as tests/test_batch_slow.py has
 
 
 def test_a_unit_comes_back_as_it_was() -> None:

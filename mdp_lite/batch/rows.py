@@ -21,6 +21,7 @@ STEERING = (
 SETTINGS = tuple(dict.fromkeys((*SAMPLING, "seed", *INVERTING, *STEERING)))
 EITHER = (("mask", "box", "auto_mask"), ("strength", "t_m"))  # a row's own drops the job's others
 LONGEST = 200  # bytes of a part of a name: file systems take 255, and the key comes behind
+DEEPEST = 1000  # bytes of a whole name: paths may have 4096, and the output's comes before
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ def checked_name(name: str) -> str:
         if odd or len(os.fsencode(part)) > LONGEST:
             want = f"a relative path of parts of at most {LONGEST} bytes"
             raise ValueError(f"name must be {want}, got {name!r:.300}")
+    if len(os.fsencode(name)) > DEEPEST:
+        raise ValueError(f"name must have at most {DEEPEST} bytes, got {name!r:.300}")
     return name
 
 

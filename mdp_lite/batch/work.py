@@ -3,6 +3,7 @@
 It is the same on one machine and on many, and depends on nothing but its arguments and files.
 """
 
+import errno
 import hashlib
 import io
 import time
@@ -22,6 +23,8 @@ from mdp_lite.version import __version__
 
 MOST_BYTES = 2**28  # of a picture's file: the largest picture that is read takes half of it
 LONGEST = 500  # of what is said of an error
+# Where a picture can't be written because of its name; a full disk, say, is not the row's fault.
+BAD_NAME = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ)
 # What became of an edit.
 MADE, FOUND, THERE, FAILED, FAILED_BEFORE = "made", "found", "there", "failed", "failed before"
 
@@ -214,7 +217,12 @@ def _kept(at: Station, task: Task, source: Source, one: Edit) -> Outcome:
     buffer = io.BytesIO()
     settings = describe_edit(at.editor, source, one, asked)
     images.bare(one.picture).save(buffer, "PNG", pnginfo=images.chunks(settings))
-    atomic.write(at.out / task.file, buffer.getvalue(), at.out / PARTIAL)
+    try:
+        atomic.write(at.out / task.file, buffer.getvalue(), at.out / PARTIAL)
+    except OSError as error:
+        if error.errno not in BAD_NAME:
+            raise
+        return failed(task, f"name must be that of a new file, got {error.strerror!r}")
     told = {"truncated": source.truncated or one.truncated, "unet_rows": one.cost.unet_rows}
     return Outcome(MADE, _record(task, "ok", _sized(task, buffer.getvalue()) | told))
 
