@@ -24,7 +24,7 @@ LONGEST = 200  # bytes of a part of a name: file systems take 255, and the key c
 DEEPEST = 1000  # bytes of a whole name: paths may have 4096, and the output's comes before
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Start:
     """What a source is made from: a picture's file, or a prompt and a seed.
 
@@ -56,7 +56,7 @@ class Start:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """What a source is edited towards, and how; see Editor.edit. mask is a picture's file."""
 
