@@ -115,5 +115,7 @@ def _tell(records: list[Record], counts: Counter[str], talk: Talk) -> None:
             counts["told"] += 1
             if counts["told"] <= TOLD:
                 talk.note(f"row {one['row']}: {one['error']}")
+            elif counts["told"] == TOLD + 1:
+                talk.note("more rows failed: the manifest says why")
     if counts[FAILED]:
         talk.tell(f"{counts[FAILED]} failed")
