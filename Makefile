@@ -9,10 +9,10 @@ INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two pip runs in one environment break each other
-.PHONY: help demo test slow bench lint train clean
+.PHONY: help demo test slow ray bench lint train clean
 
 # Nothing is fetched once the environment stands.
-demo test slow bench train: export HF_HUB_OFFLINE := 1
+demo test slow ray bench train: export HF_HUB_OFFLINE := 1
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: $(VENV)/.dev  ## the tests, without the slow ones, a process for each core
 
 slow: $(VENV)/.dev  ## the slow tests alone
 	$(BIN)/python -m pytest -m slow
+
+ray: $(VENV)/.ray  ## the tests on a Ray cluster of this machine
+	$(BIN)/python -m pytest -m ray
 
 bench: $(VENV)/.bench  ## the comparisons in benchmarks/
 	$(BIN)/python -m pytest benchmarks -m "" --benchmark-enable
@@ -54,6 +57,10 @@ $(VENV)/.demo: $(PINS) | $(BIN)/pip
 
 $(VENV)/.dev: $(PINS) | $(BIN)/pip
 	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.ray: $(PINS) | $(BIN)/pip
+	$(INSTALL) -e '.[dev,ray]'
 	@touch $@
 
 $(VENV)/.bench: $(PINS) | $(BIN)/pip

@@ -45,13 +45,13 @@ def _run(args: Any) -> int:
         watch=lambda name: _progress(name, loud and sys.stderr.isatty(), bars),
         tell=lambda text: bars[-1].set_postfix_str(text, refresh=False) if bars else None,
     )
-    own = {"bench": _bench, "serve": _serve}.get(args.command, commands.run)
+    own = {"bench": _bench, "serve": _serve, "batch": _batch}.get(args.command, commands.run)
     made = own(args, talk)
     if args.json:
         print(json.dumps(made.data), flush=True)
     elif loud:
         print("\n".join(made.lines), flush=True)
-    return 0
+    return FAILED if made.failed else 0
 
 
 def _bench(args: Any, talk: "Talk") -> "Made":
@@ -68,6 +68,12 @@ def _serve(args: Any, talk: "Talk") -> "Made":
     return serve(args, talk)
 
 
+def _batch(args: Any, talk: "Talk") -> "Made":
+    from mdp_lite.batch.command import batch
+
+    return batch(args, talk)
+
+
 @contextmanager
 def _progress(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | None]":
     """A bar on stderr that a loop moves by calling what it is given; in bars while it lasts."""
@@ -75,7 +81,7 @@ def _progress(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | Non
         yield None
         return
     written = name == "convert"  # in bytes
-    unit = "B" if written else "step"
+    unit = {"convert": "B", "batch": "edit", "look": "row"}.get(name, "step")
     with tqdm(desc=name, unit=unit, unit_scale=written, leave=False, file=sys.stderr) as bar:
 
         def on_step(done: int, total: int, latent: Any = None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mdp_lite import __version__
+from mdp_lite.batch_arguments import batching
 from mdp_lite.bench_arguments import benching
 from mdp_lite.kinds import embedding, lora, number, one_of, png, several, whole
 from mdp_lite.picture_arguments import fitting, inverting, masking, saving, tuning
@@ -39,6 +40,7 @@ def parser() -> Parser:
         ("plan", _plan, [sampling, model, common], "what an edit computes and costs, without it"),
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
+        ("batch", _batch, [sampling, _model(("ray",)), common], "edit many pictures, each once"),
         ("serve", serving, [model, common], "edit for others, behind the OpenAI Images API"),
         ("bench", benching, [model, common], "compare inversions or edits, or time the engine"),
         ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),
@@ -65,7 +67,7 @@ def _common() -> Parser:
     return common
 
 
-def _model() -> Parser:
+def _model(more: tuple[str, ...] = ()) -> Parser:
     model = Parser(add_help=False)
     group = model.add_argument_group("model")
     group.add_argument(
@@ -85,7 +87,7 @@ def _model() -> Parser:
     )  # fmt: skip
     reading(group)
     group.add_argument(
-        "--engine", choices=ENGINES, default="auto",
+        "--engine", choices=(*ENGINES, *more), default="auto",
         help="how the UNet is run (default: graphs on a GPU, else packages where given, or eager)",
     )  # fmt: skip
     group.add_argument(
@@ -206,6 +208,11 @@ def _sweep(sub: argparse.ArgumentParser) -> None:
         ("--schedules", one_of(SCHEDULES), ["constant"]),
     ):
         group.add_argument(name, type=several(kind), default=default, metavar="LIST")
+
+
+def _batch(sub: argparse.ArgumentParser) -> None:
+    batching(sub)
+    _steering(sub)
 
 
 def _invert(sub: argparse.ArgumentParser) -> None:

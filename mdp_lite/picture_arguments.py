@@ -38,8 +38,8 @@ def tuning(sub: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def masking(sub: argparse.ArgumentParser) -> None:
-    """Where an edit happens."""
+def masking(sub: argparse.ArgumentParser, saved: bool = True) -> None:
+    """Where an edit happens; saved is whether the mask can be kept as a file."""
     group = sub.add_argument_group("where (by default everywhere)")
     one = group.add_mutually_exclusive_group()
     one.add_argument("--mask", metavar="FILE", help="a picture of PICTURE's size: white is edited")
@@ -54,7 +54,8 @@ def masking(sub: argparse.ArgumentParser) -> None:
         "--no-paste", dest="paste", action="store_false",
         help="do not put PICTURE's own pixels back outside the mask",
     )  # fmt: skip
-    group.add_argument("--save-mask", type=png, metavar="FILE", help="the mask as it was used")
+    if saved:
+        group.add_argument("--save-mask", type=png, metavar="FILE", help="the mask as it was used")
 
 
 def saving(sub: argparse.ArgumentParser) -> None:

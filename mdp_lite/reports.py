@@ -16,12 +16,16 @@ Settings = dict[str, Any]
 
 
 class Made(NamedTuple):
-    """What a command made: files to write, an object for machines, lines for people."""
+    """What a command made: files to write, an object for machines, lines for people.
+
+    failed says that not all that was asked for was made.
+    """
 
     pictures: dict[Path, tuple[Image.Image, Settings]]
     data: Settings
     lines: list[str]
     others: tuple[tuple[Path, bytes], ...] = ()
+    failed: bool = False
 
 
 def report(pictures: dict[Path, tuple[Image.Image, Settings]], cost: Cost, truncated: bool) -> Made:

@@ -94,6 +94,7 @@ def extras() -> dict[str, set[str]]:
 
 
 EXTRAS = extras()
+EXTRA_OF = {"batch": "ray"}  # of a room whose extra has another name
 
 
 def subpackage(name: str) -> str | None:
@@ -121,7 +122,7 @@ def wrong_import(module: str, name: str, lazy: bool) -> str | None:
     if top == "mdp_lite":
         return wrong_room(module, name, lazy)
     room = subpackage(module)
-    allowed = CORE | (EXTRAS.get(room, set()) if room else set())
+    allowed = CORE | (EXTRAS.get(EXTRA_OF.get(room, room), set()) if room else set())
     return None if top in allowed else "not a declared dependency of this room"
 
 
@@ -199,6 +200,7 @@ PLANTED = [
     ("mdp_lite.serve.api", "import mdp_lite.batch.actors"),
     ("mdp_lite.eval.suites", "from mdp_lite.serve import api"),
     ("mdp_lite.batch.actors", "from mdp_lite import eval"),
+    ("mdp_lite.eval.suites", "import ray"),
     ("mdp_lite.tokenizer", "import transformers"),
     ("mdp_lite.clip", "def f():\n    import transformers"),
     ("mdp_lite.eval.contest", "def f():\n    import transformers"),
@@ -217,6 +219,7 @@ PLANTED = [
 ]
 ALLOWED = [
     ("mdp_lite.load", "import mdp_lite_weights"),
+    ("mdp_lite.batch.actors", "def f():\n    import ray\n    import pyarrow"),
     ("mdp_lite.tokenizer", "def f():\n    from transformers import CLIPTokenizer"),
     ("mdp_lite.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
     ("mdp_lite.aot", "def f():\n    from torch._inductor import aoti_compile_and_package"),
