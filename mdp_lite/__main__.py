@@ -45,7 +45,8 @@ def _run(args: Any) -> int:
         watch=lambda name: _progress(name, loud and sys.stderr.isatty(), bars),
         tell=lambda text: bars[-1].set_postfix_str(text, refresh=False) if bars else None,
     )
-    made = _bench(args, talk) if args.command == "bench" else commands.run(args, talk)
+    own = {"bench": _bench, "app": _app}.get(args.command, commands.run)
+    made = own(args, talk)
     if args.json:
         print(json.dumps(made.data), flush=True)
     elif loud:
@@ -57,6 +58,14 @@ def _bench(args: Any, talk: "Talk") -> "Made":
     from mdp_lite.eval.bench_command import bench  # a sub-package: nobody else imports it
 
     return bench(args, talk)
+
+
+def _app(args: Any, talk: "Talk") -> "Made":
+    try:
+        from mdp_lite.app.command import app
+    except ImportError as error:
+        raise ValueError(f"app needs more: pip install 'mdp-lite[app]' ({error})") from None
+    return app(args, talk)
 
 
 @contextmanager

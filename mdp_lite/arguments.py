@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mdp_lite import __version__
+from mdp_lite.app_arguments import hosting
 from mdp_lite.kinds import embedding, json_file, lora, number, one_of, png, several, whole
 from mdp_lite.picture_arguments import fitting, inverting, masking, saving, tuning
 
@@ -37,6 +38,7 @@ def parser() -> Parser:
         ("plan", _plan, [sampling, model, common], "what an edit computes and costs, without it"),
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
+        ("app", hosting, [model, common], "edit in the browser"),
         ("bench", _bench, [model, common], "compare the inversions, or time the engine"),
         ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),
         ("info", _info, [common], "what a model consists of"),
