@@ -6,8 +6,11 @@ import tempfile
 import threading
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
+import gradio as gr
+
+from mdp_lite.app.fence import Fence, names_of
+from mdp_lite.app.page import CSS, page, theme
 from mdp_lite.app.studio import Studio
 from mdp_lite.commands import opened
 from mdp_lite.reports import Made
@@ -34,17 +37,16 @@ def app(args: Namespace, talk: Talk) -> Made:
     return Made({}, data, ["stopped"])
 
 
-def launched(studio: Studio, host: str, port: int | None, share: bool = False) -> Any:
-    """The page on a server of its own, which runs in a thread; gr.Blocks."""
+def launched(studio: Studio, host: str, port: int | None, share: bool = False) -> gr.Blocks:
+    """The page on a server of its own, which runs in a thread."""
     own(studio.folder)
-    from mdp_lite.app.page import CSS, page, theme  # gradio reads its environment as it is imported
-
     blocks = page(studio)
+    fence = Fence, (), {"names": names_of(host, share)}
     try:
         blocks.launch(
             server_name=host, server_port=port, share=share, theme=theme(), css=CSS,
             max_file_size=LARGEST, ssr_mode=False, prevent_thread_lock=True, quiet=True,
-            show_error=True, footer_links=["api", "settings"],
+            footer_links=["api", "settings"], app_kwargs={"middleware": [fence]},
         )  # fmt: skip
     except OSError as error:
         raise ValueError(f"can't listen on {host}:{port or 'a free port'}: {error}") from None

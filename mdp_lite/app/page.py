@@ -16,8 +16,11 @@ from mdp_lite.arguments import VARIANTS
 
 KEPT = 3600  # seconds that files of pictures are kept, unless the server stops before
 WAITING = 8  # runs that may wait for their turn
-MODEL = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden"}
-QUICK = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# Of events: those that call the model wait for each other, those that only change the page do not.
+MODEL: dict[str, Any] = {
+    "concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden"
+}  # fmt: skip
+QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 TITLES = {"picture": "Edit a picture", "prompt": "Make a picture and edit it"}
 CSS = """
 .mdp-status progress { display: block; width: 100%; height: 0.6rem; margin-top: 0.3rem; }
@@ -148,10 +151,10 @@ def _wired(handlers: Handlers, case: Case, shown: Panel) -> list[Any]:
         api_visibility="private", **MODEL,
     )  # fmt: skip
     changes = [one.change for one in everything if hasattr(one, "change")]
-    gr.on(
-        [*changes, begun.then], plan, everything, case.plan, trigger_mode="always_last",
-        show_progress="hidden", api_name=f"plan_{name}", concurrency_id="plan",
-    )  # fmt: skip
+    foretold: dict[str, Any] = {"fn": plan, "inputs": everything, "outputs": case.plan}
+    foretold |= {"show_progress": "hidden", "concurrency_id": "plan"}
+    gr.on(changes, trigger_mode="always_last", api_name=f"plan_{name}", **foretold)
+    begun.then(api_visibility="private", **foretold)  # now the source is at hand
     painting = [made["where"].change] + ([case.path.change] if name == "picture" else [])
     gr.on(painting, to_paint, [made["where"], case.path], [case.canvas, made["feather"]], **QUICK)
     made["steer"].change(_steered, made["steer"], [made[k] for k in STEERED], **QUICK)
