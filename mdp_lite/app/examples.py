@@ -17,3 +17,13 @@ class Example(NamedTuple):
     def file(self) -> Path:
         """Where the picture lies."""
         return FOLDER / f"{self.name}.png"
+
+
+EXAMPLES = (
+    Example("house", "a blue house on the left, grass, clear day with no sun",
+            "a blue house on the left, snow, clear day with no sun"),
+    Example("boat", "a blue boat on the left, water, clear day with no sun",
+            "a red boat on the left, water, clear day with no sun"),
+    Example("tree", "an orange tree on the right, snow, cloudy night with no moon",
+            "an orange tree on the right, snow, cloudy sunset with no sun"),
+)  # fmt: skip
