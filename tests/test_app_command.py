@@ -16,9 +16,7 @@ def test_by_default_the_page_is_for_this_machine_alone() -> None:
     assert (args.host, args.port, args.share, args.model) == ("127.0.0.1", None, False, "tiny")
 
 
-def test_a_dry_run_serves_nothing(
-    checkpoint: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_serves_nothing(checkpoint: Any, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("gradio")
     assert main(["app", "--model", str(checkpoint), "--dry-run"]) == 0
     assert capsys.readouterr().out == "would serve the page of random\n"

@@ -49,7 +49,7 @@ FORMS = {
     "prompt": replace(DRAWN, seed=7, variant="x"),
     "window": replace(REAL, steer="window", t_max=8, t_m=3.5, variant="c", schedule="linear"),
     "negative": replace(REAL, negative_prompt="night", method="ddim", fit="pad"),
-    "seeded": replace(REAL, seed=3, variant="beta", schedule="cosine", prompt="it's a \"boat\""),
+    "seeded": replace(REAL, seed=3, variant="beta", schedule="cosine", prompt='it\'s a "boat"'),
     "found": replace(REAL, where="found", feather=2),
     "painted": replace(REAL, where="painted", feather=1),
     "found in a made one": replace(DRAWN, where="found", negative_prompt="the night"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from studios import DRAWN, REAL, asked, ended, picture, rows, studio, visitor
 
 from mdp_lite import images
 from mdp_lite.app.form import Form
@@ -16,7 +17,6 @@ from mdp_lite.app.studio import Studio, opened, painted
 from mdp_lite.app.work import EDITING, MASK, edited
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor
-from studios import DRAWN, REAL, asked, ended, picture, rows, studio, visitor
 
 __all__ = ["rows", "studio", "visitor"]  # fixtures
 

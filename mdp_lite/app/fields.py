@@ -26,11 +26,11 @@ def prompts(form: Form) -> dict[str, Any]:
     real = form.case == "picture"
     return {
         "source_prompt": gr.Textbox(
-            label="Source prompt (optional)" if real else "Source prompt", max_length=MOST_TEXT,
+            form.source_prompt, label="Source prompt (optional)" if real else "Source prompt", max_length=MOST_TEXT,
             placeholder=BLANK, elem_id=f"{form.case}-source-prompt",
         ),
         "prompt": gr.Textbox(
-            label="Edit prompt", max_length=MOST_TEXT, elem_id=f"{form.case}-prompt",
+            form.prompt, label="Edit prompt", max_length=MOST_TEXT, elem_id=f"{form.case}-prompt",
             placeholder="What it is to show, for example: a blue house on the grass",
         ),
     }  # fmt: skip
@@ -72,7 +72,7 @@ def sampling(form: Form) -> dict[str, Any]:
             precision=0, minimum=0, maximum=MOST_SEED, elem_id=f"{form.case}-seed",
         ),
         "negative_prompt": gr.Textbox(
-            label="Negative prompt (optional)", max_length=MOST_TEXT, lines=1
+            form.negative_prompt, label="Negative prompt (optional)", max_length=MOST_TEXT
         ),
     }  # fmt: skip
     if form.case == "picture":

@@ -58,10 +58,10 @@ def suggested(editor: Editor, case: str) -> Form:
 
 
 def filled(form: Form, values: dict[str, Any]) -> Form:
-    """The form with some fields set to what a page sends, where a number may be 5.0 for 5."""
+    """The form with some fields set to what a page sends: 5.0 may stand for 5, None for nothing."""
     wholes = [field.name for field in fields(Form) if field.type is int]
     given = {k: int(v) if k in wholes and _is_whole(v) else v for k, v in values.items()}
-    return replace(form, **given)
+    return replace(form, **{k: v for k, v in given.items() if v is not None})
 
 
 def checked(form: Form) -> Form:

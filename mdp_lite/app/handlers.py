@@ -12,8 +12,8 @@ from PIL import Image
 from mdp_lite.app import plans, words
 from mdp_lite.app.fields import NAMES, Update, controls, untouched
 from mdp_lite.app.form import CASES, Form, filled, suggested
-from mdp_lite.app.restore import restored
 from mdp_lite.app.panel import Files, quiet, result, told
+from mdp_lite.app.restore import restored
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Stopped
 from mdp_lite.app.studio import Studio, opened, painted
@@ -22,6 +22,7 @@ from mdp_lite.app.work import MASK, Asked, edited, source_key
 Canvas = dict[str, Any] | None  # of gr.ImageEditor
 Values = tuple[Any, ...]  # of the controls of a case, in their order
 log = logging.getLogger("mdp_lite.app")
+MOST_SHOWN = 1024  # pixels of an uploaded picture's longer side on the page
 LEAST = 512  # pixels along a canvas's longer side, below which a picture is shown enlarged
 
 
@@ -152,9 +153,16 @@ class Handlers:
         said = words.lines(["The settings of this picture are on the page now.", *notes])
         return [gr.Tabs(selected=form.case), said, *controls(form)]
 
-    def to_paint(
-        self, session: Session, where: str, case: str, path: str | None
-    ) -> list[Update]:
+    def show(self, path: str | None) -> Update:
+        """The picture that was given, as it was read; none where it was taken away again."""
+        if path is None:
+            return gr.update(value=None, visible=False)
+        with plainly():
+            picture = opened(path)
+        picture.thumbnail((MOST_SHOWN, MOST_SHOWN))
+        return gr.update(value=picture, visible=True)
+
+    def to_paint(self, session: Session, where: str, case: str, path: str | None) -> list[Update]:
         """The canvas with the picture on it once a visitor wants to paint, and the feather."""
         painting = where == "painted"
         below = self._below(case, path, session) if painting else None

@@ -43,9 +43,7 @@ class Sheets:
             forms = explore.compared(explore.last(session).form)
             yield from self._made(session, forms, "compare")
 
-    def _made(
-        self, session: Session, forms: Sequence[Form], kind: str
-    ) -> Iterator[list[Update]]:
+    def _made(self, session: Session, forms: Sequence[Form], kind: str) -> Iterator[list[Update]]:
         run = explore.swept(self.handlers.studio, session, forms, kind)
         try:
             while True:

@@ -25,7 +25,7 @@ TITLES = {"picture": "Edit a picture", "prompt": "Make a picture and edit it"}
 CSS = """
 .mdp-status progress { display: block; width: 100%; height: 0.6rem; margin-top: 0.3rem; }
 .mdp-status, .mdp-plan { font-size: var(--text-md); overflow-wrap: anywhere; }
-#slider img, #look img { image-rendering: auto; width: 100%; }
+#slider img, #look img, #given img, #mask img { width: 100%; height: 100%; object-fit: contain; }
 """
 
 
@@ -33,7 +33,8 @@ class Case(NamedTuple):
     """The components of one case: what it starts from, where is painted, the form's, the buttons."""
 
     form: Form
-    path: Any  # gr.Image, or gr.State of None
+    path: Any  # gr.File, or gr.State of None
+    shown: gr.Image | None
     canvas: gr.ImageEditor
     made: dict[str, Any]
     live: gr.Checkbox
@@ -58,9 +59,7 @@ def theme() -> gr.Theme:
 def page(studio: Studio) -> gr.Blocks:
     """The whole page over a studio; theme and CSS are given as it is launched or mounted."""
     handlers = Handlers(studio)
-    with gr.Blocks(
-        title=words.TITLE, analytics_enabled=False, delete_cache=(KEPT, KEPT)
-    ) as blocks:
+    with gr.Blocks(title=words.TITLE, analytics_enabled=False, delete_cache=(KEPT, KEPT)) as blocks:
         gr.Markdown(words.INTRO)
         with gr.Row():
             with gr.Column(scale=6, min_width=320):
@@ -96,22 +95,18 @@ def _case(studio: Studio, name: str) -> Case:
     """The tab of a case."""
     form = suggested(studio.editor, name)
     with gr.Tab(TITLES[name], id=name):
-        path: Any = gr.State(None)
-        if name == "picture":
-            path = gr.Image(
-                label="Picture", type="filepath", format="png", image_mode=None,
-                sources=["upload", "clipboard"], elem_id="picture", height=260,
-            )  # fmt: skip
+        path, shown = _picture() if name == "picture" else (gr.State(None), None)
         made = fields.prompts(form)
         if name == "picture":
             rows = [[str(one.file), one.source_prompt, one.prompt] for one in EXAMPLES]
-            gr.Examples(rows, [path, *made.values()], label="Examples", cache_examples=False)
+            gr.Examples(
+                rows, [path, *made.values()], label="Examples", cache_examples=False,
+                example_labels=[one.label for one in EXAMPLES],
+            )  # fmt: skip
         plan = gr.HTML("", elem_id=f"{name}-plan")
         run = gr.Button("Edit", variant="primary", elem_id=f"{name}-edit")
         made |= fields.steering(form)
-        live = gr.Checkbox(
-            True, label="Edit again as I let go of a slider", elem_id=f"{name}-live"
-        )
+        live = gr.Checkbox(True, label="Edit again as I let go of a slider", elem_id=f"{name}-live")
         with gr.Accordion("Where", open=False):
             made |= fields.placing(form)
             canvas = gr.ImageEditor(
@@ -121,7 +116,20 @@ def _case(studio: Studio, name: str) -> Case:
             )  # fmt: skip
         with gr.Accordion("Sampling", open=False):
             made |= fields.sampling(form)
-    return Case(form, path, canvas, made, live, plan, run)
+    return Case(form, path, shown, canvas, made, live, plan, run)
+
+
+def _picture() -> tuple[gr.File, gr.Image]:
+    """Where a picture is given, and shown. A file, so that our own reader alone decodes it."""
+    file = gr.File(
+        label="Picture (PNG, JPEG or WebP)", file_types=[".png", ".jpg", ".jpeg", ".webp"],
+        elem_id="picture", height=140,
+    )  # fmt: skip
+    shown = gr.Image(
+        label="The picture", format="png", interactive=False, visible=False, height=260,
+        buttons=["fullscreen"], elem_id="given",
+    )  # fmt: skip
+    return file, shown
 
 
 def _wired(handlers: Handlers, case: Case, shown: Panel) -> list[Any]:
@@ -155,6 +163,8 @@ def _wired(handlers: Handlers, case: Case, shown: Panel) -> list[Any]:
     foretold |= {"show_progress": "hidden", "concurrency_id": "plan"}
     gr.on(changes, trigger_mode="always_last", api_name=f"plan_{name}", **foretold)
     begun.then(api_visibility="private", **foretold)  # now the source is at hand
+    if case.shown:
+        case.path.change(handlers.show, case.path, case.shown, **QUICK)
     painting = [made["where"].change] + ([case.path.change] if name == "picture" else [])
     gr.on(painting, to_paint, [made["where"], case.path], [case.canvas, made["feather"]], **QUICK)
     made["steer"].change(_steered, made["steer"], [made[k] for k in STEERED], **QUICK)

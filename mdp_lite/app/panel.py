@@ -55,9 +55,7 @@ def panel() -> Panel:
     return Panel(slider, look, download, mask, shell, code, status)
 
 
-def result(
-    files: Files, form: Form, name: str | None, model: str, said: list[str]
-) -> list[Update]:
+def result(files: Files, form: Form, name: str | None, model: str, said: list[str]) -> list[Update]:
     """The panel with an edit on it."""
     after, mask = str(files.after), files.mask and str(files.mask)
     return [

@@ -65,5 +65,7 @@ def _left_out(settings: dict[str, Any], form: Form, model: str) -> list[str]:
     if form.case == "picture":
         told.append("Give the picture that was edited: it is not in its result.")
     if settings.get("model", model) != model:
-        told.append(f"It was made with the model {settings['model']!r:.80}, this page has {model!r}.")
+        told.append(
+            f"It was made with the model {settings['model']!r:.80}, this page has {model!r}."
+        )
     return told

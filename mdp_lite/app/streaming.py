@@ -34,9 +34,7 @@ class _End(NamedTuple):
     error: BaseException | None
 
 
-def streamed(
-    work: Callable[[Tell], T], stop: threading.Event
-) -> Generator[Progress, None, T]:
+def streamed(work: Callable[[Tell], T], stop: threading.Event) -> Generator[Progress, None, T]:
     """Run work in a thread and yield what it tells, the newest where several wait; return its value.
 
     Setting stop ends the work at its next step with Stopped; so does closing the generator, which

@@ -32,7 +32,7 @@ def lines(some: Sequence[str], kind: str = "status") -> str:
 def plan(some: Sequence[str], legs: Sequence[str]) -> str:
     """What a run will take, and below, for who wants it, what each step does."""
     inner = "".join(f"<li>{escape(leg)}</li>" for leg in legs)
-    folded = f"<details><summary>Step by step</summary><ul>{inner}</ul></details>"
+    folded = f"<details><summary>Step by step</summary><ul>{inner}</ul></details>" if legs else ""
     return f'<div class="mdp-plan">{"<br>".join(escape(one) for one in some)}{folded}</div>'
 
 

@@ -48,9 +48,7 @@ def edited(studio: Studio, session: Session, asked: Asked) -> Generator[Progress
     return (yield from streamed(work, session.begin()))
 
 
-def _edited(
-    editor: Editor, studio: Studio, session: Session, asked: Asked, tell: Tell
-) -> Made:
+def _edited(editor: Editor, studio: Studio, session: Session, asked: Asked, tell: Tell) -> Made:
     started, form = time.monotonic(), asked.form
     source, reused = sourced(editor, session, form, asked.picture, tell)
     there = time.monotonic()
