@@ -170,8 +170,9 @@ def png(path: Path, settings: Any) -> str:
 
 
 @pytest.mark.parametrize("bad", [
-    {"num_inference_steps": 10**9}, {"variant": "c", "prompt": ["a"]}, {"method": "generate", "seed": "x"},
-    {"method": "generate", "seed": 1.5}, {"variant": "c", "strength": 7}, {"t_max": {}, "variant": 1},
+    {"num_inference_steps": 10**9}, {"variant": "c", "prompt": ["a"]},
+    {"method": "generate", "seed": "x"}, {"method": "generate", "seed": 1.5},
+    {"variant": "c", "strength": 7}, {"t_max": {}, "variant": 1},
     {"method": "magic"}, {"fit": "own"}, {"inversion": {"seed": -4}}, {"where": ["found"]},
 ])  # fmt: skip
 def test_settings_of_strangers_are_checked(bad: dict[str, Any], tmp_path: Path) -> None:

@@ -10,13 +10,11 @@ from pathlib import Path
 import gradio as gr
 
 from mdp_lite.app.fence import Fence, names_of
-from mdp_lite.app.page import CSS, page, theme
+from mdp_lite.app.page import CSS, FOOTER, LARGEST, page, theme
 from mdp_lite.app.studio import Studio
 from mdp_lite.commands import opened
 from mdp_lite.reports import Made
 from mdp_lite.sourcing import Talk
-
-LARGEST = "20mb"  # of an uploaded file
 
 
 def app(args: Namespace, talk: Talk) -> Made:
@@ -46,7 +44,8 @@ def launched(studio: Studio, host: str, port: int | None, share: bool = False) -
         blocks.launch(
             server_name=host, server_port=port, share=share, theme=theme(), css=CSS,
             max_file_size=LARGEST, ssr_mode=False, prevent_thread_lock=True, quiet=True,
-            footer_links=["api", "settings"], app_kwargs={"middleware": [fence]},
+            footer_links=FOOTER, app_kwargs={"middleware": [fence]},
+            _frontend=False,  # else it asks itself for its page, and gives up after three seconds
         )  # fmt: skip
     except OSError as error:
         raise ValueError(f"can't listen on {host}:{port or 'a free port'}: {error}") from None

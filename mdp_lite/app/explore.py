@@ -86,10 +86,11 @@ def _walked(editor: Editor, of: Last, forms: Sequence[Form], tell: Tell) -> tupl
     """All edits at their ends; a mask that was found is not looked for again."""
     where = "painted" if of.mask else "everywhere"
     asked = [request(of.source, replace(form, where=where), of.mask) for form in forms]
-    at: tuple[Standing, ...] = ()
-    for done, total, _, at in editor.steps(asked):
-        tell(Progress("Editing", done, total))
-    return at
+    ends: tuple[Standing, ...] = ()
+    for progress in editor.steps(asked):
+        tell(Progress("Editing", progress.done, progress.total))
+        ends = progress.at
+    return ends
 
 
 def _sheet(

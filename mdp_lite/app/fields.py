@@ -26,8 +26,8 @@ def prompts(form: Form) -> dict[str, Any]:
     real = form.case == "picture"
     return {
         "source_prompt": gr.Textbox(
-            form.source_prompt, label="Source prompt (optional)" if real else "Source prompt", max_length=MOST_TEXT,
-            placeholder=BLANK, elem_id=f"{form.case}-source-prompt",
+            form.source_prompt, label="Source prompt (optional)" if real else "Source prompt",
+            max_length=MOST_TEXT, placeholder=BLANK, elem_id=f"{form.case}-source-prompt",
         ),
         "prompt": gr.Textbox(
             form.prompt, label="Edit prompt", max_length=MOST_TEXT, elem_id=f"{form.case}-prompt",

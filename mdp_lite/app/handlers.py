@@ -169,7 +169,7 @@ class Handlers:
         return [gr.update(value=below, visible=painting), gr.update(visible=where != "everywhere")]
 
     def _below(self, case: str, path: str | None, session: Session) -> Image.Image | None:
-        """What is painted on: the picture, or the source that was made last; small ones enlarged."""
+        """What is painted on, enlarged if small: the picture, or the source that was made last."""
         if case == "picture":
             if path is None:
                 return None

@@ -22,7 +22,7 @@ class Last(NamedTuple):
 
 
 class Made(NamedTuple):
-    """An edit, files of its source and of itself, and what it took; reused: the source was there."""
+    """An edit, files of its source and itself, and what it took; reused: the source was there."""
 
     last: Last
     edit: Edit
@@ -40,7 +40,7 @@ class Made(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """An edit of a sheet: its form, its file, and how far its picture is from the source's in dB."""
+    """An edit of a sheet: its form, its file, and its picture's PSNR to the source's in dB."""
 
     form: Form
     file: Path

@@ -14,6 +14,8 @@ from mdp_lite.app.panel import Panel, panel
 from mdp_lite.app.studio import Studio
 from mdp_lite.arguments import VARIANTS
 
+LARGEST = "20mb"  # of an uploaded file
+FOOTER: list[Any] = ["api", "settings"]
 KEPT = 3600  # seconds that files of pictures are kept, unless the server stops before
 WAITING = 8  # runs that may wait for their turn
 # Of events: those that call the model wait for each other, those that only change the page do not.
@@ -30,7 +32,7 @@ CSS = """
 
 
 class Case(NamedTuple):
-    """The components of one case: what it starts from, where is painted, the form's, the buttons."""
+    """The components of one case: what it starts from, the canvas, the form's, the buttons."""
 
     form: Form
     path: Any  # gr.File, or gr.State of None
@@ -80,6 +82,14 @@ def page(studio: Studio) -> gr.Blocks:
         )  # fmt: skip
         blocks.unload(handlers.left)
     return blocks.queue(max_size=WAITING, default_concurrency_limit=4)
+
+
+def mounted(app: Any, studio: Studio, path: str) -> Any:
+    """The page under a path of another FastAPI application, which answers to the rest."""
+    return gr.mount_gradio_app(
+        app, page(studio), path, theme=theme(), css=CSS, max_file_size=LARGEST,
+        footer_links=FOOTER, show_error=False, ssr_mode=False,
+    )  # fmt: skip
 
 
 def _restoring() -> tuple[gr.File, gr.HTML]:
@@ -233,7 +243,7 @@ def _many(sheets: Sheets) -> Callable[[Panel, list[Any]], list[Any]]:
 
 def _gallery(label: str, name: str) -> gr.Gallery:
     return gr.Gallery(
-        label=label, format="png", columns=[2, 3, 4], allow_preview=False, interactive=False,
+        label=label, format="png", columns=3, allow_preview=False, interactive=False,
         elem_id=name, height="auto", object_fit="contain",
     )  # fmt: skip
 

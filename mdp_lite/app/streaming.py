@@ -35,7 +35,7 @@ class _End(NamedTuple):
 
 
 def streamed(work: Callable[[Tell], T], stop: threading.Event) -> Generator[Progress, None, T]:
-    """Run work in a thread and yield what it tells, the newest where several wait; return its value.
+    """Run work in a thread, yield what it tells, the newest where several wait; return its value.
 
     Setting stop ends the work at its next step with Stopped; so does closing the generator, which
     waits for that.
