@@ -52,7 +52,7 @@ class Watched(NamedTuple):
         """Go to a tab."""
         self.page.get_by_role("tab", name=name).click()
 
-    def says(self, text: str, seconds: float = 60) -> str:
+    def says(self, text: str, seconds: float = 300) -> str:
         """Wait until the status says something; all that it says."""
         status = self.page.locator("#status", has_text=text)
         status.wait_for(timeout=1000 * seconds)
@@ -61,7 +61,7 @@ class Watched(NamedTuple):
     def complains(self, text: str) -> None:
         """Wait for an error on the page that says something."""
         toast = self.page.get_by_role("alert").filter(has_text=text)
-        toast.first.wait_for(timeout=20_000)
+        toast.first.wait_for(timeout=120_000)
 
     def outside(self) -> list[str]:
         """Requests that left this machine."""
@@ -114,12 +114,13 @@ def opens(served: Served, chromium: Any) -> Iterator[Opens]:
     def visit(**settings: Any) -> Watched:
         context = chromium.new_context(**{"viewport": DESK, **settings})
         contexts.append(context)
+        context.set_default_timeout(120_000)  # a busy machine is slow, not broken
         page, urls, errors = context.new_page(), list[str](), list[str]()
         page.on("request", lambda request: urls.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
         page.goto(served.url)
-        page.locator("#picture-edit").wait_for(timeout=60_000)
+        page.locator("#picture-edit").wait_for(timeout=120_000)
         return Watched(page, urls, errors)
 
     yield visit

@@ -65,7 +65,7 @@ def test_a_picture_from_upload_to_download(opens: Opens, served: Served, tmp_pat
     one.click("picture-edit")
     one.says("Inverting the picture")
     one.page.locator("#status progress").wait_for()
-    one.page.locator("#look img").wait_for(timeout=60_000)  # a preview, before the end
+    one.page.locator("#look img").wait_for()  # a preview, before the end
     assert sum(served.rows) < 148
     one.says("The inversion took 100 UNet rows")
     assert sum(served.rows) == 148  # 100 for the inversion, 48 for the edit, as the plan said
