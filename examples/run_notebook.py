@@ -1,7 +1,7 @@
 """Runs mdp_lite.ipynb and writes its outputs into it: python examples/run_notebook.py
 
-It needs no Jupyter: a cell's output is what it prints, the figures that it drew, and the value of its
-last line, a picture as PNG.
+It needs no Jupyter: a cell's output is what it prints, the figures that it drew, and the value of
+its last line, a picture as PNG.
 """
 
 import ast

@@ -30,7 +30,10 @@ def test_all_cells_run_and_their_words_are_true(
     assert names["edit"].cost.unet_rows < names["source"].cost.unet_rows
     assert names["made"].cost.unet_rows < names["made"].naive.unet_rows
     near = {name: _in_window(names, x) for name, x in names["paths"].items()}
-    assert max(near["x"], near["epsilon"]) < min(near["c"], near["beta"])
+    assert near["x"] < min(near["c"], near["beta"])
+    assert max(near["c"], near["beta"]) < near["epsilon"]
+    for x in names["paths"].values():  # all end nearer to B than to A
+        assert names["apart"](x, names["path_b"])[-1] < names["apart"](x, names["path_a"])[-1]
     assert list(tmp_path.iterdir()) == []  # it leaves nothing behind
 
 
