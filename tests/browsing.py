@@ -60,7 +60,7 @@ class Watched(NamedTuple):
 
     def complains(self, text: str) -> None:
         """Wait for an error on the page that says something."""
-        toast = self.page.get_by_role("alert").filter(has_text=text)
+        toast = self.page.get_by_test_id("toast-text").filter(has_text=text)
         toast.first.wait_for(timeout=120_000)
 
     def outside(self) -> list[str]:

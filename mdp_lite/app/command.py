@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from mdp_lite.app.fence import Fence, names_of
-from mdp_lite.app.page import CSS, FOOTER, LARGEST, page, theme
+from mdp_lite.app.page import CSS, FOOTER, LABELS, LARGEST, page, theme
 from mdp_lite.app.studio import Studio
 from mdp_lite.commands import opened
 from mdp_lite.reports import Made
@@ -42,7 +42,7 @@ def launched(studio: Studio, host: str, port: int | None, share: bool = False) -
     fence = Fence, (), {"names": names_of(host, share)}
     try:
         blocks.launch(
-            server_name=host, server_port=port, share=share, theme=theme(), css=CSS,
+            server_name=host, server_port=port, share=share, theme=theme(), css=CSS, js=LABELS,
             max_file_size=LARGEST, ssr_mode=False, prevent_thread_lock=True, quiet=True,
             footer_links=FOOTER, app_kwargs={"middleware": [fence]},
             _frontend=False,  # else it asks itself for its page, and gives up after three seconds

@@ -22,9 +22,9 @@ BLANK = "What the picture shows now, for example: a red house on the grass"
 
 
 def prompts(form: Form) -> dict[str, Any]:
-    """The two texts of an edit."""
+    """The two texts of an edit, and the seed where that makes the source."""
     real = form.case == "picture"
-    return {
+    made: dict[str, Any] = {
         "source_prompt": gr.Textbox(
             form.source_prompt, label="Source prompt (optional)" if real else "Source prompt",
             max_length=MOST_TEXT, placeholder=BLANK, elem_id=f"{form.case}-source-prompt",
@@ -34,6 +34,14 @@ def prompts(form: Form) -> dict[str, Any]:
             placeholder="What it is to show, for example: a blue house on the grass",
         ),
     }  # fmt: skip
+    return made if real else made | {"seed": _seed(form, "Seed of the source")}
+
+
+def _seed(form: Form, label: str) -> gr.Number:
+    return gr.Number(
+        form.seed, label=label, precision=0, minimum=0, maximum=MOST_SEED,
+        elem_id=f"{form.case}-seed",
+    )  # fmt: skip
 
 
 def steering(form: Form) -> dict[str, Any]:
@@ -67,15 +75,12 @@ def sampling(form: Form) -> dict[str, Any]:
             1, MOST_GUIDANCE, form.guidance_scale, step=0.1, label="Guidance (1: none)"
         ),
         "steps": gr.Slider(1, MOST_STEPS, form.steps, step=1, label="Steps"),
-        "seed": gr.Number(
-            form.seed, label="Seed" if form.case == "prompt" else "Seed of the inversion's noise",
-            precision=0, minimum=0, maximum=MOST_SEED, elem_id=f"{form.case}-seed",
-        ),
         "negative_prompt": gr.Textbox(
             form.negative_prompt, label="Negative prompt (optional)", max_length=MOST_TEXT
         ),
     }  # fmt: skip
     if form.case == "picture":
+        made["seed"] = _seed(form, "Seed of the inversion's noise")
         made["method"] = gr.Dropdown(list(METHODS), value=form.method, label="Inversion")
         made["fit"] = gr.Radio(
             list(FITS), value=form.fit, label="Fit: how the picture is brought to the model's size"

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,18 @@ def plainly() -> Iterator[None]:
     """What goes wrong is told to the visitor: bad input by its sentence, all else by one."""
     try:
         yield
-    except (ValueError, gr.Error) as error:
-        raise _shown(str(error)) from None
-    except Stopped:
+    except (gr.Error, Stopped):
         raise
+    except ValueError as error:
+        raise _shown(str(error)) from None
     except Exception:
         log.exception("a run failed")
         raise _shown(words.FAILED) from None
 
 
 def _shown(message: str) -> gr.Error:
-    return gr.Error(message[:1].upper() + message[1:], duration=None, print_exception=False)
+    plain = escape(message[:1].upper() + message[1:], quote=False)  # it is shown as HTML
+    return gr.Error(plain, duration=None, print_exception=False)
 
 
 class Handlers:

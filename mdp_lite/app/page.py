@@ -30,6 +30,18 @@ CSS = """
 #slider img, #look img, #given img, #mask img { width: 100%; height: 100%; object-fit: contain; }
 """
 
+# gradio's pictures are buttons without a name: they get the label of the block that they stand in.
+LABELS = """() => {
+  const bare = "button:has(img):not([aria-label])";
+  const named = () => document.querySelectorAll(bare).forEach((one) => {
+    const label = one.closest(".block")?.querySelector("label")?.innerText?.trim() || "Picture";
+    const caption = one.innerText?.trim();
+    one.setAttribute("aria-label", caption ? `${label}: ${caption}` : label);
+  });
+  new MutationObserver(named).observe(document.body, {childList: true, subtree: true});
+  named();
+}"""
+
 
 class Case(NamedTuple):
     """The components of one case: what it starts from, the canvas, the form's, the buttons."""
@@ -87,7 +99,7 @@ def page(studio: Studio) -> gr.Blocks:
 def mounted(app: Any, studio: Studio, path: str) -> Any:
     """The page under a path of another FastAPI application, which answers to the rest."""
     return gr.mount_gradio_app(
-        app, page(studio), path, theme=theme(), css=CSS, max_file_size=LARGEST,
+        app, page(studio), path, theme=theme(), css=CSS, js=LABELS, max_file_size=LARGEST,
         footer_links=FOOTER, show_error=False, ssr_mode=False,
     )  # fmt: skip
 
