@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),
 ]
 
-TARGET = "a blue house on the left, snow, clear day with no sun"
+TARGET = HOUSE.prompt
 
 
 def given(one: Watched, prompt: str = TARGET) -> Watched:
@@ -84,7 +84,7 @@ def test_a_made_picture_from_prompt_to_download(
     opens: Opens, served: Served, tmp_path: Path
 ) -> None:
     one = opens()
-    one.tab("Make a picture and edit it")
+    one.tab("Make and edit")
     one.field("prompt-source-prompt", HOUSE.source_prompt)
     one.field("prompt-prompt", TARGET)
     one.field("prompt-seed", "7")
@@ -166,7 +166,7 @@ def test_a_click_on_a_sheet_loads_its_settings(opens: Opens, served: Served) -> 
 
 def test_a_png_brings_its_settings_back(opens: Opens, tmp_path: Path) -> None:
     one = opens()
-    one.tab("Make a picture and edit it")
+    one.tab("Make and edit")
     one.field("prompt-source-prompt", "a red house")
     one.field("prompt-prompt", "a blue house")
     one.field("prompt-seed", "11")

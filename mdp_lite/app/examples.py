@@ -22,18 +22,18 @@ class Example(NamedTuple):
 
 EXAMPLES = (
     Example(
-        "house", "House: snow for grass",
-        "a blue house on the left, grass, clear day with no sun",
-        "a blue house on the left, snow, clear day with no sun",
+        "house", "House: snow for sand",
+        "an orange house in the center, sand, cloudy day with the sun",
+        "an orange house in the center, snow, cloudy day with the sun",
     ),
     Example(
-        "boat", "Boat: red for blue",
-        "a blue boat on the left, water, clear day with no sun",
-        "a red boat on the left, water, clear day with no sun",
+        "boat", "Boat: red for yellow",
+        "a yellow boat in the center, water, clear sunset with no sun",
+        "a red boat in the center, water, clear sunset with no sun",
     ),
     Example(
-        "tree", "Tree: sunset for night",
-        "an orange tree on the right, snow, cloudy night with no moon",
-        "an orange tree on the right, snow, cloudy sunset with no sun",
+        "tree", "Tree: green for orange",
+        "an orange tree in the center, snow, cloudy night with the moon",
+        "a green tree in the center, snow, cloudy night with the moon",
     ),
 )  # fmt: skip

@@ -23,7 +23,7 @@ MODEL: dict[str, Any] = {
     "concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden"
 }  # fmt: skip
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-TITLES = {"picture": "Edit a picture", "prompt": "Make a picture and edit it"}
+TITLES = {"picture": "Edit a picture", "prompt": "Make and edit"}
 CSS = """
 .mdp-status progress { display: block; width: 100%; height: 0.6rem; margin-top: 0.3rem; }
 .mdp-status, .mdp-plan { font-size: var(--text-md); overflow-wrap: anywhere; }
