@@ -78,6 +78,7 @@ def swept(
             at = _walked(editor, of, forms, tell)
             return _sheet(editor, session.fresh(kind), of, forms, at, tell)
 
+    session.sheets.pop(kind, None)  # its files make way
     session.sheets[kind] = made = yield from streamed(work, session.begin())
     return made
 

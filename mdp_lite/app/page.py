@@ -90,7 +90,7 @@ def page(studio: Studio) -> gr.Blocks:
         stop.click(handlers.stop, None, shown.status, cancels=runs, queue=False, api_name="stop")
         restore.change(
             handlers.restore, [restore, *cases[0].controls], [tabs, said, *everything],
-            queue=False, show_progress="hidden", api_name="restore",
+            show_progress="hidden", api_name="restore",
         )  # fmt: skip
         blocks.unload(handlers.left)
     return blocks.queue(max_size=WAITING, default_concurrency_limit=4)
@@ -186,7 +186,9 @@ def _wired(handlers: Handlers, case: Case, shown: Panel) -> list[Any]:
     gr.on(changes, trigger_mode="always_last", api_name=f"plan_{name}", **foretold)
     begun.then(api_visibility="private", **foretold)  # now the source is at hand
     if case.shown:
-        case.path.change(handlers.show, case.path, case.shown, **QUICK)
+        case.path.change(  # in the queue, unlike QUICK: without it no error reaches the page
+            handlers.show, case.path, case.shown, show_progress="hidden", api_visibility="private"
+        )
     painting = [made["where"].change] + ([case.path.change] if name == "picture" else [])
     gr.on(painting, to_paint, [made["where"], case.path], [case.canvas, made["feather"]], **QUICK)
     made["steer"].change(_steered, made["steer"], [made[k] for k in STEERED], **QUICK)
