@@ -69,7 +69,8 @@ def test_a_made_picture_is_edited_and_its_settings_restored(client: Any) -> None
     _, after = made[0]
     assert images.read_settings(after)["seed"] == 3
     said = client.predict(handle_file(after), api_name="/restore")
-    assert "The settings of this picture" in said[1] and "a red house" in said
+    assert any("The settings of this picture" in str(one) for one in said)
+    assert "a red house" in said and 3 in said
 
 
 def test_what_goes_wrong_is_an_error_with_its_sentence(client: Any, tmp_path: Path) -> None:
