@@ -9,13 +9,13 @@ INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two pip runs in one environment break each other
-.PHONY: help demo test slow ray bench lint train clean
+.PHONY: help demo test slow ray browser bench lint train clean
 
 # Nothing is fetched once the environment stands.
-demo test slow ray bench train: export HF_HUB_OFFLINE := 1
+demo test slow ray browser bench train: export HF_HUB_OFFLINE := 1
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo  ## edit a picture with the bundled model, say where it is
 	$(BIN)/mdp-lite demo
@@ -28,6 +28,8 @@ slow: $(VENV)/.dev  ## the slow tests alone
 
 ray: $(VENV)/.ray  ## the tests on a Ray cluster of this machine
 	$(BIN)/python -m pytest -m ray
+browser: $(VENV)/.dev  ## the app's tests in a browser (needs chromium, as of apt-get)
+	$(BIN)/python -m pytest -m browser
 
 bench: $(VENV)/.bench  ## the comparisons in benchmarks/
 	$(BIN)/python -m pytest benchmarks -m "" --benchmark-enable

@@ -45,7 +45,9 @@ def _run(args: Any) -> int:
         watch=lambda name: _progress(name, loud and sys.stderr.isatty(), bars),
         tell=lambda text: bars[-1].set_postfix_str(text, refresh=False) if bars else None,
     )
-    own = {"bench": _bench, "serve": _serve, "batch": _batch}.get(args.command, commands.run)
+    own = {"bench": _bench, "serve": _serve, "batch": _batch, "app": _app}.get(
+        args.command, commands.run
+    )
     made = own(args, talk)
     if args.json:
         print(json.dumps(made.data), flush=True)
@@ -72,6 +74,14 @@ def _batch(args: Any, talk: "Talk") -> "Made":
     from mdp_lite.batch.command import batch
 
     return batch(args, talk)
+
+
+def _app(args: Any, talk: "Talk") -> "Made":
+    try:
+        from mdp_lite.app.command import app
+    except ImportError as error:
+        raise ValueError(f"app needs more: pip install 'mdp-lite[app]' ({error})") from None
+    return app(args, talk)
 
 
 @contextmanager

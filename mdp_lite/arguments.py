@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mdp_lite import __version__
+from mdp_lite.app_arguments import hosting
 from mdp_lite.batch_arguments import batching
 from mdp_lite.bench_arguments import benching
 from mdp_lite.kinds import embedding, lora, number, one_of, png, several, whole
@@ -41,6 +42,7 @@ def parser() -> Parser:
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
         ("batch", _batch, [sampling, _model(("ray",)), common], "edit many pictures, each once"),
+        ("app", hosting, [model, common], "edit in the browser"),
         ("serve", serving, [model, common], "edit for others, behind the OpenAI Images API"),
         ("bench", benching, [model, common], "compare inversions or edits, or time the engine"),
         ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),

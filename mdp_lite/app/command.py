@@ -1,0 +1,67 @@
+"""`mdp-lite app`: a server for the page, on this machine alone unless asked otherwise."""
+
+import os
+import signal
+import tempfile
+import threading
+from argparse import Namespace
+from pathlib import Path
+
+import gradio as gr
+
+from mdp_lite.app.fence import Fence, names_of
+from mdp_lite.app.page import CSS, FOOTER, LABELS, LARGEST, page, theme
+from mdp_lite.app.studio import Studio
+from mdp_lite.commands import opened
+from mdp_lite.reports import Made
+from mdp_lite.sourcing import Talk
+
+
+def app(args: Namespace, talk: Talk) -> Made:
+    """Serve until Ctrl-C or SIGTERM; all files that visitors left are deleted then."""
+    editor = opened(args)
+    for note in editor.models.notes:
+        talk.note(note)
+    data = {"command": "app", "dry_run": args.dry_run, "model": editor.models.name}
+    if args.dry_run:
+        return Made({}, data, [f"would serve the page of {editor.models.name}"])
+    with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
+        studio = Studio(editor, Path(folder))
+        studio.warm()
+        blocks = launched(studio, args.host, args.port, args.share)
+        talk.note(f"the page is on {blocks.share_url or blocks.local_url}")
+        _until_told()
+        blocks.close(verbose=False)
+    return Made({}, data, ["stopped"])
+
+
+def launched(studio: Studio, host: str, port: int | None, share: bool = False) -> gr.Blocks:
+    """The page on a server of its own, which runs in a thread."""
+    own(studio.folder)
+    blocks = page(studio)
+    fence = Fence, (), {"names": names_of(host, share)}
+    try:
+        blocks.launch(
+            server_name=host, server_port=port, share=share, theme=theme(), css=CSS, js=LABELS,
+            max_file_size=LARGEST, ssr_mode=False, prevent_thread_lock=True, quiet=True,
+            footer_links=FOOTER, app_kwargs={"middleware": [fence]},
+            _frontend=False,  # else it asks itself for its page, and gives up after three seconds
+        )  # fmt: skip
+    except OSError as error:
+        raise ValueError(f"can't listen on {host}:{port or 'a free port'}: {error}") from None
+    return blocks
+
+
+def own(folder: Path) -> None:
+    """Files of gradio lie in a folder of ours, and it tells nobody that it runs."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def _until_told() -> None:
+    told = threading.Event()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, lambda *_: told.set())
+    while not told.wait(0.2):
+        pass

@@ -1,0 +1,65 @@
+"""`mdp-lite app`: its arguments, what it says without gradio, and the fence around its server."""
+
+import asyncio
+import sys
+from typing import Any
+
+import pytest
+
+from mdp_lite.__main__ import main
+from mdp_lite.app.fence import HEADERS, LOOPBACK, Fence, names_of
+from mdp_lite.arguments import parser
+
+
+def test_by_default_the_page_is_for_this_machine_alone() -> None:
+    args = parser().parse_args(["app"])
+    assert (args.host, args.port, args.share, args.model) == ("127.0.0.1", None, False, "tiny")
+
+
+def test_a_dry_run_serves_nothing(checkpoint: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gradio")
+    assert main(["app", "--model", str(checkpoint), "--dry-run"]) == 0
+    assert capsys.readouterr().out == "would serve the page of random\n"
+
+
+def test_without_gradio_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, says_one_line: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    for name in ("command", "page"):
+        monkeypatch.delitem(sys.modules, f"mdp_lite.app.{name}", raising=False)
+    assert main(["app"]) == 2
+    says_one_line("app needs more: pip install 'mdp-lite[app]'")
+
+
+def answered(names: tuple[str, ...], host: str, kind: str = "http") -> list[dict[str, Any]]:
+    """What a client gets through the fence."""
+    sent: list[dict[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", host.encode())] if host else []
+    asyncio.run(Fence(app, names)({"type": kind, "headers": headers}, None, send))
+    return sent
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost", "LOCALHOST:1", "[::1]:7860"])
+def test_this_machine_gets_the_page_and_its_policy(host: str) -> None:
+    (start,) = answered(LOOPBACK, host)
+    assert start["status"] == 200 and start["headers"] == list(HEADERS)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:7860", ""])
+def test_other_names_are_refused(host: str) -> None:
+    assert answered(LOOPBACK, host)[0]["status"] == 403
+    assert answered(LOOPBACK, host, "websocket") == [{"type": "websocket.close", "code": 1008}]
+    assert answered((), host)[0]["status"] == 200  # served to others: any name
+
+
+def test_names_are_asked_for_where_the_host_is_this_machine() -> None:
+    assert names_of("127.0.0.1", False) == LOOPBACK
+    assert names_of("0.0.0.0", False) == names_of("127.0.0.1", True) == ()
