@@ -268,7 +268,8 @@ def test_a_sweep(editor: Editor, client: httpx2.Client) -> None:
     assert error_of(client.post("/v1/sweeps", json=many))[1] == "too_expensive"
 
 
-def test_hugging_face_s_client(editor: Editor, at: Served) -> None:
+def test_hugging_face_s_client(editor: Editor, at: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # this machine's server
     client = InferenceClient(model=f"{at.url}/v1/image-to-image")
     got = client.image_to_image(FILE, "a boat", num_inference_steps=4, guidance_scale=2.0)
     want = editor.edit(editor.invert(PICTURE, "", "edit-friendly", 4), "a boat", guidance_scale=2.0)
