@@ -24,8 +24,8 @@ from mdp_lite.reports import Made, Settings
 from mdp_lite.sheets import Row, sheet
 from mdp_lite.sourcing import Talk
 
-EDITS, STEPS = 64, 12  # of each kind; so that all is done within an hour on two cores
-SHORT, SHORT_STEPS = 2, 6  # of --short: three minutes
+EDITS, STEPS = 64, 12  # of each kind: about an hour on two cores, by UNet rows
+SHORT, SHORT_STEPS = 2, 6  # of --short: minutes
 OnStep = Callable[[int, int], None]
 
 
