@@ -23,6 +23,7 @@ from benchmarks.sides import Model, compiled, diffusers_unet, engines, model_of,
 from mdp_lite import Editor
 from mdp_lite.eval.rounds import gate
 from mdp_lite.images import open_picture, psnr, to_tensor
+from mdp_lite.schedule import paper_window
 
 PROMPT, TARGET, SEED, GUIDANCE = "a red house on the grass", "a blue house on the grass", 7, 4.0
 STEMS = ("mdp_lite", "script", "skip")  # of the pictures that cold processes write
@@ -41,7 +42,7 @@ def our_edit(editor: Editor, steps: int) -> Run:
     source = editor.generate(PROMPT, SEED, steps, GUIDANCE)
 
     def run() -> tuple[torch.Tensor, Image.Image]:
-        made = editor.edit(source, TARGET)
+        made = editor.edit(source, TARGET, "epsilon", *paper_window(steps))
         return made.latent, made.image
 
     return run
@@ -98,12 +99,14 @@ def commands(case: str, steps: int, folder: Path, out: Path) -> dict[str, list[s
     """What each side is started with; the same settings, a picture each."""
     common = ["--seed", str(SEED), "--steps", str(steps)]
     prompts = ["--source-prompt", PROMPT, "--prompt", TARGET] if case == "edit" else [PROMPT]
+    t_max, t_m = map(str, paper_window(steps))
+    window = ["--variant", "epsilon", "--t-max", t_max, "--t-m", t_m] if case == "edit" else []
     ours = ["-m", "mdp_lite", case, *prompts, *common, "--guidance-scale", str(GUIDANCE)]
     target = [TARGET] if case == "edit" else []
     theirs = [str(ROOT / "benchmarks" / "diffusers_edit.py"), str(folder)]
     settings = [*common, "--guidance", str(GUIDANCE), "--device", "cpu"]
     found = {
-        "mdp_lite": [*ours, "--device", "cpu", "-o", str(out / "mdp_lite.png")],
+        "mdp_lite": [*ours, *window, "--device", "cpu", "-o", str(out / "mdp_lite.png")],
         "diffusers script": [*theirs, str(out / "script.png"), PROMPT, *target, *settings],
     }
     if case == "edit":

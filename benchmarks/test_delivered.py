@@ -19,6 +19,7 @@ from benchmarks.sides import Model, engines, ours
 from mdp_lite import Editor
 from mdp_lite.eval.rounds import Timed, gate, wait
 from mdp_lite.once import once
+from mdp_lite.schedule import paper_window
 
 PROMPT, TARGET, SEED, GUIDANCE = "a red house on the grass", "a blue house on the grass", 7, 7.5
 BOUND = 0.05  # of the edit's latent, relative to its norm: bfloat16 steps against float32 ones
@@ -33,7 +34,7 @@ def our_flow(model: Model, editor: Editor) -> Flow:
         begun = now(model)
         source = editor.generate(PROMPT, SEED, steps, GUIDANCE)
         between = now(model)
-        made = editor.edit(source, TARGET)
+        made = editor.edit(source, TARGET, "epsilon", *paper_window(steps))
         return between - begun, now(model) - between, made.latent
 
     return run
@@ -44,7 +45,8 @@ def at_once(model: Model, editor: Editor) -> Flow:
 
     def run(steps: int) -> tuple[float, float, torch.Tensor]:
         begun = now(model)
-        made = once(editor, PROMPT, TARGET, SEED, "epsilon", steps, GUIDANCE)
+        window = dict(zip(("t_max", "t_m"), paper_window(steps), strict=True))
+        made = once(editor, PROMPT, TARGET, SEED, "epsilon", steps, GUIDANCE, **window)
         return now(model) - begun, 0.0, made.latent
 
     return run

@@ -18,6 +18,7 @@ from benchmarks.record import Recorder
 from benchmarks.sides import Model, engines, model_of, ours
 from mdp_lite import Editor
 from mdp_lite.eval.rounds import gate, ratio
+from mdp_lite.schedule import paper_window
 
 PROMPT, SEED, GUIDANCE = "a red house on the grass", 7, 4.0
 THINGS = ("house", "tent", "boat", "tree", "car", "tower", "barn", "bridge")
@@ -79,8 +80,8 @@ def test_edits_of_one_source(benchmark, recorder: Recorder, tmp_path_factory, st
     _, editor, p = parts(tmp_path_factory)
 
     def by_us(n: int) -> list[torch.Tensor]:
-        source = editor.generate(PROMPT, SEED, steps, GUIDANCE)
-        return [editor.edit(source, target).latent for target in TARGETS[:n]]
+        source, window = editor.generate(PROMPT, SEED, steps, GUIDANCE), paper_window(steps)
+        return [editor.edit(source, t, "epsilon", *window).latent for t in TARGETS[:n]]
 
     def by_them(n: int) -> list[torch.Tensor]:
         path = script.source(p, PROMPT, script.noise(p, SEED), steps, GUIDANCE)

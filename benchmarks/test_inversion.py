@@ -22,7 +22,7 @@ from mdp_lite.eval.reader import load_reader
 from mdp_lite.eval.score import drawn, verdicts
 from mdp_lite.eval.world import draw
 from mdp_lite.images import to_tensor
-from mdp_lite.schedule import default_window, window
+from mdp_lite.schedule import paper_window, window
 from mdp_lite_weights import locate
 
 STEPS, GUIDANCE, KINDS = 50, 7.5, ("color", "object", "ground")  # one picture of each kind
@@ -59,7 +59,8 @@ def ours(method: str, guidance: float | None) -> Side:
 
     def make(case: Case) -> Made:
         source = editor.invert(draw(case.before), case.source, method, STEPS, guidance)
-        edit = editor.edit(source, case.target, guidance_scale=GUIDANCE)
+        window = paper_window(STEPS)
+        edit = editor.edit(source, case.target, "epsilon", *window, guidance_scale=GUIDANCE)
         forward, backward = source.cost.unet_rows + edit.cost.unet_rows, source.cost.backward_rows
         pictures = to_tensor(source.image), to_tensor(edit.image)
         counts = [one.iterations for one in source.tuning]
@@ -71,7 +72,7 @@ def ours(method: str, guidance: float | None) -> Side:
 def theirs(checkpointing: bool) -> Side:
     """The published flow."""
     flow = published.load(locate("tiny"), STEPS, GUIDANCE, checkpointing)
-    weights = window(STEPS, *default_window(STEPS)).float()
+    weights = window(STEPS, *paper_window(STEPS)).float()
 
     def make(case: Case) -> Made:
         flow.unet.forward = flow.unet.backward = 0

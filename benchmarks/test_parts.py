@@ -29,6 +29,7 @@ from mdp_lite.eval.world import draw
 from mdp_lite.images import to_tensor
 from mdp_lite.null_text import null_text
 from mdp_lite.sample import Path as Walked
+from mdp_lite.schedule import paper_window
 
 FP32, BF16 = torch.float32, torch.bfloat16
 BOUNDS = {FP32: 1e-3, BF16: 0.1}  # of latents and pictures, relative to their norm
@@ -145,7 +146,7 @@ def peak_of(side: str, folder: Path, device: str, dtype: torch.dtype, steps: int
     def by_us() -> None:
         ((_, editor),) = ours(model, dtype).items()
         source = editor.generate("a red house", 7, steps, GUIDANCE)
-        editor.edit(source, "a blue house")
+        editor.edit(source, "a blue house", "epsilon", *paper_window(steps))
 
     def by_them() -> None:
         p = script.load(folder, dtype, device)

@@ -14,7 +14,7 @@ import torch
 
 from mdp_lite import Editor
 from mdp_lite.requests import described
-from mdp_lite.results import Source
+from mdp_lite.results import Edit, Source
 from mdp_lite.sample import walk
 
 TARGET = "a blue house on the grass"
@@ -35,7 +35,7 @@ def source(editor: Editor) -> Source:
 def naive(editor: Editor, source: Source, t_max: int = 47, t_m: int = 26) -> torch.Tensor:
     """Every step of one edit, prompt and picture as in Editor.edit."""
     n = len(source.grid.t)
-    weights = described(n, editor.models.defaults, t_max=t_max, t_m=t_m)
+    weights = described(n, editor.models.defaults, "epsilon", t_max, t_m)
     to = editor.codec.conditions(TARGET, "", source.guidance_scale)
     x = source.path.x[0]
     for step in walk(editor.models.unet, source.grid, x, to, source.path, weights):
@@ -58,9 +58,12 @@ def interleaved(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str
 
 
 def test_a_warm_edit_against_the_naive_loop(benchmark, editor: Editor, source: Source) -> None:
-    edit = editor.edit(source, TARGET)
+    def planned() -> Edit:
+        return editor.edit(source, TARGET, "epsilon", 47, 26)
+
+    edit = planned()
     assert (edit.latent - naive(editor, source)).abs().max() < 1e-4
-    sides = {"planned": lambda: editor.edit(source, TARGET), "naive": lambda: naive(editor, source)}
+    sides = {"planned": planned, "naive": lambda: naive(editor, source)}
     found = interleaved(sides, 15)
     benchmark.extra_info.update(found)
     print(json.dumps(found, indent=1))
@@ -70,11 +73,11 @@ def test_a_warm_edit_against_the_naive_loop(benchmark, editor: Editor, source: S
 
 def test_a_sweep_against_separate_edits(benchmark, editor: Editor, source: Source) -> None:
     def together() -> list[torch.Tensor]:
-        swept = editor.sweep(source, TARGET, windows=WINDOWS)
+        swept = editor.sweep(source, TARGET, "epsilon", WINDOWS, "constant")
         return [edit.latent for edit in swept.edits]
 
     def apart() -> list[torch.Tensor]:
-        return [editor.edit(source, TARGET, t_max=a, t_m=b).latent for a, b in WINDOWS]
+        return [editor.edit(source, TARGET, "epsilon", a, b).latent for a, b in WINDOWS]
 
     pairs = zip(together(), apart(), strict=True)
     assert max((a - b).abs().max().item() for a, b in pairs) < 1e-3

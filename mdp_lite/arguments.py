@@ -15,7 +15,7 @@ from mdp_lite.serve_arguments import serving
 
 # Equal to schedule.VARIANTS and schedule.SHAPES, which cost an import of torch.
 VARIANTS = ("epsilon", "c", "x", "beta")
-SCHEDULES = ("constant", "linear", "cosine", "exp")
+SCHEDULES = ("constant", "linear", "cosine", "exp", "leash")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ENGINES = ("auto", "eager", "compile", "graph", "aot")
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -164,12 +164,16 @@ def _source(sub: argparse.ArgumentParser) -> None:
 def _steering(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("edit")
     group.add_argument(
-        "--variant", choices=(*VARIANTS, "all"), default="epsilon",
-        help="what is mixed with the source's; all makes one picture each (default: epsilon)",
+        "--variant", choices=(*VARIANTS, "all"),
+        help="what is mixed with the source's; all makes one picture each (default: x for a "
+        "picture inverted by edit-friendly, else, or where a window is given, epsilon)",
     )  # fmt: skip
     group.add_argument("--t-max", type=number, metavar="STEPS", help="steps to go as mixing starts")
     group.add_argument("--t-m", type=number, metavar="STEPS", help="steps that are mixed")
-    group.add_argument("--schedule", choices=SCHEDULES, help="weights of them (default: constant)")
+    group.add_argument(
+        "--schedule", choices=SCHEDULES,
+        help="weights of them (default: leash, or constant where a window is given)",
+    )  # fmt: skip
     group.add_argument(
         "--strength", type=number, metavar="S", help="instead of --t-m: 0 = source, 1 = new picture"
     )
@@ -204,10 +208,10 @@ def _sweep(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--rows", type=whole, metavar="N", help="UNet rows of a call, at most")
     group = sub.add_argument_group("settings, each one or several as A,B,C")
     for name, kind, default in (
-        ("--variants", one_of(VARIANTS), ["epsilon"]),
+        ("--variants", one_of(VARIANTS), [None]),
         ("--t-max", number, [None]),
         ("--t-m", number, [None]),
-        ("--schedules", one_of(SCHEDULES), ["constant"]),
+        ("--schedules", one_of(SCHEDULES), [None]),
     ):
         group.add_argument(name, type=several(kind), default=default, metavar="LIST")
 

@@ -23,7 +23,8 @@ from mdp_lite.reports import (
     row_of,
     total,
 )  # fmt: skip
-from mdp_lite.requests import Request
+from mdp_lite.requests import Request, variant_of
+from mdp_lite.schedule import paper_window
 from mdp_lite.sheets import Row, sheet
 from mdp_lite.sourcing import Talk, generated, inverted, note_cut, saved, source_of, where_of
 from mdp_lite.sweep_command import sweep
@@ -145,7 +146,8 @@ def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
 def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
     """A picture, or one made from a prompt and a seed, steered towards a prompt."""
     source = source_of(args, editor, talk)
-    variants = VARIANTS if args.variant == "all" else (args.variant,)
+    request = Request(source, args.prompt, args.variant, args.t_max, args.t_m)
+    variants = VARIANTS if args.variant == "all" else (variant_of(request, editor.models.defaults),)
     ends = [edited(args, editor, talk, source, variant) for variant in variants]
     edits = [one for one, _ in ends]
     asked = {
@@ -156,7 +158,9 @@ def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
     for one in edits:
         path = args.output if len(edits) == 1 else named(args.output, f"-{one.variant}")
         pictures[path] = (one.picture, describe_edit(editor, source, one, asked))
-    settings = describe_edit(editor, source, edits[0], asked | {"variant": args.variant})
+    settings = describe_edit(
+        editor, source, edits[0], asked | {"variant": args.variant or edits[0].variant}
+    )
     pages = {"sheet": (args.sheet or named(args.output, ".sheet"), [row_of(source, edits)])}
     if args.previews:
         pages["previews"] = (args.previews, [shots for _, shots in ends])
@@ -187,18 +191,18 @@ def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
     example = images.open_picture((editor.models.folder or Path()) / "example.png")
     with talk.watch("invert") as on_step:
         real = editor.invert(example, REAL[0], "replay", STEPS, on_step=on_step)
+    t_max, t_m = paper_window(STEPS)
+    asked = {"t_max": t_max, "t_m": t_m, "schedule": SCHEDULE}
     pictures, rows, costs = {}, [], [drawn.cost, real.cost]
     for case, source, prompt in (("synthetic", drawn, SYNTHETIC[1]), ("real", real, REAL[1])):
         edits = []
         for variant in VARIANTS:
             with talk.watch(f"{case} {variant}") as on_step:
-                edits.append(
-                    editor.edit(source, prompt, variant, schedule=SCHEDULE, on_step=on_step)
-                )
+                edits.append(editor.edit(source, prompt, variant, **asked, on_step=on_step))
         settings = describe(editor, source)
         pictures[args.output / f"{case}-source.png"] = (source.image, settings)
         for one in edits:
-            settings = describe_edit(editor, source, one, {"schedule": SCHEDULE})
+            settings = describe_edit(editor, source, one, asked)
             pictures[args.output / f"{case}-{one.variant}.png"] = (one.image, settings)
         rows.append(row_of(source, edits))
         costs += [one.cost for one in edits]

@@ -31,6 +31,7 @@ from mdp_lite.requests import (
     negative_of,
     nulls_of,
     picture_of,
+    variant_of,
     weights_of,
 )
 from mdp_lite.results import Edit, Source
@@ -191,7 +192,7 @@ class Editor:
         """Steer the source towards a prompt, or towards a blend of prompts with their shares.
 
         The source's share is w on the rows [N - t_max, N - t_max + t_m) of the variant's quantity
-        ("epsilon", the default, "c", "x" or "beta"); strength in 0..1 goes from the source to the
+        ("epsilon", "c", "x" or "beta"); strength in 0..1 goes from the source to the
         prompt alone; or weights gives the whole table of N rows. mask confines the edit to where a
         picture is white, to a box, to latent cells, or to what "auto" finds; with paste all pixels
         outside stay those of the source's picture. Request has the details.
@@ -239,9 +240,9 @@ class Editor:
         self,
         sources: Source | Iterable[Source],
         prompts: str | Iterable[Prompt],
-        variants: str | Iterable[str] = "epsilon",
+        variants: str | Iterable[str | None] | None = None,
         windows: Iterable[Window] = ((None, None),),
-        schedules: str | Iterable[str] = "constant",
+        schedules: str | Iterable[str | None] | None = None,
         guidance_scales: float | Iterable[float | None] | None = None,
         most: int | None = None,
         on_step: OnStep | None = None,
@@ -290,11 +291,10 @@ class Editor:
         taken = [leg for leg in task.plan.legs if leg.stop <= at.row]
         so_far = Plan(at.row, tuple(taken))
         cost, where = cost_of(asked, so_far), mask_of(asked)
-        variant = "table" if asked.weights is not None else asked.variant or "epsilon"
         latent, image = at.x0.clone(), image or self.codec.picture(at.x0)
         return Edit(
             image, picture_of(asked, image), where and where.pixels, latent, named(asked.prompt),
-            variant, task.weights,
+            variant_of(asked, self.models.defaults), task.weights,
             self.codec.guidance(guidance_of(asked)), self.codec.truncated(asked.prompt), cost,
             task.plan, at.finished,
         )  # fmt: skip

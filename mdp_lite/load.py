@@ -12,7 +12,6 @@ from mdp_lite.assign import auto_dtype, check_tensors, fill, quick, weightless
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.identity import Origin, used
-from mdp_lite.schedule import T_M, T_MAX
 from mdp_lite.tokenizer import Tokenizer, learn, load_tokenizer
 from mdp_lite.unet import UNet
 from mdp_lite.vae import VAE
@@ -59,13 +58,13 @@ TOKENS = "text_model.embeddings.token_embedding.weight"  # the table that embedd
 class Defaults:
     """Settings for a caller who gives none; a checkpoint may bring its own in mdp_lite.json.
 
-    t_max and t_m are shares of the steps.
+    t_max and t_m are shares of the steps; None is what suits the variant (schedule.DEFAULTS).
     """
 
     num_inference_steps: int = 50
     guidance_scale: float = 7.5
-    t_max: float = T_MAX
-    t_m: float = T_M
+    t_max: float | None = None
+    t_m: float | None = None
 
 
 @dataclass(frozen=True)
@@ -277,11 +276,18 @@ def _defaults(raw: dict[str, Any], scheduler: SchedulerConfig) -> Defaults:
     numbers = all(type(value) in (int, float) for value in raw.values())
     chosen = Defaults(**(_few_steps(scheduler) | raw))
     whole = type(chosen.num_inference_steps) is int
-    if not numbers or not whole or not 0 <= chosen.t_m <= chosen.t_max <= 1:
+    if not numbers or not whole or not _is_window(chosen.t_max, chosen.t_m):
         raise ValueError(f"mdp_lite.json: want steps, guidance, 0 <= t_m <= t_max <= 1, got {raw}")
     if chosen.num_inference_steps < 1 or not 1 <= chosen.guidance_scale <= 100:
         raise ValueError(f"mdp_lite.json: want steps from 1 and guidance from 1 to 100, got {raw}")
     return chosen
+
+
+def _is_window(t_max: float | None, t_m: float | None) -> bool:
+    """Both edges as shares of the steps, or neither."""
+    if t_max is None or t_m is None:
+        return t_max is t_m
+    return 0 <= t_m <= t_max <= 1
 
 
 def _few_steps(scheduler: SchedulerConfig) -> dict[str, Any]:

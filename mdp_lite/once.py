@@ -27,14 +27,14 @@ class Once(NamedTuple):
 
 @torch.no_grad()
 def once(
-    editor: Editor, source_prompt: str, prompt: str, seed: int = 0, variant: str = "epsilon",
+    editor: Editor, source_prompt: str, prompt: str, seed: int = 0, variant: str | None = None,
     num_inference_steps: int | None = None, guidance_scale: float | None = None,
     negative_prompt: str = "", width: int | None = None, height: int | None = None,
     t_max: float | None = None, t_m: float | None = None, schedule: str | None = None,
 ) -> Once:  # fmt: skip
     """What Editor.generate and Editor.edit make of two prompts and a seed, in fewer rows.
 
-    After its window an edit does not read the source, so that is not sampled to its end.
+    An edit reads the source no further than its window, or its leash, so that is sampled to there.
     """
     codec = editor.codec
     grid, sides = codec.grid(num_inference_steps), codec.sides(width, height)

@@ -10,7 +10,7 @@ from mdp_lite.info import FLOPS, SIZES, scaled
 from mdp_lite.plan import described
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.reports import Made
-from mdp_lite.requests import Request
+from mdp_lite.requests import Request, variant_of
 from mdp_lite.sourcing import Talk, note_cut, source_of
 
 
@@ -19,7 +19,8 @@ def plan(args: Namespace, editor: Editor, talk: Talk) -> Made:
     idle = rehearsal(editor)
     source = source_of(args, idle, talk)
     note_cut(editor, talk, args.prompt)
-    variants = VARIANTS if args.variant == "all" else (args.variant,)
+    one = Request(source, args.prompt, args.variant, args.t_max, args.t_m)
+    variants = VARIANTS if args.variant == "all" else (variant_of(one, editor.models.defaults),)
     plans, lines = {}, []
     for variant in variants:
         plans[variant], told = _one(args, editor, idle, source, variant)

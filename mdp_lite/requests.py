@@ -15,7 +15,7 @@ from mdp_lite.mdp import Denoiser
 from mdp_lite.plan import Known, Plan
 from mdp_lite.results import Cost, Source
 from mdp_lite.sample import Conditions
-from mdp_lite.schedule import SHAPES, Weights, table, window
+from mdp_lite.schedule import DEFAULTS, SHAPES, VARIANTS, Default, Weights, leashed, table, window
 
 Prompt = str | Sequence[tuple[str, float]]  # one text, or a blend: texts with their shares
 
@@ -24,6 +24,7 @@ Prompt = str | Sequence[tuple[str, float]]  # one text, or a blend: texts with t
 class Request:
     """One edit: a source, a target prompt, and how; what is None is the model's default.
 
+    A window that is given has constant weights unless a schedule is given too.
     A blend of prompts mixes their conditions. strength stands for t_m: 0 is the source, 0.5 the
     default window, 1 the target alone. weights is a whole table instead. mask is where the edit
     happens: a picture of the source's size (white: here), a box of its pixels, latent cells (y, x)
@@ -53,6 +54,20 @@ def named(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return prompt
     return " + ".join(f"{share:g} {text}" for text, share in prompt)
+
+
+def variant_of(request: Request, defaults: Defaults) -> str:
+    """The variant asked for, or what suits the source; "table" where weights are given.
+
+    Where no window is given that is x for a source with noise maps, along which an edit that starts
+    on it goes on, and epsilon for others: what `mdp-lite bench edits --split tune` finds best.
+    """
+    if request.weights is not None:
+        return "table"
+    if request.variant is not None:
+        return request.variant
+    usual = all(one is None for one in (request.t_max, request.t_m, defaults.t_max))
+    return "x" if usual and request.source.path.noise is not None else "epsilon"
 
 
 def guidance_of(request: Request) -> float | None:
@@ -137,7 +152,8 @@ def weights_of(request: Request, defaults: Defaults) -> Weights:
         columns = asked.weights._asdict().items()  # whole numbers may be given, not computed with
         weights = Weights(**{k: w if w.is_floating_point() else w.double() for k, w in columns})
     else:
-        weights = described(len(asked.source.grid.t), defaults, *how)
+        n, variant = len(asked.source.grid.t), variant_of(asked, defaults)
+        weights = described(n, defaults, variant, *how[1:])
     mask = mask_of(asked)
     return weights if mask is None else confined(weights, mask.cells)
 
@@ -148,14 +164,24 @@ def described(
 ) -> Weights:  # fmt: skip
     """The table of n rows of a window or a strength."""
     variant = "epsilon" if variant is None else variant
-    shape = "constant" if schedule is None else check.one_of("schedule", schedule, tuple(SHAPES))
-    t_max = round(defaults.t_max * n) if t_max is None else check.number("t_max", t_max)
+    usual, given = usual_window(n, defaults, variant), t_max is not None or t_m is not None
+    if schedule is None:
+        schedule = "constant" if given else usual.schedule
+    shape = check.one_of("schedule", schedule, tuple(SHAPES))
+    t_max = usual.t_max if t_max is None else check.number("t_max", t_max)
     if strength is not None:
         check.strength(strength, t_m)
-        t_m = min(round(defaults.t_m * n), t_max)
-        return _strength(n, variant, t_max, t_m, shape, strength)
-    t_m = min(round(defaults.t_m * n), t_max) if t_m is None else check.number("t_m", t_m)
-    return table(variant, window(n, t_max, t_m, shape))
+        return _strength(n, variant, t_max, min(usual.t_m, t_max), shape, strength)
+    t_m = min(usual.t_m, t_max) if t_m is None else check.number("t_m", t_m)
+    return _shaped(table(variant, window(n, t_max, t_m, shape)), t_max, t_m, shape)
+
+
+def usual_window(n: int, defaults: Defaults, variant: str) -> Default:
+    """What is taken where no window is given, in steps: the checkpoint's own or the variant's."""
+    usual = DEFAULTS[check.one_of("variant", variant, VARIANTS)]
+    if defaults.t_max is not None and defaults.t_m is not None:
+        usual = Default(defaults.t_max, defaults.t_m, "constant")
+    return usual._replace(t_max=round(usual.t_max * n), t_m=round(usual.t_m * n))
 
 
 def confined(weights: Weights, mask: Tensor) -> Weights:
@@ -184,4 +210,10 @@ def _strength(
     w = window(n, t_max, t_m * left, shape)
     ones, asks = torch.ones_like(w), variant in ("c", "beta")
     weights = table(variant, torch.lerp(w, ones, min(1.0, 2 * fade) if asks else fade))
-    return weights._replace(eps=fade * ones) if asks else weights
+    weights = weights._replace(eps=fade * ones) if asks else weights
+    return _shaped(weights, t_max, t_m * left, shape, left)
+
+
+def _shaped(weights: Weights, t_max: float, t_m: float, shape: str, share: float = 1.0) -> Weights:
+    """The table with what a schedule has after its window, or a share of that."""
+    return leashed(weights, t_max, t_m, share) if shape == "leash" else weights

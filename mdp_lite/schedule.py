@@ -16,6 +16,24 @@ Row = int | Tensor  # of a table: a number, or a tensor (1,) that is read where 
 VARIANTS = ("c", "epsilon", "x", "beta")
 # The authors' windows at N = 50 (MDP.ipynb): t_max = 47, t_m = 26.
 T_MAX, T_M = 0.94, 0.52
+PULL, LOOSE = 2.0, 11 / 12  # of a leash: its rate, and the share of the path that it ends at
+
+
+class Default(NamedTuple):
+    """A window for who gives none: t_max and t_m, and the schedule."""
+
+    t_max: float
+    t_m: float
+    schedule: str
+
+
+# As shares of the steps: what `mdp-lite bench edits --split tune` finds best for all kinds.
+DEFAULTS = {
+    "c": Default(T_MAX, 0.27, "leash"),
+    "epsilon": Default(T_MAX, 0.34, "leash"),
+    "x": Default(1.0, 0.34, "leash"),
+    "beta": Default(T_MAX, 0.27, "leash"),
+}
 
 
 class Grid(NamedTuple):
@@ -101,6 +119,7 @@ SHAPES: dict[str, Callable[[float], float]] = {
     "linear": lambda u: 1.0 - u,
     "cosine": lambda u: math.sin((1 - u) * math.pi / 2),  # 0 at the end, where a cosine is 6e-17
     "exp": lambda u: math.exp(-5.0 * u),
+    "leash": lambda u: 1.0,  # and after the window as leashed has it
 }
 
 
@@ -120,7 +139,20 @@ def window(n: int, t_max: float, t_m: float, schedule: str = "constant") -> Tens
     return w
 
 
-def default_window(n: int) -> tuple[int, int]:
+def leashed(weights: Weights, t_max: float, t_m: float, share: float = 1.0) -> Weights:
+    """The table (n,) with a pull on x after its window: w_x = 1 - exp(-PULL / n) at each row.
+
+    So of x* - x_A the same is left whatever n: the pull is d(x* - x_A)/ds = -PULL (x* - x_A) over
+    the path, s in 0..1. The last rows are free, where the picture is made whole. share of it: 0..1.
+    """
+    n = len(weights.x)
+    after = t_max - t_m
+    rows = window(n, after, max(0, after - (n - round(LOOSE * n))))
+    pull = -math.expm1(-share * PULL / n) * rows
+    return weights._replace(x=torch.lerp(weights.x, torch.ones_like(pull), pull))
+
+
+def paper_window(n: int) -> tuple[int, int]:
     """(t_max, t_m) in steps: the authors' 47 and 26 of 50, scaled to n."""
     return round(T_MAX * n), round(T_M * n)
 

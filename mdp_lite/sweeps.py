@@ -47,9 +47,9 @@ class Sweep:
 def cells(
     sources: Source | Iterable[Source],
     prompts: str | Iterable[Prompt],
-    variants: str | Iterable[str],
+    variants: str | Iterable[str | None] | None,
     windows: Iterable[Window],
-    schedules: str | Iterable[str],
+    schedules: str | Iterable[str | None] | None,
     guidance_scales: float | Iterable[float | None] | None,
 ) -> list[Request]:
     """All combinations; the last setting changes fastest. A setting alone needs no list."""

@@ -5,18 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from mdp_lite.__main__ import main
 from mdp_lite.eval import edits_command
-from mdp_lite.eval.contest import methods, settings
+from mdp_lite.eval.contest import methods, settings, usual
 from mdp_lite.eval.edit_tables import ahead, main_table, summary, tables
 from mdp_lite.eval.edits import KINDS
 from mdp_lite.eval.given import CASES
+from mdp_lite.load import Defaults
+from mdp_lite.requests import described
+from mdp_lite.schedule import VARIANTS
 
 Says = Callable[[str], None]
 FEW = ["bench", "edits", "--pictures", "2", "--steps", "3", "--quiet"]
-OURS = ("mdp-c", "mdp-epsilon", "mdp-x", "mdp-beta")
+OURS = ("mdp-c", "mdp-epsilon", "mdp-x", "mdp-beta", "mdp-epsilon-paper")
 RIVALS = (
     "p2p-replace", "p2p-refine", "p2p-reweight", "p2p-blend", "sdedit", "edit-friendly",
     "masactrl", "pnp-features",
@@ -35,7 +39,7 @@ def test_all_methods_run_in_both_cases(measured: tuple[Path, dict]) -> None:
     _, data = measured
     assert set(data["figures"]) == {f"{c} {kind}" for c in CASES for kind in ("add", "color")}
     for name, section in data["figures"].items():
-        more = ("truth", "mdp-epsilon-replay", "pnp-inversion-p2p") if "real" in name else ()
+        more = ("truth", "pnp-inversion-p2p") if "real" in name else ("mdp-x-inverted",)
         assert set(section) == {"no edit", "vae", "regenerate", *OURS, *RIVALS, *more}
         for method, figures in section.items():
             assert all(len(values) == 2 for values in figures.values()), method
@@ -99,7 +103,7 @@ def test_a_sheet_shows_every_method(tmp_path: Path) -> None:
 def test_dry_run_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "edits", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "synthetic: 640 edits by 13 methods" in out and "real: 640 edits by 15 methods" in out
+    assert "synthetic: 640 edits by 15 methods" in out and "real: 640 edits by 15 methods" in out
 
 
 @pytest.mark.parametrize(
@@ -137,10 +141,10 @@ SECTION = {
 
 
 def test_our_best_is_held_against_the_best_rival() -> None:
-    found = ahead(SECTION)
+    found = ahead(SECTION, SECTION)
     assert (found["ours"], found["rival"]) == ("mdp-x", "sdedit")
     assert found["apart"]["mean"] == 0.5  # 1, 0, 1, 0
-    assert ahead({"sdedit": SECTION["sdedit"]}) == {}
+    assert ahead({"sdedit": SECTION["sdedit"]}, SECTION) == {}
 
 
 def test_kinds_are_told_alone_and_together() -> None:
@@ -153,6 +157,13 @@ def test_kinds_are_told_alone_and_together() -> None:
                 "edits": 4, "split": "report", "first_seed": 7}  # fmt: skip
     text = "\n".join(tables({**settings, "cases": data}))
     assert "- all: mdp-x - sdedit = +0.50" in text and "real, right and kept by kind" in text
+
+
+@pytest.mark.parametrize("n", [1, 4, 12, 50])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_scored_is_what_an_editor_does(variant: str, n: int) -> None:
+    ours, theirs = usual(variant, n).weights(n), described(n, Defaults(), variant)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_settings_are_tried_of_every_method() -> None:

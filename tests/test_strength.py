@@ -13,7 +13,7 @@ from mdp_lite.load import Defaults
 from mdp_lite.plan import plan
 from mdp_lite.requests import Request, described
 from mdp_lite.results import Source
-from mdp_lite.schedule import SHAPES, VARIANTS, Weights, default_window, table, window
+from mdp_lite.schedule import SHAPES, VARIANTS, Weights, leashed, paper_window, table, window
 from mdp_lite_weights import locate
 
 variants = pytest.mark.parametrize("variant", VARIANTS)
@@ -117,7 +117,8 @@ def test_the_ends_and_the_middle(variant: str, schedule: str, n: int) -> None:
     (leg,) = plan(at(0.0), grid(SETUPS["epsilon"], n)).legs
     assert leg.kind == "source"
     assert not any(column.any() for column in at(1.0))
-    default = table(variant, window(n, *default_window(n), schedule))
+    default = table(variant, window(n, *paper_window(n), schedule))
+    default = leashed(default, *paper_window(n)) if schedule == "leash" else default
     assert all(torch.equal(a, b) for a, b in zip(at(0.5), default, strict=True))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mdp_lite.schedule import SHAPES, VARIANTS, default_window, table, window
+from mdp_lite.schedule import SHAPES, VARIANTS, leashed, paper_window, table, window
 
 # The schedules of MDP.ipynb, over a window of m whole rows.
 PUBLISHED: dict[str, Callable[[int], np.ndarray]] = {
@@ -100,12 +100,37 @@ def test_a_longer_window_never_weighs_less(
     assert (longer >= window(n, t_max, t_m, schedule) - 1e-9).all()
 
 
-def test_default_window_is_the_authors_and_scales() -> None:
-    assert default_window(50) == (47, 26)
-    assert default_window(100) == (94, 52)
+def test_paper_window_is_the_authors_and_scales() -> None:
+    assert paper_window(50) == (47, 26)
+    assert paper_window(100) == (94, 52)
     for n in range(1, 200):
-        t_max, t_m = default_window(n)
+        t_max, t_m = paper_window(n)
         window(n, t_max, t_m)  # is a window of n steps
+
+
+@pytest.mark.parametrize("n, t_max, t_m", [(12, 12, 4), (50, 47, 17), (7, 7, 0)])
+def test_a_leash_pulls_after_the_window(n: int, t_max: int, t_m: int) -> None:
+    """Of what an edit has moved away exp(-2 s) is left after a share s of the path."""
+    weights = leashed(table("x", window(n, t_max, t_m)), t_max, t_m)
+    start, end = n - t_max + t_m, round(11 / 12 * n)
+    assert torch.equal(weights.x[:start], window(n, t_max, t_m)[:start])
+    left = (1 - weights.x[start:end]).prod().item()
+    assert left == pytest.approx(math.exp(-2 * (end - start) / n), abs=1e-12)
+    assert not weights.x[end:].any()
+    half = leashed(table("x", window(n, t_max, t_m)), t_max, t_m, 0.5)
+    assert (1 - half.x[start:end]).prod().item() == pytest.approx(math.sqrt(left), abs=1e-12)
+
+
+def test_a_leash_leaves_the_other_columns() -> None:
+    before = table("epsilon", window(12, 11, 4))
+    after = leashed(before, 11, 4)
+    assert torch.equal(after.eps, before.eps) and not after.c.any() and not after.beta.any()
+    assert after.x.nonzero().flatten().tolist() == list(range(5, 11))
+
+
+def test_a_window_that_ends_last_has_no_leash() -> None:
+    before = table("x", window(12, 12, 12))
+    assert torch.equal(leashed(before, 12, 12).x, before.x)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -125,7 +150,10 @@ BAD_WINDOWS = [
     ((10, 5, -0.5), "t_m must be a number of steps, 0 or more, got -0.5"),
     ((10, math.nan, 1), "t_max must be a number of steps, 0 or more, got nan"),
     ((10, 5, math.inf), "t_m must be a number of steps, 0 or more, got inf"),
-    ((10, 5, 2, "sine"), "schedule must be one of constant, linear, cosine, exp, got 'sine'"),
+    (
+        (10, 5, 2, "sine"),
+        "schedule must be one of constant, linear, cosine, exp, leash, got 'sine'",
+    ),
 ]
 
 

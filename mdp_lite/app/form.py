@@ -10,7 +10,7 @@ from mdp_lite.arguments import SCHEDULES, VARIANTS
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import METHOD, METHODS, Inversion
 from mdp_lite.null_text import MOST_STEPS as MOST_TUNED
-from mdp_lite.requests import Request
+from mdp_lite.requests import Request, usual_window
 from mdp_lite.results import Source
 
 CASES = ("picture", "prompt")
@@ -36,8 +36,8 @@ class Form:
     steer: str = "strength"
     strength: float = 0.5
     t_max: float = 47
-    t_m: float = 26
-    schedule: str = "constant"
+    t_m: float = 17
+    schedule: str = "leash"
     guidance_scale: float = 7.5
     steps: int = 50
     seed: int = 0
@@ -52,9 +52,12 @@ def suggested(editor: Editor, case: str) -> Form:
     """What a page starts from: the model's own defaults."""
     model = editor.models.defaults
     n = min(model.num_inference_steps, MOST_STEPS)
-    window = round(model.t_max * n), round(model.t_m * n)
+    inverted = case == "picture" and model.t_max is None  # as requests.variant_of has it
+    variant = "x" if inverted else "epsilon"
+    usual = usual_window(n, model, variant)
     guidance = min(model.guidance_scale, MOST_GUIDANCE)
-    return Form(case, t_max=window[0], t_m=window[1], guidance_scale=guidance, steps=n)
+    window = {"t_max": usual.t_max, "t_m": usual.t_m, "schedule": usual.schedule}
+    return Form(case, variant=variant, **window, guidance_scale=guidance, steps=n)
 
 
 def filled(form: Form, values: dict[str, Any]) -> Form:

@@ -218,7 +218,7 @@ def _many(sheets: Sheets) -> Callable[[Panel, list[Any]], list[Any]]:
     with gr.Tab("Explore", id="explore") as first:
         about = gr.HTML("")
         by = gr.Radio(fields.STEER[::-1], value="window", label="Explore by")
-        variants = gr.CheckboxGroup(list(VARIANTS), value=["epsilon"], label="Variants")
+        variants = gr.CheckboxGroup(list(VARIANTS), value=[Form.variant], label="Variants")
         edges = windows(50)
         t_max = gr.Textbox(edges[0], label="t_max, in steps, between commas")
         t_m = gr.Textbox(edges[1], label="t_m, in steps, between commas")

@@ -42,6 +42,7 @@ def _read(settings: dict[str, Any], now: Form) -> dict[str, Any]:
     found["variant"] = variant if variant in VARIANTS else now.variant  # "all" is four pictures
     found |= {name: settings.get(name, "") for name in ("prompt", "source_prompt")}
     window = "t_max" in settings or "t_m" in settings
+    found.setdefault("schedule", "constant" if window else Form.schedule)
     found["steer"] = "window" if window and "strength" not in settings else "strength"
     if found["steer"] == "strength":
         found["strength"] = settings.get("strength", 0.5)  # the default window

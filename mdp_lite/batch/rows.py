@@ -61,7 +61,7 @@ class Target:
     """What a source is edited towards, and how; see Editor.edit. mask is a picture's file."""
 
     prompt: str
-    variant: str = "epsilon"
+    variant: str | None = None
     t_max: float | None = None
     t_m: float | None = None
     schedule: str | None = None

@@ -25,13 +25,13 @@ from mdp_lite.eval.rivals.prompt_to_prompt import Control, prompt_to_prompt
 from mdp_lite.eval.score import Figures, decode, drawn, round_trip
 from mdp_lite.eval.sweep import Cell, swept
 from mdp_lite.inversion import METHOD
-from mdp_lite.schedule import VARIANTS, default_window
+from mdp_lite.schedule import DEFAULTS, T_MAX, VARIANTS, paper_window
 
 Edit = Callable[[Given, Track], Edited]
 ALIGNED = {"replace": words.replaced, "refine": words.refined}
 ANCHORS = ("no edit", "vae", "truth")  # beside regenerating, which calls the UNet
 # Chosen on the tune split; what has no line here is best there as its authors set it.
-CONTROL, STRENGTH = Control(cross=0.4, self_=0.4), 0.5
+CONTROL, STRENGTH, SKIP = Control(cross=0.4, self_=0.4), 0.5, 0.27
 
 
 class Method(NamedTuple):
@@ -55,8 +55,10 @@ def methods(case: str, n: int) -> dict[str, Method]:
     real = case == "real"
     own, path, tuned = (METHOD, "replay", "null-text") if real else ("own",) * 3
     found = {f"mdp-{v}": Method(own, partial(mdp, variant=v)) for v in VARIANTS}
-    if real:
-        found["mdp-epsilon-replay"] = Method(path, partial(mdp, variant="epsilon"))
+    paper = partial(mdp, variant="epsilon", cell=Cell("epsilon", *paper_window(n)))
+    found["mdp-epsilon-paper"] = Method(path, paper)
+    if not real:
+        found["mdp-x-inverted"] = Method(METHOD, partial(mdp, variant="x"))
     found["regenerate"] = Method(path, _regenerated)
     for name, how, control in (
         ("p2p-replace", "replace", CONTROL),
@@ -70,7 +72,7 @@ def methods(case: str, n: int) -> dict[str, Method]:
         found["pnp-inversion-p2p"] = Method(path, edit)
     return found | {
         "sdedit": Method(path, _sdedit),
-        "edit-friendly": Method(METHOD, partial(_free, rival=edit_friendly)),
+        "edit-friendly": Method(METHOD, partial(_free, rival=partial(edit_friendly, skip=SKIP))),
         "masactrl": Method(path, partial(_free, rival=masactrl)),
         "pnp-features": Method(path, partial(_free, rival=plug_and_play)),
     }
@@ -87,6 +89,12 @@ def settings(case: str, n: int) -> dict[str, Method]:
         f"mdp-{cell.label}": Method(own, partial(mdp, variant=cell.variant, cell=cell))
         for cell in _cells(n)
     }
+    if not real:
+        found |= {
+            f"mdp-{cell.label} inverted": Method(METHOD, partial(mdp, variant="x", cell=cell))
+            for cell in _cells(n)
+            if cell.variant == "x" and cell.t_max == n
+        }
     found["mdp-chosen"] = Method(own, chosen)
     for cross, self_ in () if real else ((0.8, 0.4), (0.8, 0.6), (0.4, 0.4)):
         edit = partial(ptp, how="refine", control=Control(cross, self_))
@@ -108,7 +116,7 @@ def settings(case: str, n: int) -> dict[str, Method]:
 
 def _cells(n: int) -> list[Cell]:
     """Windows of all variants; those from the first step on lead all but beta along A alike."""
-    late = round(0.94 * n)
+    late = round(T_MAX * n)
     windows = {
         "x": [(n, 0.2), (n, 0.27), (n, 0.34), (n, 0.4), (late, 0.34), (late, 0.52)],
         "epsilon": [(late, 0.2), (late, 0.27), (late, 0.34), (late, 0.4), (late, 0.52)],
@@ -116,11 +124,19 @@ def _cells(n: int) -> list[Cell]:
         "beta": [(n, 0.34)],
     }
     shares = {"beta": 0.5}  # whole ones are c's
-    return [
+    found = [
         Cell(variant, t_max, round(t_m * n), shares.get(variant, 1.0))
         for variant, some in windows.items()
         for t_max, t_m in some
     ]
+    first = [one for one in found if one.t_m <= 0.4 * n and (one.variant != "x" or one.t_max == n)]
+    pulled = [one._replace(leash=1.0) for one in first]
+    weaker = [
+        Cell(variant, t_max, round(0.34 * n), leash=pull)
+        for variant, t_max in (("x", n), ("epsilon", late))
+        for pull in (0.5, 0.75)
+    ]
+    return found + pulled + weaker
 
 
 def anchors(given: Given) -> dict[str, Made]:
@@ -162,9 +178,15 @@ def asked(given: Given, track: Track) -> Asked:
 def mdp(given: Given, track: Track, variant: str, cell: Cell | None = None) -> Edited:
     """MDP at a window, by default the one that Editor.edit has."""
     edit = asked(given, track)
-    cell = cell or Cell(variant, *default_window(len(given.grid.t)))
+    cell = cell or usual(variant, len(given.grid.t))
     found, rows = swept(edit.unet, edit.grid, edit.source, edit.to, [cell], track.own, edit.v)
     return Edited(found[cell], rows)
+
+
+def usual(variant: str, n: int) -> Cell:
+    """What Editor.edit does where it is given no window."""
+    t_max, t_m, schedule = DEFAULTS[variant]
+    return Cell(variant, round(t_max * n), round(t_m * n), leash=float(schedule == "leash"))
 
 
 def chosen(given: Given, track: Track, share: float = SHARE) -> Edited:

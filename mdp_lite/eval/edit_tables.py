@@ -32,7 +32,8 @@ EQUAL = 100.0  # dB from which on pictures are equal
 def summary(found: dict[str, Sections]) -> Settings:
     """For each case, over all kinds and for each: means with intervals, by method and measure.
 
-    ahead: of our best method, and of the best rival, the paired difference of right and kept.
+    ahead: of our best method over all kinds, and of the best rival of each, the paired difference
+    of right and kept.
     """
     told: Settings = {}
     for case in CASES:
@@ -42,18 +43,19 @@ def summary(found: dict[str, Sections]) -> Settings:
         whole = _joined(list(kinds.values()))
         parts = {"all": whole, **kinds}
         told[case] = {name: _means(section) for name, section in parts.items()}
-        told[case]["ahead"] = {name: ahead(section) for name, section in parts.items()}
+        told[case]["ahead"] = {name: ahead(section, whole) for name, section in parts.items()}
     return {"cases": told}
 
 
-def ahead(section: Sections) -> Settings:
-    """Our best method and the best rival by right and kept, and how far they are apart."""
+def ahead(section: Sections, whole: Sections) -> Settings:
+    """How far our best of the whole is from the best rival here, by right and kept."""
     both = {name: figures["both"] for name, figures in section.items() if name not in ANCHORS}
-    ours = {name: values for name, values in both.items() if name.startswith(OURS)}
-    rivals = {name: values for name, values in both.items() if name not in ours}
+    ours = [name for name in both if name.startswith(OURS)]
+    rivals = [name for name in both if name not in ours]
     if not ours or not rivals:
         return {}
-    best, rival = (max(some, key=lambda name: sum(some[name])) for some in (ours, rivals))
+    best = max(ours, key=lambda name: sum(whole[name]["both"]))
+    rival = max(rivals, key=lambda name: sum(both[name]))
     return {"ours": best, "rival": rival, "apart": _plain(apart(both[best], both[rival]))}
 
 

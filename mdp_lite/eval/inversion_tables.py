@@ -69,8 +69,8 @@ def tables(data: Settings) -> list[str]:
         lines += ["", told, *_table(methods, columns)]
     for variant in VARIANTS:
         told = (
-            f"{variant} edits at the default window and guidance {data['edit_guidance']:g}: shares "
-            "that read as they should, and PSNR in dB to the true answer:"
+            f"{variant} edits at the authors' window and guidance {data['edit_guidance']:g}: "
+            "shares that read as they should, and PSNR in dB to the true answer:"
         )
         lines += ["", told, *_table(methods, _scores(variant))]
     return lines

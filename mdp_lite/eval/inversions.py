@@ -21,9 +21,10 @@ from mdp_lite.plan import evaluated, plan
 from mdp_lite.requests import Request, described
 from mdp_lite.results import Cost, Source
 from mdp_lite.sample import no_weights
+from mdp_lite.schedule import paper_window
 
 GUIDANCES = (1.0, 7.5)  # none, and that of the papers; beside these each method has its own
-VARIANTS = ("epsilon", "x")  # of the edits that are scored, at the default window
+VARIANTS = ("epsilon", "x")  # of the edits that are scored, at the authors' window
 CHUNK = 32  # pictures inverted at once
 MOST = 64  # UNet rows of an edit's call
 PROXIMAL = 0.7  # the quantile in the paper of proximal guidance
@@ -41,7 +42,9 @@ class Row(NamedTuple):
 def rows(editor: Editor, steps: int | None) -> dict[str, Row]:
     """All that are compared, by name; planned: null rows for the steps that an edit evaluates."""
     grid = editor.codec.grid(steps)
-    planned = evaluated(plan(described(len(grid.t), editor.models.defaults), grid))
+    window = paper_window(len(grid.t))
+    weights = described(len(grid.t), editor.models.defaults, "epsilon", *window)
+    planned = evaluated(plan(weights, grid))
     return {
         "replay": Row(Inversion("replay")),
         "ddim": Row(Inversion("ddim")),
@@ -153,7 +156,9 @@ def edited(
     edit's field owns the whole picture.
     """
     asked = [
-        Request(source, case.target, variant, proximal=row.proximal)
+        Request(
+            source, case.target, variant, *paper_window(len(source.grid.t)), proximal=row.proximal
+        )  # fmt: skip
         for source, case in zip(sources, cases, strict=True)
     ]
     edits = editor.edits(asked, MOST)

@@ -27,6 +27,7 @@ from mdp_lite.eval.rounds import (
 from mdp_lite.guard import in_float32
 from mdp_lite.reports import Made, Settings
 from mdp_lite.requests import Request
+from mdp_lite.schedule import paper_window
 from mdp_lite.sourcing import Talk
 
 ROWS = (1, 2, 4)
@@ -168,12 +169,14 @@ def works(editors: dict[str, Editor], steps: int | None) -> list[Work]:
     decode = cost.decode(models.vae.config, height, width).flops
     found = [Work(f"step, {n} row{'s' * (n > 1)}", _steps(editors, n), flops[n]) for n in ROWS]
     source = editor.generate(PROMPT, SEED, steps)
-    plan, calls = editor.plan(Request(source, TARGET)), source.cost.unet_calls
+    calls = source.cost.unet_calls
+    asked = Request(source, TARGET, "epsilon", *paper_window(calls))
+    plan = editor.plan(asked)
     rows = source.cost.unet_rows // calls
     made: Sides = {
         mode: (lambda e=e: e.generate(PROMPT, SEED, steps)) for mode, e in editors.items()
     }
-    edit: Sides = {mode: (lambda e=e: e.edit(source, TARGET)) for mode, e in editors.items()}
+    edit: Sides = {mode: (lambda e=e: e.edits([asked])) for mode, e in editors.items()}
     seen: Sides = {
         mode: (lambda e=e: e.codec.picture(source.path.x[-1])) for mode, e in editors.items()
     }

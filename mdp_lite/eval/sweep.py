@@ -9,27 +9,34 @@ from mdp_lite.mdp import Denoiser
 from mdp_lite.plan import Known, plan
 from mdp_lite.run import Task, tree
 from mdp_lite.sample import Conditions, Path
-from mdp_lite.schedule import Grid, Weights, table, window
+from mdp_lite.schedule import Grid, Weights, leashed, table, window
 from mdp_lite.sweeps import finished
 
 
 class Cell(NamedTuple):
-    """One setting of an edit: weight share on the rows [n - t_max, n - t_max + t_m)."""
+    """One setting of an edit: weight share on the rows [n - t_max, n - t_max + t_m).
+
+    leash is how much of schedule.leashed's pull follows the window.
+    """
 
     variant: str
     t_max: int
     t_m: int
     share: float = 1.0
+    leash: float = 0.0
 
     @property
     def label(self) -> str:
-        """As in: epsilon 47/26; c 50/26 w=0.5."""
+        """As in: epsilon 47/26; c 50/26 w=0.5; x 50/17 leash; x 50/17 leash 0.7."""
         weight = "" if self.share == 1 else f" w={self.share:g}"
-        return f"{self.variant} {self.t_max}/{self.t_m}{weight}"
+        pull = " leash" if self.leash else ""
+        pull += f" {self.leash:g}" if self.leash not in (0, 1) else ""
+        return f"{self.variant} {self.t_max}/{self.t_m}{weight}{pull}"
 
     def weights(self, n: int) -> Weights:
         """Its table of n rows."""
-        return table(self.variant, self.share * window(n, self.t_max, self.t_m))
+        weights = table(self.variant, self.share * window(n, self.t_max, self.t_m))
+        return leashed(weights, self.t_max, self.t_m, self.leash) if self.leash else weights
 
 
 def sweep(

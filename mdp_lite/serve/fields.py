@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 # Equal to the core's names, but for null-text: it can't share a desk.
 Variant = Literal["epsilon", "c", "x", "beta"]
-Schedule = Literal["constant", "linear", "cosine", "exp"]
+Schedule = Literal["constant", "linear", "cosine", "exp", "leash"]
 Method = Literal["replay", "ddim", "fixed-point", "negative-prompt", "direct", "edit-friendly"]
 Format = Literal["png", "jpeg", "webp"]
 Fit = Literal["crop", "pad", "resize"]
@@ -50,7 +50,7 @@ class Sampling(BaseModel):
 class Steering(BaseModel):
     """How an edit leaves its source."""
 
-    variant: Variant = "epsilon"
+    variant: Variant | None = None
     t_max: Finite | None = None
     t_m: Finite | None = None
     schedule: Schedule | None = None
@@ -105,11 +105,11 @@ class SweepFields(BaseModel):
 
     source: str
     prompts: Annotated[list[str], Field(min_length=1, max_length=64)]
-    variants: Annotated[list[Variant], Field(min_length=1, max_length=4)] = ["epsilon"]
+    variants: Annotated[list[Variant | None], Field(min_length=1, max_length=4)] = [None]
     windows: Annotated[list[tuple[Finite | None, Finite | None]], Field(min_length=1)] = [
         (None, None)
     ]
-    schedules: Annotated[list[Schedule], Field(min_length=1, max_length=4)] = ["constant"]
+    schedules: Annotated[list[Schedule | None], Field(min_length=1, max_length=5)] = [None]
     guidance_scales: Annotated[list[Guidance | None], Field(min_length=1)] = [None]
     model: str | None = None
     output_format: Format = "png"
