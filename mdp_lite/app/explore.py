@@ -11,7 +11,7 @@ from mdp_lite.app.made import Cell, Last, Sheet
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Progress, Tell, streamed
 from mdp_lite.app.studio import Studio
-from mdp_lite.app.work import bare, described
+from mdp_lite.app.work import described
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor
 from mdp_lite.estimate import walked
@@ -105,7 +105,7 @@ def _sheet(
         cells.append(Cell(form, file, images.psnr(made.picture, of.source.picture), made.cost))
         tell(Progress("Decoding", k, len(forms)))
     before, tasks = folder / "source.png", [one.task for one in at]
-    bare(of.source.picture).save(before, "PNG")
+    images.bare(of.source.picture).save(before, "PNG")
     shared = Cost(*run.cost(run.tree(tasks)))
     loops = [walked(task.weights, task.to.null is not None) for task in tasks]
     naive = Cost(sum(one.unet_rows for one in loops), sum(one.unet_calls for one in loops))

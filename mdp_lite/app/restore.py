@@ -18,11 +18,7 @@ def restored(path: str | None, now: Form, model: str) -> tuple[Form, list[str]]:
     """
     if path is None:
         raise ValueError("give a PNG that mdp_lite made")
-    name = repr(Path(path).name)
-    try:
-        settings = images.read_settings(path)
-    except ValueError as error:
-        raise ValueError(str(error).replace(repr(str(path)), name)) from None
+    settings = images.read_settings(path, Path(path).name)
     form = filled(now, _read(settings, now))
     return bounded(form), _left_out(settings, form, model)
 

@@ -47,11 +47,7 @@ def opened(path: str | None) -> Image.Image:
     """An uploaded picture as upright RGB; a ValueError names its file, never where that lies."""
     if path is None:
         raise ValueError("give a picture first: upload one, or pick an example")
-    try:
-        return images.rgb(images.open_picture(path), "the picture")
-    except ValueError as error:
-        name = Path(path).name
-        raise ValueError(str(error).replace(repr(str(path)), repr(name))) from None
+    return images.rgb(images.open_picture(path, Path(path).name), "the picture")
 
 
 def painted(layers: list[Image.Image], size: tuple[int, int]) -> Image.Image | None:
