@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mdp_lite import joins
 from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
@@ -82,7 +83,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(UNet, "predict", counting)
-        studio = Studio(Editor.from_pretrained(device="cpu"), tmp_path_factory.mktemp("studio"))
+        editor, folder = Editor.from_pretrained(device="cpu"), tmp_path_factory.mktemp("studio")
+        studio = Studio(editor, folder, rivals=joins.rivals())
         studio.warm()
         blocks = command.launched(studio, "127.0.0.1", None)
         yield Served(str(blocks.local_url), studio, rows, slow)
