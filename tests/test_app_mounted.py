@@ -122,13 +122,16 @@ def test_all_but_the_page_is_the_service_s(at: Served) -> None:
         assert http.get("/v1/models", headers=strange).status_code == 403
 
 
-def test_it_is_not_served_beside_keys(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, says_one_line: Any
+@pytest.mark.parametrize("known", ["API keys", "a safety hook"])
+def test_it_is_no_way_round_what_the_service_asks(
+    known: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, says_one_line: Any
 ) -> None:
     pytest.importorskip("gradio")
-    monkeypatch.setenv("MDP_LITE_API_KEYS", KEY)
-    assert main(["serve", "--app", "--model", str(checkpoint), "--dry-run"]) == 2
-    says_one_line("the page asks nobody for a key")
+    hook = ["--safety-hook", "builtins:all"] if known == "a safety hook" else []
+    if not hook:
+        monkeypatch.setenv("MDP_LITE_API_KEYS", KEY)
+    assert main(["serve", "--app", *hook, "--model", str(checkpoint), "--dry-run"]) == 2
+    says_one_line(f"the page knows nothing of {known}")
 
 
 def test_the_command_serves_both_and_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ INTRO = (
     "serves this page; no picture and no word goes anywhere else."
 )
 STOPPED = "Stopped. Nothing more is computed."
+CLOSED = "The server is being stopped."
 FAILED = "Something went wrong on the server; its terminal says more."
 
 

@@ -33,8 +33,8 @@ def serve(args: Namespace, talk: Talk, page: Page | None = None) -> Made:
     A dry run checks all but the address.
     """
     settings = checked(settings_of(args))
-    if page and settings.keys:
-        raise ValueError("the page asks nobody for a key: serve it without API keys, or by itself")
+    if page:
+        _suits_page(settings)
     editor = opened(args)
     for note in editor.models.notes:
         talk.note(note)
@@ -53,6 +53,13 @@ def serve(args: Namespace, talk: Talk, page: Page | None = None) -> Made:
         _log(args.quiet)
         _until_told(uvicorn.Server(config), at, app.state.service)
     return Made({}, data | {"port": port}, ["stopped"])
+
+
+def _suits_page(settings: Settings) -> None:
+    """A ValueError where the page would be a way round what the service is told to ask."""
+    for name, given in (("API keys", settings.keys), ("a safety hook", settings.safety_hook)):
+        if given:
+            raise ValueError(f"the page knows nothing of {name}: leave out that or --app")
 
 
 def settings_of(args: Namespace) -> Settings:
