@@ -90,7 +90,10 @@ def sampling(form: Form, methods: list[str]) -> dict[str, Any]:
 def placing(form: Form) -> dict[str, Any]:
     """Where the edit may happen."""
     return {
-        "where": gr.Radio(WHERE, value=form.where, label="Where the edit may happen"),
+        "where": gr.Radio(
+            WHERE, value=form.where, label="Where the edit may happen",
+            elem_id=f"{form.case}-where",
+        ),
         "feather": gr.Slider(
             0, MOST_FEATHER, form.feather, step=1, label="Feather: pixels over which it fades",
             visible=False,

@@ -225,7 +225,9 @@ def _many(sheets: Sheets) -> Callable[[Panel, list[Any]], list[Any]]:
         by = gr.Radio(fields.STEER[::-1], value="window", label="Explore by")
         variants = gr.CheckboxGroup(list(VARIANTS), value=["epsilon"], label="Variants")
         edges = windows(50)
-        t_max = gr.Textbox(edges[0], label="t_max, in steps, between commas")
+        t_max = gr.Textbox(
+            edges[0], label="t_max, in steps, between commas", elem_id="explore-t-max"
+        )
         t_m = gr.Textbox(edges[1], label="t_m, in steps, between commas")
         count = gr.Slider(2, 8, 5, step=1, label="Strengths, from 0 to 1", visible=False)
         make = gr.Button("Make the sheet", variant="primary", elem_id="make-sheet")
