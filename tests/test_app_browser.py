@@ -182,6 +182,10 @@ def test_two_visitors_see_nothing_of_each_other(opens: Opens, served: Served) ->
     edited(two)
     assert sum(served.rows) == 148  # not even the inversion is shared
     assert TARGET in one.page.locator("#picture-prompt textarea").input_value()
+    files = sorted((served.studio.folder / "sessions").rglob("edited.png"))
+    assert len(files) >= 2  # not even by their paths can they be had
+    asked = [two.page.request.get(f"{served.url}gradio_api/file={file}") for file in files]
+    assert {answer.status for answer in asked} == {403}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,4 +1,4 @@
-"""A mask painted with the mouse on the page: what lies outside it stays the source's, to the bit."""
+"""A mask painted with the mouse: what lies outside it stays the source's, to the bit."""
 
 import io
 import re
