@@ -67,7 +67,15 @@ def _serve(args: Any, talk: "Talk") -> "Made":
         from mdp_lite.serve.command import serve
     except ImportError as error:
         raise ValueError(f"serve needs more: pip install 'mdp-lite[serve]' ({error})") from None
-    return serve(args, talk)
+    if not args.app:
+        return serve(args, talk)
+    from mdp_lite import joins
+
+    try:
+        page = joins.page(args.host)
+    except ImportError as error:
+        raise ValueError(f"--app needs more: pip install 'mdp-lite[app]' ({error})") from None
+    return serve(args, talk, page)
 
 
 def _batch(args: Any, talk: "Talk") -> "Made":
@@ -81,7 +89,9 @@ def _app(args: Any, talk: "Talk") -> "Made":
         from mdp_lite.app.command import app
     except ImportError as error:
         raise ValueError(f"app needs more: pip install 'mdp-lite[app]' ({error})") from None
-    return app(args, talk)
+    from mdp_lite import joins
+
+    return app(args, talk, joins.rivals())
 
 
 @contextmanager

@@ -52,6 +52,12 @@ def between(x: Tensor, onward: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return (onward / b.sqrt() - x / a.sqrt()) / (((1 - b) / b).sqrt() - ((1 - a) / a).sqrt())
 
 
+def aimed(x: Tensor, onward: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The x_0 that DDIM was heading for as it led from x at level a to onward at level b."""
+    apart = (a * (1 - b)).sqrt() - (b * (1 - a)).sqrt()
+    return (x * (1 - b).sqrt() - onward * (1 - a).sqrt()) / apart if apart != 0 else onward
+
+
 def ddim(x: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """From level a > 0 to level b along eps; with a and b exchanged it is its own inverse."""
     return renoise(eps_to_x0(eps, x, a), eps, b)

@@ -24,9 +24,12 @@ DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, 
 KEY = "mdp_lite"  # the name of our PNG chunk
 
 
-def open_picture(path: str | Path) -> Image.Image:
-    """Decode a still PNG, JPEG or WebP file; anything else is a ValueError before any decoding."""
-    path, name = Path(path), repr(str(path))
+def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
+    """Decode a still PNG, JPEG or WebP file; anything else is a ValueError before any decoding.
+
+    name is what the error calls it, by default its path.
+    """
+    path, name = Path(path), repr(name or str(path))
     if not path.is_file():
         found = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
         raise ValueError(f"picture must be a PNG, JPEG or WebP file, got {found}: {name}")
@@ -202,13 +205,13 @@ def parameters(settings: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def read_settings(path: str | Path) -> dict[str, Any]:
+def read_settings(path: str | Path, name: str | None = None) -> dict[str, Any]:
     """The settings that save_png wrote into a picture; ValueError if there are none."""
-    found = open_picture(path).info.get(KEY)
+    found = open_picture(path, name).info.get(KEY)
     try:
         settings = json.loads(found or "")
     except (TypeError, json.JSONDecodeError):
         settings = None
     if not isinstance(settings, dict):
-        raise ValueError(f"picture must hold mdp_lite settings, got none: {str(path)!r}")
+        raise ValueError(f"picture must hold mdp_lite settings, got none: {(name or str(path))!r}")
     return settings

@@ -23,6 +23,9 @@ def serving(sub: argparse.ArgumentParser) -> None:
         help="pages that browsers may call from; may be given several times",
     )  # fmt: skip
     group.add_argument(
+        "--app", action="store_true", help="the page of mdp-lite app too, under /app (extra [app])"
+    )
+    group.add_argument(
         "--rows", type=whole, metavar="N",
         help="UNet rows of a call, at most; 0: each picture alone (default: 0 on a CPU)",
     )  # fmt: skip

@@ -10,23 +10,27 @@ from torch import Tensor, nn
 
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.codec import Codec
-from mdp_lite.config import UNetConfig
 from mdp_lite.desk import Desk, Member
 from mdp_lite.editor import Editor
+from mdp_lite.transformer import SDPA, Attend
+from mdp_lite.unet import UNet
 
 
 class SharedUNet(nn.Module):
-    """Asks the desk for noise."""
+    """Asks the desk for noise; with an attention of its own it is called alone."""
 
-    def __init__(self, config: UNetConfig, desk: Desk, member: Member) -> None:
+    def __init__(self, unet: UNet, desk: Desk, member: Member) -> None:
         super().__init__()
-        self.config, self.desk, self.member = config, desk, member
+        self.config, self.desk, self.member = unet.config, desk, member
+        self.alone = unet.forward
 
-    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, c: Tensor, attend: Attend = SDPA) -> Tensor:
         """x (b, 4, y, x), t () or (b,), c (b, l, d) -> (b, 4, y, x), which has no gradient."""
         if c.requires_grad:
             raise ValueError("null-text inversion can't share a desk: it needs gradients")
-        return self.desk.denoise(self.member, x, t, c)
+        if attend is SDPA:
+            return self.desk.denoise(self.member, x, t, c)
+        return self.desk.work(self.member, lambda: self.alone(x, t, c, attend))
 
 
 class SharedVAE(nn.Module):
@@ -74,7 +78,7 @@ def shared(editor: Editor, desk: Desk, member: Member) -> Editor:
     codec, models = editor.codec, editor.models
     standing = replace(
         models,
-        unet=SharedUNet(models.unet.config, desk, member),
+        unet=SharedUNet(models.unet, desk, member),
         vae=SharedVAE(codec, desk, member),
         text_encoder=SharedText(models.text_encoder, desk, member),
     )

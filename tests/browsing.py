@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mdp_lite import joins
 from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
@@ -63,6 +64,25 @@ class Watched(NamedTuple):
         toast = self.page.get_by_test_id("toast-text").filter(has_text=text)
         toast.first.wait_for(timeout=120_000)
 
+    def edited(self, source_prompt: str, prompt: str) -> str:
+        """An edit of the picture that was given, to its end; what the status says."""
+        self.field("picture-source-prompt", source_prompt)
+        self.field("picture-prompt", prompt)
+        self.click("picture-edit")
+        return self.says("The edit took")
+
+    def downloaded(self, folder: Path, name: str = "download") -> Path:
+        """The file that a button gives."""
+        with self.page.expect_download() as waiting:
+            self.click(name)
+        path = folder / waiting.value.suggested_filename
+        waiting.value.save_as(path)
+        return path
+
+    def clean(self) -> None:
+        """Nothing was asked of other machines, nothing was complained of."""
+        assert self.outside() == [] and self.errors == []
+
     def outside(self) -> list[str]:
         """Requests that left this machine."""
         return [u for u in self.urls if urlsplit(u).hostname not in (None, "", "127.0.0.1")]
@@ -82,7 +102,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(UNet, "predict", counting)
-        studio = Studio(Editor.from_pretrained(device="cpu"), tmp_path_factory.mktemp("studio"))
+        editor, folder = Editor.from_pretrained(device="cpu"), tmp_path_factory.mktemp("studio")
+        studio = Studio(editor, folder, rivals=joins.rivals())
         studio.warm()
         blocks = command.launched(studio, "127.0.0.1", None)
         yield Served(str(blocks.local_url), studio, rows, slow)
@@ -101,6 +122,17 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+def visited(context: Any, url: str) -> Watched:
+    """The page in a context of a browser, all of it there."""
+    page, urls, errors = context.new_page(), list[str](), list[str]()
+    page.on("request", lambda request: urls.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.goto(url)
+    page.locator("#picture-edit").wait_for(timeout=120_000)
+    return Watched(page, urls, errors)
+
+
 Opens = Callable[..., Watched]
 
 
@@ -115,13 +147,7 @@ def opens(served: Served, chromium: Any) -> Iterator[Opens]:
         context = chromium.new_context(**{"viewport": DESK, **settings})
         contexts.append(context)
         context.set_default_timeout(120_000)  # a busy machine is slow, not broken
-        page, urls, errors = context.new_page(), list[str](), list[str]()
-        page.on("request", lambda request: urls.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-        page.goto(served.url)
-        page.locator("#picture-edit").wait_for(timeout=120_000)
-        return Watched(page, urls, errors)
+        return visited(context, served.url)
 
     yield visit
     for context in contexts:

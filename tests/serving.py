@@ -12,7 +12,7 @@ import uvicorn
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.serve.app import application
+from mdp_lite.serve.app import Page, application, paged
 from mdp_lite.serve.command import listening
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import Settings
@@ -29,14 +29,18 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def served(editor: Editor, **settings: Any) -> Iterator[Served]:
-    """A service of an editor, ready."""
+def served(editor: Editor, page: Page | None = None, **settings: Any) -> Iterator[Served]:
+    """A service of an editor, ready, with a page if there is one."""
     chosen = Settings(**{"port": 0} | settings)
     app = application(editor, chosen)
     service: Service = app.state.service
-    with listening(chosen) as at:
+    with paged(app, page) as whole, listening(chosen) as at:
         port = at.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        left = 5 if page else None  # seconds for pages that are open still
+        config = uvicorn.Config(
+            whole, log_config=None, access_log=False, timeout_graceful_shutdown=left
+        )
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([at],))
         thread.start()
         try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from studios import picture
 
-from mdp_lite import images
+from mdp_lite import images, joins
 from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
 
@@ -23,7 +23,7 @@ NAMED = ("/compare", "/edit_picture", "/edit_prompt", "/explore", "/plan_picture
 def url(editor: Editor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the page of the tiny random model is served."""
     command = pytest.importorskip("mdp_lite.app.command")
-    studio = Studio(editor, tmp_path_factory.mktemp("studio"))
+    studio = Studio(editor, tmp_path_factory.mktemp("studio"), rivals=joins.rivals())
     blocks = command.launched(studio, "127.0.0.1", None)
     yield str(blocks.local_url)
     blocks.close(verbose=False)
@@ -58,7 +58,7 @@ def test_a_picture_is_edited_explored_and_compared(client: Any, tmp_path: Path) 
     sheet = client.predict("strength", ["epsilon", "c"], "9", "5", 3, api_name="/explore")
     assert len(sheet[0]) == 1 + 6 and "6 edits took" in sheet[-1]
     variants = client.predict(api_name="/compare")
-    assert len(variants[0]) == 5
+    assert len(variants[0]) == 6 and variants[0][-1]["caption"] == "Prompt-to-Prompt"
 
 
 def test_a_made_picture_is_edited_and_its_settings_restored(client: Any) -> None:

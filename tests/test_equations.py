@@ -167,3 +167,11 @@ def test_the_gain_of_a_prediction_is_its_derivative(v: bool) -> None:
 
     found = torch.autograd.functional.jacobian(moved, e)
     assert torch.allclose(ddim.gain(a, b, v), found, rtol=1e-12)
+
+
+def test_what_a_step_aimed_at_is_found_from_its_ends() -> None:
+    a, b = torch.tensor(0.3, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
+    x, eps = torch.randn(2, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    onward, x0 = ddim.ddim(x, eps, a, b), (x - 0.7**0.5 * eps) / 0.3**0.5
+    assert torch.allclose(ddim.aimed(x, onward, a, b), x0, rtol=1e-12)
+    assert torch.equal(ddim.aimed(x, onward, a, a), onward)  # no step: nothing is known

@@ -5,19 +5,24 @@ import signal
 import tempfile
 import threading
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from mdp_lite.app.fence import Fence, names_of
-from mdp_lite.app.page import CSS, FOOTER, LABELS, LARGEST, page, theme
-from mdp_lite.app.studio import Studio
+from mdp_lite.app.page import CSS, FOOTER, LABELS, LARGEST, mounted, page, theme
+from mdp_lite.app.rival import Rival
+from mdp_lite.app.studio import Lend, Studio
 from mdp_lite.commands import opened
+from mdp_lite.editor import Editor
 from mdp_lite.reports import Made
 from mdp_lite.sourcing import Talk
 
 
-def app(args: Namespace, talk: Talk) -> Made:
+def app(args: Namespace, talk: Talk, rivals: Sequence[Rival] = ()) -> Made:
     """Serve until Ctrl-C or SIGTERM; all files that visitors left are deleted then."""
     editor = opened(args)
     for note in editor.models.notes:
@@ -26,7 +31,7 @@ def app(args: Namespace, talk: Talk) -> Made:
     if args.dry_run:
         return Made({}, data, [f"would serve the page of {editor.models.name}"])
     with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
-        studio = Studio(editor, Path(folder))
+        studio = Studio(editor, Path(folder), rivals=rivals)
         studio.warm()
         blocks = launched(studio, args.host, args.port, args.share)
         talk.note(f"the page is on {blocks.share_url or blocks.local_url}")
@@ -44,12 +49,24 @@ def launched(studio: Studio, host: str, port: int | None, share: bool = False) -
         blocks.launch(
             server_name=host, server_port=port, share=share, theme=theme(), css=CSS, js=LABELS,
             max_file_size=LARGEST, ssr_mode=False, prevent_thread_lock=True, quiet=True,
-            footer_links=FOOTER, app_kwargs={"middleware": [fence]},
+            footer_links=FOOTER, run_history=False, app_kwargs={"middleware": [fence]},
             _frontend=False,  # else it asks itself for its page, and gives up after three seconds
         )  # fmt: skip
     except OSError as error:
         raise ValueError(f"can't listen on {host}:{port or 'a free port'}: {error}") from None
     return blocks
+
+
+@contextmanager
+def beside(
+    app: Any, editor: Editor, lend: Lend, host: str, rivals: Sequence[Rival] = ()
+) -> Iterator[None]:
+    """The page under /app of another application, which lends the editor, while that is served."""
+    with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
+        own(Path(folder))
+        studio = Studio(editor, Path(folder), lend, rivals)
+        mounted(app, studio, "/app", names_of(host, False))
+        yield
 
 
 def own(folder: Path) -> None:

@@ -4,22 +4,47 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
 
 from mdp_lite import images, run
 from mdp_lite.app.form import Form, checked, request
 from mdp_lite.app.made import Cell, Last, Sheet
+from mdp_lite.app.rival import Rival
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Progress, Tell, streamed
 from mdp_lite.app.studio import Studio
-from mdp_lite.app.work import bare, described
+from mdp_lite.app.work import described, sourced
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor
 from mdp_lite.estimate import walked
+from mdp_lite.reports import describe, total
+from mdp_lite.requests import picture_of
 from mdp_lite.results import Cost, Source
 from mdp_lite.sheets import sheet
 from mdp_lite.steps import Standing
 
 MOST_CELLS, MOST_COLUMNS = 40, 8
+REPLAY = "replay"
+
+
+class Job(NamedTuple):
+    """A sheet in the making: with which model, for whom, of what, where its files go."""
+
+    editor: Editor
+    session: Session
+    of: Last
+    folder: Path
+    tell: Tell
+
+
+class Rivalled(NamedTuple):
+    """Edits by other methods, what inverting the picture again for them took, and notes."""
+
+    cells: list[Cell]
+    again: Cost
+    notes: tuple[str, ...]
 
 
 def windows(form: Form, variants: Sequence[str], t_max: str, t_m: str) -> list[Form]:
@@ -68,15 +93,20 @@ def last(session: Session) -> Last:
 
 
 def swept(
-    studio: Studio, session: Session, forms: Sequence[Form], kind: str
-) -> Generator[Progress, None, Sheet]:
-    """All these edits of the last edit's source; what they have in common is computed once."""
+    studio: Studio, session: Session, forms: Sequence[Form], kind: str,
+    rivals: Sequence[Rival] = (),
+) -> Generator[Progress, None, Sheet]:  # fmt: skip
+    """All these edits of the last edit's source, and those of rivals in the first one's place.
+
+    What they have in common is computed once.
+    """
     of = last(session)
 
     def work(tell: Tell) -> Sheet:
         with studio.lend() as editor:
             at = _walked(editor, of, forms, tell)
-            return _sheet(editor, session.fresh(kind), of, forms, at, tell)
+            job = Job(editor, session, of, session.fresh(kind), tell)
+            return _sheet(job, at, _variants(job, forms, at), _rivals(job, rivals, at[0]))
 
     session.sheets.pop(kind, None)  # its files make way
     session.sheets[kind] = made = yield from streamed(work, session.begin())
@@ -94,28 +124,80 @@ def _walked(editor: Editor, of: Last, forms: Sequence[Form], tell: Tell) -> tupl
     return ends
 
 
-def _sheet(
-    editor: Editor, folder: Path, of: Last, forms: Sequence[Form], at: Sequence[Standing],
-    tell: Tell,
-) -> Sheet:  # fmt: skip
+def _variants(job: Job, forms: Sequence[Form], at: Sequence[Standing]) -> list[Cell]:
+    """The edits by forms, decoded."""
     cells = []
     for k, (form, one) in enumerate(zip(forms, at, strict=True), 1):
-        made, file = editor.result(one), folder / f"edit-{k:02d}.png"
-        images.save_png(made.picture, file, described(editor, of.source, made, form))
-        cells.append(Cell(form, file, images.psnr(made.picture, of.source.picture), made.cost))
-        tell(Progress("Decoding", k, len(forms)))
-    before, tasks = folder / "source.png", [one.task for one in at]
-    bare(of.source.picture).save(before, "PNG")
-    shared = Cost(*run.cost(run.tree(tasks)))
+        made = job.editor.result(one)
+        settings = described(job.editor, job.of.source, made, form)
+        file = job.folder / f"edit-{k:02d}.png"
+        cells.append(_cell(job, caption(form), form, file, made.picture, settings, made.cost))
+        job.tell(Progress("Decoding", k, len(forms)))
+    return cells
+
+
+def _rivals(job: Job, rivals: Sequence[Rival], like: Standing) -> Rivalled:
+    """The edits by rivals, under the conditions of an edit and put where it was put."""
+    if not rivals or like.task.to.null is None:
+        left = [f"{one.name} is left out: it needs guidance other than 1." for one in rivals]
+        return Rivalled([], Cost(0, 0), tuple(left))
+    source, again = _followed(job)
+    made = [_rivalled(job, one, source, like) for one in rivals]
+    rows, names = again.unet_rows, ", ".join(one.name for one in rivals)
+    notes = (f"For {names} the picture was inverted again, by {REPLAY}: {rows} UNet rows.",)
+    return Rivalled(made, again, notes if rows else ())
+
+
+def _followed(job: Job) -> tuple[Source, Cost]:
+    """A source that any method can follow, and what was spent on it now.
+
+    Where the picture has a noise of its own at every step, which no DDIM step leads along, it is
+    inverted again as the comparison of `mdp-lite bench edits` does for its rivals.
+    """
+    if job.of.source.path.noise is None:
+        return job.of.source, Cost(0, 0)
+    form, picture = replace(job.of.form, method=REPLAY), job.of.source.picture
+    source, reused = sourced(job.editor, job.session, form, picture, job.tell)
+    return source, Cost(0, 0) if reused else source.cost
+
+
+def _rivalled(job: Job, rival: Rival, source: Source, like: Standing) -> Cell:
+    """The edit by a rival."""
+    form, editor = job.of.form, job.editor
+    watch = lambda done, total: job.tell(Progress(rival.name, done, total))  # noqa: E731
+    x, cost = rival.edit(editor, source, form.prompt, like.task.to, watch)
+    picture = picture_of(like.asked, editor.codec.picture(x))
+    settings = describe(editor, source) | {
+        "prompt": form.prompt, "source_prompt": source.prompt,
+        "guidance_scale": form.guidance_scale, "variant": rival.name, **rival.settings,
+    }  # fmt: skip
+    file = job.folder / f"{rival.name.lower()}.png"
+    return _cell(job, rival.name, None, file, picture, settings, cost)
+
+
+def _cell(
+    job: Job, name: str, form: Form | None, file: Path, picture: Image.Image,
+    settings: dict[str, Any], cost: Cost,
+) -> Cell:  # fmt: skip
+    images.save_png(picture, file, settings)
+    return Cell(name, form, file, images.psnr(picture, job.of.source.picture), cost)
+
+
+def _sheet(job: Job, at: Sequence[Standing], cells: list[Cell], beside: Rivalled) -> Sheet:
+    before, source, tasks = job.folder / "source.png", job.of.source, [one.task for one in at]
+    images.bare(source.picture).save(before, "PNG")
+    every, others = (*cells, *beside.cells), [one.cost for one in beside.cells]
     loops = [walked(task.weights, task.to.null is not None) for task in tasks]
-    naive = Cost(sum(one.unet_rows for one in loops), sum(one.unet_calls for one in loops))
-    return Sheet(before, tuple(cells), _whole(folder, of.source, cells), shared, naive, of.name)
+    naive = total(*others, *(Cost(one.unet_rows, one.unet_calls) for one in loops))
+    shared = total(Cost(*run.cost(run.tree(tasks))), *others, beside.again)
+    whole = _whole(job.folder, source, every)
+    return Sheet(before, every, whole, shared, naive, job.of.name, beside.notes)
 
 
 def _whole(folder: Path, source: Source, cells: Sequence[Cell]) -> Path:
     """All cells on one labelled picture, the source first."""
     shown = [("source", source.picture)]
-    shown += [(caption(cell.form), images.open_picture(cell.file)) for cell in cells]
+    shown += [(cell.name, images.open_picture(cell.file)) for cell in cells]
     rows = [shown[k : k + MOST_COLUMNS] for k in range(0, len(shown), MOST_COLUMNS)]
     file = folder / "sheet.png"
     sheet(rows).save(file, "PNG")

@@ -7,7 +7,6 @@ import gradio as gr
 
 from mdp_lite.app.form import CASES, FITS, MOST_FEATHER, MOST_GUIDANCE, MOST_STEPS, MOST_TEXT, Form
 from mdp_lite.arguments import SCHEDULES, VARIANTS
-from mdp_lite.inversion import METHODS
 
 SHARED = (
     "source_prompt", "prompt", "variant", "steer", "strength", "t_max", "t_m", "schedule",
@@ -68,7 +67,7 @@ def steering(form: Form) -> dict[str, Any]:
     return made
 
 
-def sampling(form: Form) -> dict[str, Any]:
+def sampling(form: Form, methods: list[str]) -> dict[str, Any]:
     """How paths are sampled and pictures inverted."""
     made: dict[str, Any] = {
         "guidance_scale": gr.Slider(
@@ -81,7 +80,7 @@ def sampling(form: Form) -> dict[str, Any]:
     }  # fmt: skip
     if form.case == "picture":
         made["seed"] = _seed(form, "Seed of the inversion's noise")
-        made["method"] = gr.Dropdown(list(METHODS), value=form.method, label="Inversion")
+        made["method"] = gr.Dropdown(methods, value=form.method, label="Inversion")
         made["fit"] = gr.Radio(
             list(FITS), value=form.fit, label="Fit: how the picture is brought to the model's size"
         )
@@ -91,7 +90,10 @@ def sampling(form: Form) -> dict[str, Any]:
 def placing(form: Form) -> dict[str, Any]:
     """Where the edit may happen."""
     return {
-        "where": gr.Radio(WHERE, value=form.where, label="Where the edit may happen"),
+        "where": gr.Radio(
+            WHERE, value=form.where, label="Where the edit may happen",
+            elem_id=f"{form.case}-where",
+        ),
         "feather": gr.Slider(
             0, MOST_FEATHER, form.feather, step=1, label="Feather: pixels over which it fades",
             visible=False,

@@ -19,6 +19,7 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Stopped
 from mdp_lite.app.studio import Studio, opened, painted
 from mdp_lite.app.work import MASK, Asked, edited, source_key
+from mdp_lite.desk import Stopped as Closed
 
 Canvas = dict[str, Any] | None  # of gr.ImageEditor
 Values = tuple[Any, ...]  # of the controls of a case, in their order
@@ -36,6 +37,8 @@ def plainly() -> Iterator[None]:
         raise
     except ValueError as error:
         raise _shown(str(error)) from None
+    except Closed:
+        raise _shown(words.CLOSED) from None
     except Exception:
         log.exception("a run failed")
         raise _shown(words.FAILED) from None

@@ -40,9 +40,13 @@ class Made(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """An edit of a sheet: its form, its file, and its picture's PSNR to the source's in dB."""
+    """An edit of a sheet in few words, its file, and its picture's PSNR to the source's in dB.
 
-    form: Form
+    form is None for an edit by another method.
+    """
+
+    name: str
+    form: Form | None
     file: Path
     psnr: float
     cost: Cost
@@ -51,7 +55,7 @@ class Cell(NamedTuple):
 class Sheet(NamedTuple):
     """Edits of one source, all on one picture; shared is what they took together.
 
-    naive is what walking every step of each takes; name as in Last.
+    naive is what walking every step of each takes; name as in Last; notes are for the visitor.
     """
 
     source: Path
@@ -60,3 +64,4 @@ class Sheet(NamedTuple):
     shared: Cost
     naive: Cost
     name: str | None
+    notes: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from mdp_lite.app.form import CASES, Form
 from mdp_lite.app.handlers import Handlers, plainly
 from mdp_lite.app.made import Sheet
 from mdp_lite.app.panel import Files, result
+from mdp_lite.app.rival import Rival
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Stopped
 
@@ -37,14 +38,16 @@ class Sheets:
             yield from self._made(session, forms, "explore")
 
     def compare(self, request: gr.Request) -> Iterator[list[Update]]:
-        """The four variants on the last edit's source."""
-        session = self.handlers.session(request)
+        """The four variants on the last edit's source, and what else there is to compare."""
+        session, rivals = self.handlers.session(request), self.handlers.studio.rivals
         with plainly():
             forms = explore.compared(explore.last(session).form)
-            yield from self._made(session, forms, "compare")
+            yield from self._made(session, forms, "compare", rivals)
 
-    def _made(self, session: Session, forms: Sequence[Form], kind: str) -> Iterator[list[Update]]:
-        run = explore.swept(self.handlers.studio, session, forms, kind)
+    def _made(
+        self, session: Session, forms: Sequence[Form], kind: str, rivals: Sequence[Rival] = ()
+    ) -> Iterator[list[Update]]:
+        run = explore.swept(self.handlers.studio, session, forms, kind, rivals)
         try:
             while True:
                 yield [gr.skip(), gr.skip(), gr.skip(), words.progress(next(run))]
@@ -56,7 +59,7 @@ class Sheets:
         finally:
             run.close()
         shown = [(str(sheet.source), "source")]
-        shown += [(str(cell.file), explore.caption(cell.form)) for cell in sheet.cells]
+        shown += [(str(cell.file), cell.name) for cell in sheet.cells]
         table = words.comparison(sheet) if kind == "compare" else ""
         whole = gr.update(value=str(sheet.whole), interactive=True)
         yield [shown, whole, table, words.lines(words.shared(sheet))]
@@ -67,9 +70,12 @@ class Sheets:
         if sheet is None or not 1 <= index <= len(sheet.cells):  # 0 is the source
             return [gr.skip() for _ in self._nothing()]
         cell = sheet.cells[index - 1]
-        mask = None
-        said = [f"{explore.caption(cell.form)}: its settings are on the page now."]
-        files, model = Files(sheet.source, cell.file, mask), self.handlers.model
+        files, model = Files(sheet.source, cell.file), self.handlers.model
+        if cell.form is None:
+            said = [f"{cell.name}: the page has no settings for it."]
+            kept = [one for case in CASES for one in untouched(case)]
+            return [*result(files, None, sheet.name, model, said), *kept]
+        said = [f"{cell.name}: its settings are on the page now."]
         return [*result(files, cell.form, sheet.name, model, said), *controls(cell.form)]
 
     def _nothing(self) -> list[Any]:

@@ -7,6 +7,7 @@ import gradio as gr
 
 from mdp_lite.app import fields, words
 from mdp_lite.app.examples import EXAMPLES
+from mdp_lite.app.fence import Fence
 from mdp_lite.app.form import CASES, Form, suggested
 from mdp_lite.app.handlers import Canvas, Handlers
 from mdp_lite.app.many import Sheets, windows
@@ -96,11 +97,15 @@ def page(studio: Studio) -> gr.Blocks:
     return blocks.queue(max_size=WAITING, default_concurrency_limit=4)
 
 
-def mounted(app: Any, studio: Studio, path: str) -> Any:
-    """The page under a path of another FastAPI application, which answers to the rest."""
+def mounted(app: Any, studio: Studio, path: str, names: tuple[str, ...] = ()) -> Any:
+    """The page under a path of another FastAPI application, which answers to the rest.
+
+    With names it is shown under no others: see fence.
+    """
     return gr.mount_gradio_app(
         app, page(studio), path, theme=theme(), css=CSS, js=LABELS, max_file_size=LARGEST,
-        footer_links=FOOTER, show_error=False, ssr_mode=False,
+        footer_links=FOOTER, show_error=False, ssr_mode=False, run_history=False,
+        app_kwargs={"middleware": [(Fence, (), {"names": names})]},
     )  # fmt: skip
 
 
@@ -137,7 +142,7 @@ def _case(studio: Studio, name: str) -> Case:
                 brush=gr.Brush(colors=["#ffffff"], color_mode="fixed"),
             )  # fmt: skip
         with gr.Accordion("Sampling", open=False):
-            made |= fields.sampling(form)
+            made |= fields.sampling(form, studio.methods)
     return Case(form, path, shown, canvas, made, live, plan, run)
 
 
@@ -220,7 +225,9 @@ def _many(sheets: Sheets) -> Callable[[Panel, list[Any]], list[Any]]:
         by = gr.Radio(fields.STEER[::-1], value="window", label="Explore by")
         variants = gr.CheckboxGroup(list(VARIANTS), value=[Form.variant], label="Variants")
         edges = windows(50)
-        t_max = gr.Textbox(edges[0], label="t_max, in steps, between commas")
+        t_max = gr.Textbox(
+            edges[0], label="t_max, in steps, between commas", elem_id="explore-t-max"
+        )
         t_m = gr.Textbox(edges[1], label="t_m, in steps, between commas")
         count = gr.Slider(2, 8, 5, step=1, label="Strengths, from 0 to 1", visible=False)
         make = gr.Button("Make the sheet", variant="primary", elem_id="make-sheet")
@@ -229,7 +236,9 @@ def _many(sheets: Sheets) -> Callable[[Panel, list[Any]], list[Any]]:
         table = gr.HTML("", visible=False)
     with gr.Tab("Compare", id="compare") as second:
         compared = gr.HTML("")
-        compare = gr.Button("Compare the four variants", variant="primary", elem_id="make-compare")
+        names = ", ".join(one.name for one in sheets.handlers.studio.rivals)
+        label = "Compare the four variants" + (f" and {names}" if names else "")
+        compare = gr.Button(label, variant="primary", elem_id="make-compare")
         four = _gallery("The source and its edits", "compare-grid")
         told = gr.HTML("")
         page = gr.DownloadButton("Download the comparison", interactive=False)

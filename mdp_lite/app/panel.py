@@ -55,16 +55,18 @@ def panel() -> Panel:
     return Panel(slider, look, download, mask, shell, code, status)
 
 
-def result(files: Files, form: Form, name: str | None, model: str, said: list[str]) -> list[Update]:
-    """The panel with an edit on it."""
+def result(
+    files: Files, form: Form | None, name: str | None, model: str, said: list[str]
+) -> list[Update]:
+    """The panel with an edit on it; without a form it can't be said how to make it elsewhere."""
     after, mask = str(files.after), files.mask and str(files.mask)
     return [
         (str(files.before), after),
         gr.update(value=None, visible=False),
         gr.update(value=after, interactive=True),
         gr.update(value=mask, visible=mask is not None),
-        command(form, name, model),
-        python(form, name, model),
+        command(form, name, model) if form else "",
+        python(form, name, model) if form else "",
         words.lines(said),
     ]
 

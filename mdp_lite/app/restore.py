@@ -18,11 +18,7 @@ def restored(path: str | None, now: Form, model: str) -> tuple[Form, list[str]]:
     """
     if path is None:
         raise ValueError("give a PNG that mdp_lite made")
-    name = repr(Path(path).name)
-    try:
-        settings = images.read_settings(path)
-    except ValueError as error:
-        raise ValueError(str(error).replace(repr(str(path)), name)) from None
+    settings = images.read_settings(path, Path(path).name)
     form = filled(now, _read(settings, now))
     return bounded(form), _left_out(settings, form, model)
 
@@ -61,6 +57,8 @@ def _left_out(settings: dict[str, Any], form: Form, model: str) -> list[str]:
     told = [f"{name} is not on this page and was left out." for name in found]
     if settings.get("variant") == "table":
         told.append("It was made by a table of weights, which this page has no place for.")
+    elif settings.get("variant", "all") not in (*VARIANTS, "all"):
+        told.append(f"It was made by {settings['variant']!r:.80}, which this page can't do alone.")
     if form.where == "painted":
         told.append("Paint the mask again: a picture does not hold it.")
     if form.case == "picture":

@@ -1,27 +1,34 @@
 """One model for all visitors: who may use it when, what it costs by the clock, where files lie."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from PIL import Image
 
 from mdp_lite import images
+from mdp_lite.app.rival import Rival
 from mdp_lite.app.sessions import Sessions
 from mdp_lite.editor import Editor
+from mdp_lite.inversion import METHODS
 from mdp_lite.rehearsal import rehearsal
 
 Lend = Callable[[], AbstractContextManager[Editor]]
+ALONE = "null-text"  # needs gradients, which a shared engine has none of
 
 
 class Studio:
     """An editor with its visitors. lend gives the editor for one run; a service lends a shared one.
 
-    idle computes nothing and costs the same: what plans are made with.
+    idle computes nothing and costs the same: what plans are made with. rivals are shown beside the
+    variants; methods are the inversions that there are.
     """
 
-    def __init__(self, editor: Editor, folder: Path, lend: Lend | None = None) -> None:
-        self.editor, self.folder = editor, folder
+    def __init__(
+        self, editor: Editor, folder: Path, lend: Lend | None = None, rivals: Sequence[Rival] = ()
+    ) -> None:
+        self.editor, self.folder, self.rivals = editor, folder, rivals
+        self.methods = [name for name in METHODS if not (lend and name == ALONE)]
         self.idle = rehearsal(editor)
         self.sessions = Sessions(folder / "sessions")
         self.lend: Lend = lend or (lambda: nullcontext(editor))
@@ -47,11 +54,7 @@ def opened(path: str | None) -> Image.Image:
     """An uploaded picture as upright RGB; a ValueError names its file, never where that lies."""
     if path is None:
         raise ValueError("give a picture first: upload one, or pick an example")
-    try:
-        return images.rgb(images.open_picture(path), "the picture")
-    except ValueError as error:
-        name = Path(path).name
-        raise ValueError(str(error).replace(repr(str(path)), repr(name))) from None
+    return images.rgb(images.open_picture(path, Path(path).name), "the picture")
 
 
 def painted(layers: list[Image.Image], size: tuple[int, int]) -> Image.Image | None:

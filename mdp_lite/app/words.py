@@ -13,6 +13,7 @@ INTRO = (
     "serves this page; no picture and no word goes anywhere else."
 )
 STOPPED = "Stopped. Nothing more is computed."
+CLOSED = "The server is being stopped."
 FAILED = "Something went wrong on the server; its terminal says more."
 
 
@@ -42,17 +43,18 @@ def shared(sheet: Sheet) -> list[str]:
     alone = sum(cell.cost.unet_rows for cell in sheet.cells)
     return [
         f"{len(sheet.cells)} edits took {rows} UNet rows in {calls} calls; one by one they take "
-        f"{alone}, walking every step {sheet.naive.unet_rows}."
+        f"{alone}, walking every step {sheet.naive.unet_rows}.",
+        *sheet.notes,
     ]
 
 
 def comparison(sheet: Sheet) -> str:
-    """The variants in a table: what each costs and how far it went from the source."""
+    """All edits in a table: what each costs and how far it went from the source."""
     head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("variant", "UNet rows", "PSNR to the source")
+        f'<th scope="col">{name}</th>' for name in ("edit", "UNet rows", "PSNR to the source")
     )
     rows = "".join(
-        f'<tr><th scope="row">{escape(cell.form.variant)}</th><td>{cell.cost.unet_rows}</td>'
+        f'<tr><th scope="row">{escape(cell.name)}</th><td>{cell.cost.unet_rows}</td>'
         f"<td>{cell.psnr:.1f} dB</td></tr>"
         for cell in sheet.cells
     )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Hashable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -16,11 +15,11 @@ from mdp_lite.app.made import Last, Made
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Progress, Tell, streamed
 from mdp_lite.app.studio import Studio
+from mdp_lite.ddim import aimed
 from mdp_lite.editor import Editor
 from mdp_lite.preview import preview
 from mdp_lite.reports import describe_edit
 from mdp_lite.results import Edit, Source
-from mdp_lite.schedule import Grid
 
 LOOKS = 8  # of each stage
 STAGES = {"picture": "Inverting the picture", "prompt": "Making the source"}
@@ -121,16 +120,11 @@ def kept(
     """Before and after as PNG files; what was uploaded carries nothing that it came with."""
     folder = session.fresh("edit")
     before, after = folder / "source.png", folder / "edited.png"
-    bare(source.picture).save(before, "PNG")
+    images.bare(source.picture).save(before, "PNG")
     images.save_png(one.picture, after, settings)
     if one.mask:
-        bare(one.mask).save(folder / MASK, "PNG")
+        images.bare(one.mask).save(folder / MASK, "PNG")
     return before, after
-
-
-def bare(image: Image.Image) -> Image.Image:
-    """The pixels alone."""
-    return Image.frombytes(image.mode, image.size, image.tobytes())
 
 
 def _watching(editor: Editor, form: Form, tell: Tell) -> Callable[[int, int, Tensor], None]:
@@ -141,20 +135,12 @@ def _watching(editor: Editor, form: Form, tell: Tell) -> Callable[[int, int, Ten
     def on_step(done: int, total: int, x: Tensor) -> None:
         look = None
         if form.case == "prompt" and before and _looks(done, total):
-            look = preview(codec.colours, headed(grid, done - 1, before[0], x), codec.factor)
+            x0 = aimed(before[0], x, grid.a[done - 1], grid.b[done - 1])
+            look = preview(codec.colours, x0, codec.factor)
         before[:] = [x]
         tell(Progress(STAGES[form.case], done, total, look))
 
     return on_step
-
-
-def headed(grid: Grid, i: int, x: Tensor, after: Tensor) -> Tensor:
-    """The x_0 that a DDIM step i from x to after was heading for: two equations, x_0 and eps."""
-    a, b = grid.a[i], grid.b[i]
-    apart = torch.sqrt(a * (1 - b)) - torch.sqrt(b * (1 - a))
-    if apart == 0:
-        return after
-    return (x * torch.sqrt(1 - b) - after * torch.sqrt(1 - a)) / apart
 
 
 def _looks(done: int, total: int) -> bool:

@@ -1,8 +1,8 @@
 """The application: routes, what errors become, and the gate around all of it."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,6 +21,8 @@ from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import Settings, checked
 
 Route = tuple[str, str, Callable[..., Any], dict[str, Any]]
+Lend = Callable[[], AbstractContextManager[Editor]]
+Page = Callable[[FastAPI, Editor, Lend], AbstractContextManager[None]]  # puts one into the first
 NAMES = fields.named(fields.EditFields, fields.GenerationFields, fields.SweepFields)
 ROUTES: tuple[Route, ...] = (
     ("POST", "/v1/images/edits", routes.edits, forms_of(fields.EditFields, True)),
@@ -72,6 +74,19 @@ def application(editor: Editor, settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type"],
         )  # fmt: skip
     return app
+
+
+@contextmanager
+def paged(app: FastAPI, page: Page | None) -> Iterator[FastAPI]:
+    """The service with a page before it, which has the models by the same desk."""
+    if page is None:
+        yield app
+        return
+    whole = FastAPI(openapi_url=None, lifespan=app.router.lifespan_context)
+    whole.router.default = app  # all that the page does not answer
+    service: Service = app.state.service
+    with page(whole, service.editor, service.lent):
+        yield whole
 
 
 async def told(request: Request, error: Exception) -> JSONResponse:

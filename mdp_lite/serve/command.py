@@ -17,7 +17,7 @@ import uvicorn
 
 from mdp_lite.commands import opened
 from mdp_lite.reports import Made
-from mdp_lite.serve.app import application
+from mdp_lite.serve.app import Page, application, paged
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import Limits, SafetyHook, Settings, checked
 from mdp_lite.sourcing import Talk
@@ -27,9 +27,14 @@ NOTICE = 1.0  # seconds between "not ready" and no new connections
 POLL = 0.1
 
 
-def serve(args: Namespace, talk: Talk) -> Made:
-    """Serve until SIGTERM or Ctrl-C; a dry run checks all but the address."""
+def serve(args: Namespace, talk: Talk, page: Page | None = None) -> Made:
+    """Serve until SIGTERM or Ctrl-C, with a page if one is given.
+
+    A dry run checks all but the address.
+    """
     settings = checked(settings_of(args))
+    if page:
+        _suits_page(settings)
     editor = opened(args)
     for note in editor.models.notes:
         talk.note(note)
@@ -37,9 +42,9 @@ def serve(args: Namespace, talk: Talk) -> Made:
     if args.dry_run:
         return Made({}, data, ["would serve " + editor.models.name])
     app = application(editor, settings)
-    with listening(settings) as at:
+    with paged(app, page) as whole, listening(settings) as at:
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False,
+            whole, log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=int(settings.drain),
             limit_concurrency=4 * settings.limits.requests,
         )  # fmt: skip
@@ -48,6 +53,13 @@ def serve(args: Namespace, talk: Talk) -> Made:
         _log(args.quiet)
         _until_told(uvicorn.Server(config), at, app.state.service)
     return Made({}, data | {"port": port}, ["stopped"])
+
+
+def _suits_page(settings: Settings) -> None:
+    """A ValueError where the page would be a way round what the service is told to ask."""
+    for name, given in (("API keys", settings.keys), ("a safety hook", settings.safety_hook)):
+        if given:
+            raise ValueError(f"the page knows nothing of {name}: leave out that or --app")
 
 
 def settings_of(args: Namespace) -> Settings:

@@ -5,9 +5,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -139,6 +139,12 @@ class Service:
             self._places.release()
             if long:
                 self._long.release()
+
+    @contextmanager
+    def lent(self) -> Iterator[Editor]:
+        """The editor for who works in a thread of their own, beside the requests."""
+        with self.desk.member() as member:
+            yield shared(self.editor, self.desk, member)
 
     async def _worked(self, work: Callable[[Editor], T]) -> T:
         member = Member()

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
+from mdp_lite.ddim import aimed
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import METHODS, Inversion
 from mdp_lite.preview import preview
 from mdp_lite.reports import describe, describe_edit, total
 from mdp_lite.requests import Request
 from mdp_lite.results import Cost, Source
-from mdp_lite.schedule import Grid
 from mdp_lite.serve.fields import Steering, SweepFields
 
 Size = tuple[int, int] | None
@@ -115,7 +115,8 @@ def drawn(editor: Editor, origin: Drawn, previews: int, tell: Tell) -> Made:
 
     def on_step(done: int, steps: int, x: Tensor) -> None:
         if before and due(done, steps, previews):
-            tell(preview(codec.colours, headed(grid, done - 1, before[0], x), codec.factor))
+            x0 = aimed(before[0], x, grid.a[done - 1], grid.b[done - 1])
+            tell(preview(codec.colours, x0, codec.factor))
         before[:] = [x]
 
     width, height = origin.size or (None, None)
@@ -161,13 +162,6 @@ def request(source: Source, to: Steered) -> Request:
         source, to.prompt, by.variant, by.t_max, by.t_m, by.schedule, by.strength, None,
         to.guidance, to.negative, mask, True, by.feather, by.proximal,
     )  # fmt: skip
-
-
-def headed(grid: Grid, i: int, x: Tensor, after: Tensor) -> Tensor:
-    """The x_0 that a DDIM step i from x to after was heading for: two equations, x_0 and eps."""
-    a, b = grid.a[i], grid.b[i]
-    apart = (a * (1 - b)).sqrt() - (b * (1 - a)).sqrt()
-    return (x * (1 - b).sqrt() - after * (1 - a).sqrt()) / apart if apart != 0 else after
 
 
 def cell(of: Request) -> dict[str, Any]:
