@@ -35,15 +35,16 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"mdp-lite {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     common, model, sampling = _common(), _model(), _sampling()
+    spread = _model(("ray",))
     for name, add, parents, text in (
         ("generate", _generate, [sampling, model, common], "make a picture from a prompt"),
         ("edit", _edit, [sampling, model, common], "edit a picture, or one made from a prompt"),
         ("plan", _plan, [sampling, model, common], "what an edit computes and costs, without it"),
         ("sweep", _sweep, [sampling, model, common], "many edits at once, on a contact sheet"),
         ("invert", _invert, [sampling, model, common], "invert a picture and reconstruct it"),
-        ("batch", _batch, [sampling, _model(("ray",)), common], "edit many pictures, each once"),
+        ("batch", _batch, [sampling, spread, common], "edit many pictures, each once"),
         ("app", hosting, [model, common], "edit in the browser"),
-        ("serve", serving, [model, common], "edit for others, behind the OpenAI Images API"),
+        ("serve", serving, [spread, common], "edit for others, behind the OpenAI Images API"),
         ("bench", benching, [model, common], "compare inversions or edits, or time the engine"),
         ("compile", _compile, [model, common], "packages for the engine aot, run by no compiler"),
         ("info", _info, [common], "what a model consists of"),

@@ -45,3 +45,22 @@ def serving(sub: argparse.ArgumentParser) -> None:
         "--safety-hook", metavar="MODULE:FUNCTION",
         help="called with a list of pictures; says of each whether to hold it back",
     )  # fmt: skip
+    spreading(sub.add_argument_group("on a Ray cluster (--engine ray)"))
+
+
+def spreading(group: "argparse._ArgumentGroup") -> None:
+    """How many replicas there are, what each takes, and when another one is started."""
+    group.add_argument("--replicas", type=whole, metavar="N", help="at least (default: 1)")
+    group.add_argument(
+        "--max-replicas", type=whole, metavar="N",
+        help="at most, as work waits (default: as --replicas)",
+    )  # fmt: skip
+    group.add_argument(
+        "--replica-rows", type=whole, metavar="N",
+        help="UNet rows that wait for each, above which another is started (default: 2000)",
+    )  # fmt: skip
+    group.add_argument("--replica-cpus", type=whole, metavar="N", help="cores of each (default: 1)")
+    group.add_argument(
+        "--replica-gpus", type=whole, metavar="N",
+        help="GPUs of each (default: 1 if this machine has one)",
+    )  # fmt: skip

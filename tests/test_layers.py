@@ -21,7 +21,9 @@ ONLY_IN = {  # what one module of mdp_lite alone may import
     "transformers": ("mdp_lite.tokenizer", "mdp_lite.eval.perception"),  # one in the core
     "tokenizers": ("mdp_lite.tokenizer",),
     "tqdm": ("mdp_lite.__main__",),
+    "ray": ("mdp_lite.batch.cluster", "mdp_lite.serve.cluster"),  # of the extra [ray], one a room
 }
+LAZY = ("transformers", "ray")  # seconds of import, or not there
 LEAVES = {  # packages that know nothing of mdp_lite, and what they may import
     "mdp_lite_kernels": {"torch", "triton", "mdp_lite_kernels"},
     "mdp_lite_weights": {"torch", "numpy", "safetensors", "huggingface_hub", "mdp_lite_weights"},
@@ -95,7 +97,7 @@ def extras() -> dict[str, set[str]]:
 
 
 EXTRAS = extras()
-EXTRA_OF = {"batch": "ray"}  # of a room whose extra has another name
+EXTRA_OF = {"batch": "ray"}  # of a room whose extra has another name; ray itself is in ONLY_IN
 
 
 def subpackage(name: str) -> str | None:
@@ -119,7 +121,7 @@ def wrong_import(module: str, name: str, lazy: bool) -> str | None:
     if top in ONLY_IN:
         if module not in ONLY_IN[top]:
             return f"only {' and '.join(ONLY_IN[top])} may"
-        return "must be imported inside a function" if top == "transformers" and not lazy else None
+        return "must be imported inside a function" if top in LAZY and not lazy else None
     if top == "mdp_lite":
         return wrong_room(module, name, lazy)
     room = subpackage(module)
@@ -208,6 +210,11 @@ PLANTED = [
     ("mdp_lite.eval.suites", "from mdp_lite.serve import api"),
     ("mdp_lite.batch.actors", "from mdp_lite import eval"),
     ("mdp_lite.eval.suites", "import ray"),
+    ("mdp_lite.batch.work", "def f():\n    import ray"),
+    ("mdp_lite.serve.service", "def f():\n    from ray import serve"),
+    ("mdp_lite.serve.cluster", "from ray import serve"),
+    ("mdp_lite.serve.cluster", "def f():\n    import pyarrow"),
+    ("mdp_lite.serve.cluster", "import mdp_lite.batch.cluster"),
     ("mdp_lite.tokenizer", "import transformers"),
     ("mdp_lite.clip", "def f():\n    import transformers"),
     ("mdp_lite.eval.contest", "def f():\n    import transformers"),
@@ -226,7 +233,8 @@ PLANTED = [
 ]
 ALLOWED = [
     ("mdp_lite.load", "import mdp_lite_weights"),
-    ("mdp_lite.batch.actors", "def f():\n    import ray\n    import pyarrow"),
+    ("mdp_lite.batch.cluster", "def f():\n    import ray\n    import pyarrow"),
+    ("mdp_lite.serve.cluster", "import uvicorn\ndef f():\n    from ray import serve"),
     ("mdp_lite.tokenizer", "def f():\n    from transformers import CLIPTokenizer"),
     ("mdp_lite.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
     ("mdp_lite.aot", "def f():\n    from torch._inductor import aoti_compile_and_package"),

@@ -11,13 +11,13 @@ from mdp_lite.editor import Editor
 from mdp_lite.inversion import Inversion
 from mdp_lite.results import Source
 from mdp_lite.schedule import VARIANTS
-from mdp_lite.serve.command import hook, keys, limits
 from mdp_lite.serve.costs import rows_of_edit, rows_of_source, rows_of_sweep
 from mdp_lite.serve.errors import Refused
 from mdp_lite.serve.fields import Method, Steering, SweepFields
 from mdp_lite.serve.gate import bare, owner_of
 from mdp_lite.serve.settings import Limits, Settings, checked
 from mdp_lite.serve.store import Store, size_of
+from mdp_lite.serve.words import hook, keys, limits
 from mdp_lite.serve.work import Drawn, Inverted, Steered, request, source_of
 
 PICTURE, KEY = picture(), "k" * 20

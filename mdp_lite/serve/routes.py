@@ -9,9 +9,9 @@ from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
 from mdp_lite.results import Source
-from mdp_lite.serve import answers, forms, pictures, units, work
+from mdp_lite.serve import answers, forms, library, pictures, units, work
 from mdp_lite.serve.answers import Asked
-from mdp_lite.serve.costs import rows_of_source, rows_of_sweep
+from mdp_lite.serve.costs import rows_of_sweep
 from mdp_lite.serve.errors import Refused
 from mdp_lite.serve.fields import (
     Common,
@@ -22,8 +22,8 @@ from mdp_lite.serve.fields import (
     SourceFields,
     SweepFields,
 )
-from mdp_lite.serve.service import Service, attended
-from mdp_lite.serve.work import Origin
+from mdp_lite.serve.service import Service
+from mdp_lite.serve.work import Drawn, Inverted
 
 SEEDS = 2**32  # of which one is drawn where none is given
 Body = dict[str, Any]
@@ -52,7 +52,7 @@ async def source_edits(request: Request, source: str) -> Response:
         message = "n must be 1: a source and a prompt give one picture"
         raise Refused(400, message, "invalid_value", "n")
     asked = _asked(request, fields, "image_edit", started)
-    found = _found(request, service, source)
+    found = await library.find(request, service, _owner(request), source)
     to = units.steered(asked, fields.prompt)
     return await answers.answered(asked, [units.edit(service, found, to)])
 
@@ -101,7 +101,7 @@ async def make_source(request: Request) -> Response:
     given = await forms.form(request, service)
     fields = SourceFields.model_validate(given.texts)
     forms.checked(fields, service)
-    origin: Origin
+    origin: Drawn | Inverted
     if given.images:
         if len(given.images) > 1 or given.mask:
             raise Refused(400, "a source is of one image", "too_many_files", "image")
@@ -110,25 +110,23 @@ async def make_source(request: Request) -> Response:
     else:
         size = forms.size_of(fields.size, service)
         origin = units.drawn(fields, fields.source_prompt, fields.seed or 0, size)
-    rows = rows_of_source(service.editor, origin)
-    run = lambda: service.job(rows, lambda editor: work.source_of(editor, origin))  # noqa: E731
-    task = service.admitted(rows, work.held(origin), run)
-    source, _ = await attended(task, answers.left(request), service.metrics.cancelled.inc)
+    source = await library.made(request, service, origin)
     service.metrics.sources.inc()
-    return JSONResponse(_about(service, service.store.put(source, _owner(request)), source))
+    name = await library.keep(service, _owner(request), origin, source)
+    return JSONResponse(_about(service, name, source))
 
 
 async def get_source(request: Request, source: str) -> Response:
     """What a source is, and how long it stays."""
     service = _service(request)
-    return JSONResponse(_about(service, source, _found(request, service, source)))
+    found = await library.find(request, service, _owner(request), source)
+    return JSONResponse(_about(service, source, found))
 
 
 async def drop_source(request: Request, source: str) -> Response:
     """Forget a source."""
     service = _service(request)
-    _found(request, service, source)
-    service.store.drop(source, _owner(request))
+    await library.forget(service, _owner(request), source)
     return JSONResponse({"id": source, "object": "source", "deleted": True})
 
 
@@ -144,7 +142,7 @@ async def sweeps(request: Request) -> Response:
     if cells > service.settings.limits.cells:
         message = f"a sweep has at most {service.settings.limits.cells} pictures, got {cells}"
         raise Refused(400, message, "too_expensive")
-    source = _found(request, service, fields.source)
+    source = await library.find(request, service, _owner(request), fields.source)
     common = Common(
         output_format=fields.output_format, output_compression=fields.output_compression
     )
@@ -216,15 +214,6 @@ async def _read(
         message = "mask must be transparent, or else white, somewhere: that is edited"
         raise Refused(400, message, "invalid_image", "mask")
     return found, mask
-
-
-def _found(request: Request, service: Service, name: str) -> Source:
-    """A source of the client; another's is not there."""
-    source = service.store.get(name, _owner(request))
-    if source is None:
-        message = f"no source {name!r}: it has expired, or never was"
-        raise Refused(404, message, "source_not_found", "source")
-    return source
 
 
 def _about(service: Service, name: str, source: Source) -> Body:

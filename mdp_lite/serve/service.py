@@ -17,6 +17,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.fixed import BUCKETS
 from mdp_lite.serve.errors import GONE, Refused
 from mdp_lite.serve.metrics import Metrics
+from mdp_lite.serve.recipes import Recipes
 from mdp_lite.serve.settings import Settings
 from mdp_lite.serve.store import Store
 from mdp_lite.shared import desk_of, shared
@@ -40,6 +41,7 @@ class Service:
         self.most = most_rows(editor, settings.most)
         self.desk = desk_of(editor, self.most)
         self.store = Store(limits)
+        self.recipes = Recipes(editor.cache, editor.codec, limits) if editor.cache else None
         self.open = self.rows = self.held = self.jobs = 0
         self.draining = self._warm = False
         self.metrics = Metrics(self)
@@ -65,6 +67,11 @@ class Service:
     def live(self) -> bool:
         """Whether the models answer, or will."""
         return self._engine.is_alive()
+
+    def pulse(self) -> None:
+        """Returns as the thread of the models has calculated something; Stopped if it is dead."""
+        with self.desk.member() as one:
+            self.desk.work(one, lambda: torch.ones((), device=self.editor.device).item())
 
     @property
     def ready(self) -> bool:

@@ -48,7 +48,8 @@ class Settings:
 
     keys are those that clients show as bearer tokens; origins are the pages that browsers may call
     from. most is how many UNet rows go into one call: None as many as memory has room for on a
-    GPU, and on a CPU 0, where every picture has the bits that it has alone.
+    GPU, and on a CPU 0, where every picture has the bits that it has alone. replicas is how many
+    services there may be at one time of which a client's request reaches any.
     """
 
     alias: str = "mdp-lite"
@@ -62,6 +63,7 @@ class Settings:
     drain: float = 30.0
     safety_hook: SafetyHook | None = None
     limits: Limits = field(default_factory=Limits)
+    replicas: int = 1
 
     @property
     def local(self) -> bool:

@@ -35,13 +35,14 @@ class Store:
         """Bytes that all take."""
         return sum(one.size for one in self._kept.values())
 
-    def put(self, source: Source, owner: str) -> str:
-        """Keep a source; its id can't be guessed. One that is too large is a ValueError."""
+    def put(self, source: Source, owner: str, name: str | None = None) -> str:
+        """Keep a source; an id that is new can't be guessed. Too large a one is a ValueError."""
         size, most = size_of(source), self._limits.source_bytes
         if size > most:
             raise ValueError(f"a source must take at most {most} bytes, this takes {size}")
         self._expire()
-        name = f"src_{secrets.token_urlsafe(18)}"
+        name = name or f"src_{secrets.token_urlsafe(18)}"
+        self._kept.pop(name, None)
         until = self._clock() + self._limits.seconds
         while self._kept and not self._fits(size):
             del self._kept[self._least_missed()]
