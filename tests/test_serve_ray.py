@@ -3,6 +3,7 @@
 make ray        # or: .venv/bin/python -m pytest -m ray
 """
 
+import json
 import os
 import random
 import re
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,12 +46,12 @@ from test_serve_openai import (  # the same cases, with this module's client
 
 from mdp_lite.editor import Editor
 
-# Ray is not ours to keep free of warnings.
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.ray
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = os.pathsep.join(
     [*(str(ROOT / room) for room in ("", "kernels", "weights")), os.environ.get("PYTHONPATH", "")]
 )
+ENV = os.environ | {"PYTHONPATH": PATHS}
 STEPS, JOBS, QUEUED = 20, 4, 32  # QUEUED requests wait outside a replica, which has 2 JOBS inside
 MIDDLE, LARGE = "128x128", "512x512"  # pictures of some tenths of a second, and of many seconds
 LIMITS = {"steps": STEPS, "images": 3, "jobs": JOBS, "requests": QUEUED}
@@ -58,59 +59,85 @@ POLL = 0.1  # seconds between two questions: the cores are for the replicas
 HEAD = {"Authorization": f"Bearer {KEY}"}
 
 
+class Cluster(NamedTuple):
+    """A process that has a cluster: see ray_cluster.py."""
+
+    address: str
+    process: "subprocess.Popen[str]"
+
+    def states(self) -> dict[str, dict[str, int]]:
+        """How many replicas of each application are in which state."""
+        assert self.process.stdin and self.process.stdout
+        time.sleep(POLL)
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
 class At(NamedTuple):
-    """A service on the cluster: where it is, and the command that runs it."""
+    """A service on a cluster: where it is, the command that runs it, the cluster."""
 
     url: str
     command: "subprocess.Popen[bytes]"
+    cluster: Cluster
+
+    @property
+    def replicas(self) -> dict[str, int]:
+        """How many of its replicas are in which state."""
+        return self.cluster.states()["mdp-lite"]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A cluster of this machine, by its address."""
-    ray = pytest.importorskip("ray")
-    pytest.importorskip("ray.serve")
-    ray.init(num_cpus=4, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+def cluster() -> Iterator[Cluster]:
+    """A cluster of this machine."""
+    pytest.importorskip("ray")
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "ray_cluster.py")], env=ENV, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        assert process.stdin and process.stdout
+        yield Cluster(process.stdout.readline().strip(), process)
+        process.stdin.close()
 
 
-@pytest.fixture(scope="module")
-def at(cluster: str, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[At]:
-    """`mdp-lite serve --engine ray` on it: one replica, and at most two."""
-    folder = tmp_path_factory.mktemp("serve")
-    words = ["--model", str(checkpoint), "--engine", "ray", "--cache", str(folder), "--port", "0"]
-    words += ["--max-replicas", "2", "--replica-rows", "200"]
-    words += [word for name, most in LIMITS.items() for word in ("--limit", f"{name}={most}")]
-    env = os.environ | {"PYTHONPATH": PATHS, "RAY_ADDRESS": cluster, "MDP_LITE_API_KEYS": KEY}
-    told = folder / "told"
+@contextmanager
+def running(cluster: Cluster, told: Path, *words: str, **env: str) -> Iterator[At]:
+    """A command that deploys the service, until it is told to end."""
     with told.open("wb") as file:
         command = subprocess.Popen(
-            [sys.executable, "-m", "mdp_lite", "serve", *words], stderr=file, env=env
-        )
+            [sys.executable, *words], stderr=file, stdout=file,
+            env=ENV | env | {"RAY_ADDRESS": cluster.address},
+        )  # fmt: skip
     try:
-        until(lambda: command.poll() is not None or b"is served on" in told.read_bytes())
-        found = re.search(r"is served on (http://\S+)/v1", told.read_text())
-        assert found, told.read_text()
-        yield At(found[1], command)
+        found = None
+        while not (found := re.search(r"is served on (http://\S+)/v1", told.read_text())):
+            assert command.poll() is None, told.read_text()
+            time.sleep(POLL)
+        yield At(found[1], command, cluster)
     finally:
         command.terminate()
         assert command.wait(WAIT) == 0, told.read_text()
+
+
+@pytest.fixture(scope="module")
+def at(
+    cluster: Cluster, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[At]:
+    """`mdp-lite serve --engine ray` on it: one replica, and at most two."""
+    folder = tmp_path_factory.mktemp("serve")
+    words = ["-m", "mdp_lite", "serve", "--model", str(checkpoint), "--engine", "ray"]
+    words += ["--cache", str(folder / "cache"), "--port", "0"]
+    words += ["--max-replicas", "2", "--replica-rows", "200"]
+    words += [word for name, most in LIMITS.items() for word in ("--limit", f"{name}={most}")]
+    with running(cluster, folder / "told", *words, MDP_LITE_API_KEYS=KEY) as one:
+        yield one
 
 
 @pytest.fixture
 def client(at: At) -> Iterator[OpenAI]:
     with OpenAI(base_url=f"{at.url}/v1", api_key=KEY, max_retries=0, timeout=WAIT) as one:
         yield one
-
-
-def replicas() -> dict[str, int]:
-    """How many replicas are in which state, as Ray Serve's status says."""
-    from ray import serve
-
-    time.sleep(POLL)
-    deployments = serve.status().applications["mdp-lite"].deployments
-    return dict(deployments["mdp-lite"].replica_states)
 
 
 def asked(at: At, seed: int, size: str, stream: bool = False, n: int = 1) -> socket.socket:
@@ -161,7 +188,7 @@ def test_of_24_clients_10_vanish_and_the_others_are_served(
     for seed in set(range(24)) - gone:
         want = editor.generate("a red house", seed, STEPS, None, "", 128, 128)
         assert answers[seed] == pixels(want.image)
-    assert replicas() == {"RUNNING": 1}
+    assert at.replicas == {"RUNNING": 1}
 
 
 def test_every_slot_returns_and_what_is_too_much_is_429(at: At, client: OpenAI) -> None:
@@ -186,7 +213,7 @@ def test_every_slot_returns_and_what_is_too_much_is_429(at: At, client: OpenAI) 
         assert caught[0].response.headers["retry-after"] == "5"
     until(lambda: idle(at))
     assert client.images.edit(image=FILE, prompt="a", extra_body=SHORT).data
-    assert replicas() == {"RUNNING": 1}
+    assert at.replicas == {"RUNNING": 1}
 
 
 def test_a_second_replica_is_started_under_load_and_finds_the_sources(
@@ -199,7 +226,7 @@ def test_a_second_replica_is_started_under_load_and_finds_the_sources(
     with ExitStack() as stack:
         for k in range(4 * JOBS):
             stack.enter_context(closing(asked(at, k, LARGE, n=4)))
-        until(lambda: replicas() == {"RUNNING": 2})
+        until(lambda: at.replicas == {"RUNNING": 2})
 
     def edit(_: int) -> Any:
         url = f"{at.url}/v1/sources/{made['id']}/edits"
@@ -234,21 +261,25 @@ def test_what_was_begun_is_ended_at_sigterm(at: At) -> None:
     assert answers == [200] * len(threads) and at.command.wait(WAIT) == 0
 
 
-def test_an_application_for_serve_run(cluster: str, checkpoint: Path) -> None:
-    from ray import serve
-
-    from mdp_lite.serve.cluster import application
-
+def test_serve_run_deploys_the_application(
+    cluster: Cluster, checkpoint: Path, tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(ValueError, match="--replicaz"):
-        application({"replicaz": "1"})
-    serve.start(http_options={"port": port})
-    serve.run(application({"model": str(checkpoint), "alias": "random", "limit": "steps=5"}))
+    args = {"model": str(checkpoint), "alias": "random", "limit": ["steps=5"], "quiet": True}
+    one = {"name": "mdp-lite", "import_path": "mdp_lite.serve.cluster:application", "args": args}
+    config = {"http_options": {"port": port}, "applications": [one]}
+    (tmp_path / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
+    command = subprocess.Popen(
+        [sys.executable, "-m", "ray.serve.scripts", "run", "config.yaml"], cwd=tmp_path,
+        env=ENV | {"RAY_ADDRESS": cluster.address}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     try:
+        until(lambda: cluster.states().get("mdp-lite") == {"RUNNING": 1})
         with OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as client:
             assert [one.id for one in client.models.list()] == ["random"]
             with pytest.raises(openai.BadRequestError, match="at most 5"):
                 client.images.edit(image=FILE, prompt="a", extra_body={"num_inference_steps": 6})
     finally:
-        serve.shutdown()
+        command.send_signal(signal.SIGINT)
+        assert command.wait(WAIT) == 0

@@ -131,7 +131,10 @@ def from_bytes(data: bytes) -> Drawn | Inverted:
     shape = said.pop("pixels", None)
     if shape is None:
         return Drawn(**said)
-    said["picture"] = Image.frombytes("RGB", tuple(shape), pixels)
+    width, height = shape
+    if len(pixels) != 3 * width * height:
+        raise ValueError(f"a recipe of {width}x{height} pixels can't have {len(pixels)} bytes")
+    said["picture"] = Image.frombytes("RGB", (width, height), pixels)
     said["how"] = Inversion(**said["how"])
     return Inverted(**said)
 
