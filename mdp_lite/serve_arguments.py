@@ -25,6 +25,12 @@ def serving(sub: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--app", action="store_true", help="the page of mdp-lite app too, under /app (extra [app])"
     )
+    _using(group)
+    spreading(sub.add_argument_group("on a Ray cluster (--engine ray)"))
+
+
+def _using(group: "argparse._ArgumentGroup") -> None:
+    """How much there may be at once, and what becomes of pictures."""
     group.add_argument(
         "--rows", type=whole, metavar="N",
         help="UNet rows of a call, at most; 0: each picture alone (default: 0 on a CPU)",
@@ -45,7 +51,6 @@ def serving(sub: argparse.ArgumentParser) -> None:
         "--safety-hook", metavar="MODULE:FUNCTION",
         help="called with a list of pictures; says of each whether to hold it back",
     )  # fmt: skip
-    spreading(sub.add_argument_group("on a Ray cluster (--engine ray)"))
 
 
 def spreading(group: "argparse._ArgumentGroup") -> None:

@@ -43,7 +43,9 @@ def test_an_edit_is_the_editor(form: Form, studio: Studio, visitor: Session) -> 
         source = editor.invert(picture(), "a red house", num_inference_steps=10)
     else:
         source = editor.generate("a red house", 0, 10, 3.0)
-    want = editor.edit(source, "a blue boat", strength=0.5, guidance_scale=3.0).picture
+    want = editor.edit(
+        source, "a blue boat", form.variant, schedule="leash", strength=0.5, guidance_scale=3.0
+    ).picture
     assert images.open_picture(made.after).tobytes() == want.tobytes()
     assert images.open_picture(made.before).tobytes() == source.picture.tobytes()
     assert images.read_settings(made.after) == made.settings

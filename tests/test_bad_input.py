@@ -77,7 +77,10 @@ EDIT: list[tuple[dict[str, Any], str]] = [
     ({"strength": NAN}, "strength must be a finite number, got nan"),
     ({"strength": 0.5, "t_m": 1}, "strength and t_m set the same thing: give one of them"),
     ({"variant": "eps"}, "variant must be one of c, epsilon, x, beta, got 'eps'"),
-    ({"schedule": "sin"}, "schedule must be one of constant, linear, cosine, exp, got 'sin'"),
+    (
+        {"schedule": "sin"},
+        "schedule must be one of constant, linear, cosine, exp, leash, got 'sin'",
+    ),
     ({"weights": torch.zeros(N)}, "weights must be a Weights, got Tensor"),
     ({"weights": weights(x=torch.zeros(3))}, "weights.x must be a tensor of 4 rows, one a step"),
     ({"weights": weights(c=torch.zeros(()))}, "weights.c must be a tensor of 4 rows, one a step"),

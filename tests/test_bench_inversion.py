@@ -20,6 +20,7 @@ from mdp_lite.eval.inversions import Row, cost_alone, drawn_cases, inverted, reb
 from mdp_lite.eval.reader import Reader
 from mdp_lite.eval.scene import held_back
 from mdp_lite.inversion import Inversion
+from mdp_lite.schedule import paper_window
 
 Says = Callable[[str], None]
 Runs = Callable[..., dict]
@@ -120,7 +121,8 @@ def test_an_edit_is_scored_against_its_drawn_answer(editor: Editor) -> None:
         q: inversions.edited(editor, Reader(), Row(Inversion(), q), cases, sources, "epsilon")
         for q in (None, 0.7)
     }
-    plain = [editor.edit(s, case.target) for s, case in zip(sources, cases, strict=True)]
+    how = ("epsilon", *paper_window(6))
+    plain = [editor.edit(s, case.target, *how) for s, case in zip(sources, cases, strict=True)]
     answers = score.drawn(case.after for case in cases)
     pictures = inversions.stacked([one.image for one in plain])
     want = score.distances(pictures, answers, score.regions(cases))

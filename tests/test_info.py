@@ -13,8 +13,8 @@ from typing import Any
 import ldm
 import pytest
 import torch
+from conftest import DEFAULTS, write_json
 from conftest import SCHEDULER as PLAIN
-from conftest import write_json
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -95,7 +95,7 @@ def test_an_edit_costs_what_the_editor_spends(tell: Tell, checkpoint: Path, edit
 
 def test_without_guidance_a_step_is_one_row(tell: Tell, copy: Path) -> None:
     guided = tell(copy, "--no-hash")["edit"]
-    write_json(copy / "mdp_lite.json", {"num_inference_steps": 10, "guidance_scale": 1.0})
+    write_json(copy / "mdp_lite.json", DEFAULTS | {"guidance_scale": 1.0})
     plain = tell(copy, "--no-hash")["edit"]
     # Ten steps of the source, and of the edit those five outside its window of weights 1.
     assert (plain["unet_rows"], guided["unet_rows"]) == (15, 30)
@@ -216,15 +216,15 @@ def test_stable_diffusion_in_full_size(checkpoint: Path, tmp_path: Path, tell: T
     assert (said["family"], said["picture"]) == ("Stable Diffusion 1.x", "512x512")
     assert said["parameters"]["unet"] == 859_520_964
     assert said["dtypes"]["unet"] == ["float16"]
-    assert said["edit"]["unet_rows"] == 148  # 100 of the source, 48 of a window 47/26
-    assert round(said["edit"]["flops"]["unet"] / 74e9, 1) == 1606.5  # 74 calls of two rows
+    assert said["edit"]["unet_rows"] == 166  # 100 of the source, 66 of the window 47/17
+    assert round(said["edit"]["flops"]["unet"] / 83e9, 1) == 1606.5  # 83 calls of two rows
     most = cost.decode(VAEConfig((128, 256, 512, 512)), 512, 512, dtype=torch.float16).peak_bytes
     assert said["edit"]["peak_bytes"]["float16"] == said["weight_bytes"]["float16"] + most
 
 
 @pytest.mark.parametrize(
     ("scheduler", "rows"),
-    [({"timestep_spacing": "trailing"}, 4 + 2), ({"timestep_spacing": "linspace"}, 100 + 46)],
+    [({"timestep_spacing": "trailing"}, 4 + 3), ({"timestep_spacing": "linspace"}, 100 + 64)],
 )
 def test_a_distilled_model_takes_few_steps(
     scheduler: dict[str, str], rows: int, copy: Path, tell: Tell

@@ -102,7 +102,7 @@ def test_previews_of_drawn_pictures_are_near_them(bundled: Editor) -> None:
 def test_a_preview_of_an_edit_shows_what_its_decoding_shows(bundled: Editor) -> None:
     scenes = [world.caption(world.sample(seed)) for seed in (7, 8)]
     source = bundled.generate(scenes[0], 5, 10)
-    for tick in bundled.steps([Request(source, scenes[1])]):
+    for tick in bundled.steps([Request(source, scenes[1], "epsilon", 9, 5)]):
         (at,) = tick.at
         if at.row >= 5:
             small, true = (

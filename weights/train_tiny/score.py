@@ -19,7 +19,7 @@ from mdp_lite.eval.cases import FIRST, FULL_KINDS, KINDS, Case, cases, scenes
 from mdp_lite.eval.metrics import squared_error
 from mdp_lite.eval.reader import load_reader
 from mdp_lite.eval.sweep import Cell
-from mdp_lite.schedule import VARIANTS
+from mdp_lite.schedule import VARIANTS, paper_window
 from train_tiny.figures import Parts, edit_figures, picture_figures
 from train_tiny.score_sheets import write_sheets
 
@@ -152,10 +152,10 @@ def measure(job: Job, pictures: score.Pictures) -> Parts:
 
 
 def settings_of(folder: Path, guidance: float | None, dtype: str) -> Setting:
-    """The checkpoint's own defaults, but for what is given."""
+    """The checkpoint's own defaults, but for what is given, at the authors' window."""
     d = Editor.from_pretrained(folder, "cpu").models.defaults
     steps, g = d.num_inference_steps, d.guidance_scale if guidance is None else guidance
-    return Setting(folder, steps, g, round(d.t_max * steps), round(d.t_m * steps), dtype)
+    return Setting(folder, steps, g, *paper_window(steps), dtype)
 
 
 def stage(folder: Path, out: Path, quick: bool, guidance: float | None, dtype: str) -> None:
