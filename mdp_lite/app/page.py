@@ -202,6 +202,7 @@ def _wired(handlers: Handlers, case: Case, shown: Panel) -> list[Any]:
 
 
 STEERED = ("strength", "t_max", "t_m")
+T_MAX = "explore-t-max"  # the id of its box
 
 
 def _window(made: dict[str, Any]) -> list[Any]:
@@ -225,9 +226,7 @@ def _many(sheets: Sheets) -> Callable[[Panel, list[Any]], list[Any]]:
         by = gr.Radio(fields.STEER[::-1], value="window", label="Explore by")
         variants = gr.CheckboxGroup(list(VARIANTS), value=[Form.variant], label="Variants")
         edges = windows(50)
-        t_max = gr.Textbox(
-            edges[0], label="t_max, in steps, between commas", elem_id="explore-t-max"
-        )
+        t_max = gr.Textbox(edges[0], label="t_max, in steps, between commas", elem_id=T_MAX)
         t_m = gr.Textbox(edges[1], label="t_m, in steps, between commas")
         count = gr.Slider(2, 8, 5, step=1, label="Strengths, from 0 to 1", visible=False)
         make = gr.Button("Make the sheet", variant="primary", elem_id="make-sheet")
@@ -236,9 +235,7 @@ def _many(sheets: Sheets) -> Callable[[Panel, list[Any]], list[Any]]:
         table = gr.HTML("", visible=False)
     with gr.Tab("Compare", id="compare") as second:
         compared = gr.HTML("")
-        names = ", ".join(one.name for one in sheets.handlers.studio.rivals)
-        label = "Compare the four variants" + (f" and {names}" if names else "")
-        compare = gr.Button(label, variant="primary", elem_id="make-compare")
+        compare = gr.Button(_all(sheets), variant="primary", elem_id="make-compare")
         four = _gallery("The source and its edits", "compare-grid")
         told = gr.HTML("")
         page = gr.DownloadButton("Download the comparison", interactive=False)
@@ -262,6 +259,12 @@ def _many(sheets: Sheets) -> Callable[[Panel, list[Any]], list[Any]]:
         ]  # fmt: skip
 
     return wire
+
+
+def _all(sheets: Sheets) -> str:
+    """What the button of the comparison says."""
+    names = ", ".join(one.name for one in sheets.handlers.studio.rivals)
+    return "Compare the four variants" + (f" and {names}" if names else "")
 
 
 def _gallery(label: str, name: str) -> gr.Gallery:
