@@ -56,7 +56,7 @@ def moving(one: Watched, folder: Path) -> None:
 
 def nothing_painted(one: Watched, folder: Path) -> None:
     one.give(HOUSE.file)
-    one.page.get_by_role("button", name="Where", exact=True).first.click()
+    one.page.get_by_role("button", name="Where").first.click()
     one.page.locator("#picture-where").get_by_label("Where I paint").check()
     one.field("picture-prompt", "a boat")
     one.click("picture-edit")
