@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -51,7 +52,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PATHS = os.pathsep.join(
     [*(str(ROOT / room) for room in ("", "kernels", "weights")), os.environ.get("PYTHONPATH", "")]
 )
-ENV = os.environ | {"PYTHONPATH": PATHS}
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # to join a cluster
+ENV = os.environ | {"PYTHONPATH": PATHS} | TOKEN
 STEPS, JOBS, QUEUED = 20, 4, 32  # QUEUED requests wait outside a replica, which has 2 JOBS inside
 MIDDLE, LARGE = "128x128", "512x512"  # pictures of some tenths of a second, and of many seconds
 LIMITS = {"steps": STEPS, "images": 3, "jobs": JOBS, "requests": QUEUED}

@@ -157,7 +157,7 @@ def check_ray() -> None:
 
 def sized(args: Namespace) -> Namespace:
     """The same for a cluster: every size is told and can be, and the engine is a replica's."""
-    said = {}
+    said: dict[str, Any] = {}
     for name, (default, least) in SIZES.items():
         value = getattr(args, name)
         if value is not None and value < least:
