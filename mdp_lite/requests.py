@@ -60,7 +60,8 @@ def variant_of(request: Request, defaults: Defaults) -> str:
     """The variant asked for, or what suits the source; "table" where weights are given.
 
     Where no window is given that is x for a source with noise maps, along which an edit that starts
-    on it goes on, and epsilon for others: what `mdp-lite bench edits --split tune` finds best.
+    on it goes on: epsilon's edits show more often there and keep less. For others, where x is
+    behind, it is epsilon.
     """
     if request.weights is not None:
         return "table"

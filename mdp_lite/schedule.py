@@ -27,7 +27,8 @@ class Default(NamedTuple):
     schedule: str
 
 
-# As shares of the steps: what `mdp-lite bench edits --split tune` finds best for all kinds.
+# As shares of the steps: of those best for all kinds by `mdp-lite bench edits --split tune`, which
+# can't be told apart, the ones that take the fewest rows.
 DEFAULTS = {
     "c": Default(T_MAX, 0.27, "leash"),
     "epsilon": Default(T_MAX, 0.34, "leash"),
