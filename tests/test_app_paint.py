@@ -89,7 +89,6 @@ def test_a_stroke_on_a_picture(opens: Opens, served: Served, tmp_path: Path) -> 
     one.give(HOUSE.file)
     canvas = painting(one, "picture")
     shows(one, canvas, before)
-    one.page.locator("#picture-plan", has_text="paint where the edit may happen").wait_for()
     stroke(one, canvas)
     one.edited(HOUSE.source_prompt, HOUSE.prompt)
     after = images.open_picture(one.downloaded(tmp_path))
