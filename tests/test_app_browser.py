@@ -42,6 +42,28 @@ def slid(one: Watched, name: str, value: str) -> None:
     one.page.locator(f"#{name} input[type=range]").dispatch_event("pointerup")
 
 
+def dragged(one: Watched) -> None:
+    """The bar between before and after follows the mouse: what is seen changes, and back again."""
+    shown = one.page.locator("#slider")
+    shown.scroll_into_view_if_needed()
+    one.page.wait_for_timeout(1000)  # until it stands still
+    box = shown.locator("img").first.bounding_box()
+    y, middle, left = (
+        box["y"] + box["height"] / 2,
+        box["x"] + box["width"] / 2,
+        box["x"] + 0.2 * box["width"],
+    )
+    seen = [shown.screenshot()]
+    for start, end in ((middle, left), (left, middle)):
+        one.page.mouse.move(start, y)
+        one.page.mouse.down()
+        one.page.mouse.move(end, y, steps=8)
+        one.page.mouse.up()
+        one.page.wait_for_timeout(500)
+        seen.append(shown.screenshot())
+    assert seen[0] != seen[1] != seen[2]
+
+
 def test_a_picture_from_upload_to_download(opens: Opens, served: Served, tmp_path: Path) -> None:
     one = given(opens())
     plan = one.page.locator("#picture-plan", has_text="The inversion comes first: 100 UNet rows")
@@ -57,6 +79,7 @@ def test_a_picture_from_upload_to_download(opens: Opens, served: Served, tmp_pat
     assert one.page.locator("#slider img").count() >= 2
     sources = one.page.locator("#slider img").evaluate_all("all => all.map(one => one.src)")
     assert all(source.endswith(".png") for source in sources)
+    dragged(one)
     path = one.downloaded(tmp_path)
     settings = images.read_settings(path)
     assert (settings["prompt"], settings["source_prompt"]) == (TARGET, HOUSE.source_prompt)
@@ -145,7 +168,8 @@ def test_a_click_on_a_sheet_loads_its_settings(opens: Opens, served: Served) -> 
     one.tab("Compare")
     one.click("make-compare")
     one.says("5 edits took")
-    assert one.page.locator("table tbody tr").count() == 5
+    told = one.page.locator("table", has_text="PSNR to the source")
+    assert told.locator("tbody tr").count() == 5
     one.page.locator("#compare-grid button:has(img), #compare-grid .thumbnail-item").last.click()
     one.says("Prompt-to-Prompt: the page has no settings for it")
     one.clean()
