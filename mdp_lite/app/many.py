@@ -92,7 +92,7 @@ class Sheets:
 
 
 def windows(steps: int) -> list[str]:
-    """Edges of windows around the default, t_max and t_m, as a visitor writes them."""
+    """Edges of windows around the authors', t_max and t_m, as a visitor writes them."""
     return [
         ", ".join(f"{round(share * steps)}" for share in shares)
         for shares in (SHARES_MAX, SHARES_M)
