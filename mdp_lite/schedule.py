@@ -28,7 +28,7 @@ class Default(NamedTuple):
 
 
 # As shares of the steps: of those best for all kinds by `mdp-lite bench edits --split tune`, which
-# can't be told apart, the ones that take the fewest rows.
+# can't be told apart, the ones that take the fewest rows; c's and beta's take as many wherever.
 DEFAULTS = {
     "c": Default(T_MAX, 0.27, "leash"),
     "epsilon": Default(T_MAX, 0.34, "leash"),
