@@ -57,7 +57,7 @@ def test_a_constant_window_weighs_t_m(case: tuple[int, float, float]) -> None:
     n, t_max, t_m = case
     w = window(n, t_max, t_m)
     assert w.sum().item() == pytest.approx(t_m, abs=1e-9)
-    rows = torch.arange(n)
+    rows = torch.arange(n, dtype=torch.float64)  # in float32 2 - 2e-8 would be 2
     inside = (rows > n - t_max - 1) & (rows < n - (t_max - t_m))
     assert (w[~inside] <= 1e-9).all()
     whole = (rows >= n - t_max) & (rows + 1 <= n - (t_max - t_m))
