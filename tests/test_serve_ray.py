@@ -272,16 +272,27 @@ def test_serve_run_deploys_the_application(
     one = {"name": "mdp-lite", "import_path": "mdp_lite.serve.cluster:application", "args": args}
     config = {"http_options": {"port": port}, "applications": [one]}
     (tmp_path / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
-    command = subprocess.Popen(
-        [sys.executable, "-m", "ray.serve.scripts", "run", "config.yaml"], cwd=tmp_path,
-        env=ENV | {"RAY_ADDRESS": cluster.address}, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (tmp_path / "told").open("wb") as file:
+        command = subprocess.Popen(
+            [sys.executable, "-m", "ray.serve.scripts", "run", "config.yaml"], cwd=tmp_path,
+            env=ENV | {"RAY_ADDRESS": cluster.address}, stderr=file,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: cluster.states().get("mdp-lite") == {"RUNNING": 1})
-        with OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as client:
+        until(lambda: command.poll() is not None or ready(url))
+        with OpenAI(base_url=f"{url}/v1", api_key="none") as client:
             assert [one.id for one in client.models.list()] == ["random"]
             with pytest.raises(openai.BadRequestError, match="at most 5"):
                 client.images.edit(image=FILE, prompt="a", extra_body={"num_inference_steps": 6})
     finally:
         command.send_signal(signal.SIGINT)
-        assert command.wait(WAIT) == 0
+        assert command.wait(WAIT) == 0, (tmp_path / "told").read_text()
+
+
+def ready(url: str) -> bool:
+    """Whether a service answers there, asked now and then."""
+    time.sleep(POLL)
+    try:
+        return httpx2.get(f"{url}/health/ready", timeout=WAIT).status_code == 200
+    except httpx2.TransportError:
+        return False
