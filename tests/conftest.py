@@ -1,11 +1,12 @@
 """Models that tests need: a whole checkpoint folder with random weights, made once a session."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import ray_cluster
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -102,3 +103,11 @@ def says_one_line(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
         assert sentence in captured.err
 
     return check
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ray_cluster.Cluster]:
+    """A Ray cluster of this machine, for all tests that join one."""
+    pytest.importorskip("ray")
+    with ray_cluster.running() as one:
+        yield one

@@ -1,31 +1,31 @@
 """A batch on a Ray cluster of this machine: the same bytes, and a worker may be lost.
 
-make ray        # or: .venv/bin/python -m pytest -m ray
+make ray        # or: .venv/bin/python -m pytest -m ray tests/test_batch_ray.py
 """
 
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from batching import drawn, pictures, records, table, times_done
+from ray_cluster import ENV, Cluster
 
 from mdp_lite.batch.cluster import from_text, to_text
 from mdp_lite.batch.rows import Raw
 from mdp_lite.batch.run import rows_of
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOMS = (str(ROOT / room) for room in ("", "kernels", "weights"))
-PATHS = os.pathsep.join([*ROOMS, os.environ.get("PYTHONPATH", "")])
-SPREAD = ["--engine", "ray", "--workers", "2"]
 TARGETS = ("a red house", "a blue boat at night", "a tree on the snow")
+PICTURES = 200  # as many as tests/test_batch_slow.py has; small, as most of the time is Ray's start
 SETTINGS = [word for prompt in TARGETS for word in ("--prompt", prompt)]
-PICTURES, STEPS = 200, "5"  # as many as tests/test_batch_slow.py has
+SMALL = ["--width", "32", "--height", "32", "--steps", "2"]
+JOB = ["in/job.jsonl", *SETTINGS, *SMALL, "--quiet", "-o"]
+SPREAD = ["--engine", "ray", "--workers", "2"]
 
 
 def test_a_unit_comes_back_as_it_was() -> None:
@@ -34,27 +34,33 @@ def test_a_unit_comes_back_as_it_was() -> None:
     assert from_text(to_text(unit)) == unit
 
 
-def start(folder: Path, *line: str) -> "subprocess.Popen[bytes]":
+def start(folder: Path, *line: str, env: dict[str, str] = ENV) -> "subprocess.Popen[bytes]":
     """A batch in a process of its own, one thread an engine."""
-    command = [sys.executable, "-m", "mdp_lite", "batch", *line, "--steps", STEPS, "--quiet"]
-    env = os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=folder, env=env)
+    command = [sys.executable, "-m", "mdp_lite", "batch", *line]
+    return subprocess.Popen(command, cwd=folder, env=env | {"OMP_NUM_THREADS": "1"})
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with drawn pictures, a bad row, and what one process makes of the job."""
+    """A folder with drawn pictures and a bad row."""
     pytest.importorskip("ray.data")
     folder = tmp_path_factory.mktemp("desk")
     names = drawn(folder / "in", PICTURES)
     rows = [{"image": name} for name in names] + [{"image": "none.png"}]
     table(folder / "in" / "job.jsonl", rows)
-    assert start(folder, "in/job.jsonl", "-o", "alone", *SETTINGS).wait() == 1
     return folder
 
 
-def same(desk: Path, out: str) -> None:
+@pytest.fixture(scope="module")
+def alone(desk: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """One process that begins on the job, while Ray starts."""
+    with start(desk, *JOB, "alone") as process:
+        yield process
+
+
+def same(desk: Path, out: str, alone: "subprocess.Popen[bytes]") -> None:
     """The pictures of the one process, each recorded as done once, and its errors."""
+    assert alone.wait() == 1
     made = pictures(desk / out)
     assert made == pictures(desk / "alone") and len(made) == PICTURES * len(TARGETS)
     assert times_done(desk / out) == {1}
@@ -66,25 +72,27 @@ def same(desk: Path, out: str) -> None:
 
 
 @pytest.mark.ray
-def test_two_workers_make_the_same_bytes(desk: Path) -> None:
-    assert start(desk, "in/job.jsonl", "-o", "spread", *SETTINGS, *SPREAD).wait() == 1
-    same(desk, "spread")
+def test_two_workers_of_a_cluster_make_the_same_bytes(
+    desk: Path, alone: "subprocess.Popen[bytes]", cluster: Cluster
+) -> None:
+    assert start(desk, *JOB, "spread", *SPREAD, env=cluster.env).wait() == 1
+    same(desk, "spread", alone)
     before = (desk / "spread" / "manifest.jsonl").read_bytes()
-    assert start(desk, "in/job.jsonl", "-o", "spread", *SETTINGS, *SPREAD).wait() == 1
+    assert start(desk, *JOB, "spread", *SPREAD, env=cluster.env).wait() == 1
     assert (desk / "spread" / "manifest.jsonl").read_bytes() == before
 
 
 @pytest.mark.ray
-def test_a_worker_that_is_killed_is_replaced(desk: Path) -> None:
-    batch = start(desk, "in/job.jsonl", "-o", "lost", *SETTINGS, *SPREAD)
-    until = random.Random(time.time_ns()).randrange(5, 15)
+def test_a_worker_that_is_killed_is_replaced(desk: Path, alone: "subprocess.Popen[bytes]") -> None:
+    batch = start(desk, *JOB, "lost", *SPREAD)  # on a cluster of its own
+    until = random.Random(time.time_ns()).randrange(PICTURES)
     while len(list((desk / "lost").glob("*.png"))) < until:
         assert batch.poll() is None
         time.sleep(0.05)
     victim = next(one for one in psutil.Process(batch.pid).children(recursive=True) if works(one))
     victim.send_signal(signal.SIGKILL)
     assert batch.wait() == 1
-    same(desk, "lost")
+    same(desk, "lost", alone)
 
 
 def works(process: psutil.Process) -> bool:

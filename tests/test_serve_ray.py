@@ -1,13 +1,10 @@
 """The service on a Ray cluster of this machine: the OpenAI cases again, clients that vanish, scale.
 
-make ray        # or: .venv/bin/python -m pytest -m ray
+make ray        # or: .venv/bin/python -m pytest -m ray tests/test_serve_ray.py
 """
 
-import json
-import os
 import random
 import re
-import secrets
 import signal
 import socket
 import subprocess
@@ -24,6 +21,7 @@ import httpx2
 import openai
 import pytest
 from openai import OpenAI
+from ray_cluster import POLL, Cluster
 from serving import KEY, WAIT, until
 from test_serve_openai import (  # the same cases, with this module's client
     FILE,
@@ -48,32 +46,10 @@ from test_serve_openai import (  # the same cases, with this module's client
 from mdp_lite.editor import Editor
 
 pytestmark = pytest.mark.ray
-ROOT = Path(__file__).resolve().parent.parent
-PATHS = os.pathsep.join(
-    [*(str(ROOT / room) for room in ("", "kernels", "weights")), os.environ.get("PYTHONPATH", "")]
-)
-TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # to join a cluster
-ENV = os.environ | {"PYTHONPATH": PATHS} | TOKEN
-STEPS, JOBS, QUEUED = 20, 4, 32  # QUEUED requests wait outside a replica, which has 2 JOBS inside
+STEPS, JOBS, QUEUED = 10, 4, 32  # QUEUED requests wait outside a replica, which has 2 JOBS inside
 MIDDLE, LARGE = "128x128", "512x512"  # pictures of some tenths of a second, and of many seconds
 LIMITS = {"steps": STEPS, "images": 3, "jobs": JOBS, "requests": QUEUED}
-POLL = 0.1  # seconds between two questions: the cores are for the replicas
 HEAD = {"Authorization": f"Bearer {KEY}"}
-
-
-class Cluster(NamedTuple):
-    """A process that has a cluster: see ray_cluster.py."""
-
-    address: str
-    process: "subprocess.Popen[str]"
-
-    def states(self) -> dict[str, dict[str, int]]:
-        """How many replicas of each application are in which state."""
-        assert self.process.stdin and self.process.stdout
-        time.sleep(POLL)
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
 
 
 class At(NamedTuple):
@@ -89,27 +65,13 @@ class At(NamedTuple):
         return self.cluster.states()["mdp-lite"]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A cluster of this machine."""
-    pytest.importorskip("ray")
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "tests" / "ray_cluster.py")], env=ENV, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    with process:
-        assert process.stdin and process.stdout
-        yield Cluster(process.stdout.readline().strip(), process)
-        process.stdin.close()
-
-
 @contextmanager
 def running(cluster: Cluster, told: Path, *words: str, **env: str) -> Iterator[At]:
     """A command that deploys the service, until it is told to end."""
     with told.open("wb") as file:
         command = subprocess.Popen(
             [sys.executable, *words], stderr=file, stdout=file,
-            env=ENV | env | {"RAY_ADDRESS": cluster.address},
+            env=cluster.env | env,
         )  # fmt: skip
     try:
         found = None
@@ -245,7 +207,33 @@ def test_a_second_replica_is_started_under_load_and_finds_the_sources(
     assert {httpx2.get(url, headers=HEAD, timeout=WAIT).status_code for _ in range(8)} == {404}
 
 
-def test_what_was_begun_is_ended_at_sigterm(at: At) -> None:
+@pytest.fixture(scope="module")
+def beside(at: At, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one that `serve run` deploys on the same cluster."""
+    folder = tmp_path_factory.mktemp("beside")
+    words = ["run", "--name", "beside", "--route-prefix", "/beside"]
+    words += ["mdp_lite.serve.cluster:application", f"model={checkpoint}", "alias=random"]
+    with (folder / "told").open("wb") as file:
+        command = subprocess.Popen(
+            [sys.executable, "-m", "ray.serve.scripts", *words, "limit=steps=5", "quiet=true"],
+            env=at.cluster.env, stdout=file, stderr=file,
+        )  # fmt: skip
+    try:
+        until(lambda: at.cluster.states().get("beside") == {"RUNNING": 1})
+        yield f"{at.url}/beside/v1"
+    finally:
+        command.send_signal(signal.SIGINT)
+        assert command.wait(WAIT) == 0, (folder / "told").read_text()
+
+
+def test_serve_run_deploys_the_application(beside: str) -> None:
+    with OpenAI(base_url=beside, api_key="none") as client:
+        assert [one.id for one in client.models.list()] == ["random"]
+        with pytest.raises(openai.BadRequestError, match="at most 5"):
+            client.images.edit(image=FILE, prompt="a", extra_body={"num_inference_steps": 6})
+
+
+def test_at_sigterm_what_was_begun_is_ended_and_others_stay(at: At, beside: str) -> None:
     answers: list[int] = []
 
     def call() -> None:
@@ -261,38 +249,4 @@ def test_what_was_begun_is_ended_at_sigterm(at: At) -> None:
     for one in threads:
         one.join(WAIT)
     assert answers == [200] * len(threads) and at.command.wait(WAIT) == 0
-
-
-def test_serve_run_deploys_the_application(
-    cluster: Cluster, checkpoint: Path, tmp_path: Path
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    args = {"model": str(checkpoint), "alias": "random", "limit": ["steps=5"], "quiet": True}
-    one = {"name": "mdp-lite", "import_path": "mdp_lite.serve.cluster:application", "args": args}
-    config = {"http_options": {"port": port}, "applications": [one]}
-    (tmp_path / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
-    with (tmp_path / "told").open("wb") as file:
-        command = subprocess.Popen(
-            [sys.executable, "-m", "ray.serve.scripts", "run", "config.yaml"], cwd=tmp_path,
-            env=ENV | {"RAY_ADDRESS": cluster.address}, stderr=file,
-        )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: command.poll() is not None or ready(url))
-        with OpenAI(base_url=f"{url}/v1", api_key="none") as client:
-            assert [one.id for one in client.models.list()] == ["random"]
-            with pytest.raises(openai.BadRequestError, match="at most 5"):
-                client.images.edit(image=FILE, prompt="a", extra_body={"num_inference_steps": 6})
-    finally:
-        command.send_signal(signal.SIGINT)
-        assert command.wait(WAIT) == 0, (tmp_path / "told").read_text()
-
-
-def ready(url: str) -> bool:
-    """Whether a service answers there, asked now and then."""
-    time.sleep(POLL)
-    try:
-        return httpx2.get(f"{url}/health/ready", timeout=WAIT).status_code == 200
-    except httpx2.TransportError:
-        return False
+    assert httpx2.get(f"{beside}/models", timeout=WAIT).status_code == 200

@@ -6,6 +6,7 @@ is written. One worker has one engine: a GPU, or some cores of a CPU.
 """
 
 import json
+import logging
 import os
 from argparse import Namespace
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ from typing import Any
 
 import torch
 
+from mdp_lite.batch import manifest
 from mdp_lite.batch.cells import Values
-from mdp_lite.batch.manifest import Known
 from mdp_lite.batch.rows import Start, Target, Unit, Wanted
 from mdp_lite.batch.work import Outcome, Station, identity, settled
 from mdp_lite.commands import opened
@@ -29,14 +30,12 @@ SPARE = 2  # logical cores beside the workers', for what Ray itself runs
 class Worker:
     """One engine, in a process of its own; it works as the driver does, from the same folder."""
 
-    def __init__(self, folder: str, args: Namespace, base: Path, known: Any) -> None:
-        import ray  # pyright: ignore[reportMissingImports]
-
+    def __init__(self, folder: str, args: Namespace, base: Path) -> None:
         os.chdir(folder)
         torch.set_num_threads(args.worker_cpus)
-        editor = opened(args)
-        model, how = identity(editor), (args.retry_failed, args.rows)
-        self.at = Station(editor, model, base, args.output, ray.get(known), *how)
+        editor, known = opened(args), manifest.read(args.output)
+        how = (known, args.retry_failed, args.rows)
+        self.at = Station(editor, identity(editor), base, args.output, *how)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """A unit, as to_text says it, to its outcomes."""
@@ -52,9 +51,7 @@ def check_ray() -> None:
         raise ValueError(f"engine ray needs more: {more} ({error})") from None
 
 
-def streamed(
-    args: Namespace, base: Path, known: Known, units: list[Unit]
-) -> Iterator[list[Outcome]]:
+def streamed(args: Namespace, base: Path, units: list[Unit]) -> Iterator[list[Outcome]]:
     """What becomes of units, in the order in which they are done."""
     import ray  # pyright: ignore[reportMissingImports]
 
@@ -67,7 +64,7 @@ def streamed(
         )
         done = rows.map(
             Worker,
-            fn_constructor_args=(os.getcwd(), args, base, ray.put(known)),
+            fn_constructor_args=(os.getcwd(), args, base),
             compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
             num_cpus=args.worker_cpus,
             num_gpus=gpus,
@@ -115,7 +112,8 @@ def _cluster(args: Namespace) -> Iterator[None]:
             logging_level="ERROR",
         )  # fmt: skip
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
+    context.enable_progress_bars = context.print_on_execution_start = False  # the batch has its own
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield
     finally:

@@ -50,7 +50,7 @@ def batch(args: Namespace, talk: Talk) -> Made:
     with manifest.opened(args.output) as book:
         at = at._replace(known=book.known)
         here = (settled(at, unit) for unit in rows.units)
-        engine = streamed(args, job.base, book.known, rows.units) if spread else here
+        engine = streamed(args, job.base, rows.units) if spread else here
         counts = run(rows, engine, book, args.retry_failed, talk)
     return _told(job, rows, counts, time.monotonic() - started, args.output)
 
