@@ -207,6 +207,13 @@ def test_a_second_replica_is_started_under_load_and_finds_the_sources(
     assert {httpx2.get(url, headers=HEAD, timeout=WAIT).status_code for _ in range(8)} == {404}
 
 
+def test_a_request_has_one_id(at: At) -> None:
+    url, given = f"{at.url}/v1/models", {"x-request-id": "trace-7"}
+    answer = httpx2.get(url, headers=HEAD | given, timeout=WAIT)
+    assert answer.headers.get_list("x-request-id") == ["trace-7"]
+    assert len(httpx2.get(url, headers=HEAD, timeout=WAIT).headers.get_list("x-request-id")) == 1
+
+
 @pytest.fixture(scope="module")
 def beside(at: At, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of one that `serve run` deploys on the same cluster."""

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from mdp_lite.arguments import parser
 from mdp_lite.commands import opened
 from mdp_lite.serve import app
+from mdp_lite.serve.gate import App, Message, Receive, Send
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import Settings, checked
 from mdp_lite.serve.words import log_requests, settings_of
@@ -59,6 +60,7 @@ class Replica:
         torch.set_num_threads(args.replica_cpus)
         log_requests(args.quiet)
         self.application = app.application(opened(args), settings)
+        self.application.add_middleware(unnamed)  # pyright: ignore[reportArgumentType]
         self.service: Service = self.application.state.service
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -72,6 +74,21 @@ class Replica:
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What Load goes by."""
         return {"rows": self.service.rows, "requests": self.service.open}
+
+
+def unnamed(app: App) -> App:
+    """An application whose answers don't say the request's id: Ray's proxy does, and gave it."""
+
+    async def called(scope: Message, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told = message["headers"]
+                message["headers"] = [one for one in told if one[0] != b"x-request-id"]
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return called
 
 
 def application(said: dict[str, Any]) -> Any:

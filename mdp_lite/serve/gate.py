@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -34,7 +35,7 @@ class Gate:
         """Check a request before it is read, pass it on, count it and log one line."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        started, name = time.monotonic(), f"req_{secrets.token_hex(12)}"
+        started, name = time.monotonic(), named(scope)
         state = scope.setdefault("state", {})
         state["id"], status = name, [0]
 
@@ -115,6 +116,15 @@ class Gate:
         line = {"id": state["id"], "method": scope["method"], "route": route, "status": status}
         told = {"seconds": round(seconds, 4), **state.get("told", {})}
         log.info(json.dumps(line | told))
+
+
+def named(scope: Message) -> str:
+    """The id of a request: its own, as a proxy before us may give it, or a new one.
+
+    One that is no plain word of at most 64 characters is not taken: it goes to the log.
+    """
+    own = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    return own if re.fullmatch(r"[\w.:-]{1,64}", own, re.ASCII) else f"req_{secrets.token_hex(12)}"
 
 
 def owner_of(authorization: bytes, keys: tuple[str, ...]) -> str:
