@@ -214,6 +214,15 @@ def test_a_request_has_one_id(at: At) -> None:
     assert len(httpx2.get(url, headers=HEAD, timeout=WAIT).headers.get_list("x-request-id")) == 1
 
 
+def test_ray_serve_that_runs_already_is_left_alone(at: At) -> None:
+    words = ["-m", "mdp_lite", "serve", "--engine", "ray", "--port", "0"]
+    again = subprocess.run(
+        [sys.executable, *words], env=at.cluster.env, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 2 and "Ray Serve runs on this cluster already" in again.stderr
+    assert set(at.replicas) == {"RUNNING"} and "Traceback" not in again.stderr
+
+
 @pytest.fixture(scope="module")
 def beside(at: At, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of one that `serve run` deploys on the same cluster."""

@@ -134,13 +134,17 @@ def deployed(args: Namespace, settings: Settings) -> Any:
 def running(args: Namespace, settings: Settings, port: int) -> Iterator[None]:
     """The service on the cluster of RAY_ADDRESS, or on one of this machine, until the end.
 
-    It ends as what was begun is done; Ray Serve is left running if it has other applications.
+    It ends as what was begun is done; Ray Serve is left running if others have joined it.
+    ValueError if it runs already: then it listens elsewhere, and may have a service of this name.
     """
     import ray  # pyright: ignore[reportMissingImports]
     from ray import serve  # pyright: ignore[reportMissingImports]
 
     _join(args)
     try:
+        if serve.status().proxies:
+            how = "'serve run mdp_lite.serve.cluster:application' adds to what it has"
+            raise ValueError(f"Ray Serve runs on this cluster already: {how}")
         logs = {"log_level": "WARNING", "enable_access_log": False}  # the service has its own
         serve.start(http_options={"host": settings.host, "port": port}, logging_config=logs)
         try:
