@@ -86,13 +86,13 @@ def mix(editor: Editor, file: bytes) -> list[Ask]:
 
 
 @contextmanager
-def server(rows: int, jobs: int) -> Iterator[tuple[str, int]]:
+def server(rows: int, jobs: int, *words: str) -> Iterator[tuple[str, int]]:
     """A server of the bundled model: its address and its process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [
         sys.executable, "-m", "mdp_lite", "serve", "--port", str(port), "--rows", str(rows),
-        "--limit", f"jobs={jobs}", "--limit", "waiting_rows=1000000", "--quiet",
+        "--limit", f"jobs={jobs}", "--limit", "waiting_rows=1000000", "--quiet", *words,
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT)
     try:

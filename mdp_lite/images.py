@@ -134,9 +134,8 @@ def to_image(picture: Tensor) -> Image.Image:
             f"picture must be finite, got NaN or infinity from the model in {picture.dtype}"
         )
     pixels = (picture.detach().float() / 2 + 0.5).clamp(0, 1)[0]
-    return Image.fromarray(
-        (255 * rearrange(pixels, "c h w -> h w c")).round().to(torch.uint8).cpu().numpy()
-    )
+    levels = (255 * rearrange(pixels, "c h w -> h w c")).cpu().numpy()
+    return Image.fromarray(np.rint(levels).astype(np.uint8))  # torch's round would start OpenMP
 
 
 def psnr(image: Image.Image, other: Image.Image) -> float:

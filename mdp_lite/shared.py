@@ -83,5 +83,6 @@ def shared(editor: Editor, desk: Desk, member: Member) -> Editor:
         text_encoder=SharedText(models.text_encoder, desk, member),
     )
     made = Editor(standing, editor.device, editor.cache, "eager")
-    made.codec.colours, made.codec.took = codec.colours, codec.took  # learnt once for all
+    made.codec.colours = desk.work(member, lambda: codec.colours)  # learnt once for all
+    made.codec.took = codec.took
     return made

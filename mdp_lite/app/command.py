@@ -16,7 +16,7 @@ from mdp_lite.app.fence import Fence, names_of
 from mdp_lite.app.page import CSS, FOOTER, LABELS, LARGEST, mounted, page, theme
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import Lend, Studio
-from mdp_lite.commands import opened
+from mdp_lite.commands import opened_aside
 from mdp_lite.editor import Editor
 from mdp_lite.reports import Made
 from mdp_lite.sourcing import Talk
@@ -24,7 +24,7 @@ from mdp_lite.sourcing import Talk
 
 def app(args: Namespace, talk: Talk, rivals: Sequence[Rival] = ()) -> Made:
     """Serve until Ctrl-C or SIGTERM; all files that visitors left are deleted then."""
-    editor = opened(args)
+    editor = opened_aside(args)
     for note in editor.models.notes:
         talk.note(note)
     data = {"command": "app", "dry_run": args.dry_run, "model": editor.models.name}

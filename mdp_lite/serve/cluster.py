@@ -17,7 +17,7 @@ import torch
 from fastapi import FastAPI
 
 from mdp_lite.arguments import parser
-from mdp_lite.commands import opened
+from mdp_lite.commands import opened_aside
 from mdp_lite.serve import app
 from mdp_lite.serve.gate import App, Message, Receive, Send
 from mdp_lite.serve.service import Service
@@ -59,7 +59,7 @@ class Replica:
             os.chdir(folder)
         torch.set_num_threads(args.replica_cpus)
         log_requests(args.quiet)
-        self.application = app.application(opened(args), settings)
+        self.application = app.application(opened_aside(args), settings)
         self.application.add_middleware(unnamed)  # pyright: ignore[reportArgumentType]
         self.service: Service = self.application.state.service
 
