@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,3 +85,20 @@ def test_an_error_before_the_answer_is_not_swallowed(service: Service) -> None:
 
     with pytest.raises(TimeoutError, match="of the application"):
         asyncio.run(Gate(failing, service)(dict(SCOPE), nothing, send))
+
+
+def test_a_request_has_an_id_of_its_own_or_gets_one(service: Service) -> None:
+    def id_of(given: bytes) -> str:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = SCOPE | {"headers": [*SCOPE["headers"], (b"x-request-id", given)]}
+        asyncio.run(Gate(answering, service)(scope, nothing, send))
+        (found,) = (value for name, value in sent[0]["headers"] if name == b"x-request-id")
+        return found.decode()
+
+    assert id_of(b"trace-7.a:b") == "trace-7.a:b"
+    for given in (b"", b"two words", b"a" * 65, b'"quoted"', b"\xe4", b"a\n"):
+        assert re.fullmatch("req_[0-9a-f]{24}", id_of(given))
