@@ -90,7 +90,7 @@ def opened_aside(args: Namespace) -> Editor:
 
     A thread that has calculated keeps OpenMP's threads until it ends. With those of two there are
     more than cores, and they sleep after each layer instead of waiting for the next: on two cores
-    an edit with the bundled model took 1.6 times as long. So the thread that loads it ends.
+    the service's edits took 1.4 times as long (results/serve.md). So the thread that loads it ends.
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(opened, args).result()
