@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from mdp_lite import __version__
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import Inversion
 from mdp_lite.results import Cost, Edit, Source
 from mdp_lite.sheets import Row
+from mdp_lite.version import __version__
 
 Settings = dict[str, Any]
 

@@ -42,6 +42,11 @@ COMPILERS = (
 )
 MAY_COMPILE = ("mdp_lite.engine", "mdp_lite.aot")
 MAIN, JOINS = "mdp_lite.__main__", "mdp_lite.joins"  # where sub-packages meet
+# The rooms of mdp_lite, ground floor first: a room imports only rooms before it.
+FLOORS = (
+    "names", "version", "models", "pictures", "method", "checkpoint", "engine", "pipeline",
+    "store", "editor", "batcher", "cli",
+)  # fmt: skip
 
 
 def module_name(path: Path) -> str:
@@ -135,10 +140,18 @@ def wrong_room(module: str, name: str, lazy: bool) -> str | None:
     if within(name, JOINS):  # else it would be a way round the next rules
         return None if module == MAIN and lazy else "only __main__ may, inside a function"
     if other is None or other == room:
-        return None
+        return climbs(module, name)
     if module in (MAIN, JOINS) and lazy:  # a sub-command imports its own sub-package
         return None
     return "sub-packages never import each other" if room else "the core imports no sub-package"
+
+
+def climbs(module: str, name: str) -> str | None:
+    """Why an import runs up the floors, or None."""
+    room, other = (f"{one}.".split(".")[1] for one in (module, name))
+    if room in FLOORS and other in FLOORS and FLOORS.index(other) > FLOORS.index(room):
+        return f"{room} stands below {other}"
+    return None
 
 
 def violations(module: str, source: str) -> list[str]:
@@ -161,7 +174,7 @@ def test_imports_run_one_way(module: str) -> None:
 
 def test_every_folder_of_mdp_lite_is_a_known_room() -> None:
     folders = {p.parent.name for p in (ROOT / "mdp_lite").glob("*/__init__.py")}
-    assert folders <= SUBPACKAGES
+    assert folders <= SUBPACKAGES | set(FLOORS)
 
 
 def test_the_walk_sees_the_code() -> None:

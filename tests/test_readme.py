@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-QUOTES = re.findall(r"^\|[^|]*\| `([^`]+)` \| `(mdp_lite/\w+\.py)` \|$", README, re.MULTILINE)
+QUOTES = re.findall(r"^\|[^|]*\| `([^`]+)` \| `(mdp_lite/[\w/]+\.py)` \|$", README, re.MULTILINE)
 LINKS = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
 MODULES = sorted(path.name for path in (ROOT / "mdp_lite").glob("*.py"))
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 
-from mdp_lite import __version__
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import Case
@@ -38,6 +37,7 @@ from mdp_lite.reports import Made, Settings
 from mdp_lite.reports import total as summed
 from mdp_lite.results import Cost
 from mdp_lite.sourcing import Talk
+from mdp_lite.version import __version__
 
 PICTURES = 128
 ROUNDS = 3  # single pictures that are timed

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from mdp_lite import __version__
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import Method, anchors, made, measured, methods, settings
@@ -23,6 +22,7 @@ from mdp_lite.images import to_image
 from mdp_lite.reports import Made, Settings
 from mdp_lite.sheets import Row, sheet
 from mdp_lite.sourcing import Talk
+from mdp_lite.version import __version__
 
 EDITS, STEPS = 64, 12  # of each kind: about an hour on two cores, by UNet rows
 SHORT, SHORT_STEPS = 2, 6  # of --short: minutes

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite import __version__, atomic, cost
+from mdp_lite import atomic, cost
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.engine import chosen
@@ -29,6 +29,7 @@ from mdp_lite.reports import Made, Settings
 from mdp_lite.requests import Request
 from mdp_lite.schedule import paper_window
 from mdp_lite.sourcing import Talk
+from mdp_lite.version import __version__
 
 ROWS = (1, 2, 4)
 PROMPT, TARGET, SEED = "a red house on the grass", "a blue house on the grass", 7

@@ -10,7 +10,6 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mdp_lite import __version__
 from mdp_lite.desk import Stopped
 from mdp_lite.editor import Editor
 from mdp_lite.serve import fields, routes
@@ -19,6 +18,7 @@ from mdp_lite.serve.errors import Refused, of_status, refused
 from mdp_lite.serve.gate import Gate
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import Settings, checked
+from mdp_lite.version import __version__
 
 Route = tuple[str, str, Callable[..., Any], dict[str, Any]]
 Lend = Callable[[], AbstractContextManager[Editor]]
