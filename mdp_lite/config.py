@@ -1,8 +1,6 @@
-"""Frozen settings of the parts of a Stable Diffusion checkpoint, read from its config files."""
+"""Frozen settings of the parts of a Stable Diffusion checkpoint."""
 
 from dataclasses import dataclass
-
-from mdp_lite import options
 
 
 @dataclass(frozen=True)
@@ -17,16 +15,6 @@ class CLIPConfig:
     max_position_embeddings: int = 77
     hidden_act: str = "quick_gelu"
     layer_norm_eps: float = 1e-5
-
-    @classmethod
-    def from_dict(cls, raw: options.Raw) -> "CLIPConfig":
-        """Read transformers' config; an option that is not implemented is a ValueError."""
-        config = options.read(cls, "text_encoder", raw, options.CLIP_ONLY, options.CLIP_UNUSED)
-        options.one_of("text_encoder", "hidden_act", config.hidden_act, ("quick_gelu", "gelu"))
-        options.divides(
-            "text_encoder", "num_attention_heads", config.num_attention_heads, config.hidden_size
-        )
-        return config
 
 
 @dataclass(frozen=True)
@@ -53,29 +41,10 @@ class UNetConfig:
     freq_shift: int = 0
     sample_size: int | None = None
 
-    @classmethod
-    def from_dict(cls, raw: options.Raw) -> "UNetConfig":
-        """Read diffusers' config; an option that is not implemented is a ValueError."""
-        config = options.read(cls, "unet", raw, options.UNET_ONLY)
-        options.one_of("unet", "act_fn", config.act_fn, options.ACTIVATIONS)
-        down, up = ("DownBlock2D", "CrossAttnDownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
-        options.same_length(
-            "unet", config, "block_out_channels", "down_block_types", "up_block_types"
-        )
-        for kind in config.down_block_types:
-            options.one_of("unet", "down_block_types", kind, down)
-        for kind in config.up_block_types:
-            options.one_of("unet", "up_block_types", kind, up)
-        for channels in config.block_out_channels:
-            options.divides("unet", "norm_num_groups", config.norm_num_groups, channels)
-        for heads, channels in zip(config.heads, config.block_out_channels, strict=True):
-            options.divides("unet", "attention_head_dim (the number of heads)", heads, channels)
-        return config
-
     @property
     def heads(self) -> tuple[int, ...]:
         """Attention heads per block."""
-        return options.per_block(
+        return _per_block(
             "attention_head_dim", self.attention_head_dim, len(self.block_out_channels)
         )
 
@@ -83,9 +52,7 @@ class UNetConfig:
     def depths(self) -> tuple[int, ...]:
         """Transformer layers per block."""
         blocks = len(self.block_out_channels)
-        return options.per_block(
-            "transformer_layers_per_block", self.transformer_layers_per_block, blocks
-        )
+        return _per_block("transformer_layers_per_block", self.transformer_layers_per_block, blocks)
 
 
 @dataclass(frozen=True)
@@ -107,22 +74,6 @@ class VAEConfig:
     use_post_quant_conv: bool = True
     mid_block_add_attention: bool = True
 
-    @classmethod
-    def from_dict(cls, raw: options.Raw) -> "VAEConfig":
-        """Read diffusers' config; an option that is not implemented is a ValueError."""
-        config = options.read(cls, "vae", raw, options.VAE_ONLY)
-        options.one_of("vae", "act_fn", config.act_fn, options.ACTIVATIONS)
-        for kinds in ("down_block_types", "up_block_types"):
-            if kinds in raw:
-                options.same_length("vae", config, "block_out_channels", kinds)
-        for kind in config.down_block_types:
-            options.one_of("vae", "down_block_types", kind, ("DownEncoderBlock2D",))
-        for kind in config.up_block_types:
-            options.one_of("vae", "up_block_types", kind, ("UpDecoderBlock2D",))
-        for channels in config.block_out_channels:
-            options.divides("vae", "norm_num_groups", config.norm_num_groups, channels)
-        return config
-
     @property
     def factor(self) -> int:
         """Pixels per latent cell along a side."""
@@ -143,24 +94,10 @@ class SchedulerConfig:
     set_alpha_to_one: bool = True
     rescale_betas_zero_snr: bool = False
 
-    @classmethod
-    def from_dict(cls, raw: options.Raw) -> "SchedulerConfig":
-        """Read diffusers' config of any scheduler as DDIM; clip_sample must be off for latents."""
-        # PNDM, which most SD 1.x files name, leaves clip_sample out: there it means off.
-        clips = raw.get("_class_name", "DDIMScheduler") == "DDIMScheduler"
-        if raw.get("clip_sample", clips):
-            raise ValueError("scheduler: clip_sample must be false for a latent model, got true")
-        unused = [*options.SCHEDULER_UNUSED, "clip_sample"]
-        config = options.read(cls, "scheduler", raw, options.SCHEDULER_ONLY, unused)
-        options.one_of(
-            "scheduler", "beta_schedule", config.beta_schedule, ("linear", "scaled_linear")
-        )
-        options.one_of(
-            "scheduler", "prediction_type", config.prediction_type, ("epsilon", "v_prediction")
-        )
-        if not config.beta_start <= config.beta_end < 1:
-            pair = (config.beta_start, config.beta_end)
-            raise ValueError(f"scheduler: beta_start and beta_end must rise below 1, got {pair}")
-        spacings = ("leading", "trailing", "linspace")
-        options.one_of("scheduler", "timestep_spacing", config.timestep_spacing, spacings)
-        return config
+
+def _per_block(key: str, value: int | tuple[int, ...], blocks: int) -> tuple[int, ...]:
+    """One number for all blocks, or one each."""
+    values = (value,) * blocks if isinstance(value, int) else tuple(value)
+    if len(values) != blocks:
+        raise ValueError(f"unet: {key} must have {blocks} entries, got {len(values)}")
+    return values

@@ -12,6 +12,12 @@ from mdp_lite.assign import auto_dtype, check_tensors, fill, quick, weightless
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.identity import Origin, used
+from mdp_lite.options import (
+    read_clip_config,
+    read_scheduler_config,
+    read_unet_config,
+    read_vae_config,
+)
 from mdp_lite.tokenizer import Tokenizer, learn, load_tokenizer
 from mdp_lite.unet import UNet
 from mdp_lite.vae import VAE
@@ -123,9 +129,9 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     found, files = open_checkpoint(name, choices), []
     if vae is not None:
         found.configs["vae"], found.tensors["vae"], files = open_vae(vae, choices)
-    scheduler = SchedulerConfig.from_dict(found.configs["scheduler"])
+    scheduler = read_scheduler_config(found.configs["scheduler"])
     defaults = _defaults(found.defaults, scheduler)
-    config = CLIPConfig.from_dict(found.configs["text_encoder"])
+    config = read_clip_config(found.configs["text_encoder"])
     models = _checked(found, config, vae)
     brings = found.tokenizer or choices.tokenizer
     tokenizer = _tokenizer(found, config, choices) if brings else None
@@ -182,16 +188,16 @@ def convert(
     """
 
     def check(found: Checkpoint) -> None:
-        _checked(found, CLIPConfig.from_dict(found.configs["text_encoder"]))
-        SchedulerConfig.from_dict(found.configs["scheduler"])
+        _checked(found, read_clip_config(found.configs["text_encoder"]))
+        read_scheduler_config(found.configs["scheduler"])
 
     return convert_checkpoint(name, out, dtype, choices, check, progress, dry_run)
 
 
 def _checked(found: Checkpoint, text: CLIPConfig, vae: Place | None = None) -> dict[str, Any]:
     """The three models without memory, whose every key and shape the checkpoint has."""
-    unet = UNetConfig.from_dict(found.configs["unet"])
-    decoder = VAEConfig.from_dict(found.configs["vae"])
+    unet = read_unet_config(found.configs["unet"])
+    decoder = read_vae_config(found.configs["vae"])
     _check_fit(text, unet, decoder)
     with weightless():
         models = {"text_encoder": CLIPTextEncoder(text), "unet": UNet(unet), "vae": VAE(decoder)}

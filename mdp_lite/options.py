@@ -5,6 +5,8 @@ import math
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
+from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+
 T = TypeVar("T")
 Raw = dict[str, Any]
 
@@ -75,7 +77,66 @@ SCHEDULER_UNUSED = (
 ).split()
 
 
-def read(
+def read_clip_config(raw: Raw) -> CLIPConfig:
+    """Read transformers' config; an option that is not implemented is a ValueError."""
+    config = read_config(CLIPConfig, "text_encoder", raw, CLIP_ONLY, CLIP_UNUSED)
+    one_of("text_encoder", "hidden_act", config.hidden_act, ("quick_gelu", "gelu"))
+    divides("text_encoder", "num_attention_heads", config.num_attention_heads, config.hidden_size)
+    return config
+
+
+def read_unet_config(raw: Raw) -> UNetConfig:
+    """Read diffusers' config; an option that is not implemented is a ValueError."""
+    config = read_config(UNetConfig, "unet", raw, UNET_ONLY)
+    one_of("unet", "act_fn", config.act_fn, ACTIVATIONS)
+    down, up = ("DownBlock2D", "CrossAttnDownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
+    same_length("unet", config, "block_out_channels", "down_block_types", "up_block_types")
+    for kind in config.down_block_types:
+        one_of("unet", "down_block_types", kind, down)
+    for kind in config.up_block_types:
+        one_of("unet", "up_block_types", kind, up)
+    for channels in config.block_out_channels:
+        divides("unet", "norm_num_groups", config.norm_num_groups, channels)
+    for heads, channels in zip(config.heads, config.block_out_channels, strict=True):
+        divides("unet", "attention_head_dim (the number of heads)", heads, channels)
+    return config
+
+
+def read_vae_config(raw: Raw) -> VAEConfig:
+    """Read diffusers' config; an option that is not implemented is a ValueError."""
+    config = read_config(VAEConfig, "vae", raw, VAE_ONLY)
+    one_of("vae", "act_fn", config.act_fn, ACTIVATIONS)
+    for kinds in ("down_block_types", "up_block_types"):
+        if kinds in raw:
+            same_length("vae", config, "block_out_channels", kinds)
+    for kind in config.down_block_types:
+        one_of("vae", "down_block_types", kind, ("DownEncoderBlock2D",))
+    for kind in config.up_block_types:
+        one_of("vae", "up_block_types", kind, ("UpDecoderBlock2D",))
+    for channels in config.block_out_channels:
+        divides("vae", "norm_num_groups", config.norm_num_groups, channels)
+    return config
+
+
+def read_scheduler_config(raw: Raw) -> SchedulerConfig:
+    """Read diffusers' config of any scheduler as DDIM; clip_sample must be off for latents."""
+    # PNDM, which most SD 1.x files name, leaves clip_sample out: there it means off.
+    clips = raw.get("_class_name", "DDIMScheduler") == "DDIMScheduler"
+    if raw.get("clip_sample", clips):
+        raise ValueError("scheduler: clip_sample must be false for a latent model, got true")
+    unused = [*SCHEDULER_UNUSED, "clip_sample"]
+    config = read_config(SchedulerConfig, "scheduler", raw, SCHEDULER_ONLY, unused)
+    one_of("scheduler", "beta_schedule", config.beta_schedule, ("linear", "scaled_linear"))
+    one_of("scheduler", "prediction_type", config.prediction_type, ("epsilon", "v_prediction"))
+    if not config.beta_start <= config.beta_end < 1:
+        pair = (config.beta_start, config.beta_end)
+        raise ValueError(f"scheduler: beta_start and beta_end must rise below 1, got {pair}")
+    spacings = ("leading", "trailing", "linspace")
+    one_of("scheduler", "timestep_spacing", config.timestep_spacing, spacings)
+    return config
+
+
+def read_config(
     cls: type[T], part: str, raw: Raw, only: dict[str, tuple[Any, ...]], unused: Any = ()
 ) -> T:
     """A config's dataclass; an option unknown, missing, of another type or value is an error."""
@@ -138,11 +199,3 @@ def same_length(part: str, config: Any, *keys: str) -> None:
         raise ValueError(
             f"{part}: {', '.join(keys)} must have one entry a block each, got {lengths}"
         )
-
-
-def per_block(key: str, value: int | tuple[int, ...], blocks: int) -> tuple[int, ...]:
-    """One number for all blocks, or one each."""
-    values = (value,) * blocks if isinstance(value, int) else tuple(value)
-    if len(values) != blocks:
-        raise ValueError(f"unet: {key} must have {blocks} entries, got {len(values)}")
-    return values

@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError, asdict
 import pytest
 from huggingface_hub.utils import validate_repo_id
 
-from mdp_lite.config import SchedulerConfig
 from mdp_lite.info import FAMILIES
+from mdp_lite.options import read_scheduler_config
 from mdp_lite_weights import hub
 from mdp_lite_weights.catalogue import CATALOGUE, Known
 
@@ -28,7 +28,7 @@ def test_a_row_is_whole(known: Known) -> None:
 @pytest.mark.parametrize("known", CHECKPOINTS, ids=[known.id for known in CHECKPOINTS])
 def test_a_checkpoint_is_one_that_is_read(known: Known) -> None:
     assert known.side in (512, 768)
-    SchedulerConfig.from_dict({"prediction_type": known.prediction_type, "clip_sample": False})
+    read_scheduler_config({"prediction_type": known.prediction_type, "clip_sample": False})
 
 
 def test_ids_are_named_once() -> None:

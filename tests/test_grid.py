@@ -15,6 +15,7 @@ from mdp_lite.config import SchedulerConfig
 from mdp_lite.ddim import ddim, renoise, v_to_eps, v_to_x0
 from mdp_lite.invert import invert
 from mdp_lite.mdp import step
+from mdp_lite.options import read_scheduler_config
 from mdp_lite.sample import Conditions, levels, no_source
 from mdp_lite.schedule import Weights, alphas_cumprod, ddim_grid
 
@@ -36,12 +37,12 @@ def both(n: int, **options: Any) -> tuple[Any, SchedulerConfig]:
     # For some n, 61 the first, their trailing arange runs one step past the end, to t = -1.
     assert theirs.timesteps[n:].tolist() in ([], [-1])
     theirs.timesteps = theirs.timesteps[:n]
-    return theirs, SchedulerConfig.from_dict(dict(theirs.config))
+    return theirs, read_scheduler_config(dict(theirs.config))
 
 
 def double(theirs: Any) -> Any:
     """Their scheduler on our float64 levels: what is left to differ is the formula."""
-    abar = alphas_cumprod(SchedulerConfig.from_dict(dict(theirs.config)))
+    abar = alphas_cumprod(read_scheduler_config(dict(theirs.config)))
     final = torch.ones((), dtype=torch.float64) if theirs.config.set_alpha_to_one else abar[0]
     theirs.alphas_cumprod = abar
     theirs.final_alpha_cumprod = theirs.initial_alpha_cumprod = final
@@ -91,7 +92,7 @@ def test_levels_are_diffusers(schedule: str, zero_snr: bool, total: int) -> None
     theirs = scheduler(
         beta_schedule=schedule, rescale_betas_zero_snr=zero_snr, num_train_timesteps=total
     )
-    abar = alphas_cumprod(SchedulerConfig.from_dict(dict(theirs.config)))
+    abar = alphas_cumprod(read_scheduler_config(dict(theirs.config)))
     assert (abar - theirs.alphas_cumprod).abs().max() <= 1e-6
     assert bool(abar[-1] == 0) is zero_snr
     assert (abar.diff() < 0).all()
@@ -207,7 +208,7 @@ OPTIONS = [
 def test_what_is_not_implemented_is_refused_by_name(option: str, value: Any) -> None:
     raw = dict(scheduler().config) | {option: value}
     with pytest.raises(ValueError, match=f"scheduler: .*{option}"):
-        SchedulerConfig.from_dict(raw)
+        read_scheduler_config(raw)
 
 
 def test_pndm_files_are_read_as_ddim(tmp_path: Path) -> None:
@@ -216,6 +217,6 @@ def test_pndm_files_are_read_as_ddim(tmp_path: Path) -> None:
     theirs = DDIMScheduler.from_pretrained(tmp_path, clip_sample=False)
     theirs.set_timesteps(50)
     raw = json.loads((tmp_path / "scheduler_config.json").read_text())
-    grid = ddim_grid(SchedulerConfig.from_dict(raw), 50)
+    grid = ddim_grid(read_scheduler_config(raw), 50)
     assert torch.equal(grid.t, theirs.timesteps)
     assert abs(grid.b[-1] - theirs.final_alpha_cumprod) <= 1e-6

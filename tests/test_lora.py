@@ -30,7 +30,7 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
 from mdp_lite.clip import CLIPTextEncoder
-from mdp_lite.config import CLIPConfig, UNetConfig
+from mdp_lite.options import read_clip_config, read_unet_config
 from mdp_lite.unet import UNet
 from mdp_lite_weights.lora import Deltas, Shapes, merged, read_lora, read_loras
 
@@ -70,8 +70,8 @@ def ours(pipe: Any, deltas: Deltas) -> Weights:
 def run(pipe: Any, found: Weights) -> list[Tensor]:
     """What our own models make of the weights: the condition, and the noise in X."""
     with torch.device("meta"):
-        text = CLIPTextEncoder(CLIPConfig.from_dict(pipe.text_encoder.config.to_dict()))
-        unet = UNet(UNetConfig.from_dict(json.loads(pipe.unet.to_json_string())))
+        text = CLIPTextEncoder(read_clip_config(pipe.text_encoder.config.to_dict()))
+        unet = UNet(read_unet_config(json.loads(pipe.unet.to_json_string())))
     text.load_state_dict(found["text_encoder"], assign=True)
     unet.load_state_dict(found["unet"], assign=True)
     with torch.no_grad():
