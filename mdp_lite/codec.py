@@ -3,7 +3,7 @@
 import time
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -155,3 +155,15 @@ class Codec:
         width = self.size[0] if width is None else width
         height = self.size[1] if height is None else height
         return check.side("width", width, self.factor), check.side("height", height, self.factor)
+
+
+class HasCodec(Protocol):
+    """An Editor, or anything else that holds a codec."""
+
+    @property
+    def codec(self) -> Codec: ...
+
+
+def codec_of(model: Codec | HasCodec) -> Codec:
+    """The codec itself, or the one that an Editor holds."""
+    return model if isinstance(model, Codec) else model.codec

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mdp_lite.assign import auto_dtype, check_tensors, fill, quick, weightless
 from mdp_lite.clip import CLIPTextEncoder
 from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.defaults import Defaults, choose_defaults
 from mdp_lite.identity import Origin, used
 from mdp_lite.options import (
     read_clip_config,
@@ -43,7 +44,6 @@ __all__ = [
     "Checkpoint",
     "Choices",
     "Conversion",
-    "Defaults",
     "Examined",
     "Hub",
     "Models",
@@ -58,19 +58,6 @@ Tensors = dict[str, Tensor]
 Place = str | Path  # on disk, or on the hub
 
 TOKENS = "text_model.embeddings.token_embedding.weight"  # the table that embeddings add rows to
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """Settings for a caller who gives none; a checkpoint may bring its own in mdp_lite.json.
-
-    t_max and t_m are shares of the steps; None is what suits the variant (schedule.DEFAULTS).
-    """
-
-    num_inference_steps: int = 50
-    guidance_scale: float = 7.5
-    t_max: float | None = None
-    t_m: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +117,7 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     if vae is not None:
         found.configs["vae"], found.tensors["vae"], files = open_vae(vae, choices)
     scheduler = read_scheduler_config(found.configs["scheduler"])
-    defaults = _defaults(found.defaults, scheduler)
+    defaults = choose_defaults(found.defaults, scheduler)
     config = read_clip_config(found.configs["text_encoder"])
     models = _checked(found, config, vae)
     brings = found.tokenizer or choices.tokenizer
@@ -272,35 +259,3 @@ def _check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:
         raise ValueError(
             f"unet attends to width {unet.cross_attention_dim}, text encoder has {text.hidden_size}"
         )
-
-
-def _defaults(raw: dict[str, Any], scheduler: SchedulerConfig) -> Defaults:
-    """A checkpoint's own settings, or those that its kind of model wants."""
-    unknown = set(raw) - set(Defaults.__dataclass_fields__)
-    if unknown:
-        raise ValueError(f"mdp_lite.json: unknown setting {sorted(unknown)[0]!r}")
-    numbers = all(type(value) in (int, float) for value in raw.values())
-    chosen = Defaults(**(_few_steps(scheduler) | raw))
-    whole = type(chosen.num_inference_steps) is int
-    if not numbers or not whole or not _is_window(chosen.t_max, chosen.t_m):
-        raise ValueError(f"mdp_lite.json: want steps, guidance, 0 <= t_m <= t_max <= 1, got {raw}")
-    if chosen.num_inference_steps < 1 or not 1 <= chosen.guidance_scale <= 100:
-        raise ValueError(f"mdp_lite.json: want steps from 1 and guidance from 1 to 100, got {raw}")
-    return chosen
-
-
-def _is_window(t_max: float | None, t_m: float | None) -> bool:
-    """Both edges as shares of the steps, or neither."""
-    if t_max is None or t_m is None:
-        return t_max is t_m
-    return 0 <= t_m <= t_max <= 1
-
-
-def _few_steps(scheduler: SchedulerConfig) -> dict[str, Any]:
-    """SD-Turbo is distilled to few steps without guidance.
-
-    A trailing grid that does not end in pure noise is how its scheduler says so.
-    """
-    trailing = scheduler.timestep_spacing == "trailing" and not scheduler.rescale_betas_zero_snr
-    turbo = trailing and scheduler.prediction_type == "epsilon"
-    return {"num_inference_steps": 4, "guidance_scale": 1.0} if turbo else {}

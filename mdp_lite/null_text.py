@@ -7,13 +7,12 @@ and what the text has no part in is computed once a step.
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mdp_lite.ddim import between, gain, renoise, seen
-from mdp_lite.guard import dtype_of, finite
 from mdp_lite.mdp import Denoiser, Levels, Step, guide
 from mdp_lite.sample import Conditions, Path, levels
 from mdp_lite.schedule import Grid
@@ -22,6 +21,7 @@ from mdp_lite.unet import UNet
 BETA_1, BETA_2, TINY = 0.9, 0.999, 1e-8  # Adam's own defaults (Kingma & Ba 2015)
 MOST_STEPS = 100  # the learning rate is 0 there
 
+Guard = Callable[[Callable[[Any], Any], Any, str], Any]  # runs a function of a model, see finite.py
 Predict = Callable[[Tensor], Tensor]  # c (b, l, d) -> the prediction (b, 4, y, x) at one x and t
 
 
@@ -63,10 +63,12 @@ def goal(i: int, x: Tensor, pivot: Tensor, inner_steps: int, early_stop: float) 
 def null_text(
     unet: Denoiser, grid: Grid, pivots: Path, to: Conditions, v: bool,
     inner_steps: int, early_stop: float, rows: Collection[int],
+    guard: Guard = lambda run, model, what: run(model),
 ) -> Iterator[Tuned]:  # fmt: skip
     """From pivots.x[0] down the grid under to, its null row tuned on the rows given.
 
-    On the others it goes where the inversion was, along the noise that leads there.
+    On the others it goes where the inversion was, along the noise that leads there. guard calls
+    each tuned step, and may call it again with a wider model where the result is not finite.
     """
     x, null = pivots.x[0], to.null
     if null is None:
@@ -82,7 +84,7 @@ def null_text(
             done = _still(asked._replace(x=asked.pivot, inner_steps=0), eps, null)
         else:
             tune = partial(_tuned, at=at, to=to, null=null, v=v, goal=asked)
-            done = finite(tune, unet, f"null-text inversion at step {i}")
+            done = guard(tune, unet, f"null-text inversion at step {i}")
         x, null = done.x, done.null
         yield done
 
@@ -126,7 +128,7 @@ def _predictor(unet: Denoiser, x: Tensor, t: Tensor, c: Tensor) -> Predict:
     """The denoiser at one x and t; the model's own UNet does there but once what needs no c."""
     if not isinstance(unet, UNet):
         return lambda c_: unet(x.to(c.dtype), t, c_.to(c.dtype)).to(x.dtype)
-    dtype = dtype_of(unet)
+    dtype = unet.conv_in.weight.dtype
     stem = unet.stem(x.to(dtype), unet.times(t))
     return lambda c_: unet.finish(stem, unet.text(c_.to(dtype))).to(x.dtype)
 

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite import check
-from mdp_lite.editor import Editor
+from mdp_lite.codec import Codec, HasCodec, codec_of
 from mdp_lite.plan import Known, Plan, plan
 from mdp_lite.requests import described
 from mdp_lite.results import Cost
@@ -27,24 +27,25 @@ class Once(NamedTuple):
 
 @torch.no_grad()
 def once(
-    editor: Editor, source_prompt: str, prompt: str, seed: int = 0, variant: str | None = None,
-    num_inference_steps: int | None = None, guidance_scale: float | None = None,
-    negative_prompt: str = "", width: int | None = None, height: int | None = None,
+    model: Codec | HasCodec, source_prompt: str, prompt: str, seed: int = 0,
+    variant: str | None = None, num_inference_steps: int | None = None,
+    guidance_scale: float | None = None, negative_prompt: str = "",
+    width: int | None = None, height: int | None = None,
     t_max: float | None = None, t_m: float | None = None, schedule: str | None = None,
 ) -> Once:  # fmt: skip
     """What Editor.generate and Editor.edit make of two prompts and a seed, in fewer rows.
 
     An edit reads the source no further than its window, or its leash, so that is sampled to there.
     """
-    codec = editor.codec
+    codec = codec_of(model)
     grid, sides = codec.grid(num_inference_steps), codec.sides(width, height)
     g = codec.guidance(guidance_scale)
     under, to = (codec.conditions(one, negative_prompt, g) for one in (source_prompt, prompt))
     n, x = len(grid.t), codec.noise(check.seed(seed), *sides)
-    weights = described(n, editor.models.defaults, variant, t_max, t_m, schedule)
+    weights = described(n, codec.models.defaults, variant, t_max, t_m, schedule)
     steps = plan(weights, grid, _known(under, to))
     rows = read(steps, weights)
-    path = _path(editor, grid, x, under, rows)
+    path = _path(codec, grid, x, under, rows)
     nodes = tree([Task(grid, to, path, weights, steps)])
     *_, [reached] = run(codec.unet, nodes, codec.v, alone=codec.engine.alone)
     spent = Cost(steps.unet_rows + rows * under.rows, steps.unet_calls + rows)
@@ -59,9 +60,9 @@ def read(plan: Plan, weights: Weights) -> int:
     return max([*along, *calls], default=0)
 
 
-def _path(editor: Editor, grid: Grid, x: Tensor, to: Conditions, rows: int) -> Path:
+def _path(codec: Codec, grid: Grid, x: Tensor, to: Conditions, rows: int) -> Path:
     """The first steps of a path, and zeros for the rest."""
-    codec, n = editor.codec, len(grid.t)
+    n = len(grid.t)
     short = Grid(*(column[:rows] for column in grid))
     path = record(x, list(walk(codec.unet, short, x, to, v=codec.v)), to.c) if rows else None
     whole = Path(x.new_zeros(n + 1, *x.shape), x.new_zeros(n, *x.shape), to.c)

@@ -10,6 +10,7 @@ from torch import Tensor
 from mdp_lite import check
 from mdp_lite.codec import Codec
 from mdp_lite.frames import Frame, frame
+from mdp_lite.guard import finite
 from mdp_lite.inversion import METHODS, Inversion, settled
 from mdp_lite.invert import invert, noise_maps, noised, observed, replay
 from mdp_lite.mdp import Step
@@ -188,7 +189,7 @@ def _null_text(job: Job) -> Found:
     tuned = []
     steps = null_text(
         job.codec.models.unet, job.grid, pivots, job.to, job.codec.v, how.inner_steps,
-        how.early_stop, rows,
+        how.early_stop, rows, finite,
     )  # fmt: skip
     for i, one in enumerate(steps):
         tuned.append(one)

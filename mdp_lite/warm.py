@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite import check
-from mdp_lite.codec import Codec
-from mdp_lite.editor import Editor
+from mdp_lite.codec import Codec, HasCodec, codec_of
 from mdp_lite.plan import plan
 from mdp_lite.run import Reads, Task
 from mdp_lite.sample import Path, no_weights
@@ -19,7 +18,7 @@ READS: tuple[Reads, ...] = (("null", "c"), ("null", "c", "source"), ("null", "so
 
 @torch.no_grad()
 def warm_up(
-    editor: Editor,
+    model: Codec | HasCodec,
     rows: Sequence[int] = (1, 2),
     width: int | None = None,
     height: int | None = None,
@@ -30,7 +29,7 @@ def warm_up(
 
     only: a graph that was not recorded by now is an error later, not a wait.
     """
-    codec = editor.codec
+    codec = codec_of(model)
     for count in rows:
         if check.whole("rows of a call", count) < 1:
             raise ValueError(f"rows of a call must be 1 or more, got {count}")

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from mdp_lite.__main__ import main
+from mdp_lite.defaults import Defaults
 from mdp_lite.eval import edits_command
 from mdp_lite.eval.contest import methods, settings, usual
 from mdp_lite.eval.edit_tables import ahead, main_table, summary, tables
 from mdp_lite.eval.edits import KINDS
 from mdp_lite.eval.given import CASES
-from mdp_lite.load import Defaults
 from mdp_lite.requests import described
 from mdp_lite.schedule import VARIANTS
 

@@ -196,7 +196,7 @@ def test_null_text_is_guarded_step_by_step(editor: Editor) -> None:
     to, done = codec.conditions(PROMPT, "", 3.0), []
     pivots = editor.invert(PICTURE, PROMPT, "replay", N).path
     with pytest.raises(NotFinite, match="null-text inversion at step 2 is not finite"):
-        for one in null_text(late, codec.grid(N), pivots, to, False, 2, 1e-5, range(N)):
+        for one in null_text(late, codec.grid(N), pivots, to, False, 2, 1e-5, range(N), finite):
             done.append(one)
     assert len(done) == 2 and all(one.null.isfinite().all() for one in done)
 

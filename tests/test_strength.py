@@ -8,8 +8,8 @@ from tables import reached
 from torch import Tensor
 from toy import SETUPS, grid
 
+from mdp_lite.defaults import Defaults
 from mdp_lite.editor import Editor
-from mdp_lite.load import Defaults
 from mdp_lite.plan import plan
 from mdp_lite.requests import Request, described
 from mdp_lite.results import Source

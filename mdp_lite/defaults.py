@@ -1,0 +1,51 @@
+"""Settings for a caller who gives none: the checkpoint's own, or those of its kind of model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mdp_lite.config import SchedulerConfig
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Settings for a caller who gives none; a checkpoint may bring its own in mdp_lite.json.
+
+    t_max and t_m are shares of the steps; None is what suits the variant (schedule.DEFAULTS).
+    """
+
+    num_inference_steps: int = 50
+    guidance_scale: float = 7.5
+    t_max: float | None = None
+    t_m: float | None = None
+
+
+def choose_defaults(raw: dict[str, Any], scheduler: SchedulerConfig) -> Defaults:
+    """A checkpoint's own settings, or those that its kind of model wants."""
+    unknown = set(raw) - set(Defaults.__dataclass_fields__)
+    if unknown:
+        raise ValueError(f"mdp_lite.json: unknown setting {sorted(unknown)[0]!r}")
+    numbers = all(type(value) in (int, float) for value in raw.values())
+    chosen = Defaults(**(_few_steps(scheduler) | raw))
+    whole = type(chosen.num_inference_steps) is int
+    if not numbers or not whole or not _is_window(chosen.t_max, chosen.t_m):
+        raise ValueError(f"mdp_lite.json: want steps, guidance, 0 <= t_m <= t_max <= 1, got {raw}")
+    if chosen.num_inference_steps < 1 or not 1 <= chosen.guidance_scale <= 100:
+        raise ValueError(f"mdp_lite.json: want steps from 1 and guidance from 1 to 100, got {raw}")
+    return chosen
+
+
+def _is_window(t_max: float | None, t_m: float | None) -> bool:
+    """Both edges as shares of the steps, or neither."""
+    if t_max is None or t_m is None:
+        return t_max is t_m
+    return 0 <= t_m <= t_max <= 1
+
+
+def _few_steps(scheduler: SchedulerConfig) -> dict[str, Any]:
+    """SD-Turbo is distilled to few steps without guidance.
+
+    A trailing grid that does not end in pure noise is how its scheduler says so.
+    """
+    trailing = scheduler.timestep_spacing == "trailing" and not scheduler.rescale_betas_zero_snr
+    turbo = trailing and scheduler.prediction_type == "epsilon"
+    return {"num_inference_steps": 4, "guidance_scale": 1.0} if turbo else {}
