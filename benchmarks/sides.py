@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from mdp_lite import Editor, cost
-from mdp_lite.config import UNetConfig, VAEConfig
+from mdp_lite.models.config import UNetConfig, VAEConfig
 from mdp_lite_weights import locate
 from tests.full_size import lacking, write
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mdp_lite.clip import CLIPTextEncoder
-from mdp_lite.config import CLIPConfig, UNetConfig, VAEConfig
-from mdp_lite.unet import UNet
-from mdp_lite.vae import VAE
+from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
+from mdp_lite.models.unet import UNet
+from mdp_lite.models.vae import VAE
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mdp_lite.config import SchedulerConfig
+from mdp_lite.models.config import SchedulerConfig
 
 
 @dataclass(frozen=True)

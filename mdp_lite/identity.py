@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from mdp_lite.atomic import write
-from mdp_lite.config import SchedulerConfig
+from mdp_lite.models.config import SchedulerConfig
 
 NAME = "files.json"  # in a cache folder: path -> [size, mtime_ns, sha256]
 COARSE = 2_000_000_000  # nanoseconds: the coarsest clock that a file system keeps

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mdp_lite import cost
-from mdp_lite.config import UNetConfig
 from mdp_lite.load import CATALOGUE, Checkpoint, Choices, Examined, Place, content_hash, examine
+from mdp_lite.models.config import UNetConfig
 from mdp_lite.plan import Known, plan
 from mdp_lite.requests import described
 from mdp_lite.schedule import ddim_grid

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from mdp_lite.assign import auto_dtype, check_tensors, fill, quick, weightless
-from mdp_lite.clip import CLIPTextEncoder
-from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.defaults import Defaults, choose_defaults
 from mdp_lite.identity import Origin, used
+from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.models.unet import UNet
+from mdp_lite.models.vae import VAE
 from mdp_lite.options import (
     read_clip_config,
     read_scheduler_config,
@@ -20,8 +22,6 @@ from mdp_lite.options import (
     read_vae_config,
 )
 from mdp_lite.tokenizer import Tokenizer, learn, load_tokenizer
-from mdp_lite.unet import UNet
-from mdp_lite.vae import VAE
 from mdp_lite_weights import (
     Checkpoint,
     Choices,

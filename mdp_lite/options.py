@@ -5,7 +5,7 @@ import math
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
-from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 
 T = TypeVar("T")
 Raw = dict[str, Any]

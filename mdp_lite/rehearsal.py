@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.config import UNetConfig, VAEConfig
 from mdp_lite.editor import Editor
+from mdp_lite.models.config import UNetConfig, VAEConfig
 
 
 class IdleUNet(nn.Module):

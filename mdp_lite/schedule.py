@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.config import SchedulerConfig
+from mdp_lite.models.config import SchedulerConfig
 
 Row = int | Tensor  # of a table: a number, or a tensor (1,) that is read where the table is
 VARIANTS = ("c", "epsilon", "x", "beta")

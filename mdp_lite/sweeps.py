@@ -16,9 +16,9 @@ from torch import Tensor
 
 from mdp_lite import check
 from mdp_lite.codec import Codec
-from mdp_lite.config import UNetConfig
 from mdp_lite.estimate import walked
 from mdp_lite.mdp import Denoiser, Step
+from mdp_lite.models.config import UNetConfig
 from mdp_lite.paths import OnStep
 from mdp_lite.requests import Prompt, Request
 from mdp_lite.results import Cost, Edit, Source

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdp_lite.config import CLIPConfig
+from mdp_lite.models.config import CLIPConfig
 
 # Of all that a tokenizer.json says but its words and ids, as transformers' CLIPTokenizer writes it.
 WRITTEN = "377cee6d5b51ea8dbf474fa4d269d76afca749d422786fdd88daec0a2e874594"

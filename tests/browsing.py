@@ -13,7 +13,7 @@ from mdp_lite import joins
 from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
-from mdp_lite.unet import UNet
+from mdp_lite.models.unet import UNet
 
 CHROMIUM = shutil.which("chromium")
 HOUSE, BOAT, _ = EXAMPLES

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from mdp_lite.clip import CLIPTextEncoder
-from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.editor import Editor
-from mdp_lite.unet import UNet
-from mdp_lite.vae import VAE
+from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.models.unet import UNet
+from mdp_lite.models.vae import VAE
 from train_tiny.tokens import LENGTH, write_tokenizer
 
 WORDS = ("a", "red", "blue", "house", "boat", "on", "the", "grass", "at", "night")

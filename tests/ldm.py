@@ -9,10 +9,10 @@ from conftest import SCHEDULER, WORDS, write_json, write_part
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mdp_lite.clip import CLIPTextEncoder
-from mdp_lite.config import CLIPConfig, UNetConfig, VAEConfig
-from mdp_lite.unet import UNet
-from mdp_lite.vae import VAE
+from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
+from mdp_lite.models.unet import UNet
+from mdp_lite.models.vae import VAE
 from mdp_lite_weights.layouts import ldm_tensors
 from train_tiny.tokens import LENGTH, write_tokenizer
 

@@ -14,7 +14,7 @@ from mdp_lite.app.streaming import Progress
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import Asked
 from mdp_lite.editor import Editor
-from mdp_lite.unet import UNet
+from mdp_lite.models.unet import UNet
 
 REAL = Form("picture", "a red house", "a blue boat", steps=10, t_max=9, t_m=5, guidance_scale=3.0)
 DRAWN = Form("prompt", "a red house", "a blue boat", steps=10, t_max=9, t_m=5, guidance_scale=3.0)

@@ -21,9 +21,9 @@ from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.engine import attending
 from mdp_lite.identity import model_hash
+from mdp_lite.models.transformer import SDPA
+from mdp_lite.models.unet import UNet
 from mdp_lite.packages import Shape
-from mdp_lite.transformer import SDPA
-from mdp_lite.unet import UNet
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")

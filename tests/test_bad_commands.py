@@ -170,7 +170,7 @@ def test_a_folder_that_can_not_be_written(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tempfile.TemporaryFile", denied)  # root may write anywhere
-    monkeypatch.setattr("mdp_lite.unet.UNet.predict", lambda *a: pytest.fail("sampled"))
+    monkeypatch.setattr("mdp_lite.models.unet.UNet.predict", lambda *a: pytest.fail("sampled"))
     before = snapshot(desk)
     assert main([*line.split(), "-o", "new/out.png"]) == 2
     says_one_line("output must be writable, got 'Permission denied' for 'new/")
@@ -180,7 +180,7 @@ def test_a_folder_that_can_not_be_written(
 def test_nothing_is_sampled_before_bad_input_is_found(
     desk: Path, says_one_line: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mdp_lite.unet.UNet.predict", lambda *a: pytest.fail("sampled"))
+    monkeypatch.setattr("mdp_lite.models.unet.UNet.predict", lambda *a: pytest.fail("sampled"))
     assert main(f"{S} --variant all --t-max 11".split()) == 2
     says_one_line("t_max must be at most the 10 steps of the path, got 11.0")
 

@@ -10,7 +10,7 @@ from batching import Run, drawn, pictures, records, table, times_done
 
 from mdp_lite.__main__ import main
 from mdp_lite.batch import manifest
-from mdp_lite.unet import UNet
+from mdp_lite.models.unet import UNet
 
 PROMPTS = ["a red house", "a blue boat"]
 ASKED = ("--prompt", PROMPTS[0], "--prompt", PROMPTS[1])

@@ -26,7 +26,7 @@ from mdp_lite.__main__ import main
 from mdp_lite.batch import manifest, work
 from mdp_lite.batch import run as batch_run
 from mdp_lite.editor import Editor
-from mdp_lite.unet import UNet
+from mdp_lite.models.unet import UNet
 
 JOB = ["batch", "in", "--prompt", "a house", "--prompt", "a boat", "--model", "model"]
 FAST = ["--steps", "4", "--quiet"]

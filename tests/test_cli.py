@@ -14,8 +14,8 @@ from PIL import Image
 from mdp_lite import arguments, images
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
+from mdp_lite.models.unet import UNet
 from mdp_lite.results import Cost
-from mdp_lite.unet import UNet
 
 TARGET = "a blue boat"
 

@@ -14,10 +14,10 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from mdp_lite import cost
-from mdp_lite.clip import CLIPTextEncoder
-from mdp_lite.config import CLIPConfig, UNetConfig, VAEConfig
-from mdp_lite.unet import UNet
-from mdp_lite.vae import VAE
+from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
+from mdp_lite.models.unet import UNet
+from mdp_lite.models.vae import VAE
 
 TEXT_CONFIG = CLIPConfig(50, 16, 32, 3, 2, max_position_embeddings=24)
 SD1 = UNetConfig(cross_attention_dim=768)

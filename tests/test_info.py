@@ -20,12 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from mdp_lite import cost, info
 from mdp_lite.__main__ import main
-from mdp_lite.clip import CLIPTextEncoder
-from mdp_lite.config import CLIPConfig, UNetConfig, VAEConfig
 from mdp_lite.editor import Editor
 from mdp_lite.load import CATALOGUE
-from mdp_lite.unet import UNet
-from mdp_lite.vae import VAE
+from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
+from mdp_lite.models.unet import UNet
+from mdp_lite.models.vae import VAE
 
 Tell = Callable[..., dict[str, Any]]
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu

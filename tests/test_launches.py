@@ -8,8 +8,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mdp_lite.config import UNetConfig
-from mdp_lite.unet import UNet
+from mdp_lite.models.config import UNetConfig
+from mdp_lite.models.unet import UNet
 
 FREE = {  # they only look at memory in another way
     "view", "_unsafe_view", "t", "transpose", "permute", "expand", "slice", "split", "chunk",

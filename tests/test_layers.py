@@ -178,9 +178,12 @@ def test_every_folder_of_mdp_lite_is_a_known_room() -> None:
 
 
 def test_the_walk_sees_the_code() -> None:
-    assert {"mdp_lite.config", "mdp_lite.load", "mdp_lite.__main__", "mdp_lite_weights"} <= set(
-        SOURCES
-    )
+    assert {
+        "mdp_lite.models.config",
+        "mdp_lite.load",
+        "mdp_lite.__main__",
+        "mdp_lite_weights",
+    } <= set(SOURCES)
 
 
 def owner(name: str) -> str | None:
@@ -199,12 +202,12 @@ def test_no_import_cycle() -> None:
 PLANTED = [
     ("mdp_lite.sample", "from mdp_lite_weights import files"),
     ("mdp_lite.eval.metrics", "import mdp_lite_weights.files"),
-    ("mdp_lite.unet", "import mdp_lite_kernels"),
+    ("mdp_lite.models.unet", "import mdp_lite_kernels"),
     ("mdp_lite.eval.reader", "def f():\n    from mdp_lite_kernels import update"),
     ("mdp_lite.mdp", "import torch\nstep = torch.compile(print)"),
     ("mdp_lite.mdp", "import torch as t\nstep = t.compile(print)"),
-    ("mdp_lite.unet", "from torch import compile"),
-    ("mdp_lite.clip", "import torch\n@torch.jit.script\ndef f(x): return x"),
+    ("mdp_lite.models.unet", "from torch import compile"),
+    ("mdp_lite.models.clip", "import torch\n@torch.jit.script\ndef f(x): return x"),
     ("mdp_lite.sample", "from torch.cuda import CUDAGraph"),
     ("mdp_lite.sample", "import torch\ng = torch.cuda.CUDAGraph()"),
     ("mdp_lite.serve.api", "import torch._inductor.config"),
@@ -229,16 +232,16 @@ PLANTED = [
     ("mdp_lite.serve.cluster", "def f():\n    import pyarrow"),
     ("mdp_lite.serve.cluster", "import mdp_lite.batch.cluster"),
     ("mdp_lite.tokenizer", "import transformers"),
-    ("mdp_lite.clip", "def f():\n    import transformers"),
+    ("mdp_lite.models.clip", "def f():\n    import transformers"),
     ("mdp_lite.eval.contest", "def f():\n    import transformers"),
     ("mdp_lite.eval.perception", "import transformers"),
     ("mdp_lite.editor", "from tqdm import tqdm"),
-    ("mdp_lite.unet", "from diffusers import UNet2DConditionModel"),
+    ("mdp_lite.models.unet", "from diffusers import UNet2DConditionModel"),
     ("mdp_lite.load", "import huggingface_hub"),
     ("mdp_lite.eval.metrics", "import scipy"),
     ("mdp_lite.mdp", "from .ddim import ddim"),
     ("mdp_lite.mdp", "from train_tiny import vae"),
-    ("mdp_lite_weights.files", "from mdp_lite.config import UNetConfig"),
+    ("mdp_lite_weights.files", "from mdp_lite.models.config import UNetConfig"),
     ("mdp_lite_weights.files", "import mdp_lite"),
     ("mdp_lite_kernels.update", "import mdp_lite.ddim"),
     ("mdp_lite_kernels.update", "import mdp_lite_weights"),
@@ -258,10 +261,13 @@ ALLOWED = [
         "mdp_lite.eval.suites",
         "import numpy\nfrom mdp_lite.editor import Editor\nimport mdp_lite.eval.world",
     ),
-    ("mdp_lite.unet", "import math\nimport re\nfrom torch import nn\npattern = re.compile('x')"),
+    (
+        "mdp_lite.models.unet",
+        "import math\nimport re\nfrom torch import nn\npattern = re.compile('x')",
+    ),
     (
         "train_tiny.vae",
-        "from mdp_lite.eval import world\nimport mdp_lite.vae\nimport mdp_lite_weights",
+        "from mdp_lite.eval import world\nimport mdp_lite.models.vae\nimport mdp_lite_weights",
     ),
 ]
 

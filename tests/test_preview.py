@@ -14,12 +14,12 @@ from watched import Watched, unlike
 
 from mdp_lite import images
 from mdp_lite.__main__ import main
-from mdp_lite.config import VAEConfig
 from mdp_lite.editor import Editor
 from mdp_lite.eval import world
+from mdp_lite.models.config import VAEConfig
+from mdp_lite.models.vae import VAE
 from mdp_lite.preview import fit_preview, preview, rgb
 from mdp_lite.requests import Request
-from mdp_lite.vae import VAE
 from mdp_lite_weights import locate
 
 MAP = torch.linspace(-0.2, 0.2, 15, dtype=torch.float64).reshape(5, 3)

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mdp_lite import cost, sweeps
-from mdp_lite.config import UNetConfig, VAEConfig
 from mdp_lite.editor import Editor
+from mdp_lite.models.config import UNetConfig, VAEConfig
 from mdp_lite.requests import Request
 from mdp_lite.results import Cost, Source
 from mdp_lite.sample import walk

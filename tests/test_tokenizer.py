@@ -10,7 +10,7 @@ import pytest
 from conftest import WORDS
 from transformers import CLIPTokenizer
 
-from mdp_lite.config import CLIPConfig
+from mdp_lite.models.config import CLIPConfig
 from mdp_lite.tokenizer import Quick, Tokenizer, _quick, load_tokenizer
 from train_tiny.tokens import END, LENGTH, START, write_tokenizer
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mdp_lite.config import SchedulerConfig
+from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.schedule import Grid, ddim_grid
 
 Setup = tuple[str, bool]  # prediction type, zero terminal SNR

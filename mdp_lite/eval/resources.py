@@ -11,7 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mdp_lite.unet import UNet
+from mdp_lite.models.unet import UNet
 
 PROCESS = Path("/proc/self")
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mdp_lite.vae import VAE
+from mdp_lite.models.vae import VAE
 from train_tiny import recipe
 from train_tiny.data import open_latents, open_scenes, to_tensor
 from train_tiny.fit import Settings, fit, load

@@ -12,7 +12,7 @@ from torch import Tensor
 from mdp_lite.eval import world
 from mdp_lite.eval.cases import scenes
 from mdp_lite.eval.reader import HEADS, WEIGHTS, Reader, labels, load_reader, read, truth
-from mdp_lite.vae import VAE
+from mdp_lite.models.vae import VAE
 from train_tiny import recipe
 from train_tiny.data import Scenes, batches, open_scenes, to_tensor, training_seeds
 from train_tiny.fit import load, save

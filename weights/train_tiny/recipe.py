@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mdp_lite.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from train_tiny.tokens import LENGTH
 
 SIZE = 64  # pixels along a side

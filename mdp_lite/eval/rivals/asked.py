@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mdp_lite.ddim import renoise, seen
 from mdp_lite.mdp import guide
+from mdp_lite.models.transformer import SDPA, Attend
+from mdp_lite.models.unet import UNet
 from mdp_lite.sample import Conditions, Path, levels
 from mdp_lite.schedule import Grid
-from mdp_lite.transformer import SDPA, Attend
-from mdp_lite.unet import UNet
 
 
 class Asked(NamedTuple):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.transformer import BasicTransformerBlock
-from mdp_lite.unet import UNet
+from mdp_lite.models.transformer import BasicTransformerBlock
+from mdp_lite.models.unet import UNet
 
 
 class Layer(NamedTuple):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mdp_lite.eval.rivals.asked import Asked, Edited, Row, called, null_row, stepped
 from mdp_lite.eval.rivals.attention import Count, blocks_above
-from mdp_lite.layers import ResnetBlock2D
-from mdp_lite.transformer import SDPA
-from mdp_lite.unet import UNet
+from mdp_lite.models.layers import ResnetBlock2D
+from mdp_lite.models.transformer import SDPA
+from mdp_lite.models.unet import UNet
 
 FEATURES, ATTENTION = 0.8, 0.5  # tau_f and tau_A as shares of the steps (the authors' settings)
 LAYER = 4 / 12  # of the decoder, whose features are injected (section 4); attention from there on

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mdp_lite.eval.rivals.asked import Asked, Edited, Row, called, null_row, stepped
 from mdp_lite.eval.rivals.attention import Count, blocks
-from mdp_lite.transformer import SDPA
+from mdp_lite.models.transformer import SDPA
 
 STEP = 4 / 50  # S of Eq. 5 as a share of N: from there on the layout stands
 LAYER = 10 / 16  # L of Eq. 5 as a share of the blocks: SD has 16, ten of them before

@@ -16,7 +16,7 @@ from torch import Tensor
 from mdp_lite.eval.rivals.asked import Asked, Edited, Row, called, null_row, stepped
 from mdp_lite.eval.rivals.attention import Count, probabilities
 from mdp_lite.eval.rivals.words import Words
-from mdp_lite.transformer import SDPA
+from mdp_lite.models.transformer import SDPA
 
 MOST_SELF = 32**2  # cells of a layer whose self-attention is replaced (the authors' code)
 MOST_BLEND = 16**2  # cells of the maps that local blend reads: all of 16 x 16 at SD's own size

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from mdp_lite.config import VAEConfig
-from mdp_lite.layers import Downsample2D, ResnetBlock2D, Upsample2D
+from mdp_lite.models.config import VAEConfig
+from mdp_lite.models.layers import Downsample2D, ResnetBlock2D, Upsample2D
 
 EPS = 1e-6  # of every group norm in the published autoencoders
 # Their last activation is always SiLU: act_fn is that of the residual blocks alone.

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, arange, nn
 
-from mdp_lite.config import CLIPConfig
+from mdp_lite.models.config import CLIPConfig
 
 
 class Attention(nn.Module):

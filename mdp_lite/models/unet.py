@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mdp_lite.config import UNetConfig
-from mdp_lite.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
-from mdp_lite.transformer import (
+from mdp_lite.models.config import UNetConfig
+from mdp_lite.models.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
+from mdp_lite.models.transformer import (
     SDPA,
     Attend,
     Attention,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from mdp_lite.config import UNetConfig
+from mdp_lite.models.config import UNetConfig
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (b, h, n, d), k, v (b, h, l, d) -> like q
 SDPA: Attend = F.scaled_dot_product_attention
