@@ -21,7 +21,7 @@ from mdp_lite.eval.metrics import psnr, shown
 from mdp_lite.eval.reader import load_reader
 from mdp_lite.eval.score import drawn, verdicts
 from mdp_lite.eval.world import draw
-from mdp_lite.images import to_tensor
+from mdp_lite.pictures.images import to_tensor
 from mdp_lite.schedule import paper_window, window
 from mdp_lite_weights import locate
 

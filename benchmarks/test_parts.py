@@ -26,8 +26,8 @@ from mdp_lite.eval.cases import cases
 from mdp_lite.eval.resources import taken
 from mdp_lite.eval.rounds import gate
 from mdp_lite.eval.world import draw
-from mdp_lite.images import to_tensor
 from mdp_lite.null_text import null_text
+from mdp_lite.pictures.images import to_tensor
 from mdp_lite.sample import Path as Walked
 from mdp_lite.schedule import paper_window
 

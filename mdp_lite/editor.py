@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite import check, images, sources
+from mdp_lite import check, sources
 from mdp_lite.cache import Cache, kept, open_cache
 from mdp_lite.codec import Codec
 from mdp_lite.engine import chosen
@@ -17,6 +17,7 @@ from mdp_lite.inversion import METHOD, Inversion
 from mdp_lite.load import AddOns, Choices, Hub, Models, Place, load
 from mdp_lite.masks import Where
 from mdp_lite.paths import OnStep, OnTuned, generated, inverted
+from mdp_lite.pictures import images
 from mdp_lite.plan import Plan, plan
 from mdp_lite.preview import preview
 from mdp_lite.requests import (

@@ -11,9 +11,10 @@ import torch
 from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
-from mdp_lite import check, images
-from mdp_lite.frames import Frame, Size
+from mdp_lite import check
 from mdp_lite.mdp import Denoiser, asked
+from mdp_lite.pictures import images
+from mdp_lite.pictures.fit import Frame, Size
 from mdp_lite.sample import Path
 from mdp_lite.schedule import Grid
 

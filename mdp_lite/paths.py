@@ -9,12 +9,12 @@ from torch import Tensor
 
 from mdp_lite import check
 from mdp_lite.codec import Codec
-from mdp_lite.frames import Frame, frame
 from mdp_lite.guard import finite
 from mdp_lite.inversion import METHODS, Inversion, settled
 from mdp_lite.invert import invert, noise_maps, noised, observed, replay
 from mdp_lite.mdp import Step
 from mdp_lite.null_text import MOST_STEPS, Tuned, null_text
+from mdp_lite.pictures.fit import Frame, frame
 from mdp_lite.results import Cost, Source, Tuning
 from mdp_lite.sample import Conditions, Path, record, walk
 from mdp_lite.schedule import Grid, alphas_cumprod

@@ -6,9 +6,9 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite.frames import Frame
 from mdp_lite.identity import Origin
 from mdp_lite.inversion import METHODS, Inversion
+from mdp_lite.pictures.fit import Frame
 from mdp_lite.plan import Plan
 from mdp_lite.sample import Path
 from mdp_lite.schedule import Grid, Weights

@@ -10,7 +10,7 @@ import pytest
 from browsing import BOAT, DESK, HOUSE, PHONE, Opens, Served, Watched, chromium, opens, served
 from PIL import Image
 
-from mdp_lite import images
+from mdp_lite.pictures import images
 
 __all__ = ["chromium", "opens", "served"]  # fixtures
 pytestmark = [

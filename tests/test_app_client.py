@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from studios import picture
 
-from mdp_lite import images, joins
+from mdp_lite import joins
 from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
+from mdp_lite.pictures import images
 
 pytestmark = [
     pytest.mark.browser,  # a real server, though no browser

@@ -7,8 +7,8 @@ import pytest
 from browsing import HOUSE, Opens, Served, Watched, chromium, opens, served
 from PIL import Image
 
-from mdp_lite import images
 from mdp_lite.models.unet import UNet
+from mdp_lite.pictures import images
 
 __all__ = ["chromium", "opens", "served"]  # fixtures
 pytestmark = [

@@ -2,10 +2,10 @@
 
 import pytest
 
-from mdp_lite import images
 from mdp_lite.app.examples import EXAMPLES, FOLDER, Example
 from mdp_lite.app.form import MOST_TEXT
 from mdp_lite.eval import world
+from mdp_lite.pictures import images
 
 SEEDS = {"house": 20_001_871, "boat": 20_023_084, "tree": 20_017_830}
 

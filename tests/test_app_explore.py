@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from studios import DRAWN, REAL, asked, ended, rows, studio, visitor
 
-from mdp_lite import images
 from mdp_lite.app import explore, words
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Stopped
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import edited
 from mdp_lite.arguments import VARIANTS
+from mdp_lite.pictures import images
 
 __all__ = ["rows", "studio", "visitor"]  # fixtures
 

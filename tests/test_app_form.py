@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from studios import DRAWN, REAL, asked, ended, picture, studio, visitor
 
-from mdp_lite import images
 from mdp_lite.__main__ import main
 from mdp_lite.app.form import CASES, Form, bounded, checked, filled, request, suggested
 from mdp_lite.app.made import Made
@@ -20,6 +19,7 @@ from mdp_lite.app.snippets import command, python
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import MASK, edited
 from mdp_lite.editor import Editor
+from mdp_lite.pictures import images
 
 __all__ = ["studio", "visitor"]  # fixtures
 

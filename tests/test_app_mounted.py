@@ -17,9 +17,10 @@ from inverting import picture
 from PIL import Image
 from serving import KEY, WAIT, Served, calling, file_of, idle, opened, served, until
 
-from mdp_lite import images, joins
+from mdp_lite import joins
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
+from mdp_lite.pictures import images
 
 pytestmark = [
     pytest.mark.browser,  # real servers, though no browser

@@ -9,7 +9,7 @@ import pytest
 from browsing import HOUSE, Opens, Served, Watched, chromium, opens, served
 from PIL import Image, ImageChops
 
-from mdp_lite import images
+from mdp_lite.pictures import images
 
 __all__ = ["chromium", "opens", "served"]  # fixtures
 pytestmark = [

@@ -12,7 +12,7 @@ from desks import running
 from PIL import Image
 from studios import DRAWN, REAL, asked, ended, picture, rows, studio, visitor
 
-from mdp_lite import images, joins
+from mdp_lite import joins
 from mdp_lite.app import explore, words
 from mdp_lite.app.form import Form
 from mdp_lite.app.made import Sheet
@@ -26,6 +26,7 @@ from mdp_lite.eval.contest import CONTROL
 from mdp_lite.eval.rivals.asked import Asked
 from mdp_lite.eval.rivals.prompt_to_prompt import prompt_to_prompt
 from mdp_lite.eval.rivals.words import refined
+from mdp_lite.pictures import images
 from mdp_lite.results import Cost, Source
 from mdp_lite.shared import desk_of, shared
 

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from studios import DRAWN, REAL, asked, ended, picture, rows, studio, visitor
 
-from mdp_lite import images
 from mdp_lite.app.form import Form
 from mdp_lite.app.plans import after, before, foretold
 from mdp_lite.app.sessions import MOST_SESSIONS, MOST_SOURCES, Session
@@ -17,6 +16,7 @@ from mdp_lite.app.studio import Studio, opened, painted
 from mdp_lite.app.work import EDITING, MASK, edited
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor
+from mdp_lite.pictures import images
 
 __all__ = ["rows", "studio", "visitor"]  # fixtures
 

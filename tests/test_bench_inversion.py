@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from mdp_lite import images
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.eval import bench_command, inversions, resources, score
@@ -20,6 +19,7 @@ from mdp_lite.eval.inversions import Row, cost_alone, drawn_cases, inverted, reb
 from mdp_lite.eval.reader import Reader
 from mdp_lite.eval.scene import held_back
 from mdp_lite.inversion import Inversion
+from mdp_lite.pictures import images
 from mdp_lite.schedule import paper_window
 
 Says = Callable[[str], None]

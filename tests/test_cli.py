@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mdp_lite import arguments, images
+from mdp_lite import arguments
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.models.unet import UNet
+from mdp_lite.pictures import images
 from mdp_lite.results import Cost
 
 TARGET = "a blue boat"
@@ -246,7 +247,7 @@ def test_a_failure_that_is_no_bad_input_is_one_line_too(
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mdp_lite.images.save_png", full)
+    monkeypatch.setattr("mdp_lite.pictures.images.save_png", full)
     assert main(["generate", "a", "--model", "model", "--quiet"]) == 1
     says_one_line("No space left on device")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import mdp_lite_weights
-from mdp_lite import arguments, images
+from mdp_lite import arguments
 from mdp_lite.__main__ import main
 from mdp_lite.commands import REAL, STEPS
 from mdp_lite.eval import world
+from mdp_lite.pictures import images
 
 TINY = Path(mdp_lite_weights.__file__).parent / "tiny"
 SHEET = [

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdp_lite import Editor, images
+from mdp_lite import Editor
 from mdp_lite.editor import Edit, Source
 from mdp_lite.eval.cases import Case, cases
 from mdp_lite.eval.reader import Reading, load_reader, read
 from mdp_lite.eval.world import draw, mask
+from mdp_lite.pictures import images
 
 CASES = {kind: cases(kind, 4, short=False, first=12_000_000) for kind in ("color", "object")}
 

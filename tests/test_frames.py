@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mdp_lite import images, picture_arguments
+from mdp_lite import picture_arguments
 from mdp_lite.editor import Editor
-from mdp_lite.frames import FITS, Frame, Size, frame
+from mdp_lite.pictures import images
+from mdp_lite.pictures.fit import FITS, Frame, Size, frame
 
 SIZES = [(37, 211), (211, 37), (64, 64), (65, 63), (512, 512), (333, 500), (1024, 768)]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdp_lite import images
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.masks import LOOKS
+from mdp_lite.pictures import images
 
 EDIT = ("edit", "photo.png", "--prompt", "a blue boat", "--source-prompt", "a", "--strength", "1")
 

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from watched import Watched, unlike
 
-from mdp_lite import images
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.eval import world
 from mdp_lite.models.config import VAEConfig
 from mdp_lite.models.vae import VAE
+from mdp_lite.pictures import images
 from mdp_lite.preview import fit_preview, preview, rgb
 from mdp_lite.requests import Request
 from mdp_lite_weights import locate

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from mdp_lite import images
+from mdp_lite.pictures import images
 
 PICTURE = Image.effect_noise((16, 16), 60).convert("RGB")
 SETTINGS = {

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image, ImageChops, ImageFont
 
-from mdp_lite.sheets import LEAST, MARGIN, clip, enlarge, sheet, wrap
+from mdp_lite.pictures.sheets import LEAST, MARGIN, clip, enlarge, sheet, wrap
 
 NOISE = Image.effect_noise((64, 64), 60).convert("RGB")
 RED = Image.new("RGB", (64, 64), "red")

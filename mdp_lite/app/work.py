@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import images
 from mdp_lite.app.form import Form, checked, inversion, request, source_guidance
 from mdp_lite.app.made import Last, Made
 from mdp_lite.app.sessions import Session
@@ -17,6 +16,7 @@ from mdp_lite.app.streaming import Progress, Tell, streamed
 from mdp_lite.app.studio import Studio
 from mdp_lite.ddim import aimed
 from mdp_lite.editor import Editor
+from mdp_lite.pictures import images
 from mdp_lite.preview import preview
 from mdp_lite.reports import describe_edit
 from mdp_lite.results import Edit, Source

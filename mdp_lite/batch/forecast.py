@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mdp_lite import images
 from mdp_lite.batch.rows import Start, Unit
 from mdp_lite.batch.run import Progress, Rows, refused
 from mdp_lite.batch.settings import check_settings
@@ -27,8 +26,9 @@ from mdp_lite.batch.work import (
     tasks_of,
 )
 from mdp_lite.editor import Edit, Editor
-from mdp_lite.frames import Size
 from mdp_lite.inversion import NEVER
+from mdp_lite.pictures import images
+from mdp_lite.pictures.fit import Size
 from mdp_lite.rehearsal import rehearsal
 
 LOOKS = 3  # calls that are timed

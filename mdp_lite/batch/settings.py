@@ -2,11 +2,12 @@
 
 import io
 
-from mdp_lite import check, images
+from mdp_lite import check
 from mdp_lite.batch.rows import Start, Target
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import settled
 from mdp_lite.masks import Where
+from mdp_lite.pictures import images
 from mdp_lite.requests import described
 
 

@@ -15,7 +15,7 @@ from mdp_lite.eval.metrics import psnr, ssim
 from mdp_lite.eval.reader import Reader, Reading, read
 from mdp_lite.eval.score import Figures, drawn
 from mdp_lite.eval.world import bare, mask
-from mdp_lite.images import to_tensor
+from mdp_lite.pictures.images import to_tensor
 
 SEEN = 0.3  # of 2, black to white: what differs more from the scenery is the object
 OVERLAP = 0.4  # intersection over union from which on an object has kept its place and size

@@ -18,9 +18,9 @@ from mdp_lite.eval.inversions import Sections
 from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import backward_share
 from mdp_lite.identity import model_hash
-from mdp_lite.images import to_image
+from mdp_lite.pictures.images import to_image
+from mdp_lite.pictures.sheets import Row, sheet
 from mdp_lite.reports import Made, Settings
-from mdp_lite.sheets import Row, sheet
 from mdp_lite.sourcing import Talk
 from mdp_lite.version import __version__
 

@@ -15,8 +15,8 @@ from mdp_lite.eval.metrics import psnr
 from mdp_lite.eval.reader import SIZE, Reader
 from mdp_lite.eval.score import Figures, distances, drawn, regions, verdicts
 from mdp_lite.eval.world import draw
-from mdp_lite.images import to_tensor
 from mdp_lite.inversion import METHODS, Inversion
+from mdp_lite.pictures.images import to_tensor
 from mdp_lite.plan import evaluated, plan
 from mdp_lite.requests import Request, described
 from mdp_lite.results import Cost, Source

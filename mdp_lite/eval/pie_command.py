@@ -11,7 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import atomic, images
+from mdp_lite import atomic
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import Method, anchors, made, methods
@@ -20,7 +20,8 @@ from mdp_lite.eval.given import Given, Making, Said, inverting
 from mdp_lite.eval.perception import Clip, Dino, load_clip, load_dino, perceived
 from mdp_lite.eval.pie import PICTURES, Record, records
 from mdp_lite.eval.pie_metrics import Figure, figures, mean, pixels, scaled
-from mdp_lite.images import to_image
+from mdp_lite.pictures import images
+from mdp_lite.pictures.images import to_image
 from mdp_lite.reports import Made
 from mdp_lite.sourcing import Talk
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from mdp_lite import images
-from mdp_lite.frames import frame
+from mdp_lite.pictures import images
+from mdp_lite.pictures.fit import frame
 from mdp_lite.serve.errors import Refused
 
 QUALITY = 90  # of JPEG and WebP, in percent

@@ -1,0 +1,1 @@
+"""Pictures in and out: reading, fitting to a size, contact sheets."""
