@@ -22,8 +22,8 @@ from benchmarks.record import ROOT, Recorder
 from benchmarks.sides import Model, compiled, diffusers_unet, engines, model_of, ours
 from mdp_lite import Editor
 from mdp_lite.eval.rounds import gate
+from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures.images import open_picture, psnr, to_tensor
-from mdp_lite.schedule import paper_window
 
 PROMPT, TARGET, SEED, GUIDANCE = "a red house on the grass", "a blue house on the grass", 7, 4.0
 STEMS = ("mdp_lite", "script", "skip")  # of the pictures that cold processes write

@@ -18,7 +18,7 @@ from benchmarks.record import Recorder
 from benchmarks.sides import Model, engines, model_of, ours
 from mdp_lite import Editor
 from mdp_lite.eval.rounds import gate, ratio
-from mdp_lite.schedule import paper_window
+from mdp_lite.method.schedule import paper_window
 
 PROMPT, SEED, GUIDANCE = "a red house on the grass", 7, 4.0
 THINGS = ("house", "tent", "boat", "tree", "car", "tower", "barn", "bridge")

@@ -21,8 +21,8 @@ from mdp_lite.eval.metrics import psnr, shown
 from mdp_lite.eval.reader import load_reader
 from mdp_lite.eval.score import drawn, verdicts
 from mdp_lite.eval.world import draw
+from mdp_lite.method.schedule import paper_window, window
 from mdp_lite.pictures.images import to_tensor
-from mdp_lite.schedule import paper_window, window
 from mdp_lite_weights import locate
 
 STEPS, GUIDANCE, KINDS = 50, 7.5, ("color", "object", "ground")  # one picture of each kind

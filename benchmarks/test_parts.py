@@ -26,10 +26,10 @@ from mdp_lite.eval.cases import cases
 from mdp_lite.eval.resources import taken
 from mdp_lite.eval.rounds import gate
 from mdp_lite.eval.world import draw
-from mdp_lite.null_text import null_text
+from mdp_lite.method.null_text import null_text
+from mdp_lite.method.sample import Path as Walked
+from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures.images import to_tensor
-from mdp_lite.sample import Path as Walked
-from mdp_lite.schedule import paper_window
 
 FP32, BF16 = torch.float32, torch.bfloat16
 BOUNDS = {FP32: 1e-3, BF16: 0.1}  # of latents and pictures, relative to their norm

@@ -7,7 +7,7 @@ from mdp_lite.version import __version__
 
 if TYPE_CHECKING:
     from mdp_lite.editor import Edit, Editor, Source
-    from mdp_lite.schedule import Weights
+    from mdp_lite.method.schedule import Weights
 
 __all__ = ["Edit", "Editor", "Source", "Weights", "__version__"]
 
@@ -17,5 +17,5 @@ def __getattr__(name: str) -> Any:
     if name in ("Edit", "Editor", "Source"):
         return getattr(import_module("mdp_lite.editor"), name)
     if name == "Weights":
-        return import_module("mdp_lite.schedule").Weights
+        return import_module("mdp_lite.method.schedule").Weights
     raise AttributeError(f"module 'mdp_lite' has no attribute {name!r}")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mdp_lite.load import Models
-from mdp_lite.schedule import Weights
+from mdp_lite.method.schedule import Weights
 
 SIDE = 4096  # pixels; more would not fit any use of these models
 

@@ -14,14 +14,14 @@ from mdp_lite.engine import engine
 from mdp_lite.guard import dtype_of, finite, guarded
 from mdp_lite.identity import model_hash
 from mdp_lite.load import Models
-from mdp_lite.mdp import Denoiser
+from mdp_lite.method.mdp import Denoiser
+from mdp_lite.method.sample import Conditions
+from mdp_lite.method.schedule import Grid, ddim_grid
 from mdp_lite.models.transformer import Attend
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import FITS, Frame, frame
 from mdp_lite.preview import fit_preview
 from mdp_lite.requests import Prompt
-from mdp_lite.sample import Conditions
-from mdp_lite.schedule import Grid, ddim_grid
 
 VAE_CALLS = ("encode", "decode")
 

@@ -13,6 +13,7 @@ from mdp_lite.compile_command import compile
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.info import about, listing
 from mdp_lite.load import Choices, Hub, convert
+from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import Row, sheet
 from mdp_lite.plan_command import plan
@@ -27,7 +28,6 @@ from mdp_lite.reports import (
     total,
 )  # fmt: skip
 from mdp_lite.requests import Request, variant_of
-from mdp_lite.schedule import paper_window
 from mdp_lite.sourcing import Talk, generated, inverted, note_cut, saved, source_of, where_of
 from mdp_lite.sweep_command import sweep
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.mdp import Denoiser
+from mdp_lite.method.mdp import Denoiser
 
 # How long a call waits for members who are between two steps: seconds, or half of the last call.
 PATIENCE, SHARE = 0.005, 0.5

@@ -16,9 +16,12 @@ from mdp_lite.engine import chosen
 from mdp_lite.inversion import METHOD, Inversion
 from mdp_lite.load import AddOns, Choices, Hub, Models, Place, load
 from mdp_lite.masks import Where
+from mdp_lite.method.execute import Task
+from mdp_lite.method.plan import Plan, plan
+from mdp_lite.method.sample import Conditions
+from mdp_lite.method.schedule import Weights
 from mdp_lite.paths import OnStep, OnTuned, generated, inverted
 from mdp_lite.pictures import images
-from mdp_lite.plan import Plan, plan
 from mdp_lite.preview import preview
 from mdp_lite.requests import (
     Prompt,
@@ -36,9 +39,6 @@ from mdp_lite.requests import (
     weights_of,
 )
 from mdp_lite.results import Edit, Source
-from mdp_lite.run import Task
-from mdp_lite.sample import Conditions
-from mdp_lite.schedule import Weights
 from mdp_lite.steps import Standing, Steps, until, walked
 from mdp_lite.sweeps import Sweep, Window, cells, sweep
 

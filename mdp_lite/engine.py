@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from mdp_lite.fixed import Bucketed, Fixed, Function, Lifted, Lifting, Maker, Whole, Work
-from mdp_lite.mdp import Denoiser, update
+from mdp_lite.method.execute import Alone
+from mdp_lite.method.mdp import Denoiser, update
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
-from mdp_lite.run import Alone
 from mdp_lite_kernels import attention, packed_conv
 
 MODES = ("auto", "eager", "compile", "graph", "aot")

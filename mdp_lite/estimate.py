@@ -8,8 +8,8 @@ from torch import nn
 
 from mdp_lite import cost
 from mdp_lite.load import Models
-from mdp_lite.plan import Leg, Plan
-from mdp_lite.schedule import Weights
+from mdp_lite.method.plan import Leg, Plan
+from mdp_lite.method.schedule import Weights
 
 LATENT_BYTES = 8  # latents are float64
 # Plans that are compared have most calls in common.

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.mdp import Denoiser, Step
-from mdp_lite.run import Reads, Task, answered, asking
-from mdp_lite.schedule import row
+from mdp_lite.method.execute import Reads, Task, answered, asking
+from mdp_lite.method.mdp import Denoiser, Step
+from mdp_lite.method.schedule import row
 
 MOST_TIMES = 1000  # timesteps of which Lifting keeps rows, 40 KB each at SD 1.5's size
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # rows of a call

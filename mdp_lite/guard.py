@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.mdp import Denoiser
+from mdp_lite.method.mdp import Denoiser
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor, Source
 from mdp_lite.estimate import Estimate, estimate, walked
 from mdp_lite.info import FLOPS, SIZES, scaled
-from mdp_lite.plan import described
+from mdp_lite.method.plan import described
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.reports import Made
 from mdp_lite.requests import Request, variant_of

@@ -11,11 +11,20 @@ from mdp_lite import check
 from mdp_lite.defaults import Defaults
 from mdp_lite.identity import Origin
 from mdp_lite.masks import LOOKS, Mask, Where, differing, from_cells, pasted, read, to_cells
-from mdp_lite.mdp import Denoiser
-from mdp_lite.plan import Known, Plan
+from mdp_lite.method.mdp import Denoiser
+from mdp_lite.method.plan import Known, Plan
+from mdp_lite.method.sample import Conditions
+from mdp_lite.method.schedule import (
+    DEFAULTS,
+    SHAPES,
+    VARIANTS,
+    Default,
+    Weights,
+    leashed,
+    table,
+    window,
+)
 from mdp_lite.results import Cost, Source
-from mdp_lite.sample import Conditions
-from mdp_lite.schedule import DEFAULTS, SHAPES, VARIANTS, Default, Weights, leashed, table, window
 
 Prompt = str | Sequence[tuple[str, float]]  # one text, or a blend: texts with their shares
 

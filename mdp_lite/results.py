@@ -8,10 +8,10 @@ from torch import Tensor
 
 from mdp_lite.identity import Origin
 from mdp_lite.inversion import METHODS, Inversion
+from mdp_lite.method.plan import Plan
+from mdp_lite.method.sample import Path
+from mdp_lite.method.schedule import Grid, Weights
 from mdp_lite.pictures.fit import Frame
-from mdp_lite.plan import Plan
-from mdp_lite.sample import Path
-from mdp_lite.schedule import Grid, Weights
 
 
 class Cost(NamedTuple):

@@ -15,9 +15,9 @@ from torch import Tensor
 from mdp_lite import atomic, check
 from mdp_lite.codec import Codec
 from mdp_lite.identity import Origin, model_hash
+from mdp_lite.method.sample import Path as Steps
 from mdp_lite.pictures.fit import FITS, Frame, frame
 from mdp_lite.results import Cost, Source
-from mdp_lite.sample import Path as Steps
 from mdp_lite.source_header import (
     FORMAT,
     HEADER,

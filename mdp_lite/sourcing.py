@@ -12,10 +12,10 @@ from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor, Source
 from mdp_lite.inversion import INNER_STEPS, METHOD, METHODS, NEVER, Inversion
 from mdp_lite.masks import Where
-from mdp_lite.null_text import Tuned
+from mdp_lite.method.null_text import Tuned
+from mdp_lite.method.plan import Known, evaluated, plan
 from mdp_lite.paths import OnTuned
 from mdp_lite.pictures import images
-from mdp_lite.plan import Known, evaluated, plan
 from mdp_lite.requests import described
 from mdp_lite.results import Cost
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, lerp
 
-from mdp_lite.mdp import Denoiser
+from mdp_lite.method.execute import Alone, Task, run, tree
+from mdp_lite.method.mdp import Denoiser
+from mdp_lite.method.sample import headed, source_row
 from mdp_lite.requests import Request
-from mdp_lite.run import Alone, Task, run, tree
-from mdp_lite.sample import headed, source_row
 
 
 class Standing(NamedTuple):

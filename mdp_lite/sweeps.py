@@ -17,12 +17,12 @@ from torch import Tensor
 from mdp_lite import check
 from mdp_lite.codec import Codec
 from mdp_lite.estimate import walked
-from mdp_lite.mdp import Denoiser, Step
+from mdp_lite.method.execute import Alone, Node, Task, cost, run, tree
+from mdp_lite.method.mdp import Denoiser, Step
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.paths import OnStep
 from mdp_lite.requests import Prompt, Request
 from mdp_lite.results import Cost, Edit, Source
-from mdp_lite.run import Alone, Node, Task, cost, run, tree
 from mdp_lite.steps import Standing
 
 Result = Callable[[Standing, Image.Image], Edit]  # of an edit that is done, and its picture

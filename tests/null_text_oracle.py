@@ -1,6 +1,6 @@
 """Null-text inversion as published (Mokady et al. 2022, arXiv 2211.09794), on diffusers' parts.
 
-What mdp_lite.null_text is held against: float32 throughout, eager, torch.optim.Adam, one
+What mdp_lite.method.null_text is held against: float32 throughout, eager, torch.optim.Adam, one
 loss.item() an iteration. Written from the paper's Algorithm 1 and its section 4; the schedule of
 the learning rate and of the early stop are those of its public code.
 """

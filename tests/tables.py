@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from toy import C_A, C_B, NULL, random
 
-from mdp_lite.invert import invert, noise_maps, noised, observed, replay
-from mdp_lite.mdp import Denoiser
+from mdp_lite.method.execute import Task, run, tree
+from mdp_lite.method.inversion import invert, noise_maps, noised, observed, replay
+from mdp_lite.method.mdp import Denoiser
+from mdp_lite.method.plan import Known, plan
+from mdp_lite.method.sample import Conditions, Path, record, walk
+from mdp_lite.method.schedule import Grid, Weights, ddim_grid
 from mdp_lite.models.config import SchedulerConfig
-from mdp_lite.plan import Known, plan
-from mdp_lite.run import Task, run, tree
-from mdp_lite.sample import Conditions, Path, record, walk
-from mdp_lite.schedule import Grid, Weights, ddim_grid
 
 
 class Made(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 
 from mdp_lite import arguments
 from mdp_lite.__main__ import main
-from mdp_lite.schedule import SHAPES, VARIANTS
+from mdp_lite.method.schedule import SHAPES, VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = os.pathsep.join(str(ROOT / room) for room in ("", "kernels", "weights"))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mdp_lite.editor import Editor, Source
 from mdp_lite.inversion import Inversion
-from mdp_lite.schedule import Weights
+from mdp_lite.method.schedule import Weights
 
 NAN, INF = float("nan"), float("inf")
 N = 4  # steps of the source that is edited

@@ -19,8 +19,8 @@ from mdp_lite.eval.inversions import Row, cost_alone, drawn_cases, inverted, reb
 from mdp_lite.eval.reader import Reader
 from mdp_lite.eval.scene import held_back
 from mdp_lite.inversion import Inversion
+from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures import images
-from mdp_lite.schedule import paper_window
 
 Says = Callable[[str], None]
 Runs = Callable[..., dict]

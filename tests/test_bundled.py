@@ -16,7 +16,7 @@ from transformers import CLIPTextModel
 from mdp_lite import Editor
 from mdp_lite.defaults import Defaults
 from mdp_lite.eval import world
-from mdp_lite.schedule import table, window
+from mdp_lite.method.schedule import table, window
 from mdp_lite_weights import locate
 from train_tiny.tokens import END, START
 

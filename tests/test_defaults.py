@@ -12,10 +12,10 @@ from PIL import Image
 from mdp_lite import Editor
 from mdp_lite.__main__ import main
 from mdp_lite.defaults import Defaults
-from mdp_lite.plan import Known, plan
+from mdp_lite.method.plan import Known, plan
+from mdp_lite.method.schedule import VARIANTS, Weights, leashed, paper_window, table, window
 from mdp_lite.requests import Request, described, variant_of
 from mdp_lite.results import Source
-from mdp_lite.schedule import VARIANTS, Weights, leashed, paper_window, table, window
 
 N, PICTURE = 12, Image.effect_noise((64, 64), 60).convert("RGB")
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from mdp_lite import Editor
 from mdp_lite.fixed import BUCKETS, Bucketed, Fixed, Lifted, Lifting, Maker, Whole, Work, filled
+from mdp_lite.method.schedule import VARIANTS
 from mdp_lite.models.unet import UNet
 from mdp_lite.requests import Request
-from mdp_lite.schedule import VARIANTS
 from mdp_lite.warm import warm_up
 
 CPU = torch.device("cpu")

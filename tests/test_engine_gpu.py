@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from mdp_lite import Editor
+from mdp_lite.method.schedule import VARIANTS
 from mdp_lite.requests import Request
-from mdp_lite.schedule import VARIANTS
 from mdp_lite.warm import warm_up
 
 pytestmark = [

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mdp_lite import Editor, arguments, engine
 from mdp_lite.load import Models
-from mdp_lite.mdp import Levels, SourceRow, update
-from mdp_lite.schedule import Weights
+from mdp_lite.method.mdp import Levels, SourceRow, update
+from mdp_lite.method.schedule import Weights
 from mdp_lite_kernels import attention
 
 CPU = torch.device("cpu")

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, cat
 from toy import C_A, C_B, NULL, SETUPS, Setup, X, grid, toy
 
-from mdp_lite import ddim
-from mdp_lite.invert import invert
-from mdp_lite.sample import Conditions, Path, record, walk
-from mdp_lite.schedule import SHAPES, VARIANTS, Weights, table, window
+from mdp_lite.method import ddim
+from mdp_lite.method.inversion import invert
+from mdp_lite.method.sample import Conditions, Path, record, walk
+from mdp_lite.method.schedule import SHAPES, VARIANTS, Weights, table, window
 
 BOUND = 1e-10
 GUIDANCE = 7.5

@@ -13,10 +13,10 @@ from mdp_lite.eval.cases import FULL_KINDS, KINDS, cases, scenes
 from mdp_lite.eval.metrics import psnr, shown, squared_error
 from mdp_lite.eval.reader import HEADS, WEIGHTS, Reader, labels, load_reader, read, truth
 from mdp_lite.eval.sweep import Cell, sweep
+from mdp_lite.method.sample import Conditions, record, walk
+from mdp_lite.method.sample import Path as Track
+from mdp_lite.method.schedule import VARIANTS, Grid, Weights, ddim_grid, table, window
 from mdp_lite.models.config import SchedulerConfig
-from mdp_lite.sample import Conditions, record, walk
-from mdp_lite.sample import Path as Track
-from mdp_lite.schedule import VARIANTS, Grid, Weights, ddim_grid, table, window
 
 N = 12
 

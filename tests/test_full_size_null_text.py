@@ -28,9 +28,9 @@ import json, resource, sys, time
 import torch
 from full_size import fill
 from mdp_lite.models.config import SchedulerConfig, UNetConfig
-from mdp_lite.null_text import null_text
-from mdp_lite.sample import Conditions, Path
-from mdp_lite.schedule import ddim_grid
+from mdp_lite.method.null_text import null_text
+from mdp_lite.method.sample import Conditions, Path
+from mdp_lite.method.schedule import ddim_grid
 from mdp_lite.models.unet import UNet
 
 def highest():

@@ -18,7 +18,7 @@ from mdp_lite.__main__ import FAILED, main
 from mdp_lite.editor import Editor
 from mdp_lite.guard import NotFinite, finite
 from mdp_lite.inversion import METHODS, Inversion
-from mdp_lite.null_text import null_text
+from mdp_lite.method.null_text import null_text
 from mdp_lite.preview import fit_preview
 from mdp_lite.requests import Request
 from mdp_lite.results import Source

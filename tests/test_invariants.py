@@ -9,13 +9,11 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 from toy import C_A, C_B, NULL, SETUPS, Setup, X, grid, random, toy
 
-from mdp_lite.invert import invert, replay
-from mdp_lite.mdp import Denoiser, step
-from mdp_lite.models.config import UNetConfig
-from mdp_lite.models.unet import UNet
-from mdp_lite.plan import Known, plan
-from mdp_lite.run import Task, run, tree
-from mdp_lite.sample import (
+from mdp_lite.method.execute import Task, run, tree
+from mdp_lite.method.inversion import invert, replay
+from mdp_lite.method.mdp import Denoiser, step
+from mdp_lite.method.plan import Known, plan
+from mdp_lite.method.sample import (
     Conditions,
     Path,
     levels,
@@ -24,7 +22,9 @@ from mdp_lite.sample import (
     source_row,
     walk,
 )
-from mdp_lite.schedule import SHAPES, VARIANTS, Weights, table, window
+from mdp_lite.method.schedule import SHAPES, VARIANTS, Weights, table, window
+from mdp_lite.models.config import UNetConfig
+from mdp_lite.models.unet import UNet
 
 setups = pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 lengths = pytest.mark.parametrize("n", [10, 50])

@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from mdp_lite import cost
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import Inversion
+from mdp_lite.method.plan import evaluated, plan
+from mdp_lite.method.schedule import table, window
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.unet import UNet
-from mdp_lite.plan import evaluated, plan
 from mdp_lite.rehearsal import IdleUNet
-from mdp_lite.schedule import table, window
 
 N, G, PROMPT, TARGET = 50, 7.5, "a red house", "a blue boat"
 PICTURE = picture()

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import METHODS, Inversion, settled
+from mdp_lite.method.sample import walk
 from mdp_lite.results import Source
-from mdp_lite.sample import walk
 
 PICTURE = picture()
 

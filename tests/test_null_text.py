@@ -15,9 +15,9 @@ from test_parity import draw, pipeline
 from torch import Tensor
 
 from mdp_lite import Editor
-from mdp_lite.ddim import ddim
 from mdp_lite.eval import world
 from mdp_lite.inversion import Inversion
+from mdp_lite.method.ddim import ddim
 from mdp_lite.results import Source
 from mdp_lite_weights import locate
 

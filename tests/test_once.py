@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mdp_lite import Editor
+from mdp_lite.method.schedule import VARIANTS
 from mdp_lite.once import once
-from mdp_lite.schedule import VARIANTS
 
 N, SOURCE, TARGET, SEED = 10, "a red house", "a blue boat", 3
 

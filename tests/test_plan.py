@@ -8,12 +8,12 @@ from tables import KINDS, NOISE, Made, apart, conditions, counted, edits, naive,
 from toy import C_A, C_B, NULL, SETUPS, grid, toy
 
 from mdp_lite.estimate import walked
+from mdp_lite.method.execute import Task, cost, tree
+from mdp_lite.method.plan import Known, described, plan
+from mdp_lite.method.sample import no_weights
+from mdp_lite.method.schedule import SHAPES, VARIANTS, Grid, Weights, ddim_grid, table, window
 from mdp_lite.models.config import SchedulerConfig, UNetConfig
 from mdp_lite.models.unet import UNet
-from mdp_lite.plan import Known, described, plan
-from mdp_lite.run import Task, cost, tree
-from mdp_lite.sample import no_weights
-from mdp_lite.schedule import SHAPES, VARIANTS, Grid, Weights, ddim_grid, table, window
 
 BOUND = 1e-10
 predictions = pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

@@ -12,12 +12,12 @@ from mdp_lite import arguments, cost
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.estimate import estimate, walked
+from mdp_lite.method.sample import no_weights
 from mdp_lite.models.unet import UNet
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import LEAST, MARGIN, Table, contact, tile
 from mdp_lite.requests import Request
 from mdp_lite.results import Cost
-from mdp_lite.sample import no_weights
 
 SOURCE = ("--source-prompt", "a red house", "--prompt", "a blue boat")
 SWEEP = "sweep --variants epsilon,c,x --t-max 9,10 --t-m 4,5 --schedules constant,linear".split()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdp_lite.__main__ import BAD_INPUT, main
 from mdp_lite.editor import Editor
-from mdp_lite.mdp import guide, proximal
+from mdp_lite.method.mdp import guide, proximal
 from mdp_lite.requests import Request
 
 TARGET, N = "a blue boat", 6

@@ -17,9 +17,9 @@ from mdp_lite.eval.rivals.features import first_block, handing, plug_and_play
 from mdp_lite.eval.rivals.masactrl import masactrl
 from mdp_lite.eval.rivals.plain import edit_friendly, regenerated, sdedit
 from mdp_lite.eval.rivals.prompt_to_prompt import Control, changed, prompt_to_prompt
+from mdp_lite.method.sample import Conditions, Path
 from mdp_lite.models.transformer import SDPA
 from mdp_lite.results import Source
-from mdp_lite.sample import Conditions, Path
 
 SOURCE, TARGET = "a red house", "a blue boat"
 Rival = Callable[[Asked], Edited]

@@ -15,7 +15,7 @@ from mdp_lite import Editor
 from mdp_lite.eval.rivals import words
 from mdp_lite.eval.rivals.asked import Asked
 from mdp_lite.eval.rivals.prompt_to_prompt import Control, prompt_to_prompt
-from mdp_lite.sample import Conditions
+from mdp_lite.method.sample import Conditions
 from mdp_lite_weights import locate
 
 N, G, SEED, BOUND = 10, 4.0, 7, 1e-4

@@ -22,10 +22,10 @@ from tables import (
 from torch import Tensor
 from toy import C_A, C_B, NULL, SETUPS, grid, random, toy
 
-from mdp_lite.plan import Known, plan
-from mdp_lite.run import Reached, Task, cost, run, tree
-from mdp_lite.sample import Path, no_weights, record, walk
-from mdp_lite.schedule import VARIANTS, Grid, Weights, table, window
+from mdp_lite.method.execute import Reached, Task, cost, run, tree
+from mdp_lite.method.plan import Known, plan
+from mdp_lite.method.sample import Path, no_weights, record, walk
+from mdp_lite.method.schedule import VARIANTS, Grid, Weights, table, window
 
 setups = pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 

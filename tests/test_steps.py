@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, lerp
 from watched import N, Watched, random_table, unlike
 
-from mdp_lite.ddim import eps_to_x0
 from mdp_lite.editor import Editor
+from mdp_lite.method.ddim import eps_to_x0
 from mdp_lite.requests import Request
 from mdp_lite.results import Cost
 from mdp_lite.steps import Standing

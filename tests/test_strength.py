@@ -10,10 +10,10 @@ from toy import SETUPS, grid
 
 from mdp_lite.defaults import Defaults
 from mdp_lite.editor import Editor
-from mdp_lite.plan import plan
+from mdp_lite.method.plan import plan
+from mdp_lite.method.schedule import SHAPES, VARIANTS, Weights, leashed, paper_window, table, window
 from mdp_lite.requests import Request, described
 from mdp_lite.results import Source
-from mdp_lite.schedule import SHAPES, VARIANTS, Weights, leashed, paper_window, table, window
 from mdp_lite_weights import locate
 
 variants = pytest.mark.parametrize("variant", VARIANTS)

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from mdp_lite import cost, sweeps
 from mdp_lite.editor import Editor
+from mdp_lite.method.sample import walk
+from mdp_lite.method.schedule import SHAPES, VARIANTS
 from mdp_lite.models.config import UNetConfig, VAEConfig
 from mdp_lite.requests import Request
 from mdp_lite.results import Cost, Source
-from mdp_lite.sample import walk
-from mdp_lite.schedule import SHAPES, VARIANTS
 
 N, G, TARGET = 50, 7.5, "a blue boat"
 NATURAL = Image.effect_noise((32, 32), 60).convert("RGB")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mdp_lite.schedule import SHAPES, VARIANTS, leashed, paper_window, table, window
+from mdp_lite.method.schedule import SHAPES, VARIANTS, leashed, paper_window, table, window
 
 # The schedules of MDP.ipynb, over a window of m whole rows.
 PUBLISHED: dict[str, Callable[[int], np.ndarray]] = {

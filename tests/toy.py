@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from mdp_lite.method.schedule import Grid, ddim_grid
 from mdp_lite.models.config import SchedulerConfig
-from mdp_lite.schedule import Grid, ddim_grid
 
 Setup = tuple[str, bool]  # prediction type, zero terminal SNR
 SETUPS: dict[str, Setup] = {

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdp_lite.mdp import Levels, SourceRow, guide, update
-from mdp_lite.schedule import Weights
+from mdp_lite.method.mdp import Levels, SourceRow, guide, update
+from mdp_lite.method.schedule import Weights
 from mdp_lite_kernels import group_norm_silu_jit
 from mdp_lite_kernels.geglu import geglu, triton_geglu
 from mdp_lite_kernels.geglu import takes as geglu_takes

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mdp_lite.editor import Editor
+from mdp_lite.method.schedule import Weights
 from mdp_lite.requests import Request
-from mdp_lite.schedule import Weights
 
 N = 6
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from mdp_lite import run
 from mdp_lite.app.form import Form, checked, request
 from mdp_lite.app.made import Cell, Last, Sheet
 from mdp_lite.app.rival import Rival
@@ -19,6 +18,7 @@ from mdp_lite.app.work import described, sourced
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor
 from mdp_lite.estimate import walked
+from mdp_lite.method import execute as run
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import sheet
 from mdp_lite.reports import describe, total

@@ -9,7 +9,7 @@ from mdp_lite import check
 from mdp_lite.arguments import SCHEDULES, VARIANTS
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import METHOD, METHODS, Inversion
-from mdp_lite.null_text import MOST_STEPS as MOST_TUNED
+from mdp_lite.method.null_text import MOST_STEPS as MOST_TUNED
 from mdp_lite.requests import Request, usual_window
 from mdp_lite.results import Source
 

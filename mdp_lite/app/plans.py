@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from mdp_lite import plan
 from mdp_lite.app.form import Form, checked, request
 from mdp_lite.app.made import Made
 from mdp_lite.app.sessions import Session
@@ -14,6 +13,7 @@ from mdp_lite.app.work import Asked, made_source, source_key
 from mdp_lite.estimate import walked
 from mdp_lite.inversion import NEVER
 from mdp_lite.masks import LOOKS
+from mdp_lite.method import plan
 from mdp_lite.results import Cost, Source
 
 

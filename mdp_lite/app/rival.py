@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mdp_lite.editor import Editor
+from mdp_lite.method.sample import Conditions
 from mdp_lite.results import Cost, Source
-from mdp_lite.sample import Conditions
 
 Watch = Callable[[int, int], None]  # before a call of the UNet: calls done, and calls in all
 

@@ -14,8 +14,8 @@ from mdp_lite.app.made import Last, Made
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Progress, Tell, streamed
 from mdp_lite.app.studio import Studio
-from mdp_lite.ddim import aimed
 from mdp_lite.editor import Editor
+from mdp_lite.method.ddim import aimed
 from mdp_lite.pictures import images
 from mdp_lite.preview import preview
 from mdp_lite.reports import describe_edit

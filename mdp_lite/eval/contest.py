@@ -25,7 +25,7 @@ from mdp_lite.eval.rivals.prompt_to_prompt import Control, prompt_to_prompt
 from mdp_lite.eval.score import Figures, decode, drawn, round_trip
 from mdp_lite.eval.sweep import Cell, swept
 from mdp_lite.inversion import METHOD
-from mdp_lite.schedule import DEFAULTS, T_MAX, VARIANTS, paper_window
+from mdp_lite.method.schedule import DEFAULTS, T_MAX, VARIANTS, paper_window
 
 Edit = Callable[[Given, Track], Edited]
 ALIGNED = {"replace": words.replaced, "refine": words.refined}

@@ -18,10 +18,10 @@ from mdp_lite.eval.reader import HEADS, Reader, Reading, read, truth
 from mdp_lite.eval.scene import FIELDS, Scene
 from mdp_lite.eval.sweep import Cell, sweep
 from mdp_lite.eval.world import caption, draw, mask
-from mdp_lite.invert import invert, replay
+from mdp_lite.method.inversion import invert, replay
+from mdp_lite.method.sample import Conditions, Path, record, walk
+from mdp_lite.method.schedule import Grid
 from mdp_lite.pictures.images import to_tensor
-from mdp_lite.sample import Conditions, Path, record, walk
-from mdp_lite.schedule import Grid
 
 CHUNK = 32  # pictures through the VAE at once
 Pictures = dict[str, Tensor]

@@ -25,9 +25,9 @@ from mdp_lite.eval.rounds import (
     wait,
 )
 from mdp_lite.guard import in_float32
+from mdp_lite.method.schedule import paper_window
 from mdp_lite.reports import Made, Settings
 from mdp_lite.requests import Request
-from mdp_lite.schedule import paper_window
 from mdp_lite.sourcing import Talk
 from mdp_lite.version import __version__
 

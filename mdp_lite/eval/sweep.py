@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mdp_lite.mdp import Denoiser
-from mdp_lite.plan import Known, plan
-from mdp_lite.run import Task, tree
-from mdp_lite.sample import Conditions, Path
-from mdp_lite.schedule import Grid, Weights, leashed, table, window
+from mdp_lite.method.execute import Task, tree
+from mdp_lite.method.mdp import Denoiser
+from mdp_lite.method.plan import Known, plan
+from mdp_lite.method.sample import Conditions, Path
+from mdp_lite.method.schedule import Grid, Weights, leashed, table, window
 from mdp_lite.sweeps import finished
 
 

@@ -3,10 +3,10 @@
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import METHODS, Inversion, settled
 from mdp_lite.masks import LOOKS
-from mdp_lite.plan import Known, plan
+from mdp_lite.method.plan import Known, plan
+from mdp_lite.method.schedule import Grid
 from mdp_lite.requests import described
 from mdp_lite.results import Source
-from mdp_lite.schedule import Grid
 from mdp_lite.serve.fields import Steering, SweepFields
 from mdp_lite.serve.work import Drawn, Origin, Steered
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite.ddim import aimed
 from mdp_lite.editor import Editor
 from mdp_lite.inversion import METHODS, Inversion
+from mdp_lite.method.ddim import aimed
 from mdp_lite.preview import preview
 from mdp_lite.reports import describe, describe_edit, total
 from mdp_lite.requests import Request

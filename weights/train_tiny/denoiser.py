@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mdp_lite.method.schedule import alphas_cumprod
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, UNetConfig
 from mdp_lite.models.unet import UNet
-from mdp_lite.schedule import alphas_cumprod
 from train_tiny import recipe
 from train_tiny.data import CAPTIONS, open_latents, open_scenes
 from train_tiny.fit import Settings, fit

@@ -5,9 +5,9 @@ from pathlib import Path
 from mdp_lite.eval.cases import Case
 from mdp_lite.eval.score import Pictures
 from mdp_lite.eval.sweep import Cell
+from mdp_lite.method.schedule import VARIANTS
 from mdp_lite.pictures.images import to_image
 from mdp_lite.pictures.sheets import Row, sheet
-from mdp_lite.schedule import VARIANTS
 
 Group = tuple[str, list[Case], Pictures]  # suite, first cases of a job, their pictures
 ROWS = 2  # of each kind of edit

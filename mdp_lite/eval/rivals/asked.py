@@ -11,12 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.ddim import renoise, seen
-from mdp_lite.mdp import guide
+from mdp_lite.method.ddim import renoise, seen
+from mdp_lite.method.mdp import guide
+from mdp_lite.method.sample import Conditions, Path, levels
+from mdp_lite.method.schedule import Grid
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
-from mdp_lite.sample import Conditions, Path, levels
-from mdp_lite.schedule import Grid
 
 
 class Asked(NamedTuple):

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from mdp_lite.ddim import ddpm_mean, renoise, seen
 from mdp_lite.eval.rivals.asked import Asked, Edited, Row, called, null_row, stepped
-from mdp_lite.mdp import guide
-from mdp_lite.sample import levels
+from mdp_lite.method.ddim import ddpm_mean, renoise, seen
+from mdp_lite.method.mdp import guide
+from mdp_lite.method.sample import levels
 
 
 def sampled(asked: Asked, x: Tensor, first: int = 0) -> Tensor:

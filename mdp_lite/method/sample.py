@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.ddim import ddpm_mean, eps_to_x0
-from mdp_lite.mdp import Denoiser, Levels, SourceRow, Step, step
-from mdp_lite.schedule import Grid, Row, Weights, row
+from mdp_lite.method.ddim import ddpm_mean, eps_to_x0
+from mdp_lite.method.mdp import Denoiser, Levels, SourceRow, Step, step
+from mdp_lite.method.schedule import Grid, Row, Weights, row
 
 
 class Conditions(NamedTuple):

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, lerp
 
-from mdp_lite.ddim import ddpm_mean, eps_to_x0, renoise, v_to_eps
-from mdp_lite.schedule import Weights
+from mdp_lite.method.ddim import ddpm_mean, eps_to_x0, renoise, v_to_eps
+from mdp_lite.method.schedule import Weights
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (b, 4, y, x), t (), c (b, l, d)
 

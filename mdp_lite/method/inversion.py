@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mdp_lite.ddim import ddpm_mean, eps_to_x0, renoise, seen
-from mdp_lite.mdp import Denoiser, Levels, Step, guided
-from mdp_lite.sample import Conditions, Path, levels
-from mdp_lite.schedule import Grid
+from mdp_lite.method.ddim import ddpm_mean, eps_to_x0, renoise, seen
+from mdp_lite.method.mdp import Denoiser, Levels, Step, guided
+from mdp_lite.method.sample import Conditions, Path, levels
+from mdp_lite.method.schedule import Grid
 
 
 def invert(

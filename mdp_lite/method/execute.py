@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, lerp
 
-from mdp_lite.ddim import ddim
-from mdp_lite.mdp import Denoiser, Step, asked, guide, update
-from mdp_lite.plan import Leg, Plan
-from mdp_lite.sample import Conditions, Path, levels, source_row, weights_row
-from mdp_lite.schedule import Grid, Row, Weights, row
+from mdp_lite.method.ddim import ddim
+from mdp_lite.method.mdp import Denoiser, Step, asked, guide, update
+from mdp_lite.method.plan import Leg, Plan
+from mdp_lite.method.sample import Conditions, Path, levels, source_row, weights_row
+from mdp_lite.method.schedule import Grid, Row, Weights, row
 
 Reads = tuple[str, ...]  # a call's rows, as in plan.Leg
 

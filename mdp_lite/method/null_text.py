@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.ddim import between, gain, renoise, seen
-from mdp_lite.mdp import Denoiser, Levels, Step, guide
+from mdp_lite.method.ddim import between, gain, renoise, seen
+from mdp_lite.method.mdp import Denoiser, Levels, Step, guide
+from mdp_lite.method.sample import Conditions, Path, levels
+from mdp_lite.method.schedule import Grid
 from mdp_lite.models.unet import UNet
-from mdp_lite.sample import Conditions, Path, levels
-from mdp_lite.schedule import Grid
 
 BETA_1, BETA_2, TINY = 0.9, 0.999, 1e-8  # Adam's own defaults (Kingma & Ba 2015)
 MOST_STEPS = 100  # the learning rate is 0 there

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mdp_lite.schedule import Grid, Weights
+from mdp_lite.method.schedule import Grid, Weights
 
 
 class Known(NamedTuple):

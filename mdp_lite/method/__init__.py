@@ -1,0 +1,1 @@
+"""The paper: one step, the DDIM grid, sampling, inversion, plans."""
