@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite import atomic, source_header, sources
+from mdp_lite import source_header, sources
+from mdp_lite.checkpoint import atomic
+from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.codec import Codec
-from mdp_lite.identity import model_hash
 from mdp_lite.results import Cost, Source
 from mdp_lite.version import __version__
 

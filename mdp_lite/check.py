@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite.load import Models
+from mdp_lite.checkpoint.load import Models
 from mdp_lite.method.schedule import Weights
 
 SIDE = 4096  # pixels; more would not fit any use of these models

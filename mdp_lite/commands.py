@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
-from mdp_lite import atomic, check
+from mdp_lite import check
 from mdp_lite.arguments import VARIANTS
+from mdp_lite.checkpoint import atomic
+from mdp_lite.checkpoint.load import Choices, Hub, convert
 from mdp_lite.compile_command import compile
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.info import about, listing
-from mdp_lite.load import Choices, Hub, convert
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import Row, sheet

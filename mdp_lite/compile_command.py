@@ -5,9 +5,9 @@ import time
 from argparse import Namespace
 
 from mdp_lite import aot, check, packages
+from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor
 from mdp_lite.engine import attending
-from mdp_lite.identity import model_hash
 from mdp_lite.info import SIZES, scaled
 from mdp_lite.packages import Package, Shape
 from mdp_lite.reports import Made

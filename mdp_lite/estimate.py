@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import nn
 
 from mdp_lite import cost
-from mdp_lite.load import Models
+from mdp_lite.checkpoint.load import Models
 from mdp_lite.method.plan import Leg, Plan
 from mdp_lite.method.schedule import Weights
 

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mdp_lite import cost
-from mdp_lite.load import CATALOGUE, Checkpoint, Choices, Examined, Place, content_hash, examine
+from mdp_lite.checkpoint.load import (
+    CATALOGUE,
+    Checkpoint,
+    Choices,
+    Examined,
+    Place,
+    content_hash,
+    examine,
+)
 from mdp_lite.method.plan import Known, plan
 from mdp_lite.method.schedule import ddim_grid
 from mdp_lite.models.config import UNetConfig

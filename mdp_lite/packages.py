@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from mdp_lite import atomic, identity
+from mdp_lite.checkpoint import atomic, identity
 
 FORMAT = 1
 REMAKE = "make one here with mdp-lite compile"

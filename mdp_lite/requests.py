@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite import check
-from mdp_lite.defaults import Defaults
-from mdp_lite.identity import Origin
+from mdp_lite.checkpoint.defaults import Defaults
+from mdp_lite.checkpoint.identity import Origin
 from mdp_lite.masks import LOOKS, Mask, Where, differing, from_cells, pasted, read, to_cells
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.method.plan import Known, Plan

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite.identity import Origin
+from mdp_lite.checkpoint.identity import Origin
 from mdp_lite.inversion import METHODS, Inversion
 from mdp_lite.method.plan import Plan
 from mdp_lite.method.sample import Path

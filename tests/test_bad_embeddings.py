@@ -9,8 +9,8 @@ import torch
 from embedding_files import File, vectors
 from torch import Tensor
 
+from mdp_lite.checkpoint.tokenizer import learn, load_tokenizer
 from mdp_lite.models.config import CLIPConfig
-from mdp_lite.tokenizer import learn, load_tokenizer
 from mdp_lite_weights.embeddings import read_embedding
 from train_tiny.tokens import END, LENGTH
 

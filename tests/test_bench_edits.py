@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mdp_lite.__main__ import main
-from mdp_lite.defaults import Defaults
+from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.eval import edits_command
 from mdp_lite.eval.contest import methods, settings, usual
 from mdp_lite.eval.edit_tables import ahead, main_table, summary, tables

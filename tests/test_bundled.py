@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from transformers import CLIPTextModel
 
 from mdp_lite import Editor
-from mdp_lite.defaults import Defaults
+from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.eval import world
 from mdp_lite.method.schedule import table, window
 from mdp_lite_weights import locate

@@ -12,8 +12,8 @@ import torch
 from conftest import write_checkpoint
 from test_sources import change_unet, picture, same_bits
 
-from mdp_lite import identity
 from mdp_lite.cache import OURS, Cache
+from mdp_lite.checkpoint import identity
 from mdp_lite.editor import Editor, Source
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.results import Cost
@@ -220,7 +220,7 @@ def test_a_full_disk_costs_no_result(cached: Editor, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mdp_lite.atomic.os.replace", full)
+    monkeypatch.setattr("mdp_lite.checkpoint.atomic.os.replace", full)
     assert cached.generate(**GENERATE).cost.unet_rows > 0
     assert entries(cached) == [] and list(cached.cache.folder.glob(".source*")) == []  # type: ignore[union-attr]
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mdp_lite import Editor
 from mdp_lite.__main__ import main
-from mdp_lite.defaults import Defaults
+from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.method.plan import Known, plan
 from mdp_lite.method.schedule import VARIANTS, Weights, leashed, paper_window, table, window
 from mdp_lite.requests import Request, described, variant_of

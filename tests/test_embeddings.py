@@ -13,10 +13,10 @@ from embedding_files import File, vectors
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from mdp_lite.checkpoint.tokenizer import Tokenizer, learn, load_tokenizer
 from mdp_lite.editor import Editor
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig
-from mdp_lite.tokenizer import Tokenizer, learn, load_tokenizer
 from mdp_lite_weights.embeddings import Embedding, read_embedding
 from train_tiny.tokens import LENGTH
 

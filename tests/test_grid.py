@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mdp_lite.checkpoint.config_files import read_scheduler_config
 from mdp_lite.method.ddim import ddim, renoise, v_to_eps, v_to_x0
 from mdp_lite.method.inversion import invert
 from mdp_lite.method.mdp import step
 from mdp_lite.method.sample import Conditions, levels, no_source
 from mdp_lite.method.schedule import Weights, alphas_cumprod, ddim_grid
 from mdp_lite.models.config import SchedulerConfig
-from mdp_lite.options import read_scheduler_config
 
 SPACINGS = ("leading", "trailing", "linspace")
 STEPS = (1, 2, 3, 7, 10, 12, 20, 33, 49, 50, 99, 100, 250, 333, 499, 500, 501, 999, 1000)

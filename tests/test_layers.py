@@ -16,10 +16,13 @@ STDLIB = sys.stdlib_module_names
 
 CORE = {"torch", "safetensors", "einops", "PIL", "numpy"}
 ONLY_IN = {  # what one module of mdp_lite alone may import
-    "mdp_lite_weights": ("mdp_lite.load",),
+    "mdp_lite_weights": ("mdp_lite.checkpoint.load",),
     "mdp_lite_kernels": ("mdp_lite.engine",),
-    "transformers": ("mdp_lite.tokenizer", "mdp_lite.eval.perception"),  # one in the core
-    "tokenizers": ("mdp_lite.tokenizer",),
+    "transformers": (
+        "mdp_lite.checkpoint.tokenizer",
+        "mdp_lite.eval.perception",
+    ),  # one in the core
+    "tokenizers": ("mdp_lite.checkpoint.tokenizer",),
     "tqdm": ("mdp_lite.__main__",),
     "ray": ("mdp_lite.batch.cluster", "mdp_lite.serve.cluster"),  # of the extra [ray], one a room
 }
@@ -180,7 +183,7 @@ def test_every_folder_of_mdp_lite_is_a_known_room() -> None:
 def test_the_walk_sees_the_code() -> None:
     assert {
         "mdp_lite.models.config",
-        "mdp_lite.load",
+        "mdp_lite.checkpoint.load",
         "mdp_lite.__main__",
         "mdp_lite_weights",
     } <= set(SOURCES)
@@ -212,7 +215,7 @@ PLANTED = [
     ("mdp_lite.method.sample", "import torch\ng = torch.cuda.CUDAGraph()"),
     ("mdp_lite.serve.api", "import torch._inductor.config"),
     ("mdp_lite.method.sample", "import torch\ng = torch.export.export(print, ())"),
-    ("mdp_lite.load", "from torch._C._aoti import AOTIModelPackageLoader"),
+    ("mdp_lite.checkpoint.load", "from torch._C._aoti import AOTIModelPackageLoader"),
     ("mdp_lite.aot", "import mdp_lite_kernels"),
     ("mdp_lite.method.sample", "from mdp_lite.eval.world import draw"),
     ("mdp_lite.method.sample", "def f():\n    from mdp_lite import eval"),
@@ -231,13 +234,13 @@ PLANTED = [
     ("mdp_lite.serve.cluster", "from ray import serve"),
     ("mdp_lite.serve.cluster", "def f():\n    import pyarrow"),
     ("mdp_lite.serve.cluster", "import mdp_lite.batch.cluster"),
-    ("mdp_lite.tokenizer", "import transformers"),
+    ("mdp_lite.checkpoint.tokenizer", "import transformers"),
     ("mdp_lite.models.clip", "def f():\n    import transformers"),
     ("mdp_lite.eval.contest", "def f():\n    import transformers"),
     ("mdp_lite.eval.perception", "import transformers"),
     ("mdp_lite.editor", "from tqdm import tqdm"),
     ("mdp_lite.models.unet", "from diffusers import UNet2DConditionModel"),
-    ("mdp_lite.load", "import huggingface_hub"),
+    ("mdp_lite.checkpoint.load", "import huggingface_hub"),
     ("mdp_lite.eval.metrics", "import scipy"),
     ("mdp_lite.method.mdp", "from .ddim import ddim"),
     ("mdp_lite.method.mdp", "from train_tiny import vae"),
@@ -248,10 +251,10 @@ PLANTED = [
     ("train_tiny.unet", "from benchmarks import step"),
 ]
 ALLOWED = [
-    ("mdp_lite.load", "import mdp_lite_weights"),
+    ("mdp_lite.checkpoint.load", "import mdp_lite_weights"),
     ("mdp_lite.batch.cluster", "def f():\n    import ray\n    import pyarrow"),
     ("mdp_lite.serve.cluster", "import uvicorn\ndef f():\n    from ray import serve"),
-    ("mdp_lite.tokenizer", "def f():\n    from transformers import CLIPTokenizer"),
+    ("mdp_lite.checkpoint.tokenizer", "def f():\n    from transformers import CLIPTokenizer"),
     ("mdp_lite.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
     ("mdp_lite.aot", "def f():\n    from torch._inductor import aoti_compile_and_package"),
     ("mdp_lite.__main__", "from tqdm import tqdm\ndef f():\n    from mdp_lite.eval import suites"),

@@ -29,9 +29,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
+from mdp_lite.checkpoint.config_files import read_clip_config, read_unet_config
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.unet import UNet
-from mdp_lite.options import read_clip_config, read_unet_config
 from mdp_lite_weights.lora import Deltas, Shapes, merged, read_lora, read_loras
 
 BOUND = 1e-5  # the issue asks for 1e-4

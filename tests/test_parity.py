@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mdp_lite import Editor
-from mdp_lite.load import Models, load
+from mdp_lite.checkpoint.load import Models, load
+from mdp_lite.checkpoint.tokenizer import Tokenizer
 from mdp_lite.models.unet import timestep_embedding
-from mdp_lite.tokenizer import Tokenizer
 
 BOUND = 1e-5
 CPU, FP32 = torch.device("cpu"), torch.float32

@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mdp_lite import sources
+from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor, Source
-from mdp_lite.identity import model_hash
 from mdp_lite.inversion import Inversion
 
 CONFIG = "scheduler/scheduler_config.json"

@@ -8,7 +8,7 @@ from tables import reached
 from torch import Tensor
 from toy import SETUPS, grid
 
-from mdp_lite.defaults import Defaults
+from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.editor import Editor
 from mdp_lite.method.plan import plan
 from mdp_lite.method.schedule import SHAPES, VARIANTS, Weights, leashed, paper_window, table, window

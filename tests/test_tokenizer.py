@@ -10,8 +10,8 @@ import pytest
 from conftest import WORDS
 from transformers import CLIPTokenizer
 
+from mdp_lite.checkpoint.tokenizer import Quick, Tokenizer, _quick, load_tokenizer
 from mdp_lite.models.config import CLIPConfig
-from mdp_lite.tokenizer import Quick, Tokenizer, _quick, load_tokenizer
 from train_tiny.tokens import END, LENGTH, START, write_tokenizer
 
 CONFIG = CLIPConfig(600, 16, 32, 1, 2, max_position_embeddings=LENGTH)

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mdp_lite import atomic
 from mdp_lite.batch.manifest import PARTIAL, Known, Record
 from mdp_lite.batch.rows import Start, Target, Unit, Wanted, key_of
 from mdp_lite.batch.settings import check_settings, place_of
+from mdp_lite.checkpoint import atomic
+from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Edit, Editor, Source
-from mdp_lite.identity import model_hash
 from mdp_lite.pictures import images
 from mdp_lite.reports import Settings, describe_edit
 from mdp_lite.requests import Request

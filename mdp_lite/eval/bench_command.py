@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import Case
@@ -30,7 +31,6 @@ from mdp_lite.eval.pie_command import bench_pie
 from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import Taken, backward_share, taken
 from mdp_lite.eval.speed import speed
-from mdp_lite.identity import model_hash
 from mdp_lite.inversion import NEVER
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.reports import Made, Settings

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import Method, anchors, made, measured, methods, settings
@@ -17,7 +18,6 @@ from mdp_lite.eval.inversion_file import keep, kept
 from mdp_lite.eval.inversions import Sections
 from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import backward_share
-from mdp_lite.identity import model_hash
 from mdp_lite.pictures.images import to_image
 from mdp_lite.pictures.sheets import Row, sheet
 from mdp_lite.reports import Made, Settings

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import atomic
+from mdp_lite.checkpoint import atomic
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import Method, anchors, made, methods

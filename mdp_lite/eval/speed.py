@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite import atomic, cost
+from mdp_lite import cost
+from mdp_lite.checkpoint import atomic
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
 from mdp_lite.engine import chosen

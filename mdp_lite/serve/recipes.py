@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from mdp_lite import atomic
 from mdp_lite.cache import Cache
+from mdp_lite.checkpoint import atomic
 from mdp_lite.codec import Codec
 from mdp_lite.inversion import Inversion
 from mdp_lite.serve.settings import Limits

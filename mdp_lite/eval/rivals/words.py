@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.tokenizer import Tokenizer
+from mdp_lite.checkpoint.tokenizer import Tokenizer
 
 Spans = list[range]  # the places of each word's tokens
 

@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.assign import auto_dtype, check_tensors, fill, quick, weightless
-from mdp_lite.defaults import Defaults, choose_defaults
-from mdp_lite.identity import Origin, used
-from mdp_lite.models.clip import CLIPTextEncoder
-from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
-from mdp_lite.models.unet import UNet
-from mdp_lite.models.vae import VAE
-from mdp_lite.options import (
+from mdp_lite.checkpoint.assign import auto_dtype, check_tensors, fill, quick, weightless
+from mdp_lite.checkpoint.config_files import (
     read_clip_config,
     read_scheduler_config,
     read_unet_config,
     read_vae_config,
 )
-from mdp_lite.tokenizer import Tokenizer, learn, load_tokenizer
+from mdp_lite.checkpoint.defaults import Defaults, choose_defaults
+from mdp_lite.checkpoint.identity import Origin, used
+from mdp_lite.checkpoint.tokenizer import Tokenizer, learn, load_tokenizer
+from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.models.unet import UNet
+from mdp_lite.models.vae import VAE
 from mdp_lite_weights import (
     Checkpoint,
     Choices,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from mdp_lite.atomic import write
+from mdp_lite.checkpoint.atomic import write
 from mdp_lite.models.config import SchedulerConfig
 
 NAME = "files.json"  # in a cache folder: path -> [size, mtime_ns, sha256]
