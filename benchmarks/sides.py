@@ -10,7 +10,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from mdp_lite import Editor, cost
+from mdp_lite import Editor
+from mdp_lite.engine import flops as cost
 from mdp_lite.models.config import UNetConfig, VAEConfig
 from mdp_lite_weights import locate
 from tests.full_size import lacking, write

@@ -21,7 +21,7 @@ from benchmarks import diffusers_edit as script
 from benchmarks import published
 from benchmarks.record import Recorder, highest, limits, with_fractions
 from benchmarks.sides import Model, config, engines, ours
-from mdp_lite import cost
+from mdp_lite.engine import flops as cost
 from mdp_lite.eval.cases import cases
 from mdp_lite.eval.resources import taken
 from mdp_lite.eval.rounds import gate

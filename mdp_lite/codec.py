@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import aot, check
+from mdp_lite import check
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.load import Models
-from mdp_lite.engine import engine
+from mdp_lite.engine import aot
+from mdp_lite.engine.engine import engine
 from mdp_lite.guard import dtype_of, finite, guarded
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.method.sample import Conditions

@@ -13,7 +13,7 @@ from mdp_lite import check, sources
 from mdp_lite.cache import Cache, kept, open_cache
 from mdp_lite.checkpoint.load import AddOns, Choices, Hub, Models, Place, load
 from mdp_lite.codec import Codec
-from mdp_lite.engine import chosen
+from mdp_lite.engine.engine import chosen
 from mdp_lite.inversion import METHOD, Inversion
 from mdp_lite.masks import Where
 from mdp_lite.method.execute import Task

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdp_lite import cost
 from mdp_lite.checkpoint.load import (
     CATALOGUE,
     Checkpoint,
@@ -18,6 +17,7 @@ from mdp_lite.checkpoint.load import (
     content_hash,
     examine,
 )
+from mdp_lite.engine import flops as cost
 from mdp_lite.method.plan import Known, plan
 from mdp_lite.method.schedule import ddim_grid
 from mdp_lite.models.config import UNetConfig

@@ -5,7 +5,7 @@ from typing import Any
 
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor, Source
-from mdp_lite.estimate import Estimate, estimate, walked
+from mdp_lite.engine.estimate import Estimate, estimate, walked
 from mdp_lite.info import FLOPS, SIZES, scaled
 from mdp_lite.method.plan import described
 from mdp_lite.rehearsal import rehearsal

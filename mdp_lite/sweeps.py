@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mdp_lite import check
 from mdp_lite.codec import Codec
-from mdp_lite.estimate import walked
+from mdp_lite.engine.estimate import walked
 from mdp_lite.method.execute import Alone, Node, Task, cost, run, tree
 from mdp_lite.method.mdp import Denoiser, Step
 from mdp_lite.models.config import UNetConfig

@@ -16,14 +16,14 @@ import torch
 from conftest import UNET_CONFIG, write_checkpoint, write_part
 from torch import Tensor
 
-from mdp_lite import aot, packages
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor
-from mdp_lite.engine import attending
+from mdp_lite.engine import aot, packages
+from mdp_lite.engine.engine import attending
+from mdp_lite.engine.packages import Shape
 from mdp_lite.models.transformer import SDPA
 from mdp_lite.models.unet import UNet
-from mdp_lite.packages import Shape
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from mdp_lite import cost
+from mdp_lite.engine import flops as cost
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
 from mdp_lite.models.unet import UNet

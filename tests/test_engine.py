@@ -16,7 +16,17 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite import Editor
-from mdp_lite.fixed import BUCKETS, Bucketed, Fixed, Lifted, Lifting, Maker, Whole, Work, filled
+from mdp_lite.engine.graphs import (
+    BUCKETS,
+    Bucketed,
+    Fixed,
+    Lifted,
+    Lifting,
+    Maker,
+    Whole,
+    Work,
+    filled,
+)
 from mdp_lite.method.schedule import VARIANTS
 from mdp_lite.models.unet import UNet
 from mdp_lite.requests import Request

@@ -9,8 +9,8 @@ from conftest import SCHEDULER
 from inverting import Counted, counting, picture
 from torch.utils.flop_counter import FlopCounterMode
 
-from mdp_lite import cost
 from mdp_lite.editor import Editor
+from mdp_lite.engine import flops as cost
 from mdp_lite.inversion import Inversion
 from mdp_lite.method.plan import evaluated, plan
 from mdp_lite.method.schedule import table, window

@@ -17,7 +17,7 @@ STDLIB = sys.stdlib_module_names
 CORE = {"torch", "safetensors", "einops", "PIL", "numpy"}
 ONLY_IN = {  # what one module of mdp_lite alone may import
     "mdp_lite_weights": ("mdp_lite.checkpoint.load",),
-    "mdp_lite_kernels": ("mdp_lite.engine",),
+    "mdp_lite_kernels": ("mdp_lite.engine.engine",),
     "transformers": (
         "mdp_lite.checkpoint.tokenizer",
         "mdp_lite.eval.perception",
@@ -43,7 +43,7 @@ COMPILERS = (
     "torch._C._aoti",
     "torch.export",
 )
-MAY_COMPILE = ("mdp_lite.engine", "mdp_lite.aot")
+MAY_COMPILE = ("mdp_lite.engine.engine", "mdp_lite.engine.aot")
 MAIN, JOINS = "mdp_lite.__main__", "mdp_lite.joins"  # where sub-packages meet
 # The rooms of mdp_lite, ground floor first: a room imports only rooms before it.
 FLOORS = (
@@ -216,7 +216,7 @@ PLANTED = [
     ("mdp_lite.serve.api", "import torch._inductor.config"),
     ("mdp_lite.method.sample", "import torch\ng = torch.export.export(print, ())"),
     ("mdp_lite.checkpoint.load", "from torch._C._aoti import AOTIModelPackageLoader"),
-    ("mdp_lite.aot", "import mdp_lite_kernels"),
+    ("mdp_lite.engine.aot", "import mdp_lite_kernels"),
     ("mdp_lite.method.sample", "from mdp_lite.eval.world import draw"),
     ("mdp_lite.method.sample", "def f():\n    from mdp_lite import eval"),
     ("mdp_lite.__main__", "import mdp_lite.eval"),
@@ -255,8 +255,8 @@ ALLOWED = [
     ("mdp_lite.batch.cluster", "def f():\n    import ray\n    import pyarrow"),
     ("mdp_lite.serve.cluster", "import uvicorn\ndef f():\n    from ray import serve"),
     ("mdp_lite.checkpoint.tokenizer", "def f():\n    from transformers import CLIPTokenizer"),
-    ("mdp_lite.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
-    ("mdp_lite.aot", "def f():\n    from torch._inductor import aoti_compile_and_package"),
+    ("mdp_lite.engine.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
+    ("mdp_lite.engine.aot", "def f():\n    from torch._inductor import aoti_compile_and_package"),
     ("mdp_lite.__main__", "from tqdm import tqdm\ndef f():\n    from mdp_lite.eval import suites"),
     ("mdp_lite.__main__", "def f():\n    from mdp_lite import joins"),
     ("mdp_lite.joins", "def f():\n    from mdp_lite.app import rival\n    import mdp_lite.eval"),

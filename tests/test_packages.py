@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mdp_lite import packages
-from mdp_lite.packages import Made, Package, Shape
+from mdp_lite.engine import packages
+from mdp_lite.engine.packages import Made, Package, Shape
 
 MADE = Made("0", "2", "cpu x", "float32", "a" * 64, "torch", "within")
 SHAPE = Shape(1, 2, 3, 4)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tables import KINDS, NOISE, Made, apart, conditions, counted, edits, naive, reached, source
 from toy import C_A, C_B, NULL, SETUPS, grid, toy
 
-from mdp_lite.estimate import walked
+from mdp_lite.engine.estimate import walked
 from mdp_lite.method.execute import Task, cost, tree
 from mdp_lite.method.plan import Known, described, plan
 from mdp_lite.method.sample import no_weights

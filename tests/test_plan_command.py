@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mdp_lite import arguments, cost
+from mdp_lite import arguments
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
-from mdp_lite.estimate import estimate, walked
+from mdp_lite.engine import flops as cost
+from mdp_lite.engine.estimate import estimate, walked
 from mdp_lite.method.sample import no_weights
 from mdp_lite.models.unet import UNet
 from mdp_lite.pictures import images

@@ -10,8 +10,9 @@ from conftest import SCHEDULER, UNET_CONFIG
 from PIL import Image
 from torch import Tensor, nn
 
-from mdp_lite import cost, sweeps
+from mdp_lite import sweeps
 from mdp_lite.editor import Editor
+from mdp_lite.engine import flops as cost
 from mdp_lite.method.sample import walk
 from mdp_lite.method.schedule import SHAPES, VARIANTS
 from mdp_lite.models.config import UNetConfig, VAEConfig

@@ -17,7 +17,7 @@ from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import described, sourced
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor
-from mdp_lite.estimate import walked
+from mdp_lite.engine.estimate import walked
 from mdp_lite.method import execute as run
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import sheet

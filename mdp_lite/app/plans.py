@@ -10,7 +10,7 @@ from mdp_lite.app.made import Made
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import Asked, made_source, source_key
-from mdp_lite.estimate import walked
+from mdp_lite.engine.estimate import walked
 from mdp_lite.inversion import NEVER
 from mdp_lite.masks import LOOKS
 from mdp_lite.method import plan

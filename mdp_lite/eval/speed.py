@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite import cost
 from mdp_lite.checkpoint import atomic
 from mdp_lite.commands import opened
 from mdp_lite.editor import Editor
-from mdp_lite.engine import chosen
-from mdp_lite.estimate import estimate
+from mdp_lite.engine import flops as cost
+from mdp_lite.engine.engine import chosen
+from mdp_lite.engine.estimate import estimate
 from mdp_lite.eval.rounds import (
     Limit,
     Timed,

@@ -14,7 +14,7 @@ import torch
 
 from mdp_lite.desk import Member
 from mdp_lite.editor import Editor
-from mdp_lite.fixed import BUCKETS
+from mdp_lite.engine.graphs import BUCKETS
 from mdp_lite.serve.errors import GONE, Refused
 from mdp_lite.serve.metrics import Metrics
 from mdp_lite.serve.recipes import Recipes

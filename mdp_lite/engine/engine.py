@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.fixed import Bucketed, Fixed, Function, Lifted, Lifting, Maker, Whole, Work
+from mdp_lite.engine.graphs import Bucketed, Fixed, Function, Lifted, Lifting, Maker, Whole, Work
 from mdp_lite.method.execute import Alone
 from mdp_lite.method.mdp import Denoiser, update
 from mdp_lite.models.transformer import SDPA, Attend

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdp_lite import packages
-from mdp_lite.fixed import filled
+from mdp_lite.engine import packages
+from mdp_lite.engine.graphs import filled
+from mdp_lite.engine.packages import Made, Package, Shape
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
-from mdp_lite.packages import Made, Package, Shape
 from mdp_lite.version import __version__
 
 MODEL = "model"  # AOTInductor's name of the one model in a package

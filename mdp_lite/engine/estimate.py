@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from mdp_lite import cost
 from mdp_lite.checkpoint.load import Models
+from mdp_lite.engine import flops as cost
 from mdp_lite.method.plan import Leg, Plan
 from mdp_lite.method.schedule import Weights
 
