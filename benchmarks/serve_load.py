@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.results import Source
+from mdp_lite.pipeline.result import Source
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 20

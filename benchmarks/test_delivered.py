@@ -19,7 +19,7 @@ from benchmarks.sides import Model, engines, ours
 from mdp_lite import Editor
 from mdp_lite.eval.rounds import Timed, gate, wait
 from mdp_lite.method.schedule import paper_window
-from mdp_lite.once import once
+from mdp_lite.pipeline.once import once
 
 PROMPT, TARGET, SEED, GUIDANCE = "a red house on the grass", "a blue house on the grass", 7, 7.5
 BOUND = 0.05  # of the edit's latent, relative to its norm: bfloat16 steps against float32 ones

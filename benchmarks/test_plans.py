@@ -14,8 +14,8 @@ import torch
 
 from mdp_lite import Editor
 from mdp_lite.method.sample import walk
-from mdp_lite.requests import described
-from mdp_lite.results import Edit, Source
+from mdp_lite.pipeline.request import described
+from mdp_lite.pipeline.result import Edit, Source
 
 TARGET = "a blue house on the grass"
 WINDOWS = [(t_max, t_m) for t_max in range(44, 51) for t_m in range(20, 31)]

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
-from mdp_lite import check
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.checkpoint import atomic
 from mdp_lite.checkpoint.load import Choices, Hub, convert
@@ -17,6 +16,8 @@ from mdp_lite.info import about, listing
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import Row, sheet
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.request import Request, variant_of
 from mdp_lite.plan_command import plan
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.reports import (
@@ -28,7 +29,6 @@ from mdp_lite.reports import (
     row_of,
     total,
 )  # fmt: skip
-from mdp_lite.requests import Request, variant_of
 from mdp_lite.sourcing import Talk, generated, inverted, note_cut, saved, source_of, where_of
 from mdp_lite.sweep_command import sweep
 

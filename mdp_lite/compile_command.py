@@ -4,13 +4,13 @@ import os
 import time
 from argparse import Namespace
 
-from mdp_lite import check
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor
 from mdp_lite.engine import aot, packages
 from mdp_lite.engine.engine import attending
 from mdp_lite.engine.packages import Package, Shape
 from mdp_lite.info import SIZES, scaled
+from mdp_lite.pipeline import check
 from mdp_lite.reports import Made
 from mdp_lite.sourcing import Talk
 

@@ -9,21 +9,21 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite import check, sources
+from mdp_lite import sources
 from mdp_lite.cache import Cache, kept, open_cache
 from mdp_lite.checkpoint.load import AddOns, Choices, Hub, Models, Place, load
-from mdp_lite.codec import Codec
 from mdp_lite.engine.engine import chosen
-from mdp_lite.inversion import METHOD, Inversion
-from mdp_lite.masks import Where
 from mdp_lite.method.execute import Task
 from mdp_lite.method.plan import Plan, plan
 from mdp_lite.method.sample import Conditions
 from mdp_lite.method.schedule import Weights
-from mdp_lite.paths import OnStep, OnTuned, generated, inverted
 from mdp_lite.pictures import images
-from mdp_lite.preview import preview
-from mdp_lite.requests import (
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.inversion_methods import METHOD, Inversion
+from mdp_lite.pipeline.masks import Where
+from mdp_lite.pipeline.preview import preview
+from mdp_lite.pipeline.progress import Standing, Steps, until, walked
+from mdp_lite.pipeline.request import (
     Prompt,
     Request,
     cost_of,
@@ -38,9 +38,10 @@ from mdp_lite.requests import (
     variant_of,
     weights_of,
 )
-from mdp_lite.results import Edit, Source
-from mdp_lite.steps import Standing, Steps, until, walked
-from mdp_lite.sweeps import Sweep, Window, cells, sweep
+from mdp_lite.pipeline.result import Edit, Source
+from mdp_lite.pipeline.runner import Codec
+from mdp_lite.pipeline.sources import OnStep, OnTuned, generated, inverted
+from mdp_lite.pipeline.sweep import Sweep, Window, cells, sweep
 
 
 class Editor:

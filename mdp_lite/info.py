@@ -21,7 +21,7 @@ from mdp_lite.engine import flops as cost
 from mdp_lite.method.plan import Known, plan
 from mdp_lite.method.schedule import ddim_grid
 from mdp_lite.models.config import UNetConfig
-from mdp_lite.requests import described
+from mdp_lite.pipeline.request import described
 
 Settings = dict[str, Any]
 

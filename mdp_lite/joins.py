@@ -14,7 +14,7 @@ from torch import Tensor
 from mdp_lite.editor import Editor
 from mdp_lite.method.sample import Conditions
 from mdp_lite.models.transformer import Attend
-from mdp_lite.results import Cost, Source
+from mdp_lite.pipeline.result import Cost, Source
 
 if TYPE_CHECKING:
     from mdp_lite.app.rival import Rival, Watch

@@ -2,8 +2,8 @@
 
 import argparse
 
-from mdp_lite.inversion import METHOD, METHODS
 from mdp_lite.kinds import box, number, png, safetensors, whole
+from mdp_lite.pipeline.inversion_methods import METHOD, METHODS
 
 FITS = ("crop", "pad", "resize", "own")
 

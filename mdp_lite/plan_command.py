@@ -8,9 +8,9 @@ from mdp_lite.editor import Editor, Source
 from mdp_lite.engine.estimate import Estimate, estimate, walked
 from mdp_lite.info import FLOPS, SIZES, scaled
 from mdp_lite.method.plan import described
+from mdp_lite.pipeline.request import Request, variant_of
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.reports import Made
-from mdp_lite.requests import Request, variant_of
 from mdp_lite.sourcing import Talk, note_cut, source_of
 
 

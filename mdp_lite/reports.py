@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import Inversion
 from mdp_lite.pictures.sheets import Row
-from mdp_lite.results import Cost, Edit, Source
+from mdp_lite.pipeline.inversion_methods import Inversion
+from mdp_lite.pipeline.result import Cost, Edit, Source
 from mdp_lite.version import __version__
 
 Settings = dict[str, Any]

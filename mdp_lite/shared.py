@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.codec import Codec
 from mdp_lite.desk import Desk, Member
 from mdp_lite.editor import Editor
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
+from mdp_lite.pipeline.runner import Codec
 
 
 class SharedUNet(nn.Module):

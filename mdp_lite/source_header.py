@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdp_lite import check
-from mdp_lite.inversion import Inversion, settled
-from mdp_lite.results import Tuning
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.inversion_methods import Inversion, settled
+from mdp_lite.pipeline.result import Tuning
 
 FORMAT = 2
 HEADER = "mdp_lite.source"  # in the metadata: the settings, and a SHA-256 over them and all tensors

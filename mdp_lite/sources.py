@@ -12,13 +12,13 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from mdp_lite import check
 from mdp_lite.checkpoint import atomic
 from mdp_lite.checkpoint.identity import Origin, model_hash
-from mdp_lite.codec import Codec
 from mdp_lite.method.sample import Path as Steps
 from mdp_lite.pictures.fit import FITS, Frame, frame
-from mdp_lite.results import Cost, Source
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.result import Cost, Source
+from mdp_lite.pipeline.runner import Codec
 from mdp_lite.source_header import (
     FORMAT,
     HEADER,

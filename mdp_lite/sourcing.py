@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 from mdp_lite import sources
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor, Source
-from mdp_lite.inversion import INNER_STEPS, METHOD, METHODS, NEVER, Inversion
-from mdp_lite.masks import Where
 from mdp_lite.method.null_text import Tuned
 from mdp_lite.method.plan import Known, evaluated, plan
-from mdp_lite.paths import OnTuned
 from mdp_lite.pictures import images
-from mdp_lite.requests import described
-from mdp_lite.results import Cost
+from mdp_lite.pipeline.inversion_methods import INNER_STEPS, METHOD, METHODS, NEVER, Inversion
+from mdp_lite.pipeline.masks import Where
+from mdp_lite.pipeline.request import described
+from mdp_lite.pipeline.result import Cost
+from mdp_lite.pipeline.sources import OnTuned
 
 SETTINGS = ("inversion_steps", "iterations", "inner_steps", "early_stop", "inversion_seed")
 INVERTING = ("method", *SETTINGS, "tune")

@@ -27,7 +27,7 @@ from mdp_lite.eval.rivals.asked import Asked
 from mdp_lite.eval.rivals.prompt_to_prompt import prompt_to_prompt
 from mdp_lite.eval.rivals.words import refined
 from mdp_lite.pictures import images
-from mdp_lite.results import Cost, Source
+from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.shared import desk_of, shared
 
 __all__ = ["rows", "studio", "visitor"]  # fixtures

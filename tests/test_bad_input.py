@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from mdp_lite.editor import Editor, Source
-from mdp_lite.inversion import Inversion
 from mdp_lite.method.schedule import Weights
+from mdp_lite.pipeline.inversion_methods import Inversion
 
 NAN, INF = float("nan"), float("inf")
 N = 4  # steps of the source that is edited

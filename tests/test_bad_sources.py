@@ -13,7 +13,7 @@ from test_sources import STEPS, picture
 
 from mdp_lite import source_header
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import Inversion
+from mdp_lite.pipeline.inversion_methods import Inversion
 
 
 @pytest.fixture

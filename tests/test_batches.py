@@ -12,8 +12,8 @@ from mdp_lite.editor import Editor
 from mdp_lite.method.execute import Task
 from mdp_lite.method.sample import no_weights
 from mdp_lite.method.schedule import VARIANTS, Weights
-from mdp_lite.requests import Request
-from mdp_lite.results import Source
+from mdp_lite.pipeline.request import Request
+from mdp_lite.pipeline.result import Source
 
 PROMPTS = ("a red house", "a blue boat on the grass", [("a boat", 0.3), ("a house", 0.7)], "")
 SOURCES, POOL, BATCHES = 6, 40, 100

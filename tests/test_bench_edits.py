@@ -16,7 +16,7 @@ from mdp_lite.eval.edit_tables import ahead, main_table, summary, tables
 from mdp_lite.eval.edits import KINDS
 from mdp_lite.eval.given import CASES
 from mdp_lite.method.schedule import VARIANTS
-from mdp_lite.requests import described
+from mdp_lite.pipeline.request import described
 
 Says = Callable[[str], None]
 FEW = ["bench", "edits", "--pictures", "2", "--steps", "3", "--quiet"]

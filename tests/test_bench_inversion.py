@@ -18,9 +18,9 @@ from mdp_lite.eval.inversion_tables import Measured, summary, tables
 from mdp_lite.eval.inversions import Row, cost_alone, drawn_cases, inverted, rebuilt, rows
 from mdp_lite.eval.reader import Reader
 from mdp_lite.eval.scene import held_back
-from mdp_lite.inversion import Inversion
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures import images
+from mdp_lite.pipeline.inversion_methods import Inversion
 
 Says = Callable[[str], None]
 Runs = Callable[..., dict]

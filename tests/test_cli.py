@@ -16,7 +16,7 @@ from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.models.unet import UNet
 from mdp_lite.pictures import images
-from mdp_lite.results import Cost
+from mdp_lite.pipeline.result import Cost
 
 TARGET = "a blue boat"
 

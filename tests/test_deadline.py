@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from watched import N, Watched, unlike
 
-from mdp_lite import codec, steps
 from mdp_lite import editor as face
 from mdp_lite.editor import Editor
-from mdp_lite.requests import Request
+from mdp_lite.pipeline import progress as steps
+from mdp_lite.pipeline import runner as codec
+from mdp_lite.pipeline.request import Request
 
 
 class Clock:

@@ -14,8 +14,8 @@ from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.method.plan import Known, plan
 from mdp_lite.method.schedule import VARIANTS, Weights, leashed, paper_window, table, window
-from mdp_lite.requests import Request, described, variant_of
-from mdp_lite.results import Source
+from mdp_lite.pipeline.request import Request, described, variant_of
+from mdp_lite.pipeline.result import Source
 
 N, PICTURE = 12, Image.effect_noise((64, 64), 60).convert("RGB")
 

@@ -29,8 +29,8 @@ from mdp_lite.engine.graphs import (
 )
 from mdp_lite.method.schedule import VARIANTS
 from mdp_lite.models.unet import UNet
-from mdp_lite.requests import Request
-from mdp_lite.warm import warm_up
+from mdp_lite.pipeline.request import Request
+from mdp_lite.pipeline.warm_up import warm_up
 
 CPU = torch.device("cpu")
 SCHEDULES = ("constant", "linear", "cosine", "exp")

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mdp_lite import Editor
 from mdp_lite.method.schedule import VARIANTS
-from mdp_lite.requests import Request
-from mdp_lite.warm import warm_up
+from mdp_lite.pipeline.request import Request
+from mdp_lite.pipeline.warm_up import warm_up
 
 pytestmark = [
     pytest.mark.gpu,

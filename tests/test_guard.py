@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from mdp_lite.__main__ import FAILED, main
 from mdp_lite.editor import Editor
-from mdp_lite.guard import NotFinite, finite
-from mdp_lite.inversion import METHODS, Inversion
 from mdp_lite.method.null_text import null_text
-from mdp_lite.preview import fit_preview
-from mdp_lite.requests import Request
-from mdp_lite.results import Source
+from mdp_lite.pipeline.finite import NotFinite, finite
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
+from mdp_lite.pipeline.preview import fit_preview
+from mdp_lite.pipeline.request import Request
+from mdp_lite.pipeline.result import Source
 
 N, TARGET = 4, "a blue boat"
 PICTURE = picture()

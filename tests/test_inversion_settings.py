@@ -10,9 +10,9 @@ from tables import apart
 from torch import Tensor
 
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import METHODS, Inversion, settled
 from mdp_lite.method.sample import walk
-from mdp_lite.results import Source
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, settled
+from mdp_lite.pipeline.result import Source
 
 PICTURE = picture()
 

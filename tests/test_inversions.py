@@ -11,14 +11,14 @@ from tables import NOISE
 from toy import C_A, toy
 
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import METHODS, Inversion
 from mdp_lite.method.ddim import ddim
 from mdp_lite.method.inversion import invert, replay
 from mdp_lite.method.mdp import update
 from mdp_lite.method.sample import Conditions, levels, source_row, walk
 from mdp_lite.method.schedule import Grid, Weights, ddim_grid
 from mdp_lite.models.config import SchedulerConfig
-from mdp_lite.results import Source
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
+from mdp_lite.pipeline.result import Source
 
 ALL = [method for method in METHODS if method != "null-text"]
 EXACT = [method for method in ALL if METHODS[method].exact]

@@ -11,8 +11,8 @@ from PIL import Image
 
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
-from mdp_lite.masks import LOOKS
 from mdp_lite.pictures import images
+from mdp_lite.pipeline.masks import LOOKS
 
 EDIT = ("edit", "photo.png", "--prompt", "a blue boat", "--source-prompt", "a", "--strength", "1")
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from mdp_lite import Editor
 from mdp_lite.eval import world
-from mdp_lite.inversion import Inversion
 from mdp_lite.method.ddim import ddim
-from mdp_lite.results import Source
+from mdp_lite.pipeline.inversion_methods import Inversion
+from mdp_lite.pipeline.result import Source
 from mdp_lite_weights import locate
 
 BOUND, N, G = 1e-4, 6, 7.5

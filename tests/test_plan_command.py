@@ -17,8 +17,8 @@ from mdp_lite.method.sample import no_weights
 from mdp_lite.models.unet import UNet
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import LEAST, MARGIN, Table, contact, tile
-from mdp_lite.requests import Request
-from mdp_lite.results import Cost
+from mdp_lite.pipeline.request import Request
+from mdp_lite.pipeline.result import Cost
 
 SOURCE = ("--source-prompt", "a red house", "--prompt", "a blue boat")
 SWEEP = "sweep --variants epsilon,c,x --t-max 9,10 --t-m 4,5 --schedules constant,linear".split()

@@ -18,8 +18,8 @@ from mdp_lite.eval import world
 from mdp_lite.models.config import VAEConfig
 from mdp_lite.models.vae import VAE
 from mdp_lite.pictures import images
-from mdp_lite.preview import fit_preview, preview, rgb
-from mdp_lite.requests import Request
+from mdp_lite.pipeline.preview import fit_preview, preview, rgb
+from mdp_lite.pipeline.request import Request
 from mdp_lite_weights import locate
 
 MAP = torch.linspace(-0.2, 0.2, 15, dtype=torch.float64).reshape(5, 3)

@@ -12,7 +12,7 @@ from torch import Tensor
 from mdp_lite.__main__ import BAD_INPUT, main
 from mdp_lite.editor import Editor
 from mdp_lite.method.mdp import guide, proximal
-from mdp_lite.requests import Request
+from mdp_lite.pipeline.request import Request
 
 TARGET, N = "a blue boat", 6
 

@@ -19,7 +19,7 @@ from mdp_lite.eval.rivals.plain import edit_friendly, regenerated, sdedit
 from mdp_lite.eval.rivals.prompt_to_prompt import Control, changed, prompt_to_prompt
 from mdp_lite.method.sample import Conditions, Path
 from mdp_lite.models.transformer import SDPA
-from mdp_lite.results import Source
+from mdp_lite.pipeline.result import Source
 
 SOURCE, TARGET = "a red house", "a blue boat"
 Rival = Callable[[Asked], Edited]

@@ -13,7 +13,7 @@ from serving import KEY, OTHER, WAIT, Served, file_of, idle, opened, served, unt
 
 from mdp_lite.cache import Cache
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import Inversion
+from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.serve.recipes import Recipes, from_bytes, to_bytes
 from mdp_lite.serve.settings import Limits
 from mdp_lite.serve.work import Drawn, Inverted

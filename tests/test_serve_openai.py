@@ -12,7 +12,7 @@ from PIL import Image
 from serving import KEY, WAIT, Served, file_of, idle, opened, served, until
 
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import Inversion
+from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.serve.settings import Limits
 
 PICTURE = picture()

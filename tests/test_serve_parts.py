@@ -8,9 +8,9 @@ from inverting import picture
 
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import Inversion
 from mdp_lite.method.schedule import VARIANTS
-from mdp_lite.results import Source
+from mdp_lite.pipeline.inversion_methods import Inversion
+from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.costs import rows_of_edit, rows_of_source, rows_of_sweep
 from mdp_lite.serve.errors import Refused
 from mdp_lite.serve.fields import Method, Steering, SweepFields

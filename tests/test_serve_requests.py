@@ -13,9 +13,9 @@ from PIL import Image
 from serving import KEY, OTHER, Served, calling, file_of, idle, opened, served
 
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import METHODS
 from mdp_lite.method.schedule import SHAPES, VARIANTS
-from mdp_lite.requests import Request
+from mdp_lite.pipeline.inversion_methods import METHODS
+from mdp_lite.pipeline.request import Request
 from mdp_lite.serve import fields
 from mdp_lite.serve.settings import Limits
 

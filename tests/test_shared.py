@@ -13,11 +13,11 @@ from torch import Tensor
 
 from mdp_lite.desk import Stopped
 from mdp_lite.editor import Editor
-from mdp_lite.guard import NotFinite
-from mdp_lite.inversion import METHODS
 from mdp_lite.method.schedule import VARIANTS
-from mdp_lite.requests import Request
-from mdp_lite.results import Edit, Source
+from mdp_lite.pipeline.finite import NotFinite
+from mdp_lite.pipeline.inversion_methods import METHODS
+from mdp_lite.pipeline.request import Request
+from mdp_lite.pipeline.result import Edit, Source
 from mdp_lite.shared import desk_of, shared
 
 Job = Callable[[Editor], Any]

@@ -9,7 +9,7 @@ from PIL import Image
 from test_sources import picture
 
 from mdp_lite.__main__ import main
-from mdp_lite.results import Cost
+from mdp_lite.pipeline.result import Cost
 
 Says = Callable[[str], None]
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from mdp_lite import sources
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor, Source
-from mdp_lite.inversion import Inversion
+from mdp_lite.pipeline.inversion_methods import Inversion
 
 CONFIG = "scheduler/scheduler_config.json"
 STEPS = 4

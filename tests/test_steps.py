@@ -12,9 +12,9 @@ from watched import N, Watched, random_table, unlike
 
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import eps_to_x0
-from mdp_lite.requests import Request
-from mdp_lite.results import Cost
-from mdp_lite.steps import Standing
+from mdp_lite.pipeline.progress import Standing
+from mdp_lite.pipeline.request import Request
+from mdp_lite.pipeline.result import Cost
 
 KINDS: dict[str, dict[str, Any]] = {
     "epsilon": {},

@@ -12,8 +12,8 @@ from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.editor import Editor
 from mdp_lite.method.plan import plan
 from mdp_lite.method.schedule import SHAPES, VARIANTS, Weights, leashed, paper_window, table, window
-from mdp_lite.requests import Request, described
-from mdp_lite.results import Source
+from mdp_lite.pipeline.request import Request, described
+from mdp_lite.pipeline.result import Source
 from mdp_lite_weights import locate
 
 variants = pytest.mark.parametrize("variant", VARIANTS)

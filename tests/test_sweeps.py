@@ -10,14 +10,14 @@ from conftest import SCHEDULER, UNET_CONFIG
 from PIL import Image
 from torch import Tensor, nn
 
-from mdp_lite import sweeps
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops as cost
 from mdp_lite.method.sample import walk
 from mdp_lite.method.schedule import SHAPES, VARIANTS
 from mdp_lite.models.config import UNetConfig, VAEConfig
-from mdp_lite.requests import Request
-from mdp_lite.results import Cost, Source
+from mdp_lite.pipeline import sweep as sweeps
+from mdp_lite.pipeline.request import Request
+from mdp_lite.pipeline.result import Cost, Source
 
 N, G, TARGET = 50, 7.5, "a blue boat"
 NATURAL = Image.effect_noise((32, 32), 60).convert("RGB")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mdp_lite.editor import Editor
 from mdp_lite.method.schedule import Weights
-from mdp_lite.requests import Request
+from mdp_lite.pipeline.request import Request
 
 N = 6
 

@@ -21,10 +21,10 @@ from mdp_lite.engine.estimate import walked
 from mdp_lite.method import execute as run
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import sheet
+from mdp_lite.pipeline.progress import Standing
+from mdp_lite.pipeline.request import picture_of
+from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.reports import describe, total
-from mdp_lite.requests import picture_of
-from mdp_lite.results import Cost, Source
-from mdp_lite.steps import Standing
 
 MOST_CELLS, MOST_COLUMNS = 40, 8
 REPLAY = "replay"

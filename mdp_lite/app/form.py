@@ -5,13 +5,13 @@ from typing import Any
 
 from PIL import Image
 
-from mdp_lite import check
 from mdp_lite.arguments import SCHEDULES, VARIANTS
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import METHOD, METHODS, Inversion
 from mdp_lite.method.null_text import MOST_STEPS as MOST_TUNED
-from mdp_lite.requests import Request, usual_window
-from mdp_lite.results import Source
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.inversion_methods import METHOD, METHODS, Inversion
+from mdp_lite.pipeline.request import Request, usual_window
+from mdp_lite.pipeline.result import Source
 
 CASES = ("picture", "prompt")
 FITS = ("crop", "pad", "resize")  # "own" has no bound of its own

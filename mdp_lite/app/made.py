@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from mdp_lite.app.form import Form
-from mdp_lite.results import Cost, Edit, Source
+from mdp_lite.pipeline.result import Cost, Edit, Source
 
 
 class Last(NamedTuple):

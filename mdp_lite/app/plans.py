@@ -11,10 +11,10 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import Asked, made_source, source_key
 from mdp_lite.engine.estimate import walked
-from mdp_lite.inversion import NEVER
-from mdp_lite.masks import LOOKS
 from mdp_lite.method import plan
-from mdp_lite.results import Cost, Source
+from mdp_lite.pipeline.inversion_methods import NEVER
+from mdp_lite.pipeline.masks import LOOKS
+from mdp_lite.pipeline.result import Cost, Source
 
 
 class Foretold(NamedTuple):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mdp_lite.editor import Editor
 from mdp_lite.method.sample import Conditions
-from mdp_lite.results import Cost, Source
+from mdp_lite.pipeline.result import Cost, Source
 
 Watch = Callable[[int, int], None]  # before a call of the UNet: calls done, and calls in all
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from pathlib import Path
 
 from mdp_lite.app.made import Last, Sheet
-from mdp_lite.results import Source
+from mdp_lite.pipeline.result import Source
 
 MOST_SESSIONS, MOST_SOURCES = 32, 4
 

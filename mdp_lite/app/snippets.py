@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mdp_lite.app.form import Form, inversion, source_guidance
 from mdp_lite.app.work import MASK
-from mdp_lite.inversion import METHOD, Inversion
+from mdp_lite.pipeline.inversion_methods import METHOD, Inversion
 
 BUNDLED = "tiny"
 
@@ -45,7 +45,9 @@ def python(form: Form, picture: str | None, model: str) -> str:
         edit += f", mask='auto', feather={form.feather}"
     how, invert = inversion(form), form.case == "picture"
     plain = how == Inversion(how.method) or how.seed == 0
-    extra = [] if plain or not invert else ["from mdp_lite.inversion import Inversion"]
+    extra = (
+        [] if plain or not invert else ["from mdp_lite.pipeline.inversion_methods import Inversion"]
+    )
     lines = [
         *imports,
         "from mdp_lite import Editor",

@@ -17,9 +17,9 @@ from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import aimed
 from mdp_lite.pictures import images
-from mdp_lite.preview import preview
+from mdp_lite.pipeline.preview import preview
+from mdp_lite.pipeline.result import Edit, Source
 from mdp_lite.reports import describe_edit
-from mdp_lite.results import Edit, Source
 
 LOOKS = 8  # of each stage
 STAGES = {"picture": "Inverting the picture", "prompt": "Making the source"}

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from mdp_lite.batch.cells import Values, read
-from mdp_lite.inversion import METHOD, METHODS, Inversion
+from mdp_lite.pipeline.inversion_methods import METHOD, METHODS, Inversion
 
 INVERTING = (
     "fit", "method", "inversion_steps", "iterations", "inner_steps", "early_stop", "inversion_seed",

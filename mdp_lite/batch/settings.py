@@ -2,13 +2,13 @@
 
 import io
 
-from mdp_lite import check
 from mdp_lite.batch.rows import Start, Target
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import settled
-from mdp_lite.masks import Where
 from mdp_lite.pictures import images
-from mdp_lite.requests import described
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.inversion_methods import settled
+from mdp_lite.pipeline.masks import Where
+from mdp_lite.pipeline.request import described
 
 
 def check_settings(editor: Editor, start: Start, target: Target) -> None:

@@ -31,11 +31,11 @@ from mdp_lite.eval.pie_command import bench_pie
 from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import Taken, backward_share, taken
 from mdp_lite.eval.speed import speed
-from mdp_lite.inversion import NEVER
+from mdp_lite.pipeline.inversion_methods import NEVER
+from mdp_lite.pipeline.result import Cost
 from mdp_lite.rehearsal import rehearsal
 from mdp_lite.reports import Made, Settings
 from mdp_lite.reports import total as summed
-from mdp_lite.results import Cost
 from mdp_lite.sourcing import Talk
 from mdp_lite.version import __version__
 

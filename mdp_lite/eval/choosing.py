@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mdp_lite.eval.rivals.asked import Asked, Edited, Row, called
 from mdp_lite.eval.sweep import Cell, swept
-from mdp_lite.masks import CUT
 from mdp_lite.method.ddim import renoise, v_to_eps
+from mdp_lite.pipeline.masks import CUT
 
 LOOKS = (0.3, 0.5, 0.7)  # of the way down the grid, where noise is put on what is looked at
 SHARE = 0.5  # of the best agreement that is enough: chosen on the tune split

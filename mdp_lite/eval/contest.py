@@ -24,8 +24,8 @@ from mdp_lite.eval.rivals.plain import edit_friendly, regenerated, sdedit
 from mdp_lite.eval.rivals.prompt_to_prompt import Control, prompt_to_prompt
 from mdp_lite.eval.score import Figures, decode, drawn, round_trip
 from mdp_lite.eval.sweep import Cell, swept
-from mdp_lite.inversion import METHOD
 from mdp_lite.method.schedule import DEFAULTS, T_MAX, VARIANTS, paper_window
+from mdp_lite.pipeline.inversion_methods import METHOD
 
 Edit = Callable[[Given, Track], Edited]
 ALIGNED = {"replace": words.replaced, "refine": words.refined}

@@ -12,10 +12,10 @@ from mdp_lite.eval.cases import Case
 from mdp_lite.eval.edit_scores import unlike
 from mdp_lite.eval.reader import Reader
 from mdp_lite.eval.score import conditions, decode, drawn, encode, noise, sample
-from mdp_lite.inversion import METHOD, METHODS, settled
 from mdp_lite.method.sample import Conditions, Path
 from mdp_lite.method.schedule import Grid
-from mdp_lite.paths import FINDERS, Found, Job
+from mdp_lite.pipeline.inversion_methods import METHOD, METHODS, settled
+from mdp_lite.pipeline.sources import FINDERS, Found, Job
 
 CASES = ("synthetic", "real")
 REAL = (METHOD, "replay", "null-text")  # how drawn pictures are inverted; generated ones: METHOD

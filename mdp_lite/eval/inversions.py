@@ -15,13 +15,13 @@ from mdp_lite.eval.metrics import psnr
 from mdp_lite.eval.reader import SIZE, Reader
 from mdp_lite.eval.score import Figures, distances, drawn, regions, verdicts
 from mdp_lite.eval.world import draw
-from mdp_lite.inversion import METHODS, Inversion
 from mdp_lite.method.plan import evaluated, plan
 from mdp_lite.method.sample import no_weights
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures.images import to_tensor
-from mdp_lite.requests import Request, described
-from mdp_lite.results import Cost, Source
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
+from mdp_lite.pipeline.request import Request, described
+from mdp_lite.pipeline.result import Cost, Source
 
 GUIDANCES = (1.0, 7.5)  # none, and that of the papers; beside these each method has its own
 VARIANTS = ("epsilon", "x")  # of the edits that are scored, at the authors' window

@@ -25,10 +25,10 @@ from mdp_lite.eval.rounds import (
     spread,
     wait,
 )
-from mdp_lite.guard import in_float32
 from mdp_lite.method.schedule import paper_window
+from mdp_lite.pipeline.finite import in_float32
+from mdp_lite.pipeline.request import Request
 from mdp_lite.reports import Made, Settings
-from mdp_lite.requests import Request
 from mdp_lite.sourcing import Talk
 from mdp_lite.version import __version__
 

@@ -10,7 +10,7 @@ from mdp_lite.method.mdp import Denoiser
 from mdp_lite.method.plan import Known, plan
 from mdp_lite.method.sample import Conditions, Path
 from mdp_lite.method.schedule import Grid, Weights, leashed, table, window
-from mdp_lite.sweeps import finished
+from mdp_lite.pipeline.sweep import finished
 
 
 class Cell(NamedTuple):

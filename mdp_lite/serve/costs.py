@@ -1,12 +1,12 @@
 """What a request will cost, in UNet rows, before any work: bad windows and sizes are found here."""
 
 from mdp_lite.editor import Editor
-from mdp_lite.inversion import METHODS, Inversion, settled
-from mdp_lite.masks import LOOKS
 from mdp_lite.method.plan import Known, plan
 from mdp_lite.method.schedule import Grid
-from mdp_lite.requests import described
-from mdp_lite.results import Source
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, settled
+from mdp_lite.pipeline.masks import LOOKS
+from mdp_lite.pipeline.request import described
+from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.fields import Steering, SweepFields
 from mdp_lite.serve.work import Drawn, Origin, Steered
 

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mdp_lite.desk import Stopped, out_of_memory
-from mdp_lite.guard import NotFinite
+from mdp_lite.pipeline.finite import NotFinite
 
 TYPES = {
     401: "authentication_error",

@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from mdp_lite import check
+from mdp_lite.pipeline import check
 from mdp_lite.serve import pictures
 from mdp_lite.serve.errors import GONE, Refused
 from mdp_lite.serve.service import Service

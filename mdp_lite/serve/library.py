@@ -7,7 +7,7 @@ from functools import partial
 
 from fastapi import Request
 
-from mdp_lite.results import Source
+from mdp_lite.pipeline.result import Source
 from mdp_lite.serve import work
 from mdp_lite.serve.answers import left
 from mdp_lite.serve.costs import rows_of_source

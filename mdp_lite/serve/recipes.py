@@ -16,8 +16,8 @@ from PIL import Image
 
 from mdp_lite.cache import Cache
 from mdp_lite.checkpoint import atomic
-from mdp_lite.codec import Codec
-from mdp_lite.inversion import Inversion
+from mdp_lite.pipeline.inversion_methods import Inversion
+from mdp_lite.pipeline.runner import Codec
 from mdp_lite.serve.settings import Limits
 from mdp_lite.serve.work import Drawn, Inverted
 

@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
-from mdp_lite.results import Source
+from mdp_lite.pipeline.result import Source
 from mdp_lite.serve import answers, forms, library, pictures, units, work
 from mdp_lite.serve.answers import Asked
 from mdp_lite.serve.costs import rows_of_sweep

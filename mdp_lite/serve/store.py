@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mdp_lite.results import Source
+from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.settings import Limits
 
 

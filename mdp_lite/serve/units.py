@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from mdp_lite.inversion import Inversion
+from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.serve import work
 from mdp_lite.serve.answers import Asked, Unit
 from mdp_lite.serve.costs import rows_of_edit, rows_of_source

@@ -7,10 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import check
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.identity import Origin
-from mdp_lite.masks import LOOKS, Mask, Where, differing, from_cells, pasted, read, to_cells
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.method.plan import Known, Plan
 from mdp_lite.method.sample import Conditions
@@ -24,7 +22,18 @@ from mdp_lite.method.schedule import (
     table,
     window,
 )
-from mdp_lite.results import Cost, Source
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.masks import (
+    LOOKS,
+    Mask,
+    Where,
+    differing,
+    from_cells,
+    pasted,
+    read,
+    to_cells,
+)
+from mdp_lite.pipeline.result import Cost, Source
 
 Prompt = str | Sequence[tuple[str, float]]  # one text, or a blend: texts with their shares
 

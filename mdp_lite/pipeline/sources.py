@@ -7,17 +7,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import check
-from mdp_lite.codec import Codec
-from mdp_lite.guard import finite
-from mdp_lite.inversion import METHODS, Inversion, settled
 from mdp_lite.method.inversion import invert, noise_maps, noised, observed, replay
 from mdp_lite.method.mdp import Step
 from mdp_lite.method.null_text import MOST_STEPS, Tuned, null_text
 from mdp_lite.method.sample import Conditions, Path, record, walk
 from mdp_lite.method.schedule import Grid, alphas_cumprod
 from mdp_lite.pictures.fit import Frame, frame
-from mdp_lite.results import Cost, Source, Tuning
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.finite import finite
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, settled
+from mdp_lite.pipeline.result import Cost, Source, Tuning
+from mdp_lite.pipeline.runner import Codec
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 OnTuned = Callable[[int, Tuned], None]  # a step of null-text inversion, and what was found

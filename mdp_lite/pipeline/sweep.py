@@ -14,16 +14,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import check
-from mdp_lite.codec import Codec
 from mdp_lite.engine.estimate import walked
 from mdp_lite.method.execute import Alone, Node, Task, cost, run, tree
 from mdp_lite.method.mdp import Denoiser, Step
 from mdp_lite.models.config import UNetConfig
-from mdp_lite.paths import OnStep
-from mdp_lite.requests import Prompt, Request
-from mdp_lite.results import Cost, Edit, Source
-from mdp_lite.steps import Standing
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.progress import Standing
+from mdp_lite.pipeline.request import Prompt, Request
+from mdp_lite.pipeline.result import Cost, Edit, Source
+from mdp_lite.pipeline.runner import Codec
+from mdp_lite.pipeline.sources import OnStep
 
 Result = Callable[[Standing, Image.Image], Edit]  # of an edit that is done, and its picture
 Window = tuple[float | None, float | None]  # t_max, t_m in steps; None is the model's

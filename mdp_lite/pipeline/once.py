@@ -6,14 +6,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import check
-from mdp_lite.codec import Codec, HasCodec, codec_of
 from mdp_lite.method.execute import Task, run, tree
 from mdp_lite.method.plan import Known, Plan, plan
 from mdp_lite.method.sample import Conditions, Path, record, walk
 from mdp_lite.method.schedule import Grid, Weights
-from mdp_lite.requests import described
-from mdp_lite.results import Cost
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.request import described
+from mdp_lite.pipeline.result import Cost
+from mdp_lite.pipeline.runner import Codec, HasCodec, codec_of
 
 
 class Once(NamedTuple):

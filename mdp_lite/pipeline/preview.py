@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite.guard import dtype_of, finite
 from mdp_lite.models.vae import VAE
 from mdp_lite.pictures import images
+from mdp_lite.pipeline.finite import dtype_of, finite
 
 # What the map is fitted on: smooth latents of unit variance, which are nearer to pictures' than
 # white noise is. 16 of 8x8 cells, 2x2 of them drawn, decode in a quarter of a 64x64 one's time.

@@ -9,20 +9,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite import check
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.load import Models
 from mdp_lite.engine import aot
 from mdp_lite.engine.engine import engine
-from mdp_lite.guard import dtype_of, finite, guarded
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.method.sample import Conditions
 from mdp_lite.method.schedule import Grid, ddim_grid
 from mdp_lite.models.transformer import Attend
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import FITS, Frame, frame
-from mdp_lite.preview import fit_preview
-from mdp_lite.requests import Prompt
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.finite import dtype_of, finite, guarded
+from mdp_lite.pipeline.preview import fit_preview
+from mdp_lite.pipeline.request import Prompt
 
 VAE_CALLS = ("encode", "decode")
 

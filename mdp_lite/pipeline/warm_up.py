@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mdp_lite import check
-from mdp_lite.codec import Codec, HasCodec, codec_of
 from mdp_lite.method.execute import Reads, Task
 from mdp_lite.method.plan import plan
 from mdp_lite.method.sample import Path, no_weights
 from mdp_lite.method.schedule import Grid
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.runner import Codec, HasCodec, codec_of
 
 # The rows of an edit's calls, with guidance and without.
 READS: tuple[Reads, ...] = (("null", "c"), ("null", "c", "source"), ("null", "source"))

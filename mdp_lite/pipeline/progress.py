@@ -10,7 +10,7 @@ from torch import Tensor, lerp
 from mdp_lite.method.execute import Alone, Task, run, tree
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.method.sample import headed, source_row
-from mdp_lite.requests import Request
+from mdp_lite.pipeline.request import Request
 
 
 class Standing(NamedTuple):

@@ -11,12 +11,12 @@ import torch
 from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
-from mdp_lite import check
 from mdp_lite.method.mdp import Denoiser, asked
 from mdp_lite.method.sample import Path
 from mdp_lite.method.schedule import Grid
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import Frame, Size
+from mdp_lite.pipeline import check
 
 LOOKS = 5  # steps of the source's path that an automatic mask looks at
 CUT = 0.15  # share of the greatest difference that counts: best of 0.1 to 0.5 on drawn edits

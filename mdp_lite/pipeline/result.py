@@ -7,11 +7,11 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite.checkpoint.identity import Origin
-from mdp_lite.inversion import METHODS, Inversion
 from mdp_lite.method.plan import Plan
 from mdp_lite.method.sample import Path
 from mdp_lite.method.schedule import Grid, Weights
 from mdp_lite.pictures.fit import Frame
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 
 
 class Cost(NamedTuple):
