@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite import sources
-from mdp_lite.cache import Cache, kept, open_cache
 from mdp_lite.checkpoint.load import AddOns, Choices, Hub, Models, Place, load
 from mdp_lite.engine.engine import chosen
 from mdp_lite.method.execute import Task
@@ -42,6 +40,8 @@ from mdp_lite.pipeline.result import Edit, Source
 from mdp_lite.pipeline.runner import Codec
 from mdp_lite.pipeline.sources import OnStep, OnTuned, generated, inverted
 from mdp_lite.pipeline.sweep import Sweep, Window, cells, sweep
+from mdp_lite.store import source_file as sources
+from mdp_lite.store.cache import Cache, kept, open_cache
 
 
 class Editor:

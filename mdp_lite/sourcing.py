@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdp_lite import sources
 from mdp_lite.arguments import VARIANTS
 from mdp_lite.editor import Editor, Source
 from mdp_lite.method.null_text import Tuned
@@ -18,6 +17,7 @@ from mdp_lite.pipeline.masks import Where
 from mdp_lite.pipeline.request import described
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.pipeline.sources import OnTuned
+from mdp_lite.store import source_file as sources
 
 SETTINGS = ("inversion_steps", "iterations", "inner_steps", "early_stop", "inversion_seed")
 INVERTING = ("method", *SETTINGS, "tune")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from mdp_lite.cache import Cache
 from mdp_lite.editor import Editor
+from mdp_lite.store.cache import Cache
 
 PROCESSES, SEEDS = 8, 12
 

@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_sources import STEPS, picture
 
-from mdp_lite import source_header
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.inversion_methods import Inversion
+from mdp_lite.store import source_header
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import torch
 from conftest import write_checkpoint
 from test_sources import change_unet, picture, same_bits
 
-from mdp_lite.cache import OURS, Cache
 from mdp_lite.checkpoint import identity
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.rehearsal import rehearsal
+from mdp_lite.store.cache import OURS, Cache
 
 STEPS = 2
 GENERATE = {"prompt": "a red house", "seed": 1, "num_inference_steps": STEPS}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mdp_lite.cache import OURS, Cache
 from mdp_lite.editor import Editor
+from mdp_lite.store.cache import OURS, Cache
 
 ROOT = Path(__file__).parent.parent
 PATHS = os.pathsep.join(str(ROOT / room) for room in (".", "kernels", "weights"))

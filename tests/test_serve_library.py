@@ -11,12 +11,12 @@ import pytest
 from inverting import picture
 from serving import KEY, OTHER, WAIT, Served, file_of, idle, opened, served, until
 
-from mdp_lite.cache import Cache
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.serve.recipes import Recipes, from_bytes, to_bytes
 from mdp_lite.serve.settings import Limits
 from mdp_lite.serve.work import Drawn, Inverted
+from mdp_lite.store.cache import Cache
 
 FILE = file_of(picture())
 SAID = {"source_prompt": "a red house", "num_inference_steps": "4"}

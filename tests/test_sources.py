@@ -13,10 +13,10 @@ from conftest import SCHEDULER, write_checkpoint, write_json
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from mdp_lite import sources
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pipeline.inversion_methods import Inversion
+from mdp_lite.store import source_file as sources
 
 CONFIG = "scheduler/scheduler_config.json"
 STEPS = 4

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from mdp_lite.cache import Cache
 from mdp_lite.checkpoint import atomic
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.runner import Codec
 from mdp_lite.serve.settings import Limits
 from mdp_lite.serve.work import Drawn, Inverted
+from mdp_lite.store.cache import Cache
 
 FOLDER = "recipes"  # in the cache's
 EVERYBODY = "everybody"  # the owner where there are no keys

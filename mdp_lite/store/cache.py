@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite import source_header, sources
 from mdp_lite.checkpoint import atomic
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.pipeline.runner import Codec
+from mdp_lite.store import source_file as sources
+from mdp_lite.store import source_header
 from mdp_lite.version import __version__
 
 try:

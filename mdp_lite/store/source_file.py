@@ -19,7 +19,7 @@ from mdp_lite.pictures.fit import FITS, Frame, frame
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.pipeline.runner import Codec
-from mdp_lite.source_header import (
+from mdp_lite.store.source_header import (
     FORMAT,
     HEADER,
     MOST_HEADER,

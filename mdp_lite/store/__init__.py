@@ -1,0 +1,1 @@
+"""Sources on disk: one file, or a folder of them."""
