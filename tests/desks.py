@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from mdp_lite.desk import Desk, Member
+from mdp_lite.batcher.batcher import Desk, Member
+from mdp_lite.batcher.client import desk_of, shared
 from mdp_lite.editor import Editor
-from mdp_lite.shared import desk_of, shared
 
 WAIT = 120  # seconds after which a test has hung
 

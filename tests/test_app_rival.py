@@ -21,6 +21,7 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Progress, Stopped
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import edited
+from mdp_lite.batcher.client import desk_of, shared
 from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import CONTROL
 from mdp_lite.eval.rivals.asked import Asked
@@ -28,7 +29,6 @@ from mdp_lite.eval.rivals.prompt_to_prompt import prompt_to_prompt
 from mdp_lite.eval.rivals.words import refined
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.result import Cost, Source
-from mdp_lite.shared import desk_of, shared
 
 __all__ = ["rows", "studio", "visitor"]  # fixtures
 

@@ -9,7 +9,16 @@ import torch
 from desks import WAIT, running, until, waiting
 from torch import Tensor
 
-from mdp_lite.desk import Call, Desk, Member, Rows, Stopped, chosen, joined, out_of_memory
+from mdp_lite.batcher.batcher import (
+    Call,
+    Desk,
+    Member,
+    Rows,
+    Stopped,
+    chosen,
+    joined,
+    out_of_memory,
+)
 from mdp_lite.pipeline.finite import NotFinite
 
 LOST = 666.0  # a row of these can't be computed

@@ -18,7 +18,7 @@ from inverting import picture
 from serving import WAIT, Served, file_of, idle, served, until
 from torch import Tensor, nn
 
-from mdp_lite.desk import Call, Desk, Member, Rows
+from mdp_lite.batcher.batcher import Call, Desk, Member, Rows
 from mdp_lite.editor import Editor
 from mdp_lite.serve.settings import Limits
 

@@ -19,7 +19,7 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Stopped
 from mdp_lite.app.studio import Studio, opened, painted
 from mdp_lite.app.work import MASK, Asked, edited, source_key
-from mdp_lite.desk import Stopped as Closed
+from mdp_lite.batcher.batcher import Stopped as Closed
 
 Canvas = dict[str, Any] | None  # of gr.ImageEditor
 Values = tuple[Any, ...]  # of the controls of a case, in their order

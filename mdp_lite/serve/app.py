@@ -10,7 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mdp_lite.desk import Stopped
+from mdp_lite.batcher.batcher import Stopped
 from mdp_lite.editor import Editor
 from mdp_lite.serve import fields, routes
 from mdp_lite.serve.describe import forms_of, json_of, plain

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mdp_lite.desk import Stopped, out_of_memory
+from mdp_lite.batcher.batcher import Stopped, out_of_memory
 from mdp_lite.pipeline.finite import NotFinite
 
 TYPES = {

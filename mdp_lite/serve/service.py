@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from mdp_lite.desk import Member
+from mdp_lite.batcher.batcher import Member
+from mdp_lite.batcher.client import desk_of, shared
 from mdp_lite.editor import Editor
 from mdp_lite.engine.graphs import BUCKETS
 from mdp_lite.pipeline.sweep import room
@@ -21,7 +22,6 @@ from mdp_lite.serve.metrics import Metrics
 from mdp_lite.serve.recipes import Recipes
 from mdp_lite.serve.settings import Settings
 from mdp_lite.serve.store import Store
-from mdp_lite.shared import desk_of, shared
 
 T = TypeVar("T")
 LONG = 1000  # UNet rows: jobs of more take at most half of the places

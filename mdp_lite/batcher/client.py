@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.desk import Desk, Member
+from mdp_lite.batcher.batcher import Desk, Member
 from mdp_lite.editor import Editor
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.transformer import SDPA, Attend

@@ -1,0 +1,1 @@
+"""Many threads that edit at once share the calls of one model."""
