@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from mdp_lite.arguments import parser
+from mdp_lite.cli.arguments import parser
 
 if TYPE_CHECKING:
+    from mdp_lite.cli.reports import Made
+    from mdp_lite.cli.sources import Talk
     from mdp_lite.editor import OnStep
-    from mdp_lite.reports import Made
-    from mdp_lite.sourcing import Talk
 
 BAD_INPUT, FAILED, STOPPED = 2, 1, 130
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: Any) -> int:
-    from mdp_lite import commands  # seconds of import, which `--help` must not cost
+    from mdp_lite.cli import commands  # seconds of import, which `--help` must not cost
 
     loud = not args.quiet
     bars: list[Any] = []  # that are shown now

@@ -8,7 +8,7 @@ import pytest
 
 from mdp_lite.__main__ import main
 from mdp_lite.app.fence import HEADERS, LOOPBACK, Fence, names_of
-from mdp_lite.arguments import parser
+from mdp_lite.cli.arguments import parser
 
 
 def test_by_default_the_page_is_for_this_machine_alone() -> None:

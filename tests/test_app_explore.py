@@ -10,7 +10,7 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Stopped
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import edited
-from mdp_lite.arguments import VARIANTS
+from mdp_lite.cli.arguments import VARIANTS
 from mdp_lite.pictures import images
 
 __all__ = ["rows", "studio", "visitor"]  # fixtures

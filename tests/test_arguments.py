@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mdp_lite import arguments
 from mdp_lite.__main__ import main
+from mdp_lite.cli import arguments
 from mdp_lite.method.schedule import SHAPES, VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent

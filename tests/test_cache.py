@@ -13,9 +13,9 @@ from conftest import write_checkpoint
 from test_sources import change_unet, picture, same_bits
 
 from mdp_lite.checkpoint import identity
+from mdp_lite.cli.dry_run import rehearsal
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pipeline.result import Cost
-from mdp_lite.rehearsal import rehearsal
 from mdp_lite.store.cache import OURS, Cache
 
 STEPS = 2

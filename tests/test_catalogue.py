@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub.utils import validate_repo_id
 
 from mdp_lite.checkpoint.config_files import read_scheduler_config
-from mdp_lite.info import FAMILIES
+from mdp_lite.cli.info import FAMILIES
 from mdp_lite_weights import hub
 from mdp_lite_weights.catalogue import CATALOGUE, Known
 

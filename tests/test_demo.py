@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import mdp_lite_weights
-from mdp_lite import arguments
 from mdp_lite.__main__ import main
-from mdp_lite.commands import REAL, STEPS
+from mdp_lite.cli import arguments
+from mdp_lite.cli.commands import REAL, STEPS
 from mdp_lite.eval import world
 from mdp_lite.pictures import images
 

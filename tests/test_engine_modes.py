@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdp_lite import Editor, arguments
+from mdp_lite import Editor
 from mdp_lite.checkpoint.load import Models
+from mdp_lite.cli import arguments
 from mdp_lite.engine import engine
 from mdp_lite.method.mdp import Levels, SourceRow, update
 from mdp_lite.method.schedule import Weights

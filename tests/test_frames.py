@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mdp_lite import picture_arguments
+from mdp_lite.cli import picture_options as picture_arguments
 from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import FITS, Frame, Size, frame

@@ -18,9 +18,9 @@ from conftest import SCHEDULER as PLAIN
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from mdp_lite import info
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.load import CATALOGUE
+from mdp_lite.cli import info
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops as cost
 from mdp_lite.models.clip import CLIPTextEncoder

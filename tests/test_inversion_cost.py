@@ -9,6 +9,7 @@ from conftest import SCHEDULER
 from inverting import Counted, counting, picture
 from torch.utils.flop_counter import FlopCounterMode
 
+from mdp_lite.cli.dry_run import IdleUNet
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops as cost
 from mdp_lite.method.plan import evaluated, plan
@@ -16,7 +17,6 @@ from mdp_lite.method.schedule import table, window
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.pipeline.inversion_methods import Inversion
-from mdp_lite.rehearsal import IdleUNet
 
 N, G, PROMPT, TARGET = 50, 7.5, "a red house", "a blue boat"
 PICTURE = picture()

@@ -223,7 +223,7 @@ PLANTED = [
     ("mdp_lite.__main__", "from mdp_lite import joins"),
     ("mdp_lite.joins", "from mdp_lite.eval import contest"),
     ("mdp_lite.app.page", "def f():\n    from mdp_lite import joins"),
-    ("mdp_lite.commands", "def f():\n    from mdp_lite.joins import rivals"),
+    ("mdp_lite.cli.commands", "def f():\n    from mdp_lite.joins import rivals"),
     ("mdp_lite.app.page", "from mdp_lite.eval import metrics"),
     ("mdp_lite.serve.api", "import mdp_lite.batch.actors"),
     ("mdp_lite.eval.suites", "from mdp_lite.serve import api"),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mdp_lite import arguments
 from mdp_lite.__main__ import main
+from mdp_lite.cli import arguments
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops as cost
 from mdp_lite.engine.estimate import estimate, walked

@@ -8,8 +8,8 @@ import pytest
 from serving import served, until
 
 from mdp_lite.__main__ import main
-from mdp_lite.arguments import parser
 from mdp_lite.batcher.batcher import Stopped
+from mdp_lite.cli.arguments import parser
 from mdp_lite.editor import Editor
 from mdp_lite.serve.cluster import Load, application, sized
 

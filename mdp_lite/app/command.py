@@ -16,10 +16,10 @@ from mdp_lite.app.fence import Fence, names_of
 from mdp_lite.app.page import CSS, FOOTER, LABELS, LARGEST, mounted, page, theme
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import Lend, Studio
-from mdp_lite.commands import opened_aside
+from mdp_lite.cli.commands import opened_aside
+from mdp_lite.cli.reports import Made
+from mdp_lite.cli.sources import Talk
 from mdp_lite.editor import Editor
-from mdp_lite.reports import Made
-from mdp_lite.sourcing import Talk
 
 
 def app(args: Namespace, talk: Talk, rivals: Sequence[Rival] = ()) -> Made:

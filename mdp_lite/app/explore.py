@@ -15,7 +15,8 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Progress, Tell, streamed
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import described, sourced
-from mdp_lite.arguments import VARIANTS
+from mdp_lite.cli.arguments import VARIANTS
+from mdp_lite.cli.reports import describe, total
 from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import walked
 from mdp_lite.method import execute as run
@@ -24,7 +25,6 @@ from mdp_lite.pictures.sheets import sheet
 from mdp_lite.pipeline.progress import Standing
 from mdp_lite.pipeline.request import picture_of
 from mdp_lite.pipeline.result import Cost, Source
-from mdp_lite.reports import describe, total
 
 MOST_CELLS, MOST_COLUMNS = 40, 8
 REPLAY = "replay"

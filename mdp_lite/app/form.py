@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from mdp_lite.arguments import SCHEDULES, VARIANTS
+from mdp_lite.cli.arguments import SCHEDULES, VARIANTS
 from mdp_lite.editor import Editor
 from mdp_lite.method.null_text import MOST_STEPS as MOST_TUNED
 from mdp_lite.pipeline import check

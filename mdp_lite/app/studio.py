@@ -8,10 +8,10 @@ from PIL import Image
 
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.sessions import Sessions
+from mdp_lite.cli.dry_run import rehearsal
 from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.inversion_methods import METHODS
-from mdp_lite.rehearsal import rehearsal
 
 Lend = Callable[[], AbstractContextManager[Editor]]
 ALONE = "null-text"  # needs gradients, which a shared engine has none of

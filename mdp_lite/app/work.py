@@ -14,12 +14,12 @@ from mdp_lite.app.made import Last, Made
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Progress, Tell, streamed
 from mdp_lite.app.studio import Studio
+from mdp_lite.cli.reports import describe_edit
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import aimed
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.preview import preview
 from mdp_lite.pipeline.result import Edit, Source
-from mdp_lite.reports import describe_edit
 
 LOOKS = 8  # of each stage
 STAGES = {"picture": "Inverting the picture", "prompt": "Making the source"}

@@ -21,7 +21,7 @@ from mdp_lite.batch import manifest
 from mdp_lite.batch.cells import Values
 from mdp_lite.batch.rows import Start, Target, Unit, Wanted
 from mdp_lite.batch.work import Outcome, Station, identity, settled
-from mdp_lite.commands import opened
+from mdp_lite.cli.commands import opened
 
 BLOCK = 32  # units, at most, whose outcomes come back together
 SPARE = 2  # logical cores beside the workers', for what Ray itself runs

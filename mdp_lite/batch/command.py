@@ -23,10 +23,10 @@ from mdp_lite.batch.work import (
     identity,
     settled,
 )
-from mdp_lite.commands import opened
+from mdp_lite.cli.commands import opened
+from mdp_lite.cli.reports import Made
+from mdp_lite.cli.sources import Talk
 from mdp_lite.editor import Editor
-from mdp_lite.reports import Made
-from mdp_lite.sourcing import Talk
 
 
 def batch(args: Namespace, talk: Talk) -> Made:

@@ -25,11 +25,11 @@ from mdp_lite.batch.work import (
     standing,
     tasks_of,
 )
+from mdp_lite.cli.dry_run import rehearsal
 from mdp_lite.editor import Edit, Editor
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline.inversion_methods import NEVER
-from mdp_lite.rehearsal import rehearsal
 
 LOOKS = 3  # calls that are timed
 

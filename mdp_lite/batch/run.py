@@ -12,7 +12,7 @@ from mdp_lite.batch.cells import Values
 from mdp_lite.batch.manifest import Book, Known, Record
 from mdp_lite.batch.rows import Raw, Row, Unit, row_of, units_of
 from mdp_lite.batch.work import FAILED, FAILED_BEFORE, FOUND, MADE, THERE, Outcome
-from mdp_lite.sourcing import Talk
+from mdp_lite.cli.sources import Talk
 
 Progress = Callable[[int, int], None]  # how many are done, and of how many
 

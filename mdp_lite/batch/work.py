@@ -16,10 +16,10 @@ from mdp_lite.batch.rows import Start, Target, Unit, Wanted, key_of
 from mdp_lite.batch.settings import check_settings, place_of
 from mdp_lite.checkpoint import atomic
 from mdp_lite.checkpoint.identity import model_hash
+from mdp_lite.cli.reports import Settings, describe_edit
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.request import Request
-from mdp_lite.reports import Settings, describe_edit
 from mdp_lite.version import __version__
 
 MOST_BYTES = 2**28  # of a picture's file: the largest picture that is read takes half of it

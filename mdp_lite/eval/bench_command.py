@@ -10,7 +10,11 @@ from typing import NamedTuple
 import torch
 
 from mdp_lite.checkpoint.identity import model_hash
-from mdp_lite.commands import opened
+from mdp_lite.cli.commands import opened
+from mdp_lite.cli.dry_run import rehearsal
+from mdp_lite.cli.reports import Made, Settings
+from mdp_lite.cli.reports import total as summed
+from mdp_lite.cli.sources import Talk
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import Case
 from mdp_lite.eval.edits_command import bench_edits
@@ -33,10 +37,6 @@ from mdp_lite.eval.resources import Taken, backward_share, taken
 from mdp_lite.eval.speed import speed
 from mdp_lite.pipeline.inversion_methods import NEVER
 from mdp_lite.pipeline.result import Cost
-from mdp_lite.rehearsal import rehearsal
-from mdp_lite.reports import Made, Settings
-from mdp_lite.reports import total as summed
-from mdp_lite.sourcing import Talk
 from mdp_lite.version import __version__
 
 PICTURES = 128

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from PIL import Image
 
 from mdp_lite.checkpoint.identity import model_hash
-from mdp_lite.commands import opened
+from mdp_lite.cli.commands import opened
+from mdp_lite.cli.reports import Made, Settings
+from mdp_lite.cli.sources import Talk
 from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import Method, anchors, made, measured, methods, settings
 from mdp_lite.eval.edit_tables import summary, tables
@@ -20,8 +22,6 @@ from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import backward_share
 from mdp_lite.pictures.images import to_image
 from mdp_lite.pictures.sheets import Row, sheet
-from mdp_lite.reports import Made, Settings
-from mdp_lite.sourcing import Talk
 from mdp_lite.version import __version__
 
 EDITS, STEPS = 64, 12  # of each kind: about an hour on two cores, by UNet rows

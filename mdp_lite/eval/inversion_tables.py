@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from mdp_lite.cli.info import SIZES, scaled
 from mdp_lite.eval.interval import Interval, apart, interval
 from mdp_lite.eval.inversions import GUIDANCES, VARIANTS, Sections, section
 from mdp_lite.eval.metrics import LEAST, PEAK
 from mdp_lite.eval.resources import Taken
-from mdp_lite.info import SIZES, scaled
 
 Settings = dict[str, Any]
 Cell = Callable[[Settings], str]  # from a method's summary to what its row says

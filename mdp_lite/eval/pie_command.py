@@ -12,7 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite.checkpoint import atomic
-from mdp_lite.commands import opened
+from mdp_lite.cli.commands import opened
+from mdp_lite.cli.reports import Made
+from mdp_lite.cli.sources import Talk
 from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import Method, anchors, made, methods
 from mdp_lite.eval.edit_tables import table
@@ -22,8 +24,6 @@ from mdp_lite.eval.pie import PICTURES, Record, records
 from mdp_lite.eval.pie_metrics import Figure, figures, mean, pixels, scaled
 from mdp_lite.pictures import images
 from mdp_lite.pictures.images import to_image
-from mdp_lite.reports import Made
-from mdp_lite.sourcing import Talk
 
 SEED = 1234  # of its own runs
 RESULTS = Path("output")

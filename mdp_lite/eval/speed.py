@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from mdp_lite.checkpoint import atomic
-from mdp_lite.commands import opened
+from mdp_lite.cli.commands import opened
+from mdp_lite.cli.reports import Made, Settings
+from mdp_lite.cli.sources import Talk
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops as cost
 from mdp_lite.engine.engine import chosen
@@ -28,8 +30,6 @@ from mdp_lite.eval.rounds import (
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pipeline.finite import in_float32
 from mdp_lite.pipeline.request import Request
-from mdp_lite.reports import Made, Settings
-from mdp_lite.sourcing import Talk
 from mdp_lite.version import __version__
 
 ROWS = (1, 2, 4)

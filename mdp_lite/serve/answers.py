@@ -12,9 +12,9 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image
 
+from mdp_lite.cli.reports import total
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.result import Cost, Source
-from mdp_lite.reports import total
 from mdp_lite.serve import pictures
 from mdp_lite.serve.errors import Refused, refused
 from mdp_lite.serve.fields import Common, SweepFields

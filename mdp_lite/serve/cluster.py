@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from fastapi import FastAPI
 
-from mdp_lite.arguments import parser
-from mdp_lite.commands import opened_aside
+from mdp_lite.cli.arguments import parser
+from mdp_lite.cli.commands import opened_aside
 from mdp_lite.serve import app
 from mdp_lite.serve.gate import App, Message, Receive, Send
 from mdp_lite.serve.service import Service

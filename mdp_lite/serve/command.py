@@ -8,15 +8,15 @@ from argparse import Namespace
 
 import uvicorn
 
-from mdp_lite.commands import opened_aside
+from mdp_lite.cli.commands import opened_aside
+from mdp_lite.cli.reports import Made
+from mdp_lite.cli.sources import Talk
 from mdp_lite.editor import Editor
-from mdp_lite.reports import Made
 from mdp_lite.serve import cluster
 from mdp_lite.serve.app import Page, application, paged
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import Settings, checked
 from mdp_lite.serve.words import log_requests, settings_of
-from mdp_lite.sourcing import Talk
 
 NOTICE = 1.0  # seconds between "not ready" and no new connections
 POLL = 0.1

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
+from mdp_lite.cli.reports import describe, describe_edit, total
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import aimed
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.preview import preview
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Cost, Source
-from mdp_lite.reports import describe, describe_edit, total
 from mdp_lite.serve.fields import Steering, SweepFields
 
 Size = tuple[int, int] | None

@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
-from mdp_lite.app_arguments import hosting
-from mdp_lite.batch_arguments import batching
-from mdp_lite.bench_arguments import benching
-from mdp_lite.kinds import embedding, lora, number, one_of, png, several, whole
-from mdp_lite.picture_arguments import fitting, inverting, masking, saving, tuning
-from mdp_lite.serve_arguments import serving
+from mdp_lite.cli.app_options import hosting
+from mdp_lite.cli.argument_types import embedding, lora, number, one_of, png, several, whole
+from mdp_lite.cli.batch_options import batching
+from mdp_lite.cli.bench_options import benching
+from mdp_lite.cli.picture_options import fitting, inverting, masking, saving, tuning
+from mdp_lite.cli.serve_options import serving
 from mdp_lite.version import __version__
 
 # Equal to schedule.VARIANTS and schedule.SHAPES, which cost an import of torch.

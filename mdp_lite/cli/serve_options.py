@@ -2,7 +2,7 @@
 
 import argparse
 
-from mdp_lite.kinds import number, whole
+from mdp_lite.cli.argument_types import number, whole
 
 
 def serving(sub: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mdp_lite.kinds import json_file, png, several, whole
+from mdp_lite.cli.argument_types import json_file, png, several, whole
 
 
 def benching(sub: argparse.ArgumentParser) -> None:

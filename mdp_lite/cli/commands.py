@@ -7,20 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
-from mdp_lite.arguments import VARIANTS
 from mdp_lite.checkpoint import atomic
 from mdp_lite.checkpoint.load import Choices, Hub, convert
-from mdp_lite.compile_command import compile
-from mdp_lite.editor import Edit, Editor, Source
-from mdp_lite.info import about, listing
-from mdp_lite.method.schedule import paper_window
-from mdp_lite.pictures import images
-from mdp_lite.pictures.sheets import Row, sheet
-from mdp_lite.pipeline import check
-from mdp_lite.pipeline.request import Request, variant_of
-from mdp_lite.plan_command import plan
-from mdp_lite.rehearsal import rehearsal
-from mdp_lite.reports import (
+from mdp_lite.cli.arguments import VARIANTS
+from mdp_lite.cli.compile import compile
+from mdp_lite.cli.dry_run import rehearsal
+from mdp_lite.cli.info import about, listing
+from mdp_lite.cli.plan import plan
+from mdp_lite.cli.reports import (
     Made,
     describe,
     describe_edit,
@@ -29,8 +23,14 @@ from mdp_lite.reports import (
     row_of,
     total,
 )  # fmt: skip
-from mdp_lite.sourcing import Talk, generated, inverted, note_cut, saved, source_of, where_of
-from mdp_lite.sweep_command import sweep
+from mdp_lite.cli.sources import Talk, generated, inverted, note_cut, saved, source_of, where_of
+from mdp_lite.cli.sweep import sweep
+from mdp_lite.editor import Edit, Editor, Source
+from mdp_lite.method.schedule import paper_window
+from mdp_lite.pictures import images
+from mdp_lite.pictures.sheets import Row, sheet
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.request import Request, variant_of
 
 
 def run(args: Namespace, talk: Talk) -> Made:

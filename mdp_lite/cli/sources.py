@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdp_lite.arguments import VARIANTS
+from mdp_lite.cli.arguments import VARIANTS
 from mdp_lite.editor import Editor, Source
 from mdp_lite.method.null_text import Tuned
 from mdp_lite.method.plan import Known, evaluated, plan

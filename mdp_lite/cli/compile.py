@@ -5,14 +5,14 @@ import time
 from argparse import Namespace
 
 from mdp_lite.checkpoint.identity import model_hash
+from mdp_lite.cli.info import SIZES, scaled
+from mdp_lite.cli.reports import Made
+from mdp_lite.cli.sources import Talk
 from mdp_lite.editor import Editor
 from mdp_lite.engine import aot, packages
 from mdp_lite.engine.engine import attending
 from mdp_lite.engine.packages import Package, Shape
-from mdp_lite.info import SIZES, scaled
 from mdp_lite.pipeline import check
-from mdp_lite.reports import Made
-from mdp_lite.sourcing import Talk
 
 
 def compile(args: Namespace, editor: Editor, talk: Talk) -> Made:

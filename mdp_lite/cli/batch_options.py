@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from mdp_lite.kinds import whole
-from mdp_lite.picture_arguments import fitting, inverting, masking
+from mdp_lite.cli.argument_types import whole
+from mdp_lite.cli.picture_options import fitting, inverting, masking
 
 
 def batching(sub: argparse.ArgumentParser) -> None:

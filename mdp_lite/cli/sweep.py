@@ -7,12 +7,12 @@ from typing import Any
 
 from PIL import Image
 
+from mdp_lite.cli.reports import Made, describe_edit, report, total
+from mdp_lite.cli.sources import Talk, note_cut, source_of
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pictures.sheets import Table, contact
 from mdp_lite.pipeline.request import Request, named
 from mdp_lite.pipeline.sweep import Sweep
-from mdp_lite.reports import Made, describe_edit, report, total
-from mdp_lite.sourcing import Talk, note_cut, source_of
 
 Settings = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mdp_lite.kinds import whole
+from mdp_lite.cli.argument_types import whole
 
 
 def hosting(sub: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mdp_lite.kinds import box, number, png, safetensors, whole
+from mdp_lite.cli.argument_types import box, number, png, safetensors, whole
 from mdp_lite.pipeline.inversion_methods import METHOD, METHODS
 
 FITS = ("crop", "pad", "resize", "own")

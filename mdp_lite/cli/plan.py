@@ -3,15 +3,15 @@
 from argparse import Namespace
 from typing import Any
 
-from mdp_lite.arguments import VARIANTS
+from mdp_lite.cli.arguments import VARIANTS
+from mdp_lite.cli.dry_run import rehearsal
+from mdp_lite.cli.info import FLOPS, SIZES, scaled
+from mdp_lite.cli.reports import Made
+from mdp_lite.cli.sources import Talk, note_cut, source_of
 from mdp_lite.editor import Editor, Source
 from mdp_lite.engine.estimate import Estimate, estimate, walked
-from mdp_lite.info import FLOPS, SIZES, scaled
 from mdp_lite.method.plan import described
 from mdp_lite.pipeline.request import Request, variant_of
-from mdp_lite.rehearsal import rehearsal
-from mdp_lite.reports import Made
-from mdp_lite.sourcing import Talk, note_cut, source_of
 
 
 def plan(args: Namespace, editor: Editor, talk: Talk) -> Made:
