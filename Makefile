@@ -27,7 +27,7 @@ slow: $(VENV)/.dev  ## the slow tests alone
 	$(BIN)/python -m pytest -m slow
 
 ray: $(VENV)/.ray  ## the tests on a Ray cluster of this machine
-	$(BIN)/python -m pytest -m ray tests/test_batch_ray.py tests/test_serve_ray.py
+	$(BIN)/python -m pytest -m ray tests/batch tests/serve
 
 browser: $(VENV)/.dev  ## the app's tests in a browser (needs chromium, as of apt-get)
 	$(BIN)/python -m pytest -m browser

@@ -177,7 +177,7 @@ def model(where: Path, dtype: str) -> Path:
     """The folder of the model in a dtype; written if it is not there yet."""
     folder = where / f"sd15-{dtype}"
     if not folder.exists():
-        python(str(ROOT / "tests" / "full_size.py"), "sd15", str(folder), dtype)
+        python(str(ROOT / "tests" / "support" / "full_size.py"), "sd15", str(folder), dtype)
     return folder
 
 

@@ -14,7 +14,7 @@ from mdp_lite import Editor
 from mdp_lite.engine import flops as cost
 from mdp_lite.models.config import UNetConfig, VAEConfig
 from mdp_lite_weights import locate
-from tests.full_size import lacking, write
+from tests.support.full_size import lacking, write
 
 Call = Callable[[], Tensor]
 

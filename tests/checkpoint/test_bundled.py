@@ -1,0 +1,130 @@
+"""The bundled checkpoint: diffusers loads it unchanged and draws what we draw."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel
+
+from mdp_lite import Editor
+from mdp_lite.checkpoint.defaults import Defaults
+from mdp_lite.eval import world
+from mdp_lite.method.schedule import table, window
+from mdp_lite_weights import locate
+from support.places import ROOT
+from train_tiny.tokens import END, START
+
+TINY = locate("tiny")
+FILES = [path for path in TINY.rglob("*") if path.is_file()]
+PARTS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+KINDS = {".json", ".txt", ".md", ".png", ".safetensors"}
+
+pytestmark = pytest.mark.skipif(
+    not (TINY / "model_index.json").is_file(), reason="no bundled checkpoint yet: make train"
+)
+
+
+@pytest.fixture(scope="module")
+def editor() -> Editor:
+    return Editor.from_pretrained("tiny", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def theirs() -> StableDiffusionPipeline:
+    pipeline = StableDiffusionPipeline.from_pretrained(TINY, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def caption(seed: int) -> str:
+    return world.caption(world.sample(seed))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_tensor_finds_its_place_in_theirs(part: str) -> None:
+    _, found = PARTS[part].from_pretrained(TINY, subfolder=part, output_loading_info=True)
+    assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
+@pytest.mark.parametrize("steps", [20, 50])
+@pytest.mark.parametrize("guidance", [1.0, 4.0, 7.5])
+def test_same_seed_same_picture(
+    editor: Editor, theirs: StableDiffusionPipeline, steps: int, guidance: float
+) -> None:
+    settings: dict[str, Any] = {
+        "negative_prompt": caption(8),
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+    }
+    generator = torch.Generator().manual_seed(5)
+    want = theirs(caption(7), generator=generator, output_type="latent", **settings).images
+    ours = editor.generate(caption(7), seed=5, **settings)
+    assert (ours.path.x[-1] - want).abs().max() <= 1e-4 * want.abs().max()
+    decoded = theirs.vae.decode(want / theirs.vae.config.scaling_factor).sample
+    drawn = theirs.image_processor.postprocess(decoded.detach(), output_type="pil")[0]
+    assert np.abs(np.int16(drawn) - np.int16(ours.image)).max() <= 1
+
+
+def test_prompts_steer(editor: Editor) -> None:
+    one, other = (editor.generate(caption(k), seed=5, num_inference_steps=10) for k in (7, 8))
+    assert np.abs(np.int16(one.image) - np.int16(other.image)).mean() > 5
+
+
+def test_same_seed_twice_is_the_same_bits(editor: Editor) -> None:
+    once, twice = (editor.generate(caption(7), seed=5, num_inference_steps=10) for _ in range(2))
+    assert torch.equal(once.path.x, twice.path.x)
+    assert once.image.tobytes() == twice.image.tobytes()
+
+
+def test_a_replayed_picture_comes_back(editor: Editor) -> None:
+    scene, n = world.sample(7), editor.models.defaults.num_inference_steps
+    source = editor.invert(world.draw(scene), world.caption(scene))
+    back = editor.edit(source, caption(8), weights=table("epsilon", window(n, n, n)))
+    assert source.original is not None
+    assert (back.latent - editor.codec.latent(source.original)).abs().max() <= 1e-5
+
+
+def test_defaults_are_the_checkpoints_own(editor: Editor) -> None:
+    own = json.loads((TINY / "mdp_lite.json").read_text("utf-8"))
+    assert own and set(own) <= set(Defaults.__dataclass_fields__)
+    assert editor.models.defaults == Defaults(**own)
+    assert len(editor.codec.grid(None).t) == editor.models.defaults.num_inference_steps
+    source = editor.generate(caption(7), seed=5, num_inference_steps=1)
+    assert source.guidance_scale == editor.models.defaults.guidance_scale
+
+
+def test_its_tokenizer_is_read_without_transformers() -> None:
+    """Which takes longer to import than an edit takes; the ids are held against it elsewhere."""
+    code = "import sys; from mdp_lite import Editor; Editor.from_pretrained(device='cpu')"
+    line = [sys.executable, "-c", f"{code}; print('transformers' in sys.modules)"]
+    rooms = os.pathsep.join(str(ROOT / room) for room in (".", "kernels", "weights"))
+    env = os.environ | {"PYTHONPATH": rooms}
+    assert subprocess.run(line, env=env, capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_every_word_of_the_world_is_one_token(editor: Editor) -> None:
+    tokenizer = editor.models.tokenizer.clip
+    ids = {word: tokenizer(word)["input_ids"] for word in world.WORDS}
+    start, end = map(tokenizer.backend_tokenizer.token_to_id, (START, END))
+    assert all(len(found) == 3 and found[::2] == [start, end] for found in ids.values())
+    assert len({found[1] for found in ids.values()} - {start, end}) == len(world.WORDS)
+
+
+def test_captions_fit(editor: Editor) -> None:
+    assert not any(editor.codec.truncated(caption(seed)) for seed in range(200))
+
+
+def test_the_folder_is_small_and_holds_no_pickle() -> None:
+    assert sum(path.stat().st_size for path in FILES) <= 16_000_000
+    assert {path.suffix for path in FILES} <= KINDS
+    assert sum(path.suffix == ".safetensors" for path in FILES) == 3
+
+
+def test_the_folder_has_a_model_card() -> None:
+    assert len((TINY / "README.md").read_text("utf-8")) > 500

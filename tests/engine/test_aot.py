@@ -1,0 +1,302 @@
+"""The engine's packages: what they compute, that no compiler runs, and what is refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mdp_lite.__main__ import main
+from mdp_lite.checkpoint.identity import model_hash
+from mdp_lite.editor import Editor
+from mdp_lite.engine import aot, packages
+from mdp_lite.engine.engine import attending
+from mdp_lite.engine.packages import Shape
+from mdp_lite.models.transformer import SDPA
+from mdp_lite.models.unet import UNet
+from support.checkpoints import UNET_CONFIG, write_checkpoint, write_part
+from support.places import ROOT
+
+CPU = torch.device("cpu")
+SMALL = replace(
+    UNET_CONFIG,
+    block_out_channels=(16,),
+    down_block_types=("CrossAttnDownBlock2D",),
+    up_block_types=("UpBlock2D",),
+)
+HEIGHT, WIDTH, ROWS = 6, 4, 2  # cells, and rows of the one package that is compiled
+BOUND = 1e-5  # of float32 against the eager model, relative to the largest value
+
+
+def write_small(folder: Path) -> Path:
+    """The random model with a UNet of one level: it is compiled in half the time."""
+    write_checkpoint(folder)
+    torch.manual_seed(1)
+    write_part(folder / "unet", "diffusion_pytorch_model.safetensors", UNet(SMALL), SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small(tmp_path_factory.mktemp("aot") / "model")
+
+
+@pytest.fixture(scope="module")
+def small(model: Path) -> Editor:
+    return Editor.from_pretrained(model, "cpu", engine="eager")
+
+
+@pytest.fixture(scope="module")
+def written(model: Path) -> tuple[Path, dict[str, Any]]:
+    """A folder that the command wrote a package to, and what it told."""
+    folder = model.parent / "packages"
+    size = ("--height", str(4 * HEIGHT), "--width", str(4 * WIDTH))
+    line = command(model, folder, "--rows", str(ROWS), "--json", *size)
+    roots = os.pathsep.join(str(ROOT / room) for room in (".", "kernels", "weights"))
+    quick = {"TORCHINDUCTOR_VEC_ISA_OK": "1", "AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL": "O0"}
+    env = os.environ | quick | {"PYTHONPATH": roots, "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "mdp_lite", *line]
+    done = subprocess.run(line, cwd=model.parent, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"compiling 2 rows of {HEIGHT}x{WIDTH} cells" in done.stderr
+    return folder, json.loads(done.stdout)
+
+
+@pytest.fixture
+def folder(written: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(written[0], tmp_path / "packages")
+
+
+def command(model: Path, folder: Path, *more: str) -> list[str]:
+    return ["compile", "--model", str(model), "--device", "cpu", "-o", str(folder), *more]
+
+
+def opened(folder: Path, editor: Editor) -> aot.Packages:
+    hashed = model_hash(editor.models.origin)
+    return aot.opened(folder, editor.models.unet, CPU, attending(CPU, traced=True), hashed)
+
+
+def inputs(editor: Editor, rows: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(seed)
+    tokens = editor.models.text_encoder.config.max_position_embeddings
+    x, c = torch.randn(rows, 4, HEIGHT, WIDTH), torch.randn(rows, tokens, SMALL.cross_attention_dim)
+    return x, torch.randint(0, 1000, (rows,)), c
+
+
+@torch.no_grad()
+def eager(editor: Editor, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    return editor.models.unet.float()(x, t, c, SDPA)
+
+
+def assert_near(got: Tensor, want: Tensor, bound: float = BOUND) -> None:
+    assert got.shape == want.shape
+    assert float((got - want).abs().max() / want.abs().max()) < bound
+
+
+def test_an_edit_by_packages_is_the_edit(model: Path, small: Editor, written: Any) -> None:
+    ahead = Editor.from_pretrained(model, "cpu", packages=written[0])
+    where = {"num_inference_steps": 4, "width": 4 * WIDTH, "height": 4 * HEIGHT}
+    source, same = (one.generate("a red house", 3, **where) for one in (small, ahead))
+    assert_near(same.path.x, source.path.x, 1e-4)
+    for variant in ("epsilon", "beta"):
+        a, b = (one.edit(source, "a boat", variant, t_max=3, t_m=1) for one in (small, ahead))
+        assert_near(b.latent, a.latent, 1e-4)
+    assert ahead.codec.engine.mode == "aot"
+    with pytest.raises(ValueError, match="want a package for 8x8 cells .*, got those for 6x4"):
+        ahead.generate("a red house", 3, 4)
+
+
+def test_aot_without_packages_or_with_anothers_is_refused(
+    checkpoint: Path, written: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="engine aot needs packages, the folder that"):
+        Editor.from_pretrained(checkpoint, "cpu", engine="aot")
+    with pytest.raises(ValueError, match="was made for model .*, want .*: make one here"):
+        Editor.from_pretrained(checkpoint, "cpu", packages=written[0])
+    with pytest.raises(ValueError, match="no packages in empty: make one here"):
+        Editor.from_pretrained(checkpoint, "cpu", engine="aot", packages=tmp_path / "empty")
+
+
+def test_the_command_tells_what_it_wrote(written: tuple[Path, dict[str, Any]]) -> None:
+    folder, said = written
+    (file,), (size,), (shape,) = said["files"], said["bytes"], said["shapes"]
+    assert Path(file).parent == folder and Path(file).is_file() and said["seconds"][0] > 0
+    assert shape["rows"] == ROWS and (shape["height"], shape["width"]) == (HEIGHT, WIDTH)
+    (package,) = packages.found(folder)
+    held = [path for path in package.place.rglob("*") if path.is_file()]
+    assert size == sum(path.stat().st_size for path in held)
+    assert {path.suffix for path in held} == {".so", ".json"}
+    assert said["made"] == asdict(package.made)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+def test_the_eager_model_in_float32(
+    written: tuple[Path, dict[str, Any]], small: Editor, rows: int
+) -> None:
+    run, (x, t, c) = opened(written[0], small), inputs(small, rows)
+    assert run.counts(HEIGHT, WIDTH, c.shape[1]) == [ROWS]
+    assert_near(run(x, t, c), eager(small, x, t, c))
+    assert_near(run(x, t[0], c), eager(small, x, t[0], c))
+
+
+def test_inputs_that_lie_otherwise(written: tuple[Path, dict[str, Any]], small: Editor) -> None:
+    run, (x, t, c) = opened(written[0], small), inputs(small, ROWS)
+    aside = (x.to(memory_format=torch.channels_last), t.int(), c.mT.contiguous().mT)
+    assert not aside[0].is_contiguous() and not aside[2].is_contiguous()
+    assert torch.equal(run(*aside), run(x, t, c))
+
+
+def test_two_threads_at_once(written: tuple[Path, dict[str, Any]], small: Editor) -> None:
+    run, asked = opened(written[0], small), [inputs(small, ROWS, seed) for seed in range(40)]
+    want = [eager(small, *one) for one in asked]
+    with ThreadPoolExecutor(2) as pool:
+        for got, right in zip(pool.map(lambda one: run(*one), asked), want, strict=True):
+            assert_near(got, right)
+
+
+ALONE = """
+import sys
+started = []
+sys.addaudithook(lambda event, args: started.append(event) if event in (
+    "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork") else None)
+import torch
+from test_aot import Editor, Path, opened, inputs
+model, folder = map(Path, sys.argv[1:])
+small = Editor.from_pretrained(model, "cpu", engine="eager")
+before, started[:] = list(started), []
+torch.save(opened(folder, small)(*inputs(small, 2)), "out.pt")
+print(started)
+"""
+
+
+def test_no_compiler_and_no_process(
+    written: tuple[Path, dict[str, Any]], small: Editor, model: Path, tmp_path: Path
+) -> None:
+    roots = os.pathsep.join(
+        str(ROOT / room) for room in ("tests/engine", "tests", ".", "kernels", "weights")
+    )
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "none")}
+    env = {"PATH": "/nonexistent", "PYTHONPATH": roots, "OMP_NUM_THREADS": "1", **cache}
+    line = [sys.executable, "-c", ALONE, str(model), str(written[0])]
+    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
+    assert [one for one in (tmp_path / "none").rglob("*") if one.is_file()] == []
+    got = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert_near(got, eager(small, *inputs(small, ROWS)))
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("harm", [flip, cut, Path.unlink])
+def test_damaged_code_is_refused(folder: Path, small: Editor, harm: Callable[[Path], None]) -> None:
+    harm(next(folder.rglob("*.so")))
+    run = opened(folder, small)
+    with pytest.raises(ValueError, match="package .* is damaged, a file of it is not as it was"):
+        run(*inputs(small, ROWS))
+
+
+def test_other_cells_and_other_inputs_are_refused(
+    written: tuple[Path, dict[str, Any]], small: Editor
+) -> None:
+    run, (x, t, c) = opened(written[0], small), inputs(small, ROWS)
+    with pytest.raises(ValueError, match="want a package for 4x6 cells .* got those for 6x4"):
+        run(x.mT, t, c)
+    with pytest.raises(ValueError, match="a package's inputs must be"):
+        run(x.double(), t, c)
+    with pytest.raises(ValueError, match="a package's inputs must be"):
+        run(x, t, c[..., 1:])
+
+
+def test_a_compilation_that_fails_leaves_nothing(
+    small: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object) -> None:
+        raise RuntimeError("the compiler broke")
+
+    monkeypatch.setattr(aot, "_build", broken)
+    unet, shape = small.models.unet, Shape(1, 4, 4, 4)
+    made = aot.made_for(unet, CPU, SDPA, "0" * 64)
+    with pytest.raises(RuntimeError, match="the compiler broke"):
+        aot.compiled(unet, SDPA, shape, made, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_writes_nothing(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "packages"
+    assert main(command(model, out, "--rows", "1", "2", "--dry-run")) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"would write {out / '1x8x8x'}") and f"{out / '2x8x8x'}" in second
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--rows", "0"], "rows must be at least 1, got 0"),
+        (["--width", "30"], "width must be a multiple of 4"),
+        ([], "compile needs a C++ compiler (g++, or what CXX names), got no missing++"),
+    ],
+)
+def test_bad_compilations(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], sentence: str,
+    says_one_line: Callable[[str], None],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CXX", "cc" if more else "missing++")
+    assert main(command(model, tmp_path, *more)) == 2
+    says_one_line(sentence)
+
+
+def test_an_output_that_is_a_file(model: Path, says_one_line: Callable[[str], None]) -> None:
+    file = model / "mdp_lite.json"
+    assert main(command(model, file)) == 2
+    says_one_line("output must be a folder that can be written, got ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_the_bundled_model(tmp_path: Path, dtype: str, bound: float) -> None:
+    editor = Editor.from_pretrained("tiny", "cpu", dtype, engine="eager")
+    unet, attend = editor.models.unet, attending(CPU, traced=True)
+    made, shape = aot.made_for(unet, CPU, attend, "0" * 64), Shape(2, 16, 16, 24)
+    aot.compiled(unet, attend, shape, made, tmp_path)
+    run = aot.opened(tmp_path, unet, CPU, attend, "0" * 64)
+    x, t, c = torch.randn(2, 4, 16, 16), torch.tensor(500), torch.randn(2, 24, 128)
+    x, c = (rows.to(unet.conv_in.weight.dtype) for rows in (x, c))
+    got = run(x, t, c).float()
+    assert_near(got, eager(editor, x.float(), t, c.float()), bound)
+
+
+@pytest.mark.slow
+def test_weights_outside_are_the_models_own(model: Path, tmp_path: Path) -> None:
+    """As on a GPU: a package of code alone, which reads what the model has and no copy of it."""
+    editor = Editor.from_pretrained(model, "cpu", engine="eager")
+    unet, asked = editor.models.unet, inputs(editor, ROWS)
+    shape = Shape(ROWS, HEIGHT, WIDTH, asked[2].shape[1])
+    made = replace(aot.made_for(unet, CPU, SDPA, "0" * 64), weights="outside, contiguous")
+    package = aot.compiled(unet, SDPA, shape, made, tmp_path)
+    run = aot.Packages({shape: package}, unet, CPU)
+    assert_near(run(*asked), eager(editor, *asked))
+    with torch.no_grad():
+        unet.conv_out.weight.mul_(2)
+    assert_near(run(*asked), eager(editor, *asked))

@@ -1,0 +1,232 @@
+"""Plans lead where all N steps lead, in fewer rows: what is saved, and that it is the same."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mdp_lite.engine.estimate import walked
+from mdp_lite.method.execute import Task, cost, tree
+from mdp_lite.method.plan import Known, described, plan
+from mdp_lite.method.sample import no_weights
+from mdp_lite.method.schedule import SHAPES, VARIANTS, Grid, Weights, ddim_grid, table, window
+from mdp_lite.models.config import SchedulerConfig, UNetConfig
+from mdp_lite.models.unet import UNet
+from support.tables import (
+    KINDS,
+    NOISE,
+    Made,
+    apart,
+    conditions,
+    counted,
+    edits,
+    naive,
+    reached,
+    source,
+)
+from support.toy import C_A, C_B, NULL, SETUPS, grid, toy
+
+BOUND = 1e-10
+predictions = pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+quiet = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+many = settings(quiet, max_examples=400, derandomize=False)
+
+
+def compare(made: Made, unet: object, most: int) -> None:
+    """Plans against loops: equal latents, as many rows as stated, never more."""
+    rows: list[int] = []
+    got = reached(counted(unet, rows), made.tasks, made.v, most)
+    every: list[int] = []
+    for task, x in zip(made.tasks, got, strict=True):
+        walked: list[int] = []
+        want = naive(counted(unet, walked), task, made.v)
+        assert x.isfinite().all()
+        assert apart(x, want) <= BOUND
+        assert task.plan.unet_rows <= sum(walked)
+        every.append(task.plan.unet_rows)
+    assert sum(rows) == cost(tree(made.tasks))[0] <= sum(every)
+    assert not most or max([0, *rows]) <= max(most, 3)
+
+
+@predictions
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+@quiet
+def test_a_plan_leads_where_all_steps_lead(prediction: str, kind: str, data: st.DataObject) -> None:
+    made = data.draw(edits(toy, NOISE, 10, 3, prediction, kind))
+    compare(made, toy, data.draw(st.sampled_from([0, 4, 64])))
+
+
+@pytest.mark.slow
+@predictions
+@given(data=st.data())
+@many
+def test_many_plans_lead_where_all_steps_lead(prediction: str, data: st.DataObject) -> None:
+    made = data.draw(edits(toy, NOISE, 25, 4, prediction))
+    compare(made, toy, data.draw(st.sampled_from([0, 4, 64])))
+
+
+SMALL = UNetConfig(
+    cross_attention_dim=6,
+    block_out_channels=(8, 16),
+    down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    layers_per_block=1,
+    attention_head_dim=2,
+    norm_num_groups=4,
+)
+
+
+@pytest.fixture(scope="module")
+def unet() -> UNet:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return UNet(SMALL).eval().requires_grad_(False).double()
+
+
+@predictions
+@given(data=st.data())
+@settings(quiet, max_examples=8)
+def test_so_they_do_on_a_unet(unet: UNet, prediction: str, data: st.DataObject) -> None:
+    compare(data.draw(edits(unet, NOISE, 5, 2, prediction)), unet, data.draw(st.sampled_from([0])))
+
+
+@pytest.mark.slow
+@predictions
+@given(data=st.data())
+@settings(many, max_examples=60)
+def test_many_do_on_a_unet(unet: UNet, prediction: str, data: st.DataObject) -> None:
+    made = data.draw(edits(unet, NOISE, 12, 3, prediction))
+    compare(made, unet, data.draw(st.sampled_from([0, 16])))
+
+
+def ends_on_itself(n: int = 50) -> Grid:
+    """A grid whose last step is the identity, as the published code's."""
+    config = SchedulerConfig(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=0,
+        set_alpha_to_one=False,
+    )  # fmt: skip
+    return ddim_grid(config, n)
+
+
+def rows_of(tasks: list[Task]) -> list[int]:
+    """UNet rows of each call, counted."""
+    rows: list[int] = []
+    reached(counted(toy, rows), tasks, False)
+    return rows
+
+
+def task(weights: Weights, known: Known, path: object, g: float = 7.5) -> Task:
+    on = ends_on_itself(len(weights.eps))
+    return Task(on, conditions(C_B, g), path, weights, plan(weights, on, known))
+
+
+@pytest.mark.parametrize(
+    ("variant", "own", "rows"),
+    [("epsilon", 0, 46), ("x", 0, 40), ("c", 0, 98), ("beta", 0, 98)]
+    + [("epsilon", 1, 46), ("x", 1, 40), ("c", 1, 98), ("beta", 1, 98)],
+)
+def test_the_default_edit_costs_what_it_must(variant: str, own: bool, rows: int) -> None:
+    """Counted by the denoiser, at N = 50, g = 7.5 and the authors' window 47/26."""
+    path = source(toy, ends_on_itself(), NOISE, conditions(C_A, 7.5), own, False)
+    one = task(table(variant, window(50, 47, 26)), Known(own=own), path)
+    assert sum(rows_of([one])) == one.plan.unet_rows == rows
+    assert one.plan.unet_calls == rows // 2
+
+
+def test_a_sweep_of_the_authors_windows() -> None:
+    """Six windows of MDP.ipynb: t_max 49, 48, 47 with t_m 25, 26."""
+    path = source(toy, ends_on_itself(), NOISE, conditions(C_A, 7.5), False, False)
+    to = conditions(C_B, 7.5)
+    pairs = [(t_max, t_m) for t_max in (49, 48, 47) for t_m in (25, 26)]
+    tasks = [task(table("epsilon", window(50, *p)), Known(), path)._replace(to=to) for p in pairs]
+    assert len(rows_of(tasks)) <= 138
+
+
+def test_a_grid_of_77_windows() -> None:
+    path = source(toy, ends_on_itself(), NOISE, conditions(C_A, 7.5), False, False)
+    to = conditions(C_B, 7.5)
+    pairs = [(t_max, t_m) for t_max in range(44, 51) for t_m in range(20, 31)]
+    tasks = [task(table("epsilon", window(50, *p)), Known(), path)._replace(to=to) for p in pairs]
+    assert len(tasks) == 77
+    assert sum(rows_of(tasks)) <= 3250
+    for one, x in list(zip(tasks, reached(toy, tasks, False), strict=True))[::11]:
+        assert apart(x, naive(toy, one, False)) <= BOUND
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_sources_own_prompt_is_the_source_for_free(own: bool) -> None:
+    weights = no_weights(50)
+    path = source(toy, ends_on_itself(), NOISE, conditions(C_A, 7.5), own, False)
+    same = task(weights, Known(same=True, own=own), path)
+    same = same._replace(to=conditions(C_A, 7.5))
+    assert same.plan.unet_rows == (0 if own else 98)
+    if own:
+        assert torch.equal(reached(toy, [same], False)[0], path.x[-1])
+
+
+@pytest.mark.parametrize("variant", ["c", "beta"])
+def test_a_null_row_that_is_the_target_still_guides_away_from_it(variant: str) -> None:
+    """The target's prompt is the negative one, but what is asked for is a mixture."""
+    path = source(toy, ends_on_itself(), NOISE, conditions(C_A, 7.5), False, False)
+    weights = table(variant, 0.5 * window(50, 50, 25))
+    known = Known(null_is_c=True)
+    one = task(weights, known, path)._replace(to=conditions(NULL, 7.5))
+    assert [len(leg.reads) for leg in one.plan.legs[:25]] == [2 if variant == "c" else 3] * 25
+    assert [leg.reads for leg in one.plan.legs[25:-1]] == [("c",)] * 24
+    assert apart(reached(toy, [one], False)[0], naive(toy, one, False)) <= BOUND
+
+
+def test_maps_that_hold_the_same_numbers_are_told_apart() -> None:
+    """Shares of the rows of a square latent, and of its columns, are one row of bytes."""
+    path = source(toy, ends_on_itself(6), NOISE, conditions(C_A, 7.5), False, False)
+    shares, to = torch.linspace(0.1, 0.9, 4).double(), conditions(C_B, 7.5)
+    tasks = []
+    for shape in ((1, 1, 4, 1), (1, 1, 1, 4), (1, 4, 1, 1)):
+        eps = shares.reshape(shape).expand(6, *shape)
+        tasks.append(task(no_weights(6)._replace(eps=eps), Known(), path)._replace(to=to))
+    for one, x in zip(tasks, reached(toy, tasks, False), strict=True):
+        assert apart(x, naive(toy, one, False)) <= BOUND
+
+
+def test_a_thousand_steps_of_carrying_are_one_leg() -> None:
+    weights = table("epsilon", window(1000, 990, 980))
+    one, other = (plan(Weights(*(w.clone() for w in weights)), ends_on_itself(1000)) for _ in "ab")
+    assert len(one.legs) == 21 and one.unet_rows == 38
+    assert one.legs == other.legs and len({*one.legs, *other.legs}) == 21
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("schedule", SHAPES)
+@pytest.mark.parametrize("n", [1, 2])
+def test_the_shortest_grids(variant: str, schedule: str, n: int) -> None:
+    for t_max in (0, 0.5, 1, n):
+        for g in (1.0, 7.5):
+            path = source(toy, grid(SETUPS["epsilon"], n), NOISE, conditions(C_A, g), True, False)
+            weights = table(variant, window(n, t_max, t_max / 2, schedule))
+            on, to = grid(SETUPS["epsilon"], n), conditions(C_B, g)
+            one = Task(on, to, path, weights, plan(weights, on, Known(g != 1, own=True)))
+            assert apart(reached(toy, [one], False)[0], naive(toy, one, False)) <= BOUND
+
+
+def test_no_source_is_all_calls() -> None:
+    weights = no_weights(5)
+    assert walked(weights, True).unet_rows == 10 and walked(weights, False).unet_rows == 5
+    assert walked(weights, True).unet_calls == 5
+    assert [leg.start for leg in walked(no_weights(3), False).legs] == [0, 1, 2]
+
+
+def test_a_plan_is_told_in_lines() -> None:
+    one = plan(table("epsilon", window(50, 47, 26)), ends_on_itself())
+    assert described(one) == [
+        "rows 0 to 2: 3 calls of the UNet, 2 rows (null + c)",
+        "rows 3 to 28: the distance from the source is scaled, no call",
+        "rows 29 to 48: 20 calls of the UNet, 2 rows (null + c)",
+        "rows 49 to 49: the distance from the source is scaled, no call",
+        "46 UNet rows in 23 calls",
+    ]

@@ -1,0 +1,147 @@
+"""An edit has the same bits alone and in any batch: 100 random ones of up to 8 unlike edits."""
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+import torch
+from torch import Tensor
+
+from mdp_lite.editor import Editor
+from mdp_lite.method.execute import Task
+from mdp_lite.method.sample import no_weights
+from mdp_lite.method.schedule import VARIANTS, Weights
+from mdp_lite.pipeline.request import Request
+from mdp_lite.pipeline.result import Source
+from support.tables import reached
+
+PROMPTS = ("a red house", "a blue boat on the grass", [("a boat", 0.3), ("a house", 0.7)], "")
+SOURCES, POOL, BATCHES = 6, 40, 100
+APART = 1e-5  # of the largest value, where a call holds several edits' rows, in fp32
+
+
+@pytest.fixture(scope="module")
+def sources(editor: Editor) -> list[Source]:
+    """Of unlike sizes, lengths, guidances, and kinds."""
+    made = [
+        editor.generate("a red house", 1, 5),
+        editor.generate("a red house", 2, 7, 1.0, width=40, height=24),
+        editor.generate("", 3, 4, 2.0, "a boat"),
+        editor.generate("a blue house on the grass", 4, 5, 1.0),
+    ]
+    picture = made[0].image
+    made += [
+        editor.invert(picture, "a red house", "replay", 6),
+        editor.invert(picture, "a house", "ddim", 5, 2.0, width=40, height=24),
+    ]
+    assert len(made) == SOURCES
+    return made
+
+
+def request(source: Source, choose: Random) -> Request:
+    """Any edit of a source: a window, a strength or a table with maps; any prompt and guidance."""
+    n, prompt = len(source.grid.t), choose.choice(PROMPTS)
+    g = choose.choice([None, 1.0, 4.0])
+    negative = choose.choice([None, "", "a boat"])
+    how = choose.choice(["window", "strength", "table"])
+    if how == "table":
+        random = torch.Generator().manual_seed(choose.randrange(1000))
+        size = source.path.x.shape[-2:]
+        maps = torch.rand(n, 1, 1, *size, generator=random).double()
+        maps[torch.rand(n, generator=random) < 0.3] = 1
+        weights = no_weights(n)._replace(eps=maps, c=torch.rand(n, generator=random).double())
+        return Request(source, prompt, weights=weights, guidance_scale=g, negative_prompt=negative)
+    asked = Request(source, prompt, choose.choice(VARIANTS), guidance_scale=g)
+    if how == "strength":
+        strength = choose.random()
+        return Request(source, prompt, asked.variant, strength=strength, guidance_scale=g)
+    t_max = choose.choice([n, n - 1, n - 0.5])
+    t_m, schedule = t_max * choose.random(), choose.choice(["constant", "cosine"])
+    return Request(source, prompt, asked.variant, t_max, t_m, schedule, None, None, g, negative)
+
+
+@pytest.fixture(scope="module")
+def pool(editor: Editor, sources: list[Source]) -> list[Task]:
+    """Unlike edits to compose batches of."""
+    choose = Random(0)
+    return editor.tasks([request(choose.choice(sources), choose) for _ in range(POOL)])
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """How many threads a kernel may take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@torch.no_grad()
+def latents(editor: Editor, tasks: list[Task], most: int = 0) -> list[Tensor]:
+    return reached(editor.models.unet, tasks, False, most)
+
+
+slow = pytest.mark.slow
+COUNTS = [  # threads, edits to choose from, batches
+    pytest.param(1, POOL, 30, id="one thread"),
+    pytest.param(2, 4, 1, id="two threads"),
+    pytest.param(1, POOL, BATCHES, id="one thread, 100 batches", marks=slow),
+    pytest.param(2, POOL, BATCHES, id="two threads, 100 batches", marks=slow),
+]
+
+
+@pytest.mark.parametrize(("threads", "count", "batches"), COUNTS, indirect=["threads"])
+def test_an_edit_has_its_bits_in_any_batch(
+    editor: Editor, pool: list[Task], threads: None, count: int, batches: int
+) -> None:
+    alone, choose = [latents(editor, [task])[0] for task in pool[:count]], Random(batches)
+    for _ in range(batches):
+        batch = choose.sample(range(count), min(count, choose.randint(2, 8)))
+        together = latents(editor, [pool[i] for i in batch])
+        assert all(torch.equal(alone[i], x) for i, x in zip(batch, together, strict=True))
+
+
+def test_the_edits_are_unlike(pool: list[Task]) -> None:
+    assert len({task.source.x.shape[-2:] for task in pool}) == 2
+    assert len({task.plan.n for task in pool}) == 4
+    assert {len(leg.reads) for task in pool for leg in task.plan.legs} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("most", [2, 5, 16])
+def test_in_one_call_with_others_it_differs_by_rounding(
+    editor: Editor, pool: list[Task], most: int
+) -> None:
+    choose = Random(most)
+    for _ in range(4):
+        batch = choose.sample(range(POOL), 8)
+        together = latents(editor, [pool[i] for i in batch], most)
+        for i, x in zip(batch, together, strict=True):
+            (alone,) = latents(editor, [pool[i]])
+            assert (x - alone).abs().max() <= APART * alone.abs().max()
+
+
+def test_the_editor_gives_those_bits(editor: Editor, sources: list[Source]) -> None:
+    choose = Random(1)
+    requests = [request(source, choose) for source in sources]
+    requests.append(requests[0])
+    together = editor.edits(requests)
+    for asked, edit in zip(requests, together, strict=True):
+        (alone,) = editor.edits([asked])
+        assert torch.equal(edit.latent, alone.latent)
+        assert edit.image.tobytes() == alone.image.tobytes()
+        assert edit.cost == alone.cost  # what it takes alone, whatever it shares
+    first, again = together[0].latent, together[-1].latent
+    assert torch.equal(first, again) and first.data_ptr() != again.data_ptr()
+
+
+def test_a_table_of_whole_numbers_is_a_table(editor: Editor, sources: list[Source]) -> None:
+    source, n = sources[0], len(sources[0].grid.t)
+    whole = Weights(*torch.zeros(4, n, dtype=torch.int64))
+    whole.eps[: n // 2] = 1
+    shares = Weights(*(column.double() for column in whole))
+    mask = torch.full(source.path.x.shape[-2:], 0.5)
+    one, other = (
+        Request(source, "a boat", weights=weights, mask=mask) for weights in (whole, shares)
+    )
+    first, second = editor.edits([one, other])
+    assert torch.equal(first.latent, second.latent)

@@ -1,0 +1,165 @@
+"""Strength on the bundled model's edits: from the source over the default window to the target."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mdp_lite.checkpoint.defaults import Defaults
+from mdp_lite.editor import Editor
+from mdp_lite.method.plan import plan
+from mdp_lite.method.schedule import SHAPES, VARIANTS, Weights, leashed, paper_window, table, window
+from mdp_lite.pipeline.request import Request, described
+from mdp_lite.pipeline.result import Source
+from mdp_lite_weights import locate
+from support.tables import reached
+from support.toy import SETUPS, grid
+
+variants = pytest.mark.parametrize("variant", VARIANTS)
+needs_model = pytest.mark.skipif(
+    not (locate("tiny") / "model_index.json").is_file(), reason="no bundled checkpoint yet"
+)
+STRENGTHS = [i / 10 for i in range(11)]
+EDITS = [  # source, target, seed; each is made of a drawn path and of an inverted picture
+    (
+        "a red house on the left, grass, clear day with the sun",
+        "a blue house on the left, grass, clear day with the sun",
+        7,
+    ),
+    (
+        "an orange house on the right, grass, clear day with the sun",
+        "an orange house on the right, snow, clear day with the sun",
+        1,
+    ),
+    (
+        "a red house on the left, grass, clear day with the sun",
+        "a red house on the left, grass, night with the moon",
+        2,
+    ),
+    (
+        "a blue house on the left, snow, clear day with the sun",
+        "a blue house on the right, snow, clear day with the sun",
+        3,
+    ),
+]
+BACK = 0.015  # of the source's norm: no edit comes nearer to its source by more as strength grows
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Editor:
+    return Editor.from_pretrained("tiny", device="cpu", dtype="float32")
+
+
+def sources(editor: Editor, count: int, steps: int) -> list[tuple[Source, str]]:
+    """Sources with the prompt to edit them towards: drawn ones and inverted pictures in turn."""
+    made = []
+    for source, target, seed in EDITS[:count]:
+        made.append((editor.generate(source, seed, steps), target))
+        picture = editor.generate(source, seed + 10, steps).image
+        made.append((editor.invert(picture, source, "replay", steps), target))
+    return made
+
+
+@torch.no_grad()
+def distances(editor: Editor, variant: str, count: int, steps: int) -> Tensor:
+    """How far edits (rows) of each strength (columns) are from their sources, by their norms."""
+    pairs = sources(editor, count, steps)
+    requests = [Request(s, c, variant, strength=w) for s, c in pairs for w in STRENGTHS]
+    latents = reached(editor.models.unet, editor.tasks(requests), False, 32)
+    ends = [request.source.path.x[-1] for request in requests]
+    far = [float((x - end).norm() / end.norm()) for x, end in zip(latents, ends, strict=True)]
+    return torch.tensor(far, dtype=torch.float64).reshape(len(pairs), len(STRENGTHS))
+
+
+def monotone(far: Tensor, variant: str, share: float) -> None:
+    """Print what leads back towards the source: up to the default nothing, then at most a share."""
+    back = (far[:, :-1] - far[:, 1:]).clamp(min=0)
+    for edit, i in back.gt(1e-9).nonzero().tolist():
+        print(
+            f"{variant}, edit {edit}: from strength {STRENGTHS[i]} to {STRENGTHS[i + 1]} nearer by "
+            f"{back[edit, i]:.4f} (from {far[edit, i]:.4f})"
+        )
+    print(f"{variant}: {int((back > 1e-9).sum())} of {back.numel()} steps lead back")
+    assert (far[:, 0] == 0).all()
+    assert back[:, :5].max() <= 1e-9
+    assert back.max() <= BACK
+    assert (back > 1e-9).double().mean() <= share
+    assert (far[:, -1] > far[:, 1]).all()
+
+
+@needs_model
+@pytest.mark.parametrize("variant", ["epsilon", "c"])
+def test_a_stronger_edit_is_further_from_its_source(bundled: Editor, variant: str) -> None:
+    monotone(distances(bundled, variant, 1, 10), variant, 0.2)
+
+
+@needs_model
+@pytest.mark.slow
+@variants
+def test_so_are_eight_edits(bundled: Editor, variant: str) -> None:
+    monotone(distances(bundled, variant, 4, 20), variant, 0.1)
+
+
+DEFAULTS = Defaults(num_inference_steps=50, guidance_scale=7.5, t_max=0.94, t_m=0.52)
+schedules = pytest.mark.parametrize("schedule", SHAPES)
+
+
+@variants
+@schedules
+@pytest.mark.parametrize("n", [1, 2, 20, 50])
+def test_the_ends_and_the_middle(variant: str, schedule: str, n: int) -> None:
+    """0 is the source for free, 1 no source at all, 0.5 the default window to the bit."""
+
+    def at(strength: float) -> Weights:
+        return described(n, DEFAULTS, variant, schedule=schedule, strength=strength)
+
+    (leg,) = plan(at(0.0), grid(SETUPS["epsilon"], n)).legs
+    assert leg.kind == "source"
+    assert not any(column.any() for column in at(1.0))
+    default = table(variant, window(n, *paper_window(n), schedule))
+    default = leashed(default, *paper_window(n)) if schedule == "leash" else default
+    assert all(torch.equal(a, b) for a, b in zip(at(0.5), default, strict=True))
+
+
+@variants
+@schedules
+@given(
+    strength=st.floats(0, 1), t_max=st.floats(0, 20), share=st.floats(0, 1), n=st.integers(20, 50)
+)
+@settings(deadline=None, derandomize=True, max_examples=40)
+def test_weights_are_continuous_in_strength(
+    variant: str, schedule: str, strength: float, t_max: float, share: float, n: int
+) -> None:
+    def at(strength: float) -> Tensor:
+        defaults = Defaults(n, 7.5, 0.94, share)
+        made = described(n, defaults, variant, t_max, schedule=schedule, strength=strength)
+        return torch.stack(list(made))
+
+    near, step = min(1.0, strength + 1e-6), 1e-6
+    assert ((at(strength) >= 0) & (at(strength) <= 1)).all()
+    assert (at(strength) - at(near)).abs().max() <= 50 * n * step
+
+
+@variants
+def test_latents_are_continuous_in_strength(editor: Editor, variant: str) -> None:
+    """A ten-thousandth of all strength is never more than a twentieth of the way."""
+    source = editor.generate("a red house", 3, 6)
+
+    def at(strength: float) -> Tensor:
+        asked = Request(source, "a blue boat", variant, strength=strength)
+        with torch.no_grad():
+            return reached(editor.models.unet, editor.tasks([asked]), False)[0]
+
+    scale = (at(1.0) - at(0.0)).norm()
+    for strength in (0.0, 0.2, 0.25, 0.4999, 0.5, 0.6, 0.75, 0.9, 0.999):
+        assert (at(strength + 1e-4) - at(strength)).norm() <= 0.05 * scale
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("t_max", [51, -1])
+def test_a_window_outside_the_path_is_refused_at_every_strength(
+    strength: float, t_max: float
+) -> None:
+    with pytest.raises(ValueError, match="t_max must be|t_m must be"):
+        described(50, DEFAULTS, t_max=t_max, strength=strength)

@@ -1,0 +1,163 @@
+"""The house style that a machine can check: tools, sizes, docstrings, types, what is shipped."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.places import ROOT
+
+ROOMS = ("mdp_lite", "kernels", "weights", "benchmarks")
+FILES = [p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))]
+TOP = (ROOT / "setup.py", *sorted((ROOT / "tests").rglob("*.py")))
+TREES = {p: ast.parse(p.read_text()) for p in (*FILES, *TOP)}
+PACKAGE = [p for p in FILES if p.is_relative_to(ROOT / "mdp_lite")]
+SHIPPED = [
+    p for p in FILES if any(part.startswith("mdp_lite") for part in p.parts[len(ROOT.parts) :])
+]
+PICKLES = ROOT / "weights" / "mdp_lite_weights" / "pickles.py"
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def where(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+
+
+def functions(path: Path) -> Iterator[Function]:
+    return (n for n in ast.walk(TREES[path]) if isinstance(n, Function))
+
+
+def calls(path: Path, *names: str) -> list[ast.Call]:
+    """Where the file calls one of these, named as the source writes them."""
+    found = (n for n in ast.walk(TREES[path]) if isinstance(n, ast.Call))
+    return [n for n in found if ast.unparse(n.func) in names]
+
+
+def unpickles(path: Path) -> list[str]:
+    """Loads that could run code: in what is shipped one file alone may load, and tensors alone."""
+    pickled = calls(path, "pickle.load", "pickle.loads", "pickle.Unpickler")
+    tensors = ["weights_only=True"] if path == PICKLES or path not in SHIPPED else []
+    pickled += [
+        call
+        for call in calls(path, "torch.load")
+        if not any(ast.unparse(keyword) in tensors for keyword in call.keywords)
+    ]
+    return [where(path, call) for call in pickled]
+
+
+TOOLS = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "pyright": ["pyright", "--warnings", "--pythonpath", sys.executable],
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_tool_finds_nothing(tool: str) -> None:
+    quiet = os.environ | {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}  # it would ask for newer versions
+    command = [sys.executable, "-m", *TOOLS[tool]]
+    done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_files_are_at_most_300_lines() -> None:
+    sizes = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in TREES}
+    assert {name: n for name, n in sizes.items() if n > 300} == {}
+
+
+def test_functions_are_at_most_40_lines() -> None:
+    spans = {
+        f"{where(path, f)} {f.name}": f.end_lineno - f.lineno + 1
+        for path in FILES
+        for f in functions(path)
+        if f.end_lineno and f.name != "__init__"
+    }
+    assert {name: n for name, n in spans.items() if n > 40} == {}
+
+
+def test_public_names_have_docstrings() -> None:
+    bare = [
+        f"{where(path, node)} {node.name}"
+        for path in PACKAGE
+        for node in TREES[path].body
+        if isinstance(node, Function | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert bare == []
+
+
+def test_every_argument_and_result_has_a_type() -> None:
+    bare = [
+        f"{where(path, f)} {f.name}({arg.arg})"
+        for path in SHIPPED
+        for f in functions(path)
+        for arg in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)
+        if arg.annotation is None and arg.arg not in ("self", "cls")
+    ]
+    bare += [
+        f"{where(path, f)} {f.name} -> ?"
+        for path in SHIPPED
+        for f in functions(path)
+        if f.returns is None and f.name != "__init__"
+    ]
+    assert bare == []
+
+
+def test_library_code_never_prints() -> None:
+    library = [p for p in SHIPPED if p.name != "__main__.py"]
+    assert [where(p, call) for p in library for call in calls(p, "print")] == []
+
+
+def test_nothing_is_unpickled() -> None:
+    assert [at for path in FILES for at in unpickles(path)] == []
+
+
+def test_no_path_of_one_machine() -> None:
+    private = re.compile(r"(?<![\w.])/(home|root|Users|tmp|opt|work)/")
+    assert [str(p) for p in FILES if private.search(p.read_text())] == []
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Names in a wheel built from a copy, so that no stale build folder can hide a missing file."""
+    copy = tmp_path_factory.mktemp("tree")
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("mdp_lite", "kernels", "weights", "tests", "benchmarks"):
+        shutil.copytree(ROOT / name, copy / name, ignore=skip)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    build = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    done = subprocess.run([sys.executable, "-c", build], cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next(copy.glob("*.whl"))) as archive:
+        return archive.namelist()
+
+
+def test_wheel_holds_the_packages_and_nothing_else(wheel: list[str]) -> None:
+    tops = {name.split("/")[0] for name in wheel if ".dist-info/" not in name}
+    assert (
+        {"mdp_lite", "mdp_lite_weights"}
+        <= tops
+        <= {"mdp_lite", "mdp_lite_weights", "mdp_lite_kernels"}
+    )
+    assert "mdp_lite/py.typed" in wheel
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel)
+
+
+def test_wheel_holds_the_bundled_checkpoint(wheel: list[str]) -> None:
+    root = ROOT / "weights"
+    files = [p for p in (root / "mdp_lite_weights" / "tiny").rglob("*") if p.is_file()]
+    assert {p.relative_to(root).as_posix() for p in files} <= set(wheel)
+    assert "mdp_lite_weights/tiny/model_index.json" in wheel
+    tensors = [name for name in wheel if name.endswith(".safetensors")]
+    assert "mdp_lite/eval/reader.safetensors" in tensors
+    assert sum(name.startswith("mdp_lite_weights/") for name in tensors) == len(tensors) - 1 == 3

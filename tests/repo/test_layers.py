@@ -1,0 +1,286 @@
+"""Imports run one way between the rooms, and only `engine` and `aot` name a compiler."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from support.places import ROOT
+
+ROOMS = ("mdp_lite", "kernels/mdp_lite_kernels", "weights/mdp_lite_weights", "weights/train_tiny")
+STDLIB = sys.stdlib_module_names
+
+CORE = {"torch", "safetensors", "einops", "PIL", "numpy"}
+ONLY_IN = {  # what one module of mdp_lite alone may import
+    "mdp_lite_weights": ("mdp_lite.checkpoint.load",),
+    "mdp_lite_kernels": ("mdp_lite.engine.engine",),
+    "transformers": (
+        "mdp_lite.checkpoint.tokenizer",
+        "mdp_lite.eval.perception",
+    ),  # one in the core
+    "tokenizers": ("mdp_lite.checkpoint.tokenizer",),
+    "tqdm": ("mdp_lite.__main__",),
+    "ray": ("mdp_lite.batch.cluster", "mdp_lite.serve.cluster"),  # of the extra [ray], one a room
+}
+LAZY = ("transformers", "ray")  # seconds of import, or not there
+LEAVES = {  # packages that know nothing of mdp_lite, and what they may import
+    "mdp_lite_kernels": {"torch", "triton", "mdp_lite_kernels"},
+    "mdp_lite_weights": {"torch", "numpy", "safetensors", "huggingface_hub", "mdp_lite_weights"},
+}
+COMPILERS = (
+    "torch.compile",
+    "torch.jit",
+    "torch.cuda.CUDAGraph",
+    "torch.cuda.graph",
+    "torch.cuda.graphs",
+    "torch.cuda.make_graphed_callables",
+    "torch._inductor",
+    "torch._dynamo",
+    "torch._C._aoti",
+    "torch.export",
+)
+MAY_COMPILE = ("mdp_lite.engine.engine", "mdp_lite.engine.aot")
+MAIN, JOINS = "mdp_lite.__main__", "mdp_lite.joins"  # where sub-packages meet
+# The rooms of mdp_lite, ground floor first: a room imports only rooms before it.
+FLOORS = (
+    "names", "version", "models", "pictures", "method", "checkpoint", "engine", "pipeline",
+    "store", "editor", "batcher", "cli",
+)  # fmt: skip
+
+
+def module_name(path: Path) -> str:
+    """The dotted name a file under one of the source roots is imported by."""
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    parts = parts[1:] if parts[0] in ("kernels", "weights") else parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(p): p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))}
+SUBPACKAGES = {"serve", "app", "batch", "eval"}
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def imports(tree: ast.AST, lazy: bool = False) -> Iterator[tuple[str, bool]]:
+    """(dotted name, whether importing the module leaves it out) for every import."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from ((f"{base}.{alias.name}", lazy) for alias in node.names)
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        hint = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        yield from imports(node, lazy or later or hint)
+
+
+def named(tree: ast.AST) -> Iterator[str]:
+    """Every dotted name the code imports or reads, with local aliases spelt out."""
+    local: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+            local |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.ImportFrom):
+            full = {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+            yield from full.values()
+            local |= full
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            head, _, rest = ast.unparse(node).partition(".")
+            yield f"{local.get(head, head)}.{rest}"
+
+
+def extras() -> dict[str, set[str]]:
+    """The import names each optional extra of pyproject.toml declares."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = project["optional-dependencies"].items()
+    return {k: {re.split(r"[^\w-]", d)[0].replace("-", "_") for d in v} for k, v in declared}
+
+
+EXTRAS = extras()
+EXTRA_OF = {"batch": "ray"}  # of a room whose extra has another name; ray itself is in ONLY_IN
+
+
+def subpackage(name: str) -> str | None:
+    """`eval` for mdp_lite.eval.world; None for the flat core and for anything outside mdp_lite."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "mdp_lite" and parts[1:2] and parts[1] in SUBPACKAGES else None
+
+
+def wrong_import(module: str, name: str, lazy: bool) -> str | None:
+    """Why `module` may not import `name`, or None."""
+    top = name.split(".")[0]
+    leaf = LEAVES.get(module.split(".")[0])
+    if name.startswith("."):
+        return "relative import"
+    if top in STDLIB:
+        return None
+    if leaf is not None:
+        return None if top in leaf else "a leaf package imports only its own short list"
+    if not within(module, "mdp_lite"):  # the recipe stands above everything that is shipped
+        return "nothing imports tests or benchmarks" if top in ("tests", "benchmarks") else None
+    if top in ONLY_IN:
+        if module not in ONLY_IN[top]:
+            return f"only {' and '.join(ONLY_IN[top])} may"
+        return "must be imported inside a function" if top in LAZY and not lazy else None
+    if top == "mdp_lite":
+        return wrong_room(module, name, lazy)
+    room = subpackage(module)
+    allowed = CORE | (EXTRAS.get(EXTRA_OF.get(room, room), set()) if room else set())
+    return None if top in allowed else "not a declared dependency of this room"
+
+
+def wrong_room(module: str, name: str, lazy: bool) -> str | None:
+    """Why a module of mdp_lite may not import this other module of mdp_lite, or None."""
+    room, other = subpackage(module), subpackage(name)
+    if within(name, JOINS):  # else it would be a way round the next rules
+        return None if module == MAIN and lazy else "only __main__ may, inside a function"
+    if other is None or other == room:
+        return climbs(module, name)
+    if module in (MAIN, JOINS) and lazy:  # a sub-command imports its own sub-package
+        return None
+    return "sub-packages never import each other" if room else "the core imports no sub-package"
+
+
+def climbs(module: str, name: str) -> str | None:
+    """Why an import runs up the floors, or None."""
+    room, other = (f"{one}.".split(".")[1] for one in (module, name))
+    if room in FLOORS and other in FLOORS and FLOORS.index(other) > FLOORS.index(room):
+        return f"{room} stands below {other}"
+    return None
+
+
+def violations(module: str, source: str) -> list[str]:
+    """One line for each rule that this source, under this module name, breaks."""
+    tree = ast.parse(source)
+    reasons = ((name, wrong_import(module, name, lazy)) for name, lazy in imports(tree))
+    found = [f"{module} imports {name}: {why}" for name, why in reasons if why]
+    if module not in MAY_COMPILE:
+        compiled = sorted({n for n in named(tree) if any(within(n, c) for c in COMPILERS)})
+        found += [
+            f"{module} names {name}: only {' and '.join(MAY_COMPILE)} may" for name in compiled
+        ]
+    return found
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_run_one_way(module: str) -> None:
+    assert violations(module, SOURCES[module].read_text()) == []
+
+
+def test_every_folder_of_mdp_lite_is_a_known_room() -> None:
+    folders = {p.parent.name for p in (ROOT / "mdp_lite").glob("*/__init__.py")}
+    assert folders <= SUBPACKAGES | set(FLOORS)
+
+
+def test_the_walk_sees_the_code() -> None:
+    assert {
+        "mdp_lite.models.config",
+        "mdp_lite.checkpoint.load",
+        "mdp_lite.__main__",
+        "mdp_lite_weights",
+    } <= set(SOURCES)
+
+
+def owner(name: str) -> str | None:
+    """The module of ours that an imported dotted name comes from."""
+    return next((m for m in (name, name.rpartition(".")[0]) if m in SOURCES), None)
+
+
+def test_no_import_cycle() -> None:
+    graph = {
+        module: {m for name, _ in imports(ast.parse(path.read_text())) if (m := owner(name))}
+        for module, path in SOURCES.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
+
+
+PLANTED = [
+    ("mdp_lite.method.sample", "from mdp_lite_weights import files"),
+    ("mdp_lite.eval.metrics", "import mdp_lite_weights.files"),
+    ("mdp_lite.models.unet", "import mdp_lite_kernels"),
+    ("mdp_lite.eval.reader", "def f():\n    from mdp_lite_kernels import update"),
+    ("mdp_lite.method.mdp", "import torch\nstep = torch.compile(print)"),
+    ("mdp_lite.method.mdp", "import torch as t\nstep = t.compile(print)"),
+    ("mdp_lite.models.unet", "from torch import compile"),
+    ("mdp_lite.models.clip", "import torch\n@torch.jit.script\ndef f(x): return x"),
+    ("mdp_lite.method.sample", "from torch.cuda import CUDAGraph"),
+    ("mdp_lite.method.sample", "import torch\ng = torch.cuda.CUDAGraph()"),
+    ("mdp_lite.serve.api", "import torch._inductor.config"),
+    ("mdp_lite.method.sample", "import torch\ng = torch.export.export(print, ())"),
+    ("mdp_lite.checkpoint.load", "from torch._C._aoti import AOTIModelPackageLoader"),
+    ("mdp_lite.engine.aot", "import mdp_lite_kernels"),
+    ("mdp_lite.method.sample", "from mdp_lite.eval.world import draw"),
+    ("mdp_lite.method.sample", "def f():\n    from mdp_lite import eval"),
+    ("mdp_lite.__main__", "import mdp_lite.eval"),
+    ("mdp_lite.__main__", "from mdp_lite import joins"),
+    ("mdp_lite.joins", "from mdp_lite.eval import contest"),
+    ("mdp_lite.app.page", "def f():\n    from mdp_lite import joins"),
+    ("mdp_lite.cli.commands", "def f():\n    from mdp_lite.joins import rivals"),
+    ("mdp_lite.app.page", "from mdp_lite.eval import metrics"),
+    ("mdp_lite.serve.api", "import mdp_lite.batch.actors"),
+    ("mdp_lite.eval.suites", "from mdp_lite.serve import api"),
+    ("mdp_lite.batch.actors", "from mdp_lite import eval"),
+    ("mdp_lite.eval.suites", "import ray"),
+    ("mdp_lite.batch.work", "def f():\n    import ray"),
+    ("mdp_lite.serve.service", "def f():\n    from ray import serve"),
+    ("mdp_lite.serve.cluster", "from ray import serve"),
+    ("mdp_lite.serve.cluster", "def f():\n    import pyarrow"),
+    ("mdp_lite.serve.cluster", "import mdp_lite.batch.cluster"),
+    ("mdp_lite.checkpoint.tokenizer", "import transformers"),
+    ("mdp_lite.models.clip", "def f():\n    import transformers"),
+    ("mdp_lite.eval.contest", "def f():\n    import transformers"),
+    ("mdp_lite.eval.perception", "import transformers"),
+    ("mdp_lite.editor", "from tqdm import tqdm"),
+    ("mdp_lite.models.unet", "from diffusers import UNet2DConditionModel"),
+    ("mdp_lite.checkpoint.load", "import huggingface_hub"),
+    ("mdp_lite.eval.metrics", "import scipy"),
+    ("mdp_lite.method.mdp", "from .ddim import ddim"),
+    ("mdp_lite.method.mdp", "from train_tiny import vae"),
+    ("mdp_lite_weights.files", "from mdp_lite.models.config import UNetConfig"),
+    ("mdp_lite_weights.files", "import mdp_lite"),
+    ("mdp_lite_kernels.update", "import mdp_lite.method.ddim"),
+    ("mdp_lite_kernels.update", "import mdp_lite_weights"),
+    ("train_tiny.unet", "from benchmarks import step"),
+]
+ALLOWED = [
+    ("mdp_lite.checkpoint.load", "import mdp_lite_weights"),
+    ("mdp_lite.batch.cluster", "def f():\n    import ray\n    import pyarrow"),
+    ("mdp_lite.serve.cluster", "import uvicorn\ndef f():\n    from ray import serve"),
+    ("mdp_lite.checkpoint.tokenizer", "def f():\n    from transformers import CLIPTokenizer"),
+    ("mdp_lite.engine.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
+    ("mdp_lite.engine.aot", "def f():\n    from torch._inductor import aoti_compile_and_package"),
+    ("mdp_lite.__main__", "from tqdm import tqdm\ndef f():\n    from mdp_lite.eval import suites"),
+    ("mdp_lite.__main__", "def f():\n    from mdp_lite import joins"),
+    ("mdp_lite.joins", "def f():\n    from mdp_lite.app import rival\n    import mdp_lite.eval"),
+    (
+        "mdp_lite.eval.suites",
+        "import numpy\nfrom mdp_lite.editor import Editor\nimport mdp_lite.eval.world",
+    ),
+    (
+        "mdp_lite.models.unet",
+        "import math\nimport re\nfrom torch import nn\npattern = re.compile('x')",
+    ),
+    (
+        "train_tiny.vae",
+        "from mdp_lite.eval import world\nimport mdp_lite.models.vae\nimport mdp_lite_weights",
+    ),
+]
+
+
+@pytest.mark.parametrize(("module", "source"), PLANTED)
+def test_a_planted_violation_is_found(module: str, source: str) -> None:
+    assert violations(module, source) != []
+
+
+@pytest.mark.parametrize(("module", "source"), ALLOWED)
+def test_what_the_design_allows_passes(module: str, source: str) -> None:
+    assert violations(module, source) == []

@@ -1,0 +1,166 @@
+"""Clients that vanish: their work ends within a step, queued or running, and nothing is held."""
+
+import gc
+import json
+import random
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mdp_lite.batcher.batcher import Call, Desk, Member, Rows
+from mdp_lite.editor import Editor
+from mdp_lite.serve.settings import Limits
+from support.inverting import picture
+from support.serving import WAIT, Served, file_of, idle, served, until
+
+STEP, STEPS, JOBS = 0.05, 20, 4
+LIMITS = Limits(jobs=JOBS, steps=STEPS)
+
+
+class Slow(nn.Module):
+    """A UNet whose calls take some time."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.unet, self.config = unet, unet.config
+
+    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        time.sleep(STEP)
+        return self.unet(x, t, c)
+
+
+def slow(editor: Editor) -> Editor:
+    return Editor(replace(editor.models, unet=Slow(editor.models.unet)), editor.device)  # type: ignore[arg-type]
+
+
+def noted(desk: Desk, key: Callable[[Tensor], Any]) -> dict[Any, list[float]]:
+    """When each job's steps begin from now on, by what its first noise says of it."""
+    begun: dict[Any, list[float]] = {}
+    names: dict[Member, Any] = {}
+    answers = desk._answers
+
+    def watched(batch: Sequence[Call]) -> list[Any]:
+        for one in batch:
+            if isinstance(one.work, Rows):
+                name = names.setdefault(one.member, key(one.work.x))
+                begun.setdefault(name, []).append(time.monotonic())
+        return answers(batch)
+
+    desk._answers = watched  # type: ignore[method-assign]
+    return begun
+
+
+def asked(at: Served, seed: int, stream: bool) -> socket.socket:
+    """A request on its way, over a connection of its own."""
+    said = {"prompt": "a", "seed": seed, "num_inference_steps": STEPS, "stream": stream}
+    body = json.dumps(said).encode()
+    host, port = at.url.removeprefix("http://").split(":")
+    line = socket.create_connection((host, int(port)))
+    head = f"POST /v1/images/generations HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}"
+    line.sendall(f"{head}\r\nContent-Type: application/json\r\n\r\n".encode() + body)
+    return line
+
+
+def vanished(at: Served, clients: int) -> dict[int, float]:
+    """When each of many clients left, at a random moment; returns once nothing is held."""
+    choose, left = random.Random(clients), {}
+
+    def vanish(seed: int, after: float) -> None:
+        line = asked(at, seed, stream=bool(seed % 2))
+        time.sleep(after)
+        line.close()
+        left[seed] = time.monotonic()
+
+    moments = [1.5 * choose.random() for _ in range(clients)]
+    threads = [threading.Thread(target=vanish, args=pair) for pair in enumerate(moments)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    until(lambda: idle(at.service))
+    return left
+
+
+@pytest.mark.parametrize("clients", [16, pytest.param(100, marks=pytest.mark.slow)])
+def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) -> None:
+    with served(slow(editor), limits=LIMITS) as at:
+        first = {float(editor.codec.noise(seed, 32, 32)[0, 0, 0, 0]): seed for seed in range(clients)}  # fmt: skip  # noqa: E501
+        near = lambda x: min(first, key=lambda value: abs(value - float(x[0, 0, 0, 0])))  # noqa: E731
+        begun = noted(at.service.desk, lambda x: first[near(x)])
+        left = vanished(at, clients)
+        after = {seed: sum(when > left[seed] for when in times) for seed, times in begun.items()}
+        assert max(after.values()) <= 1, after
+        assert 0 < len(begun) and sum(map(len, begun.values())) < clients * STEPS
+        assert at.service.metrics.cancelled._value.get() == clients
+        assert at.service._places._value == JOBS and not at.service.desk._waiting
+        answer = httpx2.post(f"{at.url}/v1/images/generations", json={"prompt": "a"}, timeout=WAIT)
+        assert answer.status_code == 200
+
+
+@pytest.mark.slow
+def test_memory_is_flat_while_hundreds_vanish(editor: Editor) -> None:
+    with served(slow(editor), limits=LIMITS) as at:
+        vanished(at, 100)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(3):
+            vanished(at, 100)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(f"grown by {grown} KiB")
+        assert grown < 16 * 1024
+
+
+def test_a_client_that_leaves_the_queue_takes_nothing_with_it(editor: Editor) -> None:
+    with served(slow(editor), limits=replace(LIMITS, jobs=1)) as at:
+        begun = noted(at.service.desk, lambda x: float(x[0, 0, 0, 0]))
+        running, queued = asked(at, 1, False), asked(at, 2, False)
+        until(lambda: begun and at.service.jobs == 1 and at.service.rows == 4 * STEPS)
+        queued.close()
+        until(lambda: at.service.rows == 2 * STEPS)
+        assert at.service.jobs == 1 and len(begun) == 1
+        running.close()
+        until(lambda: idle(at.service))
+        assert len(begun) == 1
+
+
+def test_what_a_stopped_job_held_is_freed(editor: Editor) -> None:
+    def latents() -> int:
+        gc.collect()
+        found = (one for one in gc.get_objects() if type(one) is Tensor)
+        return sum(one.dtype == torch.float64 and one.ndim == 4 for one in found)
+
+    with served(slow(editor), limits=LIMITS) as at:
+        before = latents()
+        for seed in range(4):
+            line = asked(at, seed, stream=True)
+            until(lambda: at.service.jobs)
+            time.sleep(3 * STEP)
+            line.close()
+            until(lambda: idle(at.service))
+        assert latents() <= before
+
+
+def test_an_upload_that_is_broken_off_leaves_nothing(editor: Editor) -> None:
+    with served(editor, limits=LIMITS) as at:
+        host, port = at.url.removeprefix("http://").split(":")
+        for share in (0.1, 0.5, 0.9):
+            request = httpx2.Request(
+                "POST", f"{at.url}/v1/images/edits", data={"prompt": "a"},
+                files={"image": file_of(picture())},
+            )  # fmt: skip
+            body = request.read()
+            head = "".join(f"{k}: {v}\r\n" for k, v in request.headers.items())
+            line = socket.create_connection((host, int(port)))
+            start = f"POST /v1/images/edits HTTP/1.1\r\n{head}\r\n".encode()
+            line.sendall(start + body[: int(share * len(body))])
+            line.close()
+        assert httpx2.get(f"{at.url}/health/ready", timeout=WAIT).status_code == 200
+        assert idle(at.service)
