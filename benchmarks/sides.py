@@ -102,7 +102,7 @@ def our_steps(
     """A call of the denoiser that edits go through, by the engine's mode."""
     at, editors = given.to(dtype), ours(model, dtype, modes)
     return {
-        f"mdp_lite {mode}": (lambda one=editor: one.codec.unet(*at))
+        f"mdp_lite {mode}": (lambda one=editor: one.runner.unet(*at))
         for mode, editor in editors.items()
     }
 

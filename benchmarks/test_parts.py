@@ -57,7 +57,7 @@ def test_inversion(benchmark, model: Model, recorder: Recorder, dtype, compiling
     """A picture to its path by DDIM inversion, and what the path decodes to."""
     (case,) = cases("color", 1, short=True)
     editors, image = ours(model, dtype, engines(model.device, compiling)), draw(case.before)
-    fitted = next(iter(editors.values())).codec.frame(image, "crop", None, None).fitted(image)
+    fitted = next(iter(editors.values())).runner.fit(image, "crop", None, None).fitted(image)
     flow = published.load(model.folder, steps, GUIDANCE, checkpointing=False)
     sides: Sides = {
         f"mdp_lite {mode}": lambda one=one: one.invert(image, case.source, "replay", steps).path.x[
@@ -78,7 +78,7 @@ def test_null_text_step(benchmark, model: Model, recorder: Recorder) -> None:
     one = type(grid)(*(column[ROW : ROW + 1] for column in grid))
     far = x[ROW + 1] + 1  # a pivot that is never reached
     pivots = Walked(torch.stack([x[ROW], far]), source.path.eps[ROW : ROW + 1], source.path.c)
-    to = editor.codec.conditions("a red house", "", GUIDANCE)
+    to = editor.runner.guidance("a red house", "", GUIDANCE)
 
     def tuned() -> torch.Tensor:
         return next(null_text(editor.models.unet, one, pivots, to, False, INNER, -1.0, [0])).null
@@ -108,7 +108,7 @@ def test_null_text_step(benchmark, model: Model, recorder: Recorder) -> None:
 def test_vae(benchmark, model: Model, recorder: Recorder, dtype, compiling, call) -> None:
     """A picture to its latent, or a latent to its picture, one dtype on both sides."""
     editors = ours(model, dtype, engines(model.device, compiling))
-    codecs = {mode: one.codec for mode, one in editors.items()}
+    codecs = {mode: one.runner for mode, one in editors.items()}
     codec = next(iter(codecs.values()))
     width, (case,) = codec.size[0], cases("color", 1, short=True)
     image = draw(case.before).resize((width, width))

@@ -36,11 +36,11 @@ def naive(editor: Editor, source: Source, t_max: int = 47, t_m: int = 26) -> tor
     """Every step of one edit, prompt and picture as in Editor.edit."""
     n = len(source.grid.t)
     weights = described(n, editor.models.defaults, "epsilon", t_max, t_m)
-    to = editor.codec.conditions(TARGET, "", source.guidance_scale)
+    to = editor.runner.guidance(TARGET, "", source.guidance_scale)
     x = source.path.x[0]
     for step in walk(editor.models.unet, source.grid, x, to, source.path, weights):
         x = step.x
-    editor.codec.picture(x)
+    editor.runner.decode(x)
     return x
 
 

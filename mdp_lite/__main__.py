@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from mdp_lite.cli.arguments import parser
+from mdp_lite.cli.arguments import build_parser
 
 if TYPE_CHECKING:
-    from mdp_lite.cli.reports import Made
-    from mdp_lite.cli.sources import Talk
+    from mdp_lite.cli.console import Console
     from mdp_lite.editor import OnStep
 
 BAD_INPUT, FAILED, STOPPED = 2, 1, 130
@@ -22,7 +21,7 @@ BAD_INPUT, FAILED, STOPPED = 2, 1, 130
 def main(argv: list[str] | None = None) -> int:
     """Run a command line (by default the process's own); the result is the exit code."""
     try:
-        args = parser().parse_args(argv)
+        args = build_parser().parse_args(argv)
         return _run(args)
     except ValueError as error:
         return _fail(error, BAD_INPUT)
@@ -40,7 +39,7 @@ def _run(args: Any) -> int:
 
     loud = not args.quiet
     bars: list[Any] = []  # that are shown now
-    talk = commands.Talk(
+    console = commands.Console(
         note=lambda text: _note(text) if loud else None,
         watch=lambda name: _progress(name, loud and sys.stderr.isatty(), bars),
         tell=lambda text: bars[-1].set_postfix_str(text, refresh=False) if bars else None,
@@ -48,7 +47,7 @@ def _run(args: Any) -> int:
     own = {"bench": _bench, "serve": _serve, "batch": _batch, "app": _app}.get(
         args.command, commands.run
     )
-    made = own(args, talk)
+    made = own(args, console)
     if args.json:
         print(json.dumps(made.data), flush=True)
     elif loud:
@@ -56,42 +55,42 @@ def _run(args: Any) -> int:
     return FAILED if made.failed else 0
 
 
-def _bench(args: Any, talk: "Talk") -> "Made":
+def _bench(args: Any, console: "Console") -> "Made":
     from mdp_lite.eval.bench_command import bench  # a sub-package: nobody else imports it
 
-    return bench(args, talk)
+    return bench(args, console)
 
 
-def _serve(args: Any, talk: "Talk") -> "Made":
+def _serve(args: Any, console: "Console") -> "Made":
     try:
         from mdp_lite.serve.command import serve
     except ImportError as error:
         raise ValueError(f"serve needs more: pip install 'mdp-lite[serve]' ({error})") from None
     if not args.app:
-        return serve(args, talk)
+        return serve(args, console)
     from mdp_lite import joins
 
     try:
         page = joins.page(args.host)
     except ImportError as error:
         raise ValueError(f"--app needs more: pip install 'mdp-lite[app]' ({error})") from None
-    return serve(args, talk, page)
+    return serve(args, console, page)
 
 
-def _batch(args: Any, talk: "Talk") -> "Made":
+def _batch(args: Any, console: "Console") -> "Made":
     from mdp_lite.batch.command import batch
 
-    return batch(args, talk)
+    return batch(args, console)
 
 
-def _app(args: Any, talk: "Talk") -> "Made":
+def _app(args: Any, console: "Console") -> "Made":
     try:
         from mdp_lite.app.command import app
     except ImportError as error:
         raise ValueError(f"app needs more: pip install 'mdp-lite[app]' ({error})") from None
     from mdp_lite import joins
 
-    return app(args, talk, joins.rivals())
+    return app(args, console, joins.rivals())
 
 
 @contextmanager

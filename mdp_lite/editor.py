@@ -1,58 +1,57 @@
-"""The public face: load a model, make or invert a source, edit it as often as you like."""
+"""The public class: load a model, make or invert a source, edit it as often as you like."""
 
 import math
 import time
 from collections.abc import Iterable
-from pathlib import Path as FilePath
-from typing import Any
+from pathlib import Path
 
 import torch
 from PIL import Image
 
 from mdp_lite.checkpoint.load import AddOns, Choices, Hub, Models, Place, load
-from mdp_lite.engine.engine import chosen
-from mdp_lite.method.execute import Task
-from mdp_lite.method.plan import Plan, plan
-from mdp_lite.method.sample import Conditions
+from mdp_lite.engine.engine import choose_mode
+from mdp_lite.method.execute import EditTask
+from mdp_lite.method.plan import Plan
 from mdp_lite.method.schedule import Weights
 from mdp_lite.pictures import images
+from mdp_lite.pictures.images import Picture
 from mdp_lite.pipeline import check
-from mdp_lite.pipeline.inversion_methods import METHOD, Inversion
-from mdp_lite.pipeline.masks import Where
+from mdp_lite.pipeline.edit import build_tasks, finish_edit, locate_all, start_edits
+from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, Inversion
+from mdp_lite.pipeline.masks import MaskSpec
 from mdp_lite.pipeline.preview import preview
-from mdp_lite.pipeline.progress import Standing, Steps, until, walked
-from mdp_lite.pipeline.request import (
-    Prompt,
-    Request,
-    cost_of,
-    guidance_of,
-    known,
-    located,
-    mask_of,
-    named,
-    negative_of,
-    nulls_of,
-    picture_of,
-    variant_of,
-    weights_of,
-)
+from mdp_lite.pipeline.progress import EditState, EditSteps
+from mdp_lite.pipeline.request import Prompt, Request
 from mdp_lite.pipeline.result import Edit, Source
-from mdp_lite.pipeline.runner import Codec
-from mdp_lite.pipeline.sources import OnStep, OnTuned, generated, inverted
-from mdp_lite.pipeline.sweep import Sweep, Window, cells, sweep
-from mdp_lite.store import source_file as sources
-from mdp_lite.store.cache import Cache, kept, open_cache
+from mdp_lite.pipeline.runner import ModelRunner
+from mdp_lite.pipeline.sources import OnStep, OnTuned, Watch, generate_source, invert_pictures
+from mdp_lite.pipeline.sweep import Sweep, Window, build_cells, run_sweep
+from mdp_lite.store import source_file
+from mdp_lite.store.cache import Cache, get_or_create, open_cache
 
 
 class Editor:
-    """A loaded model; it never changes, so that any number of threads may edit at once."""
+    """A loaded model that makes sources and edits them.
+
+    It does not change after loading, so any number of threads may use one Editor at once and get
+    the results that they would get alone. On a CPU that is slower than taking turns, because torch
+    keeps worker threads for every thread that has computed; with make_batcher many threads share
+    one. All errors that are raised on purpose are an MdpError; bad input is also a ValueError.
+
+    >>> from mdp_lite import Editor
+    >>> editor = Editor.from_pretrained("tiny", device="cpu")
+    >>> source = editor.generate("a red house on the grass", seed=7, num_inference_steps=4)
+    >>> edit = editor.edit(source, "a blue house on the grass")
+    >>> edit.image.size, edit.variant
+    ((64, 64), 'epsilon')
+    """
 
     def __init__(
         self, models: Models, device: torch.device, cache: Cache | None = None,
-        engine: str = "auto", packages: FilePath | None = None,
+        engine: str = "auto", packages: Path | None = None,
     ) -> None:  # fmt: skip
         self.models, self.device, self.cache = models, device, cache
-        self.codec = Codec(models, device, engine, packages)
+        self.runner = ModelRunner(models, device, engine, packages)
 
     @classmethod
     def from_pretrained(
@@ -70,28 +69,30 @@ class Editor:
         revision: str | None = None,
         token: str | None = None,
         local_files_only: bool = False,
-        cache: str | FilePath | Cache | None = None,
+        cache: str | Path | Cache | None = None,
         engine: str = "auto",
-        packages: str | FilePath | None = None,
+        packages: str | Path | None = None,
     ) -> "Editor":
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
-        It goes on a GPU if there is one, in the checkpoint's own dtype if the device is good at it.
-        variant, prediction_type, ema and tokenizer are load.Choices; vae, loras (each alone or with
-        its strength) and embeddings (with its word) are put on top; the next three are for the hub.
-        cache is a folder that keeps sources. engine is how the UNet is run: "eager", "compile"
-        (minutes once, then faster), "graph" (CUDA), or "aot" by packages of mdp-lite compile.
+        device: by default a GPU if there is one. dtype: by default the checkpoint's own if the
+        device computes well in it. variant: which files of a folder, such as "fp16".
+        prediction_type overrides what the checkpoint says. ema: the averaged UNet of a single file.
+        tokenizer: for a single file, which holds none. vae replaces the checkpoint's. loras are
+        merged, each alone or with its strength; embeddings add words. revision, token and
+        local_files_only are for the hub. cache: a folder where sources are stored and found again.
+        engine: "eager", "compile" (minutes once, then faster), "graph" (CUDA), or "aot" with the
+        packages of mdp-lite compile. Raises BadCheckpoint or BadInput before any weight is read.
         """
         check.load_choices(variant, prediction_type, revision, token)
-        choices = Choices(
-            variant, ema, prediction_type, tokenizer, Hub(revision, token, local_files_only)
-        )
+        hub = Hub(revision, token, local_files_only)
+        choices = Choices(variant, ema, prediction_type, tokenizer, hub)
         addons = AddOns(vae, check.loras(loras), check.embeddings(embeddings))
-        where, shelf = check.device(device), open_cache(cache)
-        ahead = None if packages is None else FilePath(packages)
-        mode = chosen(engine, where, ahead is not None)
-        models = load(name, where, check.dtype(dtype), choices, addons)
-        return cls(models, where, shelf, mode, ahead)
+        place, opened = check.device(device), open_cache(cache)
+        folder = None if packages is None else Path(packages)
+        mode = choose_mode(engine, place, folder is not None)
+        models = load(name, place, check.dtype(dtype), choices, addons)
+        return cls(models, place, opened, mode, folder)
 
     def generate(
         self,
@@ -103,17 +104,33 @@ class Editor:
         width: int | None = None,
         height: int | None = None,
         on_step: OnStep | None = None,
+        deadline: float | None = None,
     ) -> Source:
-        """The synthetic case: path A sampled from a prompt and a seed."""
-        asked = (prompt, seed, num_inference_steps, guidance_scale, negative_prompt, width, height)
-        make = lambda _: [generated(self.codec, *asked, on_step)]  # noqa: E731
-        return kept(self.cache, self.codec, [asked], [None], make)[0]
+        """The synthetic case: path A sampled from a prompt and a seed.
+
+        on_step(done, total, latent) is called after every step; an exception that it raises cancels
+        the work. deadline is in seconds; DeadlineExceeded is raised if it passes before the end.
+        """
+        settings = (
+            prompt,
+            seed,
+            num_inference_steps,
+            guidance_scale,
+            negative_prompt,
+            width,
+            height,
+        )
+        watch = Watch(on_step, None, _end(deadline))
+        if self.cache is None:
+            return generate_source(self.runner, *settings, watch)
+        create = lambda _: [generate_source(self.runner, *settings, watch)]  # noqa: E731
+        return get_or_create(self.cache, self.runner, [settings], [None], create)[0]
 
     def invert(
         self,
-        image: Image.Image,
+        image: Picture,
         prompt: str = "",
-        method: str | Inversion = METHOD,
+        method: str | Inversion = DEFAULT_METHOD,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str = "",
@@ -122,27 +139,23 @@ class Editor:
         fit: str = "crop",
         on_step: OnStep | None = None,
         on_tuned: OnTuned | None = None,
+        deadline: float | None = None,
     ) -> Source:
-        """The real case: path A found by inverting a picture described by a prompt.
+        """The real case: path A found by inverting a picture that the prompt describes.
 
-        "edit-friendly" puts the picture under a noise of its own at every step, joined by DDPM's
-        noise maps; "replay" keeps the noise of a DDIM inversion, at one UNet row a step, as
-        "fixed-point" does with a noise nearer to what sampling would predict: these three end at
-        the picture's latent exactly. "ddim" samples anew from what was found, with guidance, and
-        drifts; "negative-prompt" does with the prompt as the negative one; "null-text" tunes the
-        null row of every step until it does not. "direct" takes the noise that guidance predicts
-        along the inversion. Inversion holds a method's settings.
-        fit brings the picture to width and height: "crop", "pad" or "resize"; "own" keeps its own
-        size, padded to whole latent cells.
+        image: a PIL image, a path, or a numpy array (h, w, 3) of uint8. method: a name or an
+        Inversion, see docs/inversions.md. fit: how the picture is brought to width and height:
+        "crop", "pad" or "resize"; "own" keeps its size, padded to whole latent cells. on_tuned(i,
+        step) is called after every tuned step of null-text. on_step and deadline: see generate.
         """
         settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
-        return self.inverts([image], [prompt], method, *settings, on_step, on_tuned)[0]
+        return self.inverts([image], [prompt], method, *settings, on_step, on_tuned, deadline)[0]
 
     def inverts(
         self,
-        images_: Iterable[Image.Image],
+        images_: Iterable[Picture],
         prompts: Iterable[str],
-        method: str | Inversion = METHOD,
+        method: str | Inversion = DEFAULT_METHOD,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str = "",
@@ -151,26 +164,30 @@ class Editor:
         fit: str = "crop",
         on_step: OnStep | None = None,
         on_tuned: OnTuned | None = None,
+        deadline: float | None = None,
     ) -> list[Source]:
         """Several pictures at once, each with its prompt, fitted to one size: see invert."""
         pictures = [images.rgb(check.picture(one)) for one in check.several("images", images_)]
-        listed = check.as_many("prompts", prompts, len(pictures))
-        settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
-        asked = [(prompt, method, *settings) for prompt in listed]
+        texts = check.as_many("prompts", prompts, len(pictures))
+        how = (method, num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
+        watch = Watch(on_step, on_tuned, _end(deadline))
+        if self.cache is None:
+            return invert_pictures(self.runner, pictures, texts, *how, watch)
 
-        def make(left: list[int]) -> list[Source]:
-            some, texts = [pictures[i] for i in left], [listed[i] for i in left]
-            return inverted(self.codec, some, texts, method, *settings, on_step, on_tuned)
+        def create(indices: list[int]) -> list[Source]:
+            some = ([pictures[i] for i in indices], [texts[i] for i in indices])
+            return invert_pictures(self.runner, *some, *how, watch)
 
-        return kept(self.cache, self.codec, asked, pictures, make)
+        settings = [(text, *how) for text in texts]
+        return get_or_create(self.cache, self.runner, settings, pictures, create)
 
-    def save_source(self, source: Source, path: str | FilePath) -> None:
-        """Write a source as one .safetensors file, which an editor of the same model reads."""
-        sources.save(source, path)
+    def save_source(self, source: Source, path: str | Path) -> None:
+        """Write a source as one .safetensors file, which an Editor of the same model can load."""
+        source_file.save(source, path)
 
-    def load_source(self, path: str | FilePath) -> Source:
-        """A saved source, bit for bit; of another model, grid or precision it is a ValueError."""
-        return sources.load(path, self.codec)
+    def load_source(self, path: str | Path) -> Source:
+        """A saved source, bit for bit. Raises BadInput for another model, grid or precision."""
+        return source_file.load(path, self.runner)
 
     def edit(
         self,
@@ -184,7 +201,7 @@ class Editor:
         weights: Weights | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
-        mask: Where | None = None,
+        mask: MaskSpec | None = None,
         paste: bool = True,
         feather: int = 0,
         proximal: float | None = None,
@@ -193,12 +210,11 @@ class Editor:
     ) -> Edit:
         """Steer the source towards a prompt, or towards a blend of prompts with their shares.
 
-        The source's share is w on the rows [N - t_max, N - t_max + t_m) of the variant's quantity
-        ("epsilon", "c", "x" or "beta"); strength in 0..1 goes from the source to the
-        prompt alone; or weights gives the whole table of N rows. mask confines the edit to where a
-        picture is white, to a box, to latent cells, or to what "auto" finds; with paste all pixels
-        outside stay those of the source's picture. Request has the details.
-        deadline is in seconds: when they are over, the picture is the best so far.
+        The source has weight w in the variant's quantity ("epsilon", "c", "x" or "beta") on the
+        steps [N - t_max, N - t_max + t_m). strength in 0..1 stands for t_m: 0 is the source, 1 the
+        prompt alone. Request documents every argument. on_step(done, total, latent) may raise to
+        cancel. deadline is in seconds: when it passes, the result is the best picture so far, and
+        its finished is False.
         """
         request = Request(
             source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
@@ -209,34 +225,31 @@ class Editor:
     def edits(
         self,
         requests: Iterable[Request],
-        most: int = 0,
+        max_rows: int = 0,
         on_step: OnStep | None = None,
         deadline: float | None = None,
     ) -> list[Edit]:
-        """Several edits at once, of one source or of many; what they have in common is done once.
+        """Several edits at once, of one source or of many; their common steps are computed once.
 
-        most is how many UNet rows may go into one call: on a GPU that is faster. With 0 every step
-        is a call of its own, and an edit has the bits that it has alone.
+        max_rows is how many UNet rows one call may have: on a GPU more is faster. With 0 every step
+        is a call of its own, and an edit has exactly the bits that it has alone.
         """
-        at: tuple[Standing, ...] = ()
-        for done, total, moved, at in self.steps(requests, most, deadline):
+        states: tuple[EditState, ...] = ()
+        for done, total, moved, states in self.steps(requests, max_rows, deadline):
             if on_step:
-                on_step(done, total, at[moved[-1]].x)
-        return [self.result(one) for one in at]
+                on_step(done, total, states[moved[-1]].x)
+        return [self.result(one) for one in states]
 
     def steps(
-        self, requests: Iterable[Request], most: int = 0, deadline: float | None = None
-    ) -> Steps:
-        """The same edits as a loop that yields where they are after every step.
+        self, requests: Iterable[Request], max_rows: int = 0, deadline: float | None = None
+    ) -> EditSteps:
+        """The same edits as a loop that yields a Progress after every step.
 
-        result and preview show any of them. Leaving the loop cancels; what it held is freed. It
-        ends by itself at the deadline, in seconds from now, by the last step begun before it; the
-        time to decode all pictures is kept back once this editor has decoded one of their size.
+        result and preview show any of its states. Leaving the loop cancels the edits and frees what
+        they hold. With a deadline, in seconds from now, the loop ends early enough to decode the
+        pictures, once this Editor has decoded one of their size.
         """
-        end = time.monotonic() + (math.inf if deadline is None else check.deadline(deadline))
-        codec, asked = self.codec, list(map(self._located, requests))
-        steps = walked(codec.unet, asked, self.tasks(asked), codec.v, most, codec.engine.alone)
-        return until(end, steps, lambda one: sum(codec.seconds(at.x) for at in one.at))
+        return start_edits(self.runner, requests, max_rows, deadline)
 
     def sweep(
         self,
@@ -246,57 +259,38 @@ class Editor:
         windows: Iterable[Window] = ((None, None),),
         schedules: str | Iterable[str | None] | None = None,
         guidance_scales: float | Iterable[float | None] | None = None,
-        most: int | None = None,
+        max_rows: int | None = None,
         on_step: OnStep | None = None,
     ) -> Sweep:
-        """All combinations as edits, what they have in common done once and the rest in batches.
+        """All combinations of settings as edits, with equal work done once and the rest batched.
 
-        windows are (t_max, t_m); most is as in edits, by default what 2 GiB hold.
+        windows are pairs (t_max, t_m). max_rows is as in edits, by default what fits in 2 GiB.
         """
-        asked = cells(sources, prompts, variants, windows, schedules, guidance_scales)
-        return sweep(self.codec, asked, self.tasks(asked), self.result, most, on_step)
+        cells = build_cells(sources, prompts, variants, windows, schedules, guidance_scales)
+        located = locate_all(self.runner, cells)
+        tasks = build_tasks(self.runner, located)
+        return run_sweep(self.runner, located, tasks, self.result, max_rows, on_step)
 
-    def preview(self, at: Standing) -> Image.Image:
-        """A cheap look at what an edit heads for: blurred, without a call of a model.
+    def preview(self, state: EditState) -> Image.Image:
+        """A blurred picture of what an edit heads for, without a call of the UNet or the VAE.
 
-        The first preview calls the VAE once, to fit a map from latents to colours.
+        Only the first preview of an Editor calls the VAE once.
         """
-        return preview(self.codec.colours, at.x0, self.codec.factor)
+        return preview(self.runner.preview_map, state.x0, self.runner.factor)
 
     def plan(self, request: Request) -> Plan:
         """What an edit will compute, before it does."""
         return self.tasks([request])[0].plan
 
-    def tasks(self, requests: Iterable[Request]) -> list[Task]:
-        """What edits come down to: tables, conditions and plans; equal conditions are made once."""
-        made: dict[tuple[Any, ...], Conditions] = {}
-        tasks = []
-        for one in map(self._located, requests):
-            source, weights = one.source, weights_of(one, self.models.defaults)
-            g, negative = self.codec.guidance(guidance_of(one)), negative_of(one)
-            nulls, q = nulls_of(one), one.proximal
-            q = None if q is None else check.quantile("proximal", q)
-            key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q)
-            to = made[key] = made.get(key) or self.codec.steered(one.prompt, negative, g, nulls, q)
-            facts = known(source, self.models.origin, to, g, negative)
-            steps = plan(weights, source.grid, facts)
-            tasks.append(Task(source.grid, to, source.path, weights, steps))
-        return tasks
+    def tasks(self, requests: Iterable[Request]) -> list[EditTask]:
+        """The tables, guidance and plans of edits; equal guidance is computed once."""
+        return build_tasks(self.runner, locate_all(self.runner, requests))
 
-    def _located(self, request: Request) -> Request:
-        check.source(request.source, self.models)
-        return located(request, self.codec.unet, self.codec.condition, self.codec.factor)
+    def result(self, state: EditState, image: Image.Image | None = None) -> Edit:
+        """The edit in this state; image is the decoded x0 of the state, if you have it."""
+        return finish_edit(self.runner, state, image)
 
-    def result(self, at: Standing, image: Image.Image | None = None) -> Edit:
-        """The edit as it stands: done, or else what it heads for; image is its x0 if decoded."""
-        asked, task = at.asked, at.task
-        taken = [leg for leg in task.plan.legs if leg.stop <= at.row]
-        so_far = Plan(at.row, tuple(taken))
-        cost, where = cost_of(asked, so_far), mask_of(asked)
-        latent, image = at.x0.clone(), image or self.codec.picture(at.x0)
-        return Edit(
-            image, picture_of(asked, image), where and where.pixels, latent, named(asked.prompt),
-            variant_of(asked, self.models.defaults), task.weights,
-            self.codec.guidance(guidance_of(asked)), self.codec.truncated(asked.prompt), cost,
-            task.plan, at.finished,
-        )  # fmt: skip
+
+def _end(deadline: float | None) -> float:
+    """The end of a deadline in seconds, on the monotonic clock."""
+    return math.inf if deadline is None else time.monotonic() + check.deadline(deadline)

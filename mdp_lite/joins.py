@@ -52,7 +52,7 @@ def prompt_to_prompt(
         watch(next(calls), n)
         return editor.models.unet(x, t, c, attend)
 
-    asked = Asked(cast(Any, unet), source.grid, source.path, to, editor.codec.v)
+    asked = Asked(cast(Any, unet), source.grid, source.path, to, editor.runner.v_prediction)
     aligned = words.refined(editor.models.tokenizer, [source.prompt], [prompt])
     x, rows = prompt_to_prompt(asked, aligned, CONTROL)
     return x, Cost(rows, n)

@@ -16,17 +16,16 @@ from mdp_lite.app.fence import Fence, names_of
 from mdp_lite.app.page import CSS, FOOTER, LABELS, LARGEST, mounted, page, theme
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import Lend, Studio
-from mdp_lite.cli.commands import opened_aside
-from mdp_lite.cli.reports import Made
-from mdp_lite.cli.sources import Talk
+from mdp_lite.cli.console import Console
+from mdp_lite.cli.loading import open_editor_in_thread
 from mdp_lite.editor import Editor
 
 
-def app(args: Namespace, talk: Talk, rivals: Sequence[Rival] = ()) -> Made:
+def app(args: Namespace, console: Console, rivals: Sequence[Rival] = ()) -> Made:
     """Serve until Ctrl-C or SIGTERM; all files that visitors left are deleted then."""
-    editor = opened_aside(args)
+    editor = open_editor_in_thread(args)
     for note in editor.models.notes:
-        talk.note(note)
+        console.log(note)
     data = {"command": "app", "dry_run": args.dry_run, "model": editor.models.name}
     if args.dry_run:
         return Made({}, data, [f"would serve the page of {editor.models.name}"])
@@ -34,7 +33,7 @@ def app(args: Namespace, talk: Talk, rivals: Sequence[Rival] = ()) -> Made:
         studio = Studio(editor, Path(folder), rivals=rivals)
         studio.warm()
         blocks = launched(studio, args.host, args.port, args.share)
-        talk.note(f"the page is on {blocks.share_url or blocks.local_url}")
+        console.log(f"the page is on {blocks.share_url or blocks.local_url}")
         _until_told()
         blocks.close(verbose=False)
     return Made({}, data, ["stopped"])

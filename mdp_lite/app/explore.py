@@ -15,14 +15,14 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Progress, Tell, streamed
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import described, sourced
-from mdp_lite.cli.arguments import VARIANTS
-from mdp_lite.cli.reports import describe, total
 from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import walked
 from mdp_lite.method import execute as run
+from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import sheet
-from mdp_lite.pipeline.progress import Standing
+from mdp_lite.pipeline.progress import EditState
+from mdp_lite.pipeline.provenance import describe_source
 from mdp_lite.pipeline.request import picture_of
 from mdp_lite.pipeline.result import Cost, Source
 
@@ -114,18 +114,18 @@ def swept(
     return made
 
 
-def _walked(editor: Editor, of: Last, forms: Sequence[Form], tell: Tell) -> tuple[Standing, ...]:
+def _walked(editor: Editor, of: Last, forms: Sequence[Form], tell: Tell) -> tuple[EditState, ...]:
     """All edits at their ends; a mask that was found is not looked for again."""
     where = "painted" if of.mask else "everywhere"
     asked = [request(of.source, replace(form, where=where), of.mask) for form in forms]
-    ends: tuple[Standing, ...] = ()
+    ends: tuple[EditState, ...] = ()
     for progress in editor.steps(asked):
         tell(Progress("Editing", progress.done, progress.total))
         ends = progress.at
     return ends
 
 
-def _variants(job: Job, forms: Sequence[Form], at: Sequence[Standing]) -> list[Cell]:
+def _variants(job: Job, forms: Sequence[Form], at: Sequence[EditState]) -> list[Cell]:
     """The edits by forms, decoded."""
     cells = []
     for k, (form, one) in enumerate(zip(forms, at, strict=True), 1):
@@ -137,7 +137,7 @@ def _variants(job: Job, forms: Sequence[Form], at: Sequence[Standing]) -> list[C
     return cells
 
 
-def _rivals(job: Job, rivals: Sequence[Rival], like: Standing) -> Rivalled:
+def _rivals(job: Job, rivals: Sequence[Rival], like: EditState) -> Rivalled:
     """The edits by rivals, under the conditions of an edit and put where it was put."""
     if not rivals or like.task.to.null is None:
         left = [f"{one.name} is left out: it needs guidance other than 1." for one in rivals]
@@ -162,13 +162,13 @@ def _followed(job: Job) -> tuple[Source, Cost]:
     return source, Cost(0, 0) if reused else source.cost
 
 
-def _rivalled(job: Job, rival: Rival, source: Source, like: Standing) -> Cell:
+def _rivalled(job: Job, rival: Rival, source: Source, like: EditState) -> Cell:
     """The edit by a rival."""
     form, editor = job.of.form, job.editor
     watch = lambda done, total: job.tell(Progress(rival.name, done, total))  # noqa: E731
     x, cost = rival.edit(editor, source, form.prompt, like.task.to, watch)
-    picture = picture_of(like.asked, editor.codec.picture(x))
-    settings = describe(editor, source) | {
+    picture = picture_of(like.asked, editor.runner.decode(x))
+    settings = describe_source(editor.models.name, source) | {
         "prompt": form.prompt, "source_prompt": source.prompt,
         "guidance_scale": form.guidance_scale, "variant": rival.name, **rival.settings,
     }  # fmt: skip
@@ -184,7 +184,7 @@ def _cell(
     return Cell(name, form, file, images.psnr(picture, job.of.source.picture), cost)
 
 
-def _sheet(job: Job, at: Sequence[Standing], cells: list[Cell], beside: Rivalled) -> Sheet:
+def _sheet(job: Job, at: Sequence[EditState], cells: list[Cell], beside: Rivalled) -> Sheet:
     before, source, tasks = job.folder / "source.png", job.of.source, [one.task for one in at]
     images.bare(source.picture).save(before, "PNG")
     every, others = (*cells, *beside.cells), [one.cost for one in beside.cells]

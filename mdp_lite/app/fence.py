@@ -22,7 +22,7 @@ HEADERS = (
 
 
 class Fence:
-    """Browsers talk to this server alone, whatever the page asks of them.
+    """Browsers console to this server alone, whatever the page asks of them.
 
     With names, requests under other names are refused: a page elsewhere whose name was pointed at
     this machine must not use it through a visitor's browser.

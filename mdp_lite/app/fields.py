@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from mdp_lite.app.form import CASES, FITS, MOST_FEATHER, MOST_GUIDANCE, MOST_STEPS, MOST_TEXT, Form
-from mdp_lite.cli.arguments import SCHEDULES, VARIANTS
+from mdp_lite.names import SCHEDULES, VARIANTS
 
 SHARED = (
     "source_prompt", "prompt", "variant", "steer", "strength", "t_max", "t_m", "schedule",

@@ -5,12 +5,12 @@ from typing import Any
 
 from PIL import Image
 
-from mdp_lite.cli.arguments import SCHEDULES, VARIANTS
 from mdp_lite.editor import Editor
 from mdp_lite.method.null_text import MOST_STEPS as MOST_TUNED
+from mdp_lite.names import SCHEDULES, VARIANTS
 from mdp_lite.pipeline import check
-from mdp_lite.pipeline.inversion_methods import METHOD, METHODS, Inversion
-from mdp_lite.pipeline.request import Request, usual_window
+from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, Inversion
+from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Source
 
 CASES = ("picture", "prompt")
@@ -42,7 +42,7 @@ class Form:
     steps: int = 50
     seed: int = 0
     negative_prompt: str = ""
-    method: str = METHOD
+    method: str = DEFAULT_METHOD
     fit: str = "crop"
     where: str = "everywhere"
     feather: int = 0
@@ -54,7 +54,7 @@ def suggested(editor: Editor, case: str) -> Form:
     n = min(model.num_inference_steps, MOST_STEPS)
     inverted = case == "picture" and model.t_max is None  # as requests.variant_of has it
     variant = "x" if inverted else "epsilon"
-    usual = usual_window(n, model, variant)
+    usual = default_window(n, model, variant)
     guidance = min(model.guidance_scale, MOST_GUIDANCE)
     window = {"t_max": usual.t_max, "t_m": usual.t_m, "schedule": usual.schedule}
     return Form(case, variant=variant, **window, guidance_scale=guidance, steps=n)

@@ -139,7 +139,7 @@ class Handlers:
         name = Path(path).name if path else None
         if form.where != "painted":
             return Asked(form, picture, name)
-        size = picture.size if picture else self.studio.editor.codec.size
+        size = picture.size if picture else self.studio.editor.runner.size
         layers = [one for one in (canvas or {}).get("layers", ()) if one is not None]
         return Asked(form, picture, name, painted(layers, size))
 

@@ -13,7 +13,7 @@ from mdp_lite.app.handlers import Canvas, Handlers
 from mdp_lite.app.many import Sheets, windows
 from mdp_lite.app.panel import Panel, panel
 from mdp_lite.app.studio import Studio
-from mdp_lite.cli.arguments import VARIANTS
+from mdp_lite.names import VARIANTS
 
 LARGEST = "20mb"  # of an uploaded file
 FOOTER: list[Any] = ["api", "settings"]

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mdp_lite.app.form import Form, bounded, filled
-from mdp_lite.cli.arguments import VARIANTS
+from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
 
 ELSEWHERE = ("proximal", "deadline")  # settings of an edit that the page has no field for

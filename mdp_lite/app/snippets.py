@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mdp_lite.app.form import Form, inversion, source_guidance
 from mdp_lite.app.work import MASK
-from mdp_lite.pipeline.inversion_methods import METHOD, Inversion
+from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, Inversion
 
 BUNDLED = "tiny"
 
@@ -62,7 +62,7 @@ def python(form: Form, picture: str | None, model: str) -> str:
 
 
 def _inverting(form: Form) -> list[str]:
-    words = [] if form.method == METHOD else ["--method", form.method]
+    words = [] if form.method == DEFAULT_METHOD else ["--method", form.method]
     seed = inversion(form).seed
     words += ["--inversion-seed", str(seed)] if seed else []
     return words + ([] if form.fit == "crop" else ["--fit", form.fit])

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.sessions import Sessions
-from mdp_lite.cli.dry_run import rehearsal
+from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.inversion_methods import METHODS
@@ -29,14 +29,14 @@ class Studio:
     ) -> None:
         self.editor, self.folder, self.rivals = editor, folder, rivals
         self.methods = [name for name in METHODS if not (lend and name == ALONE)]
-        self.idle = rehearsal(editor)
+        self.idle = dry_run_editor(editor)
         self.sessions = Sessions(folder / "sessions")
         self.lend: Lend = lend or (lambda: nullcontext(editor))
         self._per_row = 0.0  # seconds; 0 before the first run
 
     def warm(self) -> None:
         """Make what is made once, so that no visitor waits for it."""
-        codec = self.editor.codec
+        codec = self.editor.runner
         codec.latent(codec.picture(0 * codec.noise(0, *codec.size)))
         _ = codec.colours
 

@@ -14,11 +14,11 @@ from mdp_lite.app.made import Last, Made
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Progress, Tell, streamed
 from mdp_lite.app.studio import Studio
-from mdp_lite.cli.reports import describe_edit
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import aimed
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.preview import preview
+from mdp_lite.pipeline.provenance import describe_edit
 from mdp_lite.pipeline.result import Edit, Source
 
 LOOKS = 8  # of each stage
@@ -111,7 +111,7 @@ def described(editor: Editor, source: Source, one: Edit, form: Form) -> dict[str
     asked: dict[str, Any] = {"schedule": form.schedule}
     asked |= {"strength": form.strength} if by_strength else {"t_max": form.t_max, "t_m": form.t_m}
     masked = {} if form.where == "everywhere" else {"where": form.where, "feather": form.feather}
-    return describe_edit(editor, source, one, asked | masked)
+    return describe_edit(editor.models.name, source, one, asked | masked)
 
 
 def kept(
@@ -129,7 +129,7 @@ def kept(
 
 def _watching(editor: Editor, form: Form, tell: Tell) -> Callable[[int, int, Tensor], None]:
     """Tells of a source's steps; looks are of what is made from a prompt, not of noise."""
-    codec = editor.codec
+    codec = editor.runner
     grid, before = codec.grid(form.steps), list[Tensor]()
 
     def on_step(done: int, total: int, x: Tensor) -> None:

@@ -20,8 +20,7 @@ import torch
 from mdp_lite.batch import manifest
 from mdp_lite.batch.cells import Values
 from mdp_lite.batch.rows import Start, Target, Unit, Wanted
-from mdp_lite.batch.work import Outcome, Station, identity, settled
-from mdp_lite.cli.commands import opened
+from mdp_lite.batch.work import Outcome, Station, identity
 
 BLOCK = 32  # units, at most, whose outcomes come back together
 SPARE = 2  # logical cores beside the workers', for what Ray itself runs
@@ -39,7 +38,7 @@ class Worker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """A unit, as to_text says it, to its outcomes."""
-        return {"outcomes": json.dumps(settled(self.at, from_text(row["unit"])))}
+        return {"outcomes": json.dumps(resolve_inversion(self.at, from_text(row["unit"])))}
 
 
 def check_ray() -> None:

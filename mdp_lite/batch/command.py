@@ -21,15 +21,12 @@ from mdp_lite.batch.work import (
     THERE,
     Station,
     identity,
-    settled,
 )
-from mdp_lite.cli.commands import opened
-from mdp_lite.cli.reports import Made
-from mdp_lite.cli.sources import Talk
+from mdp_lite.cli.console import Console
 from mdp_lite.editor import Editor
 
 
-def batch(args: Namespace, talk: Talk) -> Made:
+def batch(args: Namespace, console: Console) -> Made:
     """Read the job, refuse what is wrong with all of it, then make what its manifest lacks."""
     started = time.monotonic()
     job, defaults = read_job(args.job, args.output), defaults_of(args)
@@ -41,17 +38,17 @@ def batch(args: Namespace, talk: Talk) -> Made:
     editor = opened(Namespace(**vars(args) | driver))
     _check_defaults(editor, defaults)
     for note in editor.models.notes:
-        talk.note(note)
+        console.log(note)
     at = Station(editor, identity(editor), job.base, args.output, {}, args.retry_failed, args.rows)
     if args.dry_run:
-        with talk.watch("look") as on_step:
+        with console.progress("look") as on_step:
             known = manifest.read(args.output)
             return _foretold(job, rows, forecast(at._replace(known=known), rows, on_step))
     with manifest.opened(args.output) as book:
         at = at._replace(known=book.known)
-        here = (settled(at, unit) for unit in rows.units)
+        here = (resolve_inversion(at, unit) for unit in rows.units)
         engine = streamed(args, job.base, rows.units) if spread else here
-        counts = run(rows, engine, book, args.retry_failed, talk)
+        counts = run(rows, engine, book, args.retry_failed, console)
     return _told(job, rows, counts, time.monotonic() - started, args.output)
 
 

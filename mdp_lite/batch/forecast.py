@@ -25,7 +25,7 @@ from mdp_lite.batch.work import (
     standing,
     tasks_of,
 )
-from mdp_lite.cli.dry_run import rehearsal
+from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Edit, Editor
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import Size
@@ -56,7 +56,7 @@ class Forecast(NamedTuple):
 
 def forecast(at: Station, rows: Rows, on_step: Progress | None) -> Forecast:
     """Looks at every row and every picture, as a run would, and makes nothing."""
-    idle = at._replace(editor=rehearsal(at.editor))
+    idle = at._replace(editor=dry_run_editor(at.editor))
     counts = Counter(one.status for one in refused(rows, at.known, at.retry))
     told: dict[Any, Part] = {}
     parts: list[Part] = []
@@ -147,7 +147,7 @@ def _seconds(editor: Editor, parts: list[Part]) -> float:
 @torch.no_grad()
 def _pace(editor: Editor, size: Size) -> tuple[float, float]:
     """Seconds of a UNet row, where two are one call, and of a picture through the VAE."""
-    codec, (width, height) = editor.codec, size
+    codec, (width, height) = editor.runner, size
     c, t = codec.condition("").expand(2, -1, -1), codec.grid(None).t[0]
     x = codec.noise(0, width, height)
     row = _fastest(lambda: float(codec.unet(x.expand(2, -1, -1, -1).to(c.dtype), t, c).sum())) / 2

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from mdp_lite.batch.cells import Values, read
-from mdp_lite.pipeline.inversion_methods import METHOD, METHODS, Inversion
+from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, Inversion
 
 INVERTING = (
     "fit", "method", "inversion_steps", "iterations", "inner_steps", "early_stop", "inversion_seed",
@@ -40,7 +40,7 @@ class Start:
     width: int | None = None
     height: int | None = None
     fit: str = "crop"
-    method: str = METHOD
+    method: str = DEFAULT_METHOD
     inversion_steps: int | None = None
     iterations: int | None = None
     inner_steps: int | None = None
@@ -178,7 +178,7 @@ def _check_source(given: Values, values: Values, image: str | None) -> None:
     for name in INVERTING if image is None else ():
         if name in given:
             raise ValueError(f"{name} is for inverting an image, got {given[name]!r} without one")
-    if (method := values.get("method", METHOD)) not in METHODS:
+    if (method := values.get("method", DEFAULT_METHOD)) not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
 
 
@@ -188,7 +188,10 @@ def _start(values: Values, image: str | None) -> Start:
     names, guided = SAMPLING, True
     if image is not None:
         own = {"image": str(PurePath(image))}
-        names, guided = (*SAMPLING, *INVERTING), METHODS[values.get("method", METHOD)].repeats
+        names, guided = (
+            (*SAMPLING, *INVERTING),
+            METHODS[values.get("method", DEFAULT_METHOD)].repeats,
+        )
     names = (*names, "guidance_scale") if guided else names
     return Start(**{name: values[name] for name in names if name in values} | own)
 

@@ -12,7 +12,7 @@ from mdp_lite.batch.cells import Values
 from mdp_lite.batch.manifest import Book, Known, Record
 from mdp_lite.batch.rows import Raw, Row, Unit, row_of, units_of
 from mdp_lite.batch.work import FAILED, FAILED_BEFORE, FOUND, MADE, THERE, Outcome
-from mdp_lite.cli.sources import Talk
+from mdp_lite.cli.console import Console
 
 Progress = Callable[[int, int], None]  # how many are done, and of how many
 
@@ -57,12 +57,12 @@ def refused(rows: Rows, known: Known, retry: bool) -> list[Outcome]:
 
 
 def run(
-    rows: Rows, engine: Iterable[list[Outcome]], book: Book, retry: bool, talk: Talk
+    rows: Rows, engine: Iterable[list[Outcome]], book: Book, retry: bool, console: Console
 ) -> Counter[str]:
     """Records everything that an engine makes, as it comes; how many edits became what."""
     counts: Counter[str] = Counter()
-    with talk.watch("batch") as on_step:
-        on_step = on_step or by_lines(talk.note)
+    with console.progress("batch") as on_step:
+        on_step = on_step or by_lines(console.log)
         for outcomes in chain([refused(rows, book.known, retry)], engine):
             records = list(_new(outcomes, book.known))
             book.append(records)
@@ -70,7 +70,7 @@ def run(
             counts["UNet rows"] += sum(
                 one.get("unet_rows", 0) + one.get("source_rows", 0) for one in records
             )
-            _tell(records, counts, talk)
+            _tell(records, counts, console)
             done = counts[MADE] + counts[FAILED]
             on_step(done, rows.edits - counts[THERE] - counts[FOUND] - counts[FAILED_BEFORE])
     return counts
@@ -109,13 +109,13 @@ def _new(outcomes: list[Outcome], known: Known) -> Iterator[Record]:
                 yield one.record
 
 
-def _tell(records: list[Record], counts: Counter[str], talk: Talk) -> None:
+def _tell(records: list[Record], counts: Counter[str], console: Console) -> None:
     for one in records:
         if one["status"] == "error":
             counts["told"] += 1
             if counts["told"] <= TOLD:
-                talk.note(f"row {one['row']}: {one['error']}")
+                console.log(f"row {one['row']}: {one['error']}")
             elif counts["told"] == TOLD + 1:
-                talk.note("more rows failed: the manifest says why")
+                console.log("more rows failed: the manifest says why")
     if counts[FAILED]:
-        talk.tell(f"{counts[FAILED]} failed")
+        console.status(f"{counts[FAILED]} failed")

@@ -6,20 +6,19 @@ from mdp_lite.batch.rows import Start, Target
 from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
 from mdp_lite.pipeline import check
-from mdp_lite.pipeline.inversion_methods import settled
 from mdp_lite.pipeline.masks import Where
 from mdp_lite.pipeline.request import described
 
 
 def check_settings(editor: Editor, start: Start, target: Target) -> None:
     """Settings that no picture can make good are refused at the cost of nothing."""
-    codec, n = editor.codec, len(editor.codec.grid(start.steps).t)
+    codec, n = editor.runner, len(editor.runner.grid(start.steps).t)
     described(
         n, editor.models.defaults, target.variant, target.t_max, target.t_m, target.schedule,
         target.strength,
     )  # fmt: skip
     codec.guidance(target.guidance_scale)
-    settled(start.how, n)
+    resolve_inversion(start.how, n)
     if start.seed is not None:
         check.seed(start.seed)
     if start.fit != "own":

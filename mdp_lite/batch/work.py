@@ -16,9 +16,9 @@ from mdp_lite.batch.rows import Start, Target, Unit, Wanted, key_of
 from mdp_lite.batch.settings import check_settings, place_of
 from mdp_lite.checkpoint import atomic
 from mdp_lite.checkpoint.identity import model_hash
-from mdp_lite.cli.reports import Settings, describe_edit
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.pictures import images
+from mdp_lite.pipeline.provenance import Settings, describe_edit
 from mdp_lite.pipeline.request import Request
 from mdp_lite.version import __version__
 
@@ -70,7 +70,7 @@ def identity(editor: Editor) -> str:
     return repr((__version__, total, models.origin.dtype, models.defaults))
 
 
-def settled(at: Station, unit: Unit) -> list[Outcome]:
+def resolve_inversion(at: Station, unit: Unit) -> list[Outcome]:
     """Make what is missing of a unit's edits, each a file that is whole when it is there.
 
     Whatever is wrong with a row is a record; what is wrong with the output's folder is raised.

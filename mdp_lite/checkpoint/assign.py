@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mdp_lite.names import BadCheckpoint
+
 M = TypeVar("M", bound=nn.Module)
 Tensors = dict[str, Tensor]
 
@@ -66,16 +68,18 @@ def check_tensors(name: str, model: nn.Module, tensors: Tensors) -> None:
     wanted = dict(model.named_parameters())
     missing, unknown = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or unknown:
-        raise ValueError(
+        raise BadCheckpoint(
             f"{name}: {len(missing)} keys missing{_first(missing)}, "
             f"{len(unknown)} unexpected{_first(unknown)}"
         )
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             got, want = list(tensor.shape), list(wanted[key].shape)
-            raise ValueError(f"{name}: {key} has shape {got}, want {want}")
+            raise BadCheckpoint(f"{name}: {key} has shape {got}, want {want}")
         if tensor.dtype not in FLOATS:
-            raise ValueError(f"{name}: {key} has dtype {tensor.dtype}, want an 8 to 32-bit float")
+            raise BadCheckpoint(
+                f"{name}: {key} has dtype {tensor.dtype}, want an 8 to 32-bit float"
+            )
 
 
 def fill(

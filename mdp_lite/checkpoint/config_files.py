@@ -6,6 +6,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.names import BadCheckpoint
 
 T = TypeVar("T")
 Raw = dict[str, Any]
@@ -123,14 +124,14 @@ def read_scheduler_config(raw: Raw) -> SchedulerConfig:
     # PNDM, which most SD 1.x files name, leaves clip_sample out: there it means off.
     clips = raw.get("_class_name", "DDIMScheduler") == "DDIMScheduler"
     if raw.get("clip_sample", clips):
-        raise ValueError("scheduler: clip_sample must be false for a latent model, got true")
+        raise BadCheckpoint("scheduler: clip_sample must be false for a latent model, got true")
     unused = [*SCHEDULER_UNUSED, "clip_sample"]
     config = read_config(SchedulerConfig, "scheduler", raw, SCHEDULER_ONLY, unused)
     one_of("scheduler", "beta_schedule", config.beta_schedule, ("linear", "scaled_linear"))
     one_of("scheduler", "prediction_type", config.prediction_type, ("epsilon", "v_prediction"))
     if not config.beta_start <= config.beta_end < 1:
         pair = (config.beta_start, config.beta_end)
-        raise ValueError(f"scheduler: beta_start and beta_end must rise below 1, got {pair}")
+        raise BadCheckpoint(f"scheduler: beta_start and beta_end must rise below 1, got {pair}")
     spacings = ("leading", "trailing", "linspace")
     one_of("scheduler", "timestep_spacing", config.timestep_spacing, spacings)
     return config
@@ -149,23 +150,23 @@ def read_config(
         elif key in only:
             one_of(part, key, value, only[key])
         elif key not in unused and not key.startswith("_"):
-            raise ValueError(f"{part}: unknown option {key!r}, got {value!r}")
+            raise BadCheckpoint(f"{part}: unknown option {key!r}, got {value!r}")
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in kept:
-            raise ValueError(f"{part}: the config has no {name!r}")
+            raise BadCheckpoint(f"{part}: the config has no {name!r}")
     return cls(**kept)
 
 
 def _check(part: str, key: str, value: Any, kind: Any) -> None:
     if not _is_a(value, kind):
         want = kind.__name__ if isinstance(kind, type) and not get_args(kind) else kind
-        raise ValueError(f"{part}: {key} must be of type {want}, got {value!r}")
+        raise BadCheckpoint(f"{part}: {key} must be of type {want}, got {value!r}")
     least = 0 if key in MAY_BE_ZERO else 1
     for number in value if isinstance(value, tuple) else (value,):
         if type(number) is int and not least <= number <= LARGEST:
-            raise ValueError(f"{part}: {key} must be from {least} to {LARGEST}, got {number}")
+            raise BadCheckpoint(f"{part}: {key} must be from {least} to {LARGEST}, got {number}")
         if type(number) is float and not 0 < number < math.inf:
-            raise ValueError(f"{part}: {key} must be above 0 and finite, got {number}")
+            raise BadCheckpoint(f"{part}: {key} must be above 0 and finite, got {number}")
 
 
 def _is_a(value: Any, kind: Any) -> bool:
@@ -183,19 +184,19 @@ def one_of(part: str, key: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """A value that this code runs."""
     if value not in allowed:
         want = " or ".join(repr(one) for one in allowed)
-        raise ValueError(f"{part}: {key} {value!r} is not supported, want {want}")
+        raise BadCheckpoint(f"{part}: {key} {value!r} is not supported, want {want}")
 
 
 def divides(part: str, key: str, number: int, whole: int) -> None:
     """A number of groups or heads that fits its channels."""
     if number < 1 or whole % number:
-        raise ValueError(f"{part}: {key} must divide {whole}, got {number}")
+        raise BadCheckpoint(f"{part}: {key} must divide {whole}, got {number}")
 
 
 def same_length(part: str, config: Any, *keys: str) -> None:
     """Lists with one entry a block each."""
     lengths = {key: len(getattr(config, key)) for key in keys}
     if len(set(lengths.values())) > 1:
-        raise ValueError(
+        raise BadCheckpoint(
             f"{part}: {', '.join(keys)} must have one entry a block each, got {lengths}"
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.names import BadCheckpoint
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,18 @@ def choose_defaults(raw: dict[str, Any], scheduler: SchedulerConfig) -> Defaults
     """A checkpoint's own settings, or those that its kind of model wants."""
     unknown = set(raw) - set(Defaults.__dataclass_fields__)
     if unknown:
-        raise ValueError(f"mdp_lite.json: unknown setting {sorted(unknown)[0]!r}")
+        raise BadCheckpoint(f"mdp_lite.json: unknown setting {sorted(unknown)[0]!r}")
     numbers = all(type(value) in (int, float) for value in raw.values())
     chosen = Defaults(**(_few_steps(scheduler) | raw))
     whole = type(chosen.num_inference_steps) is int
     if not numbers or not whole or not _is_window(chosen.t_max, chosen.t_m):
-        raise ValueError(f"mdp_lite.json: want steps, guidance, 0 <= t_m <= t_max <= 1, got {raw}")
+        raise BadCheckpoint(
+            f"mdp_lite.json: want steps, guidance, 0 <= t_m <= t_max <= 1, got {raw}"
+        )
     if chosen.num_inference_steps < 1 or not 1 <= chosen.guidance_scale <= 100:
-        raise ValueError(f"mdp_lite.json: want steps from 1 and guidance from 1 to 100, got {raw}")
+        raise BadCheckpoint(
+            f"mdp_lite.json: want steps from 1 and guidance from 1 to 100, got {raw}"
+        )
     return chosen
 
 

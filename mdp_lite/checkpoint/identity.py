@@ -14,6 +14,7 @@ import torch
 
 from mdp_lite.checkpoint.atomic import write
 from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.names import BadCheckpoint
 
 NAME = "files.json"  # in a cache folder: path -> [size, mtime_ns, sha256]
 COARSE = 2_000_000_000  # nanoseconds: the coarsest clock that a file system keeps
@@ -93,7 +94,7 @@ def _check_unchanged(one: Used) -> None:
         now = None
     if now is None or [now.st_size, now.st_mtime_ns] != one.stamp:
         name = "/".join(one.path.parts[-2:])
-        raise ValueError(f"{name} has changed since the model was loaded: load it again")
+        raise BadCheckpoint(f"{name} has changed since the model was loaded: load it again")
 
 
 def _remembered(path: Path) -> dict[str, list]:

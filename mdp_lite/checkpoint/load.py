@@ -22,6 +22,7 @@ from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
+from mdp_lite.names import BadCheckpoint
 from mdp_lite_weights import (
     Checkpoint,
     Choices,
@@ -251,11 +252,11 @@ def _with(deltas: dict[str, list[Any]], tensors: Tensors) -> Iterator[tuple[str,
 
 def _check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:
     if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
-        raise ValueError(
+        raise BadCheckpoint(
             f"unet must read and write the vae's {vae.latent_channels} channels, "
             f"got {unet.in_channels} and {unet.out_channels}"
         )
     if unet.cross_attention_dim != text.hidden_size:
-        raise ValueError(
+        raise BadCheckpoint(
             f"unet attends to width {unet.cross_attention_dim}, text encoder has {text.hidden_size}"
         )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite.models.config import CLIPConfig
+from mdp_lite.names import BadCheckpoint
 
 # Of all that a tokenizer.json says but its words and ids, as transformers' CLIPTokenizer writes it.
 WRITTEN = "377cee6d5b51ea8dbf474fa4d269d76afca749d422786fdd88daec0a2e874594"
@@ -88,14 +89,14 @@ def load_tokenizer(
     try:
         clip = CLIPTokenizer.from_pretrained(folder, local_files_only=True, **given)
     except Exception as error:  # the tokenizers library raises bare ones for damaged files
-        raise ValueError(f"tokenizer must be a whole CLIP tokenizer, got {error}") from None
+        raise BadCheckpoint(f"tokenizer must be a whole CLIP tokenizer, got {error}") from None
     longest = clip.model_max_length
     if type(longest) is not int or longest < 3:  # start, one token, end
-        raise ValueError(f"tokenizer: model_max_length must be an int from 3, got {longest!r}")
+        raise BadCheckpoint(f"tokenizer: model_max_length must be an int from 3, got {longest!r}")
     if clip.pad_token_id is None:
-        raise ValueError("tokenizer must have a pad_token, got none")
+        raise BadCheckpoint("tokenizer must have a pad_token, got none")
     if len(clip) > config.vocab_size:
-        raise ValueError(f"tokenizer has {len(clip)} tokens, text encoder {config.vocab_size}")
+        raise BadCheckpoint(f"tokenizer has {len(clip)} tokens, text encoder {config.vocab_size}")
     length = min(longest, config.max_position_embeddings)
     tokenizer = Tokenizer(clip, length, _saved_words(clip))
     tokenizer.ids("")  # sets, once and for all, that clip shall not truncate and pad by itself
@@ -170,9 +171,9 @@ def _saved_words(clip: Any) -> dict[int, tuple[int, ...]]:
 def _check_size(word: str, vectors: Tensor, room: int, width: int) -> None:
     if vectors.shape[1] != width:
         got = vectors.shape[1]
-        raise ValueError(f"the embedding {word} has width {got}, the text encoder {width}")
+        raise BadCheckpoint(f"the embedding {word} has width {got}, the text encoder {width}")
     if len(vectors) > room:
-        raise ValueError(
+        raise BadCheckpoint(
             f"the embedding {word} has {len(vectors)} vectors, a prompt has room for {room}"
         )
 
@@ -181,6 +182,6 @@ def _check_new(word: str, names: list[str], clip: Any) -> None:
     """Names that are no token, whole or as a piece of one, in no case."""
     for name in names:
         if clip.backend_tokenizer.token_to_id(name) is not None or len(clip.tokenize(name)) < 2:
-            raise ValueError(
+            raise BadCheckpoint(
                 f"the embedding {word} needs a name of its own: {name} is a token already"
             )

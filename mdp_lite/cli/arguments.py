@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def parser() -> Parser:
+def build_parser() -> Parser:
     """mdp-lite and its sub-commands."""
     top = Parser("mdp-lite", description="Edit pictures by text (MDP).", allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"mdp-lite {__version__}")

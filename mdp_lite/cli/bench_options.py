@@ -47,7 +47,7 @@ def _pie(sub: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     sub.add_argument(
         "--results", type=Path, metavar="FOLDER",
-        help="pie: for METHOD/annotation_images and evaluation_result.csv (default: output)",
+        help="pie: for DEFAULT_METHOD/annotation_images and evaluation_result.csv (default: output)",
     )  # fmt: skip
     for name, what in (("clip", "similarity to the texts"), ("dino", "distance in structure")):
         sub.add_argument(

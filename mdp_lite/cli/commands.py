@@ -3,59 +3,60 @@
 import math
 import time
 from argparse import Namespace
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
 from mdp_lite.checkpoint import atomic
-from mdp_lite.checkpoint.load import Choices, Hub, convert
-from mdp_lite.cli.arguments import VARIANTS
+from mdp_lite.checkpoint.load import convert
 from mdp_lite.cli.compile import compile
-from mdp_lite.cli.dry_run import rehearsal
+from mdp_lite.cli.console import Console, generated, inverted, note_cut, saved, source_of, where_of
+from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.cli.info import about, listing
+from mdp_lite.cli.loading import open_editor, read_choices
 from mdp_lite.cli.plan import plan
 from mdp_lite.cli.reports import (
     Made,
-    describe,
     describe_edit,
     named,
     report,
     row_of,
     total,
 )  # fmt: skip
-from mdp_lite.cli.sources import Talk, generated, inverted, note_cut, saved, source_of, where_of
 from mdp_lite.cli.sweep import sweep
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.method.schedule import paper_window
+from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import Row, sheet
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.request import Request, variant_of
 
 
-def run(args: Namespace, talk: Talk) -> Made:
+def run(args: Namespace, console: Console) -> Made:
     """Rehearse a command, so that bad input is found before any work; then run it and write."""
     started = time.monotonic()
     if args.command == "info":
-        data, lines = listing() if args.list else about(args.model, choices(args), args.hash)
+        data, lines = listing() if args.list else about(args.model, read_choices(args), args.hash)
         return Made({}, {"command": "info", **data}, lines)
     if args.command == "convert":
-        return converted(args, talk)
-    editor = opened(args)
+        return converted(args, console)
+    editor = open_editor(args)
     if args.command == "plan":
-        return plan(args, editor, talk)
+        return plan(args, editor, console)
     if args.command == "compile":
-        return compile(args, editor, talk)
+        return compile(args, editor, console)
     command = COMMANDS[args.command]
     notes: list[str] = list(editor.models.notes)
-    made = command(args, rehearsal(editor), Talk(notes.append, lambda name: nullcontext(), SILENT))
+    made = command(
+        args, dry_run_editor(editor), Console(notes.append, lambda name: nullcontext(), SILENT)
+    )
     for path in files_of(made):
         for read in (args.picture, getattr(args, "mask", None)):
             images.check_output(path, read)
     for text in dict.fromkeys(notes):
-        talk.note(text)
+        console.log(text)
     if not args.dry_run:
-        made = command(args, editor, talk._replace(note=SILENT))
+        made = command(args, editor, console._replace(note=SILENT))
         for path, (image, settings) in made.pictures.items():
             images.save_png(image, path, settings)
         for path, content in made.others:
@@ -76,36 +77,19 @@ def files_of(made: Made) -> list[Path]:
     return [*made.pictures, *(path for path, _ in made.others)]
 
 
-def opened(args: Namespace) -> Editor:
-    """The model of the command line; the demo shows the same pictures on every device."""
-    if args.command == "demo":
-        return Editor.from_pretrained("tiny", dtype="float32")
-    return Editor.from_pretrained(
-        args.model, args.device, args.dtype, args.model_variant, args.prediction_type, args.ema,
-        args.tokenizer, args.vae, args.lora, args.embedding, args.revision, None, args.offline,
-        args.cache, args.engine, args.packages,
-    )  # fmt: skip
-
-
-def opened_aside(args: Namespace) -> Editor:
-    """The same for other threads than this one, of which one calls the models at a time.
-
-    A thread that has calculated keeps OpenMP's threads until it ends. With those of two there are
-    more than cores, and they sleep after each layer instead of waiting for the next: on two cores
-    the service's edits took 1.4 times as long (results/serve.md). So the thread that loads it ends.
-    """
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(opened, args).result()
-
-
-def converted(args: Namespace, talk: Talk) -> Made:
+def converted(args: Namespace, console: Console) -> Made:
     """A model in another form."""
-    with talk.watch("convert") as on_step:
+    with console.progress("convert") as on_step:
         done = convert(
-            args.model, args.output, check.dtype(args.dtype), choices(args), on_step, args.dry_run
+            args.model,
+            args.output,
+            check.dtype(args.dtype),
+            read_choices(args),
+            on_step,
+            args.dry_run,
         )
     for note in done.notes:
-        talk.note(note)
+        console.log(note)
     sizes = {name: f"{size / 1e6:,.1f} MB" for name, size in done.weights.items()}
     verb = "would write" if args.dry_run else "wrote"
     data = {
@@ -120,32 +104,25 @@ def converted(args: Namespace, talk: Talk) -> Made:
     return Made({}, data, [f"{verb} {done.out} ({done.layout})", *lines])
 
 
-def choices(args: Namespace) -> Choices:
-    """What the command line chooses where a checkpoint leaves it open."""
-    check.load_choices(args.model_variant, args.prediction_type, args.revision, None)
-    hub = Hub(args.revision, None, args.offline)
-    return Choices(args.model_variant, args.ema, args.prediction_type, args.tokenizer, hub)
-
-
-def generate(args: Namespace, editor: Editor, talk: Talk) -> Made:
+def generate(args: Namespace, editor: Editor, console: Console) -> Made:
     """A picture from a prompt and a seed."""
-    source = generated(args, editor, talk, args.prompt, args.seed)
-    settings = describe(editor, source)
+    source = generated(args, editor, console, args.prompt, args.seed)
+    settings = describe_source(editor.models.name, source)
     made = report({args.output: (source.image, settings)}, source.cost, source.truncated)
     return made._replace(others=saved(args, source))
 
 
-def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
+def invert(args: Namespace, editor: Editor, console: Console) -> Made:
     """A picture's path, and how near what it decodes to is to the picture."""
-    source = inverted(args, editor, talk, args.prompt)
-    settings = describe(editor, source)
+    source = inverted(args, editor, console, args.prompt)
+    settings = describe_source(editor.models.name, source)
     again = source.frame.undone(source.image, source.picture)
     made = report({args.output: (again, settings)}, source.cost, source.truncated)
     made = made._replace(others=saved(args, source))
     if args.dry_run:
         return made
     fitted = source.frame.fitted(source.picture)
-    trip = editor.codec.picture(editor.codec.latent(fitted))
+    trip = editor.runner.decode(editor.runner.encode(fitted))
     psnr = {
         "the picture as fitted": images.psnr(source.image, fitted),
         "the VAE's own round trip": images.psnr(source.image, trip),
@@ -157,12 +134,12 @@ def invert(args: Namespace, editor: Editor, talk: Talk) -> Made:
     return made._replace(data=data, lines=[*lines, *made.lines])
 
 
-def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
+def edit(args: Namespace, editor: Editor, console: Console) -> Made:
     """A picture, or one made from a prompt and a seed, steered towards a prompt."""
-    source = source_of(args, editor, talk)
+    source = source_of(args, editor, console)
     request = Request(source, args.prompt, args.variant, args.t_max, args.t_m)
     variants = VARIANTS if args.variant == "all" else (variant_of(request, editor.models.defaults),)
-    ends = [edited(args, editor, talk, source, variant) for variant in variants]
+    ends = [edited(args, editor, console, source, variant) for variant in variants]
     edits = [one for one, _ in ends]
     asked = {
         key: getattr(args, key)
@@ -171,7 +148,7 @@ def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
     pictures = {}
     for one in edits:
         path = args.output if len(edits) == 1 else named(args.output, f"-{one.variant}")
-        pictures[path] = (one.picture, describe_edit(editor, source, one, asked))
+        pictures[path] = (one.picture, describe_edit(editor.models.name, source, one, asked))
     settings = describe_edit(
         editor, source, edits[0], asked | {"variant": args.variant or edits[0].variant}
     )
@@ -198,12 +175,12 @@ def edit(args: Namespace, editor: Editor, talk: Talk) -> Made:
     )
 
 
-def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
+def demo(args: Namespace, editor: Editor, console: Console) -> Made:
     """Both cases with all four variants: one sheet, and every picture alone."""
-    with talk.watch("generate") as on_step:
+    with console.progress("generate") as on_step:
         drawn = editor.generate(SYNTHETIC[0], SEED, STEPS, on_step=on_step)
     example = images.open_picture((editor.models.folder or Path()) / "example.png")
-    with talk.watch("invert") as on_step:
+    with console.progress("invert") as on_step:
         real = editor.invert(example, REAL[0], "replay", STEPS, on_step=on_step)
     t_max, t_m = paper_window(STEPS)
     asked = {"t_max": t_max, "t_m": t_m, "schedule": SCHEDULE}
@@ -211,26 +188,26 @@ def demo(args: Namespace, editor: Editor, talk: Talk) -> Made:
     for case, source, prompt in (("synthetic", drawn, SYNTHETIC[1]), ("real", real, REAL[1])):
         edits = []
         for variant in VARIANTS:
-            with talk.watch(f"{case} {variant}") as on_step:
+            with console.progress(f"{case} {variant}") as on_step:
                 edits.append(editor.edit(source, prompt, variant, **asked, on_step=on_step))
-        settings = describe(editor, source)
+        settings = describe_source(editor.models.name, source)
         pictures[args.output / f"{case}-source.png"] = (source.image, settings)
         for one in edits:
-            settings = describe_edit(editor, source, one, asked)
+            settings = describe_edit(editor.models.name, source, one, asked)
             pictures[args.output / f"{case}-{one.variant}.png"] = (one.image, settings)
         rows.append(row_of(source, edits))
         costs += [one.cost for one in edits]
     page = args.output / "sheet.png"
-    pictures[page] = (sheet(rows), describe(editor, drawn))
+    pictures[page] = (sheet(rows), describe_source(editor.models.name, drawn))
     made = report(pictures, total(*costs), False)
     return made._replace(lines=[*made.lines, f"before and after: {page}"])
 
 
 def edited(
-    args: Namespace, editor: Editor, talk: Talk, source: Source, variant: str
+    args: Namespace, editor: Editor, console: Console, source: Source, variant: str
 ) -> tuple[Edit, Row]:
     """One edit of a source, and with --previews some of what it headed for on its way."""
-    note_cut(editor, talk, args.prompt)
+    note_cut(editor, console, args.prompt)
     request = Request(
         source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
         None, args.guidance_scale, args.negative_prompt or None, where_of(args), args.paste,
@@ -238,7 +215,7 @@ def edited(
     )  # fmt: skip
     shots: Row = []
     last = 0
-    with talk.watch(f"edit {variant}") as on_step:
+    with console.progress(f"edit {variant}") as on_step:
         for done, steps, _, (at,) in editor.steps([request], deadline=args.deadline):
             if on_step:
                 on_step(done, steps, at.x)

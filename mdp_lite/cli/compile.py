@@ -5,9 +5,8 @@ import time
 from argparse import Namespace
 
 from mdp_lite.checkpoint.identity import model_hash
-from mdp_lite.cli.info import SIZES, scaled
-from mdp_lite.cli.reports import Made
-from mdp_lite.cli.sources import Talk
+from mdp_lite.cli.console import Console
+from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.editor import Editor
 from mdp_lite.engine import aot, packages
 from mdp_lite.engine.engine import attending
@@ -15,17 +14,17 @@ from mdp_lite.engine.packages import Package, Shape
 from mdp_lite.pipeline import check
 
 
-def compile(args: Namespace, editor: Editor, talk: Talk) -> Made:
+def compile(args: Namespace, editor: Editor, console: Console) -> Made:
     """One package for each count of rows, in a folder; a dry run says which."""
     _check(args)
     models, shapes = editor.models, _shapes(args, editor)
     attend = attending(editor.device, traced=True)
     made = aot.made_for(models.unet, editor.device, attend, model_hash(models.origin))
     for note in models.notes:
-        talk.note(note)
+        console.log(note)
     done: list[tuple[Package, float]] = []
     for shape in () if args.dry_run else shapes:
-        talk.note(f"compiling {_told(shape)}: a minute or several")
+        console.log(f"compiling {_told(shape)}: a minute or several")
         started = time.monotonic()
         package = aot.compiled(models.unet, attend, shape, made, args.output)
         done.append((package, time.monotonic() - started))
@@ -42,7 +41,7 @@ def compile(args: Namespace, editor: Editor, talk: Talk) -> Made:
     if args.dry_run:
         return Made({}, data, [f"would write {path}" for path in paths])
     lines = [
-        f"wrote {package.path}: {_told(package.shape)}, {scaled(package.size, SIZES)}, {took:.0f} s"
+        f"wrote {package.path}: {_told(package.shape)}, {format_count(package.size, SIZES)}, {took:.0f} s"
         for package, took in done
     ]
     return Made({}, data, lines)
@@ -61,7 +60,7 @@ def _check(args: Namespace) -> None:
 
 def _shapes(args: Namespace, editor: Editor) -> list[Shape]:
     """What is compiled: pictures of one size under all counts of rows."""
-    codec, tokens = editor.codec, editor.models.text_encoder.config.max_position_embeddings
+    codec, tokens = editor.runner, editor.models.text_encoder.config.max_position_embeddings
     sides = (("height", args.height, codec.size[1]), ("width", args.width, codec.size[0]))
     height, width = (
         check.side(name, own if side is None else side, codec.factor) // codec.factor

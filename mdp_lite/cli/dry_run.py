@@ -9,7 +9,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.models.config import UNetConfig, VAEConfig
 
 
-class IdleUNet(nn.Module):
+class StubUNet(nn.Module):
     """Predicts zeros."""
 
     def __init__(self, config: UNetConfig) -> None:
@@ -21,7 +21,7 @@ class IdleUNet(nn.Module):
         return torch.zeros_like(x) + 0 * c.sum()
 
 
-class IdleVAE(nn.Module):
+class StubVAE(nn.Module):
     """Every picture has the latent 0, every latent is a grey picture."""
 
     def __init__(self, config: VAEConfig) -> None:
@@ -40,9 +40,9 @@ class IdleVAE(nn.Module):
         return latent.new_zeros(b, 3, f * height, f * width)
 
 
-def rehearsal(editor: Editor) -> Editor:
-    """The same editor with idle models; its text encoder and tokenizer are the real ones."""
+def dry_run_editor(editor: Editor) -> Editor:
+    """The same editor with models that answer zeros; its text encoder and tokenizer are the real ones."""
     models = editor.models
-    idle = replace(models, unet=IdleUNet(models.unet.config), vae=IdleVAE(models.vae.config))
-    shelf = replace(editor.cache, keep=False) if editor.cache else None
-    return Editor(idle, editor.device, shelf)
+    stubs = replace(models, unet=StubUNet(models.unet.config), vae=StubVAE(models.vae.config))
+    shelf = replace(editor.cache, read_only=True) if editor.cache else None
+    return Editor(stubs, editor.device, shelf)

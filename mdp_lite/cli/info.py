@@ -17,6 +17,7 @@ from mdp_lite.checkpoint.load import (
     content_hash,
     examine,
 )
+from mdp_lite.cli.units import FLOPS, SIZES, format_count
 from mdp_lite.engine import flops as cost
 from mdp_lite.method.plan import Known, plan
 from mdp_lite.method.schedule import ddim_grid
@@ -30,8 +31,6 @@ FAMILIES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
 STANDARD = (320, 640, 1280, 1280)  # channels of the levels of their UNets
 SIDE = 512  # pixels of the edit whose cost is told, where the model's pictures are not smaller
 BYTES = {"float32": 4, "float16": 2}
-SIZES = ("B", "kB", "MB", "GB", "TB")
-FLOPS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP")
 
 
 class Info(NamedTuple):
@@ -152,10 +151,10 @@ def _lines(data: Settings) -> list[str]:
             "edit",
             f"{edit['picture']}, {steps['num_inference_steps']} steps, guidance "
             f"{steps['guidance_scale']:g}, with its source: {edit['unet_rows']} UNet rows",
-            f"{scaled(edit['flops']['all'], FLOPS)}; memory: {_both(edit['peak_bytes'])}",
+            f"{format_count(edit['flops']['all'], FLOPS)}; memory: {_both(edit['peak_bytes'])}",
         ),
-        *_rows("files", *(f"{scaled(n, SIZES):>8}  {name}" for name, n in data["files"].items())),
-        *_rows("size", f"{scaled(data['bytes'], SIZES):>8}"),
+        *_rows("files", *(f"{format_count(n, SIZES):>8}  {name}" for name, n in data["files"].items())),
+        *_rows("size", f"{format_count(data['bytes'], SIZES):>8}"),
         *_rows("sha256", *([data["sha256"]] if data["sha256"] else [])),
     ]  # fmt: skip
 
@@ -204,13 +203,4 @@ def _name(path: Path, folder: Path | None) -> str:
 
 
 def _both(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{scaled(size, SIZES)} in {dtype}" for dtype, size in sizes.items())
-
-
-def scaled(count: float, units: tuple[str, ...]) -> str:
-    """Three digits: 1719000000 in SIZES -> 1.72 GB."""
-    for unit in units[:-1]:
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} {units[-1]}"
+    return ", ".join(f"{format_count(size, SIZES)} in {dtype}" for dtype, size in sizes.items())

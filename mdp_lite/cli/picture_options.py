@@ -3,7 +3,7 @@
 import argparse
 
 from mdp_lite.cli.argument_types import box, number, png, safetensors, whole
-from mdp_lite.pipeline.inversion_methods import METHOD, METHODS
+from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS
 
 FITS = ("crop", "pad", "resize", "own")
 
@@ -19,7 +19,7 @@ def fitting(sub: argparse.ArgumentParser) -> None:
 def inverting(sub: argparse.ArgumentParser) -> None:
     """How PICTURE is inverted; each setting is of the methods that its help names."""
     group = sub.add_argument_group("inversion of PICTURE")
-    group.add_argument("--method", choices=METHODS, help=f"default: {METHOD}")
+    group.add_argument("--method", choices=METHODS, help=f"default: {DEFAULT_METHOD}")
     for name, kind, metavar, text in (
         ("--inversion-steps", whole, "M", "ddim, negative-prompt: steps up (default: as down)"),
         ("--iterations", whole, "K", "fixed-point: predictions a step (default: 5)"),

@@ -3,22 +3,21 @@
 from argparse import Namespace
 from typing import Any
 
-from mdp_lite.cli.arguments import VARIANTS
-from mdp_lite.cli.dry_run import rehearsal
-from mdp_lite.cli.info import FLOPS, SIZES, scaled
-from mdp_lite.cli.reports import Made
-from mdp_lite.cli.sources import Talk, note_cut, source_of
+from mdp_lite.cli.console import Console, note_cut, source_of
+from mdp_lite.cli.dry_run import dry_run_editor
+from mdp_lite.cli.info import FLOPS, SIZES
 from mdp_lite.editor import Editor, Source
 from mdp_lite.engine.estimate import Estimate, estimate, walked
 from mdp_lite.method.plan import described
+from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import Request, variant_of
 
 
-def plan(args: Namespace, editor: Editor, talk: Talk) -> Made:
+def plan(args: Namespace, editor: Editor, console: Console) -> Made:
     """The plans of an edit, one for each variant asked for; the UNet is not called."""
-    idle = rehearsal(editor)
-    source = source_of(args, idle, talk)
-    note_cut(editor, talk, args.prompt)
+    idle = dry_run_editor(editor)
+    source = source_of(args, idle, console)
+    note_cut(editor, console, args.prompt)
     one = Request(source, args.prompt, args.variant, args.t_max, args.t_m)
     variants = VARIANTS if args.variant == "all" else (variant_of(one, editor.models.defaults),)
     plans, lines = {}, []
@@ -46,9 +45,9 @@ def _one(
     names = ("cost", "naive")
     data = {name: _data(one) for name, one in zip(names, costs, strict=True)} | {"legs": legs}
     told = [f"each step by itself: {costs[1].unet_rows} UNet rows in {costs[1].unet_calls} calls"]
-    both = " against ".join(scaled(one.flops, FLOPS) for one in costs)
-    memory = scaled(costs[0].peak_bytes, SIZES)
-    parts = [f"{name} {scaled(size, SIZES)}" for name, size in (
+    both = " against ".join(format_count(one.flops, FLOPS) for one in costs)
+    memory = format_count(costs[0].peak_bytes, SIZES)
+    parts = [f"{name} {format_count(size, SIZES)}" for name, size in (
         ("weights", costs[0].weight_bytes), ("activations", costs[0].activation_bytes),
         ("source path", costs[0].path_bytes))]  # fmt: skip
     told += [f"UNet and decoder: {both}", f"memory: {memory} ({', '.join(parts)})"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from mdp_lite.cli.reports import Made, describe_edit, report, total
-from mdp_lite.cli.sources import Talk, note_cut, source_of
+from mdp_lite.cli.console import Console, note_cut, source_of
+from mdp_lite.cli.reports import describe_edit, report, total
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pictures.sheets import Table, contact
 from mdp_lite.pipeline.request import Request, named
@@ -17,12 +17,12 @@ from mdp_lite.pipeline.sweep import Sweep
 Settings = dict[str, Any]
 
 
-def sweep(args: Namespace, editor: Editor, talk: Talk) -> Made:
+def sweep(args: Namespace, editor: Editor, console: Console) -> Made:
     """A contact sheet, every cell's picture, and a line of JSON for every cell."""
-    sources = sources_of(args, editor, talk)
-    note_cut(editor, talk, *args.prompt)
+    sources = sources_of(args, editor, console)
+    note_cut(editor, console, *args.prompt)
     windows = list(product(args.t_max, args.t_m))
-    with talk.watch("sweep") as on_step:
+    with console.progress("sweep") as on_step:
         made = editor.sweep(
             sources, args.prompt, args.variants, windows, args.schedules, args.guidance_scale,
             args.rows, on_step,
@@ -53,10 +53,10 @@ def lines_of(rows: list[Settings]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def sources_of(args: Namespace, editor: Editor, talk: Talk) -> list[Source]:
+def sources_of(args: Namespace, editor: Editor, console: Console) -> list[Source]:
     """PICTURE's path, or one for each seed."""
     seeds = args.seed or [None]
-    return [source_of(Namespace(**vars(args) | {"seed": seed}), editor, talk) for seed in seeds]
+    return [source_of(Namespace(**vars(args) | {"seed": seed}), editor, console) for seed in seeds]
 
 
 def told(args: Namespace, editor: Editor, made: Sweep) -> list[Settings]:
@@ -64,7 +64,7 @@ def told(args: Namespace, editor: Editor, made: Sweep) -> list[Settings]:
     rows = []
     for i, (cell, one) in enumerate(zip(made.cells, made.edits, strict=True), 1):
         asked = {"t_max": cell.t_max, "t_m": cell.t_m, "schedule": cell.schedule}
-        settings = describe_edit(editor, cell.source, one, asked)
+        settings = describe_edit(editor.models.name, cell.source, one, asked)
         rows.append({**settings, "cost_alone": one.cost._asdict(), "file": f"cell-{i:04d}.png"})
     return rows
 

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from mdp_lite.engine import packages
-from mdp_lite.engine.graphs import filled
+from mdp_lite.engine.graphs import pad_to_bucket
 from mdp_lite.engine.packages import Made, Package, Shape
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
+from mdp_lite.names import BadInput
 from mdp_lite.version import __version__
 
 MODEL = "model"  # AOTInductor's name of the one model in a package
@@ -55,7 +56,7 @@ class Packages:
         if not counts:
             known = ", ".join("x".join(map(str, one[1:3])) for one in self._found)
             got = f"{cells[0]}x{cells[1]} cells and {cells[2]} tokens"
-            raise ValueError(f"want a package for {got}, got those for {known}: {packages.REMAKE}")
+            raise BadInput(f"want a package for {got}, got those for {known}: {packages.REMAKE}")
         times = t.float().expand(len(x))  # as the embedding reads them, one for each row
         parts = [
             self._run(next(n for n in counts if n >= len(one[0])), *one)
@@ -70,18 +71,20 @@ class Packages:
         kind = self._device.type
         want = (self._dtype, self._dtype, kind, config.in_channels, config.cross_attention_dim)
         if got != (*want, len(x)):
-            raise ValueError(f"a package's inputs must be {(*want, len(x))}, got {got}")
+            raise BadInput(f"a package's inputs must be {(*want, len(x))}, got {got}")
 
     def _run(self, count: int, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         shape = Shape(count, x.shape[2], x.shape[3], c.shape[1])
-        whole = [one.contiguous() for one in filled(x, t, c, (count,))]
+        whole = [one.contiguous() for one in pad_to_bucket(x, t, c, (count,))]
         with self._turn:
             if shape not in self._loaded:
                 self._loaded[shape] = _load(self._found[shape], self._unet, self._device)
             return self._loaded[shape].run(whole)[0][: len(x)]
 
 
-def opened(folder: Path, unet: UNet, device: torch.device, attend: Attend, model: str) -> Packages:
+def open_packages(
+    folder: Path, unet: UNet, device: torch.device, attend: Attend, model: str
+) -> Packages:
     """The packages of a folder that were made for this UNet of the model with this hash, here.
 
     They are read as they are called for. Raises ValueError where there are none.
@@ -119,7 +122,7 @@ def need_compiler() -> None:
     """Raises ValueError where there is no C++ compiler for AOTInductor to call."""
     name = os.environ.get("CXX", "g++")
     if shutil.which(name) is None:
-        raise ValueError(f"compile needs a C++ compiler (g++, or what CXX names), got no {name}")
+        raise BadInput(f"compile needs a C++ compiler (g++, or what CXX names), got no {name}")
 
 
 @torch.no_grad()
@@ -206,7 +209,7 @@ def _load(package: Package, unet: UNet, device: torch.device) -> Any:
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         name = package.path.name
-        raise ValueError(f"package {name} does not load ({reason}): {packages.REMAKE}") from None
+        raise BadInput(f"package {name} does not load ({reason}): {packages.REMAKE}") from None
     return code
 
 

@@ -7,20 +7,19 @@ from typing import NamedTuple
 from torch import nn
 
 from mdp_lite.checkpoint.load import Models
-from mdp_lite.engine import flops as cost
-from mdp_lite.method.plan import Leg, Plan
-from mdp_lite.method.schedule import Weights
+from mdp_lite.engine import flops
+from mdp_lite.method.plan import Plan
 
 LATENT_BYTES = 8  # latents are float64
-# Plans that are compared have most calls in common.
-_unet, _decode = lru_cache(cost.unet), lru_cache(cost.decode)
+# Several plans of one model have most calls in common.
+_unet, _decode = lru_cache(flops.unet), lru_cache(flops.decode)
 
 
 class Estimate(NamedTuple):
-    """What running a plan and decoding its picture takes; the source and prompts are there already.
+    """What it takes to run a plan and decode its picture, from a source that is already computed.
 
-    flops are those of the UNet and the decoder; activation_bytes the most of one call of either;
-    path_bytes what the source path takes.
+    flops counts the UNet and the decoder; activation_bytes is the peak of one call of either;
+    path_bytes is the size of the source path.
     """
 
     unet_rows: int
@@ -40,7 +39,7 @@ def estimate(models: Models, plan: Plan, height: int, width: int) -> Estimate:
     """The cost of a plan for a picture of height x width pixels, if each step is its own call."""
     unet, vae, tokens = models.unet, models.vae, models.text_encoder.config.max_position_embeddings
     y, x = height // vae.config.factor, width // vae.config.factor
-    calls = Counter(len(leg.reads) for leg in plan.legs if leg.kind == "call")
+    calls = Counter(len(one.reads) for one in plan.segments if one.kind == "call")
     dtype, decoder = next(unet.parameters()).dtype, next(vae.parameters()).dtype
     works = {rows: _unet(unet.config, y, x, rows, tokens, dtype) for rows in calls}
     decode = _decode(vae.config, height, width, 1, decoder)
@@ -52,14 +51,6 @@ def estimate(models: Models, plan: Plan, height: int, width: int) -> Estimate:
         max(work.peak_bytes for work in (decode, *works.values())),
         (2 * plan.n + 1) * vae.config.latent_channels * y * x * LATENT_BYTES,
     )
-
-
-def walked(weights: Weights, guided: bool) -> Plan:
-    """The naive loop as a plan: every step is a call, with a third row where beta has a weight."""
-    reads = ("null", "c") if guided else ("c",)
-    extra = [("source",) if w.any() else () for w in weights.beta]
-    legs = tuple(Leg("call", i, i + 1, (*reads, *more)) for i, more in enumerate(extra))
-    return Plan(len(legs), legs)
 
 
 def _bytes(model: nn.Module) -> int:

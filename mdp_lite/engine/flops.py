@@ -1,6 +1,6 @@
-"""What one call of a model costs, from its settings alone: nothing is loaded, nothing computed.
+"""The cost of one call of a model, from its settings alone: nothing is loaded or computed.
 
-The models run on the meta device, where tensors have a shape and no values, and a meter looks on.
+The models run on the meta device, where tensors have a shape and no values, while a meter counts.
 """
 
 import weakref
@@ -20,11 +20,11 @@ from mdp_lite.models.vae import VAE
 M = TypeVar("M", bound=nn.Module)
 
 
-class Work(NamedTuple):
+class CallCost(NamedTuple):
     """FLOPs of convolutions, matrix products and attention (a multiply-add is two), and bytes.
 
-    peak_bytes is the most that inputs and activations take at one time. Weights are not in it,
-    nor a kernel's own scratch; attention is fused and stores no matrix.
+    peak_bytes is the most that inputs and activations take at one time. It leaves out weights and
+    the scratch memory of kernels; attention is fused and stores no matrix.
     """
 
     flops: int
@@ -34,7 +34,7 @@ class Work(NamedTuple):
 def unet(
     config: UNetConfig, y: int, x: int, rows: int = 1, tokens: int = 77,
     dtype: torch.dtype = torch.float32,
-) -> Work:  # fmt: skip
+) -> CallCost:  # fmt: skip
     """Noise of latents (rows, 4, y, x) under conditions (rows, tokens, d)."""
     latents = (rows, config.in_channels, y, x)
     conditions = (rows, tokens, config.cross_attention_dim)
@@ -48,7 +48,7 @@ def unet(
 
 def encode(
     config: VAEConfig, height: int, width: int, rows: int = 1, dtype: torch.dtype = torch.float32
-) -> Work:
+) -> CallCost:
     """Pictures (rows, 3, height, width) to latents."""
     pictures = (rows, config.in_channels, height, width)
     return _measure(
@@ -59,7 +59,7 @@ def encode(
 
 def decode(
     config: VAEConfig, height: int, width: int, rows: int = 1, dtype: torch.dtype = torch.float32
-) -> Work:
+) -> CallCost:
     """Latents to pictures (rows, 3, height, width)."""
     latents = (rows, config.latent_channels, height // config.factor, width // config.factor)
     return _measure(
@@ -69,7 +69,7 @@ def decode(
 
 def text(
     config: CLIPConfig, tokens: int = 77, rows: int = 1, dtype: torch.dtype = torch.float32
-) -> Work:
+) -> CallCost:
     """Token ids (rows, tokens) to conditions."""
     return _measure(
         lambda: CLIPTextEncoder(config).to(dtype),
@@ -77,16 +77,16 @@ def text(
     )
 
 
-def _measure(build: Callable[[], M], run: Callable[[M], Tensor]) -> Work:
+def _measure(build: Callable[[], M], run: Callable[[M], Tensor]) -> CallCost:
     with torch.no_grad(), torch.device("meta"):
         model = build()
         with _Meter(model) as meter:
             run(model)
-    return Work(meter.flops, meter.peak)
+    return CallCost(meter.flops, meter.peak)
 
 
 class _Meter(TorchFunctionMode):
-    """Sees every call of torch: adds up its FLOPs and follows the memory of its result."""
+    """Sees every call of torch, adds up its FLOPs and follows the memory of its result."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -94,7 +94,9 @@ class _Meter(TorchFunctionMode):
         self.known = weakref.WeakSet(weight.untyped_storage() for weight in model.parameters())
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))  # whatever happens inside is not seen, as in a kernel
+        out = func(
+            *args, **(kwargs or {})
+        )  # calls inside this one are not seen, like the inside of a kernel
         self.flops += _flops(func, args, out)
         for tensor in out if isinstance(out, tuple | list) else (out,):
             if isinstance(tensor, Tensor):

@@ -1,6 +1,7 @@
-"""Work of fixed shapes: a recorded graph reads its inputs where it read them first.
+"""UNet calls and whole steps of fixed shapes, for recorded graphs, and the wrappers around a UNet.
 
-Graphs of one maker share their memory, so one is replayed at a time and its results are copied out.
+A recorded graph reads its inputs at the addresses where it was recorded. Graphs of one recorder
+share their memory, so one is replayed at a time and its results are copied out.
 """
 
 import logging
@@ -12,41 +13,43 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.method.execute import Reads, Task, answered, asking
-from mdp_lite.method.mdp import Denoiser, Step
-from mdp_lite.method.schedule import row
+from mdp_lite.method.execute import EditTask
+from mdp_lite.method.mdp import Denoiser, Reads, Step, step_inputs, step_output
+from mdp_lite.names import BadInput
 
-MOST_TIMES = 1000  # timesteps of which Lifting keeps rows, 40 KB each at SD 1.5's size
-BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # rows of a call
+MAX_TIMESTEPS = 1000  # whose projections CachedUNet holds, 40 KB each at SD 1.5's size
+BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # row counts of a call
 log = logging.getLogger("mdp_lite")
 Function = Callable[..., Tensor]
 Work = Callable[[], Sequence[Tensor]]
 Record = Callable[[Work], tuple[Sequence[Tensor], Callable[[], None]]]
 
 
-class Maker:
-    """Makes graphs by record, which says where a work's results lie and how it is done again.
+class GraphRecorder:
+    """Records graphs on first use of a shape. record(work) returns its results and a replay.
 
-    Once it is closed, shapes that it has not made are an error. count is of what it has made. What
-    cannot be recorded is not: that is said once, and it runs as it would without an engine.
+    After `closed` is set a new shape raises ValueError. If a capture fails, that shape runs eagerly
+    and a warning is logged once. count is the number of graphs recorded.
     """
 
     def __init__(self, record: Record) -> None:
         self.record, self.lock = record, threading.Lock()
         self.closed, self.count = False, 0
 
-    def made(self, kept: dict[Any, Any], shapes: Any, make: Callable[[], Any]) -> Any:
-        """What kept has for these shapes, made now if it has nothing yet; None if it cannot be."""
-        if shapes not in kept:
+    def get_or_capture(
+        self, graphs: dict[Any, Any], shapes: Any, capture: Callable[[], Any]
+    ) -> Any:
+        """The graph for these shapes, captured now if there is none; None if capture failed."""
+        if shapes not in graphs:
             if self.closed:
-                known = ", ".join(map(str, kept)) or "none"
-                raise ValueError(f"the engine was warmed up for shapes {known}, got {shapes}")
-            kept[shapes] = self._tried(make, shapes)
-        return kept[shapes]
+                known = ", ".join(map(str, graphs)) or "none"
+                raise BadInput(f"the engine was warmed up for shapes {known}, got {shapes}")
+            graphs[shapes] = self._try_capture(capture, shapes)
+        return graphs[shapes]
 
-    def _tried(self, make: Callable[[], Any], shapes: Any) -> Any:
+    def _try_capture(self, capture: Callable[[], Any], shapes: Any) -> Any:
         try:
-            made = make()
+            graph = capture()
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -54,56 +57,56 @@ class Maker:
             log.warning("no graph for shapes %s, they run eagerly: %s", shapes, reason)
             return None
         self.count += 1
-        return made
+        return graph
 
 
-class Board:
-    """A function of tensors, recorded for their shapes."""
+class CapturedGraph:
+    """A function of tensors, recorded for the shapes of its first inputs."""
 
-    def __init__(self, record: Record, function: Function, *given: Tensor) -> None:
-        held = [one.clone() for one in given]
-        self._held = held  # the graph knows its inputs by their addresses alone
-        (self._out,), self._replay = record(lambda: (function(*held),))
+    def __init__(self, record: Record, function: Function, *inputs: Tensor) -> None:
+        static = [one.clone() for one in inputs]
+        self._static = static  # the graph reads its inputs at these addresses
+        (self._out,), self._replay = record(lambda: (function(*static),))
 
-    def __call__(self, *given: Tensor) -> Tensor:
+    def __call__(self, *inputs: Tensor) -> Tensor:
         """The function of tensors of these shapes."""
-        for place, one in zip(self._held, given, strict=True):
-            place.copy_(one)
+        for static, one in zip(self._static, inputs, strict=True):
+            static.copy_(one)
         self._replay()
         return self._out.clone()
 
 
-class Fixed:
-    """A function of tensors that is recorded for each shape that occurs."""
+class GraphCache:
+    """A function of tensors that is recorded once for each combination of shapes."""
 
-    def __init__(self, maker: Maker, function: Function) -> None:
-        self._maker, self._function = maker, function
-        self._boards: dict[Any, Board] = {}
+    def __init__(self, recorder: GraphRecorder, function: Function) -> None:
+        self._recorder, self._function = recorder, function
+        self._graphs: dict[Any, CapturedGraph] = {}
 
-    def __call__(self, *given: Tensor) -> Tensor:
+    def __call__(self, *inputs: Tensor) -> Tensor:
         """The function of these tensors."""
-        shapes = tuple(tuple(one.shape) for one in given)
-        make = lambda: Board(self._maker.record, self._function, *given)  # noqa: E731
-        with self._maker.lock:
-            board = self._maker.made(self._boards, shapes, make)
-            return board(*given) if board else self._function(*given)
+        shapes = tuple(tuple(one.shape) for one in inputs)
+        capture = partial(CapturedGraph, self._recorder.record, self._function, *inputs)
+        with self._recorder.lock:
+            graph = self._recorder.get_or_capture(self._graphs, shapes, capture)
+            return graph(*inputs) if graph else self._function(*inputs)
 
 
-class Bucketed:
-    """A denoiser whose calls are filled up to few counts of rows."""
+class PaddedUNet:
+    """A denoiser whose calls are padded to one of a few row counts."""
 
     def __init__(self, unet: Denoiser) -> None:
         self._unet = unet
 
     def __call__(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """x (b, 4, y, x), t () or (b,), c (b, l, d) -> (b, 4, y, x)."""
-        return self._unet(*filled(x, t, c))[: len(x)]
+        return self._unet(*pad_to_bucket(x, t, c))[: len(x)]
 
 
-def filled(
+def pad_to_bucket(
     x: Tensor, t: Tensor, c: Tensor, counts: Sequence[int] = BUCKETS
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows of a call and copies of its last, up to the next of counts if there is one."""
+    """The rows of a call, and copies of the last one up to the next of counts, if there is one."""
     more = next((count for count in counts if count >= len(x)), len(x)) - len(x)
     if not more:
         return x, t, c
@@ -111,10 +114,10 @@ def filled(
     return x, torch.cat([t, t[-1:].expand(more)]) if t.ndim else t, c
 
 
-class Lifted(NamedTuple):
-    """A UNet that is given what it makes of t and of c: UNet.predict, times and text.
+class SplitUNet(NamedTuple):
+    """A UNet in three parts: predict reads times(t) and text(c), which depend on t or c alone.
 
-    All that depends on a timestep or a condition alone is then computed once for a whole edit.
+    So these two are computed once for a whole edit.
     """
 
     predict: Denoiser
@@ -122,14 +125,14 @@ class Lifted(NamedTuple):
     text: Function
 
 
-class Lifting:
-    """A denoiser that computes anew what depends on t or on c alone only when they change.
+class CachedUNet:
+    """A denoiser that computes times(t) and text(c) only when t or c changes.
 
-    For a CPU: to look whether they did would make a GPU wait. Each timestep goes alone, so that
-    what a row gets can't depend on the rows that it is in a call with.
+    For a CPU: comparing them would make a GPU wait. Each timestep is computed by itself, so that a
+    row does not depend on the other rows of its call.
     """
 
-    def __init__(self, unet: Lifted) -> None:
+    def __init__(self, unet: SplitUNet) -> None:
         self._unet = unet
         self._times: dict[float, Tensor] = {}
         self._last: tuple[Tensor, Tensor] | None = None
@@ -138,69 +141,76 @@ class Lifting:
         """x (b, 4, y, x), t () or (b,), c (b, l, d) -> (b, 4, y, x)."""
         if torch.is_grad_enabled():
             return self._unet.predict(x, self._unet.times(t), self._unet.text(c))
-        return self._unet.predict(x, self._at(t), self._said(c))
+        return self._unet.predict(x, self._get_times(t), self._get_text(c))
 
-    def _at(self, t: Tensor) -> Tensor:
+    def _get_times(self, t: Tensor) -> Tensor:
         if t.ndim:
-            return torch.cat([self._at(one) for one in t])
-        if len(self._times) >= MOST_TIMES:
+            return torch.cat([self._get_times(one) for one in t])
+        if len(self._times) >= MAX_TIMESTEPS:
             self._times = {}
         key = float(t)
         if key not in self._times:
             self._times[key] = self._unet.times(t)
         return self._times[key]
 
-    def _said(self, c: Tensor) -> Tensor:
-        last = self._last  # of whichever thread came last
+    def _get_text(self, c: Tensor) -> Tensor:
+        last = self._last  # read once: another thread may replace it
         if last and last[0].shape == c.shape and torch.equal(last[0], c):
             return last[1]
         self._last = c, self._unet.text(c)
         return self._last[1]
 
 
-class Whole:
-    """Whole steps of one edit: the call of the denoiser and all that stands before and after it."""
+class StepGraphs:
+    """Whole steps of one edit as graphs: both halves of the step and the UNet call between them."""
 
-    def __init__(self, maker: Maker, unet: Lifted) -> None:
-        self._maker, self._unet = maker, unet
-        self._steps: dict[Any, StepBoard] = {}
+    def __init__(self, recorder: GraphRecorder, unet: SplitUNet) -> None:
+        self._recorder, self._unet = recorder, unet
+        self._graphs: dict[Any, CapturedStep] = {}
 
-    def __call__(self, task: Task, i: int, reads: Reads, x: Tensor, v: bool) -> Step | None:
-        """Step i of a task from x (1, 4, y, x); None if it is not finite or cannot be recorded."""
-        shapes = (reads, v, tuple(x.shape), *(tuple(table.shape) for table in _tables(task)))
-        make = lambda: StepBoard(self._maker.record, self._unet, task, reads, x, v)  # noqa: E731
-        with self._maker.lock:
-            step = self._maker.made(self._steps, shapes, make)
-            return step(task, i, x) if step else None
+    def __call__(
+        self, task: EditTask, i: int, reads: Reads, x: Tensor, v_prediction: bool
+    ) -> Step | None:
+        """Step i of an edit from x (1, 4, y, x); None if it is not finite or capture failed."""
+        tables = (tuple(table.shape) for table in _tables(task))
+        shapes = (reads, v_prediction, tuple(x.shape), *tables)
+        capture = partial(
+            CapturedStep, self._recorder.record, self._unet, task, reads, x, v_prediction
+        )
+        with self._recorder.lock:
+            graph = self._recorder.get_or_capture(self._graphs, shapes, capture)
+            return graph(task, i, x) if graph else None
 
 
-class StepBoard:
-    """One step, recorded once for all rows: it counts them itself and reads tables by the count."""
+class CapturedStep:
+    """One step, recorded once for all steps: the graph counts and reads its tables by index."""
 
     def __init__(
-        self, record: Record, unet: Lifted, task: Task, reads: Reads, x: Tensor, v: bool
-    ) -> None:
-        self._lift, self._loaded = partial(_lifted, unet), task
-        self._task = _copied(self._lift(task), x.device)
+        self, record: Record, unet: SplitUNet, task: EditTask, reads: Reads, x: Tensor,
+        v_prediction: bool,
+    ) -> None:  # fmt: skip
+        self._project, self._loaded = partial(_project, unet), task
+        self._task = _copy(self._project(task), x.device)
         self._x, self._i = x.clone(), torch.zeros(1, dtype=torch.long, device=x.device)
 
         def work() -> Sequence[Tensor]:
             task, i, x = self._task, self._i, self._x
-            rows, c = asking(task, i, reads, x)
-            out = unet.predict(rows, row(task.grid.t, i)[None], c)
-            step = answered(task, i, reads, x, out, v)
-            i.add_(1).remainder_(len(task.grid.t))  # to warm up takes more steps than there may be
+            terms = task.select_step(i, x)
+            rows, c = step_inputs(x, terms, reads)
+            out = unet.predict(rows, terms.coeffs.t[None], c)
+            step = step_output(out, x, terms, reads, v_prediction)
+            i.add_(1).remainder_(len(task.grid.t))  # a warm-up may take more steps than there are
             return step.x, step.eps, out.isfinite().all()
 
         self._out, self._replay = record(work)
         self._next = -1
 
-    def __call__(self, task: Task, i: int, x: Tensor) -> Step | None:
-        """Step i of a task of the shapes that it was recorded with."""
+    def __call__(self, task: EditTask, i: int, x: Tensor) -> Step | None:
+        """Step i of a task with the shapes of the recorded one; None if it is not finite."""
         if task is not self._loaded:
-            lifted = self._lift(task)
-            for place, table in zip(_tables(self._task), _tables(lifted), strict=True):
-                place.copy_(table)
+            projected = self._project(task)
+            for static, table in zip(_tables(self._task), _tables(projected), strict=True):
+                static.copy_(table)
             self._loaded = task
         if i != self._next:
             self._i.fill_(i)
@@ -211,27 +221,28 @@ class StepBoard:
         return Step(x.clone(), eps.clone()) if finite else None
 
 
-def _tables(task: Task) -> list[Tensor]:
-    """All tensors of a task, in one order."""
-    parts = (task.grid, task.to, task.source, task.weights)
+def _tables(task: EditTask) -> list[Tensor]:
+    """All tensors of a task, in a fixed order."""
+    parts = (task.grid, task.guidance, task.source, task.weights)
     return [one for part in parts for one in part if one is not None]
 
 
-def _lifted(unet: Lifted, task: Task) -> Task:
-    """A task with times for its t and texts for its conditions, which mix as those do."""
-    to, text = task.to, unet.text
-    null = None if to.null is None else text(to.null)
+def _project(unet: SplitUNet, task: EditTask) -> EditTask:
+    """A task with times(t) for its timesteps and text(c) for its conditions, which mix alike."""
+    guidance, text = task.guidance, unet.text
+    null = None if guidance.null is None else text(guidance.null)
     return task._replace(
         grid=task.grid._replace(t=unet.times(task.grid.t)),
-        to=to._replace(c=text(to.c), null=null),
+        guidance=guidance._replace(c=text(guidance.c), null=null),
         source=task.source._replace(c=text(task.source.c)),
     )
 
 
-def _copied(task: Task, device: torch.device) -> Task:
-    """A task with tensors of its own on a device."""
+def _copy(task: EditTask, device: torch.device) -> EditTask:
+    """A task with its own copies of all tensors on a device."""
 
     def copy(part: Any) -> Any:
         return type(part)(*(None if one is None else one.to(device, copy=True) for one in part))
 
-    return Task(copy(task.grid), copy(task.to), copy(task.source), copy(task.weights), task.plan)
+    grid, guidance, source, weights, plan = task
+    return EditTask(copy(grid), copy(guidance), copy(source), copy(weights), plan)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdp_lite.checkpoint import atomic, identity
+from mdp_lite.names import BadInput
 
 FORMAT = 1
 REMAKE = "make one here with mdp-lite compile"
@@ -65,7 +66,7 @@ def found(folder: Path) -> list[Package]:
     """All packages of a folder; one without any, or with a damaged one, is a ValueError."""
     packages = [_read(path) for path in sorted(folder.glob("*.json")) if path.name != identity.NAME]
     if not packages:
-        raise ValueError(f"no packages in {folder.name}: {REMAKE}")
+        raise BadInput(f"no packages in {folder.name}: {REMAKE}")
     return packages
 
 
@@ -74,7 +75,7 @@ def matching(packages: Iterable[Package], made: Made) -> dict[Shape, Package]:
     kept = {one.shape: one for one in packages if one.made == made}
     if not kept:
         nearest = min(packages, key=lambda one: len(_differing(one.made, made)))
-        raise ValueError(refusal(nearest, made))
+        raise BadInput(refusal(nearest, made))
     return kept
 
 
@@ -95,7 +96,7 @@ def verify(package: Package) -> None:
             sums = identity.sums(files, package.path.parent)
             if sums == [total for _, total in package.files.values()]:
                 return
-    raise ValueError(f"package {name} is damaged, a file of it is not as it was: {REMAKE}")
+    raise BadInput(f"package {name} is damaged, a file of it is not as it was: {REMAKE}")
 
 
 def named(made: Made, shape: Shape) -> str:
@@ -143,7 +144,7 @@ def _read(path: Path) -> Package:
         if not all([*types, *plain, *counts, "/" not in folder]):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"package {path.name} is damaged: {REMAKE}") from None
+        raise BadInput(f"package {path.name} is damaged: {REMAKE}") from None
     return package
 
 

@@ -10,11 +10,8 @@ from typing import NamedTuple
 import torch
 
 from mdp_lite.checkpoint.identity import model_hash
-from mdp_lite.cli.commands import opened
-from mdp_lite.cli.dry_run import rehearsal
-from mdp_lite.cli.reports import Made, Settings
-from mdp_lite.cli.reports import total as summed
-from mdp_lite.cli.sources import Talk
+from mdp_lite.cli.console import Console
+from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import Case
 from mdp_lite.eval.edits_command import bench_edits
@@ -36,6 +33,7 @@ from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import Taken, backward_share, taken
 from mdp_lite.eval.speed import speed
 from mdp_lite.pipeline.inversion_methods import NEVER
+from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.version import __version__
 
@@ -55,35 +53,35 @@ class Job(NamedTuple):
     settings: Settings
 
 
-def bench(args: Namespace, talk: Talk) -> Made:
+def bench(args: Namespace, console: Console) -> Made:
     """Time the engine's modes, or compare the inversions or the methods of editing."""
     if args.what != "edits" and (args.kinds or args.split or args.short or args.sheet):
         raise ValueError(f"bench {args.what} takes no kinds, split, short or sheet")
     if args.what != "pie" and (args.data or args.results or args.clip or args.dino):
         raise ValueError(f"bench {args.what} takes no data, results, clip or dino")
-    return BENCHES[args.what](args, talk)
+    return BENCHES[args.what](args, console)
 
 
-def inversions(args: Namespace, talk: Talk) -> Made:
+def inversions(args: Namespace, console: Console) -> Made:
     """Rehearse all rows, so that bad input is found and the cost is known; then measure them."""
     job = _job(args)
     found = kept(job.output, job.settings)
     for note in job.editor.models.notes:
-        talk.note(note)
+        console.log(note)
     most = {name: _most(job, row) for name, row in job.rows.items() if name not in found}
     data = {"command": "bench", "dry_run": args.dry_run, **job.settings}
     if args.dry_run:
         costs = {name: cost._asdict() for name, cost in most.items()}
         return Made({}, {**data, "most": costs}, _foretold(most))
     for name in sorted(most, key=lambda name: sum(most[name])):  # the cheap ones are there first
-        with talk.watch(name) as on_step:
+        with console.progress(name) as on_step:
             row = job.rows[name]
             found[name] = measured(
                 job.editor, job.reader, row, job.cases, job.steps, on_step or _silent
             )
-        talk.note(f"{name}: {_told(total(found[name]))}")
+        console.log(f"{name}: {_told(total(found[name]))}")
         keep(job.output, {"settings": job.settings}, found)
-    told = _summary(job, found, _alone(job, talk))
+    told = _summary(job, found, _alone(job, console))
     keep(job.output, {"settings": job.settings, "summary": told}, found)
     files = [str(job.output)] if job.output else []
     lines = [*(f"wrote {file}" for file in files), *tables(told)]
@@ -104,7 +102,7 @@ def _job(args: Namespace) -> Job:
     chosen = {name: row for name, row in every.items() if name in (args.methods or every)}
     settings = {  # what the figures depend on
         "pictures": pictures,
-        "steps": len(editor.codec.grid(args.steps).t),
+        "steps": len(editor.runner.grid(args.steps).t),
         "model": editor.models.name,
         "sha256": model_hash(editor.models.origin),
         "dtype": str(editor.models.origin.dtype).removeprefix("torch."),
@@ -124,7 +122,9 @@ def _most(job: Job, row: Row) -> Cost:
     """The most that all pictures may cost: the first one's, with models that do nothing."""
     if row.how.method == "null-text":
         row = row._replace(how=replace(row.how, early_stop=NEVER))
-    figures = measured(rehearsal(job.editor), job.reader, row, job.cases[:1], job.steps, _silent)
+    figures = measured(
+        dry_run_editor(job.editor), job.reader, row, job.cases[:1], job.steps, _silent
+    )
     return Cost(*(len(job.cases) * part for part in total(figures)))
 
 
@@ -138,10 +138,10 @@ def _told(cost: Cost) -> str:
     return f"{cost.unet_rows:,} UNet rows{backward}"
 
 
-def _alone(job: Job, talk: Talk) -> dict[str, Taken]:
+def _alone(job: Job, console: Console) -> dict[str, Taken]:
     """Seconds and memory of inverting one picture: the median of some, the methods in turn."""
     every: dict[str, list[Taken]] = {name: [] for name in job.rows}
-    with talk.watch("alone") as on_step:
+    with console.progress("alone") as on_step:
         for k, case in enumerate((job.cases * ROUNDS)[:ROUNDS]):
             for name, row in job.rows.items():
                 g = own_guidance(job.editor, row)
@@ -161,7 +161,7 @@ def _median(some: list[Taken]) -> Taken:
 
 def _summary(job: Job, found: dict[str, Sections], alone: dict[str, Taken]) -> Settings:
     """What is told of the rows that were asked for."""
-    models, cells = job.editor.models, SIZE // job.editor.codec.factor
+    models, cells = job.editor.models, SIZE // job.editor.runner.factor
     tokens = models.text_encoder.config.max_position_embeddings
     share = backward_share(models.unet, cells, cells, tokens)
     parts = {

@@ -25,7 +25,7 @@ from mdp_lite.eval.rivals.prompt_to_prompt import Control, prompt_to_prompt
 from mdp_lite.eval.score import Figures, decode, drawn, round_trip
 from mdp_lite.eval.sweep import Cell, swept
 from mdp_lite.method.schedule import DEFAULTS, T_MAX, VARIANTS, paper_window
-from mdp_lite.pipeline.inversion_methods import METHOD
+from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD
 
 Edit = Callable[[Given, Track], Edited]
 ALIGNED = {"replace": words.replaced, "refine": words.refined}
@@ -53,12 +53,12 @@ class Made(NamedTuple):
 def methods(case: str, n: int) -> dict[str, Method]:
     """All that are compared over n steps, by name, each with one setting for every kind of edit."""
     real = case == "real"
-    own, path, tuned = (METHOD, "replay", "null-text") if real else ("own",) * 3
+    own, path, tuned = (DEFAULT_METHOD, "replay", "null-text") if real else ("own",) * 3
     found = {f"mdp-{v}": Method(own, partial(mdp, variant=v)) for v in VARIANTS}
     paper = partial(mdp, variant="epsilon", cell=Cell("epsilon", *paper_window(n)))
     found["mdp-epsilon-paper"] = Method(path, paper)
     if not real:
-        found["mdp-x-inverted"] = Method(METHOD, partial(mdp, variant="x"))
+        found["mdp-x-inverted"] = Method(DEFAULT_METHOD, partial(mdp, variant="x"))
     found["regenerate"] = Method(path, _regenerated)
     for name, how, control in (
         ("p2p-replace", "replace", CONTROL),
@@ -72,7 +72,9 @@ def methods(case: str, n: int) -> dict[str, Method]:
         found["pnp-inversion-p2p"] = Method(path, edit)
     return found | {
         "sdedit": Method(path, _sdedit),
-        "edit-friendly": Method(METHOD, partial(_free, rival=partial(edit_friendly, skip=SKIP))),
+        "edit-friendly": Method(
+            DEFAULT_METHOD, partial(_free, rival=partial(edit_friendly, skip=SKIP))
+        ),
         "masactrl": Method(path, partial(_free, rival=masactrl)),
         "pnp-features": Method(path, partial(_free, rival=plug_and_play)),
     }
@@ -84,14 +86,16 @@ def settings(case: str, n: int) -> dict[str, Method]:
     Prompt-to-Prompt's is chosen on generated pictures alone: null-text would take the most of all.
     """
     real = case == "real"
-    own, path = (METHOD, "replay") if real else ("own",) * 2
+    own, path = (DEFAULT_METHOD, "replay") if real else ("own",) * 2
     found = {
         f"mdp-{cell.label}": Method(own, partial(mdp, variant=cell.variant, cell=cell))
         for cell in _cells(n)
     }
     if not real:
         found |= {
-            f"mdp-{cell.label} inverted": Method(METHOD, partial(mdp, variant="x", cell=cell))
+            f"mdp-{cell.label} inverted": Method(
+                DEFAULT_METHOD, partial(mdp, variant="x", cell=cell)
+            )
             for cell in _cells(n)
             if cell.variant == "x" and cell.t_max == n
         }
@@ -103,7 +107,7 @@ def settings(case: str, n: int) -> dict[str, Method]:
         found[f"sdedit {strength:g}"] = Method(path, partial(_sdedit, strength=strength))
     for skip in (0.2, 0.27, 0.36, 0.5):
         rival = partial(edit_friendly, skip=skip)
-        found[f"edit-friendly {skip:g}"] = Method(METHOD, partial(_free, rival=rival))
+        found[f"edit-friendly {skip:g}"] = Method(DEFAULT_METHOD, partial(_free, rival=rival))
     for step in (0.08, 0.2):
         rival = partial(masactrl, step=step)
         found[f"masactrl {step:g}"] = Method(path, partial(_free, rival=rival))
@@ -172,7 +176,9 @@ def asked(given: Given, track: Track) -> Asked:
     to, null = given.to, track.path.null
     if null is not None:
         to = to._replace(null=null.to(to.c.dtype))
-    return Asked(given.editor.models.unet, given.grid, track.path, to, given.editor.codec.v)
+    return Asked(
+        given.editor.models.unet, given.grid, track.path, to, given.editor.runner.v_prediction
+    )
 
 
 def mdp(given: Given, track: Track, variant: str, cell: Cell | None = None) -> Edited:
@@ -191,7 +197,7 @@ def usual(variant: str, n: int) -> Cell:
 
 def chosen(given: Given, track: Track, share: float = SHARE) -> Edited:
     """MDP at the window of a few that choosing without the true answer picks for each edit."""
-    codec, (height, width) = given.editor.codec, given.before.shape[2:]
+    codec, (height, width) = given.editor.runner, given.before.shape[2:]
     z = torch.cat([codec.noise(one.seed + 2, width, height) for one in given.said])
     return choose(asked(given, track), handful(len(given.grid.t)), track.own, z, share)
 
@@ -214,6 +220,6 @@ def _regenerated(given: Given, track: Track) -> Edited:
 
 def _sdedit(given: Given, track: Track, strength: float = STRENGTH) -> Edited:
     """SDEdit under noise that is not what the source was generated from."""
-    codec, (height, width) = given.editor.codec, given.before.shape[2:]
+    codec, (height, width) = given.editor.runner, given.before.shape[2:]
     z = torch.cat([codec.noise(one.seed + 1, width, height) for one in given.said])
     return sdedit(asked(given, track), z, strength)

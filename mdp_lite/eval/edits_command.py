@@ -8,9 +8,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from mdp_lite.checkpoint.identity import model_hash
-from mdp_lite.cli.commands import opened
-from mdp_lite.cli.reports import Made, Settings
-from mdp_lite.cli.sources import Talk
+from mdp_lite.cli.console import Console
 from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import Method, anchors, made, measured, methods, settings
 from mdp_lite.eval.edit_tables import summary, tables
@@ -22,6 +20,7 @@ from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import backward_share
 from mdp_lite.pictures.images import to_image
 from mdp_lite.pictures.sheets import Row, sheet
+from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.version import __version__
 
 EDITS, STEPS = 64, 12  # of each kind: about an hour on two cores, by UNet rows
@@ -42,34 +41,34 @@ class Job(NamedTuple):
     settings: Settings
 
 
-def bench_edits(args: Namespace, talk: Talk) -> Made:
+def bench_edits(args: Namespace, console: Console) -> Made:
     """Measure what a file does not have yet, and tell all that it has."""
     job = _job(args)
     found = kept(job.output, job.settings)
     for note in job.editor.models.notes:
-        talk.note(note)
+        console.log(note)
     data = {"command": "bench", "dry_run": args.dry_run, **job.settings}
     if args.dry_run:
         return Made({}, data, _foretold(job))
-    _measure(job, found, talk)
+    _measure(job, found, console)
     told = {**job.settings, **summary(_asked(job, found))}
     keep(job.output, {"settings": job.settings, "summary": told}, found)
     if args.sheet:
-        with talk.watch("sheet"):
+        with console.progress("sheet"):
             gallery(job).save(args.sheet)
     files = [str(path) for path in (job.output, args.sheet) if path]
     lines = [*(f"wrote {file}" for file in files), *tables(told)]
     return Made({}, {**data, **told, "files": files}, lines)
 
 
-def _measure(job: Job, found: dict[str, Sections], talk: Talk) -> None:
+def _measure(job: Job, found: dict[str, Sections], console: Console) -> None:
     """What is not found yet, kept after each kind of edit."""
     for case, some in job.methods.items():
         for kind in job.kinds:
             have = found.setdefault(f"{case} {kind}", {})
             left = {name: method for name, method in some.items() if name not in have}
             if left:
-                with talk.watch(f"{case} {kind}") as on_step:
+                with console.progress(f"{case} {kind}") as on_step:
                     have |= contested(job, case, kind, left, on_step or _silent)
                 keep(job.output, {"settings": job.settings}, found)
 
@@ -116,7 +115,7 @@ def _given(
 ) -> Iterable[Given]:
     editor, steps = job.editor, job.settings["steps"]
     needed = frozenset(method.track for method in some.values())
-    how = Making(editor, editor.codec.grid(steps), needed, job.settings["backward"])
+    how = Making(editor, editor.runner.grid(steps), needed, job.settings["backward"])
     return batches(how, job.reader, case, candidates, count)
 
 
@@ -130,18 +129,18 @@ def _job(args: Namespace) -> Job:
     if count < 1:
         raise ValueError(f"pictures must be 1 or more, got {count}")
     editor = opened(Namespace(**vars(args) | {"cache": None}))
-    n = len(editor.codec.grid(steps).t)
+    n = len(editor.runner.grid(steps).t)
     every = {case: (settings if split == "tune" else methods)(case, n) for case in CASES}
     chosen = {case: _chosen(some, args.methods, every) for case, some in every.items()}
     kinds = _named("kinds", args.kinds, tuple(KINDS))
-    models, cells = editor.models, SIZE // editor.codec.factor
+    models, cells = editor.models, SIZE // editor.runner.factor
     tokens = models.text_encoder.config.max_position_embeddings
     told = {  # what the figures depend on
         "edits": count,
         "split": split,
         "first_seed": SPLITS[split],
         "steps": n,
-        "guidance": editor.codec.guidance(None),
+        "guidance": editor.runner.guidance_scale(None),
         "model": models.name,
         "sha256": model_hash(models.origin),
         "dtype": str(models.origin.dtype).removeprefix("torch."),

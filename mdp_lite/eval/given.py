@@ -14,11 +14,15 @@ from mdp_lite.eval.reader import Reader
 from mdp_lite.eval.score import conditions, decode, drawn, encode, noise, sample
 from mdp_lite.method.sample import Conditions, Path
 from mdp_lite.method.schedule import Grid
-from mdp_lite.pipeline.inversion_methods import METHOD, METHODS, settled
+from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS
 from mdp_lite.pipeline.sources import FINDERS, Found, Job
 
 CASES = ("synthetic", "real")
-REAL = (METHOD, "replay", "null-text")  # how drawn pictures are inverted; generated ones: METHOD
+REAL = (
+    DEFAULT_METHOD,
+    "replay",
+    "null-text",
+)  # how drawn pictures are inverted; generated ones: DEFAULT_METHOD
 CHUNK = 32  # edits made at once
 
 Backward = float  # UNet rows that a row backward counts
@@ -95,7 +99,7 @@ def inverting(how: Making, said: list[Said], before: Tensor) -> Given:
     editor, x = how.editor, encode(how.editor, before)
     texts = [one.source for one in said]
     tracks = {name: inverted(how, x, texts, name) for name in REAL if name in how.tracks}
-    to = conditions(editor, (one.target for one in said), editor.codec.guidance(None))
+    to = conditions(editor, (one.target for one in said), editor.runner.guidance_scale(None))
     return Given(editor, how.grid, said, before, to, tracks, [], False)
 
 
@@ -110,7 +114,7 @@ def synthetic(
 
     A prompt names little, so that where a sun is to be added the picture may well have one.
     """
-    editor, g = how.editor, how.editor.codec.guidance(None)
+    editor, g = how.editor, how.editor.runner.guidance_scale(None)
     while left and (some := list(islice(candidates, CHUNK))):
         under = conditions(editor, (case.source for case in some), g)
         path = sample(editor, how.grid, noise(editor, some), under)
@@ -120,9 +124,9 @@ def synthetic(
         if new:
             cases, own = [some[k] for k in new], picked(path, new)
             tracks = {"own": Track(own, float(under.rows * len(how.grid.t)), True)}
-            if METHOD in how.tracks:
+            if DEFAULT_METHOD in how.tracks:
                 texts = [case.source for case in cases]
-                tracks[METHOD] = inverted(how, own.x[-1], texts, METHOD)
+                tracks[DEFAULT_METHOD] = inverted(how, own.x[-1], texts, DEFAULT_METHOD)
             to = conditions(editor, (case.target for case in cases), g)
             said = [_said(case) for case in cases]
             yield Given(editor, how.grid, said, pictures[new], to, tracks, cases, False)
@@ -136,10 +140,10 @@ def picked(path: Path, places: Sequence[int]) -> Path:
 
 def inverted(how: Making, x: Tensor, texts: Sequence[str], name: str) -> Track:
     """Latents x (b, 4, y, x) inverted by a method at its own guidance, or at the edits'."""
-    codec, method, grid = how.editor.codec, METHODS[name], how.grid
+    codec, method, grid = how.editor.runner, METHODS[name], how.grid
     g = codec.guidance(method.guidance)
     to = conditions(how.editor, texts, g)
-    job = Job(codec, grid, x, to, settled(name, len(grid.t)), None, None)
+    job = Job(codec, grid, x, to, resolve_inversion(name, len(grid.t)), None, None)
     with torch.no_grad():
         found = FINDERS[name](job)
     own = method.sampled and g == codec.guidance(None)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mdp_lite.checkpoint import atomic
-from mdp_lite.cli.reports import Settings
 from mdp_lite.eval.inversions import Sections
+from mdp_lite.pipeline.provenance import Settings
 
 
 def kept(path: Path | None, settings: Settings) -> dict[str, Sections]:

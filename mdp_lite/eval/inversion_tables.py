@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mdp_lite.cli.info import SIZES, scaled
+from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.eval.interval import Interval, apart, interval
 from mdp_lite.eval.inversions import GUIDANCES, VARIANTS, Sections, section
 from mdp_lite.eval.metrics import LEAST, PEAK
@@ -106,7 +106,7 @@ def _at(part: str | None, name: str, form: Callable[[float], str]) -> Cell:
 
 
 def _bytes(one: Settings) -> str:
-    return "-" if one["peak_bytes"] is None else scaled(one["peak_bytes"], SIZES)
+    return "-" if one["peak_bytes"] is None else format_count(one["peak_bytes"], SIZES)
 
 
 def _rows(value: float) -> str:

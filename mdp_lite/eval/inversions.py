@@ -16,7 +16,7 @@ from mdp_lite.eval.reader import SIZE, Reader
 from mdp_lite.eval.score import Figures, distances, drawn, regions, verdicts
 from mdp_lite.eval.world import draw
 from mdp_lite.method.plan import evaluated, plan
-from mdp_lite.method.sample import no_weights
+from mdp_lite.method.sample import zero_weights
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures.images import to_tensor
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 def rows(editor: Editor, steps: int | None) -> dict[str, Row]:
     """All that are compared, by name; planned: null rows for the steps that an edit evaluates."""
-    grid = editor.codec.grid(steps)
+    grid = editor.runner.grid(steps)
     window = paper_window(len(grid.t))
     weights = described(len(grid.t), editor.models.defaults, "epsilon", *window)
     planned = evaluated(plan(weights, grid))
@@ -60,7 +60,7 @@ def rows(editor: Editor, steps: int | None) -> dict[str, Row]:
 
 def own_guidance(editor: Editor, row: Row) -> float:
     """What it inverts with where nothing else is asked for."""
-    return editor.codec.guidance(METHODS[row.how.method].guidance)
+    return editor.runner.guidance_scale(METHODS[row.how.method].guidance)
 
 
 def section(g: float) -> str:
@@ -126,15 +126,15 @@ def rebuilt(editor: Editor, sources: list[Source]) -> Figures:
     inverting took.
     """
     pictures = [source.original for source in sources if source.original]
-    latents = [editor.codec.latent(picture) for picture in pictures]
+    latents = [editor.runner.encode(picture) for picture in pictures]
     shown = stacked([source.image for source in sources])
     asked = [
-        Request(s, s.prompt, guidance_scale=s.guidance_scale, weights=no_weights(len(s.grid.t)))
+        Request(s, s.prompt, guidance_scale=s.guidance_scale, weights=zero_weights(len(s.grid.t)))
         for s in sources
     ]
     again = editor.edits(asked, MOST)
     costs = [cost_alone(source) for source in sources]
-    true, trip = stacked(pictures), stacked([editor.codec.picture(z) for z in latents])
+    true, trip = stacked(pictures), stacked([editor.runner.decode(z) for z in latents])
     return {
         "picture": psnr(shown, true).tolist(),
         "vae": psnr(shown, trip).tolist(),

@@ -1,6 +1,6 @@
 """PIE-Bench (Ju et al. 2023, arXiv 2310.01506) in its own layout, with its own quirks.
 
-A folder has mapping_file.json and annotation_images/; methods write METHOD/annotation_images/ with
+A folder has mapping_file.json and annotation_images/; methods write DEFAULT_METHOD/annotation_images/ with
 the same names beside each other. Nothing of the benchmark is part of this package.
 """
 

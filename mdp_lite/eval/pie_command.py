@@ -12,16 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite.checkpoint import atomic
-from mdp_lite.cli.commands import opened
-from mdp_lite.cli.reports import Made
-from mdp_lite.cli.sources import Talk
+from mdp_lite.cli.console import Console
 from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import Method, anchors, made, methods
 from mdp_lite.eval.edit_tables import table
 from mdp_lite.eval.given import Given, Making, Said, inverting
 from mdp_lite.eval.perception import Clip, Dino, load_clip, load_dino, perceived
 from mdp_lite.eval.pie import PICTURES, Record, records
-from mdp_lite.eval.pie_metrics import Figure, figures, mean, pixels, scaled
+from mdp_lite.eval.pie_metrics import Figure, figures, mean, pixels
 from mdp_lite.pictures import images
 from mdp_lite.pictures.images import to_image
 
@@ -47,7 +45,7 @@ class Job(NamedTuple):
     dino: Dino | None
 
 
-def bench_pie(args: Namespace, talk: Talk) -> Made:
+def bench_pie(args: Namespace, console: Console) -> Made:
     """Make what is not there yet, then compute every figure of what is."""
     job = _job(args)
     left = [(record, name) for record in job.records for name in missing(job, record)]
@@ -55,7 +53,7 @@ def bench_pie(args: Namespace, talk: Talk) -> Made:
     data = {"command": "bench", "dry_run": args.dry_run, "edits": len(job.records)}
     if args.dry_run:
         return Made({}, {**data, "left": len(left)}, [counted])
-    with talk.watch("pie") as on_step:
+    with console.progress("pie") as on_step:
         for k, record in enumerate(job.records, 1):
             edit(job, record)
             if on_step:
@@ -93,7 +91,7 @@ def pictured(given: Given, name: str, method: Method | None) -> Tensor:
 
 
 def evaluated(job: Job, record: Record) -> dict[str, Figure]:
-    """Every figure of one edit, by "METHOD|METRIC"."""
+    """Every figure of one edit, by "DEFAULT_METHOD|METRIC"."""
     source = images.open_picture(job.data / PICTURES / record.picture)
     found: dict[str, Figure] = {}
     for name in job.methods:
@@ -132,7 +130,7 @@ def averaged(
     every = list(rows)
     metrics = dict.fromkeys(column.split("|")[1] for column in every[0])
     return {
-        name: {m: scaled(m, mean([row[f"{name}|{m}"] for row in every])) for m in metrics}
+        name: {m: format_count(m, mean([row[f"{name}|{m}"] for row in every])) for m in metrics}
         for name in names
     }
 
@@ -152,7 +150,7 @@ def _job(args: Namespace) -> Job:
         raise ValueError("bench pie needs --data, the folder of PIE-Bench: it is not ours to give")
     found = records(args.data)[: args.pictures]
     editor = opened(Namespace(**vars(args) | {"cache": None}))
-    grid = editor.codec.grid(args.steps)
+    grid = editor.runner.grid(args.steps)
     every = {"no edit": None, "vae": None, **methods("real", len(grid.t))}
     for name in args.methods or ():
         if name not in every:

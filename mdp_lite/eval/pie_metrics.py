@@ -72,6 +72,6 @@ def mean(values: Sequence[Figure]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def scaled(name: str, value: float) -> float:
+def format_count(name: str, value: float) -> float:
     """A mean as the published tables print it."""
     return value * SCALES.get(name.split("_")[0], 1.0)

@@ -80,27 +80,29 @@ def decode_all(editor: Editor, latents: dict[str, Tensor]) -> Pictures:
 
 def conditions(editor: Editor, prompts: Iterable[str], g: float) -> Conditions:
     """One row of c for each prompt, and one null row for them all."""
-    null = editor.codec.condition("") if g != 1 else None
+    null = editor.runner.condition("") if g != 1 else None
     return Conditions(
-        torch.cat([editor.codec.condition(p) for p in prompts]), null, torch.tensor(g)
+        torch.cat([editor.runner.condition(p) for p in prompts]), null, torch.tensor(g)
     )
 
 
 def noise(editor: Editor, cases: list[Case]) -> Tensor:
     """x_0 (b, 4, y, x) of the cases' seeds."""
-    return torch.cat([editor.codec.noise(case.seed, *editor.codec.size) for case in cases])
+    return torch.cat([editor.runner.noise(case.seed, *editor.runner.size) for case in cases])
 
 
 @torch.no_grad()
 def sample(editor: Editor, grid: Grid, x: Tensor, to: Conditions) -> Path:
     """The path from x (b, 4, y, x) under each row of to."""
-    return record(x, list(walk(editor.models.unet, grid, x, to, v=editor.codec.v)), to.c)
+    return record(
+        x, list(walk(editor.models.unet, grid, x, to, v=editor.runner.v_prediction)), to.c
+    )
 
 
 def text_to_image(editor: Editor, cases: list[Case], steps: int, g: float) -> Tensor:
     """Pictures of the cases' source prompts."""
     x, to = noise(editor, cases), conditions(editor, (case.source for case in cases), g)
-    return decode(editor, sample(editor, editor.codec.grid(steps), x, to).x[-1])
+    return decode(editor, sample(editor, editor.runner.grid(steps), x, to).x[-1])
 
 
 def readings_right(reader: Reader, cases: list[Case], pictures: Tensor) -> Figures:
@@ -122,11 +124,11 @@ def synthetic(
     editor: Editor, cases: list[Case], cells: list[Cell], steps: int, g: float
 ) -> Pictures:
     """The source generated from its prompt, regenerated from the same noise, and edited."""
-    grid, x = editor.codec.grid(steps), noise(editor, cases)
+    grid, x = editor.runner.grid(steps), noise(editor, cases)
     source = sample(editor, grid, x, conditions(editor, (case.source for case in cases), g))
     to = conditions(editor, (case.target for case in cases), g)
     plain = sample(editor, grid, x, to)
-    found = sweep(editor.models.unet, grid, source, to, cells, v=editor.codec.v)
+    found = sweep(editor.models.unet, grid, source, to, cells, v=editor.runner.v_prediction)
     latents = {"source": source.x[-1], "regenerate": plain.x[-1]}
     latents |= {cell.label: latent for cell, latent in found.items()}
     return decode_all(editor, latents)
@@ -137,7 +139,9 @@ def inverted(editor: Editor, cases: list[Case], grid: Grid) -> Path:
     x = encode(editor, drawn(case.before for case in cases))
     under = conditions(editor, (case.source for case in cases), 1.0)
     with torch.no_grad():
-        return replay(x, list(invert(editor.models.unet, grid, x, under, editor.codec.v)), under.c)
+        return replay(
+            x, list(invert(editor.models.unet, grid, x, under, editor.runner.v_prediction)), under.c
+        )
 
 
 def real(editor: Editor, cases: list[Case], cells: list[Cell], steps: int, g: float) -> Pictures:
@@ -146,10 +150,10 @@ def real(editor: Editor, cases: list[Case], cells: list[Cell], steps: int, g: fl
     Cells are applied to the replayed path, and those of epsilon and x to the DDIM path as well,
     which samples anew from the noise that was found.
     """
-    grid, path = editor.codec.grid(steps), inverted(editor, cases, editor.codec.grid(steps))
+    grid, path = editor.runner.grid(steps), inverted(editor, cases, editor.runner.grid(steps))
     to = conditions(editor, (case.target for case in cases), g)
     plain = sample(editor, grid, path.x[0], to)
-    unet, v = editor.models.unet, editor.codec.v
+    unet, v = editor.models.unet, editor.runner.v_prediction
     again = sample(editor, grid, path.x[0], to._replace(c=path.c))
     some = [cell for cell in cells if cell.variant in ("epsilon", "x")]
     replayed = sweep(unet, grid, path, to, cells, sampled=False, v=v)

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite.checkpoint import atomic
-from mdp_lite.cli.commands import opened
-from mdp_lite.cli.reports import Made, Settings
-from mdp_lite.cli.sources import Talk
+from mdp_lite.cli.console import Console
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops as cost
 from mdp_lite.engine.engine import chosen
@@ -29,6 +27,7 @@ from mdp_lite.eval.rounds import (
 )
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pipeline.finite import in_float32
+from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.request import Request
 from mdp_lite.version import __version__
 
@@ -60,16 +59,16 @@ class Line(NamedTuple):
     fraction_of_limit: float
 
 
-def speed(args: Namespace, talk: Talk) -> Made:
+def speed(args: Namespace, console: Console) -> Made:
     """Open the model in each mode, check that they agree, and time them in turns."""
     editors = opened_in(args)
     editor = next(iter(editors.values()))
     for note in editor.models.notes:
-        talk.note(note)
+        console.log(note)
     data = {"command": "bench", "what": "speed", "dry_run": args.dry_run, **settings(editor)}
     if args.dry_run:
         return Made({}, data, [f"would time {', '.join(editors)} of {editor.models.name}"])
-    with talk.watch("speed") as on_step:
+    with console.progress("speed") as on_step:
         found, most, errors = timed(editors, args, on_step or _silent)
     lines = [line._asdict() for line in found]
     data |= {"errors": errors, "limit": most._asdict(), "figures": lines}
@@ -97,7 +96,7 @@ def settings(editor: Editor) -> Settings:
     origin = editor.models.origin
     dtype = str(origin.dtype).removeprefix("torch.")
     model = {"model": editor.models.name, "dtype": dtype, "device": editor.device.type}
-    return model | {"size": "x".join(map(str, editor.codec.size)), "version": __version__,
+    return model | {"size": "x".join(map(str, editor.runner.size)), "version": __version__,
                     "machine": machine(editor.device)}  # fmt: skip
 
 
@@ -146,7 +145,7 @@ def agreed(editors: dict[str, Editor]) -> dict[str, float]:
     x, t, c = inputs(next(iter(editors.values())), 2)
     want = (models.unet if dtype == torch.float32 else in_float32(models.unet))(x, t, c)
     outputs = {
-        mode: one.codec.unet(x.to(dtype), t, c.to(dtype)).float() for mode, one in editors.items()
+        mode: one.runner.unet(x.to(dtype), t, c.to(dtype)).float() for mode, one in editors.items()
     }
     return gate(outputs, want, dict.fromkeys(outputs, BOUNDS[dtype]))
 
@@ -154,7 +153,7 @@ def agreed(editors: dict[str, Editor]) -> dict[str, float]:
 def inputs(editor: Editor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """x, t, c of a call with so many rows, in float32."""
     config, generator = editor.models.unet.config, torch.Generator().manual_seed(0)
-    y, x = (side // editor.codec.factor for side in editor.codec.size)
+    y, x = (side // editor.runner.factor for side in editor.runner.size)
     latent = torch.randn(rows, config.in_channels, y, x, generator=generator)
     c = torch.randn(rows, _tokens(editor), config.cross_attention_dim, generator=generator)
     return latent.to(editor.device), torch.tensor(501, device=editor.device), c.to(editor.device)
@@ -163,7 +162,7 @@ def inputs(editor: Editor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
 def works(editors: dict[str, Editor], steps: int | None) -> list[Work]:
     """A call of the UNet with 1, 2 and 4 rows, a source, an edit of it, and a decoded latent."""
     editor = next(iter(editors.values()))
-    models, codec, (width, height) = editor.models, editor.codec, editor.codec.size
+    models, codec, (width, height) = editor.models, editor.runner, editor.runner.size
     y, x = height // codec.factor, width // codec.factor
     flops = {
         rows: cost.unet(models.unet.config, y, x, rows, _tokens(editor)).flops for rows in ROWS
@@ -180,7 +179,7 @@ def works(editors: dict[str, Editor], steps: int | None) -> list[Work]:
     }
     edit: Sides = {mode: (lambda e=e: e.edits([asked])) for mode, e in editors.items()}
     seen: Sides = {
-        mode: (lambda e=e: e.codec.picture(source.path.x[-1])) for mode, e in editors.items()
+        mode: (lambda e=e: e.runner.decode(source.path.x[-1])) for mode, e in editors.items()
     }
     return [
         *found,
@@ -195,7 +194,7 @@ def _steps(editors: dict[str, Editor], rows: int) -> Sides:
     dtype = editor.models.origin.dtype
     x, t, c = inputs(editor, rows)
     given = x.to(dtype), t, c.to(dtype)
-    return {mode: (lambda one=one: one.codec.unet(*given)) for mode, one in editors.items()}
+    return {mode: (lambda one=one: one.runner.unet(*given)) for mode, one in editors.items()}
 
 
 def _tokens(editor: Editor) -> int:

@@ -1,6 +1,7 @@
-"""One step (Song et al. 2021, arXiv 2010.02502, Eq. 12): DDIM, in both directions, and DDPM.
+"""One step of DDIM, in both directions, and of DDPM (Song et al. 2021, arXiv 2010.02502, Eq. 12).
 
-a and b are 0-d tensors: the values of abar that a step leaves and reaches.
+a and b are 0-d tensors: the values of abar at the two ends of a step. e is a prediction of the
+noise eps, or of v (Salimans & Ho 2022).
 """
 
 from torch import Tensor
@@ -12,13 +13,13 @@ def v_to_eps(v: Tensor, x: Tensor, a: Tensor) -> Tensor:
 
 
 def v_to_x0(v: Tensor, x: Tensor, a: Tensor) -> Tensor:
-    """x_0 = sqrt(a) x - sqrt(1 - a) v; unlike eps_to_x0 also where a = 0."""
+    """x_0 = sqrt(a) x - sqrt(1 - a) v; unlike eps_to_x0 it also holds where a = 0."""
     return a.sqrt() * x - (1 - a).sqrt() * v
 
 
-def seen(e: Tensor, x: Tensor, a: Tensor, v: bool) -> tuple[Tensor, Tensor]:
-    """x_0 and eps that a prediction e of v, or else of eps, sees in x at level a."""
-    return (v_to_x0(e, x, a), v_to_eps(e, x, a)) if v else (eps_to_x0(e, x, a), e)
+def split_prediction(e: Tensor, x: Tensor, a: Tensor, v_prediction: bool) -> tuple[Tensor, Tensor]:
+    """x_0 and eps that a prediction e implies for x at level a."""
+    return (v_to_x0(e, x, a), v_to_eps(e, x, a)) if v_prediction else (eps_to_x0(e, x, a), e)
 
 
 def eps_to_x0(eps: Tensor, x: Tensor, a: Tensor) -> Tensor:
@@ -32,32 +33,32 @@ def renoise(x0: Tensor, eps: Tensor, b: Tensor) -> Tensor:
 
 
 def ddpm_mean(x0: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Eq. 12 less its noise sigma z: sqrt(b) x_0 + sqrt(1 - b - sigma^2) eps.
+    """Eq. 12 without its noise sigma z: sqrt(b) x_0 + sqrt(1 - b - sigma^2) eps.
 
-    sigma^2 = (1 - b) / (1 - a) (1 - a / b) (Eq. 16, eta = 1), so the root is what stands here; it
+    sigma^2 = (1 - b) / (1 - a) (1 - a / b) (Eq. 16, eta = 1), so the root is the product below; it
     is 0 both where a = 0 and where b = 1.
     """
     return b.sqrt() * x0 + (1 - b) * (a / (b * (1 - a))).sqrt() * eps
 
 
-def gain(a: Tensor, b: Tensor, v: bool) -> Tensor:
-    """d x_b / d e: how a prediction e, of v or else of eps, moves the end of a DDIM step."""
-    if v:
+def ddim(x: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """From level a > 0 to level b along eps; with a and b exchanged it is its own inverse."""
+    return renoise(eps_to_x0(eps, x, a), eps, b)
+
+
+def step_gain(a: Tensor, b: Tensor, v_prediction: bool) -> Tensor:
+    """d x_b / d e: how much a change of the prediction e moves the end of a DDIM step."""
+    if v_prediction:
         return (1 - b).sqrt() * a.sqrt() - b.sqrt() * (1 - a).sqrt()
     return (1 - b).sqrt() - (b / a).sqrt() * (1 - a).sqrt()
 
 
-def between(x: Tensor, onward: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def eps_between(x: Tensor, onward: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """The eps along which DDIM leads from x at level a > 0 to onward at another level b."""
     return (onward / b.sqrt() - x / a.sqrt()) / (((1 - b) / b).sqrt() - ((1 - a) / a).sqrt())
 
 
-def aimed(x: Tensor, onward: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The x_0 that DDIM was heading for as it led from x at level a to onward at level b."""
+def x0_between(x: Tensor, onward: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The x_0 that DDIM predicted as it led from x at level a to onward at level b."""
     apart = (a * (1 - b)).sqrt() - (b * (1 - a)).sqrt()
     return (x * (1 - b).sqrt() - onward * (1 - a).sqrt()) / apart if apart != 0 else onward
-
-
-def ddim(x: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """From level a > 0 to level b along eps; with a and b exchanged it is its own inverse."""
-    return renoise(eps_to_x0(eps, x, a), eps, b)

@@ -1,7 +1,8 @@
-"""Running plans: one edit, or many at once that share what they have in common.
+"""Executing plans: one edit, or many at once that compute their common steps once.
 
-Plans that begin alike are one tree of legs. Every tick of the loop takes all free legs (no call) or
-one batch of calls, and yields what it reached; between ticks the caller may stop, look or wait.
+Plans that begin with equal segments form a prefix tree, in which each segment stands once. Every
+round of the loop takes all segments that need no UNet call, or else one batch of calls, and yields
+where it arrived. Between two rounds the caller may stop, look or wait.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,204 +10,220 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, lerp
+from torch import Tensor
 
-from mdp_lite.method.ddim import ddim
-from mdp_lite.method.mdp import Denoiser, Step, asked, guide, update
-from mdp_lite.method.plan import Leg, Plan
-from mdp_lite.method.sample import Conditions, Path, levels, source_row, weights_row
-from mdp_lite.method.schedule import Grid, Row, Weights, row
+from mdp_lite.method.mdp import (
+    Denoiser,
+    Guidance,
+    Reads,
+    Step,
+    StepTerms,
+    step_inputs,
+    step_output,
+    update,
+)
+from mdp_lite.method.plan import Plan, Segment
+from mdp_lite.method.sample import Trajectory, edit_terms
+from mdp_lite.method.schedule import Grid, StepIndex, Weights
 
-Reads = tuple[str, ...]  # a call's rows, as in plan.Leg
 
-
-class Task(NamedTuple):
-    """One edit: from the source's noise x_A,0 along a plan of its table, towards a condition."""
+class EditTask(NamedTuple):
+    """One edit: from the source's noise x_A,0 along the plan of its table, steered by guidance."""
 
     grid: Grid
-    to: Conditions
-    source: Path
+    guidance: Guidance
+    source: Trajectory
     weights: Weights
     plan: Plan
 
+    def select_step(self, i: StepIndex, x: Tensor) -> StepTerms:
+        """All that step i reads besides the latent x."""
+        return edit_terms(self.grid, self.guidance, self.source, self.weights, i, x)
 
-# Takes step i of a task alone, all of it, from x; None where its prediction is not finite.
-Alone = Callable[[Task, int, Reads, Tensor, bool], Step | None]
+
+# Computes step i of one edit from x as a whole, for a recorded graph; None if the result is not
+# finite or there is no graph.
+SingleStep = Callable[[EditTask, int, Reads, Tensor, bool], Step | None]
 
 
-class Node(NamedTuple):
-    """A leg that tasks (by index) take after the same legs; parent is its place, -1 at the root."""
+class TreeNode(NamedTuple):
+    """A segment that the tasks in users share; parent is the index of the one before, or -1."""
 
     parent: int
-    leg: Leg
-    task: Task
+    segment: Segment
+    task: EditTask
     users: list[int]
 
 
-class Reached(NamedTuple):
-    """Where some tasks (by index) are at the end of a leg: x (1, 4, y, x) and its noise."""
+class SegmentEnd(NamedTuple):
+    """Where the tasks in users arrived at the end of a segment: x (1, 4, y, x) and its noise."""
 
     users: tuple[int, ...]
-    leg: Leg
+    segment: Segment
     step: Step
 
 
-def tree(tasks: Sequence[Task]) -> list[Node]:
-    """All legs of all tasks, each once; a parent comes before its children."""
-    nodes: list[Node] = []
+def build_tree(tasks: Sequence[EditTask]) -> list[TreeNode]:
+    """The prefix tree of the tasks' segments; a parent comes before its children."""
+    nodes: list[TreeNode] = []
     places: dict[tuple[object, ...], int] = {}
     for index, task in enumerate(tasks):
         place = -1
-        for leg in task.plan.legs:
-            # Sources and conditions are told apart by being the same object: equal ones are shared
-            # by whoever makes the tasks, which hold them, so that no id is used twice.
-            key = (place, leg, id(task.source), id(task.to))
+        for segment in task.plan.segments:
+            # Sources and guidances are compared by identity: whoever makes the tasks shares equal
+            # ones, and the tasks hold them, so no id is used twice.
+            key = (place, segment, id(task.source), id(task.guidance))
             if key not in places:
                 places[key] = len(nodes)
-                nodes.append(Node(place, leg, task, []))
+                nodes.append(TreeNode(place, segment, task, []))
             place = places[key]
             nodes[place].users.append(index)
     return nodes
 
 
-def cost(nodes: Sequence[Node]) -> tuple[int, int]:
-    """UNet rows and steps of the denoiser that a tree takes."""
-    return sum(len(n.leg.reads) for n in nodes), sum(n.leg.kind == "call" for n in nodes)
+def tree_cost(nodes: Sequence[TreeNode]) -> tuple[int, int]:
+    """UNet rows and steps with a UNet call that a tree takes."""
+    rows = sum(len(node.segment.reads) for node in nodes)
+    return rows, sum(node.segment.kind == "call" for node in nodes)
 
 
-def run(
-    unet: Denoiser, nodes: Sequence[Node], v: bool = False, most: int = 0,
-    alone: Alone | None = None,
-) -> Iterator[list[Reached]]:  # fmt: skip
-    """Take all legs of a tree, batching steps up to most UNet rows a call (0: each step alone)."""
+def execute(
+    unet: Denoiser, nodes: Sequence[TreeNode], v_prediction: bool = False, max_rows: int = 0,
+    single_step: SingleStep | None = None,
+) -> Iterator[list[SegmentEnd]]:  # fmt: skip
+    """Compute all segments of a tree, at most max_rows UNet rows a call (0: one step a call)."""
     children: list[list[int]] = [[] for _ in nodes]
     for i, node in enumerate(nodes):
         if node.parent >= 0:
             children[node.parent].append(i)
-    left = [len(legs) for legs in children]
-    steps: dict[int, Step] = {}  # only those that legs yet to be taken start from
+    waiting = [len(some) for some in children]
+    steps: dict[int, Step] = {}  # the ends that segments still to come start from
     free: list[int] = []
-    calls: list[tuple[int, int]] = []  # a heap: those that have the longest way to go come first
+    calls: list[tuple[int, int]] = []  # a heap: the segment with the most steps to go comes first
     _queue(nodes, [i for i, node in enumerate(nodes) if node.parent < 0], free, calls)
-    while batch := free or _batch(nodes, calls, most):
-        legs = [nodes[i] for i in batch]
-        done = _taken(unet, legs, [_start(leg, steps) for leg in legs], v, alone)
-        steps |= {i: step for i, step in zip(batch, done, strict=True) if children[i]}
+    while batch := free or _take_batch(nodes, calls, max_rows):
+        some = [nodes[i] for i in batch]
+        starts = [_start(node, steps) for node in some]
+        with torch.no_grad():
+            if some[0].segment.kind == "call":
+                ends = _call(unet, some, starts, v_prediction, single_step)
+            else:
+                ends = [_follow(node, x) for node, x in zip(some, starts, strict=True)]
+        steps |= {i: end for i, end in zip(batch, ends, strict=True) if children[i]}
         for i in batch:
-            _release(nodes[i].parent, left, steps)
+            _release(nodes[i].parent, waiting, steps)
         free = []
         _queue(nodes, [child for i in batch for child in children[i]], free, calls)
-        yield [Reached(tuple(n.users), n.leg, s) for n, s in zip(legs, done, strict=True)]
+        pairs = zip(some, ends, strict=True)
+        yield [SegmentEnd(tuple(node.users), node.segment, end) for node, end in pairs]
 
 
 def _queue(
-    nodes: Sequence[Node], new: Sequence[int], free: list[int], calls: list[tuple[int, int]]
+    nodes: Sequence[TreeNode], new: Sequence[int], free: list[int], calls: list[tuple[int, int]]
 ) -> None:
-    """Put legs that may be taken where run takes them from."""
+    """Put segments that can be computed now where execute takes them from."""
     for i in new:
-        if nodes[i].leg.kind == "call":
-            heappush(calls, (nodes[i].leg.start - nodes[i].task.plan.n, i))
+        if nodes[i].segment.kind == "call":
+            heappush(calls, (nodes[i].segment.start - nodes[i].task.plan.n, i))
         else:
             free.append(i)
 
 
-def _batch(nodes: Sequence[Node], calls: list[tuple[int, int]], most: int) -> list[int]:
-    """Take the first call off the heap, and those of its shape that fit into a call with it."""
+def _take_batch(
+    nodes: Sequence[TreeNode], calls: list[tuple[int, int]], max_rows: int
+) -> list[int]:
+    """Take the first call off the heap, and the others of its shape that fit into one call."""
     batch: list[int] = []
     others: list[tuple[int, int]] = []
     rows = 0
-    while calls and (not batch or rows < most):
-        one = heappop(calls)
-        node, first = nodes[one[1]], nodes[batch[0] if batch else one[1]]
-        more = rows + len(node.leg.reads)
-        if batch and (_shape(node) != _shape(first) or more > most):
-            others.append(one)
+    while calls and (not batch or rows < max_rows):
+        entry = heappop(calls)
+        node, first = nodes[entry[1]], nodes[batch[0] if batch else entry[1]]
+        more = rows + len(node.segment.reads)
+        if batch and (_shape(node) != _shape(first) or more > max_rows):
+            others.append(entry)
         else:
-            batch.append(one[1])
+            batch.append(entry[1])
             rows = more
-    for one in others:
-        heappush(calls, one)
+    for entry in others:
+        heappush(calls, entry)
     return batch
 
 
-def _shape(node: Node) -> torch.Size:
+def _shape(node: TreeNode) -> torch.Size:
     return node.task.source.x.shape[2:]
 
 
-def _taken(
-    unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: bool, alone: Alone | None
-) -> list[Step]:
-    first = nodes[0]
-    if first.leg.kind != "call":
-        return [_free(node, x) for node, x in zip(nodes, starts, strict=True)]
-    if alone and len(nodes) == 1:
-        step = alone(first.task, first.leg.start, first.leg.reads, starts[0], v)
-        if step is not None:
-            return [step]
-    return _calls(unet, nodes, starts, v)
-
-
-def _start(node: Node, steps: dict[int, Step]) -> Tensor:
+def _start(node: TreeNode, steps: dict[int, Step]) -> Tensor:
     return node.task.source.x[0] if node.parent < 0 else steps[node.parent].x
 
 
-def _release(parent: int, left: list[int], steps: dict[int, Step]) -> None:
-    """Forget a step that no leg starts from any more."""
+def _release(parent: int, waiting: list[int], steps: dict[int, Step]) -> None:
+    """Forget an end that no segment starts from any more."""
     if parent >= 0:
-        left[parent] -= 1
-        if not left[parent]:
+        waiting[parent] -= 1
+        if not waiting[parent]:
             del steps[parent]
 
 
-def _free(node: Node, x: Tensor) -> Step:
-    """Where a leg without a call leads: to the source, as far from it as its rows scale, along."""
-    (grid, _, source, weights, _), leg = node.task, node.leg
-    if leg.kind == "along":
-        return _along(node, x)
-    reached, apart = source.x[leg.stop], x - source.x[leg.start]
-    for i in range(leg.start, leg.stop) if leg.kind == "carry" else ():
-        keep = (grid.b[i] / grid.a[i]).sqrt() if grid.a[i] > 0 else 0.0
-        apart = keep * (1 - weights.x[i].to(x)) * apart  # DDIM along one noise, then MDP-x
-    x = reached + apart if leg.kind == "carry" else reached.clone()  # never the source's own memory
-    return Step(x, source.eps[leg.stop - 1])
+def _call(
+    unet: Denoiser, nodes: Sequence[TreeNode], starts: Sequence[Tensor], v_prediction: bool,
+    single_step: SingleStep | None,
+) -> list[Step]:  # fmt: skip
+    """One step of each of several edits, in one call of the UNet."""
+    if single_step and len(nodes) == 1:
+        (node,), (x,) = nodes, starts
+        segment = node.segment
+        end = single_step(node.task, segment.start, segment.reads, x, v_prediction)
+        if end is not None:
+            return [end]
+    reads = [node.segment.reads for node in nodes]
+    pairs = list(zip(nodes, starts, strict=True))
+    terms = [node.task.select_step(node.segment.start, x) for node, x in pairs]
+    inputs = [step_inputs(*one) for one in zip(starts, terms, reads, strict=True)]
+    sizes = [len(rows) for rows, _ in inputs]
+    rows, c = (torch.cat(parts) for parts in zip(*inputs, strict=True))
+    out = unet(rows, _timesteps([one.coeffs.t for one in terms], sizes).to(rows.device), c)
+    answers = zip(out.split(sizes), starts, terms, reads, strict=True)
+    return [step_output(*one, v_prediction) for one in answers]
 
 
-def _along(node: Node, x: Tensor) -> Step:
-    """DDIM along the source's noise, which does not lead along the source, then MDP-x."""
-    (grid, _, source, weights, _), leg = node.task, node.leg
-    for i in range(leg.start, leg.stop):
-        onward = source.x[i + 1]  # at a = 0 it is all that the noise does not say
-        moved = ddim(x, source.eps[i], grid.a[i], grid.b[i]) if grid.a[i] > 0 else onward
-        x = lerp(moved, onward, weights.x[i].to(x))
-    return Step(x, source.eps[leg.stop - 1])
-
-
-def _calls(unet: Denoiser, nodes: Sequence[Node], starts: Sequence[Tensor], v: bool) -> list[Step]:
-    """One step each of several edits, in one call of the denoiser."""
-    legs = [(node.task, node.leg.start, node.leg.reads) for node in nodes]
-    asks = [asking(*leg, x) for leg, x in zip(legs, starts, strict=True)]
-    sizes = [len(x) for x, _ in asks]
-    times = [task.grid.t[i] for task, i, _ in legs]
-    same = all(t == times[0] for t in times)  # one timestep is embedded once
+def _timesteps(times: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    """A timestep for each row of a call, or () if all are equal: it is then embedded once."""
+    if all(t == times[0] for t in times):
+        return times[0]
     counts = torch.tensor(sizes, device=times[0].device)
-    t = times[0] if same else torch.stack(times).repeat_interleave(counts)
-    x, c = (torch.cat(rows) for rows in zip(*asks, strict=True))
-    out = unet(x, t.to(x.device), c).split(sizes)
-    return [answered(*leg, x, e, v) for leg, x, e in zip(legs, starts, out, strict=True)]
+    return torch.stack(list(times)).repeat_interleave(counts)
 
 
-def asking(task: Task, i: Row, reads: Reads, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What step i asks of the denoiser at x: a latent and a condition for each of its rows."""
-    to, source = task.to.at(i), task.source
-    mixed = lerp(to.c, source.c, row(task.weights.c, i).to(to.c))  # MDP-c
-    conditions = {"null": to.null, "c": mixed, "source": source.c}
-    return asked(x, *(conditions[name] for name in reads))
+def _follow(node: TreeNode, x: Tensor) -> Step:
+    """The end of a segment without a UNet call."""
+    task, segment = node.task, node.segment
+    end = task.source.x[segment.stop]
+    if segment.kind == "source":
+        return Step(end.clone(), task.source.eps[segment.stop - 1])  # never the source's own memory
+    if segment.kind == "carry":
+        return Step(end + _carry(task, segment, x), task.source.eps[segment.stop - 1])
+    for i in range(segment.start, segment.stop):
+        x, eps = _step_along(task, i, x)
+    return Step(x, eps)
 
 
-def answered(task: Task, i: Row, reads: Reads, x: Tensor, out: Tensor, v: bool) -> Step:
-    """Where step i leads from x by the denoiser's rows."""
-    grid, to, source, weights, _ = task
-    w = weights_row(weights, i, x)
-    beta = w.beta if {"c", "source"} <= set(reads) else None
-    e = guide(out.to(x.dtype), "null" in reads, to.g, beta, to.q)
-    return update(e, x, levels(grid, i), source_row(source, grid, i), w, v)
+def _carry(task: EditTask, segment: Segment, x: Tensor) -> Tensor:
+    """x* - x_A at the end of the segment.
+
+    Each step scales it: sqrt(b / a) by DDIM along one noise, then 1 - w_x by MDP-x.
+    """
+    (_, a, b), difference = task.grid, x - task.source.x[segment.start]
+    for i in range(segment.start, segment.stop):
+        scale = (b[i] / a[i]).sqrt() if a[i] > 0 else 0.0
+        difference = scale * (1 - task.weights.x[i].to(x)) * difference
+    return difference
+
+
+def _step_along(task: EditTask, i: int, x: Tensor) -> Step:
+    """A step along the source's noise, which leads elsewhere than the source, then MDP-x."""
+    coeffs, _, source, w = task.select_step(i, x)
+    if not coeffs.a > 0:  # the noise says nothing of the picture: only the source's x_{i+1} does
+        return Step(source.x, source.eps)
+    return update(source.eps, x, coeffs, source, w, v_prediction=False)

@@ -5,63 +5,62 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mdp_lite.method.ddim import ddpm_mean, eps_to_x0, renoise, seen
-from mdp_lite.method.mdp import Denoiser, Levels, Step, guided
-from mdp_lite.method.sample import Conditions, Path, levels
-from mdp_lite.method.schedule import Grid
+from mdp_lite.method.ddim import ddim, renoise
+from mdp_lite.method.mdp import Denoiser, Guidance, Step
+from mdp_lite.method.sample import Trajectory, free_terms, step
+from mdp_lite.method.schedule import Grid, StepCoefficients
 
 
 def invert(
-    unet: Denoiser, grid: Grid, x: Tensor, under: Conditions, v: bool = False, iterations: int = 1
-) -> Iterator[Step]:
-    """From the clean latent x (b, 4, y, x) up the grid, yielding x_i and the noise it went along.
+    unet: Denoiser, grid: Grid, x: Tensor, guidance: Guidance, v_prediction: bool = False,
+    iterations: int = 1,
+) -> Iterator[Step]:  # fmt: skip
+    """From the clean latent x (b, 4, y, x) up the grid, yielding x_i and the noise that led there.
 
-    The noise between levels b and a is predicted at x_b with the timestep of a, as in every public
-    DDIM inversion (Song et al. 2021, section 5.2): it stands for the one that sampling would
-    predict at x_a. More iterations predict it at the x_a found so far: the fixed point is where
-    the two are equal (Pan et al. 2023, arXiv 2309.04907, Eq. 5).
+    A step up is the step down with its two levels exchanged: the noise is predicted at x_b with the
+    timestep of a, as in every public DDIM inversion (Song et al. 2021, section 5.2), and stands for
+    the one that sampling would predict at x_a. More iterations predict it again at the x_a found so
+    far; the fixed point is where both are equal (Pan et al. 2023, arXiv 2309.04907, Eq. 5).
     """
-    under = under.alone
     for i in reversed(range(len(grid.t))):
-        at, below = levels(grid, i), x
-        x0, eps = predicted(unet, x, at, under, v, at.b)
-        x = renoise(x0, eps, at.a)
+        down, below = grid.select_step(i), x
+        up = StepCoefficients(down.t, down.b, down.a)
+        x, eps = _free_step(unet, x, up, guidance, v_prediction)
         for _ in range(iterations - 1):
-            _, eps = predicted(unet, x, at, under, v, at.a)
-            x = renoise(eps_to_x0(eps, below, at.b), eps, at.a)
+            _, eps = _free_step(unet, x, down, guidance, v_prediction)
+            x = ddim(below, eps, down.b, down.a)
         yield Step(x, eps)
 
 
-def predicted(
-    unet: Denoiser, x: Tensor, at: Levels, under: Conditions, v: bool, level: Tensor
-) -> tuple[Tensor, Tensor]:
-    """x_0 and the guided noise (b, 4, y, x) that the model sees in x, taken for one at a level."""
-    return seen(guided(unet, x, at.t, under.c, under.null, under.g), x, level, v)
+def _free_step(
+    unet: Denoiser, x: Tensor, coeffs: StepCoefficients, guidance: Guidance, v_prediction: bool
+) -> Step:
+    """A step from x without a source."""
+    return step(unet, x, free_terms(coeffs, guidance, x), guidance.reads, v_prediction)
 
 
-def replay(x: Tensor, steps: list[Step], c: Tensor) -> Path:
-    """The inversion read backwards as a source path: DDIM along its own noise ends at x exactly."""
+def replay(x: Tensor, steps: list[Step], c: Tensor) -> Trajectory:
+    """An inversion read backwards as a source path: DDIM along its own noise ends at x exactly."""
     back = steps[::-1]
-    return Path(torch.stack([*(s.x for s in back), x]), torch.stack([s.eps for s in back]), c)
+    xs, noises = [*(one.x for one in back), x], [one.eps for one in back]
+    return Trajectory(torch.stack(xs), torch.stack(noises), c)
 
 
-def observed(
-    unet: Denoiser, grid: Grid, pivots: Tensor, under: Conditions, v: bool = False
+def predict_along(
+    unet: Denoiser, grid: Grid, pivots: Tensor, guidance: Guidance, v_prediction: bool = False
 ) -> Iterator[Step]:
-    """What the model predicts at each pivot x_i (N+1, b, 4, y, x), yielding x_{i+1} and the noise.
+    """The noise that the model predicts at each pivot x_i (N+1, b, 4, y, x), with the next pivot.
 
-    The offset that takes a DDIM step from there on to x_{i+1} is PnP Inversion's (Ju et al. 2023,
-    arXiv 2310.01506, Algorithm 1): the source has it, an edit has not.
+    The offset from where DDIM would lead to x_{i+1} is PnP Inversion's (Ju et al. 2023, arXiv
+    2310.01506, Algorithm 1): the source gets it, an edit does not.
     """
-    under = under.alone
     for i in range(len(grid.t)):
-        at = levels(grid, i)
-        _, eps = predicted(unet, pivots[i], at, under, v, at.a)
+        _, eps = _free_step(unet, pivots[i], grid.select_step(i), guidance, v_prediction)
         yield Step(pivots[i + 1], eps)
 
 
-def noised(grid: Grid, x: Tensor, z: Tensor) -> Tensor:
-    """x_i = sqrt(a_i) x + sqrt(1 - a_i) z_i (N+1, b, 4, y, x), each with a noise of its own.
+def add_noise(grid: Grid, x: Tensor, z: Tensor) -> Tensor:
+    """x_i = sqrt(a_i) x + sqrt(1 - a_i) z_i (N+1, b, 4, y, x), with independent noises z_i.
 
     z (N, b, 4, y, x). Edit-friendly DDPM (Huberman-Spiegelglas et al., arXiv 2304.06140, Eq. 6).
     """
@@ -70,15 +69,16 @@ def noised(grid: Grid, x: Tensor, z: Tensor) -> Tensor:
 
 
 def noise_maps(
-    unet: Denoiser, grid: Grid, pivots: Tensor, under: Conditions, v: bool = False
+    unet: Denoiser, grid: Grid, pivots: Tensor, guidance: Guidance, v_prediction: bool = False
 ) -> Iterator[tuple[Step, Tensor]]:
-    """For each step of DDPM between pivots: where it leads, its guided noise, and its sigma z.
+    """For each DDPM step between pivots: where it leads, its guided noise, and its sigma z.
 
     sigma_i z_i = x_{i+1} - mean(x_i) (their Eq. 5, z times sigma). So every step is exact, also the
     last one, whose sigma z their code sets to 0.
     """
-    under = under.alone
     for i in range(len(grid.t)):
-        at = levels(grid, i)
-        x0, eps = predicted(unet, pivots[i], at, under, v, at.a)
-        yield Step(pivots[i + 1], eps), pivots[i + 1] - ddpm_mean(x0, eps, at.a, at.b)
+        terms = free_terms(grid.select_step(i), guidance, pivots[i])
+        source = terms.source._replace(noise=torch.zeros_like(pivots[i]))
+        terms = terms._replace(source=source)
+        mean, eps = step(unet, pivots[i], terms, guidance.reads, v_prediction)
+        yield Step(pivots[i + 1], eps), pivots[i + 1] - mean

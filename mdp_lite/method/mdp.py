@@ -1,7 +1,9 @@
-"""Manipulating the diffusion path (MDP, arXiv 2303.16765): the one step that every edit takes.
+"""One step of an edit by manipulating the diffusion path (MDP, arXiv 2303.16765).
 
-Path A is the source, path B the edit, * the manipulated path. A weight is the source's share:
-0 = edit, 1 = source. Shapes: b batch, y x latent height and width, l tokens, d condition width.
+Path A is the source, path B the edit, * the path that is steered between them. A weight is the
+source's share: 0 = edit, 1 = source. A step has two halves: step_inputs is what the UNet is asked,
+step_output is where its answer leads. Sampling, inversion, edits, sweeps and recorded graphs all
+call these two functions. Shapes: b batch, y x latent height and width, l tokens, d width of c.
 """
 
 from collections.abc import Callable
@@ -11,24 +13,44 @@ import torch
 from torch import Tensor, lerp
 
 from mdp_lite.method.ddim import ddpm_mean, eps_to_x0, renoise, v_to_eps
-from mdp_lite.method.schedule import Weights
+from mdp_lite.method.schedule import StepCoefficients, StepIndex, Weights, select_step
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (b, 4, y, x), t (), c (b, l, d)
+Reads = tuple[str, ...]  # the rows of a UNet call: some of "null", "c" and "source", in this order
 
 
-class Levels(NamedTuple):
-    """Where a step is: timestep t, abar a that it leaves, abar b that it reaches; all 0-d."""
+class Guidance(NamedTuple):
+    """What steers a path: c (b or 1, l, d) of the prompt, null likewise, and the scale g ().
 
-    t: Tensor
-    a: Tensor
-    b: Tensor
+    null is None for guidance 1. It is the same object as c where both prompts are equal: guidance
+    is then the identity as long as c is not mixed. It may also be a table (N, b or 1, l, d) with a
+    row for each step, as null-text inversion makes it. q () is the quantile of proximal guidance,
+    or None for plain guidance.
+    """
+
+    c: Tensor
+    null: Tensor | None
+    g: Tensor
+    q: Tensor | None = None
+
+    @property
+    def reads(self) -> Reads:
+        """The UNet rows of a step without a source; a null row that changes nothing is left out."""
+        return ("c",) if self.null is None or self.null is self.c else ("null", "c")
+
+    def select_step(self, i: StepIndex) -> "Guidance":
+        """The guidance of step i."""
+        if self.null is None or self.null.ndim == 3:
+            return self
+        return self._replace(null=select_step(self.null, i))
 
 
-class SourceRow(NamedTuple):
-    """What path A did at this step; zeros where there is no source.
+class SourceStep(NamedTuple):
+    """Step i of path A; all zeros where there is no source.
 
-    c (b, l, d) its condition, eps (b, 4, y, x) its guided noise, x0 what it predicted, x what it
-    reached: x_A,{i+1}; noise is sigma z where it went by DDPM, which an edit of it does too.
+    c (b, l, d) is its condition, eps (b, 4, y, x) its guided noise, x0 the clean latent that it
+    predicted, x where it arrived: x_A,{i+1}. noise is sigma z of a path that goes by DDPM: an edit
+    of it adds the same noise.
     """
 
     c: Tensor
@@ -38,15 +60,24 @@ class SourceRow(NamedTuple):
     noise: Tensor | None = None
 
 
+class StepTerms(NamedTuple):
+    """All that one step reads beside the latent; weights are 0-d, or maps of the latent's shape."""
+
+    coeffs: StepCoefficients
+    guidance: Guidance
+    source: SourceStep
+    w: Weights
+
+
 class Step(NamedTuple):
-    """What a step leaves: x (b, 4, y, x) at the next level, and the noise eps it went along."""
+    """The result of a step: x (b, 4, y, x) at the next noise level, and the noise eps used."""
 
     x: Tensor
     eps: Tensor
 
 
-def asked(x: Tensor, *conditions: Tensor | None) -> tuple[Tensor, Tensor]:
-    """What the denoiser reads at x: one row for each condition (b or 1, l, d) that there is."""
+def model_inputs(x: Tensor, *conditions: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Latents and conditions of one UNet call: a row of x for each condition that is not None."""
     rows = [row for row in conditions if row is not None]
     c = torch.cat([row.expand(x.shape[0], -1, -1) for row in rows])
     return torch.cat([x] * len(rows)).to(c.dtype), c
@@ -64,7 +95,7 @@ def proximal(d: Tensor, q: Tensor) -> Tensor:
 def guide(
     out: Tensor, guided: bool, g: Tensor, w_beta: Tensor | None = None, q: Tensor | None = None
 ) -> Tensor:
-    """The prediction from the denoiser's rows: null where guided, c, and c_A where w_beta is given.
+    """The guided prediction from a UNet's answer: rows null if guided, c, and c_A if w_beta is set.
 
     Both guidances of MDP-beta share the null row: three rows, not four. q asks for proximal
     guidance.
@@ -78,38 +109,37 @@ def guide(
     return e_null + g * d  # classifier-free guidance
 
 
-def guided(
-    unet: Denoiser, x: Tensor, t: Tensor, c: Tensor, null: Tensor | None, g: Tensor,
-    c_source: Tensor | None = None, w_beta: Tensor | None = None, q: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """The guided prediction at x in one call of the denoiser; null = None means g = 1."""
-    rows, conditions = asked(x, null, c, c_source)
-    return guide(unet(rows, t, conditions).to(x.dtype), null is not None, g, w_beta, q)
-
-
-def update(e: Tensor, x: Tensor, at: Levels, source: SourceRow, w: Weights, v: bool) -> Step:
-    """x_i* -> x_{i+1}* by a prediction e: the other manipulations at their weights."""
-    eps = lerp(v_to_eps(e, x, at.a) if v else e, source.eps, w.eps)  # MDP-epsilon
-    x0 = eps_to_x0(eps, x, at.a)  # DDIM Eq. 12, "predicted x_0"
-    if v:  # where abar = 0, x is noise alone and x_0 is the prediction itself: -v
-        x0 = torch.where(at.a > 0, x0, lerp(-e, source.x0, w.eps))
+def update(
+    e: Tensor, x: Tensor, coeffs: StepCoefficients, source: SourceStep, w: Weights,
+    v_prediction: bool,
+) -> Step:  # fmt: skip
+    """x_i* -> x_{i+1}* along a guided prediction e, with MDP-epsilon and MDP-x at their weights."""
+    eps = lerp(v_to_eps(e, x, coeffs.a) if v_prediction else e, source.eps, w.eps)  # MDP-epsilon
+    x0 = eps_to_x0(eps, x, coeffs.a)  # DDIM Eq. 12, "predicted x_0"
+    if v_prediction:  # where abar = 0, x is noise alone and the prediction itself is -x_0
+        x0 = torch.where(coeffs.a > 0, x0, lerp(-e, source.x0, w.eps))
     noise = source.noise
     if noise is None:
-        x = renoise(x0, eps, at.b)  # DDIM Eq. 12
+        x = renoise(x0, eps, coeffs.b)  # DDIM Eq. 12
     else:
-        x = ddpm_mean(x0, eps, at.a, at.b) + noise
+        x = ddpm_mean(x0, eps, coeffs.a, coeffs.b) + noise
     return Step(lerp(x, source.x, w.x), eps)  # MDP-x
 
 
-def step(
-    unet: Denoiser, x: Tensor, at: Levels, c: Tensor, null: Tensor | None, g: Tensor,
-    source: SourceRow, w: Weights, beta: bool = False, v: bool = False, q: Tensor | None = None,
-) -> Step:  # fmt: skip
-    """x_i* -> x_{i+1}*: all four manipulations at their weights (0-d, or maps like x).
+def step_inputs(x: Tensor, terms: StepTerms, reads: Reads) -> tuple[Tensor, Tensor]:
+    """First half of a step: what the UNet is asked at x, a latent and a condition for each row."""
+    _, guidance, source, w = terms
+    c = lerp(guidance.c, source.c, w.c.to(guidance.c))  # MDP-c
+    conditions = {"null": guidance.null, "c": c, "source": source.c}
+    return model_inputs(x, *(conditions[name] for name in reads))
 
-    beta says whether w.beta may be other than 0 (it costs a row); v whether the model predicts v.
+
+def step_output(out: Tensor, x: Tensor, terms: StepTerms, reads: Reads, v_prediction: bool) -> Step:
+    """Second half of a step: from the UNet's answer out (rows, 4, y, x) to x_{i+1}*.
+
     Everything that changes from step to step is a tensor, so one trace serves all steps.
     """
-    c = lerp(c, source.c, w.c.to(c.dtype))  # MDP-c
-    extra = (source.c, w.beta) if beta else (None, None)
-    return update(guided(unet, x, at.t, c, null, g, *extra, q), x, at, source, w, v)
+    coeffs, guidance, source, w = terms
+    w_beta = w.beta if "c" in reads and "source" in reads else None
+    e = guide(out.to(x.dtype), "null" in reads, guidance.g, w_beta, guidance.q)
+    return update(e, x, coeffs, source, w, v_prediction)

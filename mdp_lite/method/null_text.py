@@ -1,8 +1,8 @@
-"""Null-text inversion (Mokady et al. 2022, arXiv 2211.09794): a null row tuned for every step.
+"""Null-text inversion (Mokady et al. 2022, arXiv 2211.09794): the null row is tuned at every step.
 
-Guided sampling drifts from the pivots that a DDIM inversion without guidance passed. So at each
-step the null row is optimised until the step leads to the next pivot. Nothing else has a gradient,
-and what the text has no part in is computed once a step.
+Guided sampling drifts away from the pivots, the latents that a DDIM inversion without guidance went
+through. So at each step the null row is optimised until the guided step leads to the next pivot.
+Only the null row has a gradient, and what does not depend on the text is computed once a step.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -12,24 +12,26 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.method.ddim import between, gain, renoise, seen
-from mdp_lite.method.mdp import Denoiser, Levels, Step, guide
-from mdp_lite.method.sample import Conditions, Path, levels
+from mdp_lite.method.ddim import eps_between, step_gain
+from mdp_lite.method.mdp import Denoiser, Guidance, Step, StepTerms, step_output
+from mdp_lite.method.sample import Trajectory, free_terms
 from mdp_lite.method.schedule import Grid
 from mdp_lite.models.unet import UNet
+from mdp_lite.names import BadInput
 
 BETA_1, BETA_2, TINY = 0.9, 0.999, 1e-8  # Adam's own defaults (Kingma & Ba 2015)
-MOST_STEPS = 100  # the learning rate is 0 there
+MAX_STEPS = 100  # the authors' learning rate reaches 0 there
 
-Guard = Callable[[Callable[[Any], Any], Any, str], Any]  # runs a function of a model, see finite.py
+# Runs a function of a model; it may run it again with a wider model if the result is not finite.
+Guard = Callable[[Callable[[Any], Any], Any, str], Any]
 Predict = Callable[[Tensor], Tensor]  # c (b, l, d) -> the prediction (b, 4, y, x) at one x and t
 
 
-class Tuned(NamedTuple):
-    """A step to x along eps (b, 4, y, x) with null (b, l, d), and how that was found.
+class TunedStep(NamedTuple):
+    """A step to x along eps (b, 4, y, x) with the null row null (b, l, d), and how it was found.
 
-    iterations (b,) are the inner ones, loss (b,) that of the last of them, before its update; 0
-    iterations: not tuned. forward and backward are the UNet rows of a picture.
+    iterations (b,) counts the inner iterations, 0 if the step was not tuned; loss (b,) is that of
+    the last iteration, before its update. forward and backward are UNet rows of one picture.
     """
 
     x: Tensor
@@ -41,102 +43,108 @@ class Tuned(NamedTuple):
     backward: int
 
 
-class Goal(NamedTuple):
-    """What a step is tuned for: from x (b, 4, y, x) to the pivot, in so many iterations at most.
+class StepGoal(NamedTuple):
+    """The task of one step: lead from x (b, 4, y, x) to the pivot in at most inner_steps.
 
-    It is good enough once the loss is under least; rate is the learning rate.
+    Iterations stop once the loss is below max_loss.
     """
 
     x: Tensor
     pivot: Tensor
-    rate: float
-    least: float
+    learning_rate: float
+    max_loss: float
     inner_steps: int
 
 
-def goal(i: int, x: Tensor, pivot: Tensor, inner_steps: int, early_stop: float) -> Goal:
-    """Learning rate 1e-2 (1 - i / 100), threshold early_stop + 2e-5 i (the authors' code)."""
-    return Goal(x, pivot, 1e-2 * (1 - i / 100), early_stop + 2e-5 * i, inner_steps)
+def step_goal(i: int, x: Tensor, pivot: Tensor, inner_steps: int, early_stop: float) -> StepGoal:
+    """Learning rate 1e-2 (1 - i / 100), stop below early_stop + 2e-5 i (the authors' code)."""
+    return StepGoal(x, pivot, 1e-2 * (1 - i / 100), early_stop + 2e-5 * i, inner_steps)
 
 
 @torch.no_grad()
 def null_text(
-    unet: Denoiser, grid: Grid, pivots: Path, to: Conditions, v: bool,
-    inner_steps: int, early_stop: float, rows: Collection[int],
+    unet: Denoiser, grid: Grid, pivots: Trajectory, guidance: Guidance, v_prediction: bool,
+    inner_steps: int, early_stop: float, tuned_steps: Collection[int],
     guard: Guard = lambda run, model, what: run(model),
-) -> Iterator[Tuned]:  # fmt: skip
-    """From pivots.x[0] down the grid under to, its null row tuned on the rows given.
+) -> Iterator[TunedStep]:  # fmt: skip
+    """From pivots.x[0] down the grid, with the null row tuned at the steps in tuned_steps.
 
-    On the others it goes where the inversion was, along the noise that leads there. guard calls
-    each tuned step, and may call it again with a wider model where the result is not finite.
+    Every other step goes to the inversion's pivot, along the noise that leads there. guard runs
+    each tuned step.
     """
-    x, null = pivots.x[0], to.null
+    x, null = pivots.x[0], guidance.null
     if null is None:
-        raise ValueError("null-text needs a guidance_scale above 1: without one there is no null")
+        raise BadInput("null-text needs a guidance_scale above 1: without one there is no null")
     null = null.float().expand(len(x), -1, -1)
     for i in range(len(grid.t)):
-        at, asked = levels(grid, i), goal(i, x, pivots.x[i + 1], inner_steps, early_stop)
-        if at.a == at.b:  # a step that stays where it is can't be steered
-            tried = inner_steps if i in rows else 0
-            done = _still(asked._replace(inner_steps=tried), pivots.eps[i], null)
-        elif i not in rows:
-            eps = between(x, asked.pivot, at.a, at.b) if at.a > 0 else pivots.eps[i]
-            done = _still(asked._replace(x=asked.pivot, inner_steps=0), eps, null)
+        terms = free_terms(grid.select_step(i), guidance, x)
+        goal = step_goal(i, x, pivots.x[i + 1], inner_steps, early_stop)
+        if terms.coeffs.a == terms.coeffs.b:  # a step from a level to itself can't be steered
+            tries = inner_steps if i in tuned_steps else 0
+            done = _untuned(goal._replace(inner_steps=tries), pivots.eps[i], null)
+        elif i not in tuned_steps:
+            _, a, b = terms.coeffs
+            eps = eps_between(x, goal.pivot, a, b) if a > 0 else pivots.eps[i]
+            done = _untuned(goal._replace(x=goal.pivot, inner_steps=0), eps, null)
         else:
-            tune = partial(_tuned, at=at, to=to, null=null, v=v, goal=asked)
+            tune = partial(_tune, terms=terms, null=null, v_prediction=v_prediction, goal=goal)
             done = guard(tune, unet, f"null-text inversion at step {i}")
         x, null = done.x, done.null
         yield done
 
 
-def _still(goal: Goal, eps: Tensor, null: Tensor) -> Tuned:
-    """A step that no null row changes: iterations are those that would have been tried."""
+def _untuned(goal: StepGoal, eps: Tensor, null: Tensor) -> TunedStep:
+    """A step that no null row changes; iterations are those that the authors' code would count."""
     loss = _loss(goal.x, goal.pivot)
-    tries = torch.where(loss < goal.least, min(1, goal.inner_steps), goal.inner_steps)
-    return Tuned(goal.x, eps, null, tries, loss, 0, 0)
+    tries = torch.where(loss < goal.max_loss, min(1, goal.inner_steps), goal.inner_steps)
+    return TunedStep(goal.x, eps, null, tries, loss, 0, 0)
 
 
-def _tuned(unet: Denoiser, at: Levels, to: Conditions, null: Tensor, v: bool, goal: Goal) -> Tuned:
-    """Adam on the null row until the loss is small, "update, then stop", for each picture alone."""
-    predict, g, x = _predictor(unet, goal.x, at.t, to.c), to.g, goal.x
-    e_c = predict(to.c.expand(len(x), -1, -1))
-    k = (1 - g) * gain(at.a, at.b, v)
-    m = v2 = torch.zeros_like(null)
+def _tune(
+    unet: Denoiser, terms: StepTerms, null: Tensor, v_prediction: bool, goal: StepGoal
+) -> TunedStep:
+    """Adam on the null row until the loss is small, each picture by itself.
+
+    As in the authors' code the null row is updated first and the loss is compared after that.
+    """
+    (t, a, b), guidance, x = terms.coeffs, terms.guidance, goal.x
+    predict = _predictor(unet, x, t, guidance.c)
+    e_c = predict(guidance.c.expand(len(x), -1, -1))
+    gain = (1 - guidance.g) * step_gain(a, b, v_prediction)
+
+    def lead(e_null: Tensor) -> Step:
+        out = torch.cat([e_null, e_c])
+        return step_output(out, x, terms, ("null", "c"), v_prediction)
+
+    m = v = torch.zeros_like(null)
     active = torch.ones(len(x), dtype=torch.bool, device=x.device)
     iterations, last = active.long() * 0, torch.zeros(len(x), device=x.device)
-    taken = 0
-    while taken < goal.inner_steps and (taken % _apart(x) or active.any()):
-        loss, slope = _slope(predict, null, lambda e: _led(e, e_c, g, x, at, v).x, k, goal.pivot)
-        taken += 1
-        m = BETA_1 * m + (1 - BETA_1) * slope  # a lerp's 1 - 0.999 would be float32's
-        v2 = BETA_2 * v2 + (1 - BETA_2) * slope**2
-        root = (v2 / (1 - BETA_2**taken)).sqrt() + TINY
-        moved = null - goal.rate / (1 - BETA_1**taken) * m / root  # Kingma & Ba 2015, Algorithm 1
+    n = 0
+    while n < goal.inner_steps and (n % _check_interval(x) or active.any()):
+        loss, slope = _loss_gradient(predict, null, lead, gain, goal.pivot)
+        n += 1
+        m = BETA_1 * m + (1 - BETA_1) * slope  # not lerp: its 1 - 0.999 would be float32's
+        v = BETA_2 * v + (1 - BETA_2) * slope**2
+        root = (v / (1 - BETA_2**n)).sqrt() + TINY
+        moved = null - goal.learning_rate / (1 - BETA_1**n) * m / root  # Kingma & Ba, Algorithm 1
         null = torch.where(active[:, None, None], moved, null)
         iterations, last = iterations + active, torch.where(active, loss, last)
-        active = active & (loss >= goal.least)
-    step = _led(predict(null), e_c, g, x, at, v)
-    return Tuned(*step, null, iterations, last, 2 + taken, taken)
+        active = active & (loss >= goal.max_loss)
+    return TunedStep(*lead(predict(null)), null, iterations, last, 2 + n, n)
 
 
-def _apart(x: Tensor) -> int:
-    """Iterations between two looks at whether all are done: on a GPU a look waits for all work."""
+def _check_interval(x: Tensor) -> int:
+    """Iterations between two checks whether all are done; on a GPU a check waits for the result."""
     return 3 if x.is_cuda else 1
 
 
 def _predictor(unet: Denoiser, x: Tensor, t: Tensor, c: Tensor) -> Predict:
-    """The denoiser at one x and t; the model's own UNet does there but once what needs no c."""
+    """The UNet at one x and t; our own UNet computes the part that does not read c only once."""
     if not isinstance(unet, UNet):
         return lambda c_: unet(x.to(c.dtype), t, c_.to(c.dtype)).to(x.dtype)
     dtype = unet.conv_in.weight.dtype
-    stem = unet.stem(x.to(dtype), unet.times(t))
-    return lambda c_: unet.finish(stem, unet.text(c_.to(dtype))).to(x.dtype)
-
-
-def _led(e_null: Tensor, e_c: Tensor, g: Tensor, x: Tensor, at: Levels, v: bool) -> Step:
-    """The guided DDIM step from x."""
-    x0, eps = seen(guide(torch.cat([e_null, e_c]), True, g), x, at.a, v)
-    return Step(renoise(x0, eps, at.b), eps)
+    part = unet.text_free(x.to(dtype), unet.times(t))
+    return lambda c_: unet.with_text(part, unet.text(c_.to(dtype))).to(x.dtype)
 
 
 def _loss(x: Tensor, pivot: Tensor) -> Tensor:
@@ -144,17 +152,17 @@ def _loss(x: Tensor, pivot: Tensor) -> Tensor:
     return (x - pivot).float().square().mean((1, 2, 3))
 
 
-def _slope(
-    predict: Predict, null: Tensor, lead: Callable[[Tensor], Tensor], k: Tensor, pivot: Tensor
+def _loss_gradient(
+    predict: Predict, null: Tensor, lead: Callable[[Tensor], Step], gain: Tensor, pivot: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The loss (b,) of null rows (b, l, d), and its gradient; k is d x / d e of where they lead.
+    """The loss (b,) of null rows (b, l, d) and its gradient; gain is d x / d e_null of the step.
 
-    d loss / d e = 2 k (x - pivot) / n; without the n on its way through the UNet, where 16 bits
-    could not hold it.
+    d loss / d e = 2 gain (x - pivot) / n. The division by n comes after the UNet, where 16 bits
+    could not hold such small numbers.
     """
     leaf = null.detach().requires_grad_()
     with torch.enable_grad():
         e = predict(leaf)
-    x, n = lead(e.detach()), pivot[0].numel()
-    (slope,) = torch.autograd.grad(e, leaf, 2 * k * (x - pivot))
+    x, n = lead(e.detach()).x, pivot[0].numel()
+    (slope,) = torch.autograd.grad(e, leaf, 2 * gain * (x - pivot))
     return _loss(x, pivot), slope / n

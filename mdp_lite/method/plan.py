@@ -1,8 +1,9 @@
-"""What an edit must compute: which steps call the UNet, with how many rows, and which are known.
+"""Plans: which steps of an edit call the UNet, with which rows, and which have a closed form.
 
-A plan leads where walking all N steps leads, in fewer calls. Its legs, in order:
-source: x* = x_A, whatever came before; carry: x* - x_A is scaled, no call; along: steps along the
-source's noise, where that does not lead along the source, no call; call: one step.
+A plan leads where computing all N steps leads, with fewer UNet rows. Its segments, in order, are of
+four kinds. "source": x* = x_A, whatever came before. "carry": x* - x_A is scaled, no call. "along":
+steps along the source's noise where that does not lead along the source, no call. "call": one step
+with a call of the UNet.
 """
 
 import hashlib
@@ -11,138 +12,147 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from mdp_lite.method.mdp import Reads
 from mdp_lite.method.schedule import Grid, Weights
 
 
-class Known(NamedTuple):
-    """What is known of an edit beside its table.
+class EditFacts(NamedTuple):
+    """What is known of an edit besides its table, and lets steps or rows be left out.
 
-    guided: g is not 1; same: target and source have one condition; own: the source's noise is this
-    model's under this guidance; null_is_c, null_is_source: the null row is the target's condition,
-    or the source's, so that guidance towards that alone is the identity; exact: steps along the
-    source's noise lead along the source.
+    guided: g is not 1. same_condition: target and source have the same condition. own_noise: the
+    source's noise is what this model predicts along it, under the edit's guidance. null_is_c and
+    null_is_source: the null row equals the target's or the source's condition, so that guidance
+    towards that condition alone changes nothing. exact: steps along the source's noise lead along
+    the source.
     """
 
     guided: bool = True
-    same: bool = False
-    own: bool = False
+    same_condition: bool = False
+    own_noise: bool = False
     null_is_c: bool = False
     null_is_source: bool = False
     exact: bool = True
 
 
-class Leg(NamedTuple):
-    """From row start to row stop: "source", "carry", "along", or "call" of the UNet.
+class Segment(NamedTuple):
+    """Steps start to stop - 1 of a plan, of one kind: "source", "carry", "along" or "call".
 
-    reads are the conditions of a call's rows: "null", "c" (mixed by w_c), "source". Legs that are
-    equal and follow the same legs compute the same; keys are what they depend on beside.
+    reads names the rows of a call. Two plans share a segment if it is equal in both and follows the
+    same segments; keys holds what its result depends on besides.
     """
 
     kind: str
     start: int
     stop: int
-    reads: tuple[str, ...] = ()
+    reads: Reads = ()
     keys: tuple[Hashable, ...] = ()
 
 
 class Plan(NamedTuple):
-    """The legs of an edit of n steps; before the first leg x* = x_A."""
+    """The segments of an edit of n steps; before the first segment x* = x_A."""
 
     n: int
-    legs: tuple[Leg, ...]
+    segments: tuple[Segment, ...]
 
     @property
     def unet_rows(self) -> int:
-        """Latents that go through the UNet, once each."""
-        return sum(len(leg.reads) for leg in self.legs)
+        """How many latents go through the UNet."""
+        return sum(len(one.reads) for one in self.segments)
 
     @property
     def unet_calls(self) -> int:
-        """Calls of the UNet, if nothing is computed together."""
-        return sum(leg.kind == "call" for leg in self.legs)
+        """How many times the UNet is called if no call is shared with another edit."""
+        return sum(one.kind == "call" for one in self.segments)
 
 
-def plan(weights: Weights, grid: Grid, known: Known = Known()) -> Plan:  # noqa: B008
-    """Compile a table of n rows for a path over the grid that starts where the source does."""
-    legs: list[Leg] = []
-    follows = True  # x* is the source's own latent
+def plan(weights: Weights, grid: Grid, facts: EditFacts = EditFacts()) -> Plan:  # noqa: B008
+    """Compile a table of n steps for a path over the grid that starts at the source's noise."""
+    segments: list[Segment] = []
+    on_source = True  # x* is the source's own latent
     columns = [column.cpu() for column in weights]
     # A DDIM step from a level to itself is the identity.
-    for i, still in enumerate((grid.a == grid.b).tolist()):
+    for i, identity in enumerate((grid.a == grid.b).tolist()):
         w = Weights(*(column[i] for column in columns))
-        free = still or _all(w.eps, 1)  # no noise to predict: both go along one
-        carries = free and known.exact  # x* - x_A is only scaled
-        if _all(w.x, 1) or (follows and (carries or (known.own and _asks_source(w, known)))):
-            legs, follows = [Leg("source", 0, i + 1)], True  # what came before is dead
-        elif free:
-            _extend(legs, "carry" if carries else "along", i, _key(w.x))
-            follows = False
+        free = identity or _all(w.eps, 1)  # no noise to predict: source and edit use the same one
+        carries = free and facts.exact
+        reads_source = facts.own_noise and _reads_source(w, facts)
+        if _all(w.x, 1) or (on_source and (carries or reads_source)):
+            segments, on_source = [Segment("source", 0, i + 1)], True  # nothing before it matters
+            continue
+        on_source = False
+        if free:
+            _extend(segments, "carry" if carries else "along", i, _key(w.x))
         else:
-            legs.append(_call(w, i, known))
-            follows = False
-    return Plan(len(grid.t), tuple(legs))
+            segments.append(_call(w, i, facts))
+    return Plan(len(grid.t), tuple(segments))
 
 
-def evaluated(plan: Plan) -> tuple[int, ...]:
-    """The rows at which the UNet is called."""
-    return tuple(leg.start for leg in plan.legs if leg.kind == "call")
+def naive_plan(weights: Weights, guided: bool) -> Plan:
+    """The plan that skips nothing: every step is a call, with a third row if beta has a weight."""
+    reads = ("null", "c") if guided else ("c",)
+    extra = [("source",) if w.any() else () for w in weights.beta]
+    calls = tuple(Segment("call", i, i + 1, (*reads, *more)) for i, more in enumerate(extra))
+    return Plan(len(calls), calls)
 
 
-def described(plan: Plan) -> list[str]:
-    """The legs for people, equal calls in a row as one line."""
-    lines: list[str] = []
-    runs: list[list[Leg]] = []
-    for leg in plan.legs:
-        if runs and leg.kind == "call" and leg.reads == runs[-1][-1].reads:
-            runs[-1].append(leg)
+def call_steps(plan: Plan) -> tuple[int, ...]:
+    """The steps at which the UNet is called."""
+    return tuple(one.start for one in plan.segments if one.kind == "call")
+
+
+def describe_plan(plan: Plan) -> list[str]:
+    """The segments for people; a run of calls with the same rows is one line."""
+    runs: list[list[Segment]] = []
+    for segment in plan.segments:
+        if runs and segment.kind == "call" and segment.reads == runs[-1][-1].reads:
+            runs[-1].append(segment)
         else:
-            runs.append([leg])
-    for run in runs:
-        leg, where = run[0], f"rows {run[0].start} to {run[-1].stop - 1}"
-        if leg.kind == "call":
-            reads = " + ".join(leg.reads)
-            lines.append(f"{where}: {len(run)} calls of the UNet, {len(leg.reads)} rows ({reads})")
-        elif leg.kind == "carry":
-            lines.append(f"{where}: the distance from the source is scaled, no call")
-        elif leg.kind == "along":
-            lines.append(f"{where}: along the source's noise, no call")
-        else:
-            lines.append(f"{where}: the source itself, no call")
+            runs.append([segment])
+    lines = [_describe_run(run) for run in runs]
     return [*lines, f"{plan.unet_rows} UNet rows in {plan.unet_calls} calls"]
+
+
+def _describe_run(run: list[Segment]) -> str:
+    first = run[0]
+    steps = f"steps {first.start} to {run[-1].stop - 1}"
+    if first.kind == "call":
+        count, rows = len(run), len(first.reads)
+        return f"{steps}: {count} UNet calls of {rows} rows each ({' + '.join(first.reads)})"
+    if first.kind == "carry":
+        return f"{steps}: the difference from the source is scaled, no UNet call"
+    if first.kind == "along":
+        return f"{steps}: along the source's noise, no UNet call"
+    return f"{steps}: the source itself, no UNet call"
 
 
 def _all(column: Tensor, value: float) -> bool:
     return bool((column == value).all())
 
 
-def _any(column: Tensor) -> bool:
-    return bool(column.any())
+def _reads_source(w: Weights, facts: EditFacts) -> bool:
+    """Whether the UNet would be asked for the source's condition alone."""
+    return facts.same_condition or _all(w.c, 1) or _all(w.beta, 1)
 
 
-def _asks_source(w: Weights, known: Known) -> bool:
-    """Whether the denoiser is asked for the source's condition alone."""
-    return known.same or _all(w.c, 1) or _all(w.beta, 1)
-
-
-def _extend(legs: list[Leg], kind: str, i: int, key: Hashable) -> None:
-    if legs and legs[-1].kind == kind:
-        last = legs.pop()
-        legs.append(last._replace(stop=i + 1, keys=(*last.keys, key)))
+def _extend(segments: list[Segment], kind: str, i: int, key: Hashable) -> None:
+    if segments and segments[-1].kind == kind:
+        last = segments.pop()
+        segments.append(last._replace(stop=i + 1, keys=(*last.keys, key)))
     else:
-        legs.append(Leg(kind, i, i + 1, keys=(key,)))
+        segments.append(Segment(kind, i, i + 1, keys=(key,)))
 
 
-def _call(w: Weights, i: int, known: Known) -> Leg:
-    """A step of the denoiser; its third row is MDP-beta's, between two conditions that differ."""
-    if _asks_source(w, known):
-        reads, null, mixing = ("source",), known.null_is_source, (w.eps, w.x)
-    elif _any(w.beta):
+def _call(w: Weights, i: int, facts: EditFacts) -> Segment:
+    """A step that calls the UNet; MDP-beta's third row is for two conditions that differ."""
+    if _reads_source(w, facts):
+        reads, null, mixing = ("source",), facts.null_is_source, (w.eps, w.x)
+    elif bool(w.beta.any()):
         reads, null, mixing = ("c", "source"), False, (w.c, w.beta, w.eps, w.x)
     else:
-        reads, null, mixing = ("c",), known.null_is_c and not _any(w.c), (w.c, w.eps, w.x)
-    if known.guided and not null:
+        reads, null, mixing = ("c",), facts.null_is_c and not w.c.any(), (w.c, w.eps, w.x)
+    if facts.guided and not null:
         reads = ("null", *reads)
-    return Leg("call", i, i + 1, reads, tuple(map(_key, mixing)))
+    return Segment("call", i, i + 1, reads, tuple(map(_key, mixing)))
 
 
 def _key(column: Tensor) -> Hashable:
@@ -152,6 +162,6 @@ def _key(column: Tensor) -> Hashable:
             return value
     if column.ndim == 0:
         return column.item()
-    # A map of one value is not that number: torch may round its lerp otherwise.
+    # A map of one value is not that number: torch may round its lerp differently.
     values = column.contiguous().double().numpy().tobytes()
     return tuple(column.shape), hashlib.sha256(values).digest()

@@ -1,4 +1,4 @@
-"""Walking a path: plain sampling and editing are one loop that yields after every step."""
+"""A whole step, and the loop over all steps; both serve plain sampling and editing."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,46 +7,32 @@ import torch
 from torch import Tensor
 
 from mdp_lite.method.ddim import ddpm_mean, eps_to_x0
-from mdp_lite.method.mdp import Denoiser, Levels, SourceRow, Step, step
-from mdp_lite.method.schedule import Grid, Row, Weights, row
+from mdp_lite.method.mdp import (
+    Denoiser,
+    Guidance,
+    Reads,
+    SourceStep,
+    Step,
+    StepTerms,
+    step_inputs,
+    step_output,
+)
+from mdp_lite.method.schedule import (
+    Grid,
+    StepCoefficients,
+    StepIndex,
+    Weights,
+    select_step,
+    zero_weights,
+)
 
 
-class Conditions(NamedTuple):
-    """c (b or 1, l, d) of the prompt; null likewise, or None for guidance 1; g () the guidance.
-
-    null is c itself where both prompts are one: guidance is then the identity as long as c is not
-    mixed with another condition. It may be a table (N, b or 1, l, d), one for each step, as
-    null-text inversion makes it. q () is the quantile of proximal guidance, or None for plain.
-    """
-
-    c: Tensor
-    null: Tensor | None
-    g: Tensor
-    q: Tensor | None = None
-
-    @property
-    def rows(self) -> int:
-        """UNet rows of a step without a source."""
-        return 1 if self.null is None or self.null is self.c else 2
-
-    @property
-    def alone(self) -> "Conditions":
-        """The same for paths without a source, without a null row that changes nothing."""
-        return self if self.rows == 2 else self._replace(null=None)
-
-    def at(self, i: Row) -> "Conditions":
-        """Those of step i."""
-        if self.null is None or self.null.ndim == 3:
-            return self
-        return self._replace(null=row(self.null, i))
-
-
-class Path(NamedTuple):
-    """A recorded path: x (N+1, b, 4, y, x), eps (N, b, 4, y, x), and the c (b or 1, l, d) it had.
+class Trajectory(NamedTuple):
+    """A recorded path: x (N+1, b, 4, y, x), eps (N, b, 4, y, x) and its condition c (b or 1, l, d).
 
     x[0] is noise, x[N] the clean latent, eps[i] the guided noise of the step from x[i] to x[i+1].
-    null (N, b, l, d) are null rows that were optimised for it; noise (N, b, 4, y, x) is the sigma z
-    of each step where it goes by DDPM.
+    null (N, b, l, d) are null rows that were optimised for it. noise (N, b, 4, y, x) is the sigma z
+    of each step where the path goes by DDPM.
     """
 
     x: Tensor
@@ -56,63 +42,79 @@ class Path(NamedTuple):
     noise: Tensor | None = None
 
 
-def record(x: Tensor, steps: list[Step], c: Tensor) -> Path:
-    """The path that started at x (b, 4, y, x) and took these steps."""
-    return Path(torch.stack([x, *(s.x for s in steps)]), torch.stack([s.eps for s in steps]), c)
+def step(unet: Denoiser, x: Tensor, terms: StepTerms, reads: Reads, v_prediction: bool) -> Step:
+    """x_i* -> x_{i+1}*: one call of the UNet between the two halves of the step."""
+    rows, c = step_inputs(x, terms, reads)
+    return step_output(unet(rows, terms.coeffs.t, c), x, terms, reads, v_prediction)
 
 
-def levels(grid: Grid, i: Row) -> Levels:
-    """Row i of the grid."""
-    return Levels(*(row(column, i) for column in grid))
-
-
-def no_source(x: Tensor, c: Tensor) -> SourceRow:
-    """Zeros, not garbage: a weight of 0 times NaN would still be NaN."""
-    zeros = torch.zeros_like(x)
-    return SourceRow(torch.zeros_like(c), zeros, zeros, zeros)
-
-
-def weights_row(table: Weights, i: Row, x: Tensor) -> Weights:
-    """Row i of a table, as x needs it."""
-    return Weights(*(row(column, i).to(x) for column in table))
-
-
-def source_row(path: Path, grid: Grid, i: Row) -> SourceRow:
-    """What path A did at step i; its predicted x_0 follows from where the step arrived."""
-    x, eps = row(path.x, i + 1), row(path.eps, i)
-    noise = None if path.noise is None else row(path.noise, i)
-    return SourceRow(path.c, eps, headed(path, grid, i, x, eps), x, noise)
-
-
-def headed(path: Path, grid: Grid, i: Row, x: Tensor, eps: Tensor) -> Tensor:
-    """The predicted x_0 of a step i like the path's, which arrived at x along eps."""
-    a, b = row(grid.a, i), row(grid.b, i)
-    if path.noise is None:
-        return eps_to_x0(eps, x, b)
-    return (x - row(path.noise, i) - ddpm_mean(torch.zeros_like(eps), eps, a, b)) / b.sqrt()
-
-
-def no_weights(n: int) -> Weights:
-    """The table of plain sampling: nothing from any source."""
-    return Weights(*torch.zeros(4, n, dtype=torch.float64))
-
-
-def walk(
-    unet: Denoiser, grid: Grid, x: Tensor, to: Conditions,
-    source: Path | None = None, weights: Weights | None = None, v: bool = False,
+def sample(
+    unet: Denoiser, grid: Grid, x: Tensor, guidance: Guidance, v_prediction: bool = False,
+    source: Trajectory | None = None, weights: Weights | None = None,
 ) -> Iterator[Step]:  # fmt: skip
-    """From the noise x (b, 4, y, x) down the grid, yielding each step.
+    """From the noise x (b, 4, y, x) down the grid, yielding every step.
 
-    Without a source this is DDIM sampling; with one, weights is a table of N rows that says how
-    much of the source each step takes.
+    Without a source this is DDIM sampling. With one, weights is a table of N rows that says how
+    much of the source each step takes; nothing is skipped, see plan.py for that.
     """
-    to = to if source else to.alone
-    weights = weights or no_weights(len(grid.t))
+    weights = weights or zero_weights(len(grid.t))
     for i in range(len(grid.t)):
-        path_a = source_row(source, grid, i) if source else no_source(x, to.c)
-        w = weights_row(weights, i, x)
-        beta = bool(weights.beta[i].any())
-        now = to.at(i)
-        taken = step(unet, x, levels(grid, i), now.c, now.null, now.g, path_a, w, beta, v, now.q)
-        x = taken.x
-        yield taken
+        if source is None:
+            terms, reads = free_terms(grid.select_step(i), guidance, x, i), guidance.reads
+        else:
+            terms = edit_terms(grid, guidance, source, weights, i, x)
+            reads = all_reads(guidance, beta=bool(weights.beta[i].any()))
+        x, eps = step(unet, x, terms, reads, v_prediction)
+        yield Step(x, eps)
+
+
+def all_reads(guidance: Guidance, beta: bool) -> Reads:
+    """The rows of an edit's step where none is left out; beta says whether w_beta is not 0."""
+    null: Reads = () if guidance.null is None else ("null",)
+    return (*null, "c", "source") if beta else (*null, "c")
+
+
+def edit_terms(
+    grid: Grid, guidance: Guidance, source: Trajectory, weights: Weights, i: StepIndex, x: Tensor
+) -> StepTerms:
+    """All that step i of an edit reads beside the latent x."""
+    return StepTerms(
+        grid.select_step(i), guidance.select_step(i), source_step(source, grid, i),
+        weights.select_step(i, x),
+    )  # fmt: skip
+
+
+def free_terms(
+    coeffs: StepCoefficients, guidance: Guidance, x: Tensor, i: StepIndex = 0
+) -> StepTerms:
+    """The terms of a step without a source."""
+    now = guidance.select_step(i)
+    return StepTerms(coeffs, now, empty_source(x, now.c), Weights(*x.new_zeros(4)))
+
+
+def empty_source(x: Tensor, c: Tensor) -> SourceStep:
+    """A source of zeros. Uninitialised memory would not do: a weight of 0 times NaN is NaN."""
+    zeros = torch.zeros_like(x)
+    return SourceStep(torch.zeros_like(c), zeros, zeros, zeros)
+
+
+def source_step(source: Trajectory, grid: Grid, i: StepIndex) -> SourceStep:
+    """Step i of path A; its predicted x_0 follows from where the step arrived."""
+    x, eps = select_step(source.x, i + 1), select_step(source.eps, i)
+    noise = None if source.noise is None else select_step(source.noise, i)
+    return SourceStep(source.c, eps, find_x0(source, grid, i, x, eps), x, noise)
+
+
+def find_x0(source: Trajectory, grid: Grid, i: StepIndex, x: Tensor, eps: Tensor) -> Tensor:
+    """The x_0 that step i predicted, if it arrived at x along eps by the source's DDIM or DDPM."""
+    _, a, b = grid.select_step(i)
+    if source.noise is None:
+        return eps_to_x0(eps, x, b)
+    mean = ddpm_mean(torch.zeros_like(eps), eps, a, b)
+    return (x - select_step(source.noise, i) - mean) / b.sqrt()
+
+
+def record(x: Tensor, steps: list[Step], c: Tensor) -> Trajectory:
+    """The path that started at x (b, 4, y, x) and took these steps."""
+    xs, noises = [x, *(one.x for one in steps)], [one.eps for one in steps]
+    return Trajectory(torch.stack(xs), torch.stack(noises), c)

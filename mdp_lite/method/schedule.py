@@ -1,6 +1,7 @@
-"""The DDIM grid, and the tables of weights that make an edit.
+"""The DDIM grid, and the tables of weights that describe an edit.
 
-N steps; step i reads x_i and writes x_{i+1}; x_0 is noise, x_N the clean latent.
+A path has N steps; step i reads x_i and writes x_{i+1}; x_0 is noise, x_N the clean latent. An edit
+is a table of N rows of four weights; variant, window, schedule and strength only fill that table.
 """
 
 import math
@@ -11,30 +12,38 @@ import torch
 from torch import Tensor
 
 from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.names import VARIANTS, BadInput
 
-Row = int | Tensor  # of a table: a number, or a tensor (1,) that is read where the table is
-VARIANTS = ("c", "epsilon", "x", "beta")
-# The authors' windows at N = 50 (MDP.ipynb): t_max = 47, t_m = 26.
+StepIndex = int | Tensor  # a number, or an index tensor (1,) on the device of the table
+# The authors' window at N = 50 (MDP.ipynb): t_max = 47, t_m = 26.
 T_MAX, T_M = 0.94, 0.52
-PULL, LOOSE = 2.0, 11 / 12  # of a leash: its rate, and the share of the path that it ends at
+PULL, PULL_END = 2.0, 11 / 12  # of the leash: its rate, and the share of the path where it ends
 
 
-class Default(NamedTuple):
-    """A window for who gives none: t_max and t_m, and the schedule."""
+class DefaultWindow(NamedTuple):
+    """The window of an edit that gives none: t_max and t_m, and the schedule."""
 
     t_max: float
     t_m: float
     schedule: str
 
 
-# As shares of the steps: of those best for all kinds by `mdp-lite bench edits --split tune`, which
-# can't be told apart, the ones that take the fewest rows; c's and beta's take as many wherever.
-DEFAULTS = {
-    "c": Default(T_MAX, 0.27, "leash"),
-    "epsilon": Default(T_MAX, 0.34, "leash"),
-    "x": Default(1.0, 0.34, "leash"),
-    "beta": Default(T_MAX, 0.27, "leash"),
+# As shares of N, tuned on synthetic edits (`mdp-lite bench edits --split tune`). Several windows
+# had scores within each other's intervals; these need the fewest UNet rows.
+DEFAULT_WINDOWS = {
+    "c": DefaultWindow(T_MAX, 0.27, "leash"),
+    "epsilon": DefaultWindow(T_MAX, 0.34, "leash"),
+    "x": DefaultWindow(1.0, 0.34, "leash"),
+    "beta": DefaultWindow(T_MAX, 0.27, "leash"),
 }
+
+
+class StepCoefficients(NamedTuple):
+    """Timestep t of a step, abar a that it leaves and abar b that it reaches; all 0-d."""
+
+    t: Tensor
+    a: Tensor
+    b: Tensor
 
 
 class Grid(NamedTuple):
@@ -49,19 +58,32 @@ class Grid(NamedTuple):
     a: Tensor
     b: Tensor
 
+    def select_step(self, i: StepIndex) -> StepCoefficients:
+        """The coefficients of step i."""
+        return StepCoefficients(*(select_step(column, i) for column in self))
+
 
 class Weights(NamedTuple):
-    """Share of the source in each quantity, 1 = source, 0 = edit; scalars or tables (N,)."""
+    """The source's share in each quantity, 1 = source, 0 = edit; 0-d, or tables (N,) of steps."""
 
     c: Tensor
     eps: Tensor
     x: Tensor
     beta: Tensor
 
+    def select_step(self, i: StepIndex, x: Tensor) -> "Weights":
+        """The weights of step i, in the dtype and on the device of x."""
+        return Weights(*(select_step(column, i).to(x) for column in self))
 
-def row(table: Tensor, i: Row) -> Tensor:
-    """Row i of a table; a graph that is captured once for all steps asks by a tensor."""
+
+def select_step(table: Tensor, i: StepIndex) -> Tensor:
+    """Entry i of a table (N, ...). A graph that is captured for all steps gives i as a tensor."""
     return table[i] if isinstance(i, int) else table.index_select(0, i)[0]
+
+
+def zero_weights(n: int) -> Weights:
+    """The table (n,) of plain sampling: nothing comes from a source."""
+    return Weights(*torch.zeros(4, n, dtype=torch.float64))
 
 
 def alphas_cumprod(config: SchedulerConfig) -> Tensor:
@@ -97,38 +119,38 @@ def timesteps(config: SchedulerConfig, n: int) -> Tensor:
 def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
     """The grid of n steps that a checkpoint's scheduler config describes.
 
-    Raises ValueError for n outside 1..T and where noise alone would have to be told from noise:
-    an epsilon prediction at abar = 0.
+    Raises BadInput for n outside 1..T, and for an epsilon prediction at abar = 0: there x is noise
+    alone, and a prediction of noise says nothing of the picture.
     """
     total = config.num_train_timesteps
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= total:
-        raise ValueError(f"num_inference_steps must be a whole number from 1 to {total}, got {n}")
+        raise BadInput(f"num_inference_steps must be a whole number from 1 to {total}, got {n}")
     abar, t = alphas_cumprod(config), timesteps(config, n)
     if t[0] >= total:
         reached = f"{n} steps with steps_offset {config.steps_offset} start at {t[0]}"
-        raise ValueError(f"num_inference_steps must keep t below {total}, got {reached}")
+        raise BadInput(f"num_inference_steps must keep t below {total}, got {reached}")
     final = abar.new_ones(()) if config.set_alpha_to_one else abar[0]
     after = t - total // n
     a, b = abar[t], torch.where(after >= 0, abar[after.clamp(min=0)], final)
     if a[0] == 0 and config.prediction_type == "epsilon":
-        raise ValueError("zero terminal SNR needs prediction_type v_prediction, got epsilon")
+        raise BadInput("zero terminal SNR needs prediction_type v_prediction, got epsilon")
     return Grid(t, a, b)
 
 
-SHAPES: dict[str, Callable[[float], float]] = {
+CURVES: dict[str, Callable[[float], float]] = {
     "constant": lambda u: 1.0,
     "linear": lambda u: 1.0 - u,
     "cosine": lambda u: math.sin((1 - u) * math.pi / 2),  # 0 at the end, where a cosine is 6e-17
     "exp": lambda u: math.exp(-5.0 * u),
-    "leash": lambda u: 1.0,  # and after the window as leashed has it
+    "leash": lambda u: 1.0,  # within the window; add_leash says what follows it
 }
 
 
 def window(n: int, t_max: float, t_m: float, schedule: str = "constant") -> Tensor:
-    """Weights (n,) that follow a schedule on rows [n - t_max, n - t_min), t_min = t_max - t_m.
+    """Weights (n,) that follow a schedule on steps [n - t_max, n - t_min), t_min = t_max - t_m.
 
-    Rows outside are 0. An edge between two rows gives the row it cuts that share of its weight,
-    so that a strength is continuous. Whole edges give the authors' table (MDP.ipynb).
+    They are 0 outside. Edges may be fractions: a step that an edge cuts gets that share of its
+    weight, so that strength is continuous. Whole edges give the authors' table (MDP.ipynb).
     """
     _check_window(n, t_max, t_m, schedule)
     start, end = n - t_max, n - (t_max - t_m)
@@ -136,20 +158,21 @@ def window(n: int, t_max: float, t_m: float, schedule: str = "constant") -> Tens
     for i in range(math.floor(start), math.ceil(end)):
         share = min(i + 1, end) - max(i, start)
         u = max(i - start, 0) / max(t_m - 1, 1)
-        w[i] = share * SHAPES[schedule](min(u, 1))
+        w[i] = share * CURVES[schedule](min(u, 1))
     return w
 
 
-def leashed(weights: Weights, t_max: float, t_m: float, share: float = 1.0) -> Weights:
-    """The table (n,) with a pull on x after its window: w_x = 1 - exp(-PULL / n) at each row.
+def add_leash(weights: Weights, t_max: float, t_m: float, share: float = 1.0) -> Weights:
+    """The table (n,) with a weak pull to the source after its window: w_x = 1 - exp(-PULL / n).
 
-    So of x* - x_A the same is left whatever n: the pull is d(x* - x_A)/ds = -PULL (x* - x_A) over
-    the path, s in 0..1. The last rows are free, where the picture is made whole. share of it: 0..1.
+    That is d(x* - x_A)/ds = -PULL (x* - x_A) over the path, s = i / n in 0..1, so the pull as a
+    whole does not depend on n. The last twelfth of the steps is free, so that the picture is
+    consistent. share in 0..1 scales the rate.
     """
     n = len(weights.x)
     after = t_max - t_m
-    rows = window(n, after, max(0, after - (n - round(LOOSE * n))))
-    pull = -math.expm1(-share * PULL / n) * rows
+    steps = window(n, after, max(0, after - (n - round(PULL_END * n))))
+    pull = -math.expm1(-share * PULL / n) * steps
     return weights._replace(x=torch.lerp(weights.x, torch.ones_like(pull), pull))
 
 
@@ -158,22 +181,22 @@ def paper_window(n: int) -> tuple[int, int]:
     return round(T_MAX * n), round(T_M * n)
 
 
-def table(variant: str, w: Tensor) -> Weights:
-    """The rows of one variant: w (N,) in its column, 0 in the other three."""
+def variant_table(variant: str, w: Tensor) -> Weights:
+    """The table of one variant: w (N,) in its column, 0 in the other three."""
     if not isinstance(variant, str) or variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+        raise BadInput(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
     columns = dict.fromkeys(("c", "eps", "x", "beta"), torch.zeros_like(w))
     columns["eps" if variant == "epsilon" else variant] = w
     return Weights(**columns)
 
 
 def _check_window(n: int, t_max: float, t_m: float, schedule: str) -> None:
-    if schedule not in SHAPES:
-        raise ValueError(f"schedule must be one of {', '.join(SHAPES)}, got {schedule!r}")
+    if schedule not in CURVES:
+        raise BadInput(f"schedule must be one of {', '.join(CURVES)}, got {schedule!r}")
     for name, value in (("t_max", t_max), ("t_m", t_m)):
         if not math.isfinite(value) or value < 0:
-            raise ValueError(f"{name} must be a number of steps, 0 or more, got {value}")
+            raise BadInput(f"{name} must be a number of steps, 0 or more, got {value}")
     if t_max > n:
-        raise ValueError(f"t_max must be at most the {n} steps of the path, got {t_max}")
+        raise BadInput(f"t_max must be at most the {n} steps of the path, got {t_max}")
     if t_m > t_max:
-        raise ValueError(f"t_m must be at most t_max = {t_max}, got {t_m}")
+        raise BadInput(f"t_m must be at most t_max = {t_max}, got {t_m}")

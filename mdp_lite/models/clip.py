@@ -10,7 +10,7 @@ from torch import Tensor, arange, nn
 from mdp_lite.models.config import CLIPConfig
 
 
-class Attention(nn.Module):
+class CLIPAttention(nn.Module):
     """Causal self-attention: every token sees itself and those before it."""
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -29,7 +29,7 @@ class Attention(nn.Module):
         return self.out_proj(rearrange(out, "b h l d -> b l (h d)"))
 
 
-class MLP(nn.Module):
+class CLIPMLP(nn.Module):
     """Two linear layers; quick_gelu(x) = x sigmoid(1.702 x) in SD 1.x, gelu in SD 2.x."""
 
     def __init__(self, dim: int, hidden: int, act: str) -> None:
@@ -45,16 +45,16 @@ class MLP(nn.Module):
         return self.fc2(x)
 
 
-class Layer(nn.Module):
+class CLIPLayer(nn.Module):
     """One pre-norm transformer layer."""
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
         dim, eps = config.hidden_size, config.layer_norm_eps
         self.layer_norm1 = nn.LayerNorm(dim, eps)
-        self.self_attn = Attention(dim, config.num_attention_heads)
+        self.self_attn = CLIPAttention(dim, config.num_attention_heads)
         self.layer_norm2 = nn.LayerNorm(dim, eps)
-        self.mlp = MLP(dim, config.intermediate_size, config.hidden_act)
+        self.mlp = CLIPMLP(dim, config.intermediate_size, config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, l, dim) -> (b, l, dim)."""
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(CLIPLayer(config) for _ in range(config.num_hidden_layers))
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, l, dim) -> (b, l, dim)."""

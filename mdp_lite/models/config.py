@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mdp_lite.names import BadInput
+
 
 @dataclass(frozen=True)
 class CLIPConfig:
@@ -99,5 +101,5 @@ def _per_block(key: str, value: int | tuple[int, ...], blocks: int) -> tuple[int
     """One number for all blocks, or one each."""
     values = (value,) * blocks if isinstance(value, int) else tuple(value)
     if len(values) != blocks:
-        raise ValueError(f"unet: {key} must have {blocks} entries, got {len(values)}")
+        raise BadInput(f"unet: {key} must have {blocks} entries, got {len(values)}")
     return values

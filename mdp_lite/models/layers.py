@@ -24,13 +24,13 @@ class ResnetBlock2D(nn.Module):
         self.norm2 = nn.GroupNorm(groups, out, eps)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(inp, out, 1) if inp != out else None
-        self.place = slice(0)  # of its own part of times, which the model says
+        self.proj_slice = slice(0)  # of its part of UNet.times; the UNet sets it
 
     def forward(self, x: Tensor, times: Tensor | None = None) -> Tensor:
         """(b, inp, y, x) and what all blocks add for t (1 or b, sum of out) -> (b, out, y, x)."""
         h = self.conv1(activation(self.act, self.norm1(x)))
         if times is not None:
-            h = h + times[:, self.place, None, None]
+            h = h + times[:, self.proj_slice, None, None]
         h = self.conv2(activation(self.act, self.norm2(h)))
         return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
 

@@ -17,10 +17,11 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (b, h, n, d), k, v (b, 
 SDPA: Attend = F.scaled_dot_product_attention
 
 
-class Given(NamedTuple):
-    """What layers read beside x: UNet.times of t, UNet.text of c, and what attends.
+class Conditioning(NamedTuple):
+    """What all layers read beside x: UNet.times of t, UNet.text of c, and the attention function.
 
-    Each layer has its own place in times (1 or b, -1) and text (b, l, -1).
+    times (1 or b, -1) and text (b, l, -1) hold the projections of all layers side by side; each
+    layer reads its own proj_slice.
     """
 
     times: Tensor
@@ -29,7 +30,7 @@ class Given(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of x over keys and values, which its two linear layers make."""
+    """Multi-head attention of x over keys and values, which to_k and to_v make beforehand."""
 
     def __init__(self, dim: int, context_dim: int, heads: int) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class Attention(nn.Module):
         self.to_k = nn.Linear(context_dim, dim, bias=False)
         self.to_v = nn.Linear(context_dim, dim, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
-        self.place = slice(0)  # of its keys and values in a text's, which the model says
+        self.proj_slice = slice(0)  # of its keys and values in UNet.text; the UNet sets it
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, attend: Attend) -> Tensor:
         """x (b, n, h d), keys and values (b, l, h d) -> (b, n, h d)."""
@@ -84,15 +85,15 @@ class BasicTransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def before(self, x: Tensor, attend: Attend) -> Tensor:
-        """What the text has no part in: (b, n, dim) -> (b, n, dim)."""
+    def text_free(self, x: Tensor, attend: Attend) -> Tensor:
+        """The part that does not read the text, self-attention: (b, n, dim) -> (b, n, dim)."""
         h = self.norm1(x)
         return x + self.attn1(h, self.attn1.to_k(h), self.attn1.to_v(h), attend)
 
-    def after(self, x: Tensor, given: Given) -> Tensor:
-        """The rest: (b, n, dim) -> (b, n, dim)."""
-        keys, values = given.text[..., self.attn2.place].chunk(2, dim=-1)
-        x = x + self.attn2(self.norm2(x), keys, values, given.attend)
+    def with_text(self, x: Tensor, conditioning: Conditioning) -> Tensor:
+        """Attention to the text, then feed-forward: (b, n, dim) -> (b, n, dim)."""
+        keys, values = conditioning.text[..., self.attn2.proj_slice].chunk(2, dim=-1)
+        x = x + self.attn2(self.norm2(x), keys, values, conditioning.attend)
         return x + self.ff(self.norm3(x))
 
 
@@ -111,23 +112,24 @@ class Transformer2DModel(nn.Module):
             BasicTransformerBlock(channels, config.cross_attention_dim, heads) for _ in range(depth)
         )
 
-    def before(self, x: Tensor, attend: Attend) -> Tensor:
-        """What the text has no part in: (b, channels, y, x) -> (b, y x, channels)."""
+    def text_free(self, x: Tensor, attend: Attend) -> Tensor:
+        """All before the first attention to the text: (b, channels, y, x) -> (b, y x, channels)."""
         h = self.norm(x)
         h = h if self.linear else self.proj_in(h)
         h = rearrange(h, "b c y x -> b (y x) c")
         first: Any = self.transformer_blocks[0]
-        return first.before(self.proj_in(h) if self.linear else h, attend)
+        return first.text_free(self.proj_in(h) if self.linear else h, attend)
 
-    def after(self, x: Tensor, h: Tensor, given: Given) -> Tensor:
-        """The rest: x (b, channels, y, x), h = before(x) -> like x."""
+    def with_text(self, x: Tensor, h: Tensor, conditioning: Conditioning) -> Tensor:
+        """The rest, from x (b, channels, y, x) and h = text_free(x): like x."""
         block: Any
         for i, block in enumerate(self.transformer_blocks):
-            h = block.after(block.before(h, given.attend) if i else h, given)
+            h = block.text_free(h, conditioning.attend) if i else h
+            h = block.with_text(h, conditioning)
         h = self.proj_out(h) if self.linear else h
         h = rearrange(h, "b (y x) c -> b c y x", y=x.shape[2])
         return x + (h if self.linear else self.proj_out(h))
 
-    def forward(self, x: Tensor, given: Given) -> Tensor:
-        """(b, channels, y, x) -> (b, channels, y, x)."""
-        return self.after(x, self.before(x, given.attend), given)
+    def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:
+        """(b, channels, y, x) -> (b, channels, y, x), in two parts: null-text reuses the first."""
+        return self.with_text(x, self.text_free(x, conditioning.attend), conditioning)

@@ -7,7 +7,7 @@ Attribute names are the diffusers-layout checkpoint keys.
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from mdp_lite.models.transformer import (
     Attend,
     Attention,
     BasicTransformerBlock,
-    Given,
+    Conditioning,
     Transformer2DModel,
 )
 
@@ -64,14 +64,14 @@ class Block(nn.Module):
             Transformer2DModel(config, out, heads, depth) for _ in inputs if attends
         )
 
-    def layer(self, i: int, x: Tensor, given: Given) -> Tensor:
+    def layer(self, i: int, x: Tensor, conditioning: Conditioning) -> Tensor:
         """Residual block i and its transformer, if there is one."""
-        x = self.resnets[i](x, given.times)
-        return self.attentions[i](x, given) if self.attentions else x
+        x = self.resnets[i](x, conditioning.times)
+        return self.attentions[i](x, conditioning) if self.attentions else x
 
 
 class Down(Block):
-    """One level on the way down; every layer's output is kept for the way up."""
+    """One level on the way down; every layer's output is also read on the way up."""
 
     def __init__(self, config: UNetConfig, level: int) -> None:
         widths = config.block_out_channels
@@ -80,18 +80,20 @@ class Down(Block):
         last = level == len(widths) - 1
         self.downsamplers = nn.ModuleList([] if last else [Downsample2D(widths[level], padding=1)])
 
-    def forward(self, x: Tensor, given: Given, first: Tensor | None = None) -> list[Tensor]:
-        """x (b, inp, y, x) -> the outputs of all layers, the last one halved if it is sampled.
+    def forward(
+        self, x: Tensor, conditioning: Conditioning, first: Tensor | None = None
+    ) -> list[Tensor]:
+        """x (b, inp, y, x) -> the outputs of all layers, then the downsampler's if there is one.
 
-        first is the output of the first layer where that is known.
+        first is the output of the first layer if that is already computed.
         """
-        kept = []
+        skips = []
         for i in range(len(self.resnets)):
-            x = self.layer(i, x, given) if i or first is None else first
-            kept.append(x)
+            x = self.layer(i, x, conditioning) if i or first is None else first
+            skips.append(x)
         for downsampler in self.downsamplers:
-            kept.append(downsampler(x))
-        return kept
+            skips.append(downsampler(x))
+        return skips
 
 
 class Mid(nn.Module):
@@ -104,14 +106,14 @@ class Mid(nn.Module):
         transformer = Transformer2DModel(config, channels, config.heads[-1], config.depths[-1])
         self.attentions = nn.ModuleList([transformer])
 
-    def forward(self, x: Tensor, given: Given) -> Tensor:
+    def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """(b, channels, y, x) -> (b, channels, y, x)."""
-        x = self.attentions[0](self.resnets[0](x, given.times), given)
-        return self.resnets[1](x, given.times)
+        x = self.attentions[0](self.resnets[0](x, conditioning.times), conditioning)
+        return self.resnets[1](x, conditioning.times)
 
 
 class Up(Block):
-    """One level on the way up; every layer also reads what the way down kept."""
+    """One level on the way up; every layer also reads an output of the way down."""
 
     def __init__(self, config: UNetConfig, index: int) -> None:
         widths = config.block_out_channels
@@ -119,24 +121,25 @@ class Up(Block):
         arriving = [widths[min(level + 1, len(widths) - 1)]] + [
             widths[level]
         ] * config.layers_per_block
-        kept = [widths[level]] * config.layers_per_block + [widths[max(level - 1, 0)]]
-        inputs = [a + b for a, b in zip(arriving, kept, strict=True)]
+        skips = [widths[level]] * config.layers_per_block + [widths[max(level - 1, 0)]]
+        inputs = [a + b for a, b in zip(arriving, skips, strict=True)]
         super().__init__(config, level, inputs, "CrossAttn" in config.up_block_types[index])
         self.upsamplers = nn.ModuleList([] if last else [Upsample2D(widths[level])])
 
-    def forward(self, x: Tensor, kept: list[Tensor], given: Given) -> Tensor:
-        """x (b, inp, y, x) -> (b, out, 2y, 2x), or (b, out, y, x) at the last level; pops kept."""
+    def forward(self, x: Tensor, skips: list[Tensor], conditioning: Conditioning) -> Tensor:
+        """x (b, inp, y, x) -> (b, out, 2y, 2x), or (b, out, y, x) at the last level; pops skips."""
         for i in range(len(self.resnets)):
-            x = self.layer(i, torch.cat([x, kept.pop()], dim=1), given)
+            x = self.layer(i, torch.cat([x, skips.pop()], dim=1), conditioning)
         for upsampler in self.upsamplers:
-            x = upsampler(x, size=kept[-1].shape[-2:])
+            x = upsampler(x, size=skips[-1].shape[-2:])
         return x
 
 
-class Stem(NamedTuple):
-    """What all texts have in common at one x and t, before they are first attended to.
+class TextFree(NamedTuple):
+    """The part of a call that does not depend on the text, up to the first attention to it.
 
-    r (b, c, y, x) is the first residual block's output, h (b, y x, c) what follows, if it attends.
+    x (b, c, y, x) is conv_in's output, r (b, c, y, x) that of the first residual block, h (b, y x,
+    c) that of the first transformer's self-attention, or None if the first level has none.
     """
 
     times: Tensor
@@ -159,8 +162,8 @@ class UNet(nn.Module):
         self.up_blocks = nn.ModuleList(Up(config, index) for index in range(len(widths)))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
-        _place(self._resnets, [block.time_emb_proj.out_features for block in self._resnets])
-        _place(self._readers, [2 * one.to_k.out_features for one in self._readers])
+        _set_slices(self._resnets, [block.time_emb_proj.out_features for block in self._resnets])
+        _set_slices(self._text_readers, [2 * one.to_k.out_features for one in self._text_readers])
 
     def temb(self, t: Tensor) -> Tensor:
         """Activated time embedding of t () or (b,) -> (1 or b, 4 c).
@@ -181,9 +184,11 @@ class UNet(nn.Module):
     def text(self, c: Tensor) -> Tensor:
         """All keys and values of c (..., l, context_dim), side by side: (..., l, -1).
 
-        They are linear in c, so conditions may as well be mixed as these.
+        They are linear in c, so mixing them (MDP-c) equals mixing the conditions.
         """
-        return torch.cat([to(c) for one in self._readers for to in (one.to_k, one.to_v)], dim=-1)
+        return torch.cat(
+            [to(c) for one in self._text_readers for to in (one.to_k, one.to_v)], dim=-1
+        )
 
     def forward(self, x: Tensor, t: Tensor, c: Tensor, attend: Attend = SDPA) -> Tensor:
         """x (b, 4, y, x), t () or (b,), c (b, l, context_dim) -> (b, 4, y, x)."""
@@ -191,28 +196,31 @@ class UNet(nn.Module):
 
     def predict(self, x: Tensor, times: Tensor, text: Tensor, attend: Attend = SDPA) -> Tensor:
         """The same, given times(t) and text(c)."""
-        return self.finish(self.stem(x, times, attend), text, attend)
+        return self.with_text(self.text_free(x, times, attend), text, attend)
 
-    def stem(self, x: Tensor, times: Tensor, attend: Attend = SDPA) -> Stem:
-        """x (b, 4, y, x), times(t): what a call does before it needs c."""
+    def text_free(self, x: Tensor, times: Tensor, attend: Attend = SDPA) -> TextFree:
+        """First part of a call, from x (b, 4, y, x) and times(t): it does not read the text.
+
+        Null-text inversion tries many texts at one x and t, and computes this part once.
+        """
         x = self.conv_in(x)
         block: Any = self.down_blocks[0]
         r = block.resnets[0](x, times)
-        h = block.attentions[0].before(r, attend) if block.attentions else None
-        return Stem(times, x, r, h)
+        h = block.attentions[0].text_free(r, attend) if block.attentions else None
+        return TextFree(times, x, r, h)
 
-    def finish(self, stem: Stem, text: Tensor, attend: Attend = SDPA) -> Tensor:
-        """The rest of a call, given text(c) -> (b, 4, y, x)."""
-        (_, x, r, h), given = stem, Given(stem.times, text, attend)
-        level: Any = self.down_blocks[0]
-        first = r if h is None else level.attentions[0].after(r, h, given)
-        del stem, r, h  # large, and of no more use here
-        kept = [x, *level(x, given, first)]
+    def with_text(self, part: TextFree, text: Tensor, attend: Attend = SDPA) -> Tensor:
+        """Second part of a call, given text(c) -> (b, 4, y, x)."""
+        (times, x, r, h), level = part, cast(Any, self.down_blocks[0])
+        conditioning = Conditioning(times, text, attend)
+        first = r if h is None else level.attentions[0].with_text(r, h, conditioning)
+        del part, r, h  # large, and not needed any more
+        skips = [x, *level(x, conditioning, first)]
         for block in self.down_blocks[1:]:
-            kept += block(kept[-1], given)
-        x = self.mid_block(kept[-1], given)
+            skips += block(skips[-1], conditioning)
+        x = self.mid_block(skips[-1], conditioning)
         for block in self.up_blocks:
-            x = block(x, kept, given)
+            x = block(x, skips, conditioning)
         return self.conv_out(activation(self.config.act_fn, self.conv_norm_out(x)))
 
     @property
@@ -220,16 +228,16 @@ class UNet(nn.Module):
         return [module for module in self.modules() if isinstance(module, ResnetBlock2D)]
 
     @property
-    def _readers(self) -> list[Attention]:
-        """Those that attend to the text."""
+    def _text_readers(self) -> list[Attention]:
+        """The attentions that read the text."""
         blocks = [one for one in self.modules() if isinstance(one, BasicTransformerBlock)]
         return [block.attn2 for block in blocks]
 
 
-def _place(layers: Sequence[ResnetBlock2D | Attention], widths: Sequence[int]) -> None:
-    """Say to layers where, side by side, their parts are."""
+def _set_slices(layers: Sequence[ResnetBlock2D | Attention], widths: Sequence[int]) -> None:
+    """Give each layer the slice that holds its projections in UNet.times or UNet.text."""
     for layer, end, width in zip(layers, accumulate(widths), widths, strict=True):
-        layer.place = slice(end - width, end)
+        layer.proj_slice = slice(end - width, end)
 
 
 def _resnet(config: UNetConfig, inp: int, out: int) -> ResnetBlock2D:

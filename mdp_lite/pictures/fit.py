@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-FITS = ("crop", "pad", "resize", "own")
 LANCZOS = Image.Resampling.LANCZOS
 
 Size = tuple[int, int]
@@ -16,70 +15,71 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How a picture of a size was fitted to the model's target size.
+class Fit:
+    """How a picture is brought to the model's size, and how the result is put back.
 
-    The part seen of the picture was resized to fill the part held of the target; the rest of the
+    The source_box of the picture is resized to fill the target_box of the target; around it the
     target repeats the pixels at its edge.
     """
 
-    fit: str
-    size: Size
-    target: Size
-    seen: Box
-    held: Box
+    mode: str
+    image_size: Size
+    target_size: Size
+    source_box: Box
+    target_box: Box
 
-    def fitted(self, picture: Image.Image) -> Image.Image:
-        """An RGB picture of the size -> what the model reads, of the target size."""
-        held = _resized(picture, self.seen, _extent(self.held))
-        left, top, right, bottom = self.held
-        width, height = self.target
+    def apply(self, picture: Image.Image) -> Image.Image:
+        """An RGB picture of image_size -> the model's picture, of target_size."""
+        part = _resize(picture, self.source_box, _extent(self.target_box))
+        left, top, right, bottom = self.target_box
+        width, height = self.target_size
         around = ((top, height - bottom), (left, width - right), (0, 0))
-        return Image.fromarray(np.pad(np.asarray(held), around, mode="edge"))
+        return Image.fromarray(np.pad(np.asarray(part), around, mode="edge"))
 
-    def undone(self, made: Image.Image, picture: Image.Image) -> Image.Image:
-        """What the model made, of the target size, put back into the picture it was fitted from."""
+    def undo(self, image: Image.Image, picture: Image.Image) -> Image.Image:
+        """The model's picture, of target_size, put back into the picture it was fitted from."""
         whole = picture.copy()
-        whole.paste(_resized(made, self.held, _extent(self.seen)), self.seen[:2])
+        part = _resize(image, self.target_box, _extent(self.source_box))
+        whole.paste(part, self.source_box[:2])
         return whole
 
-    def told(self) -> str:
-        """What was done to the picture, for people; "" where nothing was."""
+    def describe(self) -> str:
+        """What was done to the picture, for people; "" if nothing was."""
         done = {
-            "cropped at the centre": self.seen != (0, 0, *self.size),
-            "resized": _extent(self.seen) != _extent(self.held),
-            "padded": self.held != (0, 0, *self.target),
+            "cropped at the centre": self.source_box != (0, 0, *self.image_size),
+            "resized": _extent(self.source_box) != _extent(self.target_box),
+            "padded": self.target_box != (0, 0, *self.target_size),
         }
         return " and ".join(word for word, true in done.items() if true)
 
 
-def frame(fit: str, size: Size, target: Size) -> Frame:
-    """The frame of one of FITS around the centre of a picture.
+def plan_fit(mode: str, image_size: Size, target_size: Size) -> Fit:
+    """The fit of a picture to a target by one of names.FITS, around its centre.
 
-    "crop" fills the target and leaves out what is beyond its aspect ratio; "pad" shows the whole
-    picture and fills the rest; "resize" bends it to the target; "own" pads and never resizes.
+    "crop" fills the target and cuts what is outside its aspect ratio; "pad" shows the whole picture
+    and fills the rest; "resize" changes the aspect ratio; "own" pads and never resizes.
     """
-    (w, h), (width, height) = size, target
-    seen, held = size, target
-    if fit == "crop":
-        wide = w * height > h * width
-        seen = (_share(h, width, height, w), h) if wide else (w, _share(w, height, width, h))
-    elif fit == "pad":
-        wide = w * height > h * width
-        held = (
-            (width, _share(h, width, w, height)) if wide else (_share(w, height, h, width), height)
+    (w, h), (width, height) = image_size, target_size
+    source, target = image_size, target_size
+    wide = w * height > h * width
+    if mode == "crop":
+        source = (_scale(h, width, height, w), h) if wide else (w, _scale(w, height, width, h))
+    elif mode == "pad":
+        target = (
+            (width, _scale(h, width, w, height)) if wide else (_scale(w, height, h, width), height)
         )
-    elif fit == "own":
-        held = size
-    return Frame(fit, size, target, _centred(seen, size), _centred(held, target))
+    elif mode == "own":
+        target = image_size
+    boxes = _center(source, image_size), _center(target, target_size)
+    return Fit(mode, image_size, target_size, *boxes)
 
 
-def _share(side: int, a: int, b: int, most: int) -> int:
+def _scale(side: int, a: int, b: int, most: int) -> int:
     """side * a / b in whole pixels, from 1 to most."""
     return min(max(round(side * a / b), 1), most)
 
 
-def _centred(inner: Size, outer: Size) -> Box:
+def _center(inner: Size, outer: Size) -> Box:
     left, top = ((b - a) // 2 for a, b in zip(inner, outer, strict=True))
     return left, top, left + inner[0], top + inner[1]
 
@@ -88,6 +88,6 @@ def _extent(box: Box) -> Size:
     return box[2] - box[0], box[3] - box[1]
 
 
-def _resized(picture: Image.Image, box: Box, size: Size) -> Image.Image:
+def _resize(picture: Image.Image, box: Box, size: Size) -> Image.Image:
     """A part of a picture at another size; its pixels bit for bit where the size is its own."""
     return picture.crop(box) if _extent(box) == size else picture.resize(size, LANCZOS, box)

@@ -17,11 +17,29 @@ from einops import rearrange
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from mdp_lite.names import BadInput
+
 FORMATS = ["PNG", "JPEG", "WEBP"]  # by content; every other parser of Pillow stays unused
 MAX_SIDE = 4096  # at most 4096 x 4096 pixels in all: more is a bomb, or needs no diffusion model
 DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # grey, 16 bits: convert("RGB") would clip them
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 KEY = "mdp_lite"  # the name of our PNG chunk
+Picture = Image.Image | str | Path | np.ndarray
+
+
+def load_picture(value: Any) -> Image.Image:
+    """A PIL image, the picture at a path, or an array (h, w), (h, w, 3) or (h, w, 4) of uint8."""
+    if isinstance(value, Image.Image):
+        return value
+    if isinstance(value, str | Path):
+        return open_picture(value)
+    if not isinstance(value, np.ndarray):
+        got = type(value).__name__
+        raise BadInput(f"image must be a PIL image, a path or a numpy array, got {got}")
+    if value.dtype != np.uint8 or not (value.ndim == 2 or value.shape[2:] in ((3,), (4,))):
+        want = "(h, w), (h, w, 3) or (h, w, 4) of uint8"
+        raise BadInput(f"image must be an array {want}, got {value.shape} of {value.dtype}")
+    return Image.fromarray(value)
 
 
 def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
@@ -32,14 +50,14 @@ def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
     path, name = Path(path), repr(name or str(path))
     if not path.is_file():
         found = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
-        raise ValueError(f"picture must be a PNG, JPEG or WebP file, got {found}: {name}")
+        raise BadInput(f"picture must be a PNG, JPEG or WebP file, got {found}: {name}")
     try:
         if path.stat().st_size == 0:
-            raise ValueError(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
+            raise BadInput(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
         with path.open("rb") as file:
             return decoded(file, name)
     except PermissionError:
-        raise ValueError(f"picture must be readable, got no permission: {name}") from None
+        raise BadInput(f"picture must be readable, got no permission: {name}") from None
 
 
 def decoded(file: Any, name: str, most: int | None = None) -> Image.Image:
@@ -56,21 +74,21 @@ def _decoded(file: Any, name: str, most: int) -> Image.Image:
         image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         want = "picture must be a PNG, JPEG or WebP file by its content"
-        raise ValueError(f"{want}, got something else: {name}") from None
+        raise BadInput(f"{want}, got something else: {name}") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise ValueError(f"{_cap(most)}, got far more: {name}") from None
+        raise BadInput(f"{_cap(most)}, got far more: {name}") from None
     except DAMAGE as error:
-        raise ValueError(_damaged(name, error)) from None
+        raise BadInput(_damaged(name, error)) from None
     if image.width * image.height > most:
-        raise ValueError(f"{_cap(most)}, got {image.width}x{image.height}: {name}")
+        raise BadInput(f"{_cap(most)}, got {image.width}x{image.height}: {name}")
     # A phone's JPEG may carry a second picture (MPO); its first is the photograph.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
-        raise ValueError(f"picture must be a still one, got {frames} frames: {name}")
+        raise BadInput(f"picture must be a still one, got {frames} frames: {name}")
     try:
         image.load()
     except DAMAGE as error:
-        raise ValueError(_damaged(name, error)) from None
+        raise BadInput(_damaged(name, error)) from None
     return image
 
 
@@ -86,14 +104,14 @@ def _damaged(name: str, error: Exception) -> str:
 def rgb(image: Image.Image, name: str = "image", ground: str = "white") -> Image.Image:
     """A picture of any mode, its file still open or not, as upright RGB on a ground."""
     if 0 in image.size:
-        raise ValueError(f"{name} must have at least one pixel, got {image.width}x{image.height}")
+        raise BadInput(f"{name} must have at least one pixel, got {image.width}x{image.height}")
     if image.width * image.height > MAX_SIDE**2:
         got = f"{image.width}x{image.height}"
-        raise ValueError(f"{name} must have at most {MAX_SIDE}x{MAX_SIDE} pixels, got {got}")
+        raise BadInput(f"{name} must have at most {MAX_SIDE}x{MAX_SIDE} pixels, got {got}")
     try:
         image.load()  # a picture that the caller opened may still lie on the disk
     except DAMAGE as error:
-        raise ValueError(f"{name} must be whole, got a damaged one ({error})") from None
+        raise BadInput(f"{name} must be whole, got a damaged one ({error})") from None
     return to_rgb(upright(image), ground, name)
 
 
@@ -112,7 +130,7 @@ def to_rgb(image: Image.Image, ground: str = "white", name: str = "image") -> Im
         grey = np.rint(np.asarray(image).astype(np.float64) / 257).clip(0, 255)
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode in ("F", "LAB"):
-        raise ValueError(f"{name} must be RGB, RGBA, L, P, CMYK or alike, got mode {image.mode}")
+        raise BadInput(f"{name} must be RGB, RGBA, L, P, CMYK or alike, got mode {image.mode}")
     if not image.has_transparency_data:
         return image.convert("RGB")
     below = Image.new("RGBA", image.size, ground)
@@ -128,9 +146,9 @@ def to_tensor(image: Image.Image) -> Tensor:
 def to_image(picture: Tensor) -> Image.Image:
     """(1, 3, h, w), about [-1, 1] -> RGB picture, rounded as diffusers does."""
     if picture.ndim != 4 or picture.shape[:2] != (1, 3):
-        raise ValueError(f"picture must have shape (1, 3, h, w), got {tuple(picture.shape)}")
+        raise BadInput(f"picture must have shape (1, 3, h, w), got {tuple(picture.shape)}")
     if not picture.isfinite().all():
-        raise ValueError(
+        raise BadInput(
             f"picture must be finite, got NaN or infinity from the model in {picture.dtype}"
         )
     pixels = (picture.detach().float() / 2 + 0.5).clamp(0, 1)[0]
@@ -150,16 +168,16 @@ def check_output(path: Path, picture: str | Path | None) -> None:
     name = repr(str(path))
     try:
         if path.is_dir():
-            raise ValueError(f"output must be a file, got the folder {name}")
+            raise BadInput(f"output must be a file, got the folder {name}")
         if picture is not None and path.exists() and path.samefile(picture):
-            raise ValueError(f"output must not be the input picture, got {name}")
+            raise BadInput(f"output must not be the input picture, got {name}")
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         with tempfile.TemporaryFile(dir=folder):
             pass
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise ValueError(f"output must be writable, got {error.strerror!r} for {name}") from None
+        raise BadInput(f"output must be writable, got {error.strerror!r} for {name}") from None
 
 
 def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any]) -> None:
@@ -212,5 +230,5 @@ def read_settings(path: str | Path, name: str | None = None) -> dict[str, Any]:
     except (TypeError, json.JSONDecodeError):
         settings = None
     if not isinstance(settings, dict):
-        raise ValueError(f"picture must hold mdp_lite settings, got none: {(name or str(path))!r}")
+        raise BadInput(f"picture must hold mdp_lite settings, got none: {(name or str(path))!r}")
     return settings

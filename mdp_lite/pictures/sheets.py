@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from mdp_lite.names import BadInput
+
 LEAST = 192  # pixels along the shorter side, below which a picture is enlarged
 MARGIN, LINE, TEXT = 16, 19, 15  # pixels between pictures, per line of a label, of its font
 LINES = 4  # a longer label is cut
@@ -15,7 +17,7 @@ Row = list[tuple[str, Image.Image]]
 def sheet(rows: list[Row]) -> Image.Image:
     """Rows of (label, picture) as one RGB picture, each label above what it names."""
     if not rows or not all(rows):
-        raise ValueError(f"a sheet needs at least one picture in each row, got {rows!r}")
+        raise BadInput(f"a sheet needs at least one picture in each row, got {rows!r}")
     font = ImageFont.load_default(TEXT)
     cells = [[(label, enlarge(image)) for label, image in row] for row in rows]
     columns = max(len(row) for row in cells)
@@ -80,7 +82,7 @@ class Table(NamedTuple):
 def contact(tables: list[Table]) -> Image.Image:
     """Tables below each other; a head is above each column and at the left of each row."""
     if not tables or not all(table.columns and table.rows for table in tables):
-        raise ValueError(f"a contact sheet needs at least one picture in each table, got {tables}")
+        raise BadInput(f"a contact sheet needs at least one picture in each table, got {tables}")
     return _stacked([_laid(_cells(table)) for table in tables])
 
 

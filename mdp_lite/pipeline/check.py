@@ -10,6 +10,8 @@ from PIL import Image
 
 from mdp_lite.checkpoint.load import Models
 from mdp_lite.method.schedule import Weights
+from mdp_lite.names import BadInput
+from mdp_lite.pictures import images
 
 SIDE = 4096  # pixels; more would not fit any use of these models
 
@@ -17,93 +19,91 @@ SIDE = 4096  # pixels; more would not fit any use of these models
 def text(name: str, value: Any) -> str:
     """A prompt; the empty one is the unconditional."""
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, got {type(value).__name__}")
+        raise BadInput(f"{name} must be a text, got {type(value).__name__}")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError(f"{name} must be valid Unicode, got {value!r}") from None
+        raise BadInput(f"{name} must be valid Unicode, got {value!r}") from None
     return value
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of a few words."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise BadInput(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     return value
 
 
 def number(name: str, value: Any) -> float:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
+        raise BadInput(f"{name} must be a finite number, got {value!r}")
     return value
 
 
 def whole(name: str, value: Any) -> int:
     """A whole number."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
+        raise BadInput(f"{name} must be a whole number, got {value!r}")
     return value
 
 
 def seed(value: Any) -> int:
     """What torch's generator takes: 0 to 2^63 - 1."""
     if not 0 <= whole("seed", value) < 2**63:
-        raise ValueError(f"seed must be from 0 to 2^63 - 1, got {value}")
+        raise BadInput(f"seed must be from 0 to 2^63 - 1, got {value}")
     return value
 
 
 def guidance(value: Any) -> float:
     """A guidance scale, 1 (none) to 100."""
     if not 1 <= number("guidance_scale", value) <= 100:
-        raise ValueError(f"guidance_scale must be from 1 (no guidance) to 100, got {value}")
+        raise BadInput(f"guidance_scale must be from 1 (no guidance) to 100, got {value}")
     return float(value)
 
 
 def strength(value: Any, t_m: float | None) -> float:
     """How far an edit may leave its source; it stands for t_m."""
     if t_m is not None:
-        raise ValueError("strength and t_m set the same thing: give one of them")
+        raise BadInput("strength and t_m set the same thing: give one of them")
     if not 0 <= number("strength", value) <= 1:
-        raise ValueError(f"strength must be from 0 to 1, got {value}")
+        raise BadInput(f"strength must be from 0 to 1, got {value}")
     return value
 
 
 def deadline(value: Any) -> float:
     """Seconds until an edit has to show what it has."""
     if number("deadline", value) <= 0:
-        raise ValueError(f"deadline must be above 0 seconds, got {value}")
+        raise BadInput(f"deadline must be above 0 seconds, got {value}")
     return value
 
 
 def quantile(name: str, value: Any) -> float:
     """A share of all values, below 1."""
     if not 0 <= number(name, value) < 1:
-        raise ValueError(f"{name} must be a quantile from 0 to below 1, got {value}")
+        raise BadInput(f"{name} must be a quantile from 0 to below 1, got {value}")
     return float(value)
 
 
 def feather(value: Any) -> int:
     """Pixels that a pasted edit fades over."""
     if not 0 <= whole("feather", value) <= SIDE:
-        raise ValueError(f"feather must be from 0 to {SIDE} pixels, got {value}")
+        raise BadInput(f"feather must be from 0 to {SIDE} pixels, got {value}")
     return value
 
 
 def side(name: str, value: Any, factor: int) -> int:
     """A width or height in pixels that divides into latent cells."""
     if whole(name, value) % factor or not factor <= value <= SIDE:
-        raise ValueError(
+        raise BadInput(
             f"{name} must be a multiple of {factor} from {factor} to {SIDE}, got {value}"
         )
     return value
 
 
 def picture(value: Any) -> Image.Image:
-    """A Pillow picture."""
-    if not isinstance(value, Image.Image):
-        raise ValueError(f"image must be a PIL image, got {type(value).__name__}")
-    return value
+    """A picture given as a PIL image, a path or a numpy array."""
+    return images.load_picture(value)
 
 
 def device(value: Any) -> torch.device:
@@ -113,11 +113,11 @@ def device(value: Any) -> torch.device:
     try:
         chosen = torch.device(value)
     except (RuntimeError, TypeError):
-        raise ValueError(f"device must be cpu or cuda, got {value!r}") from None
+        raise BadInput(f"device must be cpu or cuda, got {value!r}") from None
     one_of("device", chosen.type, ("cpu", "cuda"))
     count = torch.cuda.device_count() if chosen.type == "cuda" else 1
     if (chosen.index or 0) >= count:
-        raise ValueError(f"device {value} is not there, {count} {chosen.type} devices found")
+        raise BadInput(f"device {value} is not there, {count} {chosen.type} devices found")
     return chosen
 
 
@@ -129,7 +129,7 @@ def dtype(value: Any) -> torch.dtype | None:
     if isinstance(value, torch.dtype) and str(value).removeprefix("torch.") in names:
         return value
     if not isinstance(value, str) or value != "auto":
-        raise ValueError(f"dtype must be auto, {', '.join(names)}, got {value!r}")
+        raise BadInput(f"dtype must be auto, {', '.join(names)}, got {value!r}")
     return None
 
 
@@ -137,9 +137,9 @@ def load_choices(variant: Any, prediction_type: Any, revision: Any, token: Any) 
     """Texts, where given; a variant is part of a file name, so it can't lead out of a folder."""
     for name, value in (("variant", variant), ("revision", revision), ("token", token)):
         if value is not None and (not isinstance(value, str) or not value):
-            raise ValueError(f"{name} must be a text, got {value!r}")
+            raise BadInput(f"{name} must be a text, got {value!r}")
     if variant is not None and not variant.replace("_", "").isalnum():
-        raise ValueError(f"variant must be part of a file name like fp16, got {variant!r}")
+        raise BadInput(f"variant must be part of a file name like fp16, got {variant!r}")
     if prediction_type is not None:
         one_of("prediction_type", prediction_type, ("epsilon", "v_prediction"))
 
@@ -149,7 +149,7 @@ def loras(value: Any) -> tuple[tuple[str | Path, float], ...]:
     pairs = [(one, 1.0) if isinstance(one, str | Path) else one for one in several("loras", value)]
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str | Path):
-            raise ValueError(f"loras must be files or pairs (file, strength), got {pair!r}")
+            raise BadInput(f"loras must be files or pairs (file, strength), got {pair!r}")
         number("the strength of a LoRA", pair[1])
     return tuple(pairs)
 
@@ -160,7 +160,7 @@ def embeddings(value: Any) -> tuple[tuple[str | Path, str | None], ...]:
     pairs = [(one, None) if isinstance(one, str | Path) else one for one in listed]
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str | Path):
-            raise ValueError(f"embeddings must be files or pairs (file, word), got {pair!r}")
+            raise BadInput(f"embeddings must be files or pairs (file, word), got {pair!r}")
         if pair[1] is not None:
             text("the word of an embedding", pair[1])
     return tuple(pairs)
@@ -169,7 +169,7 @@ def embeddings(value: Any) -> tuple[tuple[str | Path, str | None], ...]:
 def several(name: str, value: Any) -> list[Any]:
     """A list, where a single text is an easy mistake."""
     if isinstance(value, str | Path) or not isinstance(value, Iterable):
-        raise ValueError(f"{name} must be a list, got {value!r}")
+        raise BadInput(f"{name} must be a list, got {value!r}")
     return list(value)
 
 
@@ -177,7 +177,7 @@ def as_many(name: str, value: Any, count: int) -> list[Any]:
     """A list of this length."""
     listed = several(name, value)
     if len(listed) != count or not count:
-        raise ValueError(f"{name} must be as many as the images, at least one, got {len(listed)}")
+        raise BadInput(f"{name} must be as many as the images, at least one, got {len(listed)}")
     return listed
 
 
@@ -188,55 +188,55 @@ def blend(value: Any) -> list[tuple[str, float]]:
     parts = several("prompt", value)
     for part in parts:
         if not isinstance(part, tuple) or len(part) != 2:
-            raise ValueError(f"prompt must be a text or pairs (text, share), got {part!r}")
+            raise BadInput(f"prompt must be a text or pairs (text, share), got {part!r}")
         text("prompt", part[0])
         if number("the share of a prompt", part[1]) <= 0:
-            raise ValueError(f"the share of a prompt must be above 0, got {part[1]}")
+            raise BadInput(f"the share of a prompt must be above 0, got {part[1]}")
     if not parts:
-        raise ValueError("prompt must be a text or pairs (text, share), got none")
+        raise BadInput("prompt must be a text or pairs (text, share), got none")
     return parts
 
 
 def source(value: Any, models: Models) -> Any:
     """A source path that this model can read."""
     if not hasattr(value, "path"):
-        raise ValueError(f"source must come from generate or invert, got {type(value).__name__}")
+        raise BadInput(f"source must come from generate or invert, got {type(value).__name__}")
     path, n = value.path, len(value.grid.t)
     channels, length = models.vae.config.latent_channels, models.tokenizer.length
     got = (path.x.shape[2], *path.c.shape[1:])
     want = (channels, length, models.unet.config.cross_attention_dim)
     if got != want:
-        raise ValueError(
+        raise BadInput(
             f"source must be of this model (latent channels, tokens, width {want}), got {got}"
         )
     if len(path.x) != n + 1 or len(path.eps) != n:
         rows = f"{len(path.x)} and {len(path.eps)}"
-        raise ValueError(f"source must hold {n + 1} latents and {n} noises, got {rows}")
+        raise BadInput(f"source must hold {n + 1} latents and {n} noises, got {rows}")
     for name, rows in (("null rows", path.null), ("noise maps", path.noise)):
         if rows is not None and len(rows) != n:
-            raise ValueError(f"source must hold {n} {name}, got {len(rows)}")
+            raise BadInput(f"source must hold {n} {name}, got {len(rows)}")
     dtype = next(models.text_encoder.parameters()).dtype
     if path.c.dtype != dtype:
         runs = f"this model runs in {dtype}"
-        raise ValueError(f"source must be of one precision: {runs}, got {path.c.dtype}")
+        raise BadInput(f"source must be of one precision: {runs}, got {path.c.dtype}")
     return value
 
 
 def table(value: Any, latents: torch.Tensor, others: tuple[Any, ...]) -> None:
     """A whole table of weights for latents (N, b, c, y, x), given instead of a window."""
     if any(other is not None for other in others):
-        raise ValueError("weights is the whole table: give no variant, window or strength with it")
+        raise BadInput("weights is the whole table: give no variant, window or strength with it")
     if not isinstance(value, Weights):
-        raise ValueError(f"weights must be a Weights, got {type(value).__name__}")
+        raise BadInput(f"weights must be a Weights, got {type(value).__name__}")
     n = len(latents)
     for name, column in value._asdict().items():
         if not isinstance(column, torch.Tensor) or column.shape[:1] != (n,):
-            raise ValueError(f"weights.{name} must be a tensor of {n} rows, one a step")
+            raise BadInput(f"weights.{name} must be a tensor of {n} rows, one a step")
         if not ((column >= 0) & (column <= 1)).all():
-            raise ValueError(f"weights.{name} must be from 0 to 1")
+            raise BadInput(f"weights.{name} must be from 0 to 1")
         if not _spreads(column, latents) or (name == "c" and column.ndim > 1):
             want = "()" if name == "c" else f"() or a map of {tuple(latents.shape[1:])}"
-            raise ValueError(
+            raise BadInput(
                 f"weights.{name} must have rows of shape {want}, got {tuple(column.shape[1:])}"
             )
 

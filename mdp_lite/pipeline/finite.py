@@ -1,4 +1,4 @@
-"""The guard of numbers: what is not finite is computed once more in float32, or is an error."""
+"""No NaN and no black picture: a result that is not finite is computed again in float32."""
 
 import functools
 from collections.abc import Callable
@@ -9,58 +9,65 @@ import torch
 from torch import Tensor, nn
 
 from mdp_lite.method.mdp import Denoiser
+from mdp_lite.names import NotFinite
 
 T = TypeVar("T")
 
 
-def in_float32(model: nn.Module) -> nn.Module:
+def to_float32(model: nn.Module) -> nn.Module:
     """A copy of a model in float32."""
     return deepcopy(model).float()
 
 
-class NotFinite(RuntimeError):
-    """NaN or infinity where a picture was to come, in float32 too."""
-
-
 def dtype_of(model: nn.Module) -> torch.dtype:
-    """What a model computes in."""
+    """The dtype that a model computes in."""
     weight = next(model.parameters(), None)
     return torch.float32 if weight is None else weight.dtype
 
 
-def finite(
-    run: Callable[[Any], T], model: Any, what: str, wide: Callable[[Any], Any] = in_float32
-) -> T:
-    """run(model), a tensor or several; where that is not finite, with the model in float32.
+def is_finite(out: Any) -> bool:
+    """Whether a tensor, or each tensor of a tuple, is finite. On a GPU this waits for it."""
+    tensors = out if isinstance(out, tuple) else (out,)
+    return all(bool(one.isfinite().all()) for one in tensors if isinstance(one, Tensor))
 
-    Raises NotFinite where that does not help either. On a GPU this waits for the result.
+
+def run_finite(
+    run: Callable[[Any], T], model: Any, what: str, widen: Callable[[Any], Any] = to_float32
+) -> T:
+    """run(model), or run(widen(model)) if the result is not finite and the model is narrower.
+
+    Raises NotFinite if that does not help either.
     """
     out = run(model)
-    if _finite(out):
-        return out
+    return out if is_finite(out) else run_wide(run, model, what, widen)
+
+
+def run_wide(
+    run: Callable[[Any], T], model: Any, what: str, widen: Callable[[Any], Any] = to_float32
+) -> T:
+    """run(model) with the model in float32, or NotFinite."""
     if isinstance(model, nn.Module) and dtype_of(model) != torch.float32:
-        out = run(wide(model))
-        if _finite(out):
+        out = run(widen(model))
+        if is_finite(out):
             return out
     raise NotFinite(f"{what} is not finite (NaN or infinity), in float32 neither")
 
 
-def guarded(denoiser: Denoiser, unet: Any) -> Denoiser:
-    """A denoiser that runs a UNet, whose answers are finite or a NotFinite."""
-    wide = functools.cache(in_float32)  # who needs it once needs it at every step
+class FiniteUNet:
+    """A denoiser with finite answers: else the UNet answers in float32, or raises NotFinite."""
 
-    def denoise(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    def __init__(self, denoise: Denoiser, unet: Any) -> None:
+        self._denoise, self._unet = denoise, unet
+        self._widen = functools.cache(to_float32)  # one step that needs it is followed by others
+
+    def __call__(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        """x (b, 4, y, x), t () or (b,), c (b, l, d) -> (b, 4, y, x)."""
+        out = self._denoise(x, t, c)
+        if is_finite(out):
+            return out
+
         def run(model: Any) -> Tensor:
-            if model is unet:
-                return denoiser(x, t, c)
             dtype = dtype_of(model)
             return model(x.to(dtype), t, c.to(dtype))
 
-        return finite(run, unet, "the model's prediction", wide)
-
-    return denoise
-
-
-def _finite(out: Any) -> bool:
-    tensors = out if isinstance(out, tuple) else (out,)
-    return all(bool(one.isfinite().all()) for one in tensors if isinstance(one, Tensor))
+        return run_wide(run, self._unet, "the model's prediction", self._widen)

@@ -1,6 +1,6 @@
-"""Previews: a linear map from latent to RGB, fitted to a checkpoint by its own VAE.
+"""Previews: a linear map from latent to RGB, fitted once to a checkpoint's VAE.
 
-It calls no model once it is fitted, and its pictures have the latent's resolution, blown up.
+After that a preview calls no model. It has the latent's resolution, enlarged.
 """
 
 import torch
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from mdp_lite.models.vae import VAE
 from mdp_lite.pictures import images
-from mdp_lite.pipeline.finite import dtype_of, finite
+from mdp_lite.pipeline.finite import dtype_of, run_finite
 
-# What the map is fitted on: smooth latents of unit variance, which are nearer to pictures' than
-# white noise is. 16 of 8x8 cells, 2x2 of them drawn, decode in a quarter of a 64x64 one's time.
+# The map is fitted on smooth latents of unit variance, which resemble those of pictures more than
+# white noise does: 16 of 8x8 cells, interpolated from 2x2. They decode in a quarter of the time of
+# one 64x64 latent.
 COUNT, CELLS, DRAWN = 16, 8, 2
 
 
@@ -21,7 +22,7 @@ COUNT, CELLS, DRAWN = 16, 8, 2
 def fit_preview(vae: VAE) -> Tensor:
     """The map (c + 1, 3) float64 on the CPU: least squares from latents, and 1, to their pictures.
 
-    Its latents are drawn from a seed of their own, so that a checkpoint has one map.
+    Its latents come from a fixed seed, so a checkpoint always has the same map.
     """
     weight, channels = next(vae.parameters()), vae.config.latent_channels
     generator = torch.Generator().manual_seed(0)
@@ -29,25 +30,25 @@ def fit_preview(vae: VAE) -> Tensor:
     latents = F.interpolate(drawn, size=(CELLS, CELLS), mode="bicubic")
     latents = (latents / latents.std()).to(weight)  # in the VAE's dtype, as it will see them
     decode = lambda vae: vae.decode(latents.to(dtype_of(vae)))  # noqa: E731
-    pictures = finite(decode, vae, "the decoded picture").double().cpu()
-    seen = F.avg_pool2d(pictures, vae.config.factor)
-    a, b = _cells(_with_one(latents)), _cells(seen)
-    return torch.linalg.solve(a.T @ a, a.T @ b)  # lstsq has other last bits every time
+    pictures = run_finite(decode, vae, "the decoded picture").double().cpu()
+    small = F.avg_pool2d(pictures, vae.config.factor)
+    a, b = _cells(_add_one(latents)), _cells(small)
+    return torch.linalg.solve(a.T @ a, a.T @ b)  # the last bits of lstsq differ between calls
 
 
-def rgb(fitted: Tensor, latent: Tensor) -> Tensor:
-    """A latent (b, c, y, x) by the map (c + 1, 3) -> (b, 3, y, x) in [-1, 1] on the CPU."""
-    return torch.einsum("bcyx,cr->bryx", _with_one(latent), fitted).clamp(-1, 1)
+def to_rgb(preview_map: Tensor, latent: Tensor) -> Tensor:
+    """A latent (b, c, y, x) through the map (c + 1, 3) -> (b, 3, y, x) in [-1, 1] on the CPU."""
+    return torch.einsum("bcyx,cr->bryx", _add_one(latent), preview_map).clamp(-1, 1)
 
 
-def preview(fitted: Tensor, latent: Tensor, factor: int) -> Image.Image:
+def preview(preview_map: Tensor, latent: Tensor, factor: int) -> Image.Image:
     """A latent (1, c, y, x) as a blurred picture of the size that it would decode to."""
-    small = images.to_image(rgb(fitted, latent))
+    small = images.to_image(to_rgb(preview_map, latent))
     size = (factor * small.width, factor * small.height)
     return small.resize(size, Image.Resampling.BICUBIC)
 
 
-def _with_one(latent: Tensor) -> Tensor:
+def _add_one(latent: Tensor) -> Tensor:
     latent = latent.double().cpu()
     return torch.cat([latent, torch.ones_like(latent[:, :1])], 1)
 

@@ -1,4 +1,4 @@
-"""What editing is about and what it gives: a source path, an edit, and what they cost."""
+"""The results: a source path, an edit, and what they cost."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,18 +8,23 @@ from torch import Tensor
 
 from mdp_lite.checkpoint.identity import Origin
 from mdp_lite.method.plan import Plan
-from mdp_lite.method.sample import Path
+from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid, Weights
-from mdp_lite.pictures.fit import Frame
+from mdp_lite.pictures.fit import Fit
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 
 
 class Cost(NamedTuple):
-    """What was spent: UNet rows (one latent through the UNet once), calls, and rows backward."""
+    """UNet rows (a row is one latent through the UNet once), UNet calls, and rows backward."""
 
     unet_rows: int
     unet_calls: int
     backward_rows: int = 0
+
+
+def add_costs(*costs: Cost) -> Cost:
+    """The sum of several costs."""
+    return Cost(*map(sum, zip(*costs, strict=True)))
 
 
 class Tuning(NamedTuple):
@@ -33,21 +38,22 @@ class Tuning(NamedTuple):
 class Source:
     """A source path A with what it was made from; any number of edits read it.
 
-    image is what the path decodes to. picture is what was inverted, upright RGB at its own size,
-    and frame how it was fitted to the model; of a generated source it is the image. how is None for
-    one that was generated; tuning is of null-text inversion, one entry a step.
+    image is what the path decodes to. picture is the picture that was inverted, upright RGB at its
+    own size, and fit is how it was brought to the model's size; for a generated source picture is
+    the image. inversion is None for a generated source. tuning has an entry for each step of
+    null-text inversion.
     """
 
-    path: Path
+    path: Trajectory
     grid: Grid
     prompt: str
     negative_prompt: str
     guidance_scale: float
     image: Image.Image
     picture: Image.Image
-    frame: Frame
+    fit: Fit
     seed: int | None
-    how: Inversion | None
+    inversion: Inversion | None
     truncated: bool
     cost: Cost
     origin: Origin
@@ -56,36 +62,37 @@ class Source:
     @property
     def method(self) -> str:
         """ "generate", or the name of an inversion."""
-        return "generate" if self.how is None else self.how.method
+        return "generate" if self.inversion is None else self.inversion.method
 
     @property
     def original(self) -> Image.Image | None:
-        """The picture that was inverted, as it was fitted to the model; None if none was."""
-        return None if self.how is None else self.frame.fitted(self.picture)
+        """The picture that was inverted, at the model's size; None for a generated source."""
+        return None if self.inversion is None else self.fit.apply(self.picture)
 
     @property
-    def sampled(self) -> bool:
+    def own_noise(self) -> bool:
         """Whether its noise is what the model predicts along it, under its own guidance."""
-        return self.how is None or (METHODS[self.method].sampled and self.how.rows is None)
+        how = self.inversion
+        return how is None or (METHODS[how.method].own_noise and how.tuned_steps is None)
 
     @property
     def exact(self) -> bool:
         """Whether steps along its noise lead along it."""
-        return self.how is None or METHODS[self.method].exact
+        return self.inversion is None or METHODS[self.method].exact
 
     @property
-    def repeats(self) -> bool:
-        """Whether edits take its guidance where they are given none."""
-        return self.how is None or METHODS[self.method].repeats
+    def repeats_guidance(self) -> bool:
+        """Whether edits use its guidance if they are given none."""
+        return self.inversion is None or METHODS[self.method].repeats_guidance
 
 
 @dataclass(frozen=True)
 class Edit:
     """An edited picture, its latent (1, 4, y, x), what it was made with and what it cost.
 
-    image is what the latent decodes to; picture is that put back into the source's picture, at its
-    own size; mask is where, in that picture's pixels: white was edited, black was not. One that a
-    deadline ended is not finished: it is what the path was heading for.
+    image is what the latent decodes to; picture is the image put back into the source's picture, at
+    that picture's size; mask says where, in the same pixels: white was edited, black was not. If a
+    deadline ended the edit, finished is False and the latent is a prediction of where it headed.
     """
 
     image: Image.Image

@@ -1,61 +1,70 @@
-"""Making what an engine makes once, compiled calls and graphs, before an edit waits for it."""
+"""Warm-up: compile or record what edits will need before the first one waits for it."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mdp_lite.method.execute import Reads, Task
+from mdp_lite.method.execute import EditTask
+from mdp_lite.method.mdp import Reads
 from mdp_lite.method.plan import plan
-from mdp_lite.method.sample import Path, no_weights
-from mdp_lite.method.schedule import Grid
+from mdp_lite.method.sample import Trajectory
+from mdp_lite.method.schedule import Grid, zero_weights
+from mdp_lite.names import BadInput
 from mdp_lite.pipeline import check
-from mdp_lite.pipeline.runner import Codec, HasCodec, codec_of
+from mdp_lite.pipeline.runner import HasRunner, ModelRunner, runner_of
 
-# The rows of an edit's calls, with guidance and without.
-READS: tuple[Reads, ...] = (("null", "c"), ("null", "c", "source"), ("null", "source"))
+# The rows of an edit's calls with guidance; without it there is no null row.
+EDIT_READS: tuple[Reads, ...] = (("null", "c"), ("null", "c", "source"), ("null", "source"))
 
 
 @torch.no_grad()
 def warm_up(
-    model: Codec | HasCodec,
+    model: ModelRunner | HasRunner,
     rows: Sequence[int] = (1, 2),
     width: int | None = None,
     height: int | None = None,
     num_inference_steps: int | None = None,
     only: bool = False,
 ) -> None:
-    """Compile or record what edits of this size and these rows of a call need, before they come.
+    """Compile or record now what edits of this size need, so that no edit waits for it.
 
-    only: a graph that was not recorded by now is an error later, not a wait.
+    model is an Editor or its runner. rows are the UNet rows of a call: 2 for one guided edit. width
+    and height are in pixels, by default the model's. With only, a graph that is not recorded by now
+    raises BadInput later instead of being recorded then. Call it from the thread that edits.
     """
-    codec = codec_of(model)
+    runner = runner_of(model)
     for count in rows:
         if check.whole("rows of a call", count) < 1:
-            raise ValueError(f"rows of a call must be 1 or more, got {count}")
-    _call(codec, rows, codec.grid(num_inference_steps), codec.sides(width, height))
-    if codec.engine.maker:
-        codec.engine.maker.closed = only
+            raise BadInput(f"rows of a call must be 1 or more, got {count}")
+    grid, size = runner.grid(num_inference_steps), runner.image_size(width, height)
+    _call_models(runner, rows, grid, size)
+    if runner.engine.recorder:
+        runner.engine.recorder.closed = only
 
 
-def _call(codec: Codec, rows: Sequence[int], grid: Grid, sides: tuple[int, int]) -> None:
-    """Calls of so many rows, one encoding and decoding, a step of each kind of edit."""
-    x = codec.noise(0, *sides)
-    c = codec.condition("")
+def _call_models(
+    runner: ModelRunner, rows: Sequence[int], grid: Grid, size: tuple[int, int]
+) -> None:
+    """Calls of so many rows, one encoding and decoding, and a step of each kind of edit."""
+    x, c = runner.noise(0, *size), runner.condition("")
     for count in rows:
-        codec.unet(x.expand(count, *x.shape[1:]).to(c), grid.t[0], c.expand(count, *c.shape[1:]))
-    codec.latent(codec.picture(0 * x))
-    if codec.engine.alone:
-        for task in _tasks(codec, grid, x, c):
-            for reads in READS if task.to.null is not None else [reads[1:] for reads in READS]:
-                codec.engine.alone(task, 0, reads, x, codec.v)
+        runner.unet(x.expand(count, *x.shape[1:]).to(c), grid.t[0], c.expand(count, *c.shape[1:]))
+    runner.encode(runner.decode(0 * x))
+    single_step = runner.engine.single_step
+    for task in _build_tasks(runner, grid, x, c) if single_step else ():
+        for reads in EDIT_READS:
+            some = reads if task.guidance.null is not None else reads[1:]
+            single_step(task, 0, some, x, runner.v_prediction)  # type: ignore[misc]
 
 
-def _tasks(codec: Codec, grid: Grid, x: Tensor, c: Tensor) -> list[Task]:
-    """Edits with guidance and without, of a source that went by DDIM or by DDPM."""
-    n, weights = len(grid.t), no_weights(len(grid.t))
+def _build_tasks(runner: ModelRunner, grid: Grid, x: Tensor, c: Tensor) -> list[EditTask]:
+    """Edits with guidance and without, of a source that goes by DDIM and of one by DDPM."""
+    n, weights = len(grid.t), zero_weights(len(grid.t))
     flat = x.expand(n, *x.shape)
-    paths = [Path(x.expand(n + 1, *x.shape), flat, c, noise=noise) for noise in (None, flat)]
-    steered = [codec.conditions("", " ", g) for g in (1.0, 2.0)]
-    legs = plan(weights, grid)
-    return [Task(grid, to, path, weights, legs) for to in steered for path in paths]
+    sources = [
+        Trajectory(x.expand(n + 1, *x.shape), flat, c, noise=noise) for noise in (None, flat)
+    ]
+    guidances = [runner.guidance("", " ", g) for g in (1.0, 2.0)]
+    steps = plan(weights, grid)
+    return [EditTask(grid, one, source, weights, steps) for one in guidances for source in sources]

@@ -12,7 +12,6 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image
 
-from mdp_lite.cli.reports import total
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.serve import pictures

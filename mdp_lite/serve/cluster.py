@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from fastapi import FastAPI
 
-from mdp_lite.cli.arguments import parser
-from mdp_lite.cli.commands import opened_aside
+from mdp_lite.cli.arguments import build_parser
+from mdp_lite.cli.loading import open_editor_in_thread
 from mdp_lite.serve import app
 from mdp_lite.serve.gate import App, Message, Receive, Send
 from mdp_lite.serve.service import Service
@@ -59,7 +59,7 @@ class Replica:
             os.chdir(folder)
         torch.set_num_threads(args.replica_cpus)
         log_requests(args.quiet)
-        self.application = app.application(opened_aside(args), settings)
+        self.application = app.application(open_editor_in_thread(args), settings)
         self.application.add_middleware(unnamed)  # pyright: ignore[reportArgumentType]
         self.service: Service = self.application.state.service
 
@@ -97,7 +97,7 @@ def application(said: dict[str, Any]) -> Any:
     Ray's own options say where it listens; tell host as well if that is not this machine alone.
     """
     words = [word for name, value in said.items() for word in _words(name, value)]
-    args = sized(parser().parse_args(["serve", *words]))
+    args = sized(build_parser().parse_args(["serve", *words]))
     return deployed(args, checked(settings_of(args)))
 
 

@@ -8,9 +8,8 @@ from argparse import Namespace
 
 import uvicorn
 
-from mdp_lite.cli.commands import opened_aside
-from mdp_lite.cli.reports import Made
-from mdp_lite.cli.sources import Talk
+from mdp_lite.cli.console import Console
+from mdp_lite.cli.loading import open_editor_in_thread
 from mdp_lite.editor import Editor
 from mdp_lite.serve import cluster
 from mdp_lite.serve.app import Page, application, paged
@@ -22,7 +21,7 @@ NOTICE = 1.0  # seconds between "not ready" and no new connections
 POLL = 0.1
 
 
-def serve(args: Namespace, talk: Talk, page: Page | None = None) -> Made:
+def serve(args: Namespace, console: Console, page: Page | None = None) -> Made:
     """Serve until SIGTERM or Ctrl-C, with a page if one is given.
 
     A dry run checks all but the address.
@@ -35,18 +34,18 @@ def serve(args: Namespace, talk: Talk, page: Page | None = None) -> Made:
     if page:
         _suits_page(settings, spread)
     here = {"device": "cpu"} if spread and not args.dry_run else {}  # it edits nothing itself
-    editor = opened_aside(Namespace(**vars(args) | here))
+    editor = open_editor_in_thread(Namespace(**vars(args) | here))
     for note in editor.models.notes:
-        talk.note(note)
+        console.log(note)
     name = editor.models.name
     data = {"command": "serve", "dry_run": args.dry_run, "model": name}
     if args.dry_run:
         return Made({}, data, ["would serve " + name])
     if spread:
         del editor
-        port = _serve_spread(args, settings, talk)
+        port = _serve_spread(args, settings, console)
     else:
-        port = _serve_here(args, editor, settings, talk, page)
+        port = _serve_here(args, editor, settings, console, page)
     return Made({}, data | {"port": port}, ["stopped"])
 
 
@@ -83,7 +82,7 @@ def _alone(args: Namespace) -> Namespace:
 
 
 def _serve_here(
-    args: Namespace, editor: Editor, settings: Settings, talk: Talk, page: Page | None
+    args: Namespace, editor: Editor, settings: Settings, console: Console, page: Page | None
 ) -> int:
     """Serve from this process; the port."""
     app = application(editor, settings)
@@ -94,20 +93,20 @@ def _serve_here(
             limit_concurrency=4 * settings.limits.requests,
         )  # fmt: skip
         host, port = at.getsockname()[:2]
-        talk.note(f"{settings.alias} is served on http://{host}:{port}/v1")
+        console.log(f"{settings.alias} is served on http://{host}:{port}/v1")
         log_requests(args.quiet)
         _until_told(uvicorn.Server(config), at, app.state.service)
     return port
 
 
-def _serve_spread(args: Namespace, settings: Settings, talk: Talk) -> int:
+def _serve_spread(args: Namespace, settings: Settings, console: Console) -> int:
     """Serve from replicas on a cluster, which take the address once it is known to be free."""
     with listening(settings) as at:
         host, port = at.getsockname()[:2]
     with cluster.running(args, settings, port):
-        talk.note(f"{settings.alias} is served on http://{host}:{port}/v1")
+        console.log(f"{settings.alias} is served on http://{host}:{port}/v1")
         _signalled().wait()
-        talk.note("no new requests; those that were begun have until the end of --drain")
+        console.log("no new requests; those that were begun have until the end of --drain")
     return port
 
 

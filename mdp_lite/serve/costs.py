@@ -3,7 +3,7 @@
 from mdp_lite.editor import Editor
 from mdp_lite.method.plan import Known, plan
 from mdp_lite.method.schedule import Grid
-from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, settled
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.masks import LOOKS
 from mdp_lite.pipeline.request import described
 from mdp_lite.pipeline.result import Source
@@ -15,13 +15,13 @@ def rows_of_source(editor: Editor, origin: Origin) -> int:
     """UNet rows that making a source takes; one that is there takes none."""
     if isinstance(origin, Source):
         return 0
-    codec, n = editor.codec, len(editor.codec.grid(origin.steps).t)
+    codec, n = editor.runner, len(editor.runner.grid(origin.steps).t)
     codec.sides(*(origin.size or (None, None)))
     if isinstance(origin, Drawn):
         return n * (1 if codec.guidance(origin.guidance) == 1 else 2)
     given = origin.guidance if METHODS[origin.how.method].repeats else None
     own = METHODS[origin.how.method].guidance if given is None else given
-    return inverting(settled(origin.how, n), n, codec.guidance(own))
+    return inverting(resolve_inversion(origin.how, n), n, codec.guidance(own))
 
 
 def inverting(how: Inversion, n: int, g: float) -> int:
@@ -39,8 +39,8 @@ def inverting(how: Inversion, n: int, g: float) -> int:
 
 def rows_of_edit(editor: Editor, origin: Origin, to: Steered) -> int:
     """UNet rows of an edit, at most: what its source spares is not known yet."""
-    grid = origin.grid if isinstance(origin, Source) else editor.codec.grid(origin.steps)
-    g = editor.codec.guidance(to.guidance)
+    grid = origin.grid if isinstance(origin, Source) else editor.runner.grid(origin.steps)
+    g = editor.runner.guidance_scale(to.guidance)
     return _planned(editor, grid, to.by, g) + (2 * LOOKS if to.by.mask_auto else 0)
 
 
@@ -53,7 +53,7 @@ def rows_of_sweep(editor: Editor, source: Source, fields: SweepFields) -> int:
                 update = {"variant": variant, "t_max": t_max, "t_m": t_m, "schedule": schedule}
                 one = shape.model_copy(update=update)
                 for g in fields.guidance_scales:
-                    rows += _planned(editor, source.grid, one, editor.codec.guidance(g))
+                    rows += _planned(editor, source.grid, one, editor.runner.guidance_scale(g))
     return rows * len(fields.prompts)
 
 

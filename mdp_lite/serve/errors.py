@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mdp_lite.batcher.batcher import Stopped, out_of_memory
-from mdp_lite.pipeline.finite import NotFinite
+from mdp_lite.batcher.batcher import out_of_memory
+from mdp_lite.names import NotFinite, Stopped
 
 TYPES = {
     401: "authentication_error",

@@ -92,7 +92,7 @@ async def mask(given: Form, size: str, fit: str, service: Service) -> Image.Imag
 
 def size_of(size: str, service: Service) -> tuple[int, int] | None:
     """WIDTHxHEIGHT that the model and the limits allow, or None for auto."""
-    wanted, factor = pictures.size_of(size), service.editor.codec.factor
+    wanted, factor = pictures.size_of(size), service.editor.runner.factor
     most = service.settings.limits.side
     for side in wanted or ():
         if side % factor or side > most:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mdp_lite.checkpoint import atomic
 from mdp_lite.pipeline.inversion_methods import Inversion
-from mdp_lite.pipeline.runner import Codec
+from mdp_lite.pipeline.runner import ModelRunner
 from mdp_lite.serve.settings import Limits
 from mdp_lite.serve.work import Drawn, Inverted
 from mdp_lite.store.cache import Cache
@@ -42,7 +42,11 @@ class Recipes:
     """
 
     def __init__(
-        self, cache: Cache, codec: Codec, limits: Limits, clock: Callable[[], float] = time.time
+        self,
+        cache: Cache,
+        codec: ModelRunner,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._cache, self._codec, self._limits, self._clock = cache, codec, limits, clock
 

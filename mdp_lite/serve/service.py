@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import torch
 
 from mdp_lite.batcher.batcher import Member
-from mdp_lite.batcher.client import desk_of, shared
 from mdp_lite.editor import Editor
 from mdp_lite.engine.graphs import BUCKETS
 from mdp_lite.pipeline.sweep import room
@@ -41,7 +40,7 @@ class Service:
         self.most = most_rows(editor, settings.most)
         self.desk = desk_of(editor, self.most)
         self.store = Store(limits)
-        self.recipes = Recipes(editor.cache, editor.codec, limits) if editor.cache else None
+        self.recipes = Recipes(editor.cache, editor.runner, limits) if editor.cache else None
         self.open = self.rows = self.held = self.jobs = 0
         self.draining = self._warm = False
         self.metrics = Metrics(self)
@@ -209,10 +208,10 @@ async def attended(
 @torch.no_grad()
 def warmed(editor: Editor, most: int) -> None:
     """Fit the previews, and record graphs of all counts of rows that may come in a call."""
-    codec = editor.codec
+    codec = editor.runner
     x, c, t = codec.noise(0, *codec.size), codec.condition(""), codec.grid(None).t[:1]
     codec.latent(codec.picture(0 * x))
-    for rows in BUCKETS if codec.engine.maker else ():
+    for rows in BUCKETS if codec.engine.recorder else ():
         if rows <= most:
             some = [one.expand(rows, *one.shape[1:]) for one in (x.to(c), t, c)]
             codec.unet(*some)
@@ -225,7 +224,7 @@ def most_rows(editor: Editor, asked: int | None) -> int:
         return asked
     if editor.device.type == "cpu":
         return 0
-    config, codec = editor.models.unet.config, editor.codec
+    config, codec = editor.models.unet.config, editor.runner
     width, height = codec.size
     shape = (height // codec.factor, width // codec.factor)
     return room(config, shape, next(editor.models.unet.parameters()).element_size())

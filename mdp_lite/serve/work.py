@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite.cli.reports import describe, describe_edit, total
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import aimed
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.preview import preview
+from mdp_lite.pipeline.provenance import describe_edit, describe_source
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.serve.fields import Steering, SweepFields
@@ -103,14 +103,14 @@ def edited(editor: Editor, origin: Origin, to: Steered, tell: Tell) -> Made:
     made = editor.result(at)
     seconds = {"invert": there - started, "edit": time.monotonic() - there}
     cost = made.cost if isinstance(origin, Source) else total(source.cost, made.cost)
-    settings = describe_edit(editor, source, made, asked(to))
+    settings = describe_edit(editor.models.name, source, made, asked(to))
     cut = source.truncated or made.truncated
     return Made(made.picture, settings, cost, seed_of(source), cut, made.finished, seconds)
 
 
 def drawn(editor: Editor, origin: Drawn, previews: int, tell: Tell) -> Made:
     """A picture from a prompt and a seed."""
-    started, grid, codec = time.monotonic(), editor.codec.grid(origin.steps), editor.codec
+    started, grid, codec = time.monotonic(), editor.runner.grid(origin.steps), editor.runner
     before: list[Tensor] = []
 
     def on_step(done: int, steps: int, x: Tensor) -> None:
@@ -125,7 +125,7 @@ def drawn(editor: Editor, origin: Drawn, previews: int, tell: Tell) -> Made:
         on_step,
     )  # fmt: skip
     seconds = {"generate": time.monotonic() - started}
-    settings = describe(editor, source)
+    settings = describe_source(editor.models.name, source)
     return Made(source.image, settings, source.cost, source.seed, source.truncated, True, seconds)
 
 
@@ -141,7 +141,7 @@ def swept(
     seconds = {"edit": time.monotonic() - started}
     made = [
         Made(
-            one.picture, describe_edit(editor, source, one, cell(of)), one.cost, seed_of(source),
+            one.picture, describe_edit(editor.models.name, source, one, cell(of)), one.cost, seed_of(source),
             source.truncated or one.truncated, True, seconds,
         )
         for of, one in zip(done.cells, done.edits, strict=True)

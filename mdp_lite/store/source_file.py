@@ -1,4 +1,4 @@
-"""Source paths as files: one safetensors file each, read back bit for bit or refused."""
+"""Saved sources: one safetensors file each, read back bit for bit or refused."""
 
 import json
 from dataclasses import asdict
@@ -14,61 +14,62 @@ from torch import Tensor
 
 from mdp_lite.checkpoint import atomic
 from mdp_lite.checkpoint.identity import Origin, model_hash
-from mdp_lite.method.sample import Path as Steps
-from mdp_lite.pictures.fit import FITS, Frame, frame
+from mdp_lite.method.sample import Trajectory
+from mdp_lite.names import FITS, BadInput
+from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.result import Cost, Source
-from mdp_lite.pipeline.runner import Codec
+from mdp_lite.pipeline.runner import ModelRunner
 from mdp_lite.store.source_header import (
     FORMAT,
     HEADER,
-    MOST_HEADER,
+    MAX_HEADER,
     Settings,
     Tensors,
-    checked,
+    check_settings,
     header,
-    inversion,
-    metadata,
-    parsed,
-    tuning,
+    parse_settings,
+    read_inversion,
+    read_metadata,
+    read_tuning,
 )
 from mdp_lite.version import __version__
 
-NEEDED = {"x", "eps", "c", "t", "a", "b", "image"}  # and the picture that was inverted
+REQUIRED = {"x", "eps", "c", "t", "a", "b", "image"}  # and the picture that was inverted
 OPTIONAL = {"null", "noise"}
 
 
 def save(source: Source, path: str | Path) -> None:
-    """Write a source, whole or not at all; the file holds all that edits read and no path."""
-    path, data = check_name(path), to_file(source)
+    """Write a source, whole or not at all; the file holds all that edits read, and no file path."""
+    path, data = check_name(path), to_file_bytes(source)
     try:
         atomic.write(path, data)
     except OSError as error:
-        raise ValueError(f"{_short(path)} can't be written: {error.strerror}") from None
+        raise BadInput(f"{_short(path)} can't be written: {error.strerror}") from None
 
 
-def to_file(source: Source) -> bytes:
-    """What a source's file holds; the same source has the same bytes."""
+def to_file_bytes(source: Source) -> bytes:
+    """The content of a source's file; the same source always has the same bytes."""
     settings, tensors = _settings(source), _tensors(source)
     return to_bytes(tensors, {HEADER: header(settings, tensors)})
 
 
-def load(path: str | Path, codec: Codec) -> Source:
-    """The source in a file; one that is damaged or that this model did not make is a ValueError."""
+def load(path: str | Path, runner: ModelRunner) -> Source:
+    """The source in a file. Raises BadInput if it is damaged or was made by another model."""
     path = check_name(path)
     try:
         settings, tensors = _read(path)
-        _check_origin(settings, codec.models.origin)
-        _check_tensors(tensors, settings["inversion"] is not None, codec)
-        return _source(settings, tensors, codec)
+        _check_origin(settings, runner.models.origin)
+        _check_tensors(tensors, settings["inversion"] is not None, runner)
+        return _source(settings, tensors, runner)
     except ValueError as error:
-        raise ValueError(f"{_short(path)}: {error}") from None
+        raise BadInput(f"{_short(path)}: {error}") from None
 
 
 def check_name(path: str | Path) -> Path:
-    """The name of a source's file."""
+    """The path of a source's file, if its name can be one."""
     if not isinstance(path, str | Path) or Path(path).suffix != ".safetensors":
-        raise ValueError(f"a source's file must end in .safetensors, got {str(path)!r}")
+        raise BadInput(f"a source's file must end in .safetensors, got {str(path)!r}")
     return Path(path)
 
 
@@ -86,9 +87,9 @@ def _settings(source: Source) -> Settings:
         "negative_prompt": source.negative_prompt,
         "guidance_scale": source.guidance_scale,
         "seed": source.seed,
-        "inversion": source.how and asdict(source.how),
+        "inversion": source.inversion and asdict(source.inversion),
         "tuning": [list(one) for one in source.tuning],
-        "frame": asdict(source.frame),
+        "fit": asdict(source.fit),
         "truncated": source.truncated,
         **source.cost._asdict(),
     }
@@ -97,67 +98,67 @@ def _settings(source: Source) -> Settings:
 def _tensors(source: Source) -> Tensors:
     path = {name: part for name, part in source.path._asdict().items() if part is not None}
     tensors = path | source.grid._asdict() | {"image": _pixels(source.image)}
-    if source.how is not None:
+    if source.inversion is not None:
         tensors["picture"] = _pixels(source.picture)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _read(path: Path) -> tuple[Settings, Tensors]:
-    """What a file holds, if it is whole; opened once, so that a new one can't be read half."""
+    """The content of a file, if it is whole. It is opened only once, as others may replace it."""
     if not path.is_file():
-        raise ValueError("no such file")
+        raise BadInput("no such file")
     try:
         with open(path, "rb") as file:
             size = file.read(8)
-            head = file.read(min(int.from_bytes(size, "little"), MOST_HEADER))
-            text = metadata(head).get(HEADER)
+            head = file.read(min(int.from_bytes(size, "little"), MAX_HEADER))
+            text = read_metadata(head).get(HEADER)
             if not isinstance(text, str):
-                raise ValueError("holds no source of mdp_lite")
-            said = parsed(text)
+                raise BadInput("holds no source of mdp_lite")
+            stated = parse_settings(text)
             tensors = from_bytes(size + head + file.read())
     except OSError as error:
-        raise ValueError(f"can't be read: {error.strerror}") from None
+        raise BadInput(f"can't be read: {error.strerror}") from None
     except SafetensorError as error:
-        raise ValueError(f"no readable safetensors file ({error})") from None
-    settings = {key: value for key, value in said.items() if key != "sha256"}
+        raise BadInput(f"no readable safetensors file ({error})") from None
+    settings = {key: value for key, value in stated.items() if key != "sha256"}
     if text != header(settings, tensors):
-        raise ValueError("damaged: its content does not have the SHA-256 that it was written with")
-    return checked(settings), tensors
+        raise BadInput("damaged: its content does not match the SHA-256 in its header")
+    return check_settings(settings), tensors
 
 
 def _check_origin(settings: Settings, origin: Origin) -> None:
-    """The model, its grid and its precision: those of the editor, or a sentence that says which."""
+    """Raise BadInput unless the model, its grid and its precision are those of the editor."""
     theirs, ours = settings["scheduler"], json.loads(json.dumps(asdict(origin.scheduler)))
     odd = [key for key in ours if theirs.get(key) != ours[key]]
     if odd or set(theirs) != set(ours):
         key = odd[0] if odd else sorted(set(theirs) ^ set(ours))[0]
         got, want = theirs.get(key), ours.get(key)
-        raise ValueError(f"was made on another grid: {key} is {got!r}, the editor's {want!r}")
+        raise BadInput(f"was made on another grid: {key} is {got!r}, the editor's {want!r}")
     if settings["dtype"] != _dtype(origin):
         got = settings["dtype"]
-        raise ValueError(f"was made in {got}, the editor's models are in {_dtype(origin)}")
-    made, own = settings["model_sha256"], model_hash(origin)
-    if made != own:
-        got = f"{settings['model']} (SHA-256 {made[:12]})"
-        raise ValueError(
+        raise BadInput(f"was made in {got}, the editor's models are in {_dtype(origin)}")
+    theirs, own = settings["model_sha256"], model_hash(origin)
+    if theirs != own:
+        got = f"{settings['model']} (SHA-256 {theirs[:12]})"
+        raise BadInput(
             f"was made by another model: {got}, the editor has {origin.name} ({own[:12]})"
         )
 
 
-def _check_tensors(tensors: Tensors, inverted: bool, codec: Codec) -> None:
-    """The tensors of a path of this model: shapes, types, finite, and the editor's own grid."""
-    needed = NEEDED | {"picture"} if inverted else NEEDED
+def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> None:
+    """Raise BadInput unless these are finite tensors of a path of this model, on its own grid."""
+    needed = REQUIRED | {"picture"} if inverted else REQUIRED
     if odd := sorted((needed ^ set(tensors)) - (OPTIONAL if inverted else set())):
-        raise ValueError(f"must hold {', '.join(sorted(needed))}, {odd[0]} is missing or unknown")
-    n, models = len(tensors["t"]) if tensors["t"].ndim == 1 else 0, codec.models
-    for name, own in codec.grid(n)._asdict().items():
+        raise BadInput(f"must hold {', '.join(sorted(needed))}, {odd[0]} is missing or unknown")
+    n, models = len(tensors["t"]) if tensors["t"].ndim == 1 else 0, runner.models
+    for name, own in runner.grid(n)._asdict().items():
         if not _equal(tensors[name], own.cpu()):
-            raise ValueError(f"its grid's {name} is not the editor's for {n} steps")
+            raise BadInput(f"its grid's {name} is not the editor's for {n} steps")
     image = tensors["image"]
     height, width = image.shape[:2] if image.ndim == 3 else (0, 0)
-    check.side("width", width, codec.factor)
-    check.side("height", height, codec.factor)
-    cell = (1, models.vae.config.latent_channels, height // codec.factor, width // codec.factor)
+    check.side("width", width, runner.factor)
+    check.side("height", height, runner.factor)
+    cell = (1, models.vae.config.latent_channels, height // runner.factor, width // runner.factor)
     c = (1, models.tokenizer.length, models.unet.config.cross_attention_dim)
     wanted = {
         "x": ((n + 1, *cell), torch.float64),
@@ -174,35 +175,35 @@ def _check_tensors(tensors: Tensors, inverted: bool, codec: Codec) -> None:
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     if tensor.shape != shape or tensor.dtype != dtype:
         got = f"{tuple(tensor.shape)} in {tensor.dtype}"
-        raise ValueError(f"{name} must be {shape} in {dtype}, got {got}")
+        raise BadInput(f"{name} must be {shape} in {dtype}, got {got}")
     if not tensor.isfinite().all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+        raise BadInput(f"{name} must be finite, got NaN or infinity")
 
 
-def _source(settings: Settings, tensors: Tensors, codec: Codec) -> Source:
+def _source(settings: Settings, tensors: Tensors, runner: ModelRunner) -> Source:
     """The source that was saved, on the editor's device."""
     if settings["seed"] is not None:
         check.seed(settings["seed"])
     cost = Cost(*(settings[name] for name in Cost._fields))
     if min(cost) < 0:
-        raise ValueError(f"cost must be 0 or more, got {cost.unet_rows} UNet rows")
+        raise BadInput(f"cost must be 0 or more, got {cost.unet_rows} UNet rows")
     image = _picture("image", tensors["image"])
     picture = _picture("picture", tensors["picture"]) if "picture" in tensors else image
     return Source(
-        Steps(**{k: tensors[k].to(codec.device) for k in Steps._fields if k in tensors}),
-        codec.grid(len(tensors["t"])),
+        Trajectory(**{k: tensors[k].to(runner.device) for k in Trajectory._fields if k in tensors}),
+        runner.grid(len(tensors["t"])),
         check.text("prompt", settings["prompt"]),
         check.text("negative_prompt", settings["negative_prompt"]),
         check.guidance(settings["guidance_scale"]),
         image,
         picture,
-        _frame(settings["frame"], picture, image),
+        _read_fit(settings["fit"], picture, image),
         settings["seed"],
-        inversion(settings["inversion"], len(tensors["t"])),
+        read_inversion(settings["inversion"], len(tensors["t"])),
         settings["truncated"],
         cost,
-        codec.models.origin,
-        tuning(settings["tuning"]),
+        runner.models.origin,
+        read_tuning(settings["tuning"]),
     )
 
 
@@ -213,16 +214,16 @@ def _pixels(image: Image.Image) -> Tensor:
 def _picture(name: str, pixels: Tensor) -> Image.Image:
     shape, (height, width) = tuple(pixels.shape), (*pixels.shape[:2], 0, 0)[:2]
     if shape != (height, width, 3) or pixels.dtype != torch.uint8 or 0 in shape:
-        raise ValueError(f"{name} must be (h, w, 3) in uint8, got {shape} in {pixels.dtype}")
+        raise BadInput(f"{name} must be (h, w, 3) in uint8, got {shape} in {pixels.dtype}")
     return Image.fromarray(pixels.numpy())
 
 
-def _frame(saved: Settings, picture: Image.Image, image: Image.Image) -> Frame:
-    """How the picture was fitted, which follows from how and from the two sizes."""
-    fit = check.one_of("fit", saved.get("fit"), FITS)
-    own = frame(fit, picture.size, image.size)
+def _read_fit(saved: Settings, picture: Image.Image, image: Image.Image) -> Fit:
+    """How the picture was fitted; it follows from the mode and the two sizes."""
+    mode = check.one_of("fit", saved.get("mode"), FITS)
+    own = plan_fit(mode, picture.size, image.size)
     if saved != json.loads(json.dumps(asdict(own))):
-        raise ValueError(f"frame must be that of {fit} from {picture.size} to {image.size}")
+        raise BadInput(f"fit must be that of {mode} from {picture.size} to {image.size}")
     return own
 
 

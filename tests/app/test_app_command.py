@@ -8,11 +8,11 @@ import pytest
 
 from mdp_lite.__main__ import main
 from mdp_lite.app.fence import HEADERS, LOOPBACK, Fence, names_of
-from mdp_lite.cli.arguments import parser
+from mdp_lite.cli.arguments import build_parser
 
 
 def test_by_default_the_page_is_for_this_machine_alone() -> None:
-    args = parser().parse_args(["app"])
+    args = build_parser().parse_args(["app"])
     assert (args.host, args.port, args.share, args.model) == ("127.0.0.1", None, False, "tiny")
 
 

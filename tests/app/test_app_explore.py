@@ -9,7 +9,7 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Stopped
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import edited
-from mdp_lite.cli.arguments import VARIANTS
+from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
 from support.studios import DRAWN, REAL, asked, ended, rows, studio, visitor
 

@@ -19,7 +19,6 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import Progress, Stopped
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.work import edited
-from mdp_lite.batcher.client import desk_of, shared
 from mdp_lite.editor import Editor
 from mdp_lite.eval.contest import CONTROL
 from mdp_lite.eval.rivals.asked import Asked
@@ -44,12 +43,12 @@ def compared(studio: Studio, visitor: Session) -> tuple[Sheet, list[Progress]]:
 
 def direct(editor: Editor, source: Source, prompt: str = "a blue boat") -> Image.Image:
     """Prompt-to-Prompt's edit without the app, put back where it belongs."""
-    to = editor.codec.conditions(prompt, "", 3.0)
+    to = editor.runner.guidance(prompt, "", 3.0)
     aligned = refined(editor.models.tokenizer, [source.prompt], [prompt])
-    one = Asked(editor.models.unet, source.grid, source.path, to, editor.codec.v)
+    one = Asked(editor.models.unet, source.grid, source.path, to, editor.runner.v_prediction)
     with torch.no_grad():
         found = prompt_to_prompt(one, aligned, CONTROL)
-    return source.frame.undone(editor.codec.picture(found.x), source.picture)
+    return source.frame.undone(editor.runner.decode(found.x), source.picture)
 
 
 def shown(path: Path) -> bytes:

@@ -13,8 +13,8 @@ from mdp_lite.app.sessions import MOST_SESSIONS, MOST_SOURCES, Session
 from mdp_lite.app.streaming import Progress, Stopped, streamed
 from mdp_lite.app.studio import Studio, opened, painted
 from mdp_lite.app.work import EDITING, MASK, edited
-from mdp_lite.cli.arguments import VARIANTS
 from mdp_lite.editor import Editor
+from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
 from support.studios import DRAWN, REAL, asked, ended, picture, rows, studio, visitor
 

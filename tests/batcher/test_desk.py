@@ -18,7 +18,7 @@ from mdp_lite.batcher.batcher import (
     joined,
     out_of_memory,
 )
-from mdp_lite.pipeline.finite import NotFinite
+from mdp_lite.names import NotFinite
 from support.desks import WAIT, running, until, waiting
 
 LOST = 666.0  # a row of these can't be computed

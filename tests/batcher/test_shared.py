@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from mdp_lite.batcher.batcher import Stopped
-from mdp_lite.batcher.client import desk_of, shared
 from mdp_lite.editor import Editor
-from mdp_lite.method.schedule import VARIANTS
-from mdp_lite.pipeline.finite import NotFinite
+from mdp_lite.names import VARIANTS, NotFinite
 from mdp_lite.pipeline.inversion_methods import METHODS
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Edit, Source

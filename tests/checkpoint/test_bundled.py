@@ -87,14 +87,14 @@ def test_a_replayed_picture_comes_back(editor: Editor) -> None:
     source = editor.invert(world.draw(scene), world.caption(scene))
     back = editor.edit(source, caption(8), weights=table("epsilon", window(n, n, n)))
     assert source.original is not None
-    assert (back.latent - editor.codec.latent(source.original)).abs().max() <= 1e-5
+    assert (back.latent - editor.runner.encode(source.original)).abs().max() <= 1e-5
 
 
 def test_defaults_are_the_checkpoints_own(editor: Editor) -> None:
     own = json.loads((TINY / "mdp_lite.json").read_text("utf-8"))
     assert own and set(own) <= set(Defaults.__dataclass_fields__)
     assert editor.models.defaults == Defaults(**own)
-    assert len(editor.codec.grid(None).t) == editor.models.defaults.num_inference_steps
+    assert len(editor.runner.grid(None).t) == editor.models.defaults.num_inference_steps
     source = editor.generate(caption(7), seed=5, num_inference_steps=1)
     assert source.guidance_scale == editor.models.defaults.guidance_scale
 
@@ -117,7 +117,7 @@ def test_every_word_of_the_world_is_one_token(editor: Editor) -> None:
 
 
 def test_captions_fit(editor: Editor) -> None:
-    assert not any(editor.codec.truncated(caption(seed)) for seed in range(200))
+    assert not any(editor.runner.is_truncated(caption(seed)) for seed in range(200))
 
 
 def test_the_folder_is_small_and_holds_no_pickle() -> None:

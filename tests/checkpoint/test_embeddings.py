@@ -189,7 +189,7 @@ def test_the_editor_learns(stored: torch.dtype, checkpoint: Path, tmp_path: Path
     with torch.no_grad():
         for prompt in PROMPTS:
             want = pipe.encode_prompt(prompt, "cpu", 1, False)[0]
-            assert (editor.codec.condition(prompt) - want).abs().max() <= BOUND * want.abs().max()
+            assert (editor.runner.condition(prompt) - want).abs().max() <= BOUND * want.abs().max()
 
 
 def test_an_embedding_takes_the_word_it_is_given(checkpoint: Path, tmp_path: Path) -> None:
@@ -198,5 +198,5 @@ def test_an_embedding_takes_the_word_it_is_given(checkpoint: Path, tmp_path: Pat
         Editor.from_pretrained(checkpoint, embeddings=[one]) for one in (path, (path, "<other>"))
     )
     word = read_embedding(path).token
-    assert torch.equal(named.codec.condition(f"a {word}"), other.codec.condition("a <other>"))
-    assert not torch.equal(named.codec.condition(f"a {word}"), other.codec.condition(f"a {word}"))
+    assert torch.equal(named.runner.condition(f"a {word}"), other.runner.condition("a <other>"))
+    assert not torch.equal(named.runner.condition(f"a {word}"), other.runner.condition(f"a {word}"))

@@ -85,8 +85,8 @@ def test_a_single_file_takes_its_tokenizer_from_the_hub(cache: Path, tmp_path: P
     with pytest.raises(ValueError, match=f"holds no tokenizer.*{TOKENIZER}.* not in the cache"):
         Editor.from_pretrained(f"{MODEL}/model.safetensors")
     write_snapshot(cache, TOKENIZER, files_of(folder / "tokenizer"))
-    got = Editor.from_pretrained(f"{MODEL}/model.safetensors").codec.condition("a red house")
-    assert torch.equal(got, Editor.from_pretrained(folder).codec.condition("a red house"))
+    got = Editor.from_pretrained(f"{MODEL}/model.safetensors").runner.condition("a red house")
+    assert torch.equal(got, Editor.from_pretrained(folder).runner.condition("a red house"))
 
 
 def test_add_ons_from_the_hub(cache: Path, checkpoint: Path) -> None:

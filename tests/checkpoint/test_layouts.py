@@ -165,7 +165,7 @@ def test_sd_turbo_is_run_in_few_steps_without_guidance(copied: tuple[Path, Parts
     defaults = Editor.from_pretrained(folder).models.defaults
     assert (defaults.num_inference_steps, defaults.guidance_scale) == (4, 1.0)
     plain = Editor.from_pretrained(folder, prediction_type="v_prediction")
-    assert plain.models.defaults.guidance_scale == 7.5 and plain.codec.v
+    assert plain.models.defaults.guidance_scale == 7.5 and plain.runner.v_prediction
 
 
 def test_exactly_what_is_read_is_chosen() -> None:

@@ -83,7 +83,7 @@ def test_what_it_holds(tell: Tell, checkpoint: Path, editor: Editor) -> None:
 def test_an_edit_costs_what_the_editor_spends(tell: Tell, checkpoint: Path, editor: Editor) -> None:
     said = tell(checkpoint, "--no-hash")["edit"]
     plain = Editor(editor.models, editor.device)
-    plain.codec.unet = editor.models.unet  # without kernels of our own, which are not counted
+    plain.runner.unet = editor.models.unet  # without kernels of our own, which are not counted
     with FlopCounterMode(display=False, custom_mapping={FUSED: total}) as counter:
         source = plain.generate("a red house")
         edit = plain.edit(source, "a blue boat")
@@ -161,7 +161,7 @@ def test_lines_for_people(checkpoint: Path, tell: Tell, capsys: pytest.CaptureFi
     ],
 )
 def test_sizes_have_three_digits(count: int, text: str) -> None:
-    assert info.scaled(count, info.SIZES) == text
+    assert info.format_count(count, info.SIZES) == text
 
 
 def test_the_scheduler_is_told_in_words(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

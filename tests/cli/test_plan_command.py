@@ -13,7 +13,7 @@ from mdp_lite.cli import arguments
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops as cost
 from mdp_lite.engine.estimate import estimate, walked
-from mdp_lite.method.sample import no_weights
+from mdp_lite.method.sample import zero_weights
 from mdp_lite.models.unet import UNet
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import LEAST, MARGIN, Table, contact, tile
@@ -103,7 +103,7 @@ def test_a_plan_for_people(run: Run, checkpoint: Path, capsys: pytest.CaptureFix
 def test_an_estimate_adds_up(editor: Editor) -> None:
     source = editor.generate("a red house", num_inference_steps=6)
     table = editor.tasks([Request(source, "a boat", "beta", 6, 3, "linear")])[0].weights
-    none = no_weights(6)
+    none = zero_weights(6)
     plans = (walked(none, True), 2), (walked(table, True), 3), (walked(none, False), 1)
     for plan, wide in plans:
         found, models = estimate(editor.models, plan, 32, 32), editor.models

@@ -111,7 +111,7 @@ def test_an_edit_by_packages_is_the_edit(model: Path, small: Editor, written: An
     for variant in ("epsilon", "beta"):
         a, b = (one.edit(source, "a boat", variant, t_max=3, t_m=1) for one in (small, ahead))
         assert_near(b.latent, a.latent, 1e-4)
-    assert ahead.codec.engine.mode == "aot"
+    assert ahead.runner.engine.mode == "aot"
     with pytest.raises(ValueError, match="want a package for 8x8 cells .*, got those for 6x4"):
         ahead.generate("a red house", 3, 4)
 

@@ -26,8 +26,8 @@ from mdp_lite.engine.graphs import (
     Work,
     filled,
 )
-from mdp_lite.method.schedule import VARIANTS
 from mdp_lite.models.unet import UNet
+from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.warm_up import warm_up
 from support.checkpoints import UNET_CONFIG
@@ -80,7 +80,7 @@ def recording(editor: Editor) -> Editor:
     own = Editor(editor.models, editor.device)
     unet = editor.models.unet
     whole = Whole(maker, Lifted(unet.predict, unet.times, unet.text))
-    own.codec.engine = own.codec.engine._replace(alone=whole, maker=maker)
+    own.runner.engine = own.runner.engine._replace(alone=whole, maker=maker)
     return own
 
 
@@ -90,7 +90,9 @@ def test_recorded_steps_are_the_steps_for_all_variants_and_schedules(
     source = editor.generate("a red house", 3, N)
     plain, recorded = (list(latents(one, source)) for one in (editor, recording))
     assert len(plain) == 4 * len(SCHEDULES) and all(map(near, plain, recorded))
-    assert recording.codec.engine.maker.count == 3  # rows: null, c; null, c, source; null, source
+    assert (
+        recording.runner.engine.recorder.count == 3
+    )  # rows: null, c; null, c, source; null, source
 
 
 @pytest.mark.parametrize("settings", [
@@ -107,7 +109,7 @@ def test_recorded_steps_of_every_kind_of_edit(
     how = {"t_max": n, "schedule": "linear"} | settings
     how |= {} if "strength" in how else {"t_m": n // 2}
     a, b = (one.edit(source, TARGET, **how).latent for one in (editor, recording))
-    assert near(a, b) and recording.codec.engine.maker.count
+    assert near(a, b) and recording.runner.engine.recorder.count
 
 
 def test_one_recording_serves_other_sources_prompts_and_weights(
@@ -117,18 +119,18 @@ def test_one_recording_serves_other_sources_prompts_and_weights(
         source = editor.generate("a red house", seed, N)
         a, b = (one.edit(source, prompt, t_max=5, t_m=t_m) for one in (editor, recording))
         assert near(a.latent, b.latent)
-    assert recording.codec.engine.maker.count == 1
+    assert recording.runner.engine.recorder.count == 1
 
 
 def test_a_recorded_step_that_is_not_finite_is_taken_the_guarded_way(recording: Editor) -> None:
     source = recording.generate("a red house", 3, N)
     want = recording.edit(source, TARGET).latent
-    whole, seen = recording.codec.engine.alone, []
+    whole, seen = recording.runner.engine.single_step, []
 
     def spoilt(task: Any, i: int, reads: Any, x: Tensor, v: bool) -> Any:
         seen.append(whole(task, i, reads, x * torch.nan, v))
 
-    recording.codec.engine = recording.codec.engine._replace(alone=spoilt)
+    recording.runner.engine = recording.runner.engine._replace(alone=spoilt)
     assert near(recording.edit(source, TARGET).latent, want)
     assert seen and set(seen) == {None}
 
@@ -142,7 +144,7 @@ def test_what_cannot_be_recorded_runs_as_ever_and_says_so_once(
     own, unet = Editor(editor.models, CPU), editor.models.unet
     maker = Maker(refuse)
     whole = Whole(maker, Lifted(unet.predict, unet.times, unet.text))
-    own.codec.engine = own.codec.engine._replace(alone=whole, maker=maker)
+    own.runner.engine = own.runner.engine._replace(alone=whole, maker=maker)
     source = editor.generate("a red house", 3, N)
     with caplog.at_level(logging.WARNING, "mdp_lite"):
         assert torch.equal(own.edit(source, TARGET).latent, editor.edit(source, TARGET).latent)
@@ -155,7 +157,7 @@ def test_what_cannot_be_recorded_runs_as_ever_and_says_so_once(
 def test_unknown_shapes_are_refused_once_the_engine_is_closed(recording: Editor) -> None:
     source = recording.generate("a red house", 3, N)
     recording.edit(source, TARGET)
-    recording.codec.engine.maker.closed = True
+    recording.runner.engine.recorder.closed = True
     recording.edit(source, "a tent")
     with pytest.raises(ValueError, match="engine was warmed up for shapes .*, got "):
         recording.edit(recording.generate("a red house", 3, N - 1), TARGET)
@@ -163,12 +165,12 @@ def test_unknown_shapes_are_refused_once_the_engine_is_closed(recording: Editor)
 
 def test_what_was_warmed_up_serves_all_edits_and_nothing_else(recording: Editor) -> None:
     warm_up(recording, rows=(1, 2), num_inference_steps=N, only=True)
-    made, picture = recording.codec.engine.maker.count, Image.new("RGB", (32, 32), "red")
+    made, picture = recording.runner.engine.recorder.count, Image.new("RGB", (32, 32), "red")
     sources = [recording.generate("a house", 1, N), recording.invert(picture, "a", "replay", N)]
     for source in [*sources, recording.invert(picture, "a", "edit-friendly", N)]:
         for variant in VARIANTS:
             recording.edit(source, TARGET, variant, t_max=5, t_m=3, guidance_scale=2.5)
-    assert recording.codec.engine.maker.count == made > 0
+    assert recording.runner.engine.recorder.count == made > 0
     with pytest.raises(ValueError, match="engine was warmed up for"):
         recording.edit(recording.generate("a house", 1, N, width=40), TARGET)
     with pytest.raises(ValueError, match="rows of a call must be 1 or more, got 0"):
@@ -184,7 +186,7 @@ def test_rows_are_filled_up_to_few_counts(editor: Editor, rows: int) -> None:
         assert len(times) == len(more) if when.ndim else times is when
         assert torch.equal(more[:rows], x) and torch.equal(more[-1], x[-1])
     if rows < 10:
-        unet = editor.codec.engine.denoise
+        unet = editor.runner.engine.denoise
         assert torch.equal(Bucketed(Fixed(Maker(again), unet))(x, t, c), unet(x, t, c))
 
 
@@ -238,4 +240,4 @@ def test_one_trace_of_each_shape_serves_all_steps_variants_and_schedules(
     with torch._dynamo.config.patch(error_on_recompile=True):
         list(latents(pair[1], pair[0].generate("a boat", 4, N + 1)))
         with pytest.raises(torch._dynamo.exc.RecompileError):
-            pair[1].codec.engine.denoise(*inputs(pair[1], 4))
+            pair[1].runner.engine.denoise(*inputs(pair[1], 4))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite import Editor
-from mdp_lite.method.schedule import VARIANTS
+from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.warm_up import warm_up
 
@@ -42,9 +42,9 @@ def test_replay_is_eager_for_all_variants_and_schedules(eager: Editor, mode: str
     source = eager.generate("a red house on the grass", 7, N)
     for a, b in zip(*(latents(one, source) for one in (recorded, eager)), strict=True):
         assert far(a, b) <= REPLAYED
-    made = recorded.codec.engine.maker.count  # type: ignore[union-attr]
+    made = recorded.runner.engine.recorder.count  # type: ignore[union-attr]
     list(latents(recorded, recorded.generate("a tent", 8, N)))
-    assert recorded.codec.engine.maker.count == made + 1  # type: ignore[union-attr]
+    assert recorded.runner.engine.recorder.count == made + 1  # type: ignore[union-attr]
 
 
 def test_the_same_graph_twice_is_the_same_picture(eager: Editor) -> None:
@@ -56,7 +56,7 @@ def test_the_same_graph_twice_is_the_same_picture(eager: Editor) -> None:
 
 def test_half_precision_is_near_float32(eager: Editor) -> None:
     half = Editor.from_pretrained("tiny", "cuda", "float16")
-    assert half.codec.engine.mode == "graph"
+    assert half.runner.engine.mode == "graph"
     source, other = (one.generate("a red house on the grass", 7, N) for one in (half, eager))
     assert far(half.edit(source, TARGET).latent, eager.edit(other, TARGET).latent) <= HALF
 

@@ -15,7 +15,7 @@ from mdp_lite.eval.contest import methods, settings, usual
 from mdp_lite.eval.edit_tables import ahead, main_table, summary, tables
 from mdp_lite.eval.edits import KINDS
 from mdp_lite.eval.given import CASES
-from mdp_lite.method.schedule import VARIANTS
+from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import described
 
 Says = Callable[[str], None]

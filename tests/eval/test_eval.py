@@ -15,8 +15,8 @@ from mdp_lite.eval.reader import HEADS, WEIGHTS, Reader, labels, load_reader, re
 from mdp_lite.eval.sweep import Cell, sweep
 from mdp_lite.method.sample import Conditions, record, walk
 from mdp_lite.method.sample import Path as Track
-from mdp_lite.method.schedule import VARIANTS, Grid, Weights, ddim_grid, table, window
 from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.names import VARIANTS, Grid, Weights, ddim_grid, table, window
 
 N = 12
 

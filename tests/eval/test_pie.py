@@ -14,7 +14,7 @@ from PIL import Image
 from mdp_lite.__main__ import main
 from mdp_lite.eval import pie_command
 from mdp_lite.eval.pie import SIDE, decoded, record, records
-from mdp_lite.eval.pie_metrics import METRICS, compared, figures, mean, scaled, square
+from mdp_lite.eval.pie_metrics import METRICS, compared, figures, mean, square
 
 Says = Callable[[str], None]
 EDITS = {
@@ -146,9 +146,9 @@ def test_of_a_collage_the_last_picture_counts() -> None:
 
 
 def test_units_are_those_of_the_published_tables() -> None:
-    assert scaled("mse_unedit_part", 0.0033) == pytest.approx(33)
-    assert scaled("ssim_unedit_part", 0.84) == pytest.approx(84)
-    assert scaled("psnr_unedit_part", 27.0) == 27
+    assert format_count("mse_unedit_part", 0.0033) == pytest.approx(33)
+    assert format_count("ssim_unedit_part", 0.84) == pytest.approx(84)
+    assert format_count("psnr_unedit_part", 27.0) == 27
 
 
 def test_metrics_are_those_of_torchmetrics() -> None:

@@ -47,9 +47,11 @@ def asked(editor: Editor, prompts: list[str], targets: list[str], real: str = ""
         sources = editor.inverts(pictures, prompts, real, N, G)
     else:
         sources = [editor.generate(p, seed, N, G) for seed, p in enumerate(prompts)]
-    c = torch.cat([editor.codec.condition(target) for target in targets])
-    to = Conditions(c, editor.codec.condition(""), torch.tensor(G))
-    return Asked(editor.models.unet, sources[0].grid, joined(sources), to, editor.codec.v)
+    c = torch.cat([editor.runner.condition(target) for target in targets])
+    to = Conditions(c, editor.runner.condition(""), torch.tensor(G))
+    return Asked(
+        editor.models.unet, sources[0].grid, joined(sources), to, editor.runner.v_prediction
+    )
 
 
 def one(editor: Editor, target: str = TARGET, real: str = "") -> Asked:
@@ -187,7 +189,7 @@ def test_layers_are_told_apart_by_their_order(editor: Editor) -> None:
         seen.append((count.layer(q), k.shape[2]))
         return SDPA(q, k, v)
 
-    x, c = torch.zeros(1, 4, 8, 8), editor.codec.condition(SOURCE)
+    x, c = torch.zeros(1, 4, 8, 8), editor.runner.condition(SOURCE)
     unet(x, torch.tensor(1), c, attend)
     assert [layer.block for layer, _ in seen] == [0, 0, 1, 1, 2, 2, 3, 3] and blocks(unet) == 4
     for layer, keys in seen:
@@ -198,7 +200,7 @@ def test_layers_are_told_apart_by_their_order(editor: Editor) -> None:
 def test_a_handing_unet_changes_the_targets_alone_and_shares_all_weights(editor: Editor) -> None:
     unet, injecting = editor.models.unet, handing(editor.models.unet)
     torch.manual_seed(0)
-    c = editor.codec.condition(SOURCE)
+    c = editor.runner.condition(SOURCE)
     rows, t = [Row(torch.randn(2, 4, 8, 8), c) for _ in range(3)], torch.tensor(500)
     with torch.no_grad():
         plain, changed = called(unet, t, rows), called(injecting, t, rows)

@@ -96,7 +96,7 @@ def published(case: Case, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", CASES)
 def test_edits_are_those_of_the_published_method(name: str) -> None:
     case, editor = CASES[name], ours()
-    codec, source = editor.codec, editor.generate(case.source, SEED, N, G)
+    codec, source = editor.runner, editor.generate(case.source, SEED, N, G)
     aligned = getattr(words, case.aligned)(editor.models.tokenizer, [case.source], [case.target])
     c, null = codec.condition(case.target), codec.condition("")
     to = Conditions(c, null, torch.tensor(G))

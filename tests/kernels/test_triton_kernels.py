@@ -15,9 +15,9 @@ needs_triton = pytest.mark.skipif(not shapes.TRITON, reason="Triton is for Linux
 
 def passes(name: str, *more: str, interpreted: bool = False) -> None:
     """A file of tests in a process of its own: how Triton works is fixed where it is imported."""
-    places = [str(ROOT / room) for room in (".", "kernels", "weights")]
+    places = [str(ROOT / room) for room in (".", "kernels", "weights", "tests")]
     own = {"PYTHONPATH": os.pathsep.join(places), "TRITON_INTERPRET": "01"[interpreted]}
-    command = [sys.executable, "-m", "pytest", "--noconftest", "-q", f"tests/{name}", *more]
+    command = [sys.executable, "-m", "pytest", "--noconftest", "-q", f"tests/support/{name}", *more]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

@@ -16,10 +16,10 @@ from mdp_lite.method.sample import (
     Conditions,
     Path,
     levels,
-    no_weights,
     record,
     source_row,
     walk,
+    zero_weights,
 )
 from mdp_lite.method.schedule import SHAPES, VARIANTS, Weights, table, window
 from mdp_lite.models.config import UNetConfig
@@ -60,7 +60,7 @@ def mixed(n: int, seed: int = 0) -> Weights:
 def test_no_weight_is_plain_sampling_to_the_bit(setup: Setup, dtype: torch.dtype) -> None:
     source = path(setup, 10, to(C_A, dtype=dtype))
     plain = path(setup, 10, to(C_B, dtype=dtype))
-    edit = path(setup, 10, to(C_B, dtype=dtype), source, no_weights(10))
+    edit = path(setup, 10, to(C_B, dtype=dtype), source, zero_weights(10))
     assert torch.equal(edit.x, plain.x) and torch.equal(edit.eps, plain.eps)
     assert distance(plain.x[-1], source.x[-1]) > 0.01
 

@@ -34,7 +34,7 @@ class Case(NamedTuple):
 
     @property
     def v(self) -> bool:
-        return self.editor.codec.v
+        return self.editor.runner.v_prediction
 
     @property
     def zero(self) -> bool:
@@ -104,7 +104,7 @@ def test_replay_of_a_model_ends_at_the_picture(editor: Editor, spacing: str, n: 
     x = source.path.x[0]
     for eps, a, b in zip(source.path.eps, source.grid.a, source.grid.b, strict=True):
         x = ddim(x, eps, a, b)
-    assert (x - editor.codec.latent(PICTURE)).abs().max() <= 1e-5
+    assert (x - editor.runner.encode(PICTURE)).abs().max() <= 1e-5
 
 
 # --- all methods -------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_a_path_is_whole_and_finite(case: Case, method: str) -> None:
     assert path.noise is None or path.noise.shape == (N, *shape)
     assert all(one.isfinite().all() for one in path if one is not None)
     assert path.x.dtype == path.eps.dtype == torch.float64
-    assert torch.equal(path.c, case.editor.codec.condition(PROMPT))
+    assert torch.equal(path.c, case.editor.runner.condition(PROMPT))
     assert source.method == method and source.tuning == () and source.prompt == PROMPT
     other = case.editor.invert(PICTURE, "a blue boat", method, N, G)
     assert not torch.equal(path.eps, other.path.eps)  # the prompt is read
@@ -154,7 +154,7 @@ def test_steps_along_the_noise_lead_along_the_path(case: Case, method: str) -> N
 
 @pytest.mark.parametrize("method", ["replay", "fixed-point", "direct", "edit-friendly"])
 def test_these_end_at_the_picture_and_the_others_drift(case: Case, method: str) -> None:
-    x = case.editor.codec.latent(PICTURE)
+    x = case.editor.runner.encode(PICTURE)
     if not (case.zero and method == "direct"):
         assert torch.equal(case.invert(method).path.x[-1], x)
     for drifting in ("ddim", "negative-prompt"):
@@ -163,7 +163,7 @@ def test_these_end_at_the_picture_and_the_others_drift(case: Case, method: str) 
 
 @pytest.mark.parametrize("g", [1.0, G])
 def test_ddim_ends_where_sampling_from_its_noise_does(case: Case, g: float) -> None:
-    source, codec = case.invert("ddim", g=g), case.editor.codec
+    source, codec = case.invert("ddim", g=g), case.editor.runner
     to = codec.conditions(PROMPT, "", g)
     with torch.no_grad():
         steps = list(walk(codec.unet, source.grid, source.path.x[0], to, v=case.v))
@@ -189,7 +189,7 @@ def residual(case: Case, source: Source) -> float:
 
 def drift(case: Case, source: Source) -> float:
     """How far from the picture sampling without guidance ends."""
-    codec = case.editor.codec
+    codec = case.editor.runner
     to = codec.conditions(PROMPT, "", 1.0)
     with torch.no_grad():
         *_, end = walk(codec.unet, source.grid, source.path.x[0], to, v=case.v)
@@ -216,7 +216,7 @@ def test_one_iteration_is_replay(case: Case) -> None:
 
 
 def test_the_prompt_as_the_negative_one_needs_no_guidance(case: Case) -> None:
-    source, codec = case.invert("negative-prompt"), case.editor.codec
+    source, codec = case.invert("negative-prompt"), case.editor.runner
     assert source.guidance_scale == G and source.negative_prompt == PROMPT
     assert source.cost == (2 * N, 2 * N, 0)
     to = codec.conditions(PROMPT, "", 1.0)
@@ -273,7 +273,7 @@ def test_an_edit_is_not_given_the_offset_of_direct(case: Case) -> None:
 def test_edit_friendly_noise_is_the_papers(case: Case) -> None:
     """Huberman-Spiegelglas et al., arXiv 2304.06140, Eqs. 3 to 6: DDPM's posterior, eta = 1."""
     source = case.invert("edit-friendly")
-    path, x = source.path, case.editor.codec.latent(PICTURE)
+    path, x = source.path, case.editor.runner.encode(PICTURE)
     drawn = torch.randn(N, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     assert path.noise is not None
     for i in range(N):

@@ -64,12 +64,12 @@ class Both(NamedTuple):
         return model(self.unet, self.scheduler, n)
 
     def pivots(self, n: int) -> Tensor:
-        codec = self.editor.codec
+        codec = self.editor.runner
         x = codec.latent(self.picture).float()
         return ddim_inversion(self.theirs(n), x, codec.condition(self.prompt))
 
     def published(self, n: int, g: float) -> Oracle:
-        c, null = (self.editor.codec.condition(text) for text in (self.prompt, ""))
+        c, null = (self.editor.runner.condition(text) for text in (self.prompt, ""))
         return null_text(self.theirs(n), self.pivots(n), c, null, g, early_stop=self.early_stop)
 
     def invert(self, n: int, g: float, **how: Any) -> Source:
@@ -96,7 +96,7 @@ def random(case: Case, folder: Path) -> Both:
     scheduler = DDIMScheduler(**case.scheduler)
     scheduler.save_pretrained(folder / "scheduler")
     editor = Editor.from_pretrained(folder, device="cpu")
-    pixels = np.random.default_rng(case.seed).integers(0, 256, (*editor.codec.size, 3), np.uint8)
+    pixels = np.random.default_rng(case.seed).integers(0, 256, (*editor.runner.size, 3), np.uint8)
     config = dict(scheduler.config)
     return Both(editor, pipe.unet, config, Image.fromarray(pixels), "a b c", case.early_stop)
 
@@ -162,7 +162,7 @@ def test_fifty_steps_as_published(scene: int) -> None:
 
 
 def test_it_comes_closer_than_sampling_anew(tiny: Both, plain: Source) -> None:
-    x = tiny.editor.codec.latent(tiny.picture)
+    x = tiny.editor.runner.encode(tiny.picture)
     again = tiny.editor.invert(tiny.picture, tiny.prompt, "ddim", N, G)
     found, drifted = ((one.path.x[-1] - x).square().mean() for one in (plain, again))
     assert found < drifted / 2
@@ -174,8 +174,8 @@ def test_only_the_rows_asked_for_are_tuned(tiny: Both, plain: Source) -> None:
     others = [i for i in range(N) if i not in (2, 5)]
     assert apart(some.path.x[1:][others], pivots[1:][others]) <= BOUND
     theirs, x = tiny.theirs(N), pivots[2]
-    t, c = theirs.scheduler.timesteps[2], tiny.editor.codec.condition(tiny.prompt)
-    first = tiny.editor.codec.condition("")
+    t, c = theirs.scheduler.timesteps[2], tiny.editor.runner.condition(tiny.prompt)
+    first = tiny.editor.runner.condition("")
     with torch.no_grad():
         e = theirs.predict(x, t, c)
     want, _ = tuned(theirs, x, t, e, pivots[3], first, G, 2, 10, 1e-5)
@@ -200,7 +200,7 @@ def test_pictures_together_are_as_alone(tiny: Both) -> None:
 def test_a_small_loss_ends_a_step_after_its_update(tiny: Both) -> None:
     source = tiny.invert(N, G, early_stop=1e8)
     assert iterations(source) == [1] * N
-    before = torch.cat([tiny.editor.codec.condition("")[None], nulls(source)[:-1]])
+    before = torch.cat([tiny.editor.runner.condition("")[None], nulls(source)[:-1]])
     moved = (nulls(source) - before).abs().flatten(1).amax(1)
     rates = 1e-2 * (1 - torch.arange(N) / 100)  # how far Adam's first step goes
     assert torch.allclose(moved, rates, rtol=1e-3)
@@ -208,7 +208,7 @@ def test_a_small_loss_ends_a_step_after_its_update(tiny: Both) -> None:
 
 def test_a_step_starts_from_the_one_before(tiny: Both) -> None:
     source = tiny.invert(N, G, early_stop=1e8)
-    gone = (nulls(source) - tiny.editor.codec.condition("")).abs().flatten(1).amax(1)
+    gone = (nulls(source) - tiny.editor.runner.condition("")).abs().flatten(1).amax(1)
     assert gone[0] < 0.0101 and gone[-1] > 0.02  # one iteration alone goes 0.01 at most
 
 
@@ -219,11 +219,11 @@ def test_losses_end_steps_or_iterations_do(tiny: Both) -> None:
     assert len(set(iterations(source))) > 1
     untuned = tiny.invert(N, G, inner_steps=0)
     assert set(iterations(untuned)) == {0}
-    assert apart(nulls(untuned), tiny.editor.codec.condition("").expand(N, 1, -1, -1)) == 0
+    assert apart(nulls(untuned), tiny.editor.runner.condition("").expand(N, 1, -1, -1)) == 0
 
 
 def test_the_prompt_reaches_the_source_pass(tiny: Both, plain: Source) -> None:
-    c = tiny.editor.codec.condition(tiny.prompt)
+    c = tiny.editor.runner.condition(tiny.prompt)
     assert torch.equal(plain.path.c, c)
     other = tiny.editor.invert(tiny.picture, "", Inversion("null-text", inner_steps=0), N, G)
     assert apart(other.path.x[:1], plain.path.x[:1]) > 0.01
@@ -244,7 +244,7 @@ def test_weights_get_no_gradients(tiny: Both) -> None:
 
 def test_edits_read_its_null_rows(tiny: Both, plain: Source) -> None:
     """A step of plain sampling towards another prompt; and the source's own leads to the source."""
-    codec, target = tiny.editor.codec, "a red tree"
+    codec, target = tiny.editor.runner, "a red tree"
     edit = tiny.editor.edit(plain, target, t_max=N, t_m=N - 1)
     x, t, e = plain.path.x[-2].float(), plain.grid.t[-1], codec.condition(target)
     with torch.no_grad():

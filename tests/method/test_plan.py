@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mdp_lite.engine.estimate import walked
 from mdp_lite.method.execute import Task, cost, tree
 from mdp_lite.method.plan import Known, described, plan
-from mdp_lite.method.sample import no_weights
+from mdp_lite.method.sample import zero_weights
 from mdp_lite.method.schedule import SHAPES, VARIANTS, Grid, Weights, ddim_grid, table, window
 from mdp_lite.models.config import SchedulerConfig, UNetConfig
 from mdp_lite.models.unet import UNet
@@ -161,7 +161,7 @@ def test_a_grid_of_77_windows() -> None:
 
 @pytest.mark.parametrize("own", [False, True])
 def test_the_sources_own_prompt_is_the_source_for_free(own: bool) -> None:
-    weights = no_weights(50)
+    weights = zero_weights(50)
     path = source(toy, ends_on_itself(), NOISE, conditions(C_A, 7.5), own, False)
     same = task(weights, Known(same=True, own=own), path)
     same = same._replace(to=conditions(C_A, 7.5))
@@ -189,7 +189,7 @@ def test_maps_that_hold_the_same_numbers_are_told_apart() -> None:
     tasks = []
     for shape in ((1, 1, 4, 1), (1, 1, 1, 4), (1, 4, 1, 1)):
         eps = shares.reshape(shape).expand(6, *shape)
-        tasks.append(task(no_weights(6)._replace(eps=eps), Known(), path)._replace(to=to))
+        tasks.append(task(zero_weights(6)._replace(eps=eps), Known(), path)._replace(to=to))
     for one, x in zip(tasks, reached(toy, tasks, False), strict=True):
         assert apart(x, naive(toy, one, False)) <= BOUND
 
@@ -215,10 +215,10 @@ def test_the_shortest_grids(variant: str, schedule: str, n: int) -> None:
 
 
 def test_no_source_is_all_calls() -> None:
-    weights = no_weights(5)
+    weights = zero_weights(5)
     assert walked(weights, True).unet_rows == 10 and walked(weights, False).unet_rows == 5
     assert walked(weights, True).unet_calls == 5
-    assert [leg.start for leg in walked(no_weights(3), False).legs] == [0, 1, 2]
+    assert [leg.start for leg in walked(zero_weights(3), False).legs] == [0, 1, 2]
 
 
 def test_a_plan_is_told_in_lines() -> None:

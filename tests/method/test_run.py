@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mdp_lite.method.execute import Reached, Task, cost, run, tree
 from mdp_lite.method.plan import Known, plan
-from mdp_lite.method.sample import Path, no_weights, record, walk
-from mdp_lite.method.schedule import VARIANTS, Grid, Weights, table, window
+from mdp_lite.method.sample import Path, record, walk, zero_weights
+from mdp_lite.names import VARIANTS, Grid, Weights, table, window
 from support.tables import (
     KINDS,
     NOISE,
@@ -48,7 +48,7 @@ def test_no_weight_is_plain_sampling_to_the_bit(setup: tuple[str, bool], g: floa
     sampled, to = source(toy, on, NOISE, conditions(C_A, g), True, v), conditions(C_B, g)
     plain = record(NOISE, list(walk(toy, on, NOISE, to, v=v)), to.c)
     known = Known(guided=g != 1, own=True)
-    edit = Task(on, to, sampled, no_weights(10), plan(no_weights(10), on, known))
+    edit = Task(on, to, sampled, zero_weights(10), plan(zero_weights(10), on, known))
     steps = [legs[0].step for legs in run(toy, tree([edit]), v)]
     assert torch.equal(torch.stack([step.x for step in steps]), plain.x[1:])
     assert torch.equal(torch.stack([step.eps for step in steps]), plain.eps)
@@ -59,7 +59,7 @@ def test_so_it_is_with_a_null_row_for_every_step(setup: tuple[str, bool]) -> Non
     on, v = grid(setup, 10), setup[0] != "epsilon"
     tuned = source_of("tuned", toy, on, NOISE, conditions(C_A, 7.5), v)
     to, x = conditions(C_B, 7.5)._replace(null=nulls(10)), NOISE
-    edit = Task(on, to, tuned, no_weights(10), plan(no_weights(10), on, Known(own=True)))
+    edit = Task(on, to, tuned, zero_weights(10), plan(zero_weights(10), on, Known(own=True)))
     steps = [legs[0].step for legs in run(toy, tree([edit]), v)]
     for i, step in enumerate(steps):  # each step is sampling's with that null row alone
         one = to._replace(null=nulls(10)[i])
@@ -156,7 +156,7 @@ def held(steps: Iterator[list[Reached]], count: list[int]) -> None:
 
 def test_a_step_is_let_go_when_no_leg_starts_from_it(path: Path) -> None:
     count: list[int] = []
-    held(run(toy, tree([task(path, no_weights(10))])), count)
+    held(run(toy, tree([task(path, zero_weights(10))])), count)
     assert len(count) == 10 and max(count) == 1
     tasks = [task(path, table("x", 0.5 * window(10, 8, m))) for m in (3, 4, 5)]
     count = []
@@ -166,7 +166,7 @@ def test_a_step_is_let_go_when_no_leg_starts_from_it(path: Path) -> None:
 
 
 def test_a_loop_that_is_left_holds_nothing(path: Path) -> None:
-    steps = run(toy, tree([task(path, no_weights(10)), task(path, table("c", window(10, 9, 3)))]))
+    steps = run(toy, tree([task(path, zero_weights(10)), task(path, table("c", window(10, 9, 3)))]))
     alive = [weakref.ref(next(steps)[0].step.x) for _ in range(5)]
     steps.close()
     gc.collect()
@@ -187,10 +187,10 @@ def test_thousands_of_legs_take_no_time_of_their_own(path: Path) -> None:
         return x
 
     to, on = conditions(C_B, 1.0), grid(SETUPS["epsilon"], 10)
-    steps = plan(no_weights(10), on, Known(guided=False))
+    steps = plan(zero_weights(10), on, Known(guided=False))
     tasks = []
     for i in range(500):
-        weights = no_weights(10)
+        weights = zero_weights(10)
         weights.eps[0] = (i + 1) / 2000
         tasks.append(Task(on, to, path, weights, plan(weights, on, Known(guided=False))))
     nodes = tree(tasks)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mdp_lite.editor import Editor
 from mdp_lite.method.execute import Task
-from mdp_lite.method.sample import no_weights
-from mdp_lite.method.schedule import VARIANTS, Weights
+from mdp_lite.method.sample import zero_weights
+from mdp_lite.names import VARIANTS, Weights
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Source
 from support.tables import reached
@@ -49,7 +49,7 @@ def request(source: Source, choose: Random) -> Request:
         size = source.path.x.shape[-2:]
         maps = torch.rand(n, 1, 1, *size, generator=random).double()
         maps[torch.rand(n, generator=random) < 0.3] = 1
-        weights = no_weights(n)._replace(eps=maps, c=torch.rand(n, generator=random).double())
+        weights = zero_weights(n)._replace(eps=maps, c=torch.rand(n, generator=random).double())
         return Request(source, prompt, weights=weights, guidance_scale=g, negative_prompt=negative)
     asked = Request(source, prompt, choose.choice(VARIANTS), guidance_scale=g)
     if how == "strength":

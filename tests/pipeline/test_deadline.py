@@ -87,7 +87,7 @@ def test_the_best_picture_so_far_is_the_predicted_one(
     edit = editor.edits([request], deadline=5.5)[0]
     stood = next(one.at[0] for one in editor.steps([request]) if one.at[0].row == 4)
     assert torch.equal(edit.latent, stood.x0)
-    assert edit.image.tobytes() == editor.codec.picture(stood.x0).tobytes()
+    assert edit.image.tobytes() == editor.runner.decode(stood.x0).tobytes()
 
 
 def test_a_deadline_of_unlike_edits_shows_each_as_it_is(

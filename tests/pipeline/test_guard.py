@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mdp_lite.__main__ import FAILED, main
 from mdp_lite.editor import Editor
 from mdp_lite.method.null_text import null_text
-from mdp_lite.pipeline.finite import NotFinite, finite
+from mdp_lite.names import NotFinite, finite
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Request
@@ -91,7 +91,7 @@ def source(editor: Editor) -> Source:
 
 
 def test_float16_alone_would_give_no_numbers(half: Editor) -> None:
-    c = half.codec.condition(PROMPT)
+    c = half.runner.condition(PROMPT)
     with torch.no_grad():
         out = half.models.unet(torch.randn(1, 4, 8, 8).half(), torch.tensor(500), c)
     assert not out.isfinite().all()
@@ -140,8 +140,8 @@ def test_a_vae_is_run_in_float32_too(editor: Editor, source: Source) -> None:
     one, same = remade(editor, vae=vae), remade(editor, vae=deepcopy(vae).float())
     with torch.no_grad():
         assert not vae.decode(source.path.x[-1].half()).isfinite().all()  # type: ignore[operator]
-    assert torch.equal(one.codec.latent(PICTURE), same.codec.latent(PICTURE))
-    shown, want = (each.codec.picture(source.path.x[-1]) for each in (one, same))
+    assert torch.equal(one.runner.encode(PICTURE), same.runner.encode(PICTURE))
+    shown, want = (each.runner.decode(source.path.x[-1]) for each in (one, same))
     assert shown.tobytes() == want.tobytes() and several(shown)
     maps = [fit_preview(each.models.vae) for each in (one, same)]
     assert apart(*maps) <= 1e-2  # of latents that float16 rounded
@@ -192,7 +192,7 @@ def test_a_step_that_fails_late_is_found_at_once(editor: Editor, source: Source)
 
 def test_null_text_is_guarded_step_by_step(editor: Editor) -> None:
     """The inversion that it starts from is well here: only the way down fails."""
-    codec, late = editor.codec, Late(editor.models.unet)
+    codec, late = editor.runner, Late(editor.models.unet)
     to, done = codec.conditions(PROMPT, "", 3.0), []
     pivots = editor.invert(PICTURE, PROMPT, "replay", N).path
     with pytest.raises(NotFinite, match="null-text inversion at step 2 is not finite"):

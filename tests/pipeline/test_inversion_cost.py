@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mdp_lite.cli.dry_run import IdleUNet
+from mdp_lite.cli.dry_run import StubUNet
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops as cost
 from mdp_lite.method.plan import evaluated, plan
@@ -101,7 +101,7 @@ def tuned(editor: Editor, offset: int, rows: tuple[int, ...] | None) -> float:
 
     Of a denoiser that predicts zeros: how many rows there are is not up to what it says.
     """
-    idle = replace(editor.models, unet=IdleUNet(editor.models.unet.config))
+    idle = replace(editor.models, unet=StubUNet(editor.models.unet.config))
     one, unet = model(Editor(idle, editor.device), offset)
     how = Inversion("null-text", inner_steps=10, early_stop=NEVER, rows=rows)
     source = one.invert(PICTURE, PROMPT, how, N, G)
@@ -124,7 +124,7 @@ def test_null_text_and_an_edit(editor: Editor, offset: int) -> None:
 @OFFSETS
 def test_null_text_where_an_edit_looks_and_that_edit(editor: Editor, offset: int) -> None:
     """23 steps are tuned on the authors' grid, within 625; 24 where the last step moves."""
-    grid = model(editor, offset)[0].codec.grid(N)
+    grid = model(editor, offset)[0].runner.grid(N)
     rows = evaluated(plan(table("epsilon", window(N, 47, 26)), grid))
     assert rows == (0, 1, 2, *range(29, N - 1 + offset))
     spent = tuned(editor, offset, rows)

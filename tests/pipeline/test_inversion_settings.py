@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mdp_lite.editor import Editor
 from mdp_lite.method.sample import walk
-from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, settled
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.result import Source
 from support.inverting import PROMPT, SETUPS, G, N, counting, double, noise_in, picture, prediction
 from support.tables import apart
@@ -32,15 +32,15 @@ def test_more_or_fewer_steps_up_than_down(exact: Editor, method: str, m: int) ->
     rows = 1 if method == "negative-prompt" else 2
     assert source.cost == (m + N * rows, m + N, 0)
     assert len(source.path.x) == N + 1 and len(source.grid.t) == N
-    to = exact.codec.conditions(PROMPT, PROMPT if rows == 1 else "", G)
+    to = exact.runner.guidance(PROMPT, PROMPT if rows == 1 else "", G)
     with torch.no_grad():
-        *_, end = walk(exact.codec.unet, source.grid, source.path.x[0], to)
+        *_, end = walk(exact.runner.unet, source.grid, source.path.x[0], to)
     assert torch.equal(end.x, source.path.x[-1])
 
 
 def test_a_single_step_up_goes_all_the_way(exact: Editor) -> None:
     source = exact.invert(PICTURE, PROMPT, Inversion("ddim", inversion_steps=1), N, G)
-    x, on = exact.codec.latent(PICTURE), source.grid
+    x, on = exact.runner.encode(PICTURE), source.grid
     out = prediction(exact, x, on.t[0], PROMPT, "", 1.0)
     x0, eps = noise_in(out, x, on.b[-1], False)
     want = on.a[0].sqrt() * x0 + (1 - on.a[0]).sqrt() * eps
@@ -61,9 +61,9 @@ def test_steps_up_go_evenly_to_where_sampling_starts(
 ) -> None:
     """Every timestep that the denoiser is told, in order, though the grids have nothing alike."""
     told: list[int] = []
-    unet = exact.codec.unet
+    unet = exact.runner.unet
     watched = lambda x, t, c: told.append(int(t)) or unet(x, t, c)  # noqa: E731
-    monkeypatch.setattr(exact.codec, "unet", watched)
+    monkeypatch.setattr(exact.runner, "unet", watched)
     exact.invert(PICTURE, PROMPT, Inversion("ddim", inversion_steps=13), 5)
     up, down = told[:13], told[13:]
     assert up == sorted(up) and down == [801, 601, 401, 201, 1]
@@ -113,21 +113,23 @@ GIVEN = {
 def test_a_setting_is_its_methods_alone(method: str, name: str) -> None:
     how = Inversion(method, **{name: GIVEN[name]})
     if name in METHODS[method].settings:
-        assert getattr(settled(how, N), name) == GIVEN[name]
+        assert getattr(resolve_inversion(how, N), name) == GIVEN[name]
     else:
         with pytest.raises(ValueError, match=f"{name} is not a setting of {method}, got "):
-            settled(how, N)
+            resolve_inversion(how, N)
 
 
 def test_defaults_are_the_papers() -> None:
-    assert settled("replay", N) == Inversion("replay")
-    assert settled("ddim", N) == Inversion("ddim")
-    assert settled("fixed-point", N).iterations == 5
-    assert settled("edit-friendly", N).seed == 0
-    tuned = settled("null-text", N)
+    assert resolve_inversion("replay", N) == Inversion("replay")
+    assert resolve_inversion("ddim", N) == Inversion("ddim")
+    assert resolve_inversion("fixed-point", N).iterations == 5
+    assert resolve_inversion("edit-friendly", N).seed == 0
+    tuned = resolve_inversion("null-text", N)
     assert (tuned.inner_steps, tuned.early_stop, tuned.rows) == (10, 1e-5, None)
-    assert settled(Inversion("null-text", rows=(5, 1, 1)), N).rows == (1, 5)
-    assert settled(Inversion("null-text", inner_steps=0, early_stop=0), N).early_stop == 0.0
+    assert resolve_inversion(Inversion("null-text", rows=(5, 1, 1)), N).rows == (1, 5)
+    assert (
+        resolve_inversion(Inversion("null-text", inner_steps=0, early_stop=0), N).early_stop == 0.0
+    )
 
 
 STEPS = "inversion_steps must be a whole number from 1 to 1000"

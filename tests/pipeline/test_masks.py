@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite.editor import Edit, Editor, Source
-from mdp_lite.method.schedule import VARIANTS
 from mdp_lite.models.unet import UNet
+from mdp_lite.names import VARIANTS
 from mdp_lite.pictures.fit import FITS, Frame, Size, frame
 from mdp_lite.pipeline.masks import LOOKS, from_cells, pasted, read, to_cells
 from mdp_lite.pipeline.request import Request

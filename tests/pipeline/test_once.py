@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mdp_lite import Editor
-from mdp_lite.method.schedule import VARIANTS
+from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.once import once
 
 N, SOURCE, TARGET, SEED = 10, "a red house", "a blue boat", 3

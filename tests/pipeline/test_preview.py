@@ -84,9 +84,9 @@ def test_a_checkpoint_has_one_map(editor: Editor) -> None:
 
 def test_previews_of_drawn_pictures_are_near_them(bundled: Editor) -> None:
     """Measured: 20.9 dB in the mean, 19.1 at worst; mid-grey 13.1, each picture's own grey 17.5."""
-    fitted, factor = fit_preview(bundled.models.vae), bundled.codec.factor
+    fitted, factor = fit_preview(bundled.models.vae), bundled.runner.factor
     drawn = [world.draw(world.sample(seed)) for seed in range(24)]
-    x = torch.cat([bundled.codec.latent(picture) for picture in drawn])
+    x = torch.cat([bundled.runner.encode(picture) for picture in drawn])
     truths = torch.cat([F.avg_pool2d(images.to_tensor(one).double(), factor) for one in drawn])
     ours, grey, own = (
         torch.tensor([psnr(*pair) for pair in zip(pictures, truths, strict=True)])
@@ -106,7 +106,7 @@ def test_a_preview_of_an_edit_shows_what_its_decoding_shows(bundled: Editor) -> 
         (at,) = tick.at
         if at.row >= 5:
             small, true = (
-                F.avg_pool2d(images.to_tensor(picture), bundled.codec.factor)
+                F.avg_pool2d(images.to_tensor(picture), bundled.runner.factor)
                 for picture in (bundled.preview(at), bundled.result(at).image)
             )
             assert psnr(small, true) >= psnr(greys(true), true) + 3

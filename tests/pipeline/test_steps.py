@@ -11,7 +11,7 @@ from torch import Tensor, lerp
 
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import eps_to_x0
-from mdp_lite.pipeline.progress import Standing
+from mdp_lite.pipeline.progress import EditState
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Cost
 from support.watched import N, Watched, random_table, unlike
@@ -187,6 +187,6 @@ def test_a_bad_request_is_refused_before_the_first_step(editor: Editor) -> None:
 def test_a_standing_is_frozen(editor: Editor) -> None:
     source = editor.generate("a red house", 1, 2)
     (at,) = next(editor.steps([Request(source, "a boat")])).at
-    assert isinstance(at, Standing)
+    assert isinstance(at, EditState)
     with pytest.raises(AttributeError):
         at.row = 5  # type: ignore[misc]

@@ -224,7 +224,7 @@ def test_activations_of_a_batch_are_within_the_budget(config: UNetConfig, side: 
 
 
 def test_pictures_decoded_at_once_are_within_the_budget(editor: Editor) -> None:
-    codec = deepcopy(editor.codec)
+    codec = deepcopy(editor.runner)
     codec.models = replace(codec.models, vae=deepcopy(codec.models.vae))
     codec.models.vae.config, codec.factor = SD_VAE, 8
     for side in (16, 32, 64):

@@ -93,7 +93,7 @@ def vanished(at: Served, clients: int) -> dict[int, float]:
 @pytest.mark.parametrize("clients", [16, pytest.param(100, marks=pytest.mark.slow)])
 def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) -> None:
     with served(slow(editor), limits=LIMITS) as at:
-        first = {float(editor.codec.noise(seed, 32, 32)[0, 0, 0, 0]): seed for seed in range(clients)}  # fmt: skip  # noqa: E501
+        first = {float(editor.runner.noise(seed, 32, 32)[0, 0, 0, 0]): seed for seed in range(clients)}  # fmt: skip  # noqa: E501
         near = lambda x: min(first, key=lambda value: abs(value - float(x[0, 0, 0, 0])))  # noqa: E731
         begun = noted(at.service.desk, lambda x: first[near(x)])
         left = vanished(at, clients)

@@ -8,7 +8,7 @@ import pytest
 
 from mdp_lite.__main__ import main
 from mdp_lite.batcher.batcher import Stopped
-from mdp_lite.cli.arguments import parser
+from mdp_lite.cli.arguments import build_parser
 from mdp_lite.editor import Editor
 from mdp_lite.serve.cluster import Load, application, sized
 from support.serving import served, until
@@ -35,7 +35,7 @@ def test_replicas_by_the_rows_that_wait(at: Any, wanted: float) -> None:
 
 
 def sizes(*words: str) -> tuple[Any, ...]:
-    args = sized(parser().parse_args(["serve", *words]))
+    args = sized(build_parser().parse_args(["serve", *words]))
     return args.replicas, args.max_replicas, args.replica_cpus, args.replica_rows, args.engine
 
 

@@ -161,7 +161,7 @@ class Clock:
 
 
 def shelf(editor: Editor, folder: Path, clock: Clock, **limits: Any) -> Recipes:
-    return Recipes(Cache(folder), editor.codec, Limits(**limits), clock)
+    return Recipes(Cache(folder), editor.runner, Limits(**limits), clock)
 
 
 def test_a_recipe_stays_while_anybody_uses_it(editor: Editor, tmp_path: Path) -> None:

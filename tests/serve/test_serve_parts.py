@@ -7,7 +7,7 @@ import pytest
 
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
-from mdp_lite.method.schedule import VARIANTS
+from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.costs import rows_of_edit, rows_of_source, rows_of_sweep

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mdp_lite.checkpoint import identity
-from mdp_lite.cli.dry_run import rehearsal
+from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.store.cache import OURS, Cache
@@ -183,8 +183,8 @@ def test_the_least_recently_used_goes_first(cached: Editor) -> None:
     cached.generate(**asked[0])  # used again, so that 1 is the oldest
     full = Editor(cached.models, cached.device, replace(cache, most_bytes=3 * size + size // 2))
     full.generate(**asked[3])
-    keys = [cache.key(cached.codec, (*one.values(), None, "", None, None)) for one in asked]
-    kept = [cache.get(key, cached.codec) is not None for key in keys]
+    keys = [cache.key(cached.runner, (*one.values(), None, "", None, None)) for one in asked]
+    kept = [cache.get(key, cached.runner) is not None for key in keys]
     assert kept == [True, False, True, True] and len(entries(cached)) == 3
 
 
@@ -209,7 +209,7 @@ def test_files_of_the_users_own_are_never_removed(cached: Editor) -> None:
 
 
 def test_a_rehearsal_reads_and_never_writes(cached: Editor) -> None:
-    idle = rehearsal(cached)
+    idle = dry_run_editor(cached)
     assert idle.generate(**GENERATE).cost.unet_rows > 0
     assert not cached.cache.folder.exists()  # type: ignore[union-attr]
     cached.generate(**GENERATE)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from mdp_lite.batcher.batcher import Desk, Member
-from mdp_lite.batcher.client import desk_of, shared
 from mdp_lite.editor import Editor
 
 WAIT = 120  # seconds after which a test has hung

@@ -41,7 +41,7 @@ def prediction(
     """Guided, each of the two rows in a call of its own."""
     with torch.no_grad():
         e, e_null = (
-            editor.models.unet(x, t, editor.codec.condition(p)) for p in (prompt, negative)
+            editor.models.unet(x, t, editor.runner.condition(p)) for p in (prompt, negative)
         )
     return e_null + g * (e - e_null)
 

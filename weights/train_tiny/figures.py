@@ -8,7 +8,7 @@ import numpy as np
 from mdp_lite.eval.metrics import PEAK
 from mdp_lite.eval.score import Figures
 from mdp_lite.eval.sweep import Cell
-from mdp_lite.method.schedule import VARIANTS
+from mdp_lite.names import VARIANTS
 
 Parts = dict[str, Figures]  # what made the pictures -> measure -> one number a case
 Found = list[tuple[str, str, Parts]]  # suite, kind of edit, what one job found

@@ -19,7 +19,7 @@ from mdp_lite.eval.cases import FIRST, FULL_KINDS, KINDS, Case, cases, scenes
 from mdp_lite.eval.metrics import squared_error
 from mdp_lite.eval.reader import load_reader
 from mdp_lite.eval.sweep import Cell
-from mdp_lite.method.schedule import VARIANTS, paper_window
+from mdp_lite.names import VARIANTS, paper_window
 from train_tiny.figures import Parts, edit_figures, picture_figures
 from train_tiny.score_sheets import write_sheets
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from mdp_lite.eval.cases import Case
 from mdp_lite.eval.score import Pictures
 from mdp_lite.eval.sweep import Cell
-from mdp_lite.method.schedule import VARIANTS
+from mdp_lite.names import VARIANTS
 from mdp_lite.pictures.images import to_image
 from mdp_lite.pictures.sheets import Row, sheet
 

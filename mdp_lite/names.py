@@ -1,0 +1,36 @@
+"""Names that users write, and errors that they catch; importing this costs nothing."""
+
+VARIANTS = ("epsilon", "c", "x", "beta")  # of MDP: the quantity that is mixed with the source's
+SCHEDULES = ("constant", "linear", "cosine", "exp", "leash")  # of the weights over a window
+FITS = ("crop", "pad", "resize", "own")  # how a picture is brought to the model's size
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+ENGINES = ("auto", "eager", "compile", "graph", "aot")  # how the UNet is run
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+
+
+class MdpError(Exception):
+    """Any error that mdp_lite raises on purpose."""
+
+
+class BadInput(MdpError, ValueError):
+    """An argument, a picture, a mask or a source that can't be used; raised before any work."""
+
+
+class BadCheckpoint(BadInput):
+    """A checkpoint, LoRA or embedding that can't be read, or does not fit."""
+
+
+class MissingExtra(BadInput):
+    """A command that needs packages of an extra which is not installed."""
+
+
+class NotFinite(MdpError, RuntimeError):
+    """NaN or infinity where a picture was expected, in float32 too."""
+
+
+class DeadlineExceeded(MdpError, TimeoutError):
+    """The deadline passed before there was a result."""
+
+
+class Stopped(MdpError):
+    """The work was cancelled, or the batcher was closed."""

@@ -1,0 +1,90 @@
+"""From requests to edits: what is computed, step by step, and what comes out."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from PIL import Image
+
+from mdp_lite.method.execute import EditTask
+from mdp_lite.method.mdp import Guidance
+from mdp_lite.method.plan import Plan, plan
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.progress import EditState, EditSteps, Progress, run_edits
+from mdp_lite.pipeline.request import (
+    Request,
+    cost_of,
+    find_facts,
+    format_prompt,
+    guidance_of,
+    locate,
+    mask_of,
+    negative_of,
+    nulls_of,
+    picture_of,
+    variant_of,
+    weights_of,
+)
+from mdp_lite.pipeline.result import Edit
+from mdp_lite.pipeline.runner import ModelRunner
+
+
+def locate_all(runner: ModelRunner, requests: Iterable[Request]) -> list[Request]:
+    """Requests whose sources are checked and whose masks are read or found."""
+    found = []
+    for request in requests:
+        check.source(request.source, runner.models)
+        found.append(locate(request, runner.unet, runner.condition, runner.factor))
+    return found
+
+
+def build_tasks(runner: ModelRunner, requests: Sequence[Request]) -> list[EditTask]:
+    """Tables, guidance and plans of located requests; equal guidance is computed once."""
+    known: dict[tuple[Any, ...], Guidance] = {}
+    tasks = []
+    for one in requests:
+        source, weights = one.source, weights_of(one, runner.models.defaults)
+        g, negative = runner.guidance_scale(guidance_of(one)), negative_of(one)
+        nulls, q = nulls_of(one), one.proximal
+        q = None if q is None else check.quantile("proximal", q)
+        key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q)
+        to = known.get(key) or runner.edit_guidance(one.prompt, negative, g, nulls, q)
+        known[key] = to
+        facts = find_facts(source, runner.models.origin, to, g, negative)
+        steps = plan(weights, source.grid, facts)
+        tasks.append(EditTask(source.grid, to, source.path, weights, steps))
+    return tasks
+
+
+def start_edits(
+    runner: ModelRunner, requests: Iterable[Request], max_rows: int, deadline: float | None
+) -> EditSteps:
+    """The loop over the steps of these edits; it ends early enough to decode by the deadline."""
+    end = time.monotonic() + (math.inf if deadline is None else check.deadline(deadline))
+    located = locate_all(runner, requests)
+
+    def stop(progress: Progress) -> bool:
+        decoding = sum(runner.expected_decode_seconds(one.x) for one in progress.states)
+        return time.monotonic() + decoding >= end
+
+    return run_edits(
+        runner.unet, located, build_tasks(runner, located), runner.v_prediction, max_rows,
+        runner.engine.single_step, stop,
+    )  # fmt: skip
+
+
+def finish_edit(runner: ModelRunner, state: EditState, image: Image.Image | None = None) -> Edit:
+    """The edit in this state; if it is not finished, the picture that it heads for.
+
+    image is the decoded x0 of the state, if the caller has it.
+    """
+    request, task, latent = state.request, state.task, state.x0.clone()
+    done = tuple(one for one in task.plan.segments if one.stop <= state.step)
+    image, mask = image or runner.decode(state.x0), mask_of(request)
+    return Edit(
+        image, picture_of(request, image), mask and mask.pixels, latent,
+        format_prompt(request.prompt), variant_of(request, runner.models.defaults), task.weights,
+        runner.guidance_scale(guidance_of(request)), runner.is_truncated(request.prompt),
+        cost_of(request, Plan(state.step, done)), task.plan, state.finished,
+    )  # fmt: skip

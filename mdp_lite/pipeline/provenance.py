@@ -1,0 +1,57 @@
+"""Provenance: the settings that a source or an edit was made with, as a picture file carries them."""
+
+from dataclasses import asdict
+from typing import Any
+
+from mdp_lite.pipeline.inversion_methods import Inversion
+from mdp_lite.pipeline.result import Edit, Source
+from mdp_lite.version import __version__
+
+Settings = dict[str, Any]
+
+
+def describe_source(model: str, source: Source) -> Settings:
+    """The settings of a source made by the model of this name; never a path of this machine."""
+    how = source.inversion
+    return {
+        "prompt": source.prompt,
+        "negative_prompt": source.negative_prompt,
+        "num_inference_steps": len(source.grid.t),
+        "guidance_scale": source.guidance_scale,
+        "seed": source.seed,
+        "method": source.method,
+        **({"inversion": inversion_settings(how)} if how else {}),
+        "sampler": "DDIM",
+        "size": "x".join(map(str, source.image.size)),
+        "fit": source.fit.mode,
+        "model": model,
+        "version": f"mdp_lite {__version__}",
+        "ai_generated": True,
+    }
+
+
+def inversion_settings(inversion: Inversion) -> Settings:
+    """The settings of an inversion without its name."""
+    pairs = asdict(inversion).items()
+    return {key: value for key, value in pairs if key != "method" and value is not None}
+
+
+def describe_edit(model: str, source: Source, edit: Edit, window: Settings) -> Settings:
+    """The settings of an edit; window holds those of its request, such as t_max and strength.
+
+    weights are the columns of its table that are not all 0; of a table of maps, as a mask makes it,
+    the smallest weight of each step, where the edit is strongest.
+    """
+    columns = edit.weights._asdict().items()
+    least = {key: w.flatten(1).amin(1) if w.ndim > 1 else w for key, w in columns}
+    return {
+        **describe_source(model, source),
+        "prompt": edit.prompt,
+        "source_prompt": source.prompt,
+        "guidance_scale": edit.guidance_scale,
+        "source_guidance_scale": source.guidance_scale,
+        "variant": edit.variant,
+        **{key: value for key, value in window.items() if value is not None},
+        **({} if edit.finished else {"finished": False}),
+        "weights": {key: column.tolist() for key, column in least.items() if column.any()},
+    }
