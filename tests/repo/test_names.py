@@ -1,4 +1,4 @@
-"""Names and words: the field's terms, one meaning a class name, verbs for functions, plain English."""
+"""Names and words: the field's terms, one meaning a class, verbs for functions, plain English."""
 
 import ast
 import io

@@ -1,4 +1,4 @@
-"""The public surface: what `from mdp_lite import ...` offers, its docstrings, and their examples."""
+"""The public surface: what `from mdp_lite import ...` offers, its docstrings and their examples."""
 
 import doctest
 import inspect
