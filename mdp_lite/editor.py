@@ -1,7 +1,5 @@
 """The public class: load a model, make or invert a source, edit it as often as you like."""
 
-import math
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,9 +25,9 @@ from mdp_lite.pipeline.runner import ModelRunner
 from mdp_lite.pipeline.sources import (
     OnStep,
     OnTuned,
-    SourceMonitor,
     generate_source,
     invert_pictures,
+    start_monitor,
 )
 from mdp_lite.pipeline.sweep import Sweep, Window, build_cells, run_sweep
 from mdp_lite.store import source_file
@@ -126,7 +124,7 @@ class Editor:
             width,
             height,
         )
-        monitor = SourceMonitor(on_step, None, _end(deadline))
+        monitor = start_monitor(on_step, None, deadline)
         if self.cache is None:
             return generate_source(self.runner, *settings, monitor)
         create = lambda _: [generate_source(self.runner, *settings, monitor)]  # noqa: E731
@@ -176,7 +174,7 @@ class Editor:
         pictures = [images.rgb(check.picture(one)) for one in check.several("images", images_)]
         texts = check.as_many("prompts", prompts, len(pictures))
         how = (method, num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
-        monitor = SourceMonitor(on_step, on_tuned, _end(deadline))
+        monitor = start_monitor(on_step, on_tuned, deadline)
         if self.cache is None:
             return invert_pictures(self.runner, pictures, texts, *how, monitor)
 
@@ -295,8 +293,3 @@ class Editor:
     def result(self, state: EditState, image: Image.Image | None = None) -> Edit:
         """The edit in this state; image is the decoded x0 of the state, if you have it."""
         return finish_edit(self.runner, state, image)
-
-
-def _end(deadline: float | None) -> float:
-    """The end of a deadline in seconds, on the monotonic clock."""
-    return math.inf if deadline is None else time.monotonic() + check.deadline(deadline)

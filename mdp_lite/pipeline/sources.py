@@ -41,6 +41,14 @@ class SourceMonitor(NamedTuple):
             raise DeadlineExceeded(f"the deadline passed after {done} of {total} steps")
 
 
+def start_monitor(
+    on_step: OnStep | None, on_tuned: OnTuned | None, deadline: float | None
+) -> SourceMonitor:
+    """A monitor whose deadline is in seconds from now, or None."""
+    end = math.inf if deadline is None else time.monotonic() + check.deadline(deadline)
+    return SourceMonitor(on_step, on_tuned, end)
+
+
 class InversionJob(NamedTuple):
     """Pictures to invert: their latents x (b, 4, y, x), what steers them, and the method."""
 
