@@ -9,7 +9,10 @@ from mdp_lite.pipeline import check
 
 
 def open_editor(args: Namespace) -> Editor:
-    """Load the model; the demo always uses the bundled one in float32, for equal pictures anywhere."""
+    """Load the model of the command line.
+
+    The demo uses the bundled one in float32, so that its pictures are the same on every device.
+    """
     if args.command == "demo":
         return Editor.from_pretrained("tiny", dtype="float32")
     return Editor.from_pretrained(
