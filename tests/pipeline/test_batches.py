@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite.editor import Editor
-from mdp_lite.method.execute import Task
+from mdp_lite.method.execute import EditTask
 from mdp_lite.method.sample import zero_weights
 from mdp_lite.names import VARIANTS, Weights
 from mdp_lite.pipeline.request import Request
@@ -61,7 +61,7 @@ def request(source: Source, choose: Random) -> Request:
 
 
 @pytest.fixture(scope="module")
-def pool(editor: Editor, sources: list[Source]) -> list[Task]:
+def pool(editor: Editor, sources: list[Source]) -> list[EditTask]:
     """Unlike edits to compose batches of."""
     choose = Random(0)
     return editor.tasks([request(choose.choice(sources), choose) for _ in range(POOL)])
@@ -77,7 +77,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @torch.no_grad()
-def latents(editor: Editor, tasks: list[Task], most: int = 0) -> list[Tensor]:
+def latents(editor: Editor, tasks: list[EditTask], most: int = 0) -> list[Tensor]:
     return reached(editor.models.unet, tasks, False, most)
 
 
@@ -92,7 +92,7 @@ COUNTS = [  # threads, edits to choose from, batches
 
 @pytest.mark.parametrize(("threads", "count", "batches"), COUNTS, indirect=["threads"])
 def test_an_edit_has_its_bits_in_any_batch(
-    editor: Editor, pool: list[Task], threads: None, count: int, batches: int
+    editor: Editor, pool: list[EditTask], threads: None, count: int, batches: int
 ) -> None:
     alone, choose = [latents(editor, [task])[0] for task in pool[:count]], Random(batches)
     for _ in range(batches):
@@ -101,15 +101,15 @@ def test_an_edit_has_its_bits_in_any_batch(
         assert all(torch.equal(alone[i], x) for i, x in zip(batch, together, strict=True))
 
 
-def test_the_edits_are_unlike(pool: list[Task]) -> None:
+def test_the_edits_are_unlike(pool: list[EditTask]) -> None:
     assert len({task.source.x.shape[-2:] for task in pool}) == 2
     assert len({task.plan.n for task in pool}) == 4
-    assert {len(leg.reads) for task in pool for leg in task.plan.legs} == {0, 1, 2, 3}
+    assert {len(leg.reads) for task in pool for leg in task.plan.segments} == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("most", [2, 5, 16])
 def test_in_one_call_with_others_it_differs_by_rounding(
-    editor: Editor, pool: list[Task], most: int
+    editor: Editor, pool: list[EditTask], most: int
 ) -> None:
     choose = Random(most)
     for _ in range(4):

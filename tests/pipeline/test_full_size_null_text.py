@@ -29,7 +29,7 @@ import torch
 from support.full_size import fill
 from mdp_lite.models.config import SchedulerConfig, UNetConfig
 from mdp_lite.method.null_text import null_text
-from mdp_lite.method.sample import Conditions, Path
+from mdp_lite.method.sample import Guidance, Path
 from mdp_lite.method.schedule import ddim_grid
 from mdp_lite.models.unet import UNet
 
@@ -44,7 +44,7 @@ random = torch.Generator().manual_seed(1)
 x = torch.randn((3, 1, 4, 64, 64), generator=random, dtype=torch.float64)
 c, null = (torch.randn((1, 77, 768), generator=random).to(unet.conv_in.weight) for _ in range(2))
 grid = ddim_grid(SchedulerConfig(steps_offset=1, set_alpha_to_one=False), 2)
-to = Conditions(c, null, torch.tensor(7.5))
+to = Guidance(c, null, torch.tensor(7.5))
 seconds, peaks = [], [highest()]
 for inner_steps in (0, 2):
     began = time.perf_counter()

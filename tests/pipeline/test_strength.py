@@ -9,7 +9,7 @@ from torch import Tensor
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.editor import Editor
 from mdp_lite.method.plan import plan
-from mdp_lite.method.schedule import SHAPES, VARIANTS, Weights, leashed, paper_window, table, window
+from mdp_lite.method.schedule import CURVES, VARIANTS, Weights, add_leash, paper_window, table, window
 from mdp_lite.pipeline.request import Request, described
 from mdp_lite.pipeline.result import Source
 from mdp_lite_weights import locate
@@ -102,7 +102,7 @@ def test_so_are_eight_edits(bundled: Editor, variant: str) -> None:
 
 
 DEFAULTS = Defaults(num_inference_steps=50, guidance_scale=7.5, t_max=0.94, t_m=0.52)
-schedules = pytest.mark.parametrize("schedule", SHAPES)
+schedules = pytest.mark.parametrize("schedule", CURVES)
 
 
 @variants
@@ -114,11 +114,11 @@ def test_the_ends_and_the_middle(variant: str, schedule: str, n: int) -> None:
     def at(strength: float) -> Weights:
         return described(n, DEFAULTS, variant, schedule=schedule, strength=strength)
 
-    (leg,) = plan(at(0.0), grid(SETUPS["epsilon"], n)).legs
+    (leg,) = plan(at(0.0), grid(SETUPS["epsilon"], n)).segments
     assert leg.kind == "source"
     assert not any(column.any() for column in at(1.0))
     default = table(variant, window(n, *paper_window(n), schedule))
-    default = leashed(default, *paper_window(n)) if schedule == "leash" else default
+    default = add_leash(default, *paper_window(n)) if schedule == "leash" else default
     assert all(torch.equal(a, b) for a, b in zip(at(0.5), default, strict=True))
 
 

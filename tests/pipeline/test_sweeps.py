@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops as cost
 from mdp_lite.method.sample import walk
-from mdp_lite.method.schedule import SHAPES, VARIANTS
+from mdp_lite.method.schedule import CURVES, VARIANTS
 from mdp_lite.models.config import UNetConfig, VAEConfig
 from mdp_lite.pipeline import sweep as sweeps
 from mdp_lite.pipeline.request import Request
@@ -157,7 +157,7 @@ def test_equal_cells_are_computed_and_decoded_once(
 
 def test_prefixes_that_are_equal_are_computed_once(exact: Editor, source: Source) -> None:
     rows(exact)
-    made = exact.sweep(source, TARGET, ("epsilon", "c"), [(40, 0), (40, 10)], most=0)
+    made = exact.sweep(source, TARGET, ("epsilon", "c"), [(40, 0), (40, 10)], max_rows=0)
     # 10 steps and the rest without a window, 29 and 39 of its own after each window.
     assert sum(rows(exact)) == made.cost.unet_rows == 2 * (49 + 29 + 39)
 
@@ -184,7 +184,7 @@ def test_one_step_a_call_gives_the_bits_of_an_edit_alone(
     editor: Editor, mixed: list[Source]
 ) -> None:
     prompts = (TARGET, [("a red boat", 0.5), ("a house", 0.5)])
-    made = editor.sweep(mixed, prompts, ("c", "x"), [(9, 4)], "linear", most=0)
+    made = editor.sweep(mixed, prompts, ("c", "x"), [(9, 4)], "linear", max_rows=0)
     assert len(made.edits) == 12 == len(made.cells)
     for cell, latent, image in cells_of(made):
         alone = editor.edits([cell])[0]
@@ -192,7 +192,7 @@ def test_one_step_a_call_gives_the_bits_of_an_edit_alone(
 
 
 def test_batches_change_nothing_but_the_last_bits(editor: Editor, mixed: list[Source]) -> None:
-    made = editor.sweep(mixed, TARGET, VARIANTS, [(9, 4)], list(SHAPES))
+    made = editor.sweep(mixed, TARGET, VARIANTS, [(9, 4)], list(CURVES))
     for cell, latent, _ in list(cells_of(made))[::5]:
         assert apart(latent, editor.edits([cell])[0].latent) <= 1e-4
 
@@ -235,7 +235,7 @@ def test_pictures_decoded_at_once_are_within_the_budget(editor: Editor) -> None:
 @pytest.mark.parametrize("most", [2, 7])
 def test_a_caller_may_bound_the_rows(most: int, exact: Editor, source: Source) -> None:
     rows(exact)
-    exact.sweep(source, TARGET, windows=[(47, 40), (47, 41), (47, 42), (47, 43)], most=most)
+    exact.sweep(source, TARGET, windows=[(47, 40), (47, 41), (47, 42), (47, 43)], max_rows=most)
     assert max(rows(exact)) <= most
 
 

@@ -14,7 +14,7 @@ from mdp_lite.checkpoint import identity
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pipeline.result import Cost
-from mdp_lite.store.cache import OURS, Cache
+from mdp_lite.store.cache import OUR_FILES, Cache
 from support.checkpoints import write_checkpoint
 from support.source_cases import change_unet, picture, same_bits
 
@@ -30,7 +30,7 @@ def cached(editor: Editor, tmp_path: Path) -> Editor:
 
 def entries(editor: Editor) -> list[Path]:
     assert editor.cache is not None
-    return sorted(editor.cache.folder.glob(OURS))
+    return sorted(editor.cache.folder.glob(OUR_FILES))
 
 
 def made(editor: Editor, call: str, **asked: Any) -> Source:
@@ -181,7 +181,7 @@ def test_the_least_recently_used_goes_first(cached: Editor) -> None:
     assert cache is not None
     size = entries(cached)[0].stat().st_size
     cached.generate(**asked[0])  # used again, so that 1 is the oldest
-    full = Editor(cached.models, cached.device, replace(cache, most_bytes=3 * size + size // 2))
+    full = Editor(cached.models, cached.device, replace(cache, max_bytes=3 * size + size // 2))
     full.generate(**asked[3])
     keys = [cache.key(cached.runner, (*one.values(), None, "", None, None)) for one in asked]
     kept = [cache.get(key, cached.runner) is not None for key in keys]
@@ -190,7 +190,7 @@ def test_the_least_recently_used_goes_first(cached: Editor) -> None:
 
 def test_what_is_larger_than_the_bound_is_not_kept_and_removes_nothing(cached: Editor) -> None:
     cached.generate(**GENERATE)
-    small = Editor(cached.models, cached.device, replace(cached.cache, most_bytes=100))  # type: ignore[type-var]
+    small = Editor(cached.models, cached.device, replace(cached.cache, max_bytes=100))  # type: ignore[type-var]
     assert small.generate(**GENERATE | {"seed": 2}).cost.unet_rows > 0
     assert len(entries(cached)) == 1
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mdp_lite.editor import Editor
-from mdp_lite.store.cache import OURS, Cache
+from mdp_lite.store.cache import OUR_FILES, Cache
 from support.places import ROOT
 
 PATHS = os.pathsep.join(str(ROOT / room) for room in (".", "kernels", "weights"))
@@ -20,12 +20,12 @@ SEEDS = 12  # as hammer.py asks for
 def taken(cache: Cache) -> int:
     """Bytes of the entries while no process writes."""
     with cache._locked():
-        return sum(path.stat().st_size for path in cache.folder.glob(OURS))
+        return sum(path.stat().st_size for path in cache.folder.glob(OUR_FILES))
 
 
 def hammered(cache: Cache, checkpoint: Path, seconds: float) -> tuple[list[list[int]], int]:
     """(calls and hits of each process, the most bytes that the entries took at any look)."""
-    asked = [checkpoint, cache.folder, str(cache.most_bytes), str(seconds)]
+    asked = [checkpoint, cache.folder, str(cache.max_bytes), str(seconds)]
     peak = 0
     with subprocess.Popen(
         [sys.executable, ROOT / "tests" / "support" / "hammer.py", *asked], text=True,
@@ -49,10 +49,10 @@ def test_eight_processes(editor: Editor, checkpoint: Path, tmp_path: Path, secon
     calls, hits = (sum(column) for column in zip(*told, strict=True))
     assert len(told) == 8 and all(own > 0 for own, _ in told)
     assert 0 < hits < calls
-    assert taken(probe) < peak <= cache.most_bytes
-    kept = len(list(cache.folder.glob(OURS)))
+    assert taken(probe) < peak <= cache.max_bytes
+    kept = len(list(cache.folder.glob(OUR_FILES)))
     assert {path.name for path in cache.folder.iterdir()} - {".lock", "files.json"} == {
-        path.name for path in cache.folder.glob(OURS)
+        path.name for path in cache.folder.glob(OUR_FILES)
     }
     reader = Editor(editor.models, editor.device, Cache(cache.folder, keep=False))
     again = [reader.generate("a house", seed, 1).cost.unet_rows for seed in range(SEEDS)]

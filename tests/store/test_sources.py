@@ -87,8 +87,8 @@ def test_an_edit_in_a_new_process_has_the_same_bits(
 
 
 def test_the_same_source_has_the_same_bytes_and_no_path(made: dict[str, Source]) -> None:
-    data = sources.to_file(made["replay"])
-    assert data == sources.to_file(made["replay"])
+    data = sources.to_file_bytes(made["replay"])
+    assert data == sources.to_file_bytes(made["replay"])
     assert str(Path.home()).encode() not in data and b"/tmp" not in data
 
 

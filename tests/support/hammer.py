@@ -29,9 +29,9 @@ def ask(editor: Editor, right: list[bytes], name: int, seconds: float) -> list[i
     return [calls, hits]
 
 
-def main(checkpoint: str, folder: str, most_bytes: str, seconds: str) -> int:
+def main(checkpoint: str, folder: str, max_bytes: str, seconds: str) -> int:
     torch.set_num_threads(1)
-    cache = Cache(Path(folder), int(most_bytes))
+    cache = Cache(Path(folder), int(max_bytes))
     editor = Editor.from_pretrained(checkpoint, "cpu", cache=cache)
     plain = Editor(editor.models, editor.device)
     right = [plain.generate("a house", seed, 1).image.tobytes() for seed in range(SEEDS)]

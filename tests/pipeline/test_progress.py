@@ -93,7 +93,7 @@ def test_every_edit_can_be_shown_at_every_tick(editor: Editor, requests: list[Re
             edit = editor.result(at)
             assert edit.finished is (at.row == at.task.plan.n)
             assert edit.cost.unet_calls == sum(
-                leg.kind == "call" and leg.stop <= at.row for leg in edit.plan.legs
+                leg.kind == "call" and leg.stop <= at.row for leg in edit.plan.segments
             )
             assert edit.image.size == at.asked.source.image.size
 

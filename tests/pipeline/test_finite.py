@@ -193,7 +193,7 @@ def test_a_step_that_fails_late_is_found_at_once(editor: Editor, source: Source)
 def test_null_text_is_guarded_step_by_step(editor: Editor) -> None:
     """The inversion that it starts from is well here: only the way down fails."""
     codec, late = editor.runner, Late(editor.models.unet)
-    to, done = codec.conditions(PROMPT, "", 3.0), []
+    to, done = codec.guidance(PROMPT, "", 3.0), []
     pivots = editor.invert(PICTURE, PROMPT, "replay", N).path
     with pytest.raises(NotFinite, match="null-text inversion at step 2 is not finite"):
         for one in null_text(late, codec.grid(N), pivots, to, False, 2, 1e-5, range(N), finite):
