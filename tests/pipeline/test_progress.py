@@ -1,4 +1,4 @@
-"""Edits as a loop: where they are after each step, what is left when it is left."""
+"""Edits as a loop: the state of each after every step, and what stays in memory."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -38,28 +38,30 @@ def watched(editor: Editor) -> tuple[Editor, Watched]:
     return Editor(replace(editor.models, unet=unet), editor.device), unet
 
 
-@pytest.mark.parametrize("most", [0, 5])
-def test_the_loop_ends_where_edits_end(editor: Editor, most: int, requests: list[Request]) -> None:
-    *_, last = ticks = list(editor.steps(requests, most))
-    want = editor.edits(requests, most)
-    assert [one.done for one in ticks] == sorted({one.done for one in ticks})
-    assert {one.total for one in ticks} == {last.done}
-    for at, edit in zip(last.at, want, strict=True):
-        made = editor.result(at)
-        assert at.finished and made.finished and edit.finished
-        assert torch.equal(made.latent, edit.latent) and torch.equal(at.x, edit.latent)
-        assert (made.image.tobytes(), made.cost) == (edit.image.tobytes(), edit.cost)
-        assert made.cost == Cost(edit.plan.unet_rows, edit.plan.unet_calls)
+@pytest.mark.parametrize("max_rows", [0, 5])
+def test_the_loop_ends_where_edits_end(
+    editor: Editor, max_rows: int, requests: list[Request]
+) -> None:
+    *_, last = rounds = list(editor.steps(requests, max_rows))
+    want = editor.edits(requests, max_rows)
+    assert [one.done for one in rounds] == sorted({one.done for one in rounds})
+    assert {one.total for one in rounds} == {last.done}
+    for state, edit in zip(last.states, want, strict=True):
+        result = editor.result(state)
+        assert state.finished and result.finished and edit.finished
+        assert torch.equal(result.latent, edit.latent) and torch.equal(state.x, edit.latent)
+        assert (result.image.tobytes(), result.cost) == (edit.image.tobytes(), edit.cost)
+        assert result.cost == Cost(edit.plan.unet_rows, edit.plan.unet_calls)
 
 
-def test_each_tick_moves_what_it_says(editor: Editor, requests: list[Request]) -> None:
-    rows = [0] * len(requests)
-    for tick in editor.steps(requests, 4):
-        now = [at.row for at in tick.at]
-        assert tick.moved and all(now[i] > rows[i] for i in tick.moved)
-        assert all(now[i] == rows[i] for i in range(6) if i not in tick.moved)
-        rows = now
-    assert rows == [N, N, N + 2, N - 3, N + 2, N - 3]
+def test_each_round_moves_the_edits_that_it_names(editor: Editor, requests: list[Request]) -> None:
+    steps = [0] * len(requests)
+    for progress in editor.steps(requests, 4):
+        now = [state.step for state in progress.states]
+        assert progress.moved and all(now[i] > steps[i] for i in progress.moved)
+        assert all(now[i] == steps[i] for i in range(6) if i not in progress.moved)
+        steps = now
+    assert steps == [N, N, N + 2, N - 3, N + 2, N - 3]
 
 
 def test_no_requests_are_no_steps(editor: Editor) -> None:
@@ -73,49 +75,50 @@ def test_x0_is_what_the_step_predicted_mixed_as_x_was(editor: Editor, kind: str)
     source = other.generate("a red house", 1, N)
     table = random_table(5, N)
     before, path, grid = source.path.x[0], source.path, source.grid
-    for tick in other.steps([Request(source, "a blue house", weights=table)]):
-        (at,) = tick.at
-        i = at.row - 1
-        assert at.x0.isfinite().all()
+    for progress in other.steps([Request(source, "a blue house", weights=table)]):
+        (state,) = progress.states
+        i = state.step - 1
+        assert state.x0.isfinite().all()
         if 0 < i < N - 1 or (i == 0 and grid.a[0] > 0):
-            own, its = (eps_to_x0(e, x, grid.a[i]) for e, x in ((at.eps, before),
+            own, its = (eps_to_x0(e, x, grid.a[i]) for e, x in ((state.eps, before),
                         (path.eps[i], path.x[i])))  # fmt: skip
             want = lerp(own, its, table.x[i])
-            assert (at.x0 - want).abs().max() <= 1e-9 * want.abs().max()
-        before = at.x
-    assert at.row == N and torch.equal(at.x0, at.x)
+            assert (state.x0 - want).abs().max() <= 1e-9 * want.abs().max()
+        before = state.x
+    assert state.step == N and torch.equal(state.x0, state.x)
 
 
-def test_every_edit_can_be_shown_at_every_tick(editor: Editor, requests: list[Request]) -> None:
-    for tick in editor.steps(requests):
-        begun = {at.row > 0 for at in tick.at}
-        for at in tick.at if begun == {True, False} else [tick.at[tick.moved[-1]]]:
-            edit = editor.result(at)
-            assert edit.finished is (at.row == at.task.plan.n)
+def test_every_edit_can_be_shown_after_every_round(editor: Editor, requests: list[Request]) -> None:
+    for progress in editor.steps(requests):
+        begun = {state.step > 0 for state in progress.states}
+        last = progress.states[progress.moved[-1]]
+        for state in progress.states if begun == {True, False} else [last]:
+            edit = editor.result(state)
+            assert edit.finished is (state.step == state.task.plan.n)
             assert edit.cost.unet_calls == sum(
-                leg.kind == "call" and leg.stop <= at.row for leg in edit.plan.legs
+                one.kind == "call" and one.stop <= state.step for one in edit.plan.segments
             )
-            assert edit.image.size == at.asked.source.image.size
+            assert edit.image.size == state.request.source.image.size
 
 
-@pytest.mark.parametrize("most", [0, 5])
+@pytest.mark.parametrize("max_rows", [0, 5])
 @pytest.mark.parametrize("after", [1, 4, 9])
 def test_a_cancelled_edit_stops_at_once_and_frees_its_memory(
-    watched: tuple[Editor, Watched], most: int, after: int, requests: list[Request]
+    watched: tuple[Editor, Watched], max_rows: int, after: int, requests: list[Request]
 ) -> None:
     editor, unet = watched
     unet.seen.clear()
-    loop = editor.steps(requests, most)
+    loop = editor.steps(requests, max_rows)
     for _ in range(after):
-        tick = next(loop)
-    held = [weakref.ref(tick.at[i].x) for i in tick.moved]
+        progress = next(loop)
+    refs = [weakref.ref(progress.states[i].x) for i in progress.moved]
     calls = unet.calls
     loop.close()
-    del tick
+    del progress
     assert unet.calls == calls
     assert unet.alive() == 0 and next(loop, None) is None
     paths = [one.source.path.x.untyped_storage().data_ptr() for one in requests]
-    left = [x for x in (one() for one in held) if x is not None]
+    left = [x for x in (one() for one in refs) if x is not None]
     assert all(x.untyped_storage().data_ptr() in paths for x in left)
 
 
@@ -130,15 +133,15 @@ def test_leaving_a_for_loop_cancels(
     assert unet.calls == before + 3 and unet.alive() == 0
 
 
-class Stop(Exception):
+class Cancelled(Exception):
     pass
 
 
-def stopping(after: int, seen: list[weakref.ref[Tensor]]) -> Callable[[int, int, Tensor], None]:
+def cancelling(after: int, refs: list[weakref.ref[Tensor]]) -> Callable[[int, int, Tensor], None]:
     def on_step(done: int, total: int, latent: Tensor) -> None:
-        seen.append(weakref.ref(latent))
-        if len(seen) == after:
-            raise Stop
+        refs.append(weakref.ref(latent))
+        if len(refs) == after:
+            raise Cancelled
 
     return on_step
 
@@ -157,14 +160,14 @@ def test_an_error_of_on_step_comes_through_and_leaves_nothing(
 ) -> None:
     editor, unet = watched
     make = list(makers(editor))[which]
-    calls, seen = unet.calls, []
+    calls, refs = unet.calls, []
     try:
-        make(stopping(after, seen))
+        make(cancelling(after, refs))
         raise AssertionError("on_step's error was lost")
-    except Stop:
+    except Cancelled:
         pass
     assert unet.calls == calls + after
-    assert len(seen) == after and not any(one() is not None for one in seen)
+    assert len(refs) == after and not any(one() is not None for one in refs)
     assert unet.alive() == 0
 
 
@@ -172,8 +175,8 @@ def test_a_running_edit_keeps_no_step_that_is_over(watched: tuple[Editor, Watche
     editor, _ = watched
     source = editor.generate("a red house", 1, 30)
     latents: list[weakref.ref[Tensor]] = []
-    for tick in editor.steps([Request(source, "a boat", "c", t_max=30, t_m=0)]):
-        latents.append(weakref.ref(tick.at[0].x))
+    for progress in editor.steps([Request(source, "a boat", "c", t_max=30, t_m=0)]):
+        latents.append(weakref.ref(progress.states[0].x))
         assert sum(one() is not None for one in latents) <= 2
     assert len(latents) >= 28
 
@@ -184,9 +187,9 @@ def test_a_bad_request_is_refused_before_the_first_step(editor: Editor) -> None:
         editor.steps([Request(source, "a boat", strength=2.0)])
 
 
-def test_a_standing_is_frozen(editor: Editor) -> None:
+def test_a_state_is_frozen(editor: Editor) -> None:
     source = editor.generate("a red house", 1, 2)
-    (at,) = next(editor.steps([Request(source, "a boat")])).at
-    assert isinstance(at, EditState)
+    (state,) = next(editor.steps([Request(source, "a boat")])).states
+    assert isinstance(state, EditState)
     with pytest.raises(AttributeError):
-        at.row = 5  # type: ignore[misc]
+        state.step = 5  # type: ignore[misc]
