@@ -22,7 +22,7 @@ class Metrics:
         self.refused = counter("refused", "requests refused as too much was waiting")
         self.edits = counter("edits", "edits that were done", ("finished",))
         self.sources = counter("sources_made", "sources that were made")
-        self.rebuilt = counter("sources_rebuilt", "sources that were made anew by a recipe")
+        self.rebuilt = counter("sources_rebuilt", "sources that were made again from a recipe")
         self.seconds = Histogram(
             "mdp_lite_seconds", "seconds of a stage", ("stage",), buckets=BUCKETS,
             registry=self.registry,
