@@ -1,4 +1,4 @@
-"""What the app's runs do: sources reused, stopped in time, reports of, costing what was forecast."""
+"""The app's runs: sources are reused, Stop works, and a run costs what was forecast."""
 
 import threading
 from dataclasses import replace
@@ -168,7 +168,7 @@ def test_a_slow_caller_gets_the_newest_report_and_no_preview_is_lost() -> None:
     assert run_to_end(run) == ("done", [])
 
 
-# what is reports
+# progress and forecast
 
 
 def test_previews_come_at_the_first_step_and_at_some_others(
@@ -227,10 +227,8 @@ def test_painted_layers_become_a_mask_of_the_picture_s_size() -> None:
     layer.paste((255, 255, 255, 255), (0, 0, 10, 10))
     mask = mask_from_layers([layer], (48, 40))
     assert mask is not None and mask.getbbox() == (0, 0, 5, 5) and mask.size == (48, 40)
-    assert (
-        mask_from_layers([Image.new("RGBA", (96, 80))], (48, 40)) is None
-        and mask_from_layers([], (4, 4)) is None
-    )
+    assert mask_from_layers([Image.new("RGBA", (96, 80))], (48, 40)) is None
+    assert mask_from_layers([], (4, 4)) is None
 
 
 def test_files_replace_those_of_the_last_edit_and_are_deleted_with_the_visitor(
