@@ -194,7 +194,7 @@ def _build_sheet(
 ) -> EditSheet:
     source_file, source = job.folder / "source.png", job.last.source
     tasks = [one.task for one in states]
-    images.bare(source.picture).save(source_file, "PNG")
+    images.strip_metadata(source.picture).save(source_file, "PNG")
     every, others = (*cells, *rivals.cells), [one.cost for one in rivals.cells]
     plans = [naive_plan(task.weights, task.guidance.null is not None) for task in tasks]
     naive = add_costs(*others, *(Cost(one.unet_rows, one.unet_calls) for one in plans))

@@ -14,7 +14,7 @@ from support.studios import picture
 
 pytestmark = [
     pytest.mark.browser,  # a real server, though no browser
-    pytest.mark.filterwarnings("default"),  # gradio leaves sockets to the collector as it closes
+    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
 ]
 ENDPOINTS = (
     "/compare", "/edit_picture", "/edit_prompt", "/explore", "/plan_picture", "/plan_prompt",
@@ -26,7 +26,7 @@ ENDPOINTS = (
 def url(editor: Editor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the page of the tiny random model."""
     command = pytest.importorskip("mdp_lite.app.command")
-    studio = Studio(editor, tmp_path_factory.mktemp("studio"), rivals=joins.rivals())
+    studio = Studio(editor, tmp_path_factory.mktemp("studio"), rivals=joins.build_rivals())
     blocks = command.launch(studio, "127.0.0.1", None)
     yield str(blocks.local_url)
     blocks.close(verbose=False)

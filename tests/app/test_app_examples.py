@@ -13,7 +13,7 @@ SEEDS = {"house": 20_001_871, "boat": 20_023_084, "tree": 20_017_830}
 @pytest.mark.parametrize("one", EXAMPLES, ids=lambda one: one.name)
 def test_an_example_is_a_scene_that_training_did_not_use(one: Example) -> None:
     scene = world.sample(SEEDS[one.name])
-    assert world.held_back(scene) and world.caption(scene) == one.source_prompt
+    assert world.is_held_back(scene) and world.caption(scene) == one.source_prompt
     assert images.open_picture(one.file).tobytes() == world.draw(scene).tobytes()
     assert one.prompt != one.source_prompt and len(one.prompt) < MAX_TEXT
 

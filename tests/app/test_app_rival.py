@@ -43,7 +43,7 @@ from support.studios import (
 __all__ = ["rows", "studio", "visitor"]  # fixtures
 
 NAME = "Prompt-to-Prompt"
-(RIVAL,) = joins.rivals()
+(RIVAL,) = joins.build_rivals()
 
 
 def compare(studio: Studio, visitor: Session) -> tuple[EditSheet, list[RunProgress]]:

@@ -14,6 +14,7 @@ from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
 from mdp_lite.models.unet import UNet
+from support.unet_rows import record_rows
 
 CHROMIUM = shutil.which("chromium")
 HOUSE, BOAT, _ = EXAMPLES
@@ -92,18 +93,17 @@ class BrowserPage(NamedTuple):
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
     """The bundled model's page, served by this process, so that its UNet calls are counted."""
     command = pytest.importorskip("mdp_lite.app.command")
-    rows: list[int] = []
-    slow, predict = [0.0], UNet.predict
-
-    def count_rows(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
-        rows.append(len(x))
-        time.sleep(slow[0])
-        return predict(self, x, t, c, *attend)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(UNet, "predict", count_rows)
+        rows, slow = record_rows(patch), [0.0]
+        predict = UNet.predict
+
+        def wait_and_predict(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
+            time.sleep(slow[0])
+            return predict(self, x, t, c, *attend)
+
+        patch.setattr(UNet, "predict", wait_and_predict)
         editor, folder = Editor.from_pretrained(device="cpu"), tmp_path_factory.mktemp("studio")
-        studio = Studio(editor, folder, rivals=joins.rivals())
+        studio = Studio(editor, folder, rivals=joins.build_rivals())
         studio.warm_up()
         blocks = command.launch(studio, "127.0.0.1", None)
         yield ServedPage(str(blocks.local_url), studio, rows, slow)

@@ -15,7 +15,7 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import RunProgress
 from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
-from mdp_lite.models.unet import UNet
+from support.unet_rows import record_rows
 
 SETTINGS: dict[str, Any] = {"steps": 10, "t_max": 9, "t_m": 5, "guidance_scale": 3.0}
 REAL = EditForm("picture", "a red house", "a blue boat", **SETTINGS)
@@ -67,12 +67,4 @@ def visitor(studio: Studio) -> Session:
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rows of each call of the UNet."""
-    counts: list[int] = []
-    predict = UNet.predict
-
-    def count_rows(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
-        counts.append(len(x))
-        return predict(self, x, t, c, *attend)
-
-    monkeypatch.setattr(UNet, "predict", count_rows)
-    return counts
+    return record_rows(monkeypatch)
