@@ -12,7 +12,7 @@ from PIL import Image
 from mdp_lite import Editor
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.defaults import Defaults
-from mdp_lite.method.plan import Known, plan
+from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.names import VARIANTS, Weights, leashed, paper_window, table, window
 from mdp_lite.pipeline.request import Request, described, variant_of
 from mdp_lite.pipeline.result import Source
@@ -81,7 +81,7 @@ def test_a_window_that_is_given_is_the_papers(variant: str) -> None:
 
 @pytest.mark.parametrize("variant, rows", [("epsilon", 66), ("x", 66), ("c", 100), ("beta", 100)])
 def test_what_the_defaults_cost(editor: Editor, variant: str, rows: int) -> None:
-    made = plan(described(50, Defaults(), variant), editor.runner.grid(50), Known())
+    made = plan(described(50, Defaults(), variant), editor.runner.grid(50), EditFacts())
     assert made.unet_rows == rows
 
 

@@ -1,4 +1,4 @@
-"""Single LDM files: their tensors, what is inferred, and that diffusers reads them alike."""
+"""SingleFile LDM files: their tensors, what is inferred, and that diffusers reads them alike."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 
 from mdp_lite.editor import Editor
 from mdp_lite_weights import Choices, keys, open_checkpoint
-from mdp_lite_weights.single import TELLS
+from mdp_lite_weights.single import PREDICTION_KEY
 from support.ldm import Tensors, single, write_folder, write_single
 
 KINDS = ("SD 1.x", "SD 2.x")
@@ -114,19 +114,19 @@ def test_a_text_encoder_without_its_prefix(cases: dict[str, Case], tmp_path: Pat
 
 
 def test_the_average_is_taken_when_asked_for(case: Case, tmp_path: Path) -> None:
-    unet = keys.below(case.tensors, keys.UNET_AT)
+    unet = keys.strip_prefix(case.tensors, keys.UNET_AT)
     ema = {f"model_ema.diffusion_model{k.replace('.', '')}": t + 1 for k, t in unet.items()}
     path = saved_like(tmp_path / "ema.safetensors", case, ema)
     assert equal(open_checkpoint(path).tensors, case.parts)
-    averaged = open_checkpoint(path, Choices(ema=True)).tensors["unet"]
-    assert all(torch.equal(averaged[k], t + 1) for k, t in case.parts["unet"].items())
+    averages = open_checkpoint(path, Choices(ema=True)).tensors["unet"]
+    assert all(torch.equal(averages[k], t + 1) for k, t in case.parts["unet"].items())
     path = saved_like(tmp_path / "plain.safetensors", case, {})
     with pytest.raises(ValueError, match="plain.safetensors holds no whole model_ema"):
         open_checkpoint(path, Choices(ema=True))
 
 
 def spread(width: float) -> Tensors:
-    key = keys.UNET_AT + keys.ldm_unet_key(TELLS)
+    key = keys.UNET_AT + keys.ldm_unet_key(PREDICTION_KEY)
     return {key: torch.linspace(-1, 1, 64) * width * 3**0.5}
 
 
@@ -135,8 +135,8 @@ def spread(width: float) -> Tensors:
     [
         (spread(0.05), {}, "epsilon", "spread 0.05"),
         (spread(0.2), {}, "v_prediction", "spread 0.2"),
-        (spread(0.05), {"modelspec.prediction_type": "v"}, "v_prediction", "said by the file"),
-        (spread(0.2), {"modelspec.prediction_type": "epsilon"}, "epsilon", "said by the file"),
+        (spread(0.05), {"modelspec.prediction_type": "v"}, "v_prediction", "from the file's metadata"),
+        (spread(0.2), {"modelspec.prediction_type": "epsilon"}, "epsilon", "from the file's metadata"),
         ({"v_pred": torch.zeros(1)}, {}, "v_prediction", "marked"),
         ({"ztsnr": torch.zeros(1)}, {}, "v_prediction", "ends in noise"),
     ],

@@ -83,7 +83,7 @@ def command(model: Path, folder: Path, *more: str) -> list[str]:
 
 def opened(folder: Path, editor: Editor) -> aot.Packages:
     hashed = model_hash(editor.models.origin)
-    return aot.opened(folder, editor.models.unet, CPU, attending(CPU, traced=True), hashed)
+    return aot.open_packages(folder, editor.models.unet, CPU, attending(CPU, traced=True), hashed)
 
 
 def inputs(editor: Editor, rows: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,11 +132,11 @@ def test_the_command_tells_what_it_wrote(written: tuple[Path, dict[str, Any]]) -
     (file,), (size,), (shape,) = said["files"], said["bytes"], said["shapes"]
     assert Path(file).parent == folder and Path(file).is_file() and said["seconds"][0] > 0
     assert shape["rows"] == ROWS and (shape["height"], shape["width"]) == (HEIGHT, WIDTH)
-    (package,) = packages.found(folder)
-    held = [path for path in package.place.rglob("*") if path.is_file()]
+    (package,) = packages.read_packages(folder)
+    held = [path for path in package.code_folder.rglob("*") if path.is_file()]
     assert size == sum(path.stat().st_size for path in held)
     assert {path.suffix for path in held} == {".so", ".json"}
-    assert said["made"] == asdict(package.made)
+    assert said["made"] == asdict(package.target)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
@@ -234,9 +234,9 @@ def test_a_compilation_that_fails_leaves_nothing(
 
     monkeypatch.setattr(aot, "_build", broken)
     unet, shape = small.models.unet, Shape(1, 4, 4, 4)
-    made = aot.made_for(unet, CPU, SDPA, "0" * 64)
+    made = aot.package_target(unet, CPU, SDPA, "0" * 64)
     with pytest.raises(RuntimeError, match="the compiler broke"):
-        aot.compiled(unet, SDPA, shape, made, tmp_path)
+        aot.compile_package(unet, SDPA, shape, made, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -278,9 +278,9 @@ def test_an_output_that_is_a_file(model: Path, says_one_line: Callable[[str], No
 def test_the_bundled_model(tmp_path: Path, dtype: str, bound: float) -> None:
     editor = Editor.from_pretrained("tiny", "cpu", dtype, engine="eager")
     unet, attend = editor.models.unet, attending(CPU, traced=True)
-    made, shape = aot.made_for(unet, CPU, attend, "0" * 64), Shape(2, 16, 16, 24)
-    aot.compiled(unet, attend, shape, made, tmp_path)
-    run = aot.opened(tmp_path, unet, CPU, attend, "0" * 64)
+    made, shape = aot.package_target(unet, CPU, attend, "0" * 64), Shape(2, 16, 16, 24)
+    aot.compile_package(unet, attend, shape, made, tmp_path)
+    run = aot.open_packages(tmp_path, unet, CPU, attend, "0" * 64)
     x, t, c = torch.randn(2, 4, 16, 16), torch.tensor(500), torch.randn(2, 24, 128)
     x, c = (rows.to(unet.conv_in.weight.dtype) for rows in (x, c))
     got = run(x, t, c).float()
@@ -293,8 +293,8 @@ def test_weights_outside_are_the_models_own(model: Path, tmp_path: Path) -> None
     editor = Editor.from_pretrained(model, "cpu", engine="eager")
     unet, asked = editor.models.unet, inputs(editor, ROWS)
     shape = Shape(ROWS, HEIGHT, WIDTH, asked[2].shape[1])
-    made = replace(aot.made_for(unet, CPU, SDPA, "0" * 64), weights="outside, contiguous")
-    package = aot.compiled(unet, SDPA, shape, made, tmp_path)
+    made = replace(aot.package_target(unet, CPU, SDPA, "0" * 64), weights="outside, contiguous")
+    package = aot.compile_package(unet, SDPA, shape, made, tmp_path)
     run = aot.Packages({shape: package}, unet, CPU)
     assert_near(run(*asked), eager(editor, *asked))
     with torch.no_grad():

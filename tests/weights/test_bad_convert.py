@@ -102,18 +102,18 @@ UNSAID: dict[str, tuple[Damage, str]] = {
 }
 
 
-def names_in(folder: Path) -> set[str]:
+def list_names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
 def refused(name: str | Path, out: Path, sentence: str, **chosen: Any) -> None:
     """Refused in one sentence, planned and in earnest, with nothing left behind."""
-    before = names_in(out.parent) if out.parent.is_dir() else set()
+    before = list_names(out.parent) if out.parent.is_dir() else set()
     for dry_run in (True, False):
         with pytest.raises(ValueError, match=re.escape(sentence)) as raised:
             convert(name, out, dry_run=dry_run, **chosen)
         assert "\n" not in str(raised.value)
-    assert before == (names_in(out.parent) if out.parent.is_dir() else set())
+    assert before == (list_names(out.parent) if out.parent.is_dir() else set())
 
 
 @pytest.mark.parametrize("name", UNSAID)
@@ -220,7 +220,8 @@ def test_nothing_is_left_when_writing_fails(model: Path, tmp_path: Path) -> None
             convert(model, out, torch.float16)
     with pytest.raises(KeyboardInterrupt):
         convert(model, tmp_path / "out", progress=interrupt)
-    assert names_in(tmp_path) - {"new"} == {"here", *(f"here/{n}" for n in names_in(model.parent))}
+    before = {"here", *(f"here/{name}" for name in list_names(model.parent))}
+    assert list_names(tmp_path) - {"new"} == before
     assert convert(model, tmp_path / "out", torch.bfloat16).out.is_dir()
 
 
@@ -239,4 +240,4 @@ def test_another_process_was_faster(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     with pytest.raises(ValueError, match="exists already"):
         convert(whole, out, progress=lambda done, total: out.write_text("theirs") and None)
-    assert out.read_text() == "theirs" and names_in(tmp_path) == {out.name}
+    assert out.read_text() == "theirs" and list_names(tmp_path) == {out.name}

@@ -9,14 +9,14 @@ from huggingface_hub.utils import validate_repo_id
 from mdp_lite.checkpoint.config_files import read_scheduler_config
 from mdp_lite.cli.info import FAMILIES
 from mdp_lite_weights import hub
-from mdp_lite_weights.catalogue import CATALOGUE, Known
+from mdp_lite_weights.catalogue import CATALOGUE, CatalogueEntry
 
 IDS = [known.id for known in CATALOGUE]
 CHECKPOINTS = [known for known in CATALOGUE if known.side]
 
 
 @pytest.mark.parametrize("known", CATALOGUE, ids=IDS)
-def test_a_row_is_whole(known: Known) -> None:
+def test_a_row_is_whole(known: CatalogueEntry) -> None:
     validate_repo_id(known.id)
     assert hub.is_repo(known.id)
     assert known.family in FAMILIES.values()
@@ -26,7 +26,7 @@ def test_a_row_is_whole(known: Known) -> None:
 
 
 @pytest.mark.parametrize("known", CHECKPOINTS, ids=[known.id for known in CHECKPOINTS])
-def test_a_checkpoint_is_one_that_is_read(known: Known) -> None:
+def test_a_checkpoint_is_one_that_is_read(known: CatalogueEntry) -> None:
     assert known.side in (512, 768)
     read_scheduler_config({"prediction_type": known.prediction_type, "clip_sample": False})
 

@@ -137,7 +137,7 @@ def test_a_single_file_says_its_schedule(folder: Path, files: dict[Path, Path]) 
     kind, version = {"SD1": ("epsilon", "v1"), "SD2": ("v", "v2-768-v")}[folder.name]
     assert said["modelspec.prediction_type"] == kind
     assert said["modelspec.architecture"] == f"stable-diffusion-{version}"
-    assert any("said by the file" in note for note in found.notes)
+    assert any("from the file's metadata" in note for note in found.notes)
 
 
 def test_there_and_back(folder: Path, files: dict[Path, Path], tmp_path: Path) -> None:

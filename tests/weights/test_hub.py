@@ -6,7 +6,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from mdp_lite_weights.hub import Hub, fetch_file, fetch_folder, is_file, is_repo, safe_name
+from mdp_lite_weights.hub import Hub, check_name, fetch_file, fetch_folder, is_file, is_repo
 from support.hub_cache import asking, commit_of, write_listing, write_snapshot
 
 REPO = "org/model"
@@ -70,7 +70,7 @@ UNSAFE = ("|/a|a//b|a/|..|../a|a/../../b|a/.|a/.. /b|a\\b|..\\a|C:a|C:/a|a\0b|a\
 @pytest.mark.parametrize("name", [*UNSAFE, "a|b", "x" * 256])
 def test_a_file_name_must_be_plain(name: str) -> None:
     with pytest.raises(ValueError, match="a file name must be a plain relative path, got '"):
-        safe_name(name)
+        check_name(name)
     with pytest.raises(ValueError, match="a file name must be a plain relative path, got '"):
         fetch_file(f"org/name/{name}", CACHED)
     with pytest.raises(ValueError, match="a revision must be a plain relative path, got '"):
@@ -79,7 +79,7 @@ def test_a_file_name_must_be_plain(name: str) -> None:
 
 def test_plain_names_pass() -> None:
     for name in ("a.safetensors", "unet/a-00001-of-00002.bin", "a b/(c) [d].x", "refs/pr/1"):
-        assert safe_name(name) == name
+        assert check_name(name) == name
 
 
 @pytest.mark.parametrize("token", ["", "hf_a b", "hf_secret\n", "hf_\xe9", 7])

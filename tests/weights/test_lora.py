@@ -17,7 +17,7 @@ from torch import Tensor
 from mdp_lite.checkpoint.config_files import read_clip_config, read_unet_config
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.unet import UNet
-from mdp_lite_weights.lora import Deltas, Shapes, merged, read_lora, read_loras
+from mdp_lite_weights.lora import Deltas, Shapes, merge_deltas, read_lora, read_loras
 from support.lora_files import (
     ALL,
     Factors,
@@ -61,10 +61,9 @@ def shapes(pipe: Any) -> Shapes:
 
 
 def ours(pipe: Any, deltas: Deltas) -> Weights:
-    return {
-        part: {k: merged(t, deltas[part][k]) if k in deltas[part] else t for k, t in found.items()}
-        for part, found in weights(pipe).items()
-    }
+    merge = lambda part, k, t: merge_deltas(t, deltas[part][k]) if k in deltas[part] else t  # noqa: E731
+    parts = weights(pipe).items()
+    return {part: {k: merge(part, k, t) for k, t in tensors.items()} for part, tensors in parts}
 
 
 def run(pipe: Any, found: Weights) -> list[Tensor]:
@@ -232,7 +231,7 @@ def test_strength_zero_changes_no_bit(pipe: Any, pairs: Factors, tmp_path: Path)
         for key, delta in deltas.items():
             weight = weights(pipe)[part][key].clone()
             weight[0] = -0.0
-            got = merged(weight, [delta])
+            got = merge_deltas(weight, [delta])
             assert torch.equal(got.view(torch.int32), weight.view(torch.int32))
 
 
@@ -241,7 +240,7 @@ def test_merging_is_in_float32_and_leaves_the_weight(dtype: torch.dtype) -> None
     torch.manual_seed(0)
     down, up, weight = torch.randn(3, 8), torch.randn(6, 3), torch.randn(6, 8).to(dtype)
     before = weight.clone()
-    got = merged(weight, [(down, up, 0.5), (down.half(), up.bfloat16(), -0.25)])  # type: ignore
+    got = merge_deltas(weight, [(down, up, 0.5), (down.half(), up.bfloat16(), -0.25)])  # type: ignore
     want = weight.double() + 0.5 * up.double() @ down.double()
     want -= 0.25 * up.bfloat16().double() @ down.half().double()
     assert got.dtype == torch.float32 and torch.equal(weight, before)
