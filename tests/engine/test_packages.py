@@ -15,14 +15,16 @@ TARGET = BuildTarget("0", "2", "cpu x", "float32", "a" * 64, "torch", "within")
 SHAPE = Shape(1, 2, 3, 4)
 
 
-def put(folder: Path, made: BuildTarget = TARGET, shape: Shape = SHAPE, text: str = "code") -> Package:
+def put(
+    folder: Path, target: BuildTarget = TARGET, shape: Shape = SHAPE, text: str = "code"
+) -> Package:
     """A package whose code is a word."""
-    place = packages.create_folder(folder, made, shape)
-    (place / "code.so").write_text(text, "utf-8")
-    return packages.save_package(place, made, shape)
+    code_folder = packages.create_folder(folder, target, shape)
+    (code_folder / "code.so").write_text(text, "utf-8")
+    return packages.save_package(code_folder, target, shape)
 
 
-def changed(package: Package, change: Callable[[dict[str, Any]], Any]) -> None:
+def change_note(package: Package, change: Callable[[dict[str, Any]], Any]) -> None:
     data = json.loads(package.path.read_text("utf-8"))
     change(data)
     package.path.write_text(json.dumps(data), "utf-8")
@@ -39,7 +41,7 @@ def test_what_matches_is_found_by_its_shape(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", BuildTarget.__dataclass_fields__)
 def test_a_stale_package_is_refused(tmp_path: Path, name: str) -> None:
     package, old = put(tmp_path), 7 if name == "format" else "of old"
-    changed(package, lambda data: data["target"].update({name: old}))
+    change_note(package, lambda data: data["target"].update({name: old}))
     with pytest.raises(ValueError) as caught:
         packages.match_packages(packages.read_packages(tmp_path), TARGET)
     assert str(caught.value) == (
@@ -66,7 +68,7 @@ HARMS: list[Callable[[dict[str, Any]], Any]] = [
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_damaged_note_is_refused(tmp_path: Path, harm: Callable[[dict[str, Any]], Any]) -> None:
-    changed(put(tmp_path), harm)
+    change_note(put(tmp_path), harm)
     with pytest.raises(ValueError, match="is damaged: make one here with mdp-lite compile"):
         packages.read_packages(tmp_path)
 

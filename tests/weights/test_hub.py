@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 
 from mdp_lite_weights.hub import Hub, check_name, fetch_file, fetch_folder, is_file, is_repo
-from support.hub_cache import asking, commit_of, write_listing, write_snapshot
+from support.hub_cache import commit_of, start_process, write_listing, write_snapshot
 
 REPO = "org/model"
 UNET, FP16 = "unet/model.safetensors", "unet/model.fp16.safetensors"
@@ -182,13 +182,13 @@ def test_the_environment_is_honoured(tmp_path: Path) -> None:
     home, cache = tmp_path / "home", tmp_path / "cache"
     first = write_snapshot(home / "hub", REPO, FILES)
     second = write_snapshot(cache, REPO, NEWER)
-    with asking(HF_HOME=home, HF_HUB_OFFLINE="1") as asker:
-        assert asker.found(REPO) == first
-        assert asker.found(f"{REPO}/{UNET}") == first / UNET
-        sentence = asker.refused("org/other")
+    with start_process(HF_HOME=home, HF_HUB_OFFLINE="1") as asker:
+        assert asker.fetch(REPO) == first
+        assert asker.fetch(f"{REPO}/{UNET}") == first / UNET
+        sentence = asker.refusal("org/other")
         assert f"org/other (revision main) is not in the cache {home / 'hub'}, and" in sentence
         assert "the hub may not be asked (HF_HUB_OFFLINE)" in sentence
-    with asking(HF_HOME=home, HF_HUB_CACHE=cache, HF_ENDPOINT=NOBODY) as asker:  # no network
-        assert asker.found(REPO) == second
-        assert f"is not in the cache {cache}, and {NOBODY} gave no" in asker.refused("org/other")
-        assert "(revision v2) is not in the cache" in asker.refused(REPO, revision="v2")
+    with start_process(HF_HOME=home, HF_HUB_CACHE=cache, HF_ENDPOINT=NOBODY) as asker:  # no network
+        assert asker.fetch(REPO) == second
+        assert f"is not in the cache {cache}, and {NOBODY} gave no" in asker.refusal("org/other")
+        assert "(revision v2) is not in the cache" in asker.refusal(REPO, revision="v2")

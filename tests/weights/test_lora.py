@@ -108,7 +108,7 @@ def same_change(pipe: Any, got: Weights, want: Weights) -> int:
     return changed
 
 
-def saved(pipe: Any, folder: Path, old: bool = False, **settings: Any) -> Path:
+def write_peft(pipe: Any, folder: Path, old: bool = False, **settings: Any) -> Path:
     """Adapters that peft makes and diffusers saves, as its training scripts do."""
     torch.manual_seed(5)
     pipe = copy.deepcopy(pipe)
@@ -150,12 +150,16 @@ CASES: dict[str, Callable[[Path, Any, Factors], Files]] = {
         (write(at, peft(factors(pipe, 2, seed=9))), -0.3),
         (write(at, diffusers(attention(factors(pipe, 8, seed=4)))), 0.2),
     ],
-    "saved": lambda at, pipe, pairs: [(saved(pipe, at, r=4, lora_alpha=6), 0.7)],
-    "saved, patterns": lambda at, pipe, pairs: [(saved(pipe, at, r=4, lora_alpha=7), 1.0)],
-    "saved, rslora": lambda at, pipe, pairs: [
-        (saved(pipe, at, r=4, lora_alpha=6, use_rslora=True), 0.4)
+    "write_peft": lambda at, pipe, pairs: [(write_peft(pipe, at, r=4, lora_alpha=6), 0.7)],
+    "write_peft, patterns": lambda at, pipe, pairs: [
+        (write_peft(pipe, at, r=4, lora_alpha=7), 1.0)
     ],
-    "saved, old": lambda at, pipe, pairs: [(saved(pipe, at, True, r=4, lora_alpha=4), 0.7)],
+    "write_peft, rslora": lambda at, pipe, pairs: [
+        (write_peft(pipe, at, r=4, lora_alpha=6, use_rslora=True), 0.4)
+    ],
+    "write_peft, old": lambda at, pipe, pairs: [
+        (write_peft(pipe, at, True, r=4, lora_alpha=4), 0.7)
+    ],
 }
 
 
@@ -183,7 +187,7 @@ def agree(pipe: Any, files: Files) -> None:
 
 
 def test_names_without_a_part(pipe: Any, pairs: Factors, tmp_path: Path) -> None:
-    """The first scripts saved the UNet's attention alone."""
+    """The first scripts write_peft the UNet's attention alone."""
     found = {place: pair for place, pair in attention(pairs).items() if place[0] == "unet"}
     path = write(tmp_path, processors(found, prefix=False))
     other = copy.deepcopy(pipe)
