@@ -139,7 +139,7 @@ BAD_LINES: dict[str, str] = {
     "in --engine ray --worker-cpus 0": "worker-cpus must be 1 or more, got 0",
     "in --strength 2": "strength must be from 0 to 1, got 2.0",
     "in --seed -1": "seed must be from 0 to 2^63 - 1, got -1",
-    "in --variant all": "variant must be one of c, epsilon, x, beta, got 'all'",
+    "in --variant all": "variant must be one of epsilon, c, x, beta, got 'all'",
     "in --feather 3": "feather needs a mask",
     "in --steps 0": "num_inference_steps must be a whole number from 1 to 1000, got 0",
     "in --engine steam": "--engine",
