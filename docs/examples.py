@@ -1,4 +1,4 @@
-"""Examples in docstrings (>>> lines) as code blocks of the API reference: an extension of griffe."""
+"""Examples in docstrings (>>> lines) as code blocks of the API page: an extension of griffe."""
 
 import re
 from typing import Any
