@@ -12,12 +12,21 @@ from typing import Any, NamedTuple
 import torch
 
 from mdp_lite.checkpoint import atomic
-from mdp_lite.eval.rounds import Limit, Timed, interleaved, limit, machine, ratio, spread, warmed
+from mdp_lite.eval.rounds import (
+    DeviceLimit,
+    TimedRounds,
+    describe_machine,
+    find_limit,
+    percentiles,
+    ratio,
+    time_in_turns,
+    time_warm_up,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 Sides = Mapping[str, Callable[[], object]]
-Limits = Mapping[torch.dtype, Limit]
+Limits = Mapping[torch.dtype, DeviceLimit]
 
 
 class Recorder(NamedTuple):
@@ -30,16 +39,16 @@ class Recorder(NamedTuple):
 
     def compare(self, sides: Sides, warm_up: int = 2, rounds: int | None = None) -> dict[str, Any]:
         """Time all sides in turns; returns their seconds and the ratios of the others to ours."""
-        first = warmed(sides, warm_up, self.device)
+        first = time_warm_up(sides, warm_up, self.device)
         slowest = max(seconds[-1] for seconds in first.values())
-        timed = interleaved(sides, self.rounds or rounds or enough(slowest), self.device, 0)
-        return summarize({name: Timed(t.seconds, first[name]) for name, t in timed.items()})
+        timed = time_in_turns(sides, self.rounds or rounds or enough(slowest), self.device, 0)
+        return summarize({name: TimedRounds(t.seconds, first[name]) for name, t in timed.items()})
 
     def store(self, section: str, figures: Mapping[str, Any]) -> None:
         """Write a section of figures to the file, in place of the old one."""
         data = json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
         data[section] = {
-            "machine": machine(self.device) | {"diffusers": version("diffusers")},
+            "machine": describe_machine(self.device) | {"diffusers": version("diffusers")},
             "command": self.command,
             "commit": commit(),
             "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
@@ -49,12 +58,12 @@ class Recorder(NamedTuple):
         print(f"\n{section}\n{format_section(figures)}", flush=True)
 
 
-def limits(dtypes: Collection[torch.dtype], device: torch.device) -> dict[torch.dtype, Limit]:
+def limits(dtypes: Collection[torch.dtype], device: torch.device) -> dict[torch.dtype, DeviceLimit]:
     """The FLOP/s that the device can reach in each dtype."""
-    return {dtype: limit(dtype, device) for dtype in set(dtypes)}
+    return {dtype: find_limit(dtype, device) for dtype in set(dtypes)}
 
 
-def highest(one: Limits, other: Limits) -> dict[torch.dtype, Limit]:
+def highest(one: Limits, other: Limits) -> dict[torch.dtype, DeviceLimit]:
     """The higher of two limits that were measured at different times of a run."""
     return {dtype: max(one[dtype], other[dtype]) for dtype in one}
 
@@ -65,13 +74,13 @@ def enough(seconds: float) -> int:
                 if seconds < longest)  # fmt: skip
 
 
-def summarize(timed: Mapping[str, Timed]) -> dict[str, Any]:
+def summarize(timed: Mapping[str, TimedRounds]) -> dict[str, Any]:
     """Percentiles of all sides, and the ratio of each to mdp_lite's fastest mode."""
     modes = [name for name in timed if name.startswith("mdp_lite")] or list(timed)[:1]
-    ours = min(modes, key=lambda name: spread(timed[name].seconds).p50)
+    ours = min(modes, key=lambda name: percentiles(timed[name].seconds).p50)
     return {
         "sides": {
-            name: {**spread(t.seconds)._asdict(), **t._asdict()} for name, t in timed.items()
+            name: {**percentiles(t.seconds)._asdict(), **t._asdict()} for name, t in timed.items()
         },
         "ratios": {
             f"{name} / {ours}": ratio(timed[name].seconds, timed[ours].seconds)._asdict()

@@ -17,7 +17,7 @@ from benchmarks import diffusers_edit as script
 from benchmarks.record import Recorder, enough, summarize
 from benchmarks.sides import Model, engines, ours
 from mdp_lite import Editor
-from mdp_lite.eval.rounds import Timed, gate, wait
+from mdp_lite.eval.rounds import TimedRounds, gate, synchronize
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pipeline.once import once
 
@@ -68,7 +68,7 @@ def their_flow(model: Model, channels_last: bool) -> Flow:
 
 
 def now(model: Model) -> float:
-    wait(model.device)
+    synchronize(model.device)
     return time.perf_counter()
 
 
@@ -101,7 +101,7 @@ def test_source_and_edit(benchmark, model: Model, recorder: Recorder, compiling,
     errors = gate(latents, latents["published flow float32"], dict.fromkeys(flows, BOUND))
     settings = {"steps": steps, "errors": errors, "bound": BOUND, "layouts": layouts}
     for section, pick in (("source + edit", sum), ("edit", lambda pair: pair[1])):
-        timed = {n: Timed([pick(one) for one in rows], first[n]) for n, rows in parts.items()}
+        timed = {n: TimedRounds([pick(one) for one in rows], first[n]) for n, rows in parts.items()}
         timed = {name: one for name, one in timed.items() if min(one.seconds) > 0}
         recorder.store(f"{section} {model.name}", {**settings, **summarize(timed)})
     benchmark.extra_info.update(settings)

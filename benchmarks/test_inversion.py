@@ -16,10 +16,10 @@ from torch import Tensor
 
 from benchmarks import published
 from mdp_lite import Editor
-from mdp_lite.eval.cases import Case, cases
-from mdp_lite.eval.metrics import psnr, shown
+from mdp_lite.eval.cases import EditCase, make_cases
+from mdp_lite.eval.metrics import psnr, quantize
 from mdp_lite.eval.reader import load_reader
-from mdp_lite.eval.score import drawn, verdicts
+from mdp_lite.eval.score import judge_cases, render
 from mdp_lite.eval.world import draw
 from mdp_lite.method.schedule import paper_window, window
 from mdp_lite.pictures.images import to_tensor
@@ -50,15 +50,15 @@ class TimedResult(NamedTuple):
     result: FlowResult
 
 
-Side = Callable[[Case], FlowResult]
+Side = Callable[[EditCase], FlowResult]
 
 
 def ours(method: str, guidance: float | None) -> Side:
     """Invert by a method and edit with mdp_lite."""
     editor = Editor.from_pretrained("tiny", device="cpu", dtype="float32")
 
-    def make(case: Case) -> FlowResult:
-        source = editor.invert(draw(case.before), case.source, method, STEPS, guidance)
+    def make(case: EditCase) -> FlowResult:
+        source = editor.invert(draw(case.source_scene), case.source, method, STEPS, guidance)
         window = paper_window(STEPS)
         edit = editor.edit(source, case.target, "epsilon", *window, guidance_scale=GUIDANCE)
         forward, backward = source.cost.unet_rows + edit.cost.unet_rows, source.cost.backward_rows
@@ -74,18 +74,18 @@ def theirs(checkpointing: bool) -> Side:
     flow = published.load(locate("tiny"), STEPS, GUIDANCE, checkpointing)
     weights = window(STEPS, *paper_window(STEPS)).float()
 
-    def make(case: Case) -> FlowResult:
+    def make(case: EditCase) -> FlowResult:
         flow.unet.forward = flow.unet.backward = 0
-        picture = to_tensor(draw(case.before))
+        picture = to_tensor(draw(case.source_scene))
         found = published.run(flow, picture, case.source, case.target, weights)
-        pictures = shown(found.reconstruction), shown(found.edit)
+        pictures = quantize(found.reconstruction), quantize(found.edit)
         rows = flow.unet.forward, flow.unet.backward
         return FlowResult(*pictures, found.latent, *rows, found.nulls, found.iterations)
 
     return make
 
 
-def run_in_turns(sides: dict[str, Side], pictures: list[Case]) -> dict[str, list[TimedResult]]:
+def run_in_turns(sides: dict[str, Side], pictures: list[EditCase]) -> dict[str, list[TimedResult]]:
     """The result of each side for each picture, after a round to warm up."""
     found: dict[str, list[TimedResult]] = {name: [] for name in sides}
     for i, case in enumerate([pictures[0], *pictures]):
@@ -105,12 +105,12 @@ def assert_equal(one: FlowResult, other: FlowResult) -> None:
     assert (one.latent - other.latent).abs().max() <= LATENT * other.latent.abs().max()
 
 
-def figures(rounds: list[TimedResult], pictures: list[Case]) -> dict[str, float]:
+def figures(rounds: list[TimedResult], pictures: list[EditCase]) -> dict[str, float]:
     """Figures of a side: seconds, rows, reconstruction PSNR in dB, scores of the edits."""
-    before = drawn(case.before for case in pictures)
+    before = render(case.source_scene for case in pictures)
     again = torch.cat([one.result.reconstruction for one in rounds])
     after = torch.cat([one.result.edit for one in rounds])
-    scores = verdicts(load_reader(), pictures, before, after)
+    scores = judge_cases(load_reader(), pictures, before, after)
     return {
         "seconds": statistics.median(one.seconds for one in rounds),
         "forward rows": statistics.median(one.result.forward for one in rounds),
@@ -123,7 +123,7 @@ def figures(rounds: list[TimedResult], pictures: list[Case]) -> dict[str, float]
 def test_inversions_against_the_published_flow(benchmark) -> None:
     sides = {"null-text": ours("null-text", GUIDANCE), "replay": ours("replay", None)}
     sides |= {name: theirs(name == "published") for name in PUBLISHED}
-    pictures = [case for kind in KINDS for case in cases(kind, 1, short=True)]
+    pictures = [case for kind in KINDS for case in make_cases(kind, 1, short=True)]
     found = run_in_turns(sides, pictures)
     for name in PUBLISHED:
         for one, other in zip(found["null-text"], found[name], strict=True):

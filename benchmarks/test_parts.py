@@ -23,8 +23,8 @@ from benchmarks.record import Recorder, highest, limits, with_fractions
 from benchmarks.sides import Model, config, engines, ours
 from mdp_lite import Editor
 from mdp_lite.engine import flops as cost
-from mdp_lite.eval.cases import cases
-from mdp_lite.eval.resources import taken
+from mdp_lite.eval.cases import make_cases
+from mdp_lite.eval.resources import measure_resources
 from mdp_lite.eval.rounds import gate
 from mdp_lite.eval.world import draw
 from mdp_lite.method.null_text import null_text
@@ -57,8 +57,8 @@ def store_compared(
 
 def test_inversion(benchmark, model: Model, recorder: Recorder, dtype, compiling, steps) -> None:
     """A picture to its path by DDIM inversion, and what the path decodes to."""
-    (case,) = cases("color", 1, short=True)
-    editors, image = ours(model, dtype, engines(model.device, compiling)), draw(case.before)
+    (case,) = make_cases("color", 1, short=True)
+    editors, image = ours(model, dtype, engines(model.device, compiling)), draw(case.source_scene)
     fitted = next(iter(editors.values())).runner.fit(image, "crop", None, None).apply(image)
     flow = published.load(model.folder, steps, GUIDANCE, checkpointing=False)
 
@@ -115,8 +115,8 @@ def test_vae(benchmark, model: Model, recorder: Recorder, dtype, compiling, call
     editors = ours(model, dtype, engines(model.device, compiling))
     runners = {mode: one.runner for mode, one in editors.items()}
     runner = next(iter(runners.values()))
-    width, (case,) = runner.size[0], cases("color", 1, short=True)
-    image = draw(case.before).resize((width, width))
+    width, (case,) = runner.size[0], make_cases("color", 1, short=True)
+    image = draw(case.source_scene).resize((width, width))
     latent, pixels = runner.encode(image), to_tensor(image).to(model.device, dtype)
 
     def by_us(one: ModelRunner) -> torch.Tensor:
@@ -161,7 +161,7 @@ def measure_peak(
         script.picture(p, script.edit(p, path, "a blue house", window, GUIDANCE))
 
     with torch.no_grad():
-        found = taken(by_us if side == "mdp_lite" else by_them, model.device)
+        found = measure_resources(by_us if side == "mdp_lite" else by_them, model.device)
     return found._asdict()
 
 

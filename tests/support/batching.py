@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mdp_lite.batch import manifest
-from mdp_lite.eval.cases import scenes
+from mdp_lite.eval.cases import iterate_scenes
 from mdp_lite.eval.world import draw
 
 Result = dict[str, Any]
@@ -26,7 +26,7 @@ def draw_pictures(folder: Path, count: int) -> list[str]:
     """Draw held-back scenes to 000.png, 001.png and so on; returns these names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
-    for k, (_, scene) in zip(range(count), scenes(), strict=False):
+    for k, (_, scene) in zip(range(count), iterate_scenes(), strict=False):
         names.append(f"{k:03d}.png")
         draw(scene).save(folder / names[-1])
     return names

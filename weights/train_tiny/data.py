@@ -31,7 +31,7 @@ class Scenes(NamedTuple):
 
 def training_seeds(count: int) -> list[int]:
     """The first seeds whose combination of named values is not held back."""
-    seeds = (seed for seed in itertools.count() if not world.held_back(world.sample(seed)))
+    seeds = (seed for seed in itertools.count() if not world.is_held_back(world.sample(seed)))
     return list(itertools.islice(seeds, count))
 
 

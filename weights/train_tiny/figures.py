@@ -7,7 +7,7 @@ import numpy as np
 
 from mdp_lite.eval.metrics import PEAK
 from mdp_lite.eval.score import Figures
-from mdp_lite.eval.sweep import Cell
+from mdp_lite.eval.sweep import EvalCell
 from mdp_lite.names import VARIANTS
 
 Parts = dict[str, Figures]  # source of the pictures -> measure -> one number a case
@@ -57,12 +57,12 @@ def picture_figures(found: JobFigures) -> dict[str, Any]:
     }
 
 
-def edit_figures(found: JobFigures, own: Cell) -> dict[str, Any]:
+def edit_figures(found: JobFigures, own: EvalCell) -> dict[str, Any]:
     """Every suite of edits: all kinds together, each kind, the best windows, the gain."""
     return {suite: suite_figures(found, suite, own) for suite in EDITS}
 
 
-def suite_figures(found: JobFigures, suite: str, own: Cell) -> dict[str, Any]:
+def suite_figures(found: JobFigures, suite: str, own: EvalCell) -> dict[str, Any]:
     """One suite; own is the window that the gain over regenerating is stated for."""
     kinds = list(dict.fromkeys(kind for other, kind, _ in found if other == suite))
     overall = merge(found, suite)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mdp_lite.eval import world
-from mdp_lite.eval.cases import scenes
+from mdp_lite.eval.cases import iterate_scenes
 from mdp_lite.eval.reader import HEADS, WEIGHTS, Reader, labels, load_reader, read, truth
 from mdp_lite.models.vae import VAE
 from train_tiny import recipe
@@ -105,7 +105,7 @@ def train(worker: Worker, data: Scenes, vae: VAE | None, steps: int) -> Reader:
 
 def list_held_back(count: int) -> list[world.Scene]:
     """The first scenes whose combinations training never sees."""
-    return [scene for _, scene in islice(scenes(), count)]
+    return [scene for _, scene in islice(iterate_scenes(), count)]
 
 
 def accuracy(reader: Reader, records: list[world.Scene], pictures: np.ndarray) -> dict[str, float]:

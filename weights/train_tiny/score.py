@@ -15,10 +15,17 @@ from tqdm import tqdm
 
 from mdp_lite.editor import Editor
 from mdp_lite.eval import score
-from mdp_lite.eval.cases import FIRST, FULL_KINDS, KINDS, Case, cases, scenes
+from mdp_lite.eval.cases import (
+    FIRST,
+    FULL_KINDS,
+    KINDS,
+    EditCase,
+    iterate_scenes,
+    make_cases,
+)
 from mdp_lite.eval.metrics import squared_error
 from mdp_lite.eval.reader import load_reader
-from mdp_lite.eval.sweep import Cell
+from mdp_lite.eval.sweep import EvalCell
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.names import VARIANTS
 from train_tiny.figures import Parts, edit_figures, picture_figures
@@ -58,8 +65,8 @@ class ScoreJob(NamedTuple):
     """A batch of cases of one suite, and the cells to edit them with."""
 
     suite: str  # text, vae, synthetic, real_full or real_short
-    cases: list[Case]
-    cells: list[Cell]
+    cases: list[EditCase]
+    cells: list[EvalCell]
 
 
 class ScoreResult(NamedTuple):
@@ -70,23 +77,23 @@ class ScoreResult(NamedTuple):
     pictures: score.Pictures
 
 
-def sweep_cells(plan: ScorePlan, setting: ScoreSettings) -> list[Cell]:
+def sweep_cells(plan: ScorePlan, setting: ScoreSettings) -> list[EvalCell]:
     """All variants over windows from the first step on, and over the model's default window.
 
     Only a later start separates c and epsilon from x: for x, just the end of the window counts.
     """
     steps, late = setting.steps, setting.t_max
-    cells = [Cell(v, late, setting.t_m) for v in VARIANTS]
-    cells += [Cell(v, steps, t_m) for t_m in plan.t_m for v in VARIANTS]
-    cells += [Cell(v, late, t_m) for t_m in plan.t_m for v in ("c", "epsilon", "beta")]
-    cells += [Cell(v, steps, t_m, 0.5) for t_m in plan.soft for v in ("c", "beta")]
+    cells = [EvalCell(v, late, setting.t_m) for v in VARIANTS]
+    cells += [EvalCell(v, steps, t_m) for t_m in plan.t_m for v in VARIANTS]
+    cells += [EvalCell(v, late, t_m) for t_m in plan.t_m for v in ("c", "epsilon", "beta")]
+    cells += [EvalCell(v, steps, t_m, 0.5) for t_m in plan.soft for v in ("c", "beta")]
     return list(dict.fromkeys(cells))
 
 
-def real_cells(setting: ScoreSettings) -> list[Cell]:
+def real_cells(setting: ScoreSettings) -> list[EvalCell]:
     """All variants over the model's default window, and epsilon over an early one."""
-    own = [Cell(variant, setting.t_max, setting.t_m) for variant in VARIANTS]
-    return [*own, Cell("epsilon", setting.steps, round(0.36 * setting.steps))]
+    own = [EvalCell(variant, setting.t_max, setting.t_m) for variant in VARIANTS]
+    return [*own, EvalCell("epsilon", setting.steps, round(0.36 * setting.steps))]
 
 
 def list_jobs(plan: ScorePlan, setting: ScoreSettings) -> Iterator[ScoreJob]:
@@ -97,16 +104,16 @@ def list_jobs(plan: ScorePlan, setting: ScoreSettings) -> Iterator[ScoreJob]:
     suites += [("real_short", KINDS, plan.real, True, few)]
     for suite, kinds, count, short, cells in suites:
         for kind in kinds:
-            for batch in batches(cases(kind, count, short)):
+            for batch in batches(make_cases(kind, count, short)):
                 yield ScoreJob(suite, batch, cells)
-    unseen = islice(scenes(), max(plan.captions, plan.pictures))
-    captions = [score.full_caption(scene, seed) for seed, scene in unseen]
+    unseen = islice(iterate_scenes(), max(plan.captions, plan.pictures))
+    captions = [score.make_caption_case(scene, seed) for seed, scene in unseen]
     for batch in batches(captions[: plan.captions]):
         yield ScoreJob("text", batch, [])
     yield ScoreJob("vae", captions[: plan.pictures], [])
 
 
-def batches(items: list[Case]) -> Iterator[list[Case]]:
+def batches(items: list[EditCase]) -> Iterator[list[EditCase]]:
     """Split into lists of at most BATCH."""
     return (items[i : i + BATCH] for i in range(0, len(items), BATCH))
 
@@ -127,11 +134,11 @@ def make(editor: Editor, job: ScoreJob, setting: ScoreSettings) -> score.Picture
     """The pictures of a job's suite."""
     steps, g = setting.steps, setting.guidance
     if job.suite == "text":
-        return {"generated": score.text_to_image(editor, job.cases, steps, g)}
+        return {"generated": score.generate_pictures(editor, job.cases, steps, g)}
     if job.suite == "vae":
-        drawn = score.drawn(case.before for case in job.cases)
+        drawn = score.render(case.source_scene for case in job.cases)
         return {"drawn": drawn, "round trip": score.round_trip(editor, drawn)}
-    suite = score.synthetic if job.suite == "synthetic" else score.real
+    suite = score.make_synthetic if job.suite == "synthetic" else score.make_real
     return suite(editor, job.cases, job.cells, steps, g)
 
 
@@ -139,17 +146,17 @@ def measure(job: ScoreJob, pictures: score.Pictures) -> Parts:
     """Compare a job's pictures with the reader's readings and the true answers."""
     reader, every = load_reader(), pictures.items()
     if job.suite == "text":
-        return {name: score.readings_right(reader, job.cases, p) for name, p in every}
+        return {name: score.score_readings(reader, job.cases, p) for name, p in every}
     if job.suite == "vae":
-        found = {name: score.readings_right(reader, job.cases, p) for name, p in every}
+        found = {name: score.score_readings(reader, job.cases, p) for name, p in every}
         error = squared_error(pictures["round trip"], pictures["drawn"])
         return found | {"error": {"error": error.tolist()}}
     before = pictures["source" if job.suite == "synthetic" else "picture"]
-    found = {name: score.verdicts(reader, job.cases, before, p) for name, p in every}
+    found = {name: score.judge_cases(reader, job.cases, before, p) for name, p in every}
     if job.suite == "synthetic":
         return found
-    answer, region = pictures["truth"], score.regions(job.cases)
-    return {name: found[name] | score.distances(p, answer, region) for name, p in every}
+    answer, region = pictures["truth"], score.field_regions(job.cases)
+    return {name: found[name] | score.measure_distances(p, answer, region) for name, p in every}
 
 
 def read_settings(folder: Path, guidance: float | None, dtype: str) -> ScoreSettings:
@@ -167,7 +174,7 @@ def stage(folder: Path, out: Path, quick: bool, guidance: float | None, dtype: s
     workers = len(os.sched_getaffinity(0))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         results = list(tqdm(pool.imap(run, tasks), "scoring", len(tasks)))
-    own = Cell("epsilon", setting.t_max, setting.t_m)
+    own = EvalCell("epsilon", setting.t_max, setting.t_m)
     settings = setting._asdict() | {"folder": folder.name, "first_seed": FIRST}
     found = [(r.job.suite, r.job.cases[0].kind, r.figures) for r in results]
     figures = {"settings": settings, "plan": asdict(plan)}

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from mdp_lite.eval.cases import Case
+from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.score import Pictures
-from mdp_lite.eval.sweep import Cell
+from mdp_lite.eval.sweep import EvalCell
 from mdp_lite.names import VARIANTS
 from mdp_lite.pictures.images import to_image
 from mdp_lite.pictures.sheets import Row, sheet
 
-Group = tuple[str, list[Case], Pictures]  # suite, first cases of a job, their pictures
+Group = tuple[str, list[EditCase], Pictures]  # suite, first cases of a job, their pictures
 ROWS = 2  # of each kind of edit
 
 
-def write_sheets(groups: list[Group], own: Cell, out: Path) -> None:
+def write_sheets(groups: list[Group], own: EvalCell, out: Path) -> None:
     """text_to_image.png, and one sheet for every suite of edits."""
     cells = [own._replace(variant=variant).label for variant in VARIANTS]
     edits = ["source", "regenerate", *cells]
@@ -38,7 +38,7 @@ def rows(groups: list[Group], suite: str, columns: list[str]) -> list[Row]:
     return found
 
 
-def label(column: str, case: Case) -> str:
+def label(column: str, case: EditCase) -> str:
     """The label of a picture; those of the source and of regeneration show the prompt."""
     prompts = {"source": case.source, "picture": case.source, "regenerate": case.target}
     return f"{column}: {prompts[column]}" if column in prompts else column
