@@ -1,4 +1,4 @@
-"""Pictures of a scoring: sheets to look at beside the figures."""
+"""Sheets of pictures of a scoring, to look at beside the figures."""
 
 from pathlib import Path
 
@@ -27,25 +27,25 @@ def write_sheets(groups: list[Group], own: Cell, out: Path) -> None:
 
 def rows(groups: list[Group], suite: str, columns: list[str]) -> list[Row]:
     """The first edits of each kind."""
-    seen: set[str] = set()
+    kinds: set[str] = set()
     found = []
     for other, cases, pictures in groups:
         kind = cases[0].kind
-        if other == suite and kind not in seen:
-            seen.add(kind)
+        if other == suite and kind not in kinds:
+            kinds.add(kind)
             for i, case in enumerate(cases[:ROWS]):
                 found.append([(label(c, case), to_image(pictures[c][i : i + 1])) for c in columns])
     return found
 
 
 def label(column: str, case: Case) -> str:
-    """What made a picture; the prompts stand above the source and what ignores it."""
+    """The label of a picture; those of the source and of regeneration show the prompt."""
     prompts = {"source": case.source, "picture": case.source, "regenerate": case.target}
     return f"{column}: {prompts[column]}" if column in prompts else column
 
 
 def save(content: list[Row], path: Path) -> None:
-    """One sheet as PNG; nothing where there is nothing to show."""
+    """Write one sheet as PNG, unless it is empty."""
     content = [row for row in content if row]
     if content:
         sheet(content).save(path)
