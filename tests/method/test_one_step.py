@@ -181,7 +181,8 @@ def test_without_proximal_there_is_no_proximal_guidance(
 def is_mixture(node: ast.AST) -> bool:
     """Whether an expression is a call of lerp or a product."""
     if isinstance(node, ast.Call):
-        return ast.unparse(node.func).endswith(("lerp", "lerp_"))
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))  # x.lerp, lerp
+        return name in ("lerp", "lerp_")
     return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)
 
 
