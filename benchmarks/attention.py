@@ -28,14 +28,14 @@ SHAPES = [  # batch, heads, queries, keys, d
 Shape = tuple[int, int, int, int, int]
 
 
-def seconds(run: Callable[[], Tensor]) -> float:
+def time_call(run: Callable[[], Tensor]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def compare(shape: Shape, dtype: torch.dtype) -> dict[str, object]:
-    """Medians of both, the ratio, GFLOP/s of the native one, errors against float64."""
+    """Medians of both, their ratio, GFLOP/s of the native one, errors against float64."""
     b, h, n, m, d = shape
     q, k, v = (torch.randn(b, x, h, d).to(dtype).transpose(1, 2) for x in (n, m, m))
     runs = {"torch": lambda: attention(q, k, v), "native": lambda: native_attention(q, k, v)}
@@ -43,7 +43,7 @@ def compare(shape: Shape, dtype: torch.dtype) -> dict[str, object]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for i in range(9 if work > 1e9 else 51):
         for name in list(runs)[:: 1 if i % 2 else -1]:
-            times[name].append(seconds(runs[name]))
+            times[name].append(time_call(runs[name]))
     row = {name: 1e3 * statistics.median(x[1:]) for name, x in times.items()}  # the first warms up
     few = [x[:1, :1].double() for x in (q, k, v)]
     want = attention(*few)

@@ -1,4 +1,4 @@
-"""Options of the suites, and what they share: the model, the device, and where results go."""
+"""Options and fixtures of all suites: the model, the device, the recorder of results."""
 
 import shlex
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What the compilers of peers warn of is theirs."""
+    """Warnings of the peers' compilers are no errors here."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.filterwarnings("default"))
@@ -47,8 +47,8 @@ def model(
 def recorder(request: pytest.FixtureRequest, device: torch.device) -> Recorder:
     words = [str(word) for word in request.config.invocation_params.args]
     command = shlex.join(["python", "-m", "pytest", *words])
-    asked = request.config.getoption
-    return Recorder(asked("--speed-json"), command, asked("--rounds"), device)
+    option = request.config.getoption
+    return Recorder(option("--speed-json"), command, option("--rounds"), device)
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
-"""An MDP-epsilon edit of a generated picture as a script on diffusers: the peer of the suites.
+"""An MDP-epsilon edit of a generated picture as a script on diffusers: what the suites compare to.
 
     python benchmarks/diffusers_edit.py MODEL OUT.png "a red house" "a blue house" --seed 7
 
-The source is sampled with guidance and its noise is recorded; the edit starts from the same latent,
-and on the rows of the window the source's noise takes the place of its own. As in the published
-code every step calls the UNet; with --skip those don't whose result is thrown away. With no target
-the picture of the prompt is written. It imports nothing of mdp_lite.
+The source is sampled with guidance and its noise is recorded. The edit starts from the same latent,
+and on the steps of the window it uses the source's noise. As in the published code every step calls
+the UNet; --skip leaves out calls whose result is not used. Without a target the picture of the
+prompt is written. The script imports nothing of mdp_lite.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def load(
 
 
 def noise(p: Parts, seed: int) -> Tensor:
-    """Where a seed starts, (1, 4, y, x)."""
+    """The starting noise of a seed, (1, 4, y, x)."""
     side = p.config.sample_size
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(1, p.config.in_channels, side, side, generator=generator)
@@ -63,13 +63,13 @@ def noise(p: Parts, seed: int) -> Tensor:
 
 
 @torch.inference_mode()
-def encoded(p: Parts, prompt: str) -> Tensor:
+def encode(p: Parts, prompt: str) -> Tensor:
     """The null row and the prompt's condition, (2, l, d)."""
     ids = p.tokenizer(["", prompt], padding="max_length", truncation=True, return_tensors="pt")
     return p.text_encoder(ids.input_ids.to(p.vae.device))[0]
 
 
-def guided(p: Parts, x: Tensor, t: Tensor, c: Tensor, g: float) -> Tensor:
+def predict(p: Parts, x: Tensor, t: Tensor, c: Tensor, g: float) -> Tensor:
     """Classifier-free guidance, both rows in one call."""
     e_null, e = p.unet(torch.cat([x, x]), t, c).chunk(2)
     return e_null + g * (e - e_null)
@@ -77,11 +77,11 @@ def guided(p: Parts, x: Tensor, t: Tensor, c: Tensor, g: float) -> Tensor:
 
 @torch.inference_mode()
 def source(p: Parts, prompt: str, start: Tensor, steps: int, g: float) -> Source:
-    """The path of a prompt."""
+    """Sample the path of a prompt."""
     p.scheduler.set_timesteps(steps)
-    c, x, noises = encoded(p, prompt), start, []
+    c, x, noises = encode(p, prompt), start, []
     for t in p.scheduler.timesteps:
-        noises.append(guided(p, x, t, c, g))
+        noises.append(predict(p, x, t, c, g))
         x = p.scheduler.step(noises[-1], t, x, return_dict=False)[0]
     return Source(start, noises, x)
 
@@ -90,29 +90,29 @@ def source(p: Parts, prompt: str, start: Tensor, steps: int, g: float) -> Source
 def edit(
     p: Parts, path: Source, target: str, window: range, g: float, skip: bool = False
 ) -> Tensor:
-    """The latent of the edit: the source's noise on the rows of the window."""
+    """The latent of the edit, with the source's noise on the steps of the window."""
     p.scheduler.set_timesteps(len(path.noises))
-    c, x = encoded(p, target), path.start
+    c, x = encode(p, target), path.start
     for i, t in enumerate(p.scheduler.timesteps):
         w = float(i in window)
         if skip and w == 1:
             e = path.noises[i]
         else:
-            e = w * path.noises[i] + (1 - w) * guided(p, x, t, c, g)
+            e = w * path.noises[i] + (1 - w) * predict(p, x, t, c, g)
         x = p.scheduler.step(e, t, x, return_dict=False)[0]
     return x
 
 
 @torch.inference_mode()
 def picture(p: Parts, latent: Tensor) -> Image.Image:
-    """What a latent decodes to."""
+    """The decoded picture of a latent."""
     out = p.vae.decode(latent / p.vae.config.scaling_factor, return_dict=False)[0]
     pixels = (out[0] / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
 def window_of(steps: int) -> range:
-    """The authors' rows: 47 and 26 of 50 steps."""
+    """The steps of the authors' window: 47 and 26 of 50 steps."""
     start = steps - round(0.94 * steps)
     return range(start, start + round(0.52 * steps))
 

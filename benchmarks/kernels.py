@@ -28,21 +28,21 @@ Run = Callable[[], Tensor]
 
 
 class Case(NamedTuple):
-    """A kernel on one shape: both functions, what they are given, and the bytes they must move."""
+    """A kernel on one shape: both functions, their inputs, and the bytes they must move."""
 
     name: str
     kernel: Callable[..., Tensor]
     reference: Callable[..., Tensor]
-    given: tuple[object, ...]
+    inputs: tuple[object, ...]
     bytes: int
 
 
 def norm_case(b: int, c: int, side: int, dtype: torch.dtype) -> Case:
     """GroupNorm + SiLU: x read once and y written once is the least."""
     x = torch.randn(b, c, side, side, device="cuda").to(dtype, memory_format=LAST)
-    given = (x, 32, torch.randn_like(x[0, :, 0, 0]), torch.randn_like(x[0, :, 0, 0]), 1e-5, True)
+    inputs = (x, 32, torch.randn_like(x[0, :, 0, 0]), torch.randn_like(x[0, :, 0, 0]), 1e-5, True)
     ours, torchs = group_norm_silu.triton_group_norm_silu, group_norm_silu.group_norm_silu
-    return Case(f"group_norm_silu {b}x{c}x{side}x{side}", ours, torchs, given, 2 * x.nbytes)
+    return Case(f"group_norm_silu {b}x{c}x{side}x{side}", ours, torchs, inputs, 2 * x.nbytes)
 
 
 def geglu_case(b: int, n: int, d: int, dtype: torch.dtype) -> Case:
@@ -57,11 +57,11 @@ def step_case(b: int, side: int, dtype: torch.dtype) -> Case:
     x, eps_a, x_a = torch.randn(3, b, 4, side, side, device="cuda")
     out = torch.randn(2 * b, 4, side, side, device="cuda").to(dtype, memory_format=LAST)
     g, half, a, after = torch.tensor([7.5, 0.5, 0.3, 0.4], device="cuda", dtype=torch.float64)
-    given = (out, x, g, a, after, eps_a, x_a, half, half)
+    inputs = (out, x, g, a, after, eps_a, x_a, half, half)
     ours, torchs = guided_step.triton_guided_step, guided_step.guided_step
     least = out.nbytes + 5 * x.nbytes
     first = (lambda *all: ours(*all)[0], lambda *all: torchs(*all)[0])
-    return Case(f"guided_step {b}x4x{side}x{side}", *first, given, least)
+    return Case(f"guided_step {b}x4x{side}x{side}", *first, inputs, least)
 
 
 def pixels_case(b: int, side: int, dtype: torch.dtype) -> Case:
@@ -85,23 +85,23 @@ def cases(dtype: torch.dtype) -> list[Case]:
     ]
 
 
-def captured(function: Callable[..., Tensor], given: tuple[object, ...]) -> tuple[Run, Tensor]:
-    """A CUDA graph of a call, and the output it writes each time."""
+def capture(function: Callable[..., Tensor], inputs: tuple[object, ...]) -> tuple[Run, Tensor]:
+    """Capture a call in a CUDA graph; returns its replay, and the output that it writes."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):  # compiles, and lets libraries choose and allocate
-            function(*given)
+            function(*inputs)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        out = function(*given)
+        out = function(*inputs)
     return graph.replay, out
 
 
 def gate(case: Case, name: str, out: Tensor) -> None:
-    """Stops unless a side's output is the reference's in float64, up to its dtype's rounding."""
-    wide = [t.double() if isinstance(t, Tensor) else t for t in case.given]
+    """Exit unless a side's output is the reference's in float64, up to its dtype's rounding."""
+    wide = [t.double() if isinstance(t, Tensor) else t for t in case.inputs]
     want = case.reference(*wide)
     if out.dtype == torch.uint8:
         apart, bound = float((out.int() - want.int()).abs().max()), 1.0
@@ -112,7 +112,7 @@ def gate(case: Case, name: str, out: Tensor) -> None:
         sys.exit(f"{case.name}: {name} must be within {bound:.1e} of float64, got {apart:.1e}")
 
 
-def sampled(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def time_in_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Microseconds of each side, round by round, the order turned each time."""
     flush = torch.empty(256 * 2**20, dtype=torch.uint8, device="cuda")
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -129,42 +129,42 @@ def sampled(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, lis
 
 
 def bandwidth() -> float:
-    """Bytes a microsecond that a copy of 1 GiB moves, read and written: what is to be had here."""
+    """Bytes a microsecond that a copy of 1 GiB reads and writes: the limit of this device."""
     x, y = (torch.empty(2**30, dtype=torch.uint8, device="cuda") for _ in range(2))
     runs: dict[str, Callable[[], object]] = {"copy": partial(y.copy_, x)}
-    return 2 * x.nbytes / statistics.median(sampled(runs, 20)["copy"])
+    return 2 * x.nbytes / statistics.median(time_in_turns(runs, 20)["copy"])
 
 
-def measured(case: Case, rounds: int, speed: float) -> dict[str, object]:
-    """Medians of the three sides, what the kernel is to the other two, and its share of a copy."""
+def measure(case: Case, rounds: int, speed: float) -> dict[str, object]:
+    """Medians of the three sides, the ratios to the kernel, and the kernel's share of a copy."""
     torch._dynamo.reset()
     compiled = torch.compile(case.reference, fullgraph=True, dynamic=False)
     sides = {"kernel": case.kernel, "eager": case.reference, "compiled": compiled}
     runs: dict[str, Callable[[], object]] = {}
     for name, function in sides.items():
-        runs[name], out = captured(function, case.given)
+        runs[name], out = capture(function, case.inputs)
         runs[name]()
         gate(case, name, out)
-    times = {name: statistics.median(each) for name, each in sampled(runs, rounds).items()}
+    times = {name: statistics.median(each) for name, each in time_in_turns(runs, rounds).items()}
     ratios = {f"{name}/kernel": times[name] / times["kernel"] for name in ("eager", "compiled")}
     share = case.bytes / times["kernel"] / speed
     return {"case": case.name, "microseconds": times, "ratios": ratios, "of_a_copy": share}
 
 
-def row(one: dict[str, object]) -> str:
-    """A line of the table that is printed."""
+def format_line(one: dict[str, object]) -> str:
+    """A line of the printed table."""
     ratios = one["ratios"]
     assert isinstance(ratios, dict)
-    told = "  ".join(f"{name} {ratio:5.2f}" for name, ratio in ratios.items())
-    return f"{one['case']:34}  {told}  of a copy {one['of_a_copy']:4.0%}"
+    text = "  ".join(f"{name} {ratio:5.2f}" for name, ratio in ratios.items())
+    return f"{one['case']:34}  {text}  of a copy {one['of_a_copy']:4.0%}"
 
 
 def main() -> None:
-    """Measure every case in both 16-bit dtypes; without a GPU say so and leave."""
+    """Measure every case in both 16-bit dtypes; without a GPU print a message and return."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__)
     parser.add_argument("--rounds", type=int, default=50, help="samples of each side")
     parser.add_argument("--output", type=Path, default=RESULTS)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     if not (torch.cuda.is_available() and shapes.TRITON):
         print("benchmarks.kernels needs a CUDA device and Triton: nothing was measured")
         return
@@ -175,10 +175,10 @@ def main() -> None:
         for dtype in (torch.float16, torch.bfloat16):
             found[str(dtype).removeprefix("torch.")] = several = []
             for case in cases(dtype):
-                several.append(measured(case, asked.rounds, speed))
-                print(row(several[-1]), flush=True)
+                several.append(measure(case, options.rounds, speed))
+                print(format_line(several[-1]), flush=True)
     device = {"name": torch.cuda.get_device_name(), "torch": torch.__version__, "copy": speed}
-    asked.output.write_text(json.dumps({"device": device, **found}, indent=1) + "\n")
+    options.output.write_text(json.dumps({"device": device, **found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ PAIRS = (
 )
 
 
-def resident(field: str = "VmRSS") -> int:
+def resident_bytes(field: str = "VmRSS") -> int:
     """Bytes of this process that are resident, now (VmRSS) or at most so far (VmHWM)."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
@@ -46,7 +46,7 @@ def resident(field: str = "VmRSS") -> int:
 
 
 def loader(side: str, dtype: Any) -> Callable[[str], Iterable[Any]]:
-    """From a folder to its loaded models, by one side; all imports are done here."""
+    """The function of one side that loads a folder; all imports are done here."""
     from transformers import CLIPTextModel, CLIPTokenizer  # noqa: F401  both import them when used
 
     if side == "mdp_lite":
@@ -76,41 +76,41 @@ def loader(side: str, dtype: Any) -> Callable[[str], Iterable[Any]]:
     return theirs
 
 
-def timed(load: Callable[[str], Iterable[Any]], folder: str) -> tuple[Iterable[Any], float]:
-    """The models and the seconds it took; letting go of them is not timed."""
+def time_loading(load: Callable[[str], Iterable[Any]], folder: str) -> tuple[Iterable[Any], float]:
+    """The models and the seconds to load them; freeing them is not timed."""
     begun = time.perf_counter()
     models = load(folder)
     return models, time.perf_counter() - begun
 
 
-def one(side: str, folder: str, dtype: str) -> dict[str, float]:
+def load_twice(side: str, folder: str, dtype: str) -> dict[str, float]:
     """Load twice, in this process; memory is that of the first time."""
     import torch
 
     load = loader(side, getattr(torch, dtype))
-    before = resident()
+    before = resident_bytes()
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
-    models, seconds = timed(load, folder)
-    peak, begun = resident("VmHWM"), time.perf_counter()
+    models, seconds = time_loading(load, folder)
+    peak, begun = resident_bytes("VmHWM"), time.perf_counter()
     weights = [p for model in models for p in model.parameters()]
     assert {str(p.dtype) for p in weights} == {f"torch.{dtype}"}
     with torch.no_grad():
         assert all(p.sum().isfinite() for p in weights)
-    reading, peak_read = time.perf_counter() - begun, resident("VmHWM")
+    reading, peak_read = time.perf_counter() - begun, resident_bytes("VmHWM")
     size = sum(p.numel() * p.element_size() for p in weights)
     del models, weights
     return {
         "seconds": seconds,
         "seconds_with_first_read": seconds + reading,
-        "seconds_again": timed(load, folder)[1],
+        "seconds_again": time_loading(load, folder)[1],
         "weight_bytes": size,
         "peak_bytes": peak - before,
         "peak_bytes_with_first_read": peak_read - before,
     }
 
 
-def python(*arguments: str) -> str:
-    """What a Python of its own prints, with this project's packages at hand."""
+def run_python(*arguments: str) -> str:
+    """Run Python in a new process that can import this project's packages; returns its output."""
     rooms = [str(ROOT / room) for room in (".", "kernels", "weights")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(rooms), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, *arguments]
@@ -119,19 +119,19 @@ def python(*arguments: str) -> str:
     return done.stdout
 
 
-def fresh(side: str, folder: Path, dtype: str) -> dict[str, float]:
-    """Load in a process of its own."""
-    printed = python("-m", "benchmarks.loading", "--one", side, str(folder), dtype)
+def load_in_process(side: str, folder: Path, dtype: str) -> dict[str, float]:
+    """Load in a new process."""
+    printed = run_python("-m", "benchmarks.loading", "--one", side, str(folder), dtype)
     return json.loads(printed.splitlines()[-1])
 
 
 def compare(folder: Path, dtype: str, rounds: int) -> dict[str, Any]:
-    """Both sides in turn: medians of seconds with their extremes, the largest peaks, ratios."""
+    """Load with both sides in turn; returns median seconds with extremes, largest peaks, ratios."""
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for i in range(rounds):
         for side in SIDES[:: -1 if i % 2 else 1]:
             warm(folder)
-            runs[side].append(fresh(side, folder, dtype))
+            runs[side].append(load_in_process(side, folder, dtype))
     found: dict[str, Any] = {side: summary(runs[side]) for side in SIDES}
     for key in SECONDS:
         ours, theirs = (found[side][key]["median"] for side in SIDES)
@@ -140,7 +140,7 @@ def compare(folder: Path, dtype: str, rounds: int) -> dict[str, Any]:
 
 
 def summary(runs: list[dict[str, float]]) -> dict[str, Any]:
-    """What several loads of one side took."""
+    """The figures of several loads of one side."""
     found: dict[str, Any] = {}
     for key in SECONDS:
         values = [run[key] for run in runs]
@@ -174,10 +174,10 @@ def machine() -> dict[str, Any]:
 
 
 def model(where: Path, dtype: str) -> Path:
-    """The folder of the model in a dtype; written if it is not there yet."""
+    """The folder of the model in a dtype; it is written if it does not exist."""
     folder = where / f"sd15-{dtype}"
     if not folder.exists():
-        python(str(ROOT / "tests" / "support" / "full_size.py"), "sd15", str(folder), dtype)
+        run_python(str(ROOT / "tests" / "support" / "full_size.py"), "sd15", str(folder), dtype)
     return folder
 
 
@@ -199,13 +199,13 @@ def main() -> None:
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=PAIRS, metavar="PAIR")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=RESULTS)
-    asked = parser.parse_args()
-    if asked.one:
-        print(json.dumps(one(*asked.one)))
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(load_twice(*options.one)))
         return
     with tempfile.TemporaryDirectory() as scratch:
-        found = measure(asked.models or Path(scratch), asked.pairs, asked.rounds)
-    asked.output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        found = measure(options.models or Path(scratch), options.pairs, options.rounds)
+    options.output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

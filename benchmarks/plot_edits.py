@@ -1,4 +1,4 @@
-"""Draws what `mdp-lite bench edits -o FILE` measured: success, preservation and cost.
+"""Plots the file of `mdp-lite bench edits -o FILE`: success, preservation and cost.
 
     python -m benchmarks.plot_edits [FILE] [PICTURE]
 
@@ -21,11 +21,11 @@ from matplotlib.axes import Axes  # noqa: E402
 RESULTS = Path(__file__).parent / "results"
 COLOURS = {"mdp": "#1f6fb4", "rival": "#d1662a", "anchor": "#777777"}
 ANCHORS = ("no edit", "vae", "regenerate", "truth")
-FREE = 10  # rows at which what needs no UNet is drawn
+FREE = 10  # UNet rows at which methods without the UNet are plotted
 
 
 def kind_of(name: str) -> str:
-    """Whose method it is."""
+    """The group of a method: "mdp", "rival" or "anchor"."""
     return "anchor" if name in ANCHORS else "mdp" if name.startswith("mdp-") else "rival"
 
 
@@ -71,10 +71,10 @@ def main(file: Path, picture: Path) -> None:
         right.set(title=f"{case}: cost against success", xscale="log")
         right.set(xlabel="UNet rows of an edit and its source", ylabel="right and kept, share")
     count, steps = data["edits"], data["steps"]
-    figure.suptitle(f"{count} drawn edits of each kind, {steps} steps, split {data['split']}")
+    figure.suptitle(f"{count} synthetic edits of each kind, {steps} steps, split {data['split']}")
     figure.savefig(picture)
 
 
 if __name__ == "__main__":
-    given = [Path(word) for word in sys.argv[1:]]
-    main(*given, *(RESULTS / "edits.json", RESULTS / "edits_plot.png")[len(given) :])
+    paths = [Path(word) for word in sys.argv[1:]]
+    main(*paths, *(RESULTS / "edits.json", RESULTS / "edits_plot.png")[len(paths) :])

@@ -1,10 +1,10 @@
-"""Draws what `mdp-lite bench inversion -o FILE` measured: cost against reconstruction and edits.
+"""Plots the file of `mdp-lite bench inversion -o FILE`: cost against reconstruction and edits.
 
     python -m benchmarks.plot_inversion [FILE] [PICTURE]
 
 Left: PSNR of the rebuilt picture; methods that repeat the edit's guidance are at 7.5 there, the
 others at their own. Right: the share of edits that are right and keep the rest. Bars are 95%
-intervals; a backward row counts what it has in FLOPs; equal costs are drawn a little apart.
+intervals; a backward row counts by its FLOPs; equal costs are plotted a little apart.
 """
 
 import json
@@ -26,9 +26,9 @@ RESULTS = Path(__file__).parent / "results"
 TICKS = (50, 100, 200, 500, 1000, 2000)
 NEAR = 7
 LINE = {"arrowstyle": "-", "linewidth": 0.6, "color": "#999999", "shrinkA": 0, "shrinkB": 4}
-Place = tuple[float, float, str, str]
+Offset = tuple[float, float, str, str]
 # Where a label may go: offset in points from its point, and how it is aligned there.
-PLACES: list[Place] = [
+OFFSETS: list[Offset] = [
     (dx, dy, ha, va)
     for far in (NEAR, 14, 24, 34)
     for dx, dy, ha, va in (
@@ -49,8 +49,8 @@ class Point(NamedTuple):
     high: float
 
 
-def rebuilt(data: dict[str, Any]) -> list[Point]:
-    """PSNR to the picture, of methods that repeat the edit's guidance at the papers'."""
+def reconstruction_points(data: dict[str, Any]) -> list[Point]:
+    """PSNR to the picture; methods that repeat the edit's guidance are at the papers' 7.5."""
     repeated = f"guidance {data['edit_guidance']:g}"
     parts = {
         name: one["guidance 7.5"] if one["own"] == repeated else one[one["own"]]
@@ -59,7 +59,7 @@ def rebuilt(data: dict[str, Any]) -> list[Point]:
     return [_point(name, part, part["picture"]) for name, part in parts.items()]
 
 
-def scored(data: dict[str, Any], variant: str = "epsilon") -> list[Point]:
+def edit_points(data: dict[str, Any], variant: str = "epsilon") -> list[Point]:
     """Edits that are right and keep the rest."""
     every = data["methods"].items()
     return [_point(name, one[one["own"]], one[variant]["both"]) for name, one in every]
@@ -89,32 +89,32 @@ def draw(axes: Axes, points: list[Point], title: str, label: str) -> None:
     for k, p in enumerate(points):
         bar = [[p.mean - p.low], [p.high - p.mean]]
         axes.errorbar(p.cost, p.mean, bar, fmt="o", color=colours(k), markersize=6, capsize=2.5)
-    _name(axes, points)
+    _write_names(axes, points)
 
 
-def _name(axes: Axes, points: list[Point]) -> None:
-    """Each name where it covers no point, bar or other name, or else no point and no name."""
+def _write_names(axes: Axes, points: list[Point]) -> None:
+    """Write each name where it covers no point, bar or name, or else no point and no name."""
     figure = axes.figure
     figure.canvas.draw()
     inside = axes.get_window_extent()
     names: list[Bbox] = []
     bars, dots = ([_mark(axes, p, whole) for p in points] for whole in (True, False))
-    tries = [(place, marks) for marks in (bars, dots) for place in PLACES]
+    tries = [(offset, marks) for marks in (bars, dots) for offset in OFFSETS]
     for k, p in sorted(enumerate(points), key=lambda pair: pair[1].cost):
-        for place, marks in tries:
-            text = _written(axes, p, k, place)
+        for offset, marks in tries:
+            text = _write_name(axes, p, k, offset)
             box = text.get_window_extent().padded(1.5)
             text.remove()
             free = not any(box.overlaps(other) for other in (*names, *marks))
             if free and inside.contains(*box.min) and inside.contains(*box.max):
                 names.append(box)
-                _written(axes, p, k, place, LINE if max(map(abs, place[:2])) > NEAR else None)
+                _write_name(axes, p, k, offset, LINE if max(map(abs, offset[:2])) > NEAR else None)
                 break
 
 
-def _written(axes: Axes, p: Point, k: int, place: Place, line: Any = None) -> Annotation:
-    """A name at a place, with a line to its point where that is not near."""
-    dx, dy, ha, va = place
+def _write_name(axes: Axes, p: Point, k: int, offset: Offset, line: Any = None) -> Annotation:
+    """Write a name at an offset from its point, with a line to the point if it is not near."""
+    dx, dy, ha, va = offset
     return axes.annotate(
         p.name, (p.cost, p.mean), (dx, dy), textcoords="offset points", ha=ha, va=va,
         fontsize=8.5, color=plt.get_cmap("tab10")(k), arrowprops=line,
@@ -129,8 +129,8 @@ def _mark(axes: Axes, p: Point, whole: bool) -> Bbox:
     return Bbox([[x - 5, low - 5], [x + 5, high + 5]])
 
 
-def beside(points: list[Point]) -> list[Point]:
-    """The same points, those of equal cost a little apart."""
+def spread_out(points: list[Point]) -> list[Point]:
+    """The same points; those of equal cost are moved a little apart."""
     costs = [p.cost for p in points]
     before = [costs[:k].count(cost) for k, cost in enumerate(costs)]
     return [p._replace(cost=p.cost * 1.06**k) for p, k in zip(points, before, strict=True)]
@@ -142,13 +142,13 @@ def main(file: Path, picture: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), dpi=120, layout="constrained")
     count, g = data["pictures"], data["edit_guidance"]
     title = "Reconstruction (methods that share the edit's guidance: at 7.5)"
-    draw(left, beside(rebuilt(data)), title, "PSNR to the picture, dB")
+    draw(left, spread_out(reconstruction_points(data)), title, "PSNR to the picture, dB")
     title = f"Epsilon edits at guidance {g:g}"
-    draw(right, beside(scored(data)), title, "right and all else kept, share")
-    figure.suptitle(f"Inversions on {count} drawn pictures, {data['steps']} steps", fontsize=12)
+    draw(right, spread_out(edit_points(data)), title, "right and all else kept, share")
+    figure.suptitle(f"Inversions on {count} synthetic pictures, {data['steps']} steps", fontsize=12)
     figure.savefig(picture)
 
 
 if __name__ == "__main__":
-    given = [Path(word) for word in sys.argv[1:]]
-    main(*given, *(RESULTS / "inversion.json", RESULTS / "inversion.png")[len(given) :])
+    paths = [Path(word) for word in sys.argv[1:]]
+    main(*paths, *(RESULTS / "inversion.json", RESULTS / "inversion.png")[len(paths) :])

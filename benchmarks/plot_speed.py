@@ -1,4 +1,4 @@
-"""Draws what the suites found: `python -m benchmarks.plot_speed [speed.json [speed.png]]`.
+"""Plots the results of the suites: `python -m benchmarks.plot_speed [speed.json [speed.png]]`.
 
 Ratios with their intervals, the fraction of the device's limit that steps reach, and how cost grows
 with the number of edits. Sections that are not in the file are left out.
@@ -18,12 +18,12 @@ from matplotlib.axes import Axes
 RESULTS = Path(__file__).resolve().parent / "results"
 OURS, PEER, NAIVE = "tab:blue", "tab:gray", "tab:orange"
 Sections = dict[str, dict[str, Any]]
-# The name of the fastest side of a library, by what its name must have; the first found counts.
+# The kinds of a comparison, with their colours.
 IDENTICAL, DELIVERED = ("same work", "tab:blue"), ("as delivered", "tab:green")
 
 
 def ratios(data: Sections) -> list[tuple[str, dict[str, float], tuple[str, str]]]:
-    """(label, ratio with its interval, kind) of every peer, those of sections that have them."""
+    """(label, ratio with its interval, kind) of every peer in every section."""
     rows = []
     for section, figures in data.items():
         for name, one in figures.get("ratios", {}).items():
@@ -35,7 +35,7 @@ def ratios(data: Sections) -> list[tuple[str, dict[str, float], tuple[str, str]]
 
 
 def kind_of(section: str, peer: str) -> tuple[str, str]:
-    """Whether both sides did the same work."""
+    """The kind of a comparison: whether both sides did the same work."""
     delivered = section.startswith(("source", "edit", "cold", "warm", "null", "inversion sd"))
     same = "same plan" in peer or section.startswith("cold generate")
     return IDENTICAL if same or (not delivered and "against float32" not in section) else DELIVERED
@@ -86,9 +86,9 @@ def draw_growth(axes: Axes, figures: dict[str, Any], title: str) -> None:
     for name, rows in figures["seconds"].items():
         points = [sorted(column)[len(column) // 2] for column in zip(*rows, strict=True)]
         slopes = sorted(figures["slopes"][name])
-        told = f"{name}: {slopes[len(slopes) // 2]:.2g} s for one more"
+        label = f"{name}: {slopes[len(slopes) // 2]:.2g} s for one more"
         color = OURS if name.startswith("mdp_lite") else NAIVE
-        axes.plot(figures["counts"], points, "o-", color=color, ms=4, label=told)
+        axes.plot(figures["counts"], points, "o-", color=color, ms=4, label=label)
     one = next(ratio for name, ratio in figures["ratios"].items() if name.startswith("slope"))
     spread = (
         f" [{one['low']:.1f}, {one['high']:.1f}]" if one["low"] < one["high"] else ", one round"
@@ -122,5 +122,5 @@ def main(file: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    given = [Path(word) for word in sys.argv[1:]]
-    main(*given, *(RESULTS / "speed.json", RESULTS / "speed.png")[len(given) :])
+    paths = [Path(word) for word in sys.argv[1:]]
+    main(*paths, *(RESULTS / "speed.json", RESULTS / "speed.png")[len(paths) :])

@@ -23,8 +23,8 @@ from torch import Tensor
 INNER_STEPS, EARLY_STOP = 10, 1e-5
 
 
-class Counted:
-    """A UNet, and how many rows it has taken: forwards, and backwards."""
+class CountingUNet:
+    """A UNet that counts its rows, forward and backward."""
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         self.unet, self.forward, self.backward = unet, 0, 0
@@ -35,40 +35,40 @@ class Counted:
         return self.unet(x, t, encoder_hidden_states=c).sample
 
 
-class Published(NamedTuple):
+class PublishedFlow(NamedTuple):
     """The parts of a pipeline, for one number of steps and one guidance."""
 
     pipe: StableDiffusionPipeline
-    unet: Counted
+    unet: CountingUNet
     scheduler: DDIMScheduler
     g: float
 
 
-class Result(NamedTuple):
-    """pictures are the reconstruction and the edit, whose latent this is; nulls (N, 1, l, d)."""
+class PublishedResult(NamedTuple):
+    """The decoded reconstruction and edit, the latent of the edit; nulls (N, 1, l, d)."""
 
     nulls: Tensor
     iterations: list[int]
     latent: Tensor
     reconstruction: Tensor
-    edited: Tensor
+    edit: Tensor
 
 
-def load(folder: Path, steps: int, g: float, checkpointing: bool = True) -> Published:
-    """A folder in the diffusers layout, set up as the authors' notebook does."""
+def load(folder: Path, steps: int, g: float, checkpointing: bool = True) -> PublishedFlow:
+    """Load a folder in the diffusers layout and set it up as the authors' notebook does."""
     pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
     assert isinstance(scheduler, DDIMScheduler)
     scheduler.set_timesteps(steps)
-    summed_exactly(scheduler)
+    set_exact_alphas(scheduler)
     pipe.vae.requires_grad_(False)
     pipe.text_encoder.requires_grad_(False)
     if checkpointing:
         pipe.unet.enable_gradient_checkpointing()
-    return Published(pipe, Counted(pipe.unet), scheduler, g)
+    return PublishedFlow(pipe, CountingUNet(pipe.unet), scheduler, g)
 
 
-def summed_exactly(scheduler: DDIMScheduler) -> None:
+def set_exact_alphas(scheduler: DDIMScheduler) -> None:
     """abar from float64: summed in float32, as diffusers does, it alone moves null rows by 2e-4."""
     lo, hi = (scheduler.config[name] ** 0.5 for name in ("beta_start", "beta_end"))
     betas = torch.linspace(lo, hi, len(scheduler.alphas_cumprod), dtype=torch.float64) ** 2
@@ -77,43 +77,47 @@ def summed_exactly(scheduler: DDIMScheduler) -> None:
         scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
 
 
-def run(p: Published, picture: Tensor, prompt: str, target: str, weights: Tensor) -> Result:
+def run(
+    p: PublishedFlow, picture: Tensor, prompt: str, target: str, weights: Tensor
+) -> PublishedResult:
     """The whole flow: invert a picture described by prompt, and edit it with weights (N,)."""
     _, latents = invert(p, picture, prompt)
     nulls, iterations = null_text(p, latents, prompt)
     noises, reconstruction = source_path(p, latents[-1], prompt, nulls)
     latent, edited = edit(p, latents[-1], target, nulls, noises, weights)
-    return Result(torch.stack(nulls), iterations, latent, reconstruction, edited)
+    return PublishedResult(torch.stack(nulls), iterations, latent, reconstruction, edited)
 
 
 @torch.no_grad()
-def invert(p: Published, picture: Tensor, prompt: str) -> tuple[Tensor, list[Tensor]]:
+def invert(p: PublishedFlow, picture: Tensor, prompt: str) -> tuple[Tensor, list[Tensor]]:
     """The picture through the VAE, and the latents of its DDIM inversion, noise last."""
     x = p.pipe.vae.encode(picture).latent_dist.mean * p.pipe.vae.config.scaling_factor
-    c, latents = encoded(p, prompt), [x]
+    c, latents = encode(p, prompt), [x]
     for t in reversed(p.scheduler.timesteps):
         x = next_step(p, p.unet(x, t, c), int(t), x)
         latents.append(x)
-    return decoded(p, latents[0]), latents
+    return decode(p, latents[0]), latents
 
 
-def null_text(p: Published, latents: list[Tensor], prompt: str) -> tuple[list[Tensor], list[int]]:
-    """The null embedding of each step, and how many iterations it took."""
-    c, null, x = encoded(p, prompt), encoded(p, ""), latents[-1]
+def null_text(
+    p: PublishedFlow, latents: list[Tensor], prompt: str
+) -> tuple[list[Tensor], list[int]]:
+    """Tune the null embedding of each step; returns them and the iterations of each."""
+    c, null, x = encode(p, prompt), encode(p, ""), latents[-1]
     nulls, iterations = [], []
     for i, t in enumerate(p.scheduler.timesteps):
-        null, count = tuned(p, x, t, c, null, latents[-i - 2], i)
+        null, count = tune_null(p, x, t, c, null, latents[-i - 2], i)
         nulls.append(null)
         iterations.append(count)
         with torch.no_grad():
-            x = prev_step(p, guided(p, x, t, null, c), t, x)
+            x = prev_step(p, predict(p, x, t, null, c), t, x)
     return nulls, iterations
 
 
-def tuned(
-    p: Published, x: Tensor, t: Tensor, c: Tensor, null: Tensor, pivot: Tensor, i: int
+def tune_null(
+    p: PublishedFlow, x: Tensor, t: Tensor, c: Tensor, null: Tensor, pivot: Tensor, i: int
 ) -> tuple[Tensor, int]:
-    """The null embedding of step i, which leads from x to the pivot, and its iterations."""
+    """Tune the null embedding of step i, so that it leads from x to the pivot."""
     null = null.clone().detach().requires_grad_()
     adam = torch.optim.Adam([null], lr=1e-2 * (1 - i / 100))
     with torch.no_grad():
@@ -131,42 +135,42 @@ def tuned(
 
 @torch.no_grad()
 def source_path(
-    p: Published, x: Tensor, prompt: str, nulls: list[Tensor]
+    p: PublishedFlow, x: Tensor, prompt: str, nulls: list[Tensor]
 ) -> tuple[list[Tensor], Tensor]:
     """The guided noise of each step from the noise x, and the picture that it leads to."""
-    c, noises = encoded(p, prompt), []
+    c, noises = encode(p, prompt), []
     for t, null in zip(p.scheduler.timesteps, nulls, strict=True):
-        noises.append(guided(p, x, t, null, c))
+        noises.append(predict(p, x, t, null, c))
         x = prev_step(p, noises[-1], t, x)
-    return noises, decoded(p, x)
+    return noises, decode(p, x)
 
 
 @torch.no_grad()
 def edit(
-    p: Published, x: Tensor, prompt: str, nulls: list[Tensor], noises: list[Tensor],
+    p: PublishedFlow, x: Tensor, prompt: str, nulls: list[Tensor], noises: list[Tensor],
     weights: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The latent and picture of the edit: the guided noise mixed with the source's by weights."""
-    c = encoded(p, prompt)
+    c = encode(p, prompt)
     for i, t in enumerate(p.scheduler.timesteps):
-        noise = guided(p, x, t, nulls[i], c)
+        noise = predict(p, x, t, nulls[i], c)
         noise = weights[i] * noises[i] + (1 - weights[i]) * noise
         x = prev_step(p, noise, t, x)
-    return x, decoded(p, x)
+    return x, decode(p, x)
 
 
-def guided(p: Published, x: Tensor, t: Tensor, null: Tensor, c: Tensor) -> Tensor:
+def predict(p: PublishedFlow, x: Tensor, t: Tensor, null: Tensor, c: Tensor) -> Tensor:
     """Classifier-free guidance, both rows in one call."""
     e_null, e = p.unet(torch.cat([x, x]), t, torch.cat([null, c])).chunk(2)
     return e_null + p.g * (e - e_null)
 
 
-def prev_step(p: Published, e: Tensor, t: Tensor, x: Tensor) -> Tensor:
+def prev_step(p: PublishedFlow, e: Tensor, t: Tensor, x: Tensor) -> Tensor:
     """DDIM along the noise e, from the level t to the next one of the scheduler."""
     return p.scheduler.step(e, t, x).prev_sample  # type: ignore[arg-type]
 
 
-def next_step(p: Published, e: Tensor, t: int, x: Tensor) -> Tensor:
+def next_step(p: PublishedFlow, e: Tensor, t: int, x: Tensor) -> Tensor:
     """DDIM backwards along the noise e, from the level below t up to t."""
     below = t - p.scheduler.config["num_train_timesteps"] // len(p.scheduler.timesteps)
     abar, last = p.scheduler.alphas_cumprod, p.scheduler.final_alpha_cumprod
@@ -176,12 +180,12 @@ def next_step(p: Published, e: Tensor, t: int, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encoded(p: Published, prompt: str) -> Tensor:
+def encode(p: PublishedFlow, prompt: str) -> Tensor:
     """The text encoder's condition of a prompt."""
     ids = p.pipe.tokenizer(prompt, padding="max_length", truncation=True, return_tensors="pt")
     return p.pipe.text_encoder(ids.input_ids)[0]
 
 
-def decoded(p: Published, x: Tensor) -> Tensor:
+def decode(p: PublishedFlow, x: Tensor) -> Tensor:
     """The picture of a latent."""
     return p.pipe.vae.decode(x / p.pipe.vae.config.scaling_factor).sample.clamp(-1, 1)

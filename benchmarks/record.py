@@ -1,4 +1,4 @@
-"""Measuring sides against each other, and keeping what was found in one JSON file."""
+"""Measuring sides against each other, and storing the figures in one JSON file."""
 
 import json
 import math
@@ -12,87 +12,96 @@ from typing import Any, NamedTuple
 import torch
 
 from mdp_lite.checkpoint import atomic
-from mdp_lite.eval.rounds import Limit, Timed, interleaved, limit, machine, ratio, spread, warmed
+from mdp_lite.eval.rounds import (
+    DeviceLimit,
+    TimedRounds,
+    describe_machine,
+    find_limit,
+    percentiles,
+    ratio,
+    time_in_turns,
+    time_warm_up,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 Sides = Mapping[str, Callable[[], object]]
-Limits = Mapping[torch.dtype, Limit]
+Limits = Mapping[torch.dtype, DeviceLimit]
 
 
 class Recorder(NamedTuple):
-    """Where figures go, and what they are measured with; rounds None: as many as `enough` says."""
+    """The file of the figures, and the settings of a run; with rounds None `enough` decides."""
 
     path: Path
     command: str
     rounds: int | None
     device: torch.device
 
-    def compared(self, sides: Sides, warm_up: int = 2, rounds: int | None = None) -> dict[str, Any]:
-        """Seconds of the sides in turns, and the ratios of the others to ours."""
-        first = warmed(sides, warm_up, self.device)
+    def compare(self, sides: Sides, warm_up: int = 2, rounds: int | None = None) -> dict[str, Any]:
+        """Time all sides in turns; returns their seconds and the ratios of the others to ours."""
+        first = time_warm_up(sides, warm_up, self.device)
         slowest = max(seconds[-1] for seconds in first.values())
-        found = interleaved(sides, self.rounds or rounds or enough(slowest), self.device, 0)
-        return compared({name: Timed(t.seconds, first[name]) for name, t in found.items()})
+        timed = time_in_turns(sides, self.rounds or rounds or enough(slowest), self.device, 0)
+        return summarize({name: TimedRounds(t.seconds, first[name]) for name, t in timed.items()})
 
-    def keep(self, section: str, figures: Mapping[str, Any]) -> None:
-        """Put a section's figures into the file, in place of what it had."""
+    def store(self, section: str, figures: Mapping[str, Any]) -> None:
+        """Write a section of figures to the file, in place of the old one."""
         data = json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
         data[section] = {
-            "machine": machine(self.device) | {"diffusers": version("diffusers")},
+            "machine": describe_machine(self.device) | {"diffusers": version("diffusers")},
             "command": self.command,
             "commit": commit(),
             "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
             **figures,
         }
         atomic.write(self.path, (json.dumps(data, indent=1) + "\n").encode())
-        print(f"\n{section}\n{told(figures)}", flush=True)
+        print(f"\n{section}\n{format_section(figures)}", flush=True)
 
 
-def limits(dtypes: Collection[torch.dtype], device: torch.device) -> dict[torch.dtype, Limit]:
-    """What the device can do in each dtype."""
-    return {dtype: limit(dtype, device) for dtype in set(dtypes)}
+def limits(dtypes: Collection[torch.dtype], device: torch.device) -> dict[torch.dtype, DeviceLimit]:
+    """The FLOP/s that the device can reach in each dtype."""
+    return {dtype: find_limit(dtype, device) for dtype in set(dtypes)}
 
 
-def highest(one: Limits, other: Limits) -> dict[torch.dtype, Limit]:
-    """The higher of two that were measured at different times of a run."""
+def highest(one: Limits, other: Limits) -> dict[torch.dtype, DeviceLimit]:
+    """The higher of two limits that were measured at different times of a run."""
     return {dtype: max(one[dtype], other[dtype]) for dtype in one}
 
 
 def enough(seconds: float) -> int:
-    """Rounds for a call that takes so long: 30, fewer where it takes seconds."""
-    return next(n for most, n in ((1, 30), (6, 11), (30, 7), (120, 3), (math.inf, 1))
-                if seconds < most)  # fmt: skip
+    """The number of rounds for a call of so many seconds: 30, or fewer for slow calls."""
+    return next(n for longest, n in ((1, 30), (6, 11), (30, 7), (120, 3), (math.inf, 1))
+                if seconds < longest)  # fmt: skip
 
 
-def compared(found: Mapping[str, Timed]) -> dict[str, Any]:
-    """The sides' percentiles, and how long each takes for what mdp_lite's fastest mode does."""
-    modes = [name for name in found if name.startswith("mdp_lite")] or list(found)[:1]
-    ours = min(modes, key=lambda name: spread(found[name].seconds).p50)
+def summarize(timed: Mapping[str, TimedRounds]) -> dict[str, Any]:
+    """Percentiles of all sides, and the ratio of each to mdp_lite's fastest mode."""
+    modes = [name for name in timed if name.startswith("mdp_lite")] or list(timed)[:1]
+    ours = min(modes, key=lambda name: percentiles(timed[name].seconds).p50)
     return {
         "sides": {
-            name: {**spread(t.seconds)._asdict(), **t._asdict()} for name, t in found.items()
+            name: {**percentiles(t.seconds)._asdict(), **t._asdict()} for name, t in timed.items()
         },
         "ratios": {
-            f"{name} / {ours}": ratio(found[name].seconds, found[ours].seconds)._asdict()
-            for name in found
+            f"{name} / {ours}": ratio(timed[name].seconds, timed[ours].seconds)._asdict()
+            for name in timed
             if name != ours
         },
     }
 
 
 def with_fractions(
-    found: dict[str, Any], flops: int, dtypes: Mapping[str, torch.dtype], limits: Limits
+    figures: dict[str, Any], flops: int, dtypes: Mapping[str, torch.dtype], limits: Limits
 ) -> dict[str, Any]:
-    """The same, each side with its fraction of what the device can do in the side's dtype."""
-    for name, side in found["sides"].items():
+    """The figures, each side with its fraction of the device's limit in the side's dtype."""
+    for name, side in figures["sides"].items():
         side["fraction_of_limit"] = flops / side["p50"] / limits[dtypes[name]].rate
-    told = {str(dtype).removeprefix("torch."): one._asdict() for dtype, one in limits.items()}
-    return found | {"flops": flops, "limits": told}
+    peaks = {str(dtype).removeprefix("torch."): one._asdict() for dtype, one in limits.items()}
+    return figures | {"flops": flops, "limits": peaks}
 
 
-def told(figures: Mapping[str, Any]) -> str:
-    """A section for people."""
+def format_section(figures: Mapping[str, Any]) -> str:
+    """A section as text for people."""
     lines = []
     for name, side in figures.get("sides", {}).items():
         part = side.get("fraction_of_limit")
@@ -106,11 +115,11 @@ def told(figures: Mapping[str, Any]) -> str:
 
 
 def commit() -> str:
-    """The commit of the working tree; dirty where tracked files differ from it."""
+    """The commit of the working tree, with "-dirty" if tracked files differ from it."""
 
-    def said(*words: str) -> str:
+    def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
         return done.stdout.strip()
 
-    changed = said("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results")
-    return (said("rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else "")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else "")

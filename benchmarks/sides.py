@@ -39,7 +39,7 @@ class Inputs(NamedTuple):
 
 
 def model_of(size: str, where: Path, device: torch.device) -> Model:
-    """The bundled model, one of SD 1.5's size in bfloat16 (written if not there), or a folder."""
+    """The bundled model, random weights of SD 1.5's size (written once), or a folder."""
     if size == "tiny":
         return Model("tiny", locate("tiny"), device)
     if size != "sd15":
@@ -54,7 +54,7 @@ def model_of(size: str, where: Path, device: torch.device) -> Model:
 
 
 def inputs(model: Model, rows: int) -> Inputs:
-    """What a step gives the UNet, at the model's own size and longest prompt."""
+    """Random inputs of one UNet call, at the model's own size and longest prompt."""
     settings, tokens, _ = config(model)
     generator = torch.Generator().manual_seed(0)
     side = settings.sample_size or 64
@@ -64,7 +64,7 @@ def inputs(model: Model, rows: int) -> Inputs:
 
 
 def flops(model: Model, rows: int) -> int:
-    """Of one call of the UNet, counted on the meta device."""
+    """The FLOPs of one UNet call, counted on the meta device."""
     settings, tokens, _ = config(model)
     side = settings.sample_size or 64
     return cost.unet(settings, side, side, rows, tokens).flops
@@ -83,7 +83,7 @@ def _config(folder: Path) -> tuple[UNetConfig, int, VAEConfig]:
 
 
 def engines(device: torch.device, compiling: bool) -> tuple[str, ...]:
-    """The engine's modes that this machine has, the fastest first."""
+    """The engine modes that this machine supports, the fastest first."""
     modes = ("graph", "compile", "eager") if device.type == "cuda" else ("compile", "eager")
     return modes if compiling else modes[-1:]
 
@@ -97,10 +97,10 @@ def ours(
 
 
 def our_steps(
-    model: Model, dtype: torch.dtype, given: Inputs, modes: Collection[str]
+    model: Model, dtype: torch.dtype, call: Inputs, modes: Collection[str]
 ) -> dict[str, Call]:
-    """A call of the denoiser that edits go through, by the engine's mode."""
-    at, editors = given.to(dtype), ours(model, dtype, modes)
+    """A call of the denoiser that edits use, for each engine mode."""
+    at, editors = call.to(dtype), ours(model, dtype, modes)
     return {
         f"mdp_lite {mode}": (lambda one=editor: one.runner.unet(*at))
         for mode, editor in editors.items()
@@ -113,19 +113,19 @@ def diffusers_unet(model: Model, dtype: torch.dtype, channels_last: bool) -> UNe
     return unet.to(memory_format=torch.channels_last) if channels_last else unet
 
 
-def their_step(model: Model, dtype: torch.dtype, given: Inputs, kind: str) -> Call:
+def their_step(model: Model, dtype: torch.dtype, call: Inputs, kind: str) -> Call:
     """diffusers' UNet: "eager", "eager channels_last", or "compiled" as well as it can be."""
     unet = diffusers_unet(model, dtype, kind != "eager")
-    at = given.to(dtype)
+    at = call.to(dtype)
     if kind != "eager":
         at = at._replace(x=at.x.to(memory_format=torch.channels_last))
     if kind != "compiled":
         return lambda: unet(*at, return_dict=False)[0]
-    run = compiled(unet)
+    run = compile_unet(unet)
     return lambda: run(*at, return_dict=False)[0]
 
 
-def compiled(unet: UNet2DConditionModel) -> Callable[..., tuple[Tensor, ...]]:
+def compile_unet(unet: UNet2DConditionModel) -> Callable[..., tuple[Tensor, ...]]:
     """One graph, fused projections; on a CPU weights are frozen, on a GPU kernels are tuned.
 
     A CUDA graph is Inductor's own there; its output is copied, as each call overwrites it.
@@ -145,15 +145,15 @@ def compiled(unet: UNet2DConditionModel) -> Callable[..., tuple[Tensor, ...]]:
     }
     run = torch.compile(unet, fullgraph=True, dynamic=False, options=options)
 
-    def call(*given: object, **more: object) -> tuple[Tensor, ...]:
+    def replay(*parts: object, **more: object) -> tuple[Tensor, ...]:
         torch.compiler.cudagraph_mark_step_begin()
-        return tuple(part.clone() for part in run(*given, **more))
+        return tuple(part.clone() for part in run(*parts, **more))
 
-    return call
+    return replay
 
 
-def reference(model: Model, given: Inputs) -> Tensor:
-    """What diffusers' UNet says in float32."""
-    out = their_step(model, torch.float32, given, "eager")()
+def reference(model: Model, call: Inputs) -> Tensor:
+    """The output of diffusers' UNet in float32."""
+    out = their_step(model, torch.float32, call, "eager")()
     gc.collect()
     return out

@@ -19,14 +19,14 @@ from PIL import Image
 
 from benchmarks import diffusers_edit as script
 from benchmarks.record import ROOT, Recorder
-from benchmarks.sides import Model, compiled, diffusers_unet, engines, model_of, ours
+from benchmarks.sides import Model, compile_unet, diffusers_unet, engines, model_of, ours
 from mdp_lite import Editor
 from mdp_lite.eval.rounds import gate
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures.images import open_picture, psnr, to_tensor
 
 PROMPT, TARGET, SEED, GUIDANCE = "a red house on the grass", "a blue house on the grass", 7, 4.0
-STEMS = ("mdp_lite", "script", "skip")  # of the pictures that cold processes write
+OUTPUTS = ("mdp_lite", "script", "skip")  # names of the pictures that cold processes write
 FP32, CPU = torch.float32, torch.device("cpu")
 BOUND, LEAST = 1e-3, 45.0  # of a latent, relative to its norm; dB between pictures
 Run = Callable[[], tuple[torch.Tensor, Image.Image]]
@@ -38,25 +38,25 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def our_edit(editor: Editor, steps: int) -> Run:
-    """An edit of a source that is there."""
+    """An edit of a source that is already computed."""
     source = editor.generate(PROMPT, SEED, steps, GUIDANCE)
 
     def run() -> tuple[torch.Tensor, Image.Image]:
-        made = editor.edit(source, TARGET, "epsilon", *paper_window(steps))
-        return made.latent, made.image
+        result = editor.edit(source, TARGET, "epsilon", *paper_window(steps))
+        return result.latent, result.image
 
     return run
 
 
-def compiled_parts(model: Model) -> script.Parts:
-    """The script's models with a UNet as good as it can be made."""
-    unet = compiled(diffusers_unet(model, FP32, channels_last=True))
+def compile_parts(model: Model) -> script.Parts:
+    """The script's models with the UNet compiled with the best options."""
+    unet = compile_unet(diffusers_unet(model, FP32, channels_last=True))
     call = lambda x, t, c: unet(x, t, c, return_dict=False)[0]  # noqa: E731
     return script.load(model.folder, FP32)._replace(unet=call)
 
 
 def their_edit(parts: script.Parts, steps: int, skip: bool) -> Run:
-    """The same by the script."""
+    """The same edit by the script."""
     path = script.source(parts, PROMPT, script.noise(parts, SEED), steps, GUIDANCE)
 
     def run() -> tuple[torch.Tensor, Image.Image]:
@@ -67,28 +67,28 @@ def their_edit(parts: script.Parts, steps: int, skip: bool) -> Run:
 
 
 def test_warm_edit(benchmark, recorder: Recorder, bundled: Model, compiling, steps) -> None:
-    """A source is there; from the call to the picture."""
+    """From the call to the picture; the source is already computed."""
     editors = ours(bundled, FP32, engines(CPU, compiling))
     sides = {f"mdp_lite {mode}": our_edit(one, steps) for mode, one in editors.items()}
     peers = {"diffusers script": script.load(bundled.folder, FP32)}
     if compiling:
-        peers["diffusers script, compiled"] = compiled_parts(bundled)
+        peers["diffusers script, compiled"] = compile_parts(bundled)
     for name, parts in peers.items():
         sides[name] = their_edit(parts, steps, False)
         sides[f"{name}, same plan"] = their_edit(parts, steps, True)
-    made = {name: run() for name, run in sides.items()}
-    want, shown = made["diffusers script"]
-    errors = gate({k: one[0] for k, one in made.items()}, want, dict.fromkeys(made, BOUND))
-    decibels = {name: psnr(one[1], shown) for name, one in made.items()}
+    results = {name: run() for name, run in sides.items()}
+    want, picture = results["diffusers script"]
+    errors = gate({k: one[0] for k, one in results.items()}, want, dict.fromkeys(results, BOUND))
+    decibels = {name: psnr(one[1], picture) for name, one in results.items()}
     assert min(decibels.values()) >= LEAST, decibels
-    found = recorder.compared(sides)
-    gated = {"errors": errors, "bound": BOUND, "psnr_at_least": min(decibels.values())}
-    recorder.keep("warm edit tiny", {"steps": steps, **gated, **found})
+    found = recorder.compare(sides)
+    checks = {"errors": errors, "bound": BOUND, "psnr_at_least": min(decibels.values())}
+    recorder.store("warm edit tiny", {"steps": steps, **checks, **found})
     benchmark.pedantic(next(iter(sides.values())), rounds=3)
 
 
-def process(*words: str) -> None:
-    """A Python of its own, with this project's packages at hand."""
+def run_python(*words: str) -> None:
+    """Run Python in a new process that can import this project's packages."""
     rooms = [str(ROOT / room) for room in (".", "kernels", "weights")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(rooms), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
@@ -96,7 +96,7 @@ def process(*words: str) -> None:
 
 
 def commands(case: str, steps: int, folder: Path, out: Path) -> dict[str, list[str]]:
-    """What each side is started with; the same settings, a picture each."""
+    """The command line of each side: the same settings, a picture each."""
     common = ["--seed", str(SEED), "--steps", str(steps)]
     prompts = ["--source-prompt", PROMPT, "--prompt", TARGET] if case == "edit" else [PROMPT]
     t_max, t_m = map(str, paper_window(steps))
@@ -119,17 +119,18 @@ def commands(case: str, steps: int, folder: Path, out: Path) -> dict[str, list[s
 def test_cold(benchmark, recorder: Recorder, bundled: Model, steps, tmp_path, case) -> None:
     """A fresh process from its start to a written picture, files in the page cache.
 
-    "import torch" is what no side can go below.
+    "import torch" is the time that no side can go below.
     """
     words = commands(case, steps, bundled.folder, tmp_path)
-    sides = {name: (lambda one=one: process(*one)) for name, one in words.items()}
-    found = recorder.compared(sides, warm_up=1, rounds=15)
+    sides = {name: (lambda one=one: run_python(*one)) for name, one in words.items()}
+    found = recorder.compare(sides, warm_up=1, rounds=15)
     del found["ratios"]["import torch / mdp_lite"]
-    shown = [open_picture(path) for path in sorted(tmp_path.glob("*.png")) if path.stem in STEMS]
-    assert len(shown) == len(words) - 1
-    decibels = [psnr(one, shown[0]) for one in shown[1:]]
+    paths = [path for path in sorted(tmp_path.glob("*.png")) if path.stem in OUTPUTS]
+    pictures = [open_picture(path) for path in paths]
+    assert len(pictures) == len(words) - 1
+    decibels = [psnr(one, pictures[0]) for one in pictures[1:]]
     assert min(decibels) >= LEAST, decibels
-    assert to_tensor(shown[0]).std() > 0.1  # not a blank picture
-    gated = {"psnr_at_least": min(decibels)}
-    recorder.keep(f"cold {case} tiny", {"steps": steps, **gated, **found})
+    assert to_tensor(pictures[0]).std() > 0.1  # not a blank picture
+    checks = {"psnr_at_least": min(decibels)}
+    recorder.store(f"cold {case} tiny", {"steps": steps, **checks, **found})
     benchmark.pedantic(sides["mdp_lite"], rounds=1)

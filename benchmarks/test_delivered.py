@@ -14,10 +14,10 @@ from collections.abc import Callable
 import torch
 
 from benchmarks import diffusers_edit as script
-from benchmarks.record import Recorder, compared, enough
+from benchmarks.record import Recorder, enough, summarize
 from benchmarks.sides import Model, engines, ours
 from mdp_lite import Editor
-from mdp_lite.eval.rounds import Timed, gate, wait
+from mdp_lite.eval.rounds import TimedRounds, gate, synchronize
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pipeline.once import once
 
@@ -28,26 +28,26 @@ Flow = Callable[[int], tuple[float, float, torch.Tensor]]  # steps -> seconds of
 
 
 def our_flow(model: Model, editor: Editor) -> Flow:
-    """The same by an editor."""
+    """The flow of mdp_lite: a source, then an edit of it."""
 
     def run(steps: int) -> tuple[float, float, torch.Tensor]:
         begun = now(model)
         source = editor.generate(PROMPT, SEED, steps, GUIDANCE)
         between = now(model)
-        made = editor.edit(source, TARGET, "epsilon", *paper_window(steps))
-        return between - begun, now(model) - between, made.latent
+        result = editor.edit(source, TARGET, "epsilon", *paper_window(steps))
+        return between - begun, now(model) - between, result.latent
 
     return run
 
 
-def at_once(model: Model, editor: Editor) -> Flow:
-    """The same edit where nobody asks for the source's picture: no seconds of an edit alone."""
+def once_flow(model: Model, editor: Editor) -> Flow:
+    """The same edit by `once`, without the source's picture; the edit alone has 0 seconds."""
 
     def run(steps: int) -> tuple[float, float, torch.Tensor]:
         begun = now(model)
         window = dict(zip(("t_max", "t_m"), paper_window(steps), strict=True))
-        made = once(editor, PROMPT, TARGET, SEED, "epsilon", steps, GUIDANCE, **window)
-        return now(model) - begun, 0.0, made.latent
+        result = once(editor, PROMPT, TARGET, SEED, "epsilon", steps, GUIDANCE, **window)
+        return now(model) - begun, 0.0, result.latent
 
     return run
 
@@ -68,12 +68,12 @@ def their_flow(model: Model, channels_last: bool) -> Flow:
 
 
 def now(model: Model) -> float:
-    wait(model.device)
+    synchronize(model.device)
     return time.perf_counter()
 
 
 def faster_layout(model: Model) -> tuple[Flow, dict[str, float]]:
-    """The published flow in the layout that is faster, by one source and edit of few steps each."""
+    """The published flow in its faster memory layout, chosen by a short trial of both."""
     flows = {name: their_flow(model, name == "channels_last") for name in ("NCHW", "channels_last")}
     for run in flows.values():
         run(1)
@@ -86,7 +86,7 @@ def test_source_and_edit(benchmark, model: Model, recorder: Recorder, compiling,
     ((mode, editor),) = ours(model, torch.bfloat16, engines(model.device, compiling)[:1]).items()
     flows = {
         f"mdp_lite {mode} bfloat16": our_flow(model, editor),
-        f"mdp_lite {mode} bfloat16, source not shown": at_once(model, editor),
+        f"mdp_lite {mode} bfloat16, source not shown": once_flow(model, editor),
         "published flow float32": theirs,
     }
     first = {name: [sum(run(WARM_UP)[:2])] for name, run in flows.items()}
@@ -99,10 +99,10 @@ def test_source_and_edit(benchmark, model: Model, recorder: Recorder, compiling,
             parts[name].append((seconds[0], seconds[1]))
             print(f"{name}: source {seconds[0]:.2f} s, edit {seconds[1]:.2f} s", flush=True)
     errors = gate(latents, latents["published flow float32"], dict.fromkeys(flows, BOUND))
-    told = {"steps": steps, "errors": errors, "bound": BOUND, "layouts": layouts}
+    settings = {"steps": steps, "errors": errors, "bound": BOUND, "layouts": layouts}
     for section, pick in (("source + edit", sum), ("edit", lambda pair: pair[1])):
-        timed = {n: Timed([pick(one) for one in rows], first[n]) for n, rows in parts.items()}
+        timed = {n: TimedRounds([pick(one) for one in rows], first[n]) for n, rows in parts.items()}
         timed = {name: one for name, one in timed.items() if min(one.seconds) > 0}
-        recorder.keep(f"{section} {model.name}", {**told, **compared(timed)})
-    benchmark.extra_info.update(told)
+        recorder.store(f"{section} {model.name}", {**settings, **summarize(timed)})
+    benchmark.extra_info.update(settings)
     benchmark.pedantic(flows[next(iter(flows))], (WARM_UP,), rounds=1)

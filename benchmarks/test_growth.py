@@ -2,9 +2,10 @@
 
     python -m pytest benchmarks/test_growth.py --benchmark-enable -s -m ""
 
-Each point is the seconds of n edits with the source made first (edits), or of a source that is
-there (sweeps). The naive flow is `diffusers_edit.py`, one edit after the other. The slope, seconds
-for one more edit, is that of a least-squares line; its ratio has an interval over rounds.
+Each point is the seconds of n edits: with the time of the source (edits), or of a source that is
+already computed (sweeps). The naive flow is `diffusers_edit.py`, one edit after the other. The
+slope, seconds for one more edit, is that of a least-squares line; its ratio has an interval over
+rounds.
 """
 
 import time
@@ -32,14 +33,16 @@ Side = Callable[[int], list[torch.Tensor]]  # n edits -> their latents
 
 
 def slope(counts: Sequence[int], seconds: Sequence[float]) -> float:
-    """Of the least-squares line."""
+    """The slope of the least-squares line."""
     n, s = (torch.tensor(values, dtype=torch.float64) for values in (counts, seconds))
     n = n - n.mean()
     return float((n * s).sum() / (n * n).sum())
 
 
-def grown(recorder: Recorder, section: str, sides: dict[str, Side], counts: Sequence[int]) -> None:
-    """Behind the gate: seconds of every count in each round, slopes and their ratio."""
+def measure_growth(
+    recorder: Recorder, section: str, sides: dict[str, Side], counts: Sequence[int]
+) -> None:
+    """Check all outputs, then time every count in each round; store seconds, slopes and ratios."""
     outputs = {name: torch.cat(run(counts[1])) for name, run in sides.items()}
     errors = gate(outputs, outputs["naive"], dict.fromkeys(sides, BOUND))
     seconds: dict[str, list[list[float]]] = {name: [] for name in sides}
@@ -55,9 +58,11 @@ def grown(recorder: Recorder, section: str, sides: dict[str, Side], counts: Sequ
     ours, naive = sides
     figures = {"counts": counts, "seconds": seconds, "slopes": slopes, "errors": errors}
     by_slope = ratio(slopes[naive], slopes[ours])._asdict()
-    most = ratio([row[-1] for row in seconds[naive]], [row[-1] for row in seconds[ours]])._asdict()
-    ratios = {"slope, naive / mdp_lite": by_slope, f"{counts[-1]} edits, naive / mdp_lite": most}
-    recorder.keep(section, {**figures, "bound": BOUND, "ratios": ratios})
+    by_last = ratio(
+        [row[-1] for row in seconds[naive]], [row[-1] for row in seconds[ours]]
+    )._asdict()
+    ratios = {"slope, naive / mdp_lite": by_slope, f"{counts[-1]} edits, naive / mdp_lite": by_last}
+    recorder.store(section, {**figures, "bound": BOUND, "ratios": ratios})
 
 
 def parts(tmp_path_factory) -> tuple[Model, Editor, script.Parts]:
@@ -69,7 +74,7 @@ def parts(tmp_path_factory) -> tuple[Model, Editor, script.Parts]:
 def naive(
     p: script.Parts, path: script.Source, edits: Sequence[tuple[str, range]]
 ) -> list[torch.Tensor]:
-    """One after the other, each with its picture."""
+    """Make the edits one after the other, each with its picture."""
     latents = [script.edit(p, path, target, window, GUIDANCE) for target, window in edits]
     for latent in latents:
         script.picture(p, latent)
@@ -88,12 +93,12 @@ def test_edits_of_one_source(benchmark, recorder: Recorder, tmp_path_factory, st
         script.picture(p, path.latent)
         return naive(p, path, [(target, script.window_of(steps)) for target in TARGETS[:n]])
 
-    grown(recorder, "growth of edits tiny", {"mdp_lite": by_us, "naive": by_them}, EDITS)
+    measure_growth(recorder, "growth of edits tiny", {"mdp_lite": by_us, "naive": by_them}, EDITS)
     benchmark.pedantic(partial(by_us, 1), rounds=1)
 
 
 def test_sweeps(benchmark, recorder: Recorder, tmp_path_factory) -> None:
-    """Windows of 50 steps; mdp_lite does once what they have in common."""
+    """Windows of 50 steps; mdp_lite computes their common steps once."""
     _, editor, p = parts(tmp_path_factory)
     source = editor.generate(PROMPT, SEED, 50, GUIDANCE)
     path = script.source(p, PROMPT, script.noise(p, SEED), 50, GUIDANCE)
@@ -106,5 +111,5 @@ def test_sweeps(benchmark, recorder: Recorder, tmp_path_factory) -> None:
         rows = [range(50 - t_max, 50 - t_max + t_m) for t_max, t_m in WINDOWS[:n]]
         return naive(p, path, [(TARGETS[0], window) for window in rows])
 
-    grown(recorder, "growth of sweeps tiny", {"mdp_lite": by_us, "naive": by_them}, SWEEPS)
+    measure_growth(recorder, "growth of sweeps tiny", {"mdp_lite": by_us, "naive": by_them}, SWEEPS)
     benchmark.pedantic(partial(by_us, SWEEPS[1]), rounds=1)

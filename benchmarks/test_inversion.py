@@ -1,4 +1,4 @@
-"""Inverting a drawn picture and editing it, by the clock, against the published flow.
+"""The time of inverting and editing a synthetic picture, against the published flow.
 
 The bundled model on the CPU, fp32, 50 steps, both libraries with as many threads as torch takes.
 Every round is another picture; its sides run in turn, the order flips, and the ratio is that of the
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from benchmarks import published
 from mdp_lite import Editor
-from mdp_lite.eval.cases import Case, cases
-from mdp_lite.eval.metrics import psnr, shown
+from mdp_lite.eval.cases import EditCase, make_cases
+from mdp_lite.eval.metrics import psnr, quantize
 from mdp_lite.eval.reader import load_reader
-from mdp_lite.eval.score import drawn, verdicts
+from mdp_lite.eval.score import judge_cases, render
 from mdp_lite.eval.world import draw
 from mdp_lite.method.schedule import paper_window, window
 from mdp_lite.pictures.images import to_tensor
@@ -31,11 +31,11 @@ EXACT, REPLAY = 2.5, 15.0  # how many times faster
 PUBLISHED = ("published", "published, not checkpointed")
 
 
-class Made(NamedTuple):
+class FlowResult(NamedTuple):
     """A reconstruction and an edit (1, 3, y, x), the edit's latent, UNet rows, and null rows."""
 
     reconstruction: Tensor
-    edited: Tensor
+    edit: Tensor
     latent: Tensor
     forward: int
     backward: int
@@ -43,28 +43,28 @@ class Made(NamedTuple):
     iterations: list[int]
 
 
-class Round(NamedTuple):
-    """How long it took to make something of a picture."""
+class TimedResult(NamedTuple):
+    """The result for one picture, and the seconds that it took."""
 
     seconds: float
-    made: Made
+    result: FlowResult
 
 
-Side = Callable[[Case], Made]
+Side = Callable[[EditCase], FlowResult]
 
 
 def ours(method: str, guidance: float | None) -> Side:
     """Invert by a method and edit with mdp_lite."""
     editor = Editor.from_pretrained("tiny", device="cpu", dtype="float32")
 
-    def make(case: Case) -> Made:
-        source = editor.invert(draw(case.before), case.source, method, STEPS, guidance)
+    def make(case: EditCase) -> FlowResult:
+        source = editor.invert(draw(case.source_scene), case.source, method, STEPS, guidance)
         window = paper_window(STEPS)
         edit = editor.edit(source, case.target, "epsilon", *window, guidance_scale=GUIDANCE)
         forward, backward = source.cost.unet_rows + edit.cost.unet_rows, source.cost.backward_rows
         pictures = to_tensor(source.image), to_tensor(edit.image)
         counts = [one.iterations for one in source.tuning]
-        return Made(*pictures, edit.latent, forward, backward, source.path.null, counts)
+        return FlowResult(*pictures, edit.latent, forward, backward, source.path.null, counts)
 
     return make
 
@@ -74,29 +74,29 @@ def theirs(checkpointing: bool) -> Side:
     flow = published.load(locate("tiny"), STEPS, GUIDANCE, checkpointing)
     weights = window(STEPS, *paper_window(STEPS)).float()
 
-    def make(case: Case) -> Made:
+    def make(case: EditCase) -> FlowResult:
         flow.unet.forward = flow.unet.backward = 0
-        picture = to_tensor(draw(case.before))
+        picture = to_tensor(draw(case.source_scene))
         found = published.run(flow, picture, case.source, case.target, weights)
-        pictures = shown(found.reconstruction), shown(found.edited)
+        pictures = quantize(found.reconstruction), quantize(found.edit)
         rows = flow.unet.forward, flow.unet.backward
-        return Made(*pictures, found.latent, *rows, found.nulls, found.iterations)
+        return FlowResult(*pictures, found.latent, *rows, found.nulls, found.iterations)
 
     return make
 
 
-def interleaved(sides: dict[str, Side], pictures: list[Case]) -> dict[str, list[Round]]:
-    """What each side made of each picture, after a round to warm up."""
-    found: dict[str, list[Round]] = {name: [] for name in sides}
+def run_in_turns(sides: dict[str, Side], pictures: list[EditCase]) -> dict[str, list[TimedResult]]:
+    """The result of each side for each picture, after a round to warm up."""
+    found: dict[str, list[TimedResult]] = {name: [] for name in sides}
     for i, case in enumerate([pictures[0], *pictures]):
         for name in list(sides)[:: -1 if i % 2 else 1]:
             begun = time.perf_counter()
-            made = sides[name](case)
-            found[name].append(Round(time.perf_counter() - begun, made))
+            result = sides[name](case)
+            found[name].append(TimedResult(time.perf_counter() - begun, result))
     return {name: rounds[1:] for name, rounds in found.items()}
 
 
-def assert_equal(one: Made, other: Made) -> None:
+def assert_equal(one: FlowResult, other: FlowResult) -> None:
     """The gate: the same iterations, null rows and edited latent."""
     assert one.iterations == other.iterations
     assert one.nulls is not None and other.nulls is not None
@@ -105,16 +105,16 @@ def assert_equal(one: Made, other: Made) -> None:
     assert (one.latent - other.latent).abs().max() <= LATENT * other.latent.abs().max()
 
 
-def figures(rounds: list[Round], pictures: list[Case]) -> dict[str, float]:
-    """Of a side: seconds, rows, the reconstructions' PSNR in dB, and the score of the edits."""
-    before = drawn(case.before for case in pictures)
-    again = torch.cat([one.made.reconstruction for one in rounds])
-    edited = torch.cat([one.made.edited for one in rounds])
-    scores = verdicts(load_reader(), pictures, before, edited)
+def figures(rounds: list[TimedResult], pictures: list[EditCase]) -> dict[str, float]:
+    """Figures of a side: seconds, rows, reconstruction PSNR in dB, scores of the edits."""
+    before = render(case.source_scene for case in pictures)
+    again = torch.cat([one.result.reconstruction for one in rounds])
+    after = torch.cat([one.result.edit for one in rounds])
+    scores = judge_cases(load_reader(), pictures, before, after)
     return {
         "seconds": statistics.median(one.seconds for one in rounds),
-        "forward rows": statistics.median(one.made.forward for one in rounds),
-        "backward rows": statistics.median(one.made.backward for one in rounds),
+        "forward rows": statistics.median(one.result.forward for one in rounds),
+        "backward rows": statistics.median(one.result.backward for one in rounds),
         "reconstruction PSNR": psnr(again, before).mean().item(),
         **{name: statistics.mean(values) for name, values in scores.items()},
     }
@@ -123,11 +123,11 @@ def figures(rounds: list[Round], pictures: list[Case]) -> dict[str, float]:
 def test_inversions_against_the_published_flow(benchmark) -> None:
     sides = {"null-text": ours("null-text", GUIDANCE), "replay": ours("replay", None)}
     sides |= {name: theirs(name == "published") for name in PUBLISHED}
-    pictures = [case for kind in KINDS for case in cases(kind, 1, short=True)]
-    found = interleaved(sides, pictures)
+    pictures = [case for kind in KINDS for case in make_cases(kind, 1, short=True)]
+    found = run_in_turns(sides, pictures)
     for name in PUBLISHED:
         for one, other in zip(found["null-text"], found[name], strict=True):
-            assert_equal(one.made, other.made)
+            assert_equal(one.result, other.result)
     sheet: dict[str, Any] = {name: figures(rounds, pictures) for name, rounds in found.items()}
     ratios = {
         f"{whole} / {name}": sheet[whole]["seconds"] / sheet[name]["seconds"]

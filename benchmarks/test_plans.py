@@ -1,4 +1,4 @@
-"""What plans save, by the clock: an edit against the loop that walks every step, and a sweep.
+"""The time that plans save: an edit against the loop over all steps, and a sweep against edits.
 
 The bundled model on the CPU, fp32, 50 steps, guidance 4. Rounds are interleaved and the order
 flips; the ratio is that of the medians. The quality gate comes first: equal latents.
@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from mdp_lite import Editor
-from mdp_lite.method.sample import walk
-from mdp_lite.pipeline.request import described
+from mdp_lite.method.sample import sample
+from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Edit, Source
 
 TARGET = "a blue house on the grass"
@@ -33,18 +33,18 @@ def source(editor: Editor) -> Source:
 
 @torch.no_grad()
 def naive(editor: Editor, source: Source, t_max: int = 47, t_m: int = 26) -> torch.Tensor:
-    """Every step of one edit, prompt and picture as in Editor.edit."""
+    """All steps of one edit, with the encoded prompt and the decoded picture of Editor.edit."""
     n = len(source.grid.t)
-    weights = described(n, editor.models.defaults, "epsilon", t_max, t_m)
-    to = editor.runner.guidance(TARGET, "", source.guidance_scale)
-    x = source.path.x[0]
-    for step in walk(editor.models.unet, source.grid, x, to, source.path, weights):
+    weights = build_weights(n, editor.models.defaults, "epsilon", t_max, t_m)
+    guidance = editor.runner.guidance(TARGET, "", source.guidance_scale)
+    x, unet = source.path.x[0], editor.models.unet
+    for step in sample(unet, source.grid, x, guidance, False, source.path, weights):
         x = step.x
     editor.runner.decode(x)
     return x
 
 
-def interleaved(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def time_in_turns(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Medians of the sides' seconds, and the ratio of the first to the second."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for i in range(rounds):
@@ -58,13 +58,13 @@ def interleaved(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str
 
 
 def test_a_warm_edit_against_the_naive_loop(benchmark, editor: Editor, source: Source) -> None:
-    def planned() -> Edit:
+    def by_plan() -> Edit:
         return editor.edit(source, TARGET, "epsilon", 47, 26)
 
-    edit = planned()
+    edit = by_plan()
     assert (edit.latent - naive(editor, source)).abs().max() < 1e-4
-    sides = {"planned": planned, "naive": lambda: naive(editor, source)}
-    found = interleaved(sides, 15)
+    sides = {"planned": by_plan, "naive": lambda: naive(editor, source)}
+    found = time_in_turns(sides, 15)
     benchmark.extra_info.update(found)
     print(json.dumps(found, indent=1))
     benchmark.pedantic(sides["planned"], rounds=3)
@@ -86,8 +86,8 @@ def test_a_sweep_against_separate_edits(benchmark, editor: Editor, source: Sourc
         "naive edits": lambda: [naive(editor, source, *window) for window in WINDOWS],
     }
     found = {
-        "against planned edits": interleaved({"sweep": together, "edits": apart}, 3),
-        "against naive edits": interleaved(every, 2),
+        "against planned edits": time_in_turns({"sweep": together, "edits": apart}, 3),
+        "against naive edits": time_in_turns(every, 2),
     }
     benchmark.extra_info.update(found)
     print(json.dumps(found, indent=1))

@@ -1,4 +1,4 @@
-"""Sampling with the bundled model against diffusers doing the same work, on the CPU, in fp32.
+"""Sampling with the bundled model against diffusers, the same work, on the CPU, in float32.
 
 Rounds are interleaved, so that a slow moment of the machine hits both; the ratio is that of the
 medians. The quality gate comes first: both must reach the same latent.

@@ -34,29 +34,29 @@ def short(value: object) -> str:
     return str(value).removeprefix("torch.")
 
 
-def built(model: Model, dtype: torch.dtype, given: Inputs, compiling: bool) -> dict[str, Call]:
-    """All sides in one dtype; the first is mdp_lite's fastest mode, which ratios are against."""
-    sides = our_steps(model, dtype, given, engines(model.device, compiling))
+def build_sides(model: Model, dtype: torch.dtype, call: Inputs, compiling: bool) -> dict[str, Call]:
+    """All sides in one dtype, mdp_lite's fastest mode first."""
+    sides = our_steps(model, dtype, call, engines(model.device, compiling))
     kinds = ("eager", "eager channels_last", "compiled")[: 3 if compiling else 2]
-    return sides | {f"diffusers {kind}": their_step(model, dtype, given, kind) for kind in kinds}
+    return sides | {f"diffusers {kind}": their_step(model, dtype, call, kind) for kind in kinds}
 
 
-def measured(
-    model: Model, recorder: Recorder, section: str, sides: dict[str, Call], given: Inputs,
+def measure(
+    model: Model, recorder: Recorder, section: str, sides: dict[str, Call], call: Inputs,
     dtypes: dict[str, torch.dtype], want: torch.Tensor,
 ) -> None:  # fmt: skip
-    """Behind the gate: the figures of a section."""
+    """Check all outputs against `want`, then time the sides and store the section."""
     bounds = {name: BOUNDS[dtype] for name, dtype in dtypes.items()}
     begun, outputs, first = time.perf_counter(), {}, {}
     for name, run in sides.items():
         outputs[name] = run()
         begun, first[name] = time.perf_counter(), time.perf_counter() - begun  # compiles
     errors = gate(outputs, want, bounds)
-    rows, before = len(given.x), limits(dtypes.values(), model.device)
-    found = recorder.compared(sides)
-    most = highest(before, limits(dtypes.values(), model.device))
-    found = with_fractions(found, flops(model, rows), dtypes, most)
-    recorder.keep(
+    rows, before = len(call.x), limits(dtypes.values(), model.device)
+    found = recorder.compare(sides)
+    limit = highest(before, limits(dtypes.values(), model.device))
+    found = with_fractions(found, flops(model, rows), dtypes, limit)
+    recorder.store(
         section, {"rows": rows, "errors": errors, "bounds": bounds, "first_call": first, **found}
     )
 
@@ -64,23 +64,23 @@ def measured(
 @pytest.mark.parametrize(("dtype", "rows"), [(BF16, 2), (BF16, 1), (BF16, 4), (FP32, 2)], ids=short)
 def test_step(benchmark, model, recorder, compiling, rows, dtype) -> None:
     """Identical work: one dtype, every mode of both libraries."""
-    given = inputs(model, rows)
-    want = reference(model, given)
-    sides = built(model, dtype, given, compiling)
+    call = inputs(model, rows)
+    want = reference(model, call)
+    sides = build_sides(model, dtype, call, compiling)
     section, dtypes = f"step {model.name} {short(dtype)} {rows}", dict.fromkeys(sides, dtype)
-    measured(model, recorder, section, sides, given, dtypes, want)
+    measure(model, recorder, section, sides, call, dtypes, want)
     benchmark.pedantic(next(iter(sides.values())), rounds=1)
 
 
 def test_step_against_float32(benchmark, model, recorder, compiling) -> None:
     """A guided step in bfloat16 against diffusers in float32, eager, in both layouts."""
-    given = inputs(model, 2)
+    call = inputs(model, 2)
     modes = engines(model.device, compiling)[:1]
-    sides = {f"{k} bfloat16": run for k, run in our_steps(model, BF16, given, modes).items()}
+    sides = {f"{k} bfloat16": run for k, run in our_steps(model, BF16, call, modes).items()}
     for kind in ("eager", "eager channels_last"):
-        sides[f"diffusers {kind} float32"] = their_step(model, FP32, given, kind)
+        sides[f"diffusers {kind} float32"] = their_step(model, FP32, call, kind)
     dtypes = {name: BF16 if name.endswith("bfloat16") else FP32 for name in sides}
     want = sides["diffusers eager float32"]()
     section = f"step {model.name} bfloat16 against float32"
-    measured(model, recorder, section, sides, given, dtypes, want)
+    measure(model, recorder, section, sides, call, dtypes, want)
     benchmark.pedantic(next(iter(sides.values())), rounds=1)

@@ -1,1 +1,1 @@
-"""Many edits: a job of rows, one picture file and one line of a manifest for each edit."""
+"""Many edits: a job of entries, and one picture file and one manifest line for each edit."""

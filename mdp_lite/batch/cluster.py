@@ -1,8 +1,8 @@
-"""The same batch on a Ray cluster: units stream through a pool of workers, outcomes come back.
+"""The same batch on a Ray cluster: units go to a pool of workers, outcomes come back.
 
-Workers write the pictures, so a folder that all machines reach has to lie at one path on each; the
-driver alone writes the manifest. A unit whose worker is lost goes to another one, which finds what
-is written. One worker has one engine: a GPU, or some cores of a CPU.
+Workers write the pictures, so the output folder must be at the same path on all machines. Only the
+driver writes the manifest. If a worker is lost, its unit goes to another one, which finds what was
+already written. Each worker has one model: on a GPU, or on some cores of a CPU.
 """
 
 import json
@@ -17,89 +17,95 @@ from typing import Any
 
 import torch
 
-from mdp_lite.batch import manifest
-from mdp_lite.batch.cells import Values
-from mdp_lite.batch.rows import Start, Target, Unit, Wanted
-from mdp_lite.batch.work import Outcome, Station, identity
+from mdp_lite.batch.columns import EntryValues
+from mdp_lite.batch.entries import BatchEdit, BatchUnit, SourceSpec, TargetSpec
+from mdp_lite.batch.manifest import read_sizes
+from mdp_lite.batch.work import BatchContext, Outcome, identify_model, process_unit
+from mdp_lite.cli.loading import open_editor
+from mdp_lite.names import MissingExtra
 
 BLOCK = 32  # units, at most, whose outcomes come back together
-SPARE = 2  # logical cores beside the workers', for what Ray itself runs
+SPARE_CORES = 2  # logical cores beside the workers', for what Ray itself runs
 
 
 class Worker:
-    """One engine, in a process of its own; it works as the driver does, from the same folder."""
+    """One model in its own process, which works from the same folder as the driver."""
 
     def __init__(self, folder: str, args: Namespace, base: Path) -> None:
         os.chdir(folder)
         torch.set_num_threads(args.worker_cpus)
-        editor, known = opened(args), manifest.read(args.output)
-        how = (known, args.retry_failed, args.rows)
-        self.at = Station(editor, identity(editor), base, args.output, *how)
+        editor, sizes = open_editor(args), read_sizes(args.output)
+        self.context = BatchContext(
+            editor, identify_model(editor), base, args.output, sizes, args.retry_failed, args.rows
+        )
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, str]:
-        """A unit, as to_text says it, to its outcomes."""
-        return {"outcomes": json.dumps(resolve_inversion(self.at, from_text(row["unit"])))}
+    def __call__(self, item: dict[str, Any]) -> dict[str, str]:
+        """Process a unit in the form of unit_to_text; the outcomes are a text too."""
+        outcomes = process_unit(self.context, text_to_unit(item["unit"]))
+        return {"outcomes": json.dumps(outcomes)}
 
 
 def check_ray() -> None:
-    """That Ray is there, or a sentence on what is missing."""
+    """Raise MissingExtra if Ray is not installed."""
     try:
         import ray.data  # pyright: ignore[reportMissingImports]  # noqa: F401
     except ImportError as error:
         more = "pip install 'mdp-lite[ray]'"
-        raise ValueError(f"engine ray needs more: {more} ({error})") from None
+        raise MissingExtra(f"engine ray needs more: {more} ({error})") from None
 
 
-def streamed(args: Namespace, base: Path, units: list[Unit]) -> Iterator[list[Outcome]]:
-    """What becomes of units, in the order in which they are done."""
+def stream_outcomes(args: Namespace, base: Path, units: list[BatchUnit]) -> Iterator[list[Outcome]]:
+    """Process units on the cluster; yields the outcomes of a unit as soon as it is done."""
     import ray  # pyright: ignore[reportMissingImports]
 
-    with _cluster(args):
-        workers = args.workers or _workers(args.worker_cpus)
+    with _start_cluster(args):
+        workers = args.workers or _count_workers(args.worker_cpus)
         gpus = 1 if ray.cluster_resources().get("GPU", 0) and args.device != "cpu" else 0
         blocks = max(1, min(len(units), max(8 * workers, len(units) // BLOCK)))
-        rows = ray.data.from_items(
-            [{"unit": to_text(unit)} for unit in units], override_num_blocks=blocks
+        items = ray.data.from_items(
+            [{"unit": unit_to_text(unit)} for unit in units], override_num_blocks=blocks
         )
-        done = rows.map(
+        done = items.map(
             Worker,
             fn_constructor_args=(os.getcwd(), args, base),
             compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
             num_cpus=args.worker_cpus,
             num_gpus=gpus,
         )
-        for row in done.iter_rows():
-            yield [Outcome(*one) for one in json.loads(row["outcomes"])]
+        for item in done.iter_rows():
+            yield [Outcome(*one) for one in json.loads(item["outcomes"])]
 
 
-def to_text(unit: Unit) -> str:
-    """A unit as JSON: Ray's blocks hold texts and numbers."""
-    wanted = [[one.row, one.name, asdict(one.target)] for one in unit.wanted]
-    return json.dumps([asdict(unit.start), wanted])
+def unit_to_text(unit: BatchUnit) -> str:
+    """A unit as JSON, because Ray's blocks hold texts and numbers."""
+    edits = [[one.number, one.name, asdict(one.target)] for one in unit.edits]
+    return json.dumps([asdict(unit.source), edits])
 
 
-def from_text(text: str) -> Unit:
-    """The unit of to_text, equal to the one it was."""
-    start, wanted = json.loads(text)
-    return Unit(Start(**start), tuple(_wanted(*one) for one in wanted))
+def text_to_unit(text: str) -> BatchUnit:
+    """The unit of unit_to_text, equal to the original."""
+    source, edits = json.loads(text)
+    return BatchUnit(SourceSpec(**source), tuple(_build_edit(*one) for one in edits))
 
 
-def _wanted(row: int, name: str, said: Values) -> Wanted:
-    told: Values = {"box": said["box"] and tuple(said["box"])}
-    return Wanted(row, name, Target(**said | told))
+def _build_edit(number: int, name: str, target: EntryValues) -> BatchEdit:
+    box: EntryValues = {"box": target["box"] and tuple(target["box"])}  # JSON made it a list
+    return BatchEdit(number, name, TargetSpec(**target | box))
 
 
-def _workers(cpus: int) -> int:
-    """One for each GPU of the cluster, or as many as its cores are enough for."""
+def _count_workers(cpus: int) -> int:
+    """One worker for each GPU of the cluster, or as many as its cores allow."""
     import ray  # pyright: ignore[reportMissingImports]
 
-    there = ray.cluster_resources()
-    return int(there.get("GPU", 0)) or max(1, int(there.get("CPU", 1) - SPARE) // cpus)
+    resources = ray.cluster_resources()
+    return int(resources.get("GPU", 0)) or max(
+        1, int(resources.get("CPU", 1) - SPARE_CORES) // cpus
+    )
 
 
 @contextmanager
-def _cluster(args: Namespace) -> Iterator[None]:
-    """The cluster of RAY_ADDRESS, or one of this machine for as long as the batch runs."""
+def _start_cluster(args: Namespace) -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS, or start one on this machine while the batch runs."""
     import ray  # pyright: ignore[reportMissingImports]
 
     if "RAY_ADDRESS" in os.environ:
@@ -107,7 +113,7 @@ def _cluster(args: Namespace) -> Iterator[None]:
     else:
         cores = max(os.cpu_count() or 1, (args.workers or 1) * args.worker_cpus)
         ray.init(
-            num_cpus=cores + SPARE, include_dashboard=False, log_to_driver=False,
+            num_cpus=cores + SPARE_CORES, include_dashboard=False, log_to_driver=False,
             logging_level="ERROR",
         )  # fmt: skip
     context = ray.data.DataContext.get_current()

@@ -1,4 +1,4 @@
-"""What `mdp-lite batch` does: many edits, each done once however often the command is run."""
+"""The command `mdp-lite batch`: many edits, each made once however often the command is run."""
 
 import time
 from argparse import Namespace
@@ -6,107 +6,121 @@ from collections import Counter
 from pathlib import Path
 
 from mdp_lite.batch import manifest
-from mdp_lite.batch.cells import Values
-from mdp_lite.batch.cluster import check_ray, streamed
-from mdp_lite.batch.forecast import Forecast, forecast
-from mdp_lite.batch.jobs import Job, read_job
-from mdp_lite.batch.rows import SETTINGS, Raw, row_of
-from mdp_lite.batch.run import Rows, duration, rows_of, run
+from mdp_lite.batch.cluster import check_ray, stream_outcomes
+from mdp_lite.batch.columns import EntryValues
+from mdp_lite.batch.entries import SETTINGS, RawEntry, read_entry
+from mdp_lite.batch.forecast import Forecast, forecast_batch
+from mdp_lite.batch.jobs import BatchJob, read_job
+from mdp_lite.batch.run import BatchPlan, format_duration, plan_batch, record_outcomes
 from mdp_lite.batch.settings import check_settings
 from mdp_lite.batch.work import (
+    EXISTING,
     FAILED,
     FAILED_BEFORE,
-    FOUND,
-    MADE,
-    THERE,
-    Station,
-    identity,
+    RECOVERED,
+    WRITTEN,
+    BatchContext,
+    identify_model,
+    process_unit,
 )
 from mdp_lite.cli.console import Console
+from mdp_lite.cli.loading import open_editor
+from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
+from mdp_lite.names import BadInput
 
 
-def batch(args: Namespace, console: Console) -> Made:
-    """Read the job, refuse what is wrong with all of it, then make what its manifest lacks."""
+def batch(args: Namespace, console: Console) -> Report:
+    """Read the job, then make the edits that the manifest does not have.
+
+    Raises BadInput for what is wrong with the whole job, before any work.
+    """
     started = time.monotonic()
-    job, defaults = read_job(args.job, args.output), defaults_of(args)
-    rows = rows_of(job.rows, defaults)
+    job, defaults = read_job(args.job, args.output), read_defaults(args)
+    plan = plan_batch(job.entries, defaults)
     manifest.check_folder(args.output)
-    spread = _spread(args)
-    args = Namespace(**vars(args) | {"engine": "auto" if spread else args.engine})
-    driver = {"device": "cpu"} if spread and not args.dry_run else {}  # it edits nothing itself
-    editor = opened(Namespace(**vars(args) | driver))
+    on_cluster = _check_engine(args)
+    args = Namespace(**vars(args) | {"engine": "auto" if on_cluster else args.engine})
+    driver = {"device": "cpu"} if on_cluster and not args.dry_run else {}  # it makes no edits
+    editor = open_editor(Namespace(**vars(args) | driver))
     _check_defaults(editor, defaults)
     for note in editor.models.notes:
         console.log(note)
-    at = Station(editor, identity(editor), job.base, args.output, {}, args.retry_failed, args.rows)
+    context = BatchContext(
+        editor, identify_model(editor), job.base, args.output, {}, args.retry_failed, args.rows
+    )
     if args.dry_run:
         with console.progress("look") as on_step:
-            known = manifest.read(args.output)
-            return _foretold(job, rows, forecast(at._replace(known=known), rows, on_step))
-    with manifest.opened(args.output) as book:
-        at = at._replace(known=book.known)
-        here = (resolve_inversion(at, unit) for unit in rows.units)
-        engine = streamed(args, job.base, rows.units) if spread else here
-        counts = run(rows, engine, book, args.retry_failed, console)
-    return _told(job, rows, counts, time.monotonic() - started, args.output)
+            context = context._replace(sizes=manifest.read_sizes(args.output))
+            return _report_forecast(job, plan, forecast_batch(context, plan, on_step))
+    with manifest.open_manifest(args.output) as opened:
+        context = context._replace(sizes=opened.sizes)
+        results = (process_unit(context, unit) for unit in plan.units)
+        if on_cluster:
+            results = stream_outcomes(args, job.base, plan.units)
+        counts = record_outcomes(plan, results, opened, args.retry_failed, console)
+    return _report_run(job, plan, counts, time.monotonic() - started, args.output)
 
 
-def defaults_of(args: Namespace) -> Values:
-    """What the command line says for all rows, which may say otherwise."""
-    given = {name: getattr(args, name) for name in SETTINGS}
-    if given["mask"] is not None:
-        given["mask"] = str(Path(given["mask"]).absolute())  # a row's is relative to the job
-    named = {name: value for name, value in given.items() if value not in (None, "")}
-    return named | {"prompts": args.prompt}
+def read_defaults(args: Namespace) -> EntryValues:
+    """The settings of the command line, which hold for every entry that does not set its own."""
+    values = {name: getattr(args, name) for name in SETTINGS}
+    if values["mask"] is not None:
+        values["mask"] = str(Path(values["mask"]).absolute())  # an entry's is relative to the job
+    some = {name: value for name, value in values.items() if value not in (None, "")}
+    return some | {"prompts": args.prompt}
 
 
-def _spread(args: Namespace) -> bool:
-    """Whether a cluster is to do the work; what can be refused at once is."""
+def _check_engine(args: Namespace) -> bool:
+    """Check the options of the engine; return whether a cluster does the work."""
     for name, least in (("rows", 0), ("workers", 1), ("worker_cpus", 1)):
         if (value := getattr(args, name)) is not None and value < least:
-            raise ValueError(f"{name.replace('_', '-')} must be {least} or more, got {value}")
-    spread = args.engine == "ray"
-    if not spread and args.workers is not None:
-        raise ValueError(f"workers are for --engine ray, got {args.workers} without it")
-    if spread:
+            raise BadInput(f"{name.replace('_', '-')} must be {least} or more, got {value}")
+    on_cluster = args.engine == "ray"
+    if not on_cluster and args.workers is not None:
+        raise BadInput(f"workers are for --engine ray, got {args.workers} without it")
+    if on_cluster:
         check_ray()
-    return spread
+    return on_cluster
 
 
-def _check_defaults(editor: Editor, defaults: Values) -> None:
-    """Settings that are wrong for every row are the command's error, not the rows'."""
+def _check_defaults(editor: Editor, defaults: EntryValues) -> None:
+    """Raise BadInput for settings that are wrong for every entry."""
     for source in ({"image": "-"}, {"source_prompt": "-"}):
-        row = row_of(Raw(0, {**source, "prompt": "-"}), defaults)
-        check_settings(editor, row.start, row.targets[0])
+        entry = read_entry(RawEntry(0, {**source, "prompt": "-"}), defaults)
+        check_settings(editor, entry.source, entry.targets[0])
 
 
-def _foretold(job: Job, rows: Rows, found: Forecast) -> Made:
+def _report_forecast(job: BatchJob, plan: BatchPlan, forecast: Forecast) -> Report:
     data = {
         "command": "batch",
         "dry_run": True,
-        "rows": len(job.rows),
-        "asked": rows.edits,
-        **found._asdict(),
-        "seconds": round(found.seconds, 3),
+        "rows": len(job.entries),
+        "requested": plan.edits,
+        **forecast._asdict(),
+        "seconds": round(forecast.seconds, 3),
     }
+    failures = _format_failures(forecast.bad, forecast.failed_before)
     lines = [
-        f"{rows.edits:,} edits of {len(job.rows):,} rows: {found.edits:,} to make, "
-        f"{found.there:,} there, {_failures(found.bad, found.failed_before)}",
-        f"at most {found.unet_rows:,} UNet rows for {found.sources:,} sources and their edits, "
-        f"about {duration(found.seconds)} at the speed of a few calls on this machine",
+        f"{plan.edits:,} edits of {len(job.entries):,} rows: {forecast.edits:,} to make, "
+        f"{forecast.there:,} already there, {failures}",
+        f"at most {forecast.unet_rows:,} UNet rows for {forecast.sources:,} sources and their "
+        f"edits, about {format_duration(forecast.seconds)} at the speed of a few calls on this "
+        "machine",
     ]
-    return Made({}, data, lines)
+    return Report({}, data, lines)
 
 
-def _told(job: Job, rows: Rows, counts: Counter[str], seconds: float, out: Path) -> Made:
-    there = counts[THERE] + counts[FOUND]
+def _report_run(
+    job: BatchJob, plan: BatchPlan, counts: Counter[str], seconds: float, out: Path
+) -> Report:
+    there = counts[EXISTING] + counts[RECOVERED]
     data = {
         "command": "batch",
         "dry_run": False,
-        "rows": len(job.rows),
-        "asked": rows.edits,
-        "made": counts[MADE],
+        "rows": len(job.entries),
+        "requested": plan.edits,
+        "written": counts[WRITTEN],
         "there": there,
         "failed": counts[FAILED],
         "failed_before": counts[FAILED_BEFORE],
@@ -114,16 +128,17 @@ def _told(job: Job, rows: Rows, counts: Counter[str], seconds: float, out: Path)
         "manifest": str(out / manifest.NAME),
         "seconds": round(seconds, 3),
     }
+    failures = _format_failures(counts[FAILED], counts[FAILED_BEFORE])
     lines = [
-        f"{rows.edits:,} edits of {len(job.rows):,} rows: {counts[MADE]:,} made, {there:,} there, "
-        f"{_failures(counts[FAILED], counts[FAILED_BEFORE])}",
-        f"cost: {counts['UNet rows']:,} UNet rows in {duration(seconds)}",
+        f"{plan.edits:,} edits of {len(job.entries):,} rows: {counts[WRITTEN]:,} written, "
+        f"{there:,} already there, {failures}",
+        f"cost: {counts['UNet rows']:,} UNet rows in {format_duration(seconds)}",
         f"every edit has a line in {out / manifest.NAME}",
     ]
     failed = counts[FAILED] + counts[FAILED_BEFORE] > 0
-    return Made({}, data, lines, failed=failed)
+    return Report({}, data, lines, failed=failed)
 
 
-def _failures(now: int, before: int) -> str:
+def _format_failures(now: int, before: int) -> str:
     old = f", {before:,} failed before (--retry-failed tries them again)" if before else ""
     return f"{now:,} bad{old}"

@@ -1,4 +1,4 @@
-"""A dry run of a batch: what there is to do, what that costs, and how long it will take here."""
+"""The dry run of a batch: how many edits there are to make, their cost, and the time they take."""
 
 import io
 import time
@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mdp_lite.batch.rows import Start, Unit
-from mdp_lite.batch.run import Progress, Rows, refused
+from mdp_lite.batch.entries import BatchUnit, SourceSpec
+from mdp_lite.batch.run import BatchPlan, OnProgress, reject_bad
 from mdp_lite.batch.settings import check_settings
 from mdp_lite.batch.work import (
+    EXISTING,
     FAILED,
     FAILED_BEFORE,
-    FOUND,
-    THERE,
-    Files,
-    Station,
-    Task,
-    edits_of,
-    source_of,
-    standing,
-    tasks_of,
+    RECOVERED,
+    BatchContext,
+    BatchTask,
+    FileContents,
+    find_outcome,
+    make_edits,
+    make_source,
+    read_tasks,
 )
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Edit, Editor
@@ -31,11 +31,11 @@ from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline.inversion_methods import NEVER
 
-LOOKS = 3  # calls that are timed
+TIMED_CALLS = 3
 
 
-class Part(NamedTuple):
-    """What a unit would take: edits that can be made, UNet rows at most, and their size."""
+class UnitForecast(NamedTuple):
+    """What a unit would take: edits that can be made, UNet rows at most, size of the pictures."""
 
     edits: int
     unet_rows: int = 0
@@ -43,7 +43,10 @@ class Part(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """What a batch would find, and what it would do: so many edits of so many sources."""
+    """What a batch would find in its output, and what it would make.
+
+    there counts edits that the output already has. The fields are keys of the report.
+    """
 
     there: int
     failed_before: int
@@ -54,89 +57,97 @@ class Forecast(NamedTuple):
     seconds: float
 
 
-def forecast(at: Station, rows: Rows, on_step: Progress | None) -> Forecast:
-    """Looks at every row and every picture, as a run would, and makes nothing."""
-    idle = at._replace(editor=dry_run_editor(at.editor))
-    counts = Counter(one.status for one in refused(rows, at.known, at.retry))
-    told: dict[Any, Part] = {}
-    parts: list[Part] = []
-    for done, unit in enumerate(rows.units, 1):
-        tasks, files = tasks_of(at, unit)
-        once = {task.key: task for task in tasks}.values()
-        found = [(task, standing(at, task)) for task in once]
-        left = [task for task, one in found if one is None]
-        part = _part(idle, unit, left, files, told) if left else Part(0)
-        counts.update(one.status for _, one in found if one)
-        counts[THERE] += len(tasks) - len(once)
-        counts[FAILED] += len(left) - part.edits
+def forecast_batch(context: BatchContext, plan: BatchPlan, on_step: OnProgress | None) -> Forecast:
+    """Read every entry and every picture, as a run would, but make nothing."""
+    dry = context._replace(editor=dry_run_editor(context.editor))
+    counts = Counter(one.status for one in reject_bad(plan, context.sizes, context.retry))
+    forecasts: dict[Any, UnitForecast] = {}
+    parts: list[UnitForecast] = []
+    for done, unit in enumerate(plan.units, 1):
+        tasks, files = read_tasks(context, unit)
+        unique = {task.key: task for task in tasks}.values()
+        outcomes = [(task, find_outcome(context, task)) for task in unique]
+        missing = [task for task, one in outcomes if one is None]
+        part = UnitForecast(0)
+        if missing:
+            part = _forecast_unit(dry, unit, missing, files, forecasts)
+        counts.update(one.status for _, one in outcomes if one)
+        counts[EXISTING] += len(tasks) - len(unique)
+        counts[FAILED] += len(missing) - part.edits
         parts += [part] if part.edits else []
         if on_step:
-            on_step(done, len(rows.units))
+            on_step(done, len(plan.units))
     edits, total = sum(part.edits for part in parts), sum(part.unet_rows for part in parts)
-    there, before = counts[THERE] + counts[FOUND], counts[FAILED_BEFORE]
-    seconds = _seconds(at.editor, parts) if parts else 0.0
+    there, before = counts[EXISTING] + counts[RECOVERED], counts[FAILED_BEFORE]
+    seconds = _estimate_seconds(context.editor, parts) if parts else 0.0
     return Forecast(there, before, counts[FAILED], edits, len(parts), total, seconds)
 
 
-def _part(
-    idle: Station, unit: Unit, tasks: list[Task], files: Files, told: dict[Any, Part]
-) -> Part:
-    """A unit rehearsed with models that do nothing, once for all units that cost the same."""
-    start, good = unit.start, [task for task in tasks if _passes(idle.editor, unit.start, task)]
+def _forecast_unit(
+    dry: BatchContext, unit: BatchUnit, tasks: list[BatchTask], files: FileContents,
+    forecasts: dict[Any, UnitForecast],
+) -> UnitForecast:  # fmt: skip
+    """Run a unit with stub models, once for all units of the same cost."""
+    source = unit.source
+    good = [task for task in tasks if _has_good_settings(dry.editor, source, task)]
     try:
-        size = _size(start, files)
+        size = _read_size(source, files)
     except ValueError:
-        return Part(0)
+        return UnitForecast(0)
     if not good:
-        return Part(0)
-    if any(one.wanted.target.mask for one in good):
-        return _rehearsed(idle, start, good, files)  # a mask's content counts
-    alike = (_shape(start, good), size)
-    if alike not in told:
-        told[alike] = _rehearsed(idle, start, good, files)
-    return told[alike]
+        return UnitForecast(0)
+    if any(task.edit.target.mask for task in good):
+        return _dry_run(dry, source, good, files)  # the cost depends on the mask's content
+    key = (_cost_key(source, good), size)
+    if key not in forecasts:
+        forecasts[key] = _dry_run(dry, source, good, files)
+    return forecasts[key]
 
 
-def _rehearsed(idle: Station, start: Start, tasks: list[Task], files: Files) -> Part:
-    if start.method == "null-text" and start.early_stop is None:
-        start = replace(start, early_stop=NEVER)  # says the most
+def _dry_run(
+    dry: BatchContext, source: SourceSpec, tasks: list[BatchTask], files: FileContents
+) -> UnitForecast:
+    if source.method == "null-text" and source.early_stop is None:
+        source = replace(source, early_stop=NEVER)  # count all inner steps: the cost at most
     try:
-        source = source_of(idle.editor, start, files)
+        path = make_source(dry.editor, source, files)
     except ValueError:
-        return Part(0)
-    edits = [one for one in edits_of(idle, source, tasks, files) if isinstance(one, Edit)]
-    rows = source.cost.unet_rows + sum(one.cost.unet_rows for one in edits)
-    return Part(len(edits), rows, source.image.size)
+        return UnitForecast(0)
+    edits = [one for one in make_edits(dry, path, tasks, files) if isinstance(one, Edit)]
+    rows = path.cost.unet_rows + sum(one.cost.unet_rows for one in edits)
+    return UnitForecast(len(edits), rows, path.image.size)
 
 
-def _passes(editor: Editor, start: Start, task: Task) -> bool:
+def _has_good_settings(editor: Editor, source: SourceSpec, task: BatchTask) -> bool:
     try:
-        check_settings(editor, start, task.wanted.target)
+        check_settings(editor, source, task.edit.target)
     except ValueError:
         return False
     return True
 
 
-def _size(start: Start, files: Files) -> Size | None:
-    """The size of a picture that can be read to its end."""
-    if start.image is None:
+def _read_size(source: SourceSpec, files: FileContents) -> Size | None:
+    """The size of the source's picture, which is decoded to its end; None without a picture."""
+    if source.image is None:
         return None
-    return images.rgb(images.decoded(io.BytesIO(files[start.image]), repr(start.image))).size
+    return images.rgb(images.decoded(io.BytesIO(files[source.image]), repr(source.image))).size
 
 
-def _shape(start: Start, tasks: list[Task]) -> tuple[Any, ...]:
-    """All that costs depend on: of the texts only which of them are equal."""
-    targets = [one.wanted.target for one in tasks]
-    texts = [start.source_prompt, start.negative_prompt, *(one.prompt for one in targets)]
-    bare = replace(start, image=start.image and "", seed=None, source_prompt="", negative_prompt="")
+def _cost_key(source: SourceSpec, tasks: list[BatchTask]) -> tuple[Any, ...]:
+    """Everything that the cost depends on: of the texts, only which of them are equal."""
+    targets = [one.edit.target for one in tasks]
+    texts = [source.source_prompt, source.negative_prompt, *(one.prompt for one in targets)]
+    bare = replace(
+        source, image=source.image and "", seed=None, source_prompt="", negative_prompt=""
+    )
     settings = tuple(replace(one, prompt="") for one in targets)
     return bare, settings, tuple(texts.index(text) for text in texts)
 
 
-def _seconds(editor: Editor, parts: list[Part]) -> float:
-    """The time of all parts, from some calls at their commonest size; others by their area."""
+def _estimate_seconds(editor: Editor, parts: list[UnitForecast]) -> float:
+    """The time of all units: measured at their most common size, other sizes by their area."""
     common = Counter(part.size for part in parts).most_common(1)[0][0]
-    row, picture = _pace(editor, common)
+    row, picture = _measure_pace(editor, common)
     area = common[0] * common[1]
     return sum(
         part.size[0] * part.size[1] / area * (part.unet_rows * row + (part.edits + 2) * picture)
@@ -145,21 +156,21 @@ def _seconds(editor: Editor, parts: list[Part]) -> float:
 
 
 @torch.no_grad()
-def _pace(editor: Editor, size: Size) -> tuple[float, float]:
-    """Seconds of a UNet row, where two are one call, and of a picture through the VAE."""
-    codec, (width, height) = editor.runner, size
-    c, t = codec.condition("").expand(2, -1, -1), codec.grid(None).t[0]
-    x = codec.noise(0, width, height)
-    row = _fastest(lambda: float(codec.unet(x.expand(2, -1, -1, -1).to(c.dtype), t, c).sum())) / 2
-    return row, _fastest(lambda: codec.picture(x))
+def _measure_pace(editor: Editor, size: Size) -> tuple[float, float]:
+    """Seconds of one UNet row, in a call of two, and of decoding one picture."""
+    runner, (width, height) = editor.runner, size
+    c, t = runner.condition("").expand(2, -1, -1), runner.grid(None).t[0]
+    x = runner.noise(0, width, height)
+    row = _time_fastest(lambda: float(runner.unet(x.expand(2, -1, -1, -1).to(c.dtype), t, c).sum()))
+    return row / 2, _time_fastest(lambda: runner.decode(x))
 
 
-def _fastest(call: Callable[[], object]) -> float:
-    """Seconds of a call, after one that prepares it."""
+def _time_fastest(call: Callable[[], object]) -> float:
+    """Seconds of the fastest of TIMED_CALLS calls, after one call to warm up."""
     call()
-    taken = []
-    for _ in range(LOOKS):
+    times = []
+    for _ in range(TIMED_CALLS):
         started = time.monotonic()
         call()
-        taken.append(time.monotonic() - started)
-    return min(taken)
+        times.append(time.monotonic() - started)
+    return min(times)

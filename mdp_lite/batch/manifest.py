@@ -1,4 +1,4 @@
-"""The manifest of a folder of edits: a line of JSON for each, the last one of a key counts."""
+"""The manifest of an output folder: a line of JSON for each edit; the last line of a key counts."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -6,65 +6,69 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mdp_lite.names import BadInput
+
 try:
     import fcntl
-except ImportError:  # not on Windows: there nobody stops a second batch into the same folder
+except ImportError:  # Windows has none: there nothing stops a second batch into the same folder
     fcntl = None
 
 NAME = "manifest.jsonl"
 PARTIAL = ".partial"  # the folder, inside the output's, where pictures are written first
 
-Record = dict[str, Any]
-Known = dict[str, int | None]  # by key: the bytes of an edit's file, or None where it failed
+ManifestRecord = dict[str, Any]  # one line
+RecordedSizes = dict[str, int | None]  # by key: bytes of the edit's file, or None if it failed
 
 
-class Book(NamedTuple):
-    """A manifest that is open: what it has, and how to add to it."""
+class OpenManifest(NamedTuple):
+    """A manifest that is open for writing: what it holds, and a function that adds records."""
 
-    known: Known
-    append: Callable[[list[Record]], None]
+    sizes: RecordedSizes
+    append: Callable[[list[ManifestRecord]], None]
 
 
-def read(folder: Path) -> Known:
-    """What a folder's manifest has. Lines that are no records, as a kill may leave, are none."""
+def read_sizes(folder: Path) -> RecordedSizes:
+    """Read the manifest of a folder. Lines that are no records are ignored: a kill leaves such."""
     try:
         with open(folder / NAME, "rb") as file:
-            return dict(entry for line in file if (entry := _entry(line)))
+            return dict(record for line in file if (record := _read_line(line)))
     except FileNotFoundError:
         return {}
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Book]:
-    """The manifest of a folder, for one batch at a time; what a killed one left half is removed.
+def open_manifest(folder: Path) -> Iterator[OpenManifest]:
+    """Open the manifest of a folder, for one batch at a time, and remove half-written pictures.
 
-    A batch may be killed at any moment: whole lines are added by one write and passed on at once.
+    A batch may be killed at any moment, so whole lines are added by one write and flushed at once.
+    Raises BadInput if another batch has it open.
     """
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / NAME, "ab+") as file:
         _lock(file, folder)
-        _clear(folder / PARTIAL)
-        _mend(file)
-        known = read(folder)
+        _remove_partial(folder / PARTIAL)
+        _end_last_line(file)
+        sizes = read_sizes(folder)
 
-        def append(records: list[Record]) -> None:
+        def append(records: list[ManifestRecord]) -> None:
             file.write("".join(json.dumps(one) + "\n" for one in records).encode())
             file.flush()
-            known.update((one["key"], one.get("bytes")) for one in records)
+            sizes.update((one["key"], one.get("bytes")) for one in records)
 
-        yield Book(known, append)
-        _clear(folder / PARTIAL)
+        yield OpenManifest(sizes, append)
+        _remove_partial(folder / PARTIAL)
 
 
 def check_folder(folder: Path) -> None:
-    """That an output can be a folder; found without leaving a trace."""
-    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    if not there.is_dir():
-        raise ValueError(f"output must be a folder, got a file: {str(there)!r}")
+    """Raise BadInput if the output can't be a folder; nothing is created."""
+    existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not existing.is_dir():
+        raise BadInput(f"output must be a folder, got a file: {str(existing)!r}")
 
 
-def _entry(line: bytes) -> tuple[str, int | None] | None:
+def _read_line(line: bytes) -> tuple[str, int | None] | None:
+    """The key and the size in bytes of one line, or None if it is no record."""
     try:
         record = json.loads(line)
     except ValueError:
@@ -76,24 +80,24 @@ def _entry(line: bytes) -> tuple[str, int | None] | None:
 
 
 def _lock(file: Any, folder: Path) -> None:
-    """Held until the file is closed, or its process has ended in whatever way."""
+    """Lock the file until it is closed or its process ends, in whatever way."""
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"another batch is writing to {str(folder)!r}") from None
+            raise BadInput(f"another batch is writing to {str(folder)!r}") from None
 
 
-def _mend(file: Any) -> None:
-    """End a line that was cut short, so that the next one is a line of its own."""
+def _end_last_line(file: Any) -> None:
+    """End a last line that was cut short, so that the next record starts a new line."""
     if file.seek(0, 2) and file.seek(-1, 2) >= 0 and file.read(1) != b"\n":
         file.write(b"\n")
         file.flush()
 
 
-def _clear(folder: Path) -> None:
-    """Remove the folder with what was never finished."""
-    for left in folder.glob("*.tmp"):
-        left.unlink()
-    with suppress(OSError):  # there is none, or not only ours is in it
+def _remove_partial(folder: Path) -> None:
+    """Remove the folder of half-written pictures."""
+    for path in folder.glob("*.tmp"):
+        path.unlink()
+    with suppress(OSError):  # there is no such folder, or it holds other files too
         folder.rmdir()

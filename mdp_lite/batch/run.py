@@ -1,4 +1,4 @@
-"""A batch from its rows to its manifest: whatever engine makes the edits, records come out here."""
+"""Running a batch: from the entries of its job to the records of its manifest."""
 
 import hashlib
 import json
@@ -8,76 +8,81 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
-from mdp_lite.batch.cells import Values
-from mdp_lite.batch.manifest import Book, Known, Record
-from mdp_lite.batch.rows import Raw, Row, Unit, row_of, units_of
-from mdp_lite.batch.work import FAILED, FAILED_BEFORE, FOUND, MADE, THERE, Outcome
+from mdp_lite.batch.columns import EntryValues
+from mdp_lite.batch.entries import BatchUnit, Entry, RawEntry, group_by_source, read_entry
+from mdp_lite.batch.manifest import ManifestRecord, OpenManifest, RecordedSizes
+from mdp_lite.batch.work import EXISTING, FAILED, FAILED_BEFORE, RECOVERED, WRITTEN, Outcome
 from mdp_lite.cli.console import Console
 
-Progress = Callable[[int, int], None]  # how many are done, and of how many
+OnProgress = Callable[[int, int], None]  # how many are done, and of how many
 
-TOLD = 5  # errors that are told as they happen; all are in the manifest
-EVERY = 60.0  # seconds between two lines where no bar is shown
+MAX_LOGGED_ERRORS = 5  # the manifest has all of them
+LOG_SECONDS = 60.0  # between two lines of progress if no bar is shown
 
 
-class Rows(NamedTuple):
-    """A job that was read: what to work on, and the rows that are none, each with why."""
+class BatchPlan(NamedTuple):
+    """What there is to do, and the entries that can't be read, each with the reason."""
 
-    units: list[Unit]
-    bad: list[tuple[Raw, str]]
+    units: list[BatchUnit]
+    bad: list[tuple[RawEntry, str]]
 
     @property
     def edits(self) -> int:
-        """How many are asked for, as far as that can be told: one of a row that can't be read."""
-        return sum(len(unit.wanted) for unit in self.units) + len(self.bad)
+        """The number of edits that are asked for; an entry that can't be read counts as one."""
+        return sum(len(unit.edits) for unit in self.units) + len(self.bad)
 
 
-def rows_of(raws: Iterable[Raw], defaults: Values) -> Rows:
-    """Rows that can be worked on, by their sources, and the others."""
-    good: list[Row] = []
-    bad: list[tuple[Raw, str]] = []
+def plan_batch(raws: Iterable[RawEntry], defaults: EntryValues) -> BatchPlan:
+    """Read all entries and group them by source."""
+    good: list[Entry] = []
+    bad: list[tuple[RawEntry, str]] = []
     for raw in raws:
         try:
-            good.append(row_of(raw, defaults))
+            good.append(read_entry(raw, defaults))
         except ValueError as error:
             bad.append((raw, str(error)))
-    return Rows(units_of(good), bad)
+    return BatchPlan(group_by_source(good), bad)
 
 
-def refused(rows: Rows, known: Known, retry: bool) -> list[Outcome]:
-    """What is recorded of the rows that are none; a row that is changed is another one."""
+def reject_bad(plan: BatchPlan, sizes: RecordedSizes, retry: bool) -> list[Outcome]:
+    """Records of the entries that can't be read; an entry that is changed gets another key."""
     outcomes = []
-    for raw, why in rows.bad:
-        said = json.dumps([raw.number, raw.values, why], sort_keys=True, default=str)
-        key = hashlib.sha256(said.encode()).hexdigest()
+    for raw, why in plan.bad:
+        content = json.dumps([raw.number, raw.values, why], sort_keys=True, default=str)
+        key = hashlib.sha256(content.encode()).hexdigest()
         record = {"key": key, "status": "error", "row": raw.number, "error": why}
-        again = key in known and not retry
+        again = key in sizes and not retry
         outcomes.append(Outcome(FAILED_BEFORE) if again else Outcome(FAILED, record))
     return outcomes
 
 
-def run(
-    rows: Rows, engine: Iterable[list[Outcome]], book: Book, retry: bool, console: Console
-) -> Counter[str]:
-    """Records everything that an engine makes, as it comes; how many edits became what."""
+def record_outcomes(
+    plan: BatchPlan, results: Iterable[list[Outcome]], manifest: OpenManifest, retry: bool,
+    console: Console,
+) -> Counter[str]:  # fmt: skip
+    """Write records to the manifest as results arrive; count the edits by outcome.
+
+    The count of "UNet rows" is the cost of the new records.
+    """
     counts: Counter[str] = Counter()
     with console.progress("batch") as on_step:
-        on_step = on_step or by_lines(console.log)
-        for outcomes in chain([refused(rows, book.known, retry)], engine):
-            records = list(_new(outcomes, book.known))
-            book.append(records)
+        on_step = on_step or log_progress(console.log)
+        for outcomes in chain([reject_bad(plan, manifest.sizes, retry)], results):
+            records = list(_select_new(outcomes, manifest.sizes))
+            manifest.append(records)
             counts.update(one.status for one in outcomes)
             counts["UNet rows"] += sum(
                 one.get("unet_rows", 0) + one.get("source_rows", 0) for one in records
             )
-            _tell(records, counts, console)
-            done = counts[MADE] + counts[FAILED]
-            on_step(done, rows.edits - counts[THERE] - counts[FOUND] - counts[FAILED_BEFORE])
+            _log_errors(records, counts, console)
+            done = counts[WRITTEN] + counts[FAILED]
+            skipped = counts[EXISTING] + counts[RECOVERED] + counts[FAILED_BEFORE]
+            on_step(done, plan.edits - skipped)
     return counts
 
 
-def by_lines(note: Callable[[str], None], every: float = EVERY) -> Progress:
-    """A sentence now and then for who reads a log: how far it is, how fast, and what is left."""
+def log_progress(log: Callable[[str], None], every: float = LOG_SECONDS) -> OnProgress:
+    """Progress for a log file: a line every so many seconds, with the rate and the time left."""
     started = last = time.monotonic()
 
     def on_step(done: int, total: int) -> None:
@@ -86,36 +91,37 @@ def by_lines(note: Callable[[str], None], every: float = EVERY) -> Progress:
         if done and now - last >= every:
             last = now
             rate = done / (now - started)
-            left = duration((total - done) / rate)
-            note(f"{done:,} of {total:,} edits, {rate:.3g} a second, {left} left")
+            left = format_duration((total - done) / rate)
+            log(f"{done:,} of {total:,} edits, {rate:.3g} a second, {left} left")
 
     return on_step
 
 
-def duration(seconds: float) -> str:
-    """8 s; 12 min; 3.4 h; 2.1 days: what a person plans with."""
+def format_duration(seconds: float) -> str:
+    """8 -> 8 s; 720 -> 12 min; 12240 -> 3.4 h; 181440 -> 2.1 days."""
     for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.{0 if unit == 'min' else 1}f} {unit}"
     return f"{seconds:.0f} s"
 
 
-def _new(outcomes: list[Outcome], known: Known) -> Iterator[Record]:
-    """Records that the manifest does not have: an engine that lost a worker may say one twice."""
+def _select_new(outcomes: list[Outcome], sizes: RecordedSizes) -> Iterator[ManifestRecord]:
+    """Records that the manifest does not have yet: after a lost worker, one may arrive twice."""
     for one in outcomes:
         if one.record is not None:
-            again = one.status == FOUND and known.get(one.record["key"]) == one.record["bytes"]
+            again = one.status == RECOVERED and sizes.get(one.record["key"]) == one.record["bytes"]
             if not again:
                 yield one.record
 
 
-def _tell(records: list[Record], counts: Counter[str], console: Console) -> None:
+def _log_errors(records: list[ManifestRecord], counts: Counter[str], console: Console) -> None:
+    """Log the first errors of a batch; the bar shows how many there are."""
     for one in records:
         if one["status"] == "error":
-            counts["told"] += 1
-            if counts["told"] <= TOLD:
+            counts["logged"] += 1
+            if counts["logged"] <= MAX_LOGGED_ERRORS:
                 console.log(f"row {one['row']}: {one['error']}")
-            elif counts["told"] == TOLD + 1:
+            elif counts["logged"] == MAX_LOGGED_ERRORS + 1:
                 console.log("more rows failed: the manifest says why")
     if counts[FAILED]:
         console.status(f"{counts[FAILED]} failed")

@@ -1,35 +1,38 @@
-"""What a row may ask for, as far as it can be told before its source is made."""
+"""Checks of an entry's settings that need no picture, so that bad entries cost nothing."""
 
 import io
 
-from mdp_lite.batch.rows import Start, Target
+from mdp_lite.batch.entries import SourceSpec, TargetSpec
 from mdp_lite.editor import Editor
+from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline import check
-from mdp_lite.pipeline.masks import Where
-from mdp_lite.pipeline.request import described
+from mdp_lite.pipeline.inversion_methods import resolve_inversion
+from mdp_lite.pipeline.masks import MaskSpec
+from mdp_lite.pipeline.request import build_weights
 
 
-def check_settings(editor: Editor, start: Start, target: Target) -> None:
-    """Settings that no picture can make good are refused at the cost of nothing."""
-    codec, n = editor.runner, len(editor.runner.grid(start.steps).t)
-    described(
+def check_settings(editor: Editor, source: SourceSpec, target: TargetSpec) -> None:
+    """Raise BadInput for settings that are wrong whatever the picture is."""
+    runner = editor.runner
+    n = len(runner.grid(source.steps).t)
+    build_weights(
         n, editor.models.defaults, target.variant, target.t_max, target.t_m, target.schedule,
         target.strength,
     )  # fmt: skip
-    codec.guidance(target.guidance_scale)
-    resolve_inversion(start.how, n)
-    if start.seed is not None:
-        check.seed(start.seed)
-    if start.fit != "own":
-        codec.sides(start.width, start.height)
+    runner.guidance_scale(target.guidance_scale)
+    resolve_inversion(source.inversion, n)
+    if source.seed is not None:
+        check.seed(source.seed)
+    if source.fit != "own":
+        runner.image_size(source.width, source.height)
     if target.proximal is not None:
         check.quantile("proximal", target.proximal)
-    _check_place(target)
+    _check_mask(target)
 
 
-def place_of(target: Target, files: dict[str, bytes]) -> Where | None:
-    """Where an edit happens; None is everywhere."""
+def read_mask(target: TargetSpec, files: dict[str, bytes]) -> MaskSpec | None:
+    """The mask of an edit; None means that all of the picture is edited."""
     if target.mask is not None:
         return images.decoded(io.BytesIO(files[target.mask]), repr(target.mask))
     if target.box is not None:
@@ -38,9 +41,9 @@ def place_of(target: Target, files: dict[str, bytes]) -> Where | None:
     return "auto" if target.auto_mask else None
 
 
-def _check_place(target: Target) -> None:
-    given = [target.mask is not None, target.box is not None, target.auto_mask]
-    if sum(given) > 1:
-        raise ValueError("mask, box and auto_mask say the same thing: give one of them")
-    if check.feather(target.feather) and not any(given):
-        raise ValueError("feather needs a mask: give mask, box or auto_mask")
+def _check_mask(target: TargetSpec) -> None:
+    kinds = [target.mask is not None, target.box is not None, target.auto_mask]
+    if sum(kinds) > 1:
+        raise BadInput("mask, box and auto_mask say the same thing: give one of them")
+    if check.feather(target.feather) and not any(kinds):
+        raise BadInput("feather needs a mask: give mask, box or auto_mask")

@@ -1,4 +1,4 @@
-"""Bad rows are records, and a batch that is killed at any moment goes on where it was."""
+"""Bad rows become records, and a killed batch goes on where it stopped."""
 
 import errno
 import json
@@ -18,14 +18,14 @@ from mdp_lite.checkpoint import atomic
 from mdp_lite.editor import Editor
 from mdp_lite.models.unet import UNet
 from support.batching import (
-    POISONED,
-    drawn,
-    pictures,
-    poison,
-    read_whole,
-    records,
-    table,
-    times_done,
+    BAD_ENTRIES,
+    count_repeats,
+    fill_folder,
+    read_pictures,
+    read_records,
+    read_whole_lines,
+    write_bad_files,
+    write_jsonl,
 )
 
 JOB = ["batch", "in", "--prompt", "a house", "--prompt", "a boat", "--model", "model"]
@@ -33,84 +33,82 @@ FAST = ["--steps", "4", "--quiet"]
 
 
 @pytest.fixture
-def desk(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with two drawn pictures, and the model under the name "model"."""
+def cwd(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with two synthetic pictures, and the model under the name "model"."""
     monkeypatch.chdir(tmp_path)
-    Path("model").symlink_to(checkpoint)
-    drawn(Path("in"), 2)
+    fill_folder(tmp_path, checkpoint, 2)
     return tmp_path
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> dict[str, bytes]:
-    """What a batch makes that nobody interrupts."""
+    """The pictures of a batch that is not interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    drawn(folder / "in", 2)
-    (folder / "model").symlink_to(checkpoint)
+    fill_folder(folder, checkpoint, 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert run("-o", "out") == 0
-    return pictures(folder / "out")
+    return read_pictures(folder / "out")
 
 
 def run(*line: str) -> int:
     return main([*JOB, *FAST, *line])
 
 
-def test_each_bad_row_is_a_record_and_the_others_are_made(desk: Path) -> None:
-    poison(desk / "in")
+def test_each_bad_row_is_a_record_and_the_others_are_made(cwd: Path) -> None:
+    write_bad_files(cwd / "in")
     good = [{"image": f"{k:03d}.png", "prompt": "a"} for k in range(2)]
-    rows = [row for bad, _ in POISONED for row in (bad, *good)]
-    job = ["batch", table(desk / "in" / "job.jsonl", rows), "-o", "out", "--model", "model"]
+    rows = [row for bad, _ in BAD_ENTRIES for row in (bad, *good)]
+    job = ["batch", write_jsonl(cwd / "in" / "job.jsonl", rows), "-o", "out", "--model", "model"]
     assert main([*job, *FAST]) == 1
-    told = records(desk / "out")
-    wrong = {one["row"]: one["error"] for one in told if one["status"] == "error"}
-    assert len(wrong) == len(POISONED) == 20
-    for k, (bad, why) in enumerate(POISONED):
+    records = read_records(cwd / "out")
+    wrong = {one["row"]: one["error"] for one in records if one["status"] == "error"}
+    assert len(wrong) == len(BAD_ENTRIES) == 20
+    for k, (bad, why) in enumerate(BAD_ENTRIES):
         assert why in wrong[3 * k + 1], bad
-        assert str(desk) not in wrong[3 * k + 1]
-    assert len(pictures(desk / "out")) == 2 and times_done(desk / "out") == {1}
+        assert str(cwd) not in wrong[3 * k + 1]
+    assert len(read_pictures(cwd / "out")) == 2 and count_repeats(cwd / "out") == {1}
 
 
-def test_what_failed_is_left_until_it_is_retried_or_changed(desk: Path) -> None:
+def test_what_failed_is_left_until_it_is_retried_or_changed(cwd: Path) -> None:
     late, strange = {"image": "in/late.png"}, {"image": "in/000.png", "t_m": 9}
     rows = [row | {"prompt": "a"} for row in (late, strange)]
-    line = ["batch", table(desk / "job.jsonl", rows), "-o", "out", "--model", "model", *FAST]
-    assert main(line) == 1 and len(records(desk / "out")) == 2
-    assert main(line) == 1 and len(records(desk / "out")) == 2
-    assert main([*line, "--retry-failed"]) == 1 and len(records(desk / "out")) == 4
+    line = ["batch", write_jsonl(cwd / "job.jsonl", rows), "-o", "out", "--model", "model", *FAST]
+    assert main(line) == 1 and len(read_records(cwd / "out")) == 2
+    assert main(line) == 1 and len(read_records(cwd / "out")) == 2
+    assert main([*line, "--retry-failed"]) == 1 and len(read_records(cwd / "out")) == 4
     Path("in/001.png").rename("in/late.png")
     assert main(line) == 1
-    assert [one["status"] for one in records(desk / "out")[4:]] == ["ok"]
+    assert [one["status"] for one in read_records(cwd / "out")[4:]] == ["ok"]
     assert main([*line, "--steps", "10"]) == 0
 
 
 def test_one_edit_that_fails_among_others_fails_alone(
-    desk: Path, monkeypatch: pytest.MonkeyPatch
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edits = Editor.edits
 
     def failing(self: Editor, requests: Any, *rest: Any) -> Any:
-        asked = list(requests)
-        if any(one.prompt == "a boat" for one in asked):
+        some = list(requests)
+        if any(one.prompt == "a boat" for one in some):
             raise MemoryError("no room")
-        return edits(self, asked, *rest)
+        return edits(self, some, *rest)
 
     monkeypatch.setattr(Editor, "edits", failing)
     assert run("-o", "out") == 1
-    told = records(desk / "out")
-    assert {(one["prompt"], one["status"], one.get("error")) for one in told} == {
+    records = read_records(cwd / "out")
+    assert {(one["prompt"], one["status"], one.get("error")) for one in records} == {
         ("a house", "ok", None),
         ("a boat", "error", "MemoryError: no room"),
     }
     monkeypatch.undo()
-    os.chdir(desk)
+    os.chdir(cwd)
     assert run("-o", "out", "--retry-failed") == 0
-    assert times_done(desk / "out") == {1}
+    assert count_repeats(cwd / "out") == {1}
 
 
 def test_a_full_disk_ends_the_batch_and_no_row_is_blamed(
-    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*rest: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -118,20 +116,20 @@ def test_a_full_disk_ends_the_batch_and_no_row_is_blamed(
     monkeypatch.setattr(atomic, "write", full)
     assert run("-o", "out") == 1
     assert "No space left on device" in capsys.readouterr().err
-    assert records(desk / "out") == []
+    assert read_records(cwd / "out") == []
 
 
-def test_a_name_that_no_file_can_have_is_its_row_s_fault(desk: Path) -> None:
+def test_a_name_that_no_file_can_have_is_its_row_s_fault(cwd: Path) -> None:
     names = ["manifest.jsonl/a", "b", "é\ud800"]
     rows = [{"image": "in/000.png", "prompt": "a", "name": name} for name in names]
-    line = ["batch", table(desk / "job.jsonl", rows), "-o", "out", "--model", "model", *FAST]
+    line = ["batch", write_jsonl(cwd / "job.jsonl", rows), "-o", "out", "--model", "model", *FAST]
     assert main(line) == 1
-    told = {one["row"]: one for one in records(desk / "out")}
-    assert "name must be that of a new file" in told[1]["error"]
-    assert told[2]["status"] == "ok" and told[3]["status"] == "error"
+    records = {one["row"]: one for one in read_records(cwd / "out")}
+    assert "name must be that of a new file" in records[1]["error"]
+    assert records[2]["status"] == "ok" and records[3]["status"] == "error"
 
 
-def test_ctrl_c_keeps_what_is_done(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_what_is_done(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     invert, calls = Editor.inverts, []
 
     def stopping(self: Editor, *rest: Any) -> Any:
@@ -142,7 +140,7 @@ def test_ctrl_c_keeps_what_is_done(desk: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(Editor, "inverts", stopping)
     assert run("-o", "out") == 130
-    assert len(records(desk / "out")) == len(pictures(desk / "out")) == 2
+    assert len(read_records(cwd / "out")) == len(read_pictures(cwd / "out")) == 2
 
 
 # Killed at a moment: by SIGKILL just before such a call of a function, or half-way in a line.
@@ -171,12 +169,12 @@ def _dies_in_a_line() -> None:
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
-    "as it starts": lambda: _dies_before(work, "tasks_of", 1),
+    "as it starts": lambda: _dies_before(work, "read_tasks", 1),
     "inverting the second picture": lambda: _dies_before(Editor, "inverts", 2),
     "in an edit": lambda: _dies_before(UNet, "predict", 7),
     "before a picture is in its place": lambda: _dies_before(os, "replace", 2),
     "between a source's pictures": lambda: _dies_before(atomic, "write", 4),
-    "before the lines are written": lambda: _dies_before(batch_run, "_new", 2),
+    "before the lines are written": lambda: _dies_before(batch_run, "_select_new", 2),
     "in a line": _dies_in_a_line,
 }
 
@@ -184,7 +182,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child runs one thread
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_batch_goes_on_where_it_was(
-    moment: str, desk: Path, whole: dict[str, bytes]
+    moment: str, cwd: Path, whole: dict[str, bytes]
 ) -> None:
     child = os.fork()
     if child == 0:
@@ -195,25 +193,25 @@ def test_a_killed_batch_goes_on_where_it_was(
             os._exit(99)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    survived = {name: data for name, data in pictures(desk / "out").items() if name[0] != "."}
-    stamps = {name: (desk / "out" / name).stat().st_mtime_ns for name in survived}
+    survived = {name: data for name, data in read_pictures(cwd / "out").items() if name[0] != "."}
+    stamps = {name: (cwd / "out" / name).stat().st_mtime_ns for name in survived}
     assert run("-o", "out") == 0
-    assert pictures(desk / "out") == whole and len(survived) < len(whole) == 4
-    assert {name: (desk / "out" / name).stat().st_mtime_ns for name in survived} == stamps
-    told = read_whole(desk / "out")
-    assert times_done(desk / "out") == {1} and len({one["key"] for one in told}) == 4
-    assert not (desk / "out" / manifest.PARTIAL).exists()
+    assert read_pictures(cwd / "out") == whole and len(survived) < len(whole) == 4
+    assert {name: (cwd / "out" / name).stat().st_mtime_ns for name in survived} == stamps
+    records = read_whole_lines(cwd / "out")
+    assert count_repeats(cwd / "out") == {1} and len({one["key"] for one in records}) == 4
+    assert not (cwd / "out" / manifest.PARTIAL).exists()
 
 
-def test_a_picture_without_a_line_is_taken_if_it_is_whole(desk: Path) -> None:
+def test_a_picture_without_a_line_is_taken_if_it_is_whole(cwd: Path) -> None:
     assert run("-o", "out") == 0
-    lines = (desk / "out" / manifest.NAME).read_bytes().splitlines(keepends=True)
+    lines = (cwd / "out" / manifest.NAME).read_bytes().splitlines(keepends=True)
     first, second = (json.loads(line) for line in lines[:2])
-    (desk / "out" / manifest.NAME).write_bytes(b"".join(lines[2:]) + b'{"key": "cut')
-    good = pictures(desk / "out")
-    (desk / "out" / second["file"]).write_bytes(good[second["file"]][:200])
+    (cwd / "out" / manifest.NAME).write_bytes(b"".join(lines[2:]) + b'{"key": "cut')
+    good = read_pictures(cwd / "out")
+    (cwd / "out" / second["file"]).write_bytes(good[second["file"]][:200])
     assert run("-o", "out") == 0
-    assert pictures(desk / "out") == good
-    told = {one["key"]: one for one in read_whole(desk / "out")}
-    assert "seconds" not in told[first["key"]] and "seconds" in told[second["key"]]
-    assert told[first["key"]]["sha256"] == first["sha256"]
+    assert read_pictures(cwd / "out") == good
+    records = {one["key"]: one for one in read_whole_lines(cwd / "out")}
+    assert "seconds" not in records[first["key"]] and "seconds" in records[second["key"]]
+    assert records[first["key"]]["sha256"] == first["sha256"]

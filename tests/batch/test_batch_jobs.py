@@ -1,4 +1,4 @@
-"""Jobs and their rows: what is read from folders, globs and tables, and what is refused."""
+"""Jobs: reading entries from folders, globs and tables, and the errors of bad ones."""
 
 import json
 import sys
@@ -10,15 +10,24 @@ import pytest
 from PIL import Image
 
 from mdp_lite.__main__ import main
+from mdp_lite.batch.entries import (
+    BatchEdit,
+    RawEntry,
+    SourceSpec,
+    TargetSpec,
+    check_name,
+    default_name,
+    key_of,
+    read_entry,
+)
 from mdp_lite.batch.jobs import read_job
-from mdp_lite.batch.rows import Raw, Start, Target, Wanted, checked_name, key_of, own_name, row_of
-from mdp_lite.batch.run import by_lines, duration, rows_of
+from mdp_lite.batch.run import format_duration, log_progress, plan_batch
 
 OUT = Path("out")
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with pictures in folders, and other files."""
     monkeypatch.chdir(tmp_path)
     for name in ("in/b.png", "in/a.JPG", "in/deep/c.webp", "in/.hidden.png", "in/out/a-1.png"):
@@ -29,25 +38,25 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def images(place: str, out: Path = OUT) -> list[str]:
-    return [raw.values["image"] for raw in read_job(place, out).rows]
+    return [raw.values["image"] for raw in read_job(place, out).entries]
 
 
-def test_a_folder_s_pictures_in_order_without_an_earlier_run_s(desk: Path) -> None:
+def test_a_folder_s_pictures_in_order_without_an_earlier_run_s(cwd: Path) -> None:
     assert images("in") == ["a.JPG", "b.png", "deep/c.webp", "out/a-1.png"]
     assert images("in", Path("in/out")) == ["a.JPG", "b.png", "deep/c.webp"]
     assert read_job("in", OUT).base == Path("in")
 
 
-def test_a_glob_is_relative_to_its_fixed_part(desk: Path) -> None:
+def test_a_glob_is_relative_to_its_fixed_part(cwd: Path) -> None:
     assert images("in/*.png") == ["b.png"]
     assert images("in/**/*.*", Path("in/out")) == ["a.JPG", "b.png", "deep/c.webp"]
     assert images("in/d*/*") == ["deep/c.webp"]
     assert read_job("in/d*/*", OUT).base == Path("in")
-    assert images(str(desk / "in" / "*.png")) == ["b.png"]
+    assert images(str(cwd / "in" / "*.png")) == ["b.png"]
     assert images("in/b.png") == ["b.png"] and read_job("in/b.png", OUT).base == Path("in")
 
 
-def test_tables_say_the_same(desk: Path) -> None:
+def test_tables_of_all_kinds_give_equal_entries(cwd: Path) -> None:
     wide = 'image,prompts,strength,box,paste,seed\nb.png,a house|a boat,0.5,"1,2,3,4",no,\n'
     Path("in/job.csv").write_text("\ufeff" + wide + ",a house,,,,7\n", "utf-8")
     lines = [
@@ -57,22 +66,23 @@ def test_tables_say_the_same(desk: Path) -> None:
     ]  # fmt: skip
     Path("in/job.jsonl").write_text("\n\n".join(map(json.dumps, lines)), "utf-8")
     found = [
-        [row_of(raw, {"source_prompt": "a"})._replace(number=0) for raw in read_job(name, OUT).rows]
+        [
+            read_entry(raw, {"source_prompt": "a"})._replace(number=0)
+            for raw in read_job(name, OUT).entries
+        ]
         for name in ("in/job.csv", "in/job.jsonl")
     ]
     assert found[0] == found[1]
     first, second = found[0]
-    assert first.start == Start("b.png", "a") and first.name == "b"
+    assert first.source == SourceSpec("b.png", "a") and first.name == "b"
     box = (1, 2, 3, 4)
     assert first.targets == tuple(
-        Target(prompt, strength=0.5, box=box, paste=False) for prompt in ("a house", "a boat")
+        TargetSpec(prompt, strength=0.5, box=box, paste=False) for prompt in ("a house", "a boat")
     )
-    assert second.start == Start(None, "a", 7) and second.name == "generated"
+    assert second.source == SourceSpec(None, "a", 7) and second.name == "generated"
 
 
-def test_parquet_says_the_same_or_what_it_needs(
-    desk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parquet_gives_equal_entries_or_fails(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("job.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match=r"needs pyarrow: pip install 'mdp-lite\[ray\]'"):
@@ -82,13 +92,13 @@ def test_parquet_says_the_same_or_what_it_needs(
     from pyarrow import parquet
 
     rows = [{"image": "b.png", "prompts": ["a"], "seed": None}, {"image": None, "prompts": ["b"]}]
-    parquet.write_table(pyarrow.Table.from_pylist(rows), desk / "job.parquet")
-    raws = read_job(str(desk / "job.parquet"), OUT).rows
-    found = [row_of(raw, {"source_prompt": "a"}) for raw in raws]
-    assert [row.start.image for row in found] == ["b.png", None]
-    Path(desk / "cut.parquet").write_bytes(b"PAR1")
+    parquet.write_table(pyarrow.Table.from_pylist(rows), cwd / "job.parquet")
+    raws = read_job(str(cwd / "job.parquet"), OUT).entries
+    found = [read_entry(raw, {"source_prompt": "a"}) for raw in raws]
+    assert [entry.source.image for entry in found] == ["b.png", None]
+    Path(cwd / "cut.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="cut.parquet is no readable Parquet file"):
-        read_job(str(desk / "cut.parquet"), OUT)
+        read_job(str(cwd / "cut.parquet"), OUT)
 
 
 BAD_JOBS: dict[str, str] = {
@@ -107,7 +117,7 @@ BAD_JOBS: dict[str, str] = {
 
 
 @pytest.mark.parametrize("place", BAD_JOBS)
-def test_a_job_that_is_none(place: str, desk: Path, says_one_line: Callable[[str], None]) -> None:
+def test_a_bad_job_is_an_error(place: str, cwd: Path, says_one_line: Callable[[str], None]) -> None:
     Path("empty").mkdir()
     for name, text in (
         ("empty.csv", ""), ("empty.jsonl", "\n"), ("head.csv", "image,prompt\n"),
@@ -115,10 +125,10 @@ def test_a_job_that_is_none(place: str, desk: Path, says_one_line: Callable[[str
         ("latin.csv", "image,prompt\ncaf\xe9,a\n"),
     ):  # fmt: skip
         Path(name).write_text(text, "latin-1")
-    before = sorted(desk.rglob("*"))
+    before = sorted(cwd.rglob("*"))
     assert main(["batch", place, "-o", "out", "--prompt", "a"]) == 2
     says_one_line(BAD_JOBS[place])
-    assert sorted(desk.rglob("*")) == before
+    assert sorted(cwd.rglob("*")) == before
 
 
 BAD_LINES: dict[str, str] = {
@@ -129,23 +139,23 @@ BAD_LINES: dict[str, str] = {
     "in --engine ray --worker-cpus 0": "worker-cpus must be 1 or more, got 0",
     "in --strength 2": "strength must be from 0 to 1, got 2.0",
     "in --seed -1": "seed must be from 0 to 2^63 - 1, got -1",
-    "in --variant all": "variant must be one of c, epsilon, x, beta, got 'all'",
+    "in --variant all": "variant must be one of epsilon, c, x, beta, got 'all'",
     "in --feather 3": "feather needs a mask",
     "in --steps 0": "num_inference_steps must be a whole number from 1 to 1000, got 0",
-    "in --engine steam": "argument --engine: invalid choice: 'steam'",
-    "in --save-mask a.png": "unrecognized arguments: --save-mask",
+    "in --engine steam": "--engine",
+    "in --save-mask a.png": "--save-mask",
 }
 
 
 @pytest.mark.parametrize("line", BAD_LINES)
-def test_what_is_wrong_with_every_row_is_no_row_s_error(
-    line: str, desk: Path, checkpoint: Path, says_one_line: Callable[[str], None]
+def test_an_error_of_the_whole_job_is_no_record(
+    line: str, cwd: Path, checkpoint: Path, says_one_line: Callable[[str], None]
 ) -> None:
-    before = sorted(desk.rglob("*"))
-    asked = ["batch", *line.split(), "--prompt", "a", "--model", str(checkpoint)]
-    assert main(asked if "-o" in asked else [*asked, "-o", "out"]) == 2
+    before = sorted(cwd.rglob("*"))
+    words = ["batch", *line.split(), "--prompt", "a", "--model", str(checkpoint)]
+    assert main(words if "-o" in words else [*words, "-o", "out"]) == 2
     says_one_line(BAD_LINES[line])
-    assert sorted(desk.rglob("*")) == before
+    assert sorted(cwd.rglob("*")) == before
 
 
 BAD_ROWS: list[tuple[dict[str, Any], str]] = [
@@ -167,31 +177,31 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("values", "why"), BAD_ROWS)
-def test_a_row_that_is_none(values: dict[str, Any], why: str) -> None:
-    rows = rows_of([Raw(7, values)], {"prompts": []})
-    assert rows.units == [] and rows.edits == 1
-    ((raw, told),) = rows.bad
-    assert raw.number == 7 and why in told
+def test_a_bad_row_has_a_reason(values: dict[str, Any], why: str) -> None:
+    plan = plan_batch([RawEntry(7, values)], {"prompts": []})
+    assert plan.units == [] and plan.edits == 1
+    ((raw, reason),) = plan.bad
+    assert raw.number == 7 and why in reason
 
 
 def test_a_row_s_own_settings_come_before_the_job_s() -> None:
     defaults = {"strength": 0.4, "auto_mask": True, "steps": 9, "prompts": ["b"]}
-    own = row_of(Raw(1, {"image": "a.png", "t_m": 3, "box": "1,2,3,4"}), defaults)
+    own = read_entry(RawEntry(1, {"image": "a.png", "t_m": 3, "box": "1,2,3,4"}), defaults)
     (target,) = own.targets
     assert (target.strength, target.t_m, target.auto_mask) == (None, 3.0, False)
-    assert (own.start.steps, target.prompt, target.box) == (9, "b", (1, 2, 3, 4))
+    assert (own.source.steps, target.prompt, target.box) == (9, "b", (1, 2, 3, 4))
 
 
 def test_rows_of_one_source_are_one_unit() -> None:
     raws = [
-        Raw(1, {"image": "a.png", "prompt": "a", "guidance_scale": 2}),
-        Raw(2, {"image": "b.png", "prompt": "a"}),
-        Raw(3, {"image": "./a.png", "prompt": "b", "guidance_scale": 3}),
-        Raw(4, {"image": "a.png", "prompt": "b", "method": "ddim", "guidance_scale": 3}),
+        RawEntry(1, {"image": "a.png", "prompt": "a", "guidance_scale": 2}),
+        RawEntry(2, {"image": "b.png", "prompt": "a"}),
+        RawEntry(3, {"image": "./a.png", "prompt": "b", "guidance_scale": 3}),
+        RawEntry(4, {"image": "a.png", "prompt": "b", "method": "ddim", "guidance_scale": 3}),
     ]
-    units = rows_of(raws, {}).units
-    assert [[one.row for one in unit.wanted] for unit in units] == [[1, 3], [2], [4]]
-    assert units[2].start.guidance_scale == 3.0  # ddim is sampled under it
+    units = plan_batch(raws, {}).units
+    assert [[one.number for one in unit.edits] for unit in units] == [[1, 3], [2], [4]]
+    assert units[2].source.guidance_scale == 3.0  # ddim is sampled under it
 
 
 @pytest.mark.parametrize(
@@ -199,43 +209,43 @@ def test_rows_of_one_source_are_one_unit() -> None:
     [("a.png", "a"), ("deep/b.c.png", "deep/b.c"), ("../a.png", "a"), ("/x/y/a.png", "a")],
 )
 def test_a_file_is_named_by_its_picture_and_stays_in_the_output(image: str, name: str) -> None:
-    assert own_name(image) == name
+    assert default_name(image) == name
 
 
 @pytest.mark.parametrize("name", ["", "/a", "a//b", "../a", "a/..", ".", "a\\b", "a\nb", "x" * 201])
 def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="name must be a relative path"):
-        checked_name(name)
+        check_name(name)
 
 
 def test_a_key_is_of_content_and_settings() -> None:
-    start, one = Start("a.png", "a"), Wanted(3, "a", Target("b"))
-    key = key_of("m", start, one, "1")
-    assert key == key_of("m", Start("other.png", "a"), one._replace(row=9), "1")
+    source, one = SourceSpec("a.png", "a"), BatchEdit(3, "a", TargetSpec("b"))
+    key = key_of("m", source, one, "1")
+    assert key == key_of("m", SourceSpec("other.png", "a"), one._replace(number=9), "1")
     others = [
-        key_of("n", start, one, "1"),
-        key_of("m", start, one, "2"),
-        key_of("m", start, one, "1", "3"),
-        key_of("m", Start("a.png", "b"), one, "1"),
-        key_of("m", start, one._replace(name="b"), "1"),
-        key_of("m", start, one._replace(target=Target("c")), "1"),
-        key_of("m", start, one._replace(target=Target("b", t_m=1)), "1"),
+        key_of("n", source, one, "1"),
+        key_of("m", source, one, "2"),
+        key_of("m", source, one, "1", "3"),
+        key_of("m", SourceSpec("a.png", "b"), one, "1"),
+        key_of("m", source, one._replace(name="b"), "1"),
+        key_of("m", source, one._replace(target=TargetSpec("c")), "1"),
+        key_of("m", source, one._replace(target=TargetSpec("b", t_m=1)), "1"),
     ]
     assert len({key, *others}) == 8
 
 
 def test_progress_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, said = [0.0], []
+    now, lines = [0.0], []
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    on_step = by_lines(said.append)
+    on_step = log_progress(lines.append)
     for done, now[0] in ((0, 10.0), (1, 30.0), (20, 100.0), (21, 110.0), (60, 170.0)):
         on_step(done, 1000)
-    assert said == [
+    assert lines == [
         "20 of 1,000 edits, 0.2 a second, 82 min left",
         "60 of 1,000 edits, 0.353 a second, 44 min left",
     ]
 
 
 def test_durations_for_people() -> None:
-    told = [duration(seconds) for seconds in (8, 119, 121, 7199, 7201, 200_000)]
-    assert told == ["8 s", "119 s", "2 min", "120 min", "2.0 h", "2.3 days"]
+    texts = [format_duration(seconds) for seconds in (8, 119, 121, 7199, 7201, 200_000)]
+    assert texts == ["8 s", "119 s", "2 min", "120 min", "2.0 h", "2.3 days"]

@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mdp_lite.batch.cluster import from_text, to_text
-from mdp_lite.batch.rows import Raw
-from mdp_lite.batch.run import rows_of
-from support.batching import drawn, pictures, records, table, times_done
+from mdp_lite.batch.cluster import text_to_unit, unit_to_text
+from mdp_lite.batch.entries import RawEntry
+from mdp_lite.batch.run import plan_batch
+from support.batching import count_repeats, draw_pictures, read_pictures, read_records, write_jsonl
 from support.ray_cluster import ENV, Cluster
 
 TARGETS = ("a red house", "a blue boat at night", "a tree on the snow")
@@ -32,71 +32,78 @@ SPREAD = ["--engine", "ray", "--workers", "2"]
 
 def test_a_unit_comes_back_as_it_was() -> None:
     row = {"image": "a.png", "prompts": ["a", "b"], "box": "1,2,3,4", "t_m": 2, "paste": "no"}
-    (unit,) = rows_of([Raw(3, row)], {}).units
-    assert from_text(to_text(unit)) == unit
+    (unit,) = plan_batch([RawEntry(3, row)], {}).units
+    assert text_to_unit(unit_to_text(unit)) == unit
 
 
 def start(folder: Path, *line: str, env: dict[str, str] = ENV) -> "subprocess.Popen[bytes]":
-    """A batch in a process of its own, one thread an engine."""
+    """Start a batch in another process, with one thread for each worker."""
     command = [sys.executable, "-m", "mdp_lite", "batch", *line]
     return subprocess.Popen(command, cwd=folder, env=env | {"OMP_NUM_THREADS": "1"})
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with drawn pictures and a bad row."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with synthetic pictures and a bad row."""
     pytest.importorskip("ray.data")
-    folder = tmp_path_factory.mktemp("desk")
-    names = drawn(folder / "in", PICTURES)
+    folder = tmp_path_factory.mktemp("folder")
+    names = draw_pictures(folder / "in", PICTURES)
     rows = [{"image": name} for name in names] + [{"image": "none.png"}]
-    table(folder / "in" / "job.jsonl", rows)
+    write_jsonl(folder / "in" / "job.jsonl", rows)
     return folder
 
 
 @pytest.fixture(scope="module")
-def alone(desk: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def alone(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """One process that begins on the job, while Ray starts."""
-    with start(desk, *JOB, "alone") as process:
+    with start(folder, *JOB, "alone") as process:
         yield process
 
 
-def same(desk: Path, out: str, alone: "subprocess.Popen[bytes]") -> None:
-    """The pictures of the one process, each recorded as done once, and its errors."""
+def check_same(folder: Path, out: str, alone: "subprocess.Popen[bytes]") -> None:
+    """Check for the pictures of the one process, each recorded once, and its errors."""
     assert alone.wait() == 1
-    made = pictures(desk / out)
-    assert made == pictures(desk / "alone") and len(made) == PICTURES * len(TARGETS)
-    assert times_done(desk / out) == {1}
-    told, want = (
-        {(one["key"], one["status"], one.get("sha256"), one.get("error")) for one in records(place)}
-        for place in (desk / out, desk / "alone")
-    )
-    assert told == want
+    made = read_pictures(folder / out)
+    assert made == read_pictures(folder / "alone") and len(made) == PICTURES * len(TARGETS)
+    assert count_repeats(folder / out) == {1}
+    assert summarize(folder / out) == summarize(folder / "alone")
+
+
+def summarize(out: Path) -> set[tuple[str | None, ...]]:
+    """What a manifest says of each edit, without the seconds."""
+    return {
+        tuple(one.get(name) for name in ("key", "status", "sha256", "error"))
+        for one in read_records(out)
+    }
 
 
 @pytest.mark.ray
 def test_two_workers_of_a_cluster_make_the_same_bytes(
-    desk: Path, alone: "subprocess.Popen[bytes]", cluster: Cluster
+    folder: Path, alone: "subprocess.Popen[bytes]", cluster: Cluster
 ) -> None:
-    assert start(desk, *JOB, "spread", *SPREAD, env=cluster.env).wait() == 1
-    same(desk, "spread", alone)
-    before = (desk / "spread" / "manifest.jsonl").read_bytes()
-    assert start(desk, *JOB, "spread", *SPREAD, env=cluster.env).wait() == 1
-    assert (desk / "spread" / "manifest.jsonl").read_bytes() == before
+    assert start(folder, *JOB, "spread", *SPREAD, env=cluster.env).wait() == 1
+    check_same(folder, "spread", alone)
+    before = (folder / "spread" / "manifest.jsonl").read_bytes()
+    assert start(folder, *JOB, "spread", *SPREAD, env=cluster.env).wait() == 1
+    assert (folder / "spread" / "manifest.jsonl").read_bytes() == before
 
 
 @pytest.mark.ray
-def test_a_worker_that_is_killed_is_replaced(desk: Path, alone: "subprocess.Popen[bytes]") -> None:
-    batch = start(desk, *JOB, "lost", *SPREAD)  # on a cluster of its own
+def test_a_worker_that_is_killed_is_replaced(
+    folder: Path, alone: "subprocess.Popen[bytes]"
+) -> None:
+    batch = start(folder, *JOB, "lost", *SPREAD)  # on a cluster of its own
     until = random.Random(time.time_ns()).randrange(PICTURES)
-    while len(list((desk / "lost").glob("*.png"))) < until:
+    while len(list((folder / "lost").glob("*.png"))) < until:
         assert batch.poll() is None
         time.sleep(0.05)
-    victim = next(one for one in psutil.Process(batch.pid).children(recursive=True) if works(one))
+    children = psutil.Process(batch.pid).children(recursive=True)
+    victim = next(one for one in children if is_worker(one))
     victim.send_signal(signal.SIGKILL)
     assert batch.wait() == 1
-    same(desk, "lost", alone)
+    check_same(folder, "lost", alone)
 
 
-def works(process: psutil.Process) -> bool:
-    """Whether this is a worker that edits: Ray names a process by the actor in it."""
+def is_worker(process: psutil.Process) -> bool:
+    """Whether this process is a worker of the batch: Ray names processes by their actors."""
     return any("MapWorker" in word for word in process.cmdline())

@@ -1,4 +1,4 @@
-"""A desk with drawn pictures and a way to run batches on it, for the tests of mdp_lite.batch."""
+"""Working folders, jobs and manifests for the tests of mdp_lite.batch."""
 
 import json
 import struct
@@ -9,68 +9,74 @@ from pathlib import Path
 from typing import Any
 
 from mdp_lite.batch import manifest
-from mdp_lite.eval.cases import scenes
+from mdp_lite.eval.cases import iterate_scenes
 from mdp_lite.eval.world import draw
 
-Said = dict[str, Any]
-Run = Callable[..., Said]
+Result = dict[str, Any]
+Run = Callable[..., Result]
 
 
-def drawn(folder: Path, count: int) -> list[str]:
-    """Pictures of held-back scenes as 000.png, 001.png and so on; their names."""
+def fill_folder(folder: Path, checkpoint: Path, count: int) -> None:
+    """Put synthetic pictures into folder/in, and the model under the name "model"."""
+    (folder / "model").symlink_to(checkpoint)
+    draw_pictures(folder / "in", count)
+
+
+def draw_pictures(folder: Path, count: int) -> list[str]:
+    """Draw held-back scenes to 000.png, 001.png and so on; returns these names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
-    for k, (_, scene) in zip(range(count), scenes(), strict=False):
+    for k, (_, scene) in zip(range(count), iterate_scenes(), strict=False):
         names.append(f"{k:03d}.png")
         draw(scene).save(folder / names[-1])
     return names
 
 
-def table(path: Path, rows: list[Any]) -> str:
-    """A .jsonl of rows; a row that is a text is a line as it is."""
+def write_jsonl(path: Path, rows: list[Any]) -> str:
+    """Write a .jsonl of rows; a row that is a text becomes a line unchanged. Returns the path."""
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return str(path)
 
 
-def records(out: Path) -> list[Said]:
+def read_records(out: Path) -> list[Result]:
     """The lines of a manifest."""
     return [json.loads(line) for line in (out / manifest.NAME).read_text("utf-8").splitlines()]
 
 
-def pictures(out: Path) -> dict[str, bytes]:
+def read_pictures(out: Path) -> dict[str, bytes]:
     """All files of an output but its manifest, by name."""
-    found = sorted(path for path in out.rglob("*") if path.is_file())
-    return {str(p.relative_to(out)): p.read_bytes() for p in found if p.name != manifest.NAME}
+    paths = sorted(path for path in out.rglob("*") if path.is_file())
+    return {str(p.relative_to(out)): p.read_bytes() for p in paths if p.name != manifest.NAME}
 
 
-def times_done(out: Path) -> set[int]:
-    """How often edits are recorded as done: {1} where none was done twice."""
-    every = [one for one in read_whole(out) if one["status"] == "ok"]
+def count_repeats(out: Path) -> set[int]:
+    """How often edits are recorded as made: {1} if none was made twice."""
+    every = [one for one in read_whole_lines(out) if one["status"] == "ok"]
     return set(Counter(one["key"] for one in every).values())
 
 
-def read_whole(out: Path) -> list[Said]:
+def read_whole_lines(out: Path) -> list[Result]:
     """The records of a manifest that may hold a line cut short by a kill."""
-    found = []
+    lines = []
     for line in (out / manifest.NAME).read_bytes().splitlines():
         try:
-            found.append(json.loads(line))
+            lines.append(json.loads(line))
         except ValueError:
             assert b'"key"' in line or len(line) < 8  # ours, cut short
-    return found
+    return lines
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that says it is that large and holds nothing."""
+    """A PNG whose header has this size and which holds no pixels."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     sized = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     data = bytes(4) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
     return b"\x89PNG\r\n\x1a\n" + sized + data
 
 
-def poison(folder: Path) -> None:
-    """Files that are no pictures, each in its own way."""
+def write_bad_files(folder: Path) -> None:
+    """Write files that are no pictures, each in another way, beside a good 000.png."""
     good = (folder / "000.png").read_bytes()
     (folder / "cut.png").write_bytes(good[: len(good) // 2])
     (folder / "empty.png").write_bytes(b"")
@@ -80,8 +86,8 @@ def poison(folder: Path) -> None:
     (folder / "folder.png").mkdir()
 
 
-# Rows that can't be made, and what is recorded of each. The pictures are drawn and 64x64.
-POISONED: list[tuple[Any, str]] = [
+# Rows that can't be made, and a part of the error in each record. The pictures are 64x64.
+BAD_ENTRIES: list[tuple[Any, str]] = [
     ({"image": "none.png", "prompt": "a"}, "got no such file: 'none.png'"),
     ({"image": "folder.png", "prompt": "a"}, "got a folder: 'folder.png'"),
     ({"image": "empty.png", "prompt": "a"}, "by its content, got something else: 'empty.png'"),

@@ -1,1 +1,1 @@
-"""The recipe of the bundled checkpoint: draw a world, train a small Stable Diffusion on it."""
+"""The recipe of the bundled checkpoint: draw scenes, train a small Stable Diffusion on them."""

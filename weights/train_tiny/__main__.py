@@ -17,7 +17,7 @@ STAGES = ("data", "vae", "unet", "decoder", "reader", "export", "score")
 
 
 def run(stage: str, work: Path, budget: recipe.Budget, out: Path) -> None:
-    """One stage; each reads what the earlier ones left in work and resumes its own checkpoint."""
+    """Run one stage: read the files of earlier stages in work, resume its own checkpoint."""
     tokenizer = work / "tokenizer"
     write_tokenizer(tokenizer, world.WORDS)
     prepare(work, budget.scenes, recipe.SIZE, tokenizer)

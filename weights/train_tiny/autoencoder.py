@@ -43,7 +43,7 @@ def psnr(picture: Tensor, target: Tensor) -> str:
 
 
 def train(worker: Worker, work: Path, minutes: float) -> None:
-    """Train encoder and decoder for the given minutes: vae.pt."""
+    """Train encoder and decoder for so many minutes: vae.pt."""
     torch.manual_seed(0)
     data, vae = open_scenes(work), VAE(recipe.VAE).to(worker.device)
 
@@ -60,14 +60,14 @@ def train(worker: Worker, work: Path, minutes: float) -> None:
 
 
 def freeze_encoder(vae: VAE) -> None:
-    """Leave the decoder alone to the optimiser."""
+    """Freeze the encoder, so that only the decoder is trained."""
     for half in (vae.encoder, vae.quant_conv):
         if isinstance(half, nn.Module):
             half.requires_grad_(False)
 
 
 def train_decoder(worker: Worker, work: Path, minutes: float) -> None:
-    """Go on with the decoder on the latents of vae.pt, for the given minutes: decoder.pt."""
+    """Continue with the decoder alone, on the latents of vae.pt, for these minutes: decoder.pt."""
     data, (latents, scale) = open_scenes(work), open_latents(work)
     vae = VAE(recipe.VAE).to(worker.device)
     vae.load_state_dict((load(work / "vae.pt") or {})["ema"])
@@ -86,7 +86,7 @@ def train_decoder(worker: Worker, work: Path, minutes: float) -> None:
 
 @torch.no_grad()
 def encode(work: Path) -> None:
-    """Write the latents of all pictures, of unit standard deviation, and the scale that did it."""
+    """Write the latents of all pictures, scaled to unit standard deviation, and the scale."""
     if (work / "scale.npy").exists():
         return
     pictures, vae = open_scenes(work).pictures, VAE(recipe.VAE)

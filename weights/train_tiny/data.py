@@ -1,4 +1,4 @@
-"""Drawn scenes and their captions as arrays on disk."""
+"""Synthetic scenes and their captions as arrays on disk."""
 
 import itertools
 import multiprocessing
@@ -31,12 +31,12 @@ class Scenes(NamedTuple):
 
 def training_seeds(count: int) -> list[int]:
     """The first seeds whose combination of named values is not held back."""
-    seen = (seed for seed in itertools.count() if not world.held_back(world.sample(seed)))
-    return list(itertools.islice(seen, count))
+    seeds = (seed for seed in itertools.count() if not world.is_held_back(world.sample(seed)))
+    return list(itertools.islice(seeds, count))
 
 
 def prepare(folder: Path, count: int, size: int, tokenizer: Path) -> Scenes:
-    """Draw the training scenes into folder, or map those that an earlier run left there."""
+    """Draw the training scenes into folder, or map those of an earlier run."""
     done, pictures, ids = (folder / name for name in ("data.done", "pictures.npy", "ids.npy"))
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def prepare(folder: Path, count: int, size: int, tokenizer: Path) -> Scenes:
 
 
 def open_scenes(folder: Path) -> Scenes:
-    """Map the scenes that prepare left in a folder."""
+    """Map the scenes that prepare wrote to a folder."""
     return Scenes(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Scenes._fields))
 
 
@@ -74,7 +74,7 @@ def _draw_chunk(job: tuple[Path, int, list[int], int, Path]) -> None:
 
 
 def open_latents(folder: Path) -> tuple[np.ndarray, float]:
-    """Map the latents (n, 4, y, x) that the encoding left, and read the scale of the VAE."""
+    """Map the encoded latents (n, 4, y, x), and read the scale of the VAE."""
     return np.load(folder / "latents.npy", mmap_mode="r"), float(np.load(folder / "scale.npy"))
 
 
@@ -84,7 +84,7 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
 
 
 def batches(count: int, size: int, rank: int, ranks: int, seed: int) -> Iterator[np.ndarray]:
-    """Endless index batches; every process walks the same shuffles and takes its own share."""
+    """Endless index batches; all processes use the same shuffles, and each takes its share."""
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(count)

@@ -21,7 +21,7 @@ DROP = 0.1  # share of captions replaced by the empty one, for classifier-free g
 
 
 class Denoiser(nn.Module):
-    """What is trained: the text encoder and the UNet that reads it."""
+    """The text encoder and the UNet, which are trained together."""
 
     def __init__(self, text: CLIPConfig, unet: UNetConfig) -> None:
         super().__init__()
@@ -35,15 +35,15 @@ class Denoiser(nn.Module):
 def loss_weights() -> Tensor:
     """Weight of each timestep, (1000,): clamp(SNR^-1/2, 0.15, 10), mean 1.
 
-    Weighting that favours little noise (min-SNR) leaves the place of the object unlearned, since
-    that is decided where the noise is strong.
+    Weights that favour low noise (min-SNR) do not teach the place of the object, because that is
+    decided at high noise.
     """
     a = alphas_cumprod(recipe.SCHEDULER)
     weights = (a / (1 - a)).rsqrt().clamp(0.15, 10)
     return (weights / weights.mean()).float()
 
 
-def stratified(count: int) -> Tensor:
+def sample_timesteps(count: int) -> Tensor:
     """One timestep from each of count equal parts of 0..999: less variance than free draws."""
     return ((torch.arange(count) + torch.rand(count)) * 1000 / count).long()
 
@@ -69,7 +69,7 @@ def train(worker: Worker, work: Path, vocab: int, empty: list[int], minutes: flo
         x0, eps, t = (
             torch.from_numpy(latents[index]),
             torch.randn(count, 4, 16, 16),
-            stratified(count),
+            sample_timesteps(count),
         )
         ids = torch.from_numpy(data.ids[index, np.random.randint(CAPTIONS, size=count)]).long()
         ids = torch.where(torch.rand(count, 1) < DROP, nothing, ids)

@@ -1,4 +1,4 @@
-"""Write what was trained as a Stable Diffusion checkpoint in the diffusers folder layout."""
+"""Write the trained parts as a Stable Diffusion checkpoint in the diffusers folder layout."""
 
 import json
 import tempfile
@@ -36,7 +36,7 @@ INDEX = {
 def export(work: Path, out: Path) -> None:
     """Read the averaged weights of every part from work, write the folder out.
 
-    The decoder's own checkpoint is optional: without it the VAE's first training stands.
+    decoder.pt is optional: without it the decoder is that of vae.pt.
     """
     vae = (load(work / "decoder.pt") or load(work / "vae.pt") or {})["ema"]
     both = (load(work / "unet.pt") or {})["ema"]

@@ -1,4 +1,4 @@
-"""From one number a case to the table of figures."""
+"""The table of figures, from one number for each case."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,21 +7,21 @@ import numpy as np
 
 from mdp_lite.eval.metrics import PEAK
 from mdp_lite.eval.score import Figures
-from mdp_lite.eval.sweep import Cell
+from mdp_lite.eval.sweep import EvalCell
 from mdp_lite.names import VARIANTS
 
-Parts = dict[str, Figures]  # what made the pictures -> measure -> one number a case
-Found = list[tuple[str, str, Parts]]  # suite, kind of edit, what one job found
+Parts = dict[str, Figures]  # source of the pictures -> measure -> one number a case
+JobFigures = list[tuple[str, str, Parts]]  # suite, kind of edit, figures of one job
 EDITS = ("synthetic", "real_full", "real_short")
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """The mean of the numbers that are finite; None where there are none."""
-    known = np.array([value for value in values if np.isfinite(value)])
-    return round(float(known.mean()), 4) if known.size else None
+    """The mean of the finite numbers; None if there are none."""
+    finite = np.array([value for value in values if np.isfinite(value)])
+    return round(float(finite.mean()), 4) if finite.size else None
 
 
-def merged(found: Found, suite: str, kind: str | None = None) -> Parts:
+def merge(found: JobFigures, suite: str, kind: str | None = None) -> Parts:
     """The numbers of all jobs of a suite (and of a kind) in one list each."""
     whole: Parts = {}
     for other, which, parts in found:
@@ -40,9 +40,9 @@ def means(parts: Parts) -> dict[str, dict[str, float | None]]:
     }
 
 
-def picture_figures(found: Found) -> dict[str, Any]:
-    """Captions drawn right, the VAE's PSNR, and what the reader is worth."""
-    text, vae = merged(found, "text")["generated"], merged(found, "vae")
+def picture_figures(found: JobFigures) -> dict[str, Any]:
+    """Captions that were followed, the VAE's PSNR, and the accuracy of the reader."""
+    text, vae = merge(found, "text")["generated"], merge(found, "vae")
     error = np.array(vae.pop("error")["error"])
     decibel = 10 * np.log10(PEAK**2 / error)
     psnr = {
@@ -57,15 +57,15 @@ def picture_figures(found: Found) -> dict[str, Any]:
     }
 
 
-def edit_figures(found: Found, own: Cell) -> dict[str, Any]:
+def edit_figures(found: JobFigures, own: EvalCell) -> dict[str, Any]:
     """Every suite of edits: all kinds together, each kind, the best windows, the gain."""
     return {suite: suite_figures(found, suite, own) for suite in EDITS}
 
 
-def suite_figures(found: Found, suite: str, own: Cell) -> dict[str, Any]:
+def suite_figures(found: JobFigures, suite: str, own: EvalCell) -> dict[str, Any]:
     """One suite; own is the window that the gain over regenerating is stated for."""
     kinds = list(dict.fromkeys(kind for other, kind, _ in found if other == suite))
-    overall = merged(found, suite)
+    overall = merge(found, suite)
     return {
         "count": len(overall["regenerate"]["both"]),
         "overall": means(overall),
@@ -73,7 +73,7 @@ def suite_figures(found: Found, suite: str, own: Cell) -> dict[str, Any]:
         "gain": gain(overall[own.label]["both"], overall["regenerate"]["both"]) | {"of": own.label},
         "kinds": {
             kind: {"count": len(part["regenerate"]["both"]), "of": means(part)}
-            for kind, part in ((kind, merged(found, suite, kind)) for kind in kinds)
+            for kind, part in ((kind, merge(found, suite, kind)) for kind in kinds)
         },
     }
 

@@ -15,12 +15,12 @@ from train_tiny.data import batches
 from train_tiny.workers import Worker, agree, report, share_gradients
 
 SAVE_EVERY, REPORT_EVERY = 60.0, 100  # seconds, steps
-LossOf = Callable[[np.ndarray], tuple[Tensor, str]]  # batch of indices -> loss, what to report
+LossOf = Callable[[np.ndarray], tuple[Tensor, str]]  # batch of indices -> loss, text to report
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How long and how one part is trained; batch is per process."""
+    """The training of one part; batch is per process."""
 
     minutes: float
     batch: int
@@ -60,7 +60,7 @@ def average(ema: list[Tensor], parameters: list[nn.Parameter], step: int, limit:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint so that a reader never sees half of one."""
+    """Write a checkpoint in one step, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
@@ -72,7 +72,7 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 class Run:
-    """A part in training: its weights, their average, the optimiser, and where it stands."""
+    """A part in training: its weights, their average, the optimiser, step and time."""
 
     def __init__(self, model: nn.Module, settings: Settings, path: Path) -> None:
         self.model, self.settings, self.path = model, settings, path

@@ -1,4 +1,4 @@
-"""Train the reader of drawn pictures, on drawings disturbed as a model would disturb them."""
+"""Train the reader of synthetic pictures, with distortions like those of a model."""
 
 from itertools import islice
 from pathlib import Path
@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mdp_lite.eval import world
-from mdp_lite.eval.cases import scenes
+from mdp_lite.eval.cases import iterate_scenes
 from mdp_lite.eval.reader import HEADS, WEIGHTS, Reader, labels, load_reader, read, truth
 from mdp_lite.models.vae import VAE
 from train_tiny import recipe
@@ -20,7 +20,7 @@ from train_tiny.workers import Worker, report
 
 STEPS, BATCH, PEAK = 1500, 64, 3e-3
 POOL = 3072  # pictures sent through the VAE, from which every other picture of a batch comes
-HELD_BACK = 2000  # pictures that its accuracy is stated for
+HELD_BACK = 2000  # pictures that its accuracy is measured on
 
 
 def blur(picture: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def through_vae(vae: VAE, pictures: np.ndarray, error: float) -> np.ndarray:
     return (found + 0.5).clamp(0, 255).to(torch.uint8).numpy()
 
 
-def targets(count: int) -> Tensor:
+def make_targets(count: int) -> Tensor:
     """Labels (count, heads) int64 of the training scenes."""
     return torch.tensor([labels(world.sample(seed)) for seed in training_seeds(count)])
 
@@ -64,7 +64,7 @@ def loss(logits: tuple[Tensor, ...], wanted: Tensor) -> Tensor:
 
 
 def stage(work: Path) -> None:
-    """Train with the VAE that work holds, if any; write reader.pt there, fp16 beside the code."""
+    """Train with the VAE in work, if any; write reader.pt there, and fp16 weights to the code."""
     worker = Worker(0, 1, torch.device("cpu"))
     state = load(work / "decoder.pt") or load(work / "vae.pt")
     vae = VAE(recipe.VAE) if state else None
@@ -74,23 +74,23 @@ def stage(work: Path) -> None:
     save(work / "reader.pt", {"ema": reader.state_dict()})
     halves = {name: t.half().contiguous() for name, t in reader.state_dict().items()}
     save_file(halves, WEIGHTS)
-    records = held_back(HELD_BACK)
-    drawn = np.stack([np.asarray(world.draw(scene)) for scene in records])
-    report(worker, f"reader on drawings: {accuracy(load_reader(), records, drawn)}")
+    records = list_held_back(HELD_BACK)
+    pictures = np.stack([np.asarray(world.draw(scene)) for scene in records])
+    report(worker, f"reader on drawings: {accuracy(load_reader(), records, pictures)}")
     if vae:
-        again = through_vae(vae, drawn, error=0)
+        again = through_vae(vae, pictures, error=0)
         report(worker, f"reader through the VAE: {accuracy(load_reader(), records, again)}")
 
 
 def train(worker: Worker, data: Scenes, vae: VAE | None, steps: int) -> Reader:
     """Train for a fixed number of steps; every other picture has been through the VAE, if any."""
     torch.manual_seed(0)
-    reader, wanted = Reader(), targets(len(data.pictures))
+    reader, wanted = Reader(), make_targets(len(data.pictures))
     pool = through_vae(vae, data.pictures[:POOL], error=0.3) if vae else data.pictures[:POOL]
     optimizer = torch.optim.AdamW(reader.parameters(), PEAK, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=steps)
-    drawn, rng = batches(len(data.pictures), BATCH // 2, 0, 1, seed=0), np.random.default_rng(0)
-    for step, index in zip(range(steps), drawn, strict=False):
+    indices, rng = batches(len(data.pictures), BATCH // 2, 0, 1, seed=0), np.random.default_rng(0)
+    for step, index in zip(range(steps), indices, strict=False):
         again = rng.integers(len(pool), size=BATCH // 2)
         pictures = to_tensor(np.concatenate([data.pictures[index], pool[again]]))
         found = loss(reader(disturb(pictures)), wanted[np.concatenate([index, again])])
@@ -103,9 +103,9 @@ def train(worker: Worker, data: Scenes, vae: VAE | None, steps: int) -> Reader:
     return reader.eval().requires_grad_(False)
 
 
-def held_back(count: int) -> list[world.Scene]:
-    """The first scenes of combinations that training never sees."""
-    return [scene for _, scene in islice(scenes(), count)]
+def list_held_back(count: int) -> list[world.Scene]:
+    """The first scenes whose combinations training never sees."""
+    return [scene for _, scene in islice(iterate_scenes(), count)]
 
 
 def accuracy(reader: Reader, records: list[world.Scene], pictures: np.ndarray) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Sizes of the bundled model and the minutes each stage gets."""
+"""Sizes of the bundled model, and the minutes of each stage."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ SCHEDULER = SchedulerConfig(
     set_alpha_to_one=False,
 )
 
-# What mdp_lite uses where a caller gives nothing; chosen on the scores (see the model card).
+# The defaults of this checkpoint, chosen on the scores (see the model card).
 DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 4.0}
 
 
@@ -47,7 +47,7 @@ def text_config(vocab_size: int) -> CLIPConfig:
 
 @dataclass(frozen=True)
 class Budget:
-    """Scenes drawn and minutes of training."""
+    """The number of scenes, and the minutes of training of each part."""
 
     scenes: int = 60_000
     vae: float = 20.0

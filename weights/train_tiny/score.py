@@ -15,11 +15,19 @@ from tqdm import tqdm
 
 from mdp_lite.editor import Editor
 from mdp_lite.eval import score
-from mdp_lite.eval.cases import FIRST, FULL_KINDS, KINDS, Case, cases, scenes
+from mdp_lite.eval.cases import (
+    FIRST,
+    FULL_KINDS,
+    KINDS,
+    EditCase,
+    iterate_scenes,
+    make_cases,
+)
 from mdp_lite.eval.metrics import squared_error
 from mdp_lite.eval.reader import load_reader
-from mdp_lite.eval.sweep import Cell
-from mdp_lite.names import VARIANTS, paper_window
+from mdp_lite.eval.sweep import EvalCell
+from mdp_lite.method.schedule import paper_window
+from mdp_lite.names import VARIANTS
 from train_tiny.figures import Parts, edit_figures, picture_figures
 from train_tiny.score_sheets import write_sheets
 
@@ -28,8 +36,8 @@ DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How many of everything is measured; edits are per kind."""
+class ScorePlan:
+    """How many captions, pictures and edits (of each kind) are measured."""
 
     captions: int = 256
     pictures: int = 512
@@ -39,11 +47,11 @@ class Plan:
     soft: tuple[int, ...] = (18, 26)  # windows of weight 0.5
 
 
-QUICK = Plan(captions=32, pictures=128, synthetic=6, real=2, t_m=(18,), soft=())
+QUICK = ScorePlan(captions=32, pictures=128, synthetic=6, real=2, t_m=(18,), soft=())
 
 
-class Setting(NamedTuple):
-    """The checkpoint and how it is run; t_max and t_m are the window it has by default."""
+class ScoreSettings(NamedTuple):
+    """The checkpoint and the settings of a run; t_max and t_m are its default window."""
 
     folder: Path
     steps: int
@@ -53,65 +61,65 @@ class Setting(NamedTuple):
     dtype: str  # of the UNet and the text encoder; the VAE runs in float32
 
 
-class Job(NamedTuple):
-    """A batch of cases of one suite, and what to edit them with."""
+class ScoreJob(NamedTuple):
+    """A batch of cases of one suite, and the cells to edit them with."""
 
     suite: str  # text, vae, synthetic, real_full or real_short
-    cases: list[Case]
-    cells: list[Cell]
+    cases: list[EditCase]
+    cells: list[EvalCell]
 
 
-class Result(NamedTuple):
-    """What a job found, and the pictures of its first cases for the sheets."""
+class ScoreResult(NamedTuple):
+    """The figures of a job, and the pictures of its first cases for the sheets."""
 
-    job: Job
+    job: ScoreJob
     figures: Parts
     pictures: score.Pictures
 
 
-def sweep_cells(plan: Plan, setting: Setting) -> list[Cell]:
-    """All variants over windows from the first step on, and over the model's own.
+def sweep_cells(plan: ScorePlan, setting: ScoreSettings) -> list[EvalCell]:
+    """All variants over windows from the first step on, and over the model's default window.
 
-    A later start tells c and epsilon apart from x, which is where its window ends and no more.
+    Only a later start separates c and epsilon from x: for x, just the end of the window counts.
     """
     steps, late = setting.steps, setting.t_max
-    cells = [Cell(v, late, setting.t_m) for v in VARIANTS]
-    cells += [Cell(v, steps, t_m) for t_m in plan.t_m for v in VARIANTS]
-    cells += [Cell(v, late, t_m) for t_m in plan.t_m for v in ("c", "epsilon", "beta")]
-    cells += [Cell(v, steps, t_m, 0.5) for t_m in plan.soft for v in ("c", "beta")]
+    cells = [EvalCell(v, late, setting.t_m) for v in VARIANTS]
+    cells += [EvalCell(v, steps, t_m) for t_m in plan.t_m for v in VARIANTS]
+    cells += [EvalCell(v, late, t_m) for t_m in plan.t_m for v in ("c", "epsilon", "beta")]
+    cells += [EvalCell(v, steps, t_m, 0.5) for t_m in plan.soft for v in ("c", "beta")]
     return list(dict.fromkeys(cells))
 
 
-def real_cells(setting: Setting) -> list[Cell]:
-    """All variants over the model's own window, and epsilon over an early one."""
-    own = [Cell(variant, setting.t_max, setting.t_m) for variant in VARIANTS]
-    return [*own, Cell("epsilon", setting.steps, round(0.36 * setting.steps))]
+def real_cells(setting: ScoreSettings) -> list[EvalCell]:
+    """All variants over the model's default window, and epsilon over an early one."""
+    own = [EvalCell(variant, setting.t_max, setting.t_m) for variant in VARIANTS]
+    return [*own, EvalCell("epsilon", setting.steps, round(0.36 * setting.steps))]
 
 
-def jobs(plan: Plan, setting: Setting) -> Iterator[Job]:
-    """The costliest first, so that all processes end together."""
+def list_jobs(plan: ScorePlan, setting: ScoreSettings) -> Iterator[ScoreJob]:
+    """All jobs, the most expensive first, so that all processes end together."""
     swept, few = sweep_cells(plan, setting), real_cells(setting)
     suites = [("synthetic", KINDS, plan.synthetic, True, swept)]
     suites += [("real_full", FULL_KINDS, plan.real, False, few)]
     suites += [("real_short", KINDS, plan.real, True, few)]
     for suite, kinds, count, short, cells in suites:
         for kind in kinds:
-            for batch in batches(cases(kind, count, short)):
-                yield Job(suite, batch, cells)
-    unseen = islice(scenes(), max(plan.captions, plan.pictures))
-    told = [score.full_caption(scene, seed) for seed, scene in unseen]
-    for batch in batches(told[: plan.captions]):
-        yield Job("text", batch, [])
-    yield Job("vae", told[: plan.pictures], [])
+            for batch in batches(make_cases(kind, count, short)):
+                yield ScoreJob(suite, batch, cells)
+    unseen = islice(iterate_scenes(), max(plan.captions, plan.pictures))
+    captions = [score.make_caption_case(scene, seed) for seed, scene in unseen]
+    for batch in batches(captions[: plan.captions]):
+        yield ScoreJob("text", batch, [])
+    yield ScoreJob("vae", captions[: plan.pictures], [])
 
 
-def batches(items: list[Case]) -> Iterator[list[Case]]:
-    """At most BATCH at a time."""
+def batches(items: list[EditCase]) -> Iterator[list[EditCase]]:
+    """Split into lists of at most BATCH."""
     return (items[i : i + BATCH] for i in range(0, len(items), BATCH))
 
 
-def run(task: tuple[Job, Setting]) -> Result:
-    """One job; it loads the checkpoint itself, since it runs in a process of its own."""
+def run(task: tuple[ScoreJob, ScoreSettings]) -> ScoreResult:
+    """Run one job; it loads the checkpoint itself, because it runs in its own process."""
     job, setting = task
     torch.set_num_threads(1)
     editor = Editor.from_pretrained(setting.folder, "cpu")
@@ -119,54 +127,54 @@ def run(task: tuple[Job, Setting]) -> Result:
         part.to(getattr(torch, setting.dtype))
     pictures = make(editor, job, setting)
     few = {name: images[:16].clone() for name, images in pictures.items()}
-    return Result(job, measure(job, pictures), few)
+    return ScoreResult(job, measure(job, pictures), few)
 
 
-def make(editor: Editor, job: Job, setting: Setting) -> score.Pictures:
+def make(editor: Editor, job: ScoreJob, setting: ScoreSettings) -> score.Pictures:
     """The pictures of a job's suite."""
     steps, g = setting.steps, setting.guidance
     if job.suite == "text":
-        return {"generated": score.text_to_image(editor, job.cases, steps, g)}
+        return {"generated": score.generate_pictures(editor, job.cases, steps, g)}
     if job.suite == "vae":
-        drawn = score.drawn(case.before for case in job.cases)
+        drawn = score.render(case.source_scene for case in job.cases)
         return {"drawn": drawn, "round trip": score.round_trip(editor, drawn)}
-    suite = score.synthetic if job.suite == "synthetic" else score.real
+    suite = score.make_synthetic if job.suite == "synthetic" else score.make_real
     return suite(editor, job.cases, job.cells, steps, g)
 
 
-def measure(job: Job, pictures: score.Pictures) -> Parts:
-    """What the reader and the true answers say of a job's pictures."""
+def measure(job: ScoreJob, pictures: score.Pictures) -> Parts:
+    """Compare a job's pictures with the reader's readings and the true answers."""
     reader, every = load_reader(), pictures.items()
     if job.suite == "text":
-        return {name: score.readings_right(reader, job.cases, p) for name, p in every}
+        return {name: score.score_readings(reader, job.cases, p) for name, p in every}
     if job.suite == "vae":
-        found = {name: score.readings_right(reader, job.cases, p) for name, p in every}
+        found = {name: score.score_readings(reader, job.cases, p) for name, p in every}
         error = squared_error(pictures["round trip"], pictures["drawn"])
         return found | {"error": {"error": error.tolist()}}
     before = pictures["source" if job.suite == "synthetic" else "picture"]
-    found = {name: score.verdicts(reader, job.cases, before, p) for name, p in every}
+    found = {name: score.judge_cases(reader, job.cases, before, p) for name, p in every}
     if job.suite == "synthetic":
         return found
-    answer, region = pictures["truth"], score.regions(job.cases)
-    return {name: found[name] | score.distances(p, answer, region) for name, p in every}
+    answer, region = pictures["truth"], score.field_regions(job.cases)
+    return {name: found[name] | score.measure_distances(p, answer, region) for name, p in every}
 
 
-def settings_of(folder: Path, guidance: float | None, dtype: str) -> Setting:
-    """The checkpoint's own defaults, but for what is given, at the authors' window."""
+def read_settings(folder: Path, guidance: float | None, dtype: str) -> ScoreSettings:
+    """The checkpoint's defaults, or the arguments if given, at the authors' window."""
     d = Editor.from_pretrained(folder, "cpu").models.defaults
     steps, g = d.num_inference_steps, d.guidance_scale if guidance is None else guidance
-    return Setting(folder, steps, g, *paper_window(steps), dtype)
+    return ScoreSettings(folder, steps, g, *paper_window(steps), dtype)
 
 
 def stage(folder: Path, out: Path, quick: bool, guidance: float | None, dtype: str) -> None:
     """Score the checkpoint in folder; write figures.json and the sheets to out."""
-    begun, plan = time.monotonic(), QUICK if quick else Plan()
-    setting = settings_of(folder, guidance, dtype)
-    tasks = [(job, setting) for job in jobs(plan, setting)]
+    begun, plan = time.monotonic(), QUICK if quick else ScorePlan()
+    setting = read_settings(folder, guidance, dtype)
+    tasks = [(job, setting) for job in list_jobs(plan, setting)]
     workers = len(os.sched_getaffinity(0))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         results = list(tqdm(pool.imap(run, tasks), "scoring", len(tasks)))
-    own = Cell("epsilon", setting.t_max, setting.t_m)
+    own = EvalCell("epsilon", setting.t_max, setting.t_m)
     settings = setting._asdict() | {"folder": folder.name, "first_seed": FIRST}
     found = [(r.job.suite, r.job.cases[0].kind, r.figures) for r in results]
     figures = {"settings": settings, "plan": asdict(plan)}

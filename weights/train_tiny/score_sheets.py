@@ -1,19 +1,19 @@
-"""Pictures of a scoring: sheets to look at beside the figures."""
+"""Sheets of pictures of a scoring, to look at beside the figures."""
 
 from pathlib import Path
 
-from mdp_lite.eval.cases import Case
+from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.score import Pictures
-from mdp_lite.eval.sweep import Cell
+from mdp_lite.eval.sweep import EvalCell
 from mdp_lite.names import VARIANTS
 from mdp_lite.pictures.images import to_image
 from mdp_lite.pictures.sheets import Row, sheet
 
-Group = tuple[str, list[Case], Pictures]  # suite, first cases of a job, their pictures
+Group = tuple[str, list[EditCase], Pictures]  # suite, first cases of a job, their pictures
 ROWS = 2  # of each kind of edit
 
 
-def write_sheets(groups: list[Group], own: Cell, out: Path) -> None:
+def write_sheets(groups: list[Group], own: EvalCell, out: Path) -> None:
     """text_to_image.png, and one sheet for every suite of edits."""
     cells = [own._replace(variant=variant).label for variant in VARIANTS]
     edits = ["source", "regenerate", *cells]
@@ -27,25 +27,25 @@ def write_sheets(groups: list[Group], own: Cell, out: Path) -> None:
 
 def rows(groups: list[Group], suite: str, columns: list[str]) -> list[Row]:
     """The first edits of each kind."""
-    seen: set[str] = set()
+    kinds: set[str] = set()
     found = []
     for other, cases, pictures in groups:
         kind = cases[0].kind
-        if other == suite and kind not in seen:
-            seen.add(kind)
+        if other == suite and kind not in kinds:
+            kinds.add(kind)
             for i, case in enumerate(cases[:ROWS]):
                 found.append([(label(c, case), to_image(pictures[c][i : i + 1])) for c in columns])
     return found
 
 
-def label(column: str, case: Case) -> str:
-    """What made a picture; the prompts stand above the source and what ignores it."""
+def label(column: str, case: EditCase) -> str:
+    """The label of a picture; those of the source and of regeneration show the prompt."""
     prompts = {"source": case.source, "picture": case.source, "regenerate": case.target}
     return f"{column}: {prompts[column]}" if column in prompts else column
 
 
 def save(content: list[Row], path: Path) -> None:
-    """One sheet as PNG; nothing where there is nothing to show."""
+    """Write one sheet as PNG, unless it is empty."""
     content = [row for row in content if row]
     if content:
         sheet(content).save(path)

@@ -1,4 +1,4 @@
-"""A CLIP tokenizer whose merges make one token of every word of the drawn world."""
+"""A CLIP tokenizer whose merges make one token of every word of the synthetic world."""
 
 import json
 from pathlib import Path

@@ -16,15 +16,15 @@ from torch import nn
 
 
 class Worker(NamedTuple):
-    """Which of how many processes this is, and where it computes."""
+    """The rank of this process, the number of processes, and the device."""
 
     rank: int
     count: int
     device: torch.device
 
 
-# glibc gives every large buffer back to the system and takes it anew, page by page, each step: a
-# third of the time went there. The workers read these as they start.
+# By default glibc returns every large buffer to the system and requests it again in each step, page
+# by page, which took a third of the time. The workers read these variables when they start.
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
