@@ -46,16 +46,16 @@ def record_steps(batcher: Batcher, key: Callable[[Tensor], Any]) -> dict[Any, li
     """When the steps of each job begin from now on, by a key of its first noise."""
     begun: dict[Any, list[float]] = {}
     names: dict[Client, Any] = {}
-    answers = batcher._answers
+    compute = batcher._compute
 
     def record(batch: Sequence[Call]) -> list[Any]:
         for one in batch:
             if isinstance(one.work, UNetRows):
                 name = names.setdefault(one.client, key(one.work.x))
                 begun.setdefault(name, []).append(time.monotonic())
-        return answers(batch)
+        return compute(batch)
 
-    batcher._answers = record  # type: ignore[method-assign]
+    batcher._compute = record  # type: ignore[method-assign]
     return begun
 
 
