@@ -16,7 +16,7 @@ from mdp_lite.method.mdp import Guidance
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, resolve_inversion
-from mdp_lite.pipeline.sources import INVERSIONS, InversionJob, InversionResult, Watch
+from mdp_lite.pipeline.sources import INVERSIONS, InversionJob, InversionResult, SourceMonitor
 
 CASES = ("synthetic", "real")  # sources that the model generated, or that it inverted
 GENERATED = "generated"  # the source of a generated picture, beside that by DEFAULT_METHOD
@@ -127,10 +127,10 @@ def generate_batches(
         if new:
             rows = float(len(guidance.reads) * len(settings.grid.t))
             source = BatchSource(select_pictures(path, new), rows, True)
-            yield _generated_batch(settings, [some[k] for k in new], pictures[new], source)
+            yield _build_batch(settings, [some[k] for k in new], pictures[new], source)
 
 
-def _generated_batch(
+def _build_batch(
     settings: BatchSettings, cases: list[EditCase], pictures: Tensor, source: BatchSource
 ) -> EditBatch:
     """A batch of generated pictures, which are also inverted if a method needs that."""
@@ -159,7 +159,7 @@ def invert_latents(
     g = runner.guidance_scale(method.guidance)
     guidance = build_guidance(settings.editor, texts, g)
     job = InversionJob(
-        runner, grid, x, guidance, resolve_inversion(name, len(grid.t)), Watch(None, None)
+        runner, grid, x, guidance, resolve_inversion(name, len(grid.t)), SourceMonitor()
     )
     with torch.no_grad():
         result = INVERSIONS[name](job)

@@ -1,4 +1,4 @@
-"""The scores of an edit of the suite: the fields it changed, those it kept, and its distances.
+"""The scores of an edit of the suite: the fields it changed, those it preserved, and its distances.
 
 Pictures are (b, 3, 64, 64) in [-1, 1].
 """
@@ -33,7 +33,7 @@ def score_edits(
     """
     scores = judge_edits(reader, cases, source, target)
     if answers:
-        truth, inside = render(case.target_scene for case in cases), changed_regions(cases)
+        truth, inside = render(case.target_scene for case in cases), edit_regions(cases)
         overlaps = object_overlap(cases, target)
         scores["overlap"] = overlaps
         scores |= {
@@ -83,7 +83,7 @@ def lack_change(reader: Reader, cases: Sequence[EditCase], pictures: Tensor) -> 
     ]
 
 
-def changed_regions(cases: Sequence[EditCase]) -> Tensor:
+def edit_regions(cases: Sequence[EditCase]) -> Tensor:
     """The pixels (b, y, x) that an edit may change, by its fields in either scene."""
     masks = [
         np.logical_or.reduce([

@@ -223,17 +223,17 @@ def drop_times(data: dict) -> dict:
 
 def test_figures_are_equal_in_a_second_run_and_from_a_file(run: Runs) -> None:
     some = "negative-prompt-proximal,replay"
-    first = run("-o", "kept.json", "--methods", "replay")
-    assert list(first["methods"]) == ["replay"] and first["files"] == ["kept.json"]
-    more = run("-o", "kept.json", "--methods", some)
+    first = run("-o", "figures.json", "--methods", "replay")
+    assert list(first["methods"]) == ["replay"] and first["files"] == ["figures.json"]
+    more = run("-o", "figures.json", "--methods", some)
     assert drop_times(more) == drop_times(run("--methods", some))
-    dry = run("-o", "kept.json", "--dry-run", "--methods", some)
+    dry = run("-o", "figures.json", "--dry-run", "--methods", some)
     assert dry["at_most"] == {}  # nothing is left to do
 
 
 def test_a_dry_run_reports_the_cost_and_writes_nothing(run: Runs) -> None:
-    dry, wet = run("--dry-run", "-o", "kept.json", pictures="1"), run(pictures="1")
-    assert not Path("kept.json").exists()
+    dry, wet = run("--dry-run", "-o", "figures.json", pictures="1"), run(pictures="1")
+    assert not Path("figures.json").exists()
     for name in METHODS:
         most, spent = dry["at_most"][name], wet["spent"][name]
         if name.startswith("null-text"):
@@ -264,10 +264,10 @@ def test_progress_is_on_stderr_and_can_be_left_out(
 BAD = {
     "pictures": (["--pictures", "0"], "pictures must be 1 or more, got 0"),
     "method": (["--methods", "replay,magic"], "methods must be of replay, ddim, "),
-    "what": (["editing"], "invalid choice: 'editing'"),
-    "ending": (["-o", "kept.txt"], "must end in .json, got 'kept.txt'"),
+    "what": (["editing"], "argument what"),
+    "ending": (["-o", "figures.txt"], "must end in .json, got 'figures.txt'"),
     "steps": (["--steps", "101"], "null-text must have at most 100 steps"),
-    "others": (["--steps", "4", "-o", "kept.json"], "(steps 2 there, 4 here)"),
+    "others": (["--steps", "4", "-o", "figures.json"], "(steps 2 there, 4 here)"),
     "foreign": (["-o", "foreign.json"], "foreign.json has none"),
 }
 
@@ -276,7 +276,7 @@ BAD = {
 def test_bad_words_are_one_line(
     run: Runs, checkpoint: Path, says_one_line: Says, name: str
 ) -> None:
-    run("-o", "kept.json", "--methods", "replay", pictures="1")
+    run("-o", "figures.json", "--methods", "replay", pictures="1")
     Path("foreign.json").write_text("[1]")
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     words, sentence = BAD[name]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.record import Recorder, compared, enough, with_fractions
+from benchmarks.record import Recorder, enough, summarize, with_fractions
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.eval import speed
@@ -65,7 +65,7 @@ def test_the_order_flips_and_warm_up_does_not_count() -> None:
 
 def test_ratios_are_to_our_fastest_mode() -> None:
     seconds = {"mdp_lite compile": 4.0, "mdp_lite eager": 2.0, "diffusers eager": 1.0}
-    found = compared({name: TimedRounds([s] * 3, []) for name, s in seconds.items()})["ratios"]
+    found = summarize({name: TimedRounds([s] * 3, []) for name, s in seconds.items()})["ratios"]
     assert {name: one["value"] for name, one in found.items()} == {
         "mdp_lite compile / mdp_lite eager": 2.0,
         "diffusers eager / mdp_lite eager": 0.5,
@@ -111,9 +111,9 @@ def test_unequal_outputs_are_refused() -> None:
 def test_a_section_takes_the_place_of_its_own(tmp_path: Path) -> None:
     one = Recorder(tmp_path / "speed.json", "python -m pytest", 2, CPU)
     sides = {"ours": lambda: None, "theirs": lambda: torch.randn(200, 200) @ torch.randn(200, 200)}
-    one.keep("step", one.compared(sides))
-    one.keep("edit", {"steps": 4})
-    one.keep("step", one.compared(sides, warm_up=1))
+    one.store("step", one.compare(sides))
+    one.store("edit", {"steps": 4})
+    one.store("step", one.compare(sides, warm_up=1))
     data = json.loads(one.path.read_text("utf-8"))
     assert set(data) == {"step", "edit"} and data["edit"]["steps"] == 4
     assert {"machine", "command", "commit", "date", "sides", "ratios"} <= set(data["step"])

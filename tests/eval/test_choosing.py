@@ -1,4 +1,4 @@
-"""Choosing without the true answer: by known agreements and losses, and by what the model sees."""
+"""Choosing without the true answer: known agreements and losses, and the model's own comparison."""
 
 from functools import partial
 

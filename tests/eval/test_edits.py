@@ -11,7 +11,7 @@ from torch import Tensor
 from mdp_lite.eval import world
 from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.edit_scores import (
-    changed_regions,
+    edit_regions,
     find_object,
     lack_change,
     object_overlap,
@@ -135,7 +135,7 @@ def test_the_true_answer_differs_from_the_picture_inside_the_region_alone() -> N
     for kind in ("color", "two", "add", "ground"):
         cases = some(kind, 4)
         source, target = render_both(cases)
-        far = ((source - target).abs().amax(1) > 0.1) & ~changed_regions(cases)
+        far = ((source - target).abs().amax(1) > 0.1) & ~edit_regions(cases)
         assert far.float().mean() < 0.01, kind
 
 
