@@ -18,7 +18,8 @@ ENTRY = re.compile(r"^\| `([\w.]+\.py)` \|.*\n", re.MULTILINE)
 def summarize(file: Path) -> str:
     """The first paragraph of a module's docstring, as one line of a Markdown table."""
     text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
-    return re.sub(r"([*|_])", r"\\\1", " ".join(text.split("\n\n")[0].split()))
+    parts = " ".join(text.split("\n\n")[0].split()).replace("|", r"\|").split("`")
+    return "`".join(part if i % 2 else part.replace("*", r"\*") for i, part in enumerate(parts))
 
 
 def render(page: str) -> str:
