@@ -1,7 +1,7 @@
 """mdp_lite edits pictures by text with a pre-trained Stable Diffusion model and no training.
 
-It manipulates the diffusion path (MDP, arXiv 2303.16765). A source path is sampled from a prompt, or
-found by inverting a picture; any number of edits steer it towards other prompts:
+It manipulates the diffusion path (MDP, arXiv 2303.16765). A source path is sampled from a prompt
+or found by inverting a picture. Any number of edits steer it towards other prompts:
 
 >>> from mdp_lite import Editor
 >>> editor = Editor.from_pretrained("tiny")  # bundled; or a hub id, a folder, a .safetensors file

@@ -21,7 +21,7 @@ from mdp_lite.names import MissingExtra
 from mdp_lite.pipeline.result import Cost, Source
 
 if TYPE_CHECKING:
-    from mdp_lite.app.rival import Rival, Watch
+    from mdp_lite.app.rival import OnCall, Rival
     from mdp_lite.app.studio import Lend
 
 
@@ -68,31 +68,31 @@ COMMANDS = {"app": run_app, "batch": run_batch, "bench": run_bench, "serve": run
 
 def mount_page(host: str) -> "Callable[[Any, Editor, Lend], AbstractContextManager[None]]":
     """The function that mounts the app's page in the service's application, on its engine."""
-    from mdp_lite.app.command import beside
+    from mdp_lite.app.command import mount_beside
 
-    return lambda app, editor, lend: beside(app, editor, lend, host, build_rivals())
+    return lambda app, editor, lend: mount_beside(app, editor, lend, host, build_rivals())
 
 
 def build_rivals() -> "tuple[Rival, ...]":
     """The methods of eval that the app can compare the variants with, with eval's settings."""
     from mdp_lite.app.rival import Rival
-    from mdp_lite.eval.contest import CONTROL
+    from mdp_lite.eval.methods import CONTROL
 
     return (Rival("Prompt-to-Prompt", CONTROL._asdict(), run_prompt_to_prompt),)
 
 
 @torch.no_grad()
 def run_prompt_to_prompt(
-    editor: Editor, source: Source, prompt: str, guidance: Guidance, on_call: "Watch"
+    editor: Editor, source: Source, prompt: str, guidance: Guidance, on_call: "OnCall"
 ) -> tuple[Tensor, Cost]:
     """An edit by Prompt-to-Prompt with refined words: its clean latent (1, 4, y, x) and cost.
 
     on_call(done, total) is called before each UNet call; an exception that it raises cancels.
     """
-    from mdp_lite.eval.contest import CONTROL
-    from mdp_lite.eval.rivals import words
-    from mdp_lite.eval.rivals.asked import Asked
+    from mdp_lite.eval.methods import CONTROL
+    from mdp_lite.eval.rivals.alignment import align_refinement
     from mdp_lite.eval.rivals.prompt_to_prompt import prompt_to_prompt
+    from mdp_lite.eval.rivals.task import RivalTask
 
     n, calls = len(source.grid.t), count()
 
@@ -101,7 +101,7 @@ def run_prompt_to_prompt(
         return editor.models.unet(x, t, c, attend)
 
     v_prediction = editor.runner.v_prediction
-    task = Asked(cast(Any, unet), source.grid, source.path, guidance, v_prediction)
-    aligned = words.refined(editor.models.tokenizer, [source.prompt], [prompt])
+    task = RivalTask(cast(Any, unet), source.grid, source.path, guidance, v_prediction)
+    aligned = align_refinement(editor.models.tokenizer, [source.prompt], [prompt])
     x, rows = prompt_to_prompt(task, aligned, CONTROL)
     return x, Cost(rows, n)

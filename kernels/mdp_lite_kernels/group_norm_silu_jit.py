@@ -34,8 +34,8 @@ def chunk_moments(
 ) -> None:  # fmt: skip
     """First pass: mean and summed squared deviation of a chunk's groups, tile by tile.
 
-    Deviations are from the tile's mean, and tiles are combined by Chan et al. (1983). The difference
-    of two large sums would lose a small variance.
+    Deviations are from the tile's mean, and tiles are combined by Chan et al. (1983). The
+    difference of two large sums would lose a small variance.
     """
     group, channel, exists = channels(GROUPS, WIDTH, BESIDE, ACROSS)  # pyright: ignore
     part, n = tl.program_id(0), tl.program_id(2)

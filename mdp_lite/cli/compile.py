@@ -20,16 +20,16 @@ def compile_packages(args: Namespace, editor: Editor, console: Console) -> Repor
     _check_options(args)
     models, shapes = editor.models, _build_shapes(args, editor)
     attend = choose_attention(editor.device, traced=True)
-    target = aot.made_for(models.unet, editor.device, attend, model_hash(models.origin))
+    target = aot.package_target(models.unet, editor.device, attend, model_hash(models.origin))
     for note in models.notes:
         console.log(note)
     compiled: list[tuple[Package, float]] = []
     for shape in () if args.dry_run else shapes:
         console.log(f"compiling {_describe_shape(shape)}: a minute or several")
         started = time.monotonic()
-        package = aot.compiled(models.unet, attend, shape, target, args.output)
+        package = aot.compile_package(models.unet, attend, shape, target, args.output)
         compiled.append((package, time.monotonic() - started))
-    paths = [str(args.output / f"{packages.named(target, shape)}.json") for shape in shapes]
+    paths = [str(args.output / f"{packages.package_name(target, shape)}.json") for shape in shapes]
     data = {
         "command": "compile",
         "dry_run": args.dry_run,

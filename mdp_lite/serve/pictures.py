@@ -20,7 +20,7 @@ MIME = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 def read_upload(data: bytes, param: str, max_pixels: int) -> Image.Image:
     """The picture in an upload, upright, in its own mode. Raises ApiError for anything else."""
     try:
-        return images.upright(images.decoded(io.BytesIO(data), param, max_pixels))
+        return images.upright(images.decode_picture(io.BytesIO(data), param, max_pixels))
     except ValueError as error:
         raise ApiError(400, str(error), "invalid_image", param) from None
     except MemoryError:
@@ -74,7 +74,7 @@ def encode(
     picture: Image.Image, kind: str, quality: int | None, settings: Settings | None
 ) -> bytes:
     """A picture as a file, with its settings unless they are None, and no other metadata."""
-    out, plain = io.BytesIO(), images.bare(picture)
+    out, plain = io.BytesIO(), images.strip_metadata(picture)
     if kind == "png":
         plain.save(out, "PNG", pnginfo=images.chunks(settings) if settings else None)
         return out.getvalue()

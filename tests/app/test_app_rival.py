@@ -8,11 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from mdp_lite.eval.methods import CONTROL
-from mdp_lite.eval.rivals.alignment import align_refinement
-from mdp_lite.eval.rivals.task import RivalTask
 from PIL import Image
-from support.batchers import running
 
 from mdp_lite import joins
 from mdp_lite.app import sheets, texts
@@ -25,9 +21,13 @@ from mdp_lite.app.streaming import RunProgress, StoppedByVisitor
 from mdp_lite.app.studio import Studio
 from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.editor import Editor
+from mdp_lite.eval.methods import CONTROL
+from mdp_lite.eval.rivals.alignment import align_refinement
 from mdp_lite.eval.rivals.prompt_to_prompt import prompt_to_prompt
+from mdp_lite.eval.rivals.task import RivalTask
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.result import Cost, Source
+from support.batchers import running
 from support.studios import (
     GENERATED,
     REAL,
