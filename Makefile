@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two pip runs in one environment break each other
-.PHONY: help demo test slow ray browser bench lint train clean
+.PHONY: help demo test slow ray browser bench lint docs train clean
 
 # Nothing is fetched once the environment stands.
 demo test slow ray browser bench train: export HF_HUB_OFFLINE := 1
@@ -40,11 +40,14 @@ lint: $(VENV)/.dev  ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: $(VENV)/.docs  ## the documentation, into site/; a dead link is an error
+	$(BIN)/python docs/make_site.py
+
 train: $(VENV)/.demo  ## the bundled model's recipe, from nothing
 	PYTHONPATH=weights $(BIN)/python -m train_tiny
 
 clean:  ## remove the environment, build outputs and caches
-	rm -rf $(VENV) build demo dist *.egg-info kernels/*/*.so .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build demo dist site *.egg-info kernels/*/*.so .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment, one stamp for each set of extras. pip is the last thing venv writes: a venv that
@@ -68,4 +71,8 @@ $(VENV)/.ray: $(PINS) | $(BIN)/pip
 
 $(VENV)/.bench: $(PINS) | $(BIN)/pip
 	$(INSTALL) -e '.[dev,bench]'
+	@touch $@
+
+$(VENV)/.docs: $(PINS) | $(BIN)/pip
+	$(INSTALL) -e '.[docs]'
 	@touch $@

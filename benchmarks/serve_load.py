@@ -1,7 +1,7 @@
-"""Many clients at once against `mdp-lite serve`: each picture is held against the same edit alone.
+"""Many clients at once against `mdp-lite serve`; each picture is compared to the same edit alone.
 
 python -m benchmarks.serve_load [--clients 50] [--seconds 60] [--rounds 2] [--rows 0 16] [-o FILE]
-A server for each value of --rows, loaded in turns; one JSON object on standard output.
+Starts a server for each value of --rows and loads them in turns; prints one JSON object.
 """
 
 import argparse
@@ -32,10 +32,11 @@ from mdp_lite.pipeline.result import Source
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 20
-NEAR = 2  # levels of 255: rows in company are within 1e-5 of those alone, unless one thread runs
+# Levels of 255. Rows of a batch are within 1e-5 of those alone; with one thread they are equal.
+MAX_ROUNDING = 2
 PROMPT = "a red house on the grass"
 TARGETS = ("a blue house on the grass", "a red boat", "a red house at night", "a green tree")
-WAYS: tuple[dict[str, Any], ...] = (
+SETTINGS: tuple[dict[str, Any], ...] = (
     {"variant": "epsilon"},
     {"variant": "x", "t_max": 18, "t_m": 8},
     {"variant": "c", "schedule": "cosine"},
@@ -43,16 +44,16 @@ WAYS: tuple[dict[str, Any], ...] = (
 )
 
 
-class Told(NamedTuple):
-    """An answer: how far apart its picture and the right one are, in levels of 255 at most."""
+class LoadAnswer(NamedTuple):
+    """An answer; max_difference is between its picture and the right one, in levels of 255."""
 
     seconds: float
     status: int
-    apart: int
+    max_difference: int
 
 
-class Ask(NamedTuple):
-    """A request of the mix, and the pixels that it is to give."""
+class LoadRequest(NamedTuple):
+    """A request of the load, and the pixels of the right answer."""
 
     path: str
     json: dict[str, Any] | None
@@ -60,33 +61,36 @@ class Ask(NamedTuple):
     want: bytes
 
 
-def mix(editor: Editor, file: bytes) -> list[Ask]:
-    """Edits of a picture, of a drawn source and of a kept one, by all variants."""
+def build_requests(editor: Editor, file: bytes) -> list[LoadRequest]:
+    """Edits of a picture, of a generated picture and of a stored source, by all variants."""
     steps = {"num_inference_steps": STEPS}
     picture = Image.open(io.BytesIO(file)).convert("RGB")
     real = editor.invert(picture, PROMPT, "edit-friendly", STEPS)
     replayed = editor.invert(picture, PROMPT, "replay", STEPS)
-    drawn = editor.generate(PROMPT, 7, STEPS)
-    asks = []
+    generated = editor.generate(PROMPT, 7, STEPS)
+    requests: list[LoadRequest] = []
 
-    def pixels(source: Source, target: str, way: dict[str, Any]) -> bytes:
-        return editor.edit(source, target, **way).picture.tobytes()
+    def add(
+        path: str, body: dict[str, Any], source: Source, target: str, settings: dict[str, Any]
+    ) -> None:
+        want = editor.edit(source, target, **settings).picture.tobytes()
+        body, is_form = body | settings, path == "/v1/images/edits"
+        form, json = (body, None) if is_form else (None, body)
+        requests.append(LoadRequest(path, json, form, want))
 
     for target in TARGETS:
-        for way in WAYS:
-            form = {"prompt": target, "source_prompt": PROMPT} | steps | way
-            asks.append(Ask("/v1/images/edits", None, form, pixels(real, target, way)))
-            form = form | {"inversion": "replay"}
-            asks.append(Ask("/v1/images/edits", None, form, pixels(replayed, target, way)))
-            said = {"prompt": PROMPT, "seed": 7, "edit_prompt": target} | steps | way
-            asks.append(Ask("/v1/images/generations", said, None, pixels(drawn, target, way)))
-            said = {"prompt": target} | way
-            asks.append(Ask("source", said, None, pixels(drawn, target, way)))
-    return asks
+        for settings in SETTINGS:
+            form = {"prompt": target, "source_prompt": PROMPT} | steps
+            add("/v1/images/edits", form, real, target, settings)
+            add("/v1/images/edits", form | {"inversion": "replay"}, replayed, target, settings)
+            body = {"prompt": PROMPT, "seed": 7, "edit_prompt": target} | steps
+            add("/v1/images/generations", body, generated, target, settings)
+            add("source", {"prompt": target}, generated, target, settings)
+    return requests
 
 
 @contextmanager
-def server(rows: int, jobs: int, *words: str) -> Iterator[tuple[str, int]]:
+def run_server(rows: int, jobs: int, *words: str) -> Iterator[tuple[str, int]]:
     """A server of the bundled model: its address and its process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -110,59 +114,66 @@ def server(rows: int, jobs: int, *words: str) -> Iterator[tuple[str, int]]:
         process.wait(60)
 
 
-async def client(
-    one: httpx2.AsyncClient, asks: list[Ask], source: str, file: bytes, seed: int, end: float
-) -> list[Told]:
-    """Requests one after the other."""
-    choose, told = random.Random(seed), []
+async def run_client(
+    one: httpx2.AsyncClient,
+    requests: list[LoadRequest],
+    source: str,
+    file: bytes,
+    seed: int,
+    end: float,
+) -> list[LoadAnswer]:
+    """Send random requests, one after the other, until the end."""
+    choose, answers = random.Random(seed), []
     while time.monotonic() < end:
-        ask, started = choose.choice(asks), time.monotonic()
-        path = f"/v1/sources/{source}/edits" if ask.path == "source" else ask.path
-        files = {"image": file} if ask.data else None
-        answer = await one.post(path, json=ask.json, data=ask.data, files=files)
-        seconds, apart = time.monotonic() - started, 255
+        request, started = choose.choice(requests), time.monotonic()
+        path = f"/v1/sources/{source}/edits" if request.path == "source" else request.path
+        files = {"image": file} if request.data else None
+        answer = await one.post(path, json=request.json, data=request.data, files=files)
+        seconds, max_difference = time.monotonic() - started, 255
         if answer.status_code == 200:
             data = base64.b64decode(answer.json()["data"][0]["b64_json"])
             got = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=int)
-            apart = int(abs(got.ravel() - np.frombuffer(ask.want, np.uint8)).max())
-        told.append(Told(seconds, answer.status_code, apart))
-    return told
+            max_difference = int(abs(got.ravel() - np.frombuffer(request.want, np.uint8)).max())
+        answers.append(LoadAnswer(seconds, answer.status_code, max_difference))
+    return answers
 
 
-async def load(url: str, asks: list[Ask], file: bytes, clients: int, seconds: float) -> list[Told]:
-    """All clients at once; what they were told."""
+async def run_load(
+    url: str, requests: list[LoadRequest], file: bytes, clients: int, seconds: float
+) -> list[LoadAnswer]:
+    """Run all clients at once; returns their answers."""
     limits = httpx2.Limits(max_connections=clients)
     async with httpx2.AsyncClient(base_url=url, timeout=600, limits=limits) as one:
         data = {"source_prompt": PROMPT, "seed": "7", "num_inference_steps": str(STEPS)}
         source = (await one.post("/v1/sources", data=data)).json()["id"]
         end = time.monotonic() + seconds
         parts = await asyncio.gather(
-            *(client(one, asks, source, file, seed, end) for seed in range(clients))
+            *(run_client(one, requests, source, file, seed, end) for seed in range(clients))
         )
-    return [told for part in parts for told in part]
+    return [answer for part in parts for answer in part]
 
 
-def processor(pid: int) -> float:
-    """Seconds of processors that a process has used, which depend less on what else runs."""
+def processor_seconds(pid: int) -> float:
+    """Processor seconds of a process; they depend less on what else runs than wall time."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def figures(told: list[Told], seconds: float, used: float, url: str, pid: int) -> Any:
-    """What all rounds of a server come to; used are its seconds of processors."""
+def summarize(answers: list[LoadAnswer], seconds: float, used: float, url: str, pid: int) -> Any:
+    """The figures of all rounds of a server; used are its seconds of processor time."""
     metrics = httpx2.get(f"{url}/metrics").text
     count = lambda name: float(re.findall(rf"^mdp_lite_{name} (\S+)", metrics, re.M)[0])  # noqa: E731
-    took = sorted(one.seconds for one in told)
+    took = sorted(one.seconds for one in answers)
     rows, calls = count("unet_rows_total"), count("unet_calls_total")
     memory = re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    good = [one for one in told if one.status == 200]
+    good = [one for one in answers if one.status == 200]
     return {
-        "requests": len(told),
+        "requests": len(answers),
         "seconds": round(seconds, 1),
-        "not_200": len(told) - len(good),
-        "wrong_pictures": sum(one.apart > NEAR for one in good),
-        "not_to_the_bit": sum(one.apart > 0 for one in good),
-        "requests_a_second": round(len(told) / seconds, 2),
+        "not_200": len(answers) - len(good),
+        "wrong_pictures": sum(one.max_difference > MAX_ROUNDING for one in good),
+        "not_to_the_bit": sum(one.max_difference > 0 for one in good),
+        "requests_a_second": round(len(answers) / seconds, 2),
         "p50_seconds": round(statistics.median(took), 3),
         "p99_seconds": round(took[int(0.99 * (len(took) - 1))], 3),
         "unet_rows": rows,
@@ -187,26 +198,26 @@ def main() -> None:
     args = parser.parse_args()
     editor = Editor.from_pretrained()
     file = ((editor.models.folder or Path()) / "example.png").read_bytes()
-    asks, found = mix(editor, file), {}
-    told: dict[int, list[Told]] = {rows: [] for rows in args.rows}
+    requests, found = build_requests(editor, file), {}
+    answers: dict[int, list[LoadAnswer]] = {rows: [] for rows in args.rows}
     spent = dict.fromkeys(args.rows, 0.0)
     with ExitStack() as stack:
-        servers = {rows: stack.enter_context(server(rows, args.jobs)) for rows in args.rows}
-        before = {rows: processor(pid) for rows, (_, pid) in servers.items()}
+        servers = {rows: stack.enter_context(run_server(rows, args.jobs)) for rows in args.rows}
+        before = {rows: processor_seconds(pid) for rows, (_, pid) in servers.items()}
         for turn in range(args.rounds):
             for rows in args.rows[:: -1 if turn % 2 else 1]:
                 started = time.monotonic()
-                told[rows] += asyncio.run(
-                    load(servers[rows][0], asks, file, args.clients, args.seconds)
+                answers[rows] += asyncio.run(
+                    run_load(servers[rows][0], requests, file, args.clients, args.seconds)
                 )
                 spent[rows] += time.monotonic() - started
         for rows, at in servers.items():
-            found[f"rows {rows}"] = figures(
-                told[rows], spent[rows], processor(at[1]) - before[rows], *at
+            found[f"rows {rows}"] = summarize(
+                answers[rows], spent[rows], processor_seconds(at[1]) - before[rows], *at
             )
     text = json.dumps(
         {"clients": args.clients, "steps": STEPS, "threads": torch.get_num_threads()}
-        | {"jobs": args.jobs, "near": NEAR, "servers": found},
+        | {"jobs": args.jobs, "near": MAX_ROUNDING, "servers": found},
         indent=1,
     )
     print(text)

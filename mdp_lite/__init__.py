@@ -1,21 +1,104 @@
-"""mdp_lite: edit pictures by text by manipulating the diffusion path (MDP, arXiv 2303.16765)."""
+"""mdp_lite edits pictures by text with a pre-trained Stable Diffusion model and no training.
+
+It manipulates the diffusion path (MDP, arXiv 2303.16765). A source path is sampled from a prompt
+or found by inverting a picture. Any number of edits steer it towards other prompts:
+
+>>> from mdp_lite import Editor
+>>> editor = Editor.from_pretrained("tiny")  # bundled; or a hub id, a folder, a .safetensors file
+>>> source = editor.generate("a red house on the grass", seed=7, num_inference_steps=10)
+>>> edit = editor.edit(source, "a blue house on the grass")
+>>> edit.image.save("blue.png")
+>>> edit.cost.unet_rows  # a row is one latent that goes through the UNet once
+14
+
+`Editor.invert` takes a picture instead of a seed. `help(Editor)` says the rest.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mdp_lite.names import (
+    BadCheckpoint,
+    BadInput,
+    DeadlineExceeded,
+    MdpError,
+    MissingExtra,
+    NotFinite,
+    Stopped,
+)
 from mdp_lite.version import __version__
 
 if TYPE_CHECKING:
-    from mdp_lite.editor import Edit, Editor, Source
+    from mdp_lite.batcher.batcher import Batcher
+    from mdp_lite.batcher.client import client_editor, make_batcher
+    from mdp_lite.editor import Editor
+    from mdp_lite.method.plan import Plan
     from mdp_lite.method.schedule import Weights
+    from mdp_lite.pipeline.inversion_methods import Inversion
+    from mdp_lite.pipeline.once import once
+    from mdp_lite.pipeline.progress import EditState, Progress
+    from mdp_lite.pipeline.request import Request
+    from mdp_lite.pipeline.result import Cost, Edit, Source
+    from mdp_lite.pipeline.sweep import Sweep
+    from mdp_lite.pipeline.warm_up import warm_up
+    from mdp_lite.store.cache import Cache
 
-__all__ = ["Edit", "Editor", "Source", "Weights", "__version__"]
+__all__ = [
+    "BadCheckpoint",
+    "BadInput",
+    "Batcher",
+    "Cache",
+    "Cost",
+    "DeadlineExceeded",
+    "Edit",
+    "EditState",
+    "Editor",
+    "Inversion",
+    "MdpError",
+    "MissingExtra",
+    "NotFinite",
+    "Plan",
+    "Progress",
+    "Request",
+    "Source",
+    "Stopped",
+    "Sweep",
+    "Weights",
+    "__version__",
+    "client_editor",
+    "make_batcher",
+    "once",
+    "warm_up",
+]
+
+# Where the names that need torch are defined; they are imported on first use, so that
+# `mdp-lite --help` does not wait for torch.
+_MODULES = {
+    "Batcher": "batcher.batcher",
+    "Cache": "store.cache",
+    "Cost": "pipeline.result",
+    "Edit": "pipeline.result",
+    "EditState": "pipeline.progress",
+    "Editor": "editor",
+    "Inversion": "pipeline.inversion_methods",
+    "Plan": "method.plan",
+    "Progress": "pipeline.progress",
+    "Request": "pipeline.request",
+    "Source": "pipeline.result",
+    "Sweep": "pipeline.sweep",
+    "Weights": "method.schedule",
+    "client_editor": "batcher.client",
+    "make_batcher": "batcher.client",
+    "once": "pipeline.once",
+    "warm_up": "pipeline.warm_up",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch with the first name that is used, so that `mdp-lite --help` need not wait."""
-    if name in ("Edit", "Editor", "Source"):
-        return getattr(import_module("mdp_lite.editor"), name)
-    if name == "Weights":
-        return import_module("mdp_lite.method.schedule").Weights
+    if name in _MODULES:
+        return getattr(import_module(f"mdp_lite.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'mdp_lite' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

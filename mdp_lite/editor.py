@@ -1,7 +1,5 @@
 """The public class: load a model, make or invert a source, edit it as often as you like."""
 
-import math
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,7 +22,13 @@ from mdp_lite.pipeline.progress import EditState, EditSteps
 from mdp_lite.pipeline.request import Prompt, Request
 from mdp_lite.pipeline.result import Edit, Source
 from mdp_lite.pipeline.runner import ModelRunner
-from mdp_lite.pipeline.sources import OnStep, OnTuned, Watch, generate_source, invert_pictures
+from mdp_lite.pipeline.sources import (
+    OnStep,
+    OnTuned,
+    generate_source,
+    invert_pictures,
+    start_monitor,
+)
 from mdp_lite.pipeline.sweep import Sweep, Window, build_cells, run_sweep
 from mdp_lite.store import source_file
 from mdp_lite.store.cache import Cache, get_or_create, open_cache
@@ -120,10 +124,10 @@ class Editor:
             width,
             height,
         )
-        watch = Watch(on_step, None, _end(deadline))
+        monitor = start_monitor(on_step, None, deadline)
         if self.cache is None:
-            return generate_source(self.runner, *settings, watch)
-        create = lambda _: [generate_source(self.runner, *settings, watch)]  # noqa: E731
+            return generate_source(self.runner, *settings, monitor)
+        create = lambda _: [generate_source(self.runner, *settings, monitor)]  # noqa: E731
         return get_or_create(self.cache, self.runner, [settings], [None], create)[0]
 
     def invert(
@@ -170,13 +174,13 @@ class Editor:
         pictures = [images.rgb(check.picture(one)) for one in check.several("images", images_)]
         texts = check.as_many("prompts", prompts, len(pictures))
         how = (method, num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
-        watch = Watch(on_step, on_tuned, _end(deadline))
+        monitor = start_monitor(on_step, on_tuned, deadline)
         if self.cache is None:
-            return invert_pictures(self.runner, pictures, texts, *how, watch)
+            return invert_pictures(self.runner, pictures, texts, *how, monitor)
 
         def create(indices: list[int]) -> list[Source]:
             some = ([pictures[i] for i in indices], [texts[i] for i in indices])
-            return invert_pictures(self.runner, *some, *how, watch)
+            return invert_pictures(self.runner, *some, *how, monitor)
 
         settings = [(text, *how) for text in texts]
         return get_or_create(self.cache, self.runner, settings, pictures, create)
@@ -232,7 +236,7 @@ class Editor:
         """Several edits at once, of one source or of many; their common steps are computed once.
 
         max_rows is how many UNet rows one call may have: on a GPU more is faster. With 0 every step
-        is a call of its own, and an edit has exactly the bits that it has alone.
+        is a separate call, and an edit has exactly the bits that it has alone.
         """
         states: tuple[EditState, ...] = ()
         for done, total, moved, states in self.steps(requests, max_rows, deadline):
@@ -289,8 +293,3 @@ class Editor:
     def result(self, state: EditState, image: Image.Image | None = None) -> Edit:
         """The edit in this state; image is the decoded x0 of the state, if you have it."""
         return finish_edit(self.runner, state, image)
-
-
-def _end(deadline: float | None) -> float:
-    """The end of a deadline in seconds, on the monotonic clock."""
-    return math.inf if deadline is None else time.monotonic() + check.deadline(deadline)

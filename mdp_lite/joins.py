@@ -1,8 +1,9 @@
-"""Where sub-packages meet, which never import each other: what a command of one takes from others.
+"""Where rooms meet that never import each other: app, batch, eval and serve.
 
-All is imported inside functions, so that a command needs the extras of what it runs alone.
+Each is imported inside a function, so that a command needs only the extras of what it runs.
 """
 
+from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import count
@@ -11,48 +12,96 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from mdp_lite.cli.console import Console
+from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
-from mdp_lite.method.sample import Conditions
+from mdp_lite.method.mdp import Guidance
 from mdp_lite.models.transformer import Attend
+from mdp_lite.names import MissingExtra
 from mdp_lite.pipeline.result import Cost, Source
 
 if TYPE_CHECKING:
-    from mdp_lite.app.rival import Rival, Watch
+    from mdp_lite.app.rival import OnCall, Rival
     from mdp_lite.app.studio import Lend
 
 
-def page(host: str) -> "Callable[[Any, Editor, Lend], AbstractContextManager[None]]":
-    """What puts the app's page into the service's application, on its engine."""
-    from mdp_lite.app.command import beside
+def run_app(args: Namespace, console: Console) -> Report:
+    """The page, with the methods of eval to compare with. Raises MissingExtra without gradio."""
+    try:
+        from mdp_lite.app.command import app
+    except ImportError as error:
+        raise MissingExtra(f"app needs more: pip install 'mdp-lite[app]' ({error})") from None
+    return app(args, console, build_rivals())
 
-    return lambda app, editor, lend: beside(app, editor, lend, host, rivals())
+
+def run_batch(args: Namespace, console: Console) -> Report:
+    """Many edits from a table of jobs."""
+    from mdp_lite.batch.command import batch
+
+    return batch(args, console)
 
 
-def rivals() -> "tuple[Rival, ...]":
-    """What the app compares the variants with: methods of eval, as its own comparison has them."""
+def run_bench(args: Namespace, console: Console) -> Report:
+    """Benchmarks of inversions, edits and speed."""
+    from mdp_lite.eval.bench_command import bench
+
+    return bench(args, console)
+
+
+def run_serve(args: Namespace, console: Console) -> Report:
+    """The service, with the app's page if --app is given. Raises MissingExtra for either."""
+    try:
+        from mdp_lite.serve.command import serve
+    except ImportError as error:
+        raise MissingExtra(f"serve needs more: pip install 'mdp-lite[serve]' ({error})") from None
+    if not args.app:
+        return serve(args, console)
+    try:
+        page = mount_page(args.host)
+    except ImportError as error:
+        raise MissingExtra(f"--app needs more: pip install 'mdp-lite[app]' ({error})") from None
+    return serve(args, console, page)
+
+
+COMMANDS = {"app": run_app, "batch": run_batch, "bench": run_bench, "serve": run_serve}
+
+
+def mount_page(host: str) -> "Callable[[Any, Editor, Lend], AbstractContextManager[None]]":
+    """The function that mounts the app's page in the service's application, on its engine."""
+    from mdp_lite.app.command import mount_beside
+
+    return lambda app, editor, lend: mount_beside(app, editor, lend, host, build_rivals())
+
+
+def build_rivals() -> "tuple[Rival, ...]":
+    """The methods of eval that the app can compare the variants with, with eval's settings."""
     from mdp_lite.app.rival import Rival
-    from mdp_lite.eval.contest import CONTROL
+    from mdp_lite.eval.methods import CONTROL
 
-    return (Rival("Prompt-to-Prompt", CONTROL._asdict(), prompt_to_prompt),)
+    return (Rival("Prompt-to-Prompt", CONTROL._asdict(), run_prompt_to_prompt),)
 
 
 @torch.no_grad()
-def prompt_to_prompt(
-    editor: Editor, source: Source, prompt: str, to: Conditions, watch: "Watch"
+def run_prompt_to_prompt(
+    editor: Editor, source: Source, prompt: str, guidance: Guidance, on_call: "OnCall"
 ) -> tuple[Tensor, Cost]:
-    """A source's edit by Prompt-to-Prompt, its words refined, as a clean latent (1, 4, y, x)."""
-    from mdp_lite.eval.contest import CONTROL
-    from mdp_lite.eval.rivals import words
-    from mdp_lite.eval.rivals.asked import Asked
+    """An edit by Prompt-to-Prompt with refined words: its clean latent (1, 4, y, x) and cost.
+
+    on_call(done, total) is called before each UNet call; an exception that it raises cancels.
+    """
+    from mdp_lite.eval.methods import CONTROL
+    from mdp_lite.eval.rivals.alignment import align_refinement
     from mdp_lite.eval.rivals.prompt_to_prompt import prompt_to_prompt
+    from mdp_lite.eval.rivals.task import RivalTask
 
     n, calls = len(source.grid.t), count()
 
     def unet(x: Tensor, t: Tensor, c: Tensor, attend: Attend) -> Tensor:
-        watch(next(calls), n)
+        on_call(next(calls), n)
         return editor.models.unet(x, t, c, attend)
 
-    asked = Asked(cast(Any, unet), source.grid, source.path, to, editor.runner.v_prediction)
-    aligned = words.refined(editor.models.tokenizer, [source.prompt], [prompt])
-    x, rows = prompt_to_prompt(asked, aligned, CONTROL)
+    v_prediction = editor.runner.v_prediction
+    task = RivalTask(cast(Any, unet), source.grid, source.path, guidance, v_prediction)
+    aligned = align_refinement(editor.models.tokenizer, [source.prompt], [prompt])
+    x, rows = prompt_to_prompt(task, aligned, CONTROL)
     return x, Cost(rows, n)

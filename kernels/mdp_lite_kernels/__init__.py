@@ -1,1 +1,1 @@
-"""Fast kernels for mdp_lite, each a module of its own beside its torch reference."""
+"""Fast kernels for mdp_lite, each in one module with its torch reference."""

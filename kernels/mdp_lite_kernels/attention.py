@@ -1,4 +1,4 @@
-"""Attention without a mask on the CPU: torch's, and a native one for the head sizes of a UNet."""
+"""Attention without a mask on the CPU: torch's, and a native one for a UNet's head sizes."""
 
 import ctypes
 import functools
@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 LIBRARY = Path(__file__).with_name("_attention.so")
-LARGEST = 160  # d of a head
-AVX2, AVX512, BFLOAT16 = 1, 2, 3  # the paths of attention.c, worst first
+MAX_HEAD_DIM = 160  # d of a head
+AVX2, AVX512, BFLOAT16 = 1, 2, 3  # the paths of attention.c, slowest first
 
 
-class _Rows(ctypes.Structure):
-    """A tensor seen as (batch, head, row, d): where it is, strides in bytes."""
+class _Operand(ctypes.Structure):
+    """A tensor (batch, head, row, d): its address, and its strides in bytes."""
 
     _fields_ = [
         ("data", ctypes.c_void_p),
@@ -31,13 +31,13 @@ class _Call(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("batches", "heads", "n", "m", "d")),
         *((name, ctypes.c_int32) for name in ("half", "path", "threads")),
-        *((name, _Rows) for name in ("q", "k", "v", "out")),
+        *((name, _Operand) for name in ("q", "k", "v", "out")),
     ]
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled attention.c, or None where it was not built or does not load."""
+    """The compiled attention.c, or None if it was not built or does not load."""
     try:
         return ctypes.CDLL(str(LIBRARY))
     except OSError:
@@ -46,9 +46,9 @@ def library() -> ctypes.CDLL | None:
 
 @functools.cache
 def best_path() -> int:
-    """The fastest path this machine runs, counted from 1, worst first; 0 where there is none."""
-    found = library()
-    return 0 if found is None else found.mdp_lite_attention_path()
+    """The fastest path this machine can run, from 1 (slowest) up; 0 if it can run none."""
+    native = library()
+    return 0 if native is None else native.mdp_lite_attention_path()
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -62,8 +62,11 @@ def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
 
 
 def fits(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether a path of attention.c takes these: CPU, bfloat16 or float32, d a multiple of 8 up to
-    160, the d values of a row side by side, no gradient asked for."""
+    """Whether attention.c can compute these.
+
+    It needs the CPU, bfloat16 or float32, d a multiple of 8 up to 160, the d values of a row
+    contiguous, and no gradient.
+    """
     b, h, _, d = q.shape if q.dim() == 4 else (0, 0, 0, 0)
     return (
         q.device.type == k.device.type == v.device.type == "cpu"
@@ -73,7 +76,7 @@ def fits(q: Tensor, k: Tensor, v: Tensor) -> bool:
         and q.numel() > 0
         and k.numel() > 0
         and d % 8 == 0
-        and d <= LARGEST
+        and d <= MAX_HEAD_DIM
         and all(x.stride(-1) == 1 for x in (q, k, v))
         and not (torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)))
     )
@@ -88,9 +91,10 @@ def _run(q: Tensor, k: Tensor, v: Tensor, path: int) -> Tensor:
     out = _empty(q)
     (b, h, n, d), m = q.shape, k.shape[2]
     half, threads = q.dtype == torch.bfloat16, torch.get_num_threads()
-    call = _Call(b, h, n, m, d, half, path, threads, _rows(q), _rows(k), _rows(v), _rows(out))
-    found = library()
-    if found is None or found.mdp_lite_attention(ctypes.byref(call)):
+    operands = [_operand(x) for x in (q, k, v, out)]
+    call = _Call(b, h, n, m, d, half, path, threads, *operands)
+    native = library()
+    if native is None or native.mdp_lite_attention(ctypes.byref(call)):
         raise MemoryError("no memory for the packed keys and values of an attention")
     return out
 
@@ -100,16 +104,18 @@ def _empty(q: Tensor) -> Tensor:
     return q.new_empty((b, n, h, d)).transpose(1, 2)
 
 
-def _rows(x: Tensor) -> _Rows:
+def _operand(x: Tensor) -> _Operand:
     batch, head, row, _ = x.stride()
     size = x.element_size()
-    return _Rows(x.data_ptr(), batch * size, head * size, row * size)
+    return _Operand(x.data_ptr(), batch * size, head * size, row * size)
 
 
 @functools.cache
 def attention_op() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`native_attention` as the operator mdp_lite::attention, registered at the first call: one
-    node in a traced graph."""
+    """`native_attention` as the operator mdp_lite::attention, which is one node of a traced graph.
+
+    It is registered at the first call.
+    """
     operator = torch.library.custom_op(
         "mdp_lite::attention", native_attention, mutates_args=(), device_types="cpu"
     )

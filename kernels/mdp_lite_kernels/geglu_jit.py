@@ -12,7 +12,7 @@ BLOCK = 1024
 
 
 @triton.jit
-def gated(
+def geglu_kernel(
     projection: tl.tensor, out: tl.tensor, size: tl.tensor,
     D: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -27,10 +27,10 @@ def gated(
 
 @triton_op("mdp_lite::geglu", mutates_args={})
 def geglu_op(projection: Tensor) -> Tensor:
-    """As an operator that torch.compile sees through."""
+    """The kernel as an operator that torch.compile can trace."""
     d = projection.shape[-1] // 2
     out = projection.new_empty(*projection.shape[:-1], d)
     with torch.cuda.device_of(projection):
         grid = (blocks(out.numel(), BLOCK),)
-        wrap_triton(gated)[grid](projection, out, out.numel(), d, BLOCK)
+        wrap_triton(geglu_kernel)[grid](projection, out, out.numel(), d, BLOCK)
     return out

@@ -10,16 +10,16 @@ from mdp_lite_kernels.shapes import blocks, power_of_two
 
 PROGRAMS = 1024  # about 8 for each processor of an H100 or H200
 TILE = 4096  # values that a program holds at once
-LEAST = 512  # values that make a chunk worth a program
-CHANNELS = 64  # channels side by side that a program reads: whole cache lines in 16 bits
-PARTS = 4096  # chunks times groups that the second pass puts together in one program
+MIN_VALUES = 512  # values that make a chunk worth a program
+CHANNELS = 64  # contiguous channels that a program reads: whole cache lines in 16 bits
+PARTS = 4096  # chunks times groups that one program of the second pass combines
 
 
 @triton.jit
 def channels(
     GROUPS: tl.constexpr, WIDTH: tl.constexpr, BESIDE: tl.constexpr, ACROSS: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """This program's groups (BESIDE,), their channels (BESIDE, ACROSS), and which of them exist."""
+    """This program's groups (BESIDE,), their channels (BESIDE, ACROSS), and a mask."""
     group = tl.program_id(1) * BESIDE + tl.arange(0, BESIDE)
     j = tl.arange(0, ACROSS)
     exists = (group[:, None] < GROUPS) & (j[None, :] < WIDTH)
@@ -27,15 +27,15 @@ def channels(
 
 
 @triton.jit
-def partial(
+def chunk_moments(
     x: tl.tensor, parts: tl.tensor, rows: tl.tensor, chunk: tl.tensor,
     GROUPS: tl.constexpr, WIDTH: tl.constexpr,
     DEEP: tl.constexpr, BESIDE: tl.constexpr, ACROSS: tl.constexpr,
 ) -> None:  # fmt: skip
     """First pass: mean and summed squared deviation of a chunk's groups, tile by tile.
 
-    Deviations are from a tile's own mean, and tiles are put together by Chan et al. (1983): the
-    difference of two large sums, which loses a small variance, is never taken.
+    Deviations are from the tile's mean, and tiles are combined by Chan et al. (1983). The
+    difference of two large sums would lose a small variance.
     """
     group, channel, exists = channels(GROUPS, WIDTH, BESIDE, ACROSS)  # pyright: ignore
     part, n = tl.program_id(0), tl.program_id(2)
@@ -63,19 +63,19 @@ def partial(
 
 
 @triton.jit
-def moments(
+def picture_moments(
     parts: tl.tensor, rows: tl.tensor, chunk: tl.tensor, group: tl.tensor,
     GROUPS: tl.constexpr, WIDTH: tl.constexpr, CHUNKS: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
-    """Mean and variance (BESIDE,) of a picture's groups from those of all its chunks."""
+    """Mean and variance (BESIDE,) of a picture's groups from the moments of all its chunks."""
     chunks, n = tl.num_programs(0), tl.program_id(2)
     part = tl.arange(0, CHUNKS)
     there = (part < chunks)[:, None] & (group < GROUPS)[None, :]
     at = (n * chunks + part)[:, None] * GROUPS + group[None, :]
     means = tl.load(parts + at, mask=there, other=0.0)
     squares = tl.load(parts + tl.num_programs(2) * chunks * GROUPS + at, mask=there, other=0.0)
-    held = tl.maximum(tl.minimum(rows - part * chunk, chunk), 0) * WIDTH
-    share = (held.to(tl.float32) / (rows * WIDTH).to(tl.float32))[:, None]
+    count = tl.maximum(tl.minimum(rows - part * chunk, chunk), 0) * WIDTH
+    share = (count.to(tl.float32) / (rows * WIDTH).to(tl.float32))[:, None]
     mean = tl.sum(means * share, 0)
     apart = tl.where(there, means - mean[None, :], 0.0)
     inner = tl.sum(squares, 0) / (rows * WIDTH).to(tl.float32)
@@ -92,7 +92,7 @@ def normalise(
 ) -> None:  # fmt: skip
     """Second pass: (x - mean) / sqrt(variance + eps) weight + bias, then SiLU if SILU."""
     group, channel, exists = channels(GROUPS, WIDTH, BESIDE, ACROSS)  # pyright: ignore
-    mean, variance = moments(parts, rows, chunk, group, GROUPS, WIDTH, CHUNKS)
+    mean, variance = picture_moments(parts, rows, chunk, group, GROUPS, WIDTH, CHUNKS)
     scale = tl.rsqrt(variance + eps)
     w = tl.load(weight + channel, mask=exists, other=0.0).to(tl.float32)
     shift = tl.load(bias + channel, mask=exists, other=0.0).to(tl.float32)
@@ -112,20 +112,20 @@ def normalise(
 def group_norm_silu_op(
     x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, silu: bool = True
 ) -> Tensor:
-    """As an operator that torch.compile sees through."""
+    """Both passes as an operator that torch.compile can trace."""
     b, rows, width = x.shape[0], x.shape[2] * x.shape[3], x.shape[1] // groups
     across = power_of_two(width)  # channels of a group, in a block
     beside = min(max(CHANNELS // across, 1), power_of_two(groups))  # groups in a block
     lanes = across * beside
     sets = blocks(groups, beside)
-    most = min(blocks(rows, max(LEAST // lanes, 1)), max(PARTS // beside, 1))
-    chunk = blocks(rows, min(blocks(PROGRAMS, b * sets), most))  # rows in a chunk
+    max_chunks = min(blocks(rows, max(MIN_VALUES // lanes, 1)), max(PARTS // beside, 1))
+    chunk = blocks(rows, min(blocks(PROGRAMS, b * sets), max_chunks))  # rows in a chunk
     chunks = blocks(rows, chunk)
     deep = min(power_of_two(chunk), max(TILE // lanes, 1))  # rows in a block
     y, parts = torch.empty_like(x), x.new_empty(2, b, chunks, groups, dtype=torch.float32)
     grid, sizes = (chunks, sets, b), (rows, chunk, groups, width, deep, beside, across)
     with torch.cuda.device_of(x):
-        wrap_triton(partial)[grid](x, parts, *sizes)
+        wrap_triton(chunk_moments)[grid](x, parts, *sizes)
         wrap_triton(normalise)[grid](
             x, parts, weight, bias, y, eps, *sizes, power_of_two(chunks), silu
         )

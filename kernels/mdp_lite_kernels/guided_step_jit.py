@@ -23,19 +23,19 @@ def weight(
     w: tl.tensor, across: tl.tensor, within: tl.tensor,
     n: tl.tensor, i: tl.tensor, there: tl.tensor, x: tl.tensor,
 ) -> tl.tensor:  # fmt: skip
-    """A weight's value at values i of picture n, in x's dtype."""
+    """A weight at the values i of picture n, in x's dtype."""
     return tl.load(w + n * across + i * within, mask=there, other=0.0).to(x.dtype)
 
 
 @triton.jit
-def prediction(
+def predict(
     out: tl.tensor, g: tl.tensor, g_across: tl.tensor,
     w_beta: tl.tensor, beta_across: tl.tensor, beta_within: tl.tensor,
     n: tl.tensor, i: tl.tensor, there: tl.tensor, here: tl.tensor,
     size: tl.tensor, area: tl.tensor,
     GUIDED: tl.constexpr, BETA: tl.constexpr, LAST: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
-    """The guided prediction of the denoiser's rows; LAST: it leaves them with channels last."""
+    """The guided prediction from the UNet's rows; LAST: they are in channels-last memory."""
     row = out + n * size + (i % area * (size // area) + i // area if LAST else i)
     rows = tl.num_programs(1) * size
     if GUIDED:
@@ -69,11 +69,11 @@ def advance(
     there = i < size
     at = n * size + i
     here = tl.load(x + at, mask=there, other=0.0)
-    e = prediction(
+    e = predict(
         out, g, g_across, w_beta, beta_across, beta_within, n, i, there, here, size, area,
         GUIDED, BETA, LAST,
     )  # fmt: skip
-    level, reached = tl.load(a + n * a_across), tl.load(b + n * b_across)
+    level, next_level = tl.load(a + n * a_across), tl.load(b + n * b_across)
     a_x, a_eps = tl.sqrt(level).to(here.dtype), tl.sqrt(1 - level).to(here.dtype)
     share = weight(w_eps, eps_across, eps_within, n, i, there, here)
     eps = a_x * e + a_eps * here if V else e
@@ -81,12 +81,12 @@ def advance(
     x0 = (here - a_eps * eps) / (tl.where(level > 0, a_x, 1.0) if V else a_x)
     if V:  # where a = 0, x is noise alone and the prediction is -x_0
         x0 = tl.where(level > 0, x0, lerp(-e, tl.load(x0_a + at, mask=there, other=0.0), share))
-    keep = tl.sqrt(reached).to(here.dtype)
+    keep = tl.sqrt(next_level).to(here.dtype)
     if NOISE:
-        left = ((1 - reached) * tl.sqrt(level / (reached * (1 - level)))).to(here.dtype)
+        left = ((1 - next_level) * tl.sqrt(level / (next_level * (1 - level)))).to(here.dtype)
         onward = keep * x0 + left * eps + tl.load(noise + at, mask=there, other=0.0)
     else:
-        onward = keep * x0 + tl.sqrt(1 - reached).to(here.dtype) * eps
+        onward = keep * x0 + tl.sqrt(1 - next_level).to(here.dtype) * eps
     share = weight(w_x, x_across, x_within, n, i, there, here)
     onward = lerp(onward, tl.load(x_a + at, mask=there, other=0.0), share)
     tl.store(onward_to + at, onward, mask=there)
@@ -98,25 +98,25 @@ def guided_step_op(
     out: Tensor, x: Tensor, g: Tensor, a: Tensor, b: Tensor,
     eps_a: Tensor, x_a: Tensor, w_eps: Tensor, w_x: Tensor,
     w_beta: Tensor | None = None, x0_a: Tensor | None = None, noise: Tensor | None = None,
-    guided: bool = True, v: bool = False,
+    guided: bool = True, v_prediction: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """As an operator that torch.compile sees through."""
+    """The kernel as an operator that torch.compile can trace."""
     onward, eps = torch.empty_like(x), torch.empty_like(x)
     size, area = x[0].numel(), x.shape[2] * x.shape[3]
     full = [t if t is None else t.expand_as(x).contiguous() for t in (eps_a, x_a, x0_a, noise)]
     scalars = [part for t in (g, a, b) for part in (t.contiguous(), int(t.numel() > 1))]
-    weights = [part for w in (w_eps, w_x, w_beta) for part in _laid(w, x)]
+    weights = [part for w in (w_eps, w_x, w_beta) for part in _lay_out(w, x)]
     with torch.cuda.device_of(x):
         wrap_triton(advance)[(blocks(size, BLOCK), x.shape[0])](
             out, x, *full, onward, eps, *scalars, *weights, size, area,
-            guided, w_beta is not None, v, noise is not None,
+            guided, w_beta is not None, v_prediction, noise is not None,
             not out.is_contiguous(), BLOCK,
         )  # fmt: skip
     return onward, eps
 
 
-def _laid(w: Tensor | None, x: Tensor) -> tuple[Tensor | None, int, int]:
-    """A weight in memory, its strides from picture to picture and within one: 0 where constant."""
+def _lay_out(w: Tensor | None, x: Tensor) -> tuple[Tensor | None, int, int]:
+    """A weight in memory, its strides between pictures and within one: 0 if it is constant."""
     if w is None or w.numel() == 1:
         return w, 0, 0
     if w.shape == (len(x), 1, 1, 1):

@@ -1,4 +1,4 @@
-"""Convolution on the CPU with weights that are laid out once for oneDNN, not anew in every call."""
+"""Convolution on the CPU with weights that are laid out for oneDNN once, not in every call."""
 
 import functools
 from copy import deepcopy
@@ -7,24 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Of x, in all pictures: laying out costs as much as so many cells of the convolution's own work.
-MOST_CELLS = 2048
+# Of x, in all pictures: laying out costs as much as convolving about so many cells.
+MAX_CELLS = 2048
 LAY_OUT = "_reorder_convolution_weight"
 
 
 @functools.cache
-def available() -> bool:
-    """Whether this torch has oneDNN's operators that Inductor packs convolutions with."""
-    found = (LAY_OUT, "_convolution_pointwise")
+def is_available() -> bool:
+    """Whether this torch has the oneDNN operators that Inductor packs convolutions with."""
+    names = (LAY_OUT, "_convolution_pointwise")
     return torch.backends.mkldnn.is_available() and all(
-        hasattr(torch.ops.mkldnn, name) for name in found
+        hasattr(torch.ops.mkldnn, name) for name in names
     )
 
 
 class PackedConv2d(nn.Module):
-    """A convolution that keeps another copy of its weights for each size of map that it is given.
+    """A convolution that keeps a packed copy of its weights for each size of map.
 
-    The reference is the convolution itself, which it is for inputs that `takes` refuses.
+    Inputs that `takes` refuses go through the convolution itself, which is also the reference.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -41,14 +41,18 @@ class PackedConv2d(nn.Module):
         conv = self.conv
         if not takes(conv, x):
             return conv(x)
-        where = (conv.padding, conv.stride, conv.dilation)
+        geometry = (conv.padding, conv.stride, conv.dilation)
         size = x.shape[2:]
         if size not in self._packed:
             lay_out = getattr(torch.ops.mkldnn, LAY_OUT)
-            shape = [2, conv.in_channels, *size]  # of any count: bits must not depend on history
-            self._packed[size] = lay_out(conv.weight.detach(), *where, conv.groups, shape)
+            shape = [
+                2,
+                conv.in_channels,
+                *size,
+            ]  # 2 always: results must not depend on earlier calls
+            self._packed[size] = lay_out(conv.weight.detach(), *geometry, conv.groups, shape)
         run = torch.ops.mkldnn._convolution_pointwise
-        return run(x, self._packed[size], conv.bias, *where, conv.groups, "none", [], "")
+        return run(x, self._packed[size], conv.bias, *geometry, conv.groups, "none", [], "")
 
 
 def takes(conv: nn.Conv2d, x: Tensor) -> bool:
@@ -56,16 +60,16 @@ def takes(conv: nn.Conv2d, x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.bfloat16, torch.float32)
-        and x.shape[0] * x.shape[2] * x.shape[3] <= MOST_CELLS
+        and x.shape[0] * x.shape[2] * x.shape[3] <= MAX_CELLS
         and conv.padding_mode == "zeros"
         and not (torch.is_grad_enabled() and (x.requires_grad or conv.weight.requires_grad))
     )
 
 
-def packed(model: nn.Module) -> None:
-    """Put a PackedConv2d in the place of each convolution of a model."""
+def pack_convolutions(model: nn.Module) -> None:
+    """Replace each convolution of a model by a PackedConv2d."""
     for name, child in model.named_children():
         if isinstance(child, nn.Conv2d):
             setattr(model, name, PackedConv2d(child))
         else:
-            packed(child)
+            pack_convolutions(child)

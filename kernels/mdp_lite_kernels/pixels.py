@@ -13,7 +13,7 @@ def pixels(picture: Tensor) -> Tensor:
 
 
 def takes(picture: Tensor) -> bool:
-    """Whether Triton takes it: 16 or 32 bits, in either memory format, no gradient wanted."""
+    """Whether Triton takes it: 16 or 32 bits, in either memory format, no gradient needed."""
     return (
         fits(picture)
         and picture.ndim == 4
@@ -26,6 +26,6 @@ def takes(picture: Tensor) -> bool:
 
 def triton_pixels(picture: Tensor) -> Tensor:
     """The same by Triton; in both, what NaN becomes is undefined: ask isfinite first."""
-    from mdp_lite_kernels import pixels_jit  # on demand: it brings triton and Inductor
+    from mdp_lite_kernels import pixels_jit  # on demand: it imports triton and Inductor
 
     return pixels_jit.pixels_op(picture)

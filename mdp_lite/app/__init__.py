@@ -1,1 +1,1 @@
-"""The apps: edit in the browser (extra [app]). What they do is plain Python; `page` draws it."""
+"""The page: edit pictures in the browser (extra [app]). Its work is plain Python."""

@@ -1,4 +1,4 @@
-"""`mdp-lite app`: a server for the page, on this machine alone unless asked otherwise."""
+"""`mdp-lite app`: a server for the page, by default for this machine alone."""
 
 import os
 import signal
@@ -12,72 +12,76 @@ from typing import Any
 
 import gradio as gr
 
-from mdp_lite.app.fence import Fence, names_of
-from mdp_lite.app.page import CSS, FOOTER, LABELS, LARGEST, mounted, page, theme
+from mdp_lite.app.guard import PageGuard, allowed_hosts
+from mdp_lite.app.page import MAX_UPLOAD, build_page, mount_page
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import Lend, Studio
+from mdp_lite.app.style import CSS, FOOTER, LABEL_SCRIPT, build_theme
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor_in_thread
+from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
+from mdp_lite.names import BadInput
 
 
-def app(args: Namespace, console: Console, rivals: Sequence[Rival] = ()) -> Made:
-    """Serve until Ctrl-C or SIGTERM; all files that visitors left are deleted then."""
+def app(args: Namespace, console: Console, rivals: Sequence[Rival] = ()) -> Report:
+    """Serve until Ctrl-C or SIGTERM, then delete all files of visitors."""
     editor = open_editor_in_thread(args)
     for note in editor.models.notes:
         console.log(note)
     data = {"command": "app", "dry_run": args.dry_run, "model": editor.models.name}
     if args.dry_run:
-        return Made({}, data, [f"would serve the page of {editor.models.name}"])
+        return Report({}, data, [f"would serve the page of {editor.models.name}"])
     with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
         studio = Studio(editor, Path(folder), rivals=rivals)
-        studio.warm()
-        blocks = launched(studio, args.host, args.port, args.share)
+        studio.warm_up()
+        blocks = launch(studio, args.host, args.port, args.share)
         console.log(f"the page is on {blocks.share_url or blocks.local_url}")
-        _until_told()
+        _wait_for_signal()
         blocks.close(verbose=False)
-    return Made({}, data, ["stopped"])
+    return Report({}, data, ["stopped"])
 
 
-def launched(studio: Studio, host: str, port: int | None, share: bool = False) -> gr.Blocks:
-    """The page on a server of its own, which runs in a thread."""
-    own(studio.folder)
-    blocks = page(studio)
-    fence = Fence, (), {"names": names_of(host, share)}
+def launch(studio: Studio, host: str, port: int | None, share: bool = False) -> gr.Blocks:
+    """Serve the page in a thread, on this port or a free one."""
+    configure_gradio(studio.folder)
+    blocks = build_page(studio)
+    guard = PageGuard, (), {"hosts": allowed_hosts(host, share)}
     try:
         blocks.launch(
-            server_name=host, server_port=port, share=share, theme=theme(), css=CSS, js=LABELS,
-            max_file_size=LARGEST, ssr_mode=False, prevent_thread_lock=True, quiet=True,
-            footer_links=FOOTER, run_history=False, app_kwargs={"middleware": [fence]},
+            server_name=host, server_port=port, share=share, theme=build_theme(), css=CSS,
+            js=LABEL_SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
+            quiet=True, footer_links=FOOTER, run_history=False,
+            app_kwargs={"middleware": [guard]},
             _frontend=False,  # else it asks itself for its page, and gives up after three seconds
         )  # fmt: skip
     except OSError as error:
-        raise ValueError(f"can't listen on {host}:{port or 'a free port'}: {error}") from None
+        raise BadInput(f"can't listen on {host}:{port or 'a free port'}: {error}") from None
     return blocks
 
 
 @contextmanager
-def beside(
+def mount_beside(
     app: Any, editor: Editor, lend: Lend, host: str, rivals: Sequence[Rival] = ()
 ) -> Iterator[None]:
-    """The page under /app of another application, which lends the editor, while that is served."""
+    """Serve the page under /app of another application, which lends the editor for each run."""
     with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
-        own(Path(folder))
+        configure_gradio(Path(folder))
         studio = Studio(editor, Path(folder), lend, rivals)
-        mounted(app, studio, "/app", names_of(host, False))
+        mount_page(app, studio, "/app", allowed_hosts(host, False))
         yield
 
 
-def own(folder: Path) -> None:
-    """Files of gradio lie in a folder of ours, and it tells nobody that it runs."""
+def configure_gradio(folder: Path) -> None:
+    """Make gradio write its files into this folder, and turn off its telemetry."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
-def _until_told() -> None:
-    told = threading.Event()
+def _wait_for_signal() -> None:
+    stop = threading.Event()
     for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, lambda *_: told.set())
-    while not told.wait(0.2):
+        signal.signal(one, lambda *_: stop.set())
+    while not stop.wait(0.2):
         pass

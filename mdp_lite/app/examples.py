@@ -1,4 +1,4 @@
-"""Pictures to start from: drawn ones that the bundled model understands."""
+"""Example pictures: synthetic ones that the bundled model understands."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +7,7 @@ FOLDER = Path(__file__).parent / "examples"
 
 
 class Example(NamedTuple):
-    """A picture with what it shows, and something that it could show instead."""
+    """A picture, a prompt that describes it, and a prompt to edit it towards."""
 
     name: str
     label: str
@@ -16,7 +16,7 @@ class Example(NamedTuple):
 
     @property
     def file(self) -> Path:
-        """Where the picture lies."""
+        """The path of the picture."""
         return FOLDER / f"{self.name}.png"
 
 

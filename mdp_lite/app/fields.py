@@ -1,55 +1,66 @@
-"""The controls of a form: one builder for both cases, in the order in which handlers take them."""
+"""The components of a form, built for both cases, in the order in which handlers take them."""
 
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from mdp_lite.app.form import CASES, FITS, MOST_FEATHER, MOST_GUIDANCE, MOST_STEPS, MOST_TEXT, Form
+from mdp_lite.app.form import (
+    CASES,
+    MAX_FEATHER,
+    MAX_GUIDANCE,
+    MAX_STEPS,
+    MAX_TEXT,
+    PAGE_FITS,
+    EditForm,
+)
 from mdp_lite.names import SCHEDULES, VARIANTS
 
-SHARED = (
+COMMON = (
     "source_prompt", "prompt", "variant", "steer", "strength", "t_max", "t_m", "schedule",
     "guidance_scale", "steps", "seed", "negative_prompt", "where", "feather",
 )  # fmt: skip
-NAMES = {"picture": (*SHARED, "method", "fit"), "prompt": SHARED}
-MOST_SEED = 2**53 - 1  # a browser has no larger whole numbers
-STEER = [("Strength", "strength"), ("Window of steps", "window")]
-WHERE = [("Everywhere", "everywhere"), ("Where I paint", "painted"), ("Found by itself", "found")]
+FIELD_NAMES = {"picture": (*COMMON, "method", "fit"), "prompt": COMMON}
+MAX_SEED = 2**53 - 1  # a browser has no larger whole numbers
+STEER_CHOICES = [("Strength", "strength"), ("Window of steps", "window")]
+WHERE_CHOICES = [
+    ("Everywhere", "everywhere"), ("Where I paint", "painted"), ("Found automatically", "found"),
+]  # fmt: skip
 Update = Any  # a component's new value, gr.update or gr.skip
-BLANK = "What the picture shows now, for example: a red house on the grass"
+SOURCE_HINT = "What the picture shows now, for example: a red house on the grass"
+TARGET_HINT = "What it is to show, for example: a blue house on the grass"
 
 
-def prompts(form: Form) -> dict[str, Any]:
-    """The two texts of an edit, and the seed where that makes the source."""
+def build_prompts(form: EditForm) -> dict[str, Any]:
+    """The two prompts of an edit, and the seed of a generated source."""
     real = form.case == "picture"
-    made: dict[str, Any] = {
+    components: dict[str, Any] = {
         "source_prompt": gr.Textbox(
             form.source_prompt, label="Source prompt (optional)" if real else "Source prompt",
-            max_length=MOST_TEXT, placeholder=BLANK, elem_id=f"{form.case}-source-prompt",
+            max_length=MAX_TEXT, placeholder=SOURCE_HINT, elem_id=f"{form.case}-source-prompt",
         ),
         "prompt": gr.Textbox(
-            form.prompt, label="Edit prompt", max_length=MOST_TEXT, elem_id=f"{form.case}-prompt",
-            placeholder="What it is to show, for example: a blue house on the grass",
+            form.prompt, label="Edit prompt", max_length=MAX_TEXT, elem_id=f"{form.case}-prompt",
+            placeholder=TARGET_HINT,
         ),
     }  # fmt: skip
-    return made if real else made | {"seed": _seed(form, "Seed of the source")}
+    return components if real else components | {"seed": _build_seed(form, "Seed of the source")}
 
 
-def _seed(form: Form, label: str) -> gr.Number:
+def _build_seed(form: EditForm, label: str) -> gr.Number:
     return gr.Number(
-        form.seed, label=label, precision=0, minimum=0, maximum=MOST_SEED,
+        form.seed, label=label, precision=0, minimum=0, maximum=MAX_SEED,
         elem_id=f"{form.case}-seed",
     )  # fmt: skip
 
 
-def steering(form: Form) -> dict[str, Any]:
-    """How far the edit may leave its source."""
-    made: dict[str, Any] = {
+def build_steering(form: EditForm) -> dict[str, Any]:
+    """The controls of how far the edit may go from its source."""
+    components: dict[str, Any] = {
         "variant": gr.Radio(
             list(VARIANTS), value=form.variant, label="Variant: what is mixed with the source's"
         ),
-        "steer": gr.Radio(STEER, value=form.steer, label="Steer by"),
+        "steer": gr.Radio(STEER_CHOICES, value=form.steer, label="Steer by"),
         "strength": gr.Slider(
             0, 1, form.strength, step=0.01, label="Strength: 0 is the source, 1 the prompt alone",
             elem_id=f"{form.case}-strength",
@@ -60,54 +71,53 @@ def steering(form: Form) -> dict[str, Any]:
         ("t_m", "t_m: steps that are mixed"),
     ):
         value = getattr(form, name)
-        made[name] = gr.Slider(0, form.steps, value, step=0.5, label=label, visible=False)
-    made["schedule"] = gr.Radio(
+        components[name] = gr.Slider(0, form.steps, value, step=0.5, label=label, visible=False)
+    components["schedule"] = gr.Radio(
         list(SCHEDULES), value=form.schedule, label="Schedule: weights over the window"
     )
-    return made
+    return components
 
 
-def sampling(form: Form, methods: list[str]) -> dict[str, Any]:
-    """How paths are sampled and pictures inverted."""
-    made: dict[str, Any] = {
+def build_sampling(form: EditForm, methods: list[str]) -> dict[str, Any]:
+    """The controls of sampling and of the inversion."""
+    components: dict[str, Any] = {
         "guidance_scale": gr.Slider(
-            1, MOST_GUIDANCE, form.guidance_scale, step=0.1, label="Guidance (1: none)"
+            1, MAX_GUIDANCE, form.guidance_scale, step=0.1, label="Guidance (1: none)"
         ),
-        "steps": gr.Slider(1, MOST_STEPS, form.steps, step=1, label="Steps"),
+        "steps": gr.Slider(1, MAX_STEPS, form.steps, step=1, label="Steps"),
         "negative_prompt": gr.Textbox(
-            form.negative_prompt, label="Negative prompt (optional)", max_length=MOST_TEXT
+            form.negative_prompt, label="Negative prompt (optional)", max_length=MAX_TEXT
         ),
     }  # fmt: skip
     if form.case == "picture":
-        made["seed"] = _seed(form, "Seed of the inversion's noise")
-        made["method"] = gr.Dropdown(methods, value=form.method, label="Inversion")
-        made["fit"] = gr.Radio(
-            list(FITS), value=form.fit, label="Fit: how the picture is brought to the model's size"
-        )
-    return made
+        label = "Fit: how the picture is brought to the model's size"
+        components["seed"] = _build_seed(form, "Seed of the inversion's noise")
+        components["method"] = gr.Dropdown(methods, value=form.method, label="Inversion")
+        components["fit"] = gr.Radio(list(PAGE_FITS), value=form.fit, label=label)
+    return components
 
 
-def placing(form: Form) -> dict[str, Any]:
-    """Where the edit may happen."""
+def build_region(form: EditForm) -> dict[str, Any]:
+    """The controls of where the edit may happen."""
     return {
         "where": gr.Radio(
-            WHERE, value=form.where, label="Where the edit may happen",
+            WHERE_CHOICES, value=form.where, label="Where the edit may happen",
             elem_id=f"{form.case}-where",
         ),
         "feather": gr.Slider(
-            0, MOST_FEATHER, form.feather, step=1, label="Feather: pixels over which it fades",
+            0, MAX_FEATHER, form.feather, step=1, label="Feather: pixels over which it fades",
             visible=False,
         ),
     }  # fmt: skip
 
 
-def ordered(form: Form, made: dict[str, Any]) -> list[Any]:
-    """The components of a case as its handlers take them."""
-    return [made[name] for name in NAMES[form.case]]
+def list_components(form: EditForm, components: dict[str, Any]) -> list[Any]:
+    """The components of a case in the order in which its handlers take them."""
+    return [components[name] for name in FIELD_NAMES[form.case]]
 
 
-def shown(form: Form) -> list[Update]:
-    """What all controls of a case are to show for a form."""
+def update_case(form: EditForm) -> list[Update]:
+    """Updates that set all controls of a case to a form."""
     window = form.steer == "window"
     special: dict[str, Callable[[], Any]] = {
         "strength": lambda: gr.update(value=form.strength, visible=not window),
@@ -115,17 +125,24 @@ def shown(form: Form) -> list[Update]:
         "t_m": lambda: gr.update(value=form.t_m, maximum=form.steps, visible=window),
         "feather": lambda: gr.update(value=form.feather, visible=form.where != "everywhere"),
     }
-    plain = {name: getattr(form, name) for name in NAMES[form.case]}
+    plain = {name: getattr(form, name) for name in FIELD_NAMES[form.case]}
     return [special[name]() if name in special else value for name, value in plain.items()]
 
 
-def untouched(case: str) -> list[Update]:
-    """Controls that stay as they are."""
-    return [gr.skip() for _ in NAMES[case]]
+def skip_case(case: str) -> list[Update]:
+    """Updates that leave all controls of a case as they are."""
+    return [gr.skip() for _ in FIELD_NAMES[case]]
 
 
-def controls(form: Form) -> list[Update]:
-    """The controls of both cases, those of the form's own set to it."""
+def skip_controls() -> list[Update]:
+    """Updates that leave the controls of both cases as they are."""
+    return [one for case in CASES for one in skip_case(case)]
+
+
+def update_controls(form: EditForm) -> list[Update]:
+    """Updates for the controls of both cases: those of the form's case are set to the form."""
     return [
-        one for case in CASES for one in (shown(form) if case == form.case else untouched(case))
+        one
+        for case in CASES
+        for one in (update_case(form) if case == form.case else skip_case(case))
     ]

@@ -1,4 +1,4 @@
-"""What a visitor asks for: the fields of the page, checked, and what they come down to."""
+"""The form of an edit: its fields, their checks, and the request that follows from them."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -6,27 +6,27 @@ from typing import Any
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.method.null_text import MOST_STEPS as MOST_TUNED
-from mdp_lite.names import SCHEDULES, VARIANTS
+from mdp_lite.method.null_text import MAX_STEPS as MAX_NULL_TEXT_STEPS
+from mdp_lite.names import FITS, SCHEDULES, VARIANTS, BadInput
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, Inversion
-from mdp_lite.pipeline.request import Request
+from mdp_lite.pipeline.request import Request, default_window
 from mdp_lite.pipeline.result import Source
 
 CASES = ("picture", "prompt")
-FITS = ("crop", "pad", "resize")  # "own" has no bound of its own
+PAGE_FITS = tuple(fit for fit in FITS if fit != "own")  # "own" has no upper limit of size
 STEERS = ("strength", "window")
 WHERES = ("everywhere", "painted", "found")
-MOST_STEPS, MOST_GUIDANCE, MOST_TEXT, MOST_FEATHER = 200, 30, 1000, 64
+MAX_STEPS, MAX_GUIDANCE, MAX_TEXT, MAX_FEATHER = 200, 30, 1000, 64
 
 
 @dataclass(frozen=True)
-class Form:
-    """One edit as a page asks for it.
+class EditForm:
+    """The fields of one edit on the page.
 
-    case is where the source comes from: a picture that is inverted, or a prompt and a seed. A
-    strength stands for a window (t_max, t_m), so steer says which of the two counts. seed is the
-    source's, or that of the noise which an inversion draws.
+    case says what the source is: a picture to invert, or a generated one from a prompt and a seed.
+    steer says which fields set the weights: strength, or the window t_max and t_m. seed is that of
+    the generated source, or of the inversion's noise.
     """
 
     case: str = "picture"
@@ -48,100 +48,101 @@ class Form:
     feather: int = 0
 
 
-def suggested(editor: Editor, case: str) -> Form:
-    """What a page starts from: the model's own defaults."""
+def default_form(editor: Editor, case: str) -> EditForm:
+    """The form with the model's defaults."""
     model = editor.models.defaults
-    n = min(model.num_inference_steps, MOST_STEPS)
-    inverted = case == "picture" and model.t_max is None  # as requests.variant_of has it
-    variant = "x" if inverted else "epsilon"
+    n = min(model.num_inference_steps, MAX_STEPS)
+    noise_maps = case == "picture" and model.t_max is None  # the rule of request.variant_of
+    variant = "x" if noise_maps else "epsilon"
     usual = default_window(n, model, variant)
-    guidance = min(model.guidance_scale, MOST_GUIDANCE)
+    guidance = min(model.guidance_scale, MAX_GUIDANCE)
     window = {"t_max": usual.t_max, "t_m": usual.t_m, "schedule": usual.schedule}
-    return Form(case, variant=variant, **window, guidance_scale=guidance, steps=n)
+    return EditForm(case, variant=variant, **window, guidance_scale=guidance, steps=n)
 
 
-def filled(form: Form, values: dict[str, Any]) -> Form:
-    """The form with some fields set to what a page sends: 5.0 may stand for 5, None for nothing."""
-    wholes = [field.name for field in fields(Form) if field.type is int]
-    given = {k: int(v) if k in wholes and _is_whole(v) else v for k, v in values.items()}
-    return replace(form, **{k: v for k, v in given.items() if v is not None})
+def fill_form(form: EditForm, values: dict[str, Any]) -> EditForm:
+    """The form with values that a page sends. 5.0 is read as 5; None leaves a field as it is."""
+    wholes = [field.name for field in fields(EditForm) if field.type is int]
+    numbers = {k: int(v) if k in wholes and _is_whole(v) else v for k, v in values.items()}
+    return replace(form, **{k: v for k, v in numbers.items() if v is not None})
 
 
-def checked(form: Form) -> Form:
-    """A form that can be run, or a ValueError that says which field is wrong, and how."""
-    bounded(form)
+def check_form(form: EditForm) -> EditForm:
+    """The form if it can be run. Raises BadInput that names the wrong field and what it must be."""
+    check_bounds(form)
     if not form.prompt.strip():
-        raise ValueError("the edit prompt must say what the picture is to show, got nothing")
+        raise BadInput("the edit prompt must say what the picture is to show, got nothing")
     if form.case == "prompt" and not form.source_prompt.strip():
-        raise ValueError("the source prompt must say what to make, got nothing")
+        raise BadInput("the source prompt must say what to make, got nothing")
     return form
 
 
-def bounded(form: Form) -> Form:
-    """The form, whose prompts may still be missing, or a ValueError for a field out of bounds."""
+def check_bounds(form: EditForm) -> EditForm:
+    """The form if each field is within its bounds; prompts may be empty. Raises BadInput."""
     for name, allowed in (
         ("case", CASES), ("variant", VARIANTS), ("steer", STEERS), ("schedule", SCHEDULES),
-        ("method", tuple(METHODS)), ("fit", FITS), ("where", WHERES),
+        ("method", tuple(METHODS)), ("fit", PAGE_FITS), ("where", WHERES),
     ):  # fmt: skip
         check.one_of(name, getattr(form, name), allowed)
     for name in ("source_prompt", "prompt", "negative_prompt"):
-        _text(name, getattr(form, name))
-    most = MOST_TUNED if (form.case, form.method) == ("picture", "null-text") else MOST_STEPS
-    _within("steps", check.whole("steps", form.steps), 1, most)
-    _within("guidance", check.number("guidance", form.guidance_scale), 1, MOST_GUIDANCE)
-    _within("feather", check.whole("feather", form.feather), 0, MOST_FEATHER)
+        _check_text(name, getattr(form, name))
+    null_text = (form.case, form.method) == ("picture", "null-text")
+    max_steps = MAX_NULL_TEXT_STEPS if null_text else MAX_STEPS
+    _check_range("steps", check.whole("steps", form.steps), 1, max_steps)
+    _check_range("guidance", check.number("guidance", form.guidance_scale), 1, MAX_GUIDANCE)
+    _check_range("feather", check.whole("feather", form.feather), 0, MAX_FEATHER)
     check.seed(form.seed)
     if form.steer == "strength":
         check.strength(form.strength, None)
     else:
-        _window(form)
+        _check_window(form)
     return form
 
 
-def inversion(form: Form) -> Inversion:
-    """How the form's picture is inverted."""
-    drawn = "seed" in METHODS[form.method].settings
-    return Inversion(form.method, seed=form.seed if drawn else None)
+def inversion_of(form: EditForm) -> Inversion:
+    """The inversion of the form's picture."""
+    has_seed = "seed" in METHODS[form.method].settings
+    return Inversion(form.method, seed=form.seed if has_seed else None)
 
 
-def source_guidance(form: Form) -> float | None:
-    """The guidance that a source is made with; None is the method's own, whatever edits have."""
-    repeats = form.case == "prompt" or METHODS[form.method].repeats
+def source_guidance(form: EditForm) -> float | None:
+    """The guidance scale of the source; None is the default of the inversion method."""
+    repeats = form.case == "prompt" or METHODS[form.method].repeats_guidance
     return form.guidance_scale if repeats else None
 
 
-def request(source: Source, form: Form, mask: Image.Image | None) -> Request:
-    """The edit as the core takes it; mask is the painted one."""
+def build_request(source: Source, form: EditForm, mask: Image.Image | None) -> Request:
+    """The edit as a request; mask is the painted one."""
     by_strength = form.steer == "strength"
     strength, t_max, t_m = (
         (form.strength, None, None) if by_strength else (None, form.t_max, form.t_m)
     )
-    where = {"everywhere": None, "painted": mask, "found": "auto"}[form.where]
+    region = {"everywhere": None, "painted": mask, "found": "auto"}[form.where]
     if form.where == "painted" and mask is None:
-        raise ValueError("paint where the edit may happen first, or let it happen everywhere")
+        raise BadInput("paint where the edit may happen first, or let it happen everywhere")
     return Request(
         source, form.prompt, form.variant, t_max, t_m, form.schedule, strength, None,
-        form.guidance_scale, form.negative_prompt or None, where, True,
-        form.feather if where is not None else 0,
+        form.guidance_scale, form.negative_prompt or None, region, True,
+        form.feather if region is not None else 0,
     )  # fmt: skip
 
 
-def _text(name: str, value: Any) -> None:
-    if len(check.text(name.replace("_", " "), value)) > MOST_TEXT:
-        shown = name.replace("_", " ")
-        raise ValueError(f"the {shown} must have at most {MOST_TEXT} letters, got {len(value)}")
+def _check_text(name: str, value: Any) -> None:
+    label = name.replace("_", " ")
+    if len(check.text(label, value)) > MAX_TEXT:
+        raise BadInput(f"the {label} must have at most {MAX_TEXT} letters, got {len(value)}")
 
 
-def _within(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be from {least} to {most}, got {value:g}")
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise BadInput(f"{name} must be from {low} to {high}, got {value:g}")
 
 
-def _window(form: Form) -> None:
+def _check_window(form: EditForm) -> None:
     t_max, t_m = check.number("t_max", form.t_max), check.number("t_m", form.t_m)
     if not 0 <= t_m <= t_max <= form.steps:
         want = f"0 <= t_m <= t_max <= {form.steps} steps"
-        raise ValueError(f"the window must have {want}, got t_max {t_max:g} and t_m {t_m:g}")
+        raise BadInput(f"the window must have {want}, got t_max {t_max:g} and t_m {t_m:g}")
 
 
 def _is_whole(value: Any) -> bool:

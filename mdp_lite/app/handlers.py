@@ -1,4 +1,4 @@
-"""What happens as a visitor clicks: between the page's components and the work."""
+"""What happens when a visitor clicks: from the values of the components to a run, and back."""
 
 import logging
 from collections.abc import Iterator
@@ -10,64 +10,65 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from mdp_lite.app import plans, words
-from mdp_lite.app.fields import NAMES, Update, controls, untouched
-from mdp_lite.app.form import CASES, Form, filled, suggested
-from mdp_lite.app.panel import Files, quiet, result, told
-from mdp_lite.app.restore import restored
+from mdp_lite.app import texts
+from mdp_lite.app.fields import FIELD_NAMES, Update, skip_controls, update_controls
+from mdp_lite.app.forecast import describe_forecast, describe_result, forecast
+from mdp_lite.app.form import EditForm, default_form, fill_form
+from mdp_lite.app.panel import ResultFiles, show_result, show_status, stream_updates
+from mdp_lite.app.restore import restore_form
+from mdp_lite.app.runs import MASK_FILE, Submission, run_edit, source_key
 from mdp_lite.app.sessions import Session
-from mdp_lite.app.streaming import Stopped
-from mdp_lite.app.studio import Studio, opened, painted
-from mdp_lite.app.work import MASK, Asked, edited, source_key
-from mdp_lite.batcher.batcher import Stopped as Closed
+from mdp_lite.app.streaming import StoppedByVisitor
+from mdp_lite.app.studio import Studio, mask_from_layers, open_upload
+from mdp_lite.names import Stopped
 
-Canvas = dict[str, Any] | None  # of gr.ImageEditor
+Canvas = dict[str, Any] | None  # the value of a gr.ImageEditor
 Values = tuple[Any, ...]  # of the controls of a case, in their order
 log = logging.getLogger("mdp_lite.app")
-MOST_SHOWN = 1024  # pixels of an uploaded picture's longer side on the page
-LEAST = 512  # pixels along a canvas's longer side, below which a picture is shown enlarged
+MAX_SHOWN = 1024  # pixels of the longer side of an uploaded picture, as the page shows it
+MIN_CANVAS = 512  # pixels of the longer side of a canvas; smaller pictures are enlarged
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
-    """What goes wrong is told to the visitor: bad input by its sentence, all else by one."""
+def show_errors() -> Iterator[None]:
+    """Show the visitor the message of a bad input, and one sentence for every other error."""
     try:
         yield
-    except (gr.Error, Stopped):
+    except (gr.Error, StoppedByVisitor):
         raise
     except ValueError as error:
-        raise _shown(str(error)) from None
-    except Closed:
-        raise _shown(words.CLOSED) from None
+        raise _to_page_error(str(error)) from None
+    except Stopped:  # the service's batcher was closed
+        raise _to_page_error(texts.CLOSED) from None
     except Exception:
         log.exception("a run failed")
-        raise _shown(words.FAILED) from None
+        raise _to_page_error(texts.FAILED) from None
 
 
-def _shown(message: str) -> gr.Error:
-    plain = escape(message[:1].upper() + message[1:], quote=False)  # it is shown as HTML
+def _to_page_error(message: str) -> gr.Error:
+    plain = escape(message[:1].upper() + message[1:], quote=False)  # gradio shows it as HTML
     return gr.Error(plain, duration=None, print_exception=False)
 
 
 class Handlers:
-    """The page's functions over one studio."""
+    """The page's functions for one edit, over one studio."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.model = studio.editor.models.name
 
     def session(self, request: gr.Request) -> Session:
-        """Whoever asks."""
-        return self.studio.sessions.of(request.session_hash or "")
+        """The session of the visitor who sent the request."""
+        return self.studio.sessions.get_or_create(request.session_hash or "")
 
-    def left(self, request: gr.Request) -> None:
-        """A visitor closed the page: nothing of theirs is kept."""
+    def drop_visitor(self, request: gr.Request) -> None:
+        """Delete everything of a visitor who closed the page."""
         self.studio.sessions.drop(request.session_hash or "")
 
     def stop(self, request: gr.Request) -> str:
-        """Stop what runs for this visitor."""
+        """Stop the visitor's run."""
         self.session(request).stop()
-        return words.lines([words.STOPPED])
+        return texts.status([texts.STOPPED])
 
     def edit_picture(
         self, picture: str | None, canvas: Canvas, source_prompt: str, prompt: str, variant: str,
@@ -98,93 +99,103 @@ class Handlers:
     def _edit(
         self, case: str, path: str | None, canvas: Canvas, values: Values, session: Session
     ) -> Iterator[list[Update]]:
-        with plainly():
-            asked = self.asked(case, path, canvas, values)
+        with show_errors():
+            submission = self.read_submission(case, path, canvas, values)
             try:
-                made = yield from told(edited(self.studio, session, asked))
-            except Stopped:
-                yield quiet(words.lines([words.STOPPED]))
+                result = yield from stream_updates(run_edit(self.studio, session, submission))
+            except StoppedByVisitor:
+                yield show_status(texts.status([texts.STOPPED]))
                 return
-            mask = made.after.with_name(MASK)
-            files = Files(made.before, made.after, mask if mask.exists() else None)
-            yield result(files, made.last.form, made.last.name, self.model, plans.after(made))
+            mask = result.edit_file.with_name(MASK_FILE)
+            files = ResultFiles(
+                result.source_file, result.edit_file, mask if mask.exists() else None
+            )
+            form, name = result.last.form, result.last.name
+            yield show_result(files, form, name, self.model, describe_result(result))
 
-    def again(
+    def edit_again(
         self, session: Session, live: bool, case: str, path: str | None, canvas: Canvas,
         values: Values,
     ) -> Iterator[list[Update]]:  # fmt: skip
-        """Edit once more as a slider is let go, if that is wanted and the source is at hand."""
+        """Edit again when a slider is let go, if live is set and the source is already computed."""
         if not live or (case == "picture" and path is None):
             return
-        with plainly():
-            asked = self.asked(case, path, None, values)
-        if session.source(source_key(asked.form, asked.picture)) is not None:
+        with show_errors():
+            submission = self.read_submission(case, path, None, values)
+        if session.find_source(source_key(submission.form, submission.picture)) is not None:
             yield from self._edit(case, path, canvas, values, session)
 
     def plan(
         self, session: Session, case: str, path: str | None, canvas: Canvas, values: Values
     ) -> str:
-        """What a run will take; what is still missing is said, not an error."""
+        """The forecast of a run; what is still missing is a sentence, not an error."""
         try:
-            asked = self.asked(case, path, canvas, values)
-            foretold = plans.foretold(self.studio, session, asked)
+            submission = self.read_submission(case, path, canvas, values)
+            result = forecast(self.studio, session, submission)
         except ValueError as error:
-            return words.plan([f"Before it can run: {error}."], [])
-        return words.plan(plans.before(foretold, asked.form), foretold.legs)
+            return texts.plan([f"Before it can run: {error}."], [])
+        return texts.plan(describe_forecast(result, submission.form), result.lines)
 
-    def asked(self, case: str, path: str | None, canvas: Canvas, values: Values) -> Asked:
-        """What a page's values ask for."""
-        form = self.form(case, values)
-        picture = opened(path) if case == "picture" else None
+    def read_submission(
+        self, case: str, path: str | None, canvas: Canvas, values: Values
+    ) -> Submission:
+        """The form, picture and mask of a page's values."""
+        form = self.read_form(case, values)
+        picture = open_upload(path) if case == "picture" else None
         name = Path(path).name if path else None
         if form.where != "painted":
-            return Asked(form, picture, name)
+            return Submission(form, picture, name)
         size = picture.size if picture else self.studio.editor.runner.size
         layers = [one for one in (canvas or {}).get("layers", ()) if one is not None]
-        return Asked(form, picture, name, painted(layers, size))
+        return Submission(form, picture, name, mask_from_layers(layers, size))
 
-    def form(self, case: str, values: Values) -> Form:
-        """The form that a page's values make."""
-        given = dict(zip(NAMES[case], values, strict=True))
-        return filled(suggested(self.studio.editor, case), given)
+    def read_form(self, case: str, values: Values) -> EditForm:
+        """The form of a page's values."""
+        fields = dict(zip(FIELD_NAMES[case], values, strict=True))
+        return fill_form(default_form(self.studio.editor, case), fields)
 
     def restore(self, path: str | None, *values: Any) -> list[Update]:
-        """The tab that a PNG's settings belong to, what they leave out, and all controls."""
-        if path is None:  # the file was taken off the page
-            return [gr.skip(), "", *(one for case in CASES for one in untouched(case))]
-        now = self.form("picture", values)
-        with plainly():
-            form, notes = restored(path, now, self.model)
-        said = words.lines(["The settings of this picture are on the page now.", *notes])
-        return [gr.Tabs(selected=form.case), said, *controls(form)]
+        """The tab that a PNG's settings belong to, notes on what is missing, and all controls."""
+        if path is None:  # the file was removed from the page
+            return [gr.skip(), "", *skip_controls()]
+        current = self.read_form("picture", values)
+        with show_errors():
+            form, notes = restore_form(path, current, self.model)
+        status = texts.status(["The settings of this picture are on the page now.", *notes])
+        return [gr.Tabs(selected=form.case), status, *update_controls(form)]
 
-    def show(self, path: str | None) -> Update:
-        """The picture that was given, as it was read; none where it was taken away again."""
+    def show_upload(self, path: str | None) -> Update:
+        """Show the uploaded picture as it was read, or nothing if it was removed."""
         if path is None:
             return gr.update(value=None, visible=False)
-        with plainly():
-            picture = opened(path)
-        picture.thumbnail((MOST_SHOWN, MOST_SHOWN))
+        with show_errors():
+            picture = open_upload(path)
+        picture.thumbnail((MAX_SHOWN, MAX_SHOWN))
         return gr.update(value=picture, visible=True)
 
-    def to_paint(self, session: Session, where: str, case: str, path: str | None) -> list[Update]:
-        """The canvas with the picture on it once a visitor wants to paint, and the feather."""
+    def prepare_canvas(
+        self, session: Session, where: str, case: str, path: str | None
+    ) -> list[Update]:
+        """Show the canvas if a visitor wants to paint, and the feather if there is a mask."""
         painting = where == "painted"
-        below = self._below(case, path, session) if painting else None
-        return [gr.update(value=below, visible=painting), gr.update(visible=where != "everywhere")]
+        picture = self._canvas_picture(case, path, session) if painting else None
+        return [
+            gr.update(value=picture, visible=painting),
+            gr.update(visible=where != "everywhere"),
+        ]
 
-    def _below(self, case: str, path: str | None, session: Session) -> Image.Image | None:
-        """What is painted on, enlarged if small: the picture, or the source that was made last."""
+    def _canvas_picture(self, case: str, path: str | None, session: Session) -> Image.Image | None:
+        """The picture to paint on: the upload or the last generated source, enlarged if small."""
         if case == "picture":
             if path is None:
                 return None
-            with plainly():
-                picture = opened(path)
+            with show_errors():
+                picture = open_upload(path)
         elif session.last is None or session.last.form.case != case:
             gr.Info("First make the picture by an edit of all of it; then paint on it.")
             return None
         else:
             picture = session.last.source.picture
-        factor = max(1, LEAST // max(picture.size))
+        factor = max(1, MIN_CANVAS // max(picture.size))
         size = (factor * picture.width, factor * picture.height)
         return picture.resize(size, Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""The panel that shows a result: its components, and what they are set to while and after a run."""
+"""The panel of results: its components, and their updates during and after a run."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -6,26 +6,26 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from mdp_lite.app import words
+from mdp_lite.app import texts
 from mdp_lite.app.fields import Update
-from mdp_lite.app.form import Form
-from mdp_lite.app.snippets import command, python
-from mdp_lite.app.streaming import Progress
+from mdp_lite.app.form import EditForm
+from mdp_lite.app.snippets import python_code, shell_command
+from mdp_lite.app.streaming import RunProgress
 
 
-class Files(NamedTuple):
-    """Before and after, and the mask if there is one."""
+class ResultFiles(NamedTuple):
+    """The files of a source, of its edit, and of the mask if there is one."""
 
-    before: Path
-    after: Path
+    source: Path
+    edit: Path
     mask: Path | None = None
 
 
 class Panel(NamedTuple):
-    """The components, in the order of all updates; status comes last."""
+    """The components in the order of all updates; status comes last."""
 
     slider: gr.ImageSlider
-    look: gr.Image
+    preview: gr.Image
     download: gr.DownloadButton
     mask: gr.Image
     shell: gr.Code
@@ -33,12 +33,13 @@ class Panel(NamedTuple):
     status: gr.HTML
 
 
-def panel() -> Panel:
-    """The components where the caller stands in the page."""
-    status = gr.HTML(words.lines(["Nothing has run yet."]), elem_id="status")
-    look = gr.Image(
-        label="Preview", format="png", interactive=False, visible=False, elem_id="look", buttons=[]
-    )
+def build_panel() -> Panel:
+    """Create the components at this place of the page."""
+    status = gr.HTML(texts.status(["Nothing has run yet."]), elem_id="status")
+    preview = gr.Image(
+        label="Preview", format="png", interactive=False, visible=False, elem_id="preview",
+        buttons=[],
+    )  # fmt: skip
     slider = gr.ImageSlider(
         label="Before and after", format="png", interactive=False, elem_id="slider", height=420
     )
@@ -52,41 +53,44 @@ def panel() -> Panel:
     with gr.Accordion("The same elsewhere", open=False):
         shell = gr.Code(label="For the shell", language="shell", interactive=False)
         code = gr.Code(label="In Python", language="python", interactive=False)
-    return Panel(slider, look, download, mask, shell, code, status)
+    return Panel(slider, preview, download, mask, shell, code, status)
 
 
-def result(
-    files: Files, form: Form | None, name: str | None, model: str, said: list[str]
+def show_result(
+    files: ResultFiles, form: EditForm | None, name: str | None, model: str, lines: list[str]
 ) -> list[Update]:
-    """The panel with an edit on it; without a form it can't be said how to make it elsewhere."""
-    after, mask = str(files.after), files.mask and str(files.mask)
+    """Show an edit; without a form the panel has no code that makes it elsewhere."""
+    edit, mask = str(files.edit), files.mask and str(files.mask)
     return [
-        (str(files.before), after),
+        (str(files.source), edit),
         gr.update(value=None, visible=False),
-        gr.update(value=after, interactive=True),
+        gr.update(value=edit, interactive=True),
         gr.update(value=mask, visible=mask is not None),
-        command(form, name, model) if form else "",
-        python(form, name, model) if form else "",
-        words.lines(said),
+        shell_command(form, name, model) if form else "",
+        python_code(form, name, model) if form else "",
+        texts.status(lines),
     ]
 
 
-def quiet(status: str) -> list[Update]:
-    """The panel as it stands, without a preview, and with another status."""
+def show_status(status: str) -> list[Update]:
+    """Show another status, hide the preview, and leave the rest as it is."""
     return [gr.skip(), gr.update(visible=False), *(gr.skip() for _ in range(4)), status]
 
 
-def running(at: Progress) -> list[Update]:
-    """The panel while an edit runs."""
-    look = gr.skip() if at.look is None else gr.update(value=at.look, visible=True)
-    return [gr.skip(), look, *(gr.skip() for _ in range(4)), words.progress(at)]
+def show_progress(progress: RunProgress) -> list[Update]:
+    """Show the progress of a run, and its preview if there is a new one."""
+    image = progress.preview
+    preview = gr.skip() if image is None else gr.update(value=image, visible=True)
+    return [gr.skip(), preview, *(gr.skip() for _ in range(4)), texts.progress_bar(progress)]
 
 
-def told(run: Generator[Progress, None, Any]) -> Generator[list[Update], None, Any]:
-    """A run's progress as updates of the panel; its result is the generator's."""
+def stream_updates(
+    run: Generator[RunProgress, None, Any],
+) -> Generator[list[Update], None, Any]:
+    """Yield a run's progress as updates of the panel, and return its result."""
     try:
         while True:
-            yield running(next(run))
+            yield show_progress(next(run))
     except StopIteration as end:
         return end.value
     finally:

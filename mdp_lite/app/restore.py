@@ -3,68 +3,69 @@
 from pathlib import Path
 from typing import Any
 
-from mdp_lite.app.form import Form, bounded, filled
-from mdp_lite.names import VARIANTS
+from mdp_lite.app.form import EditForm, check_bounds, fill_form
+from mdp_lite.names import VARIANTS, BadInput
 from mdp_lite.pictures import images
 
-ELSEWHERE = ("proximal", "deadline")  # settings of an edit that the page has no field for
-SHARED = ("negative_prompt", "schedule", "strength", "t_max", "t_m", "feather", "where")
+NO_FIELD = ("proximal", "deadline")  # settings of an edit that the page has no field for
+COMMON = ("negative_prompt", "schedule", "strength", "t_max", "t_m", "feather", "where")
 
 
-def restored(path: str | None, now: Form, model: str) -> tuple[Form, list[str]]:
-    """The form of a picture that mdp_lite made, over the form as it is now, and what it leaves out.
+def restore_form(path: str | None, form: EditForm, model: str) -> tuple[EditForm, list[str]]:
+    """The given form with the settings of a picture by mdp_lite, and notes on what is missing.
 
-    A picture is material of strangers: what it says is checked like what a visitor says.
+    A picture may come from anybody, so its settings are checked like a visitor's input.
     """
     if path is None:
-        raise ValueError("give a PNG that mdp_lite made")
+        raise BadInput("give a PNG that mdp_lite made")
     settings = images.read_settings(path, Path(path).name)
-    form = filled(now, _read(settings, now))
-    return bounded(form), _left_out(settings, form, model)
+    form = fill_form(form, _read_fields(settings, form))
+    return check_bounds(form), _list_missing(settings, form, model)
 
 
-def _read(settings: dict[str, Any], now: Form) -> dict[str, Any]:
-    """What the settings say of the form's fields."""
-    made = settings.get("method") == "generate"
-    found = {name: settings[name] for name in SHARED if name in settings}
-    found |= {"case": "prompt" if made else "picture", "seed": _seed(settings, made)}
-    found |= {"steps": settings.get("num_inference_steps", now.steps)}
-    found |= {"guidance_scale": settings.get("guidance_scale", now.guidance_scale)}
-    if not made:
-        found |= {"method": settings.get("method", now.method), "fit": settings.get("fit", now.fit)}
-    if "variant" not in settings:  # a source alone
-        return found | {"source_prompt": settings.get("prompt", "")}
+def _read_fields(settings: dict[str, Any], form: EditForm) -> dict[str, Any]:
+    """The values of the form's fields that the settings hold."""
+    generated = settings.get("method") == "generate"
+    values = {name: settings[name] for name in COMMON if name in settings}
+    values |= {"case": "prompt" if generated else "picture", "seed": _seed(settings, generated)}
+    values |= {"steps": settings.get("num_inference_steps", form.steps)}
+    values |= {"guidance_scale": settings.get("guidance_scale", form.guidance_scale)}
+    if not generated:
+        values |= {"method": settings.get("method", form.method)}
+        values |= {"fit": settings.get("fit", form.fit)}
+    if "variant" not in settings:  # a source, not an edit
+        return values | {"source_prompt": settings.get("prompt", "")}
     variant = settings["variant"]
-    found["variant"] = variant if variant in VARIANTS else now.variant  # "all" is four pictures
-    found |= {name: settings.get(name, "") for name in ("prompt", "source_prompt")}
+    values["variant"] = variant if variant in VARIANTS else form.variant  # "all" is four pictures
+    values |= {name: settings.get(name, "") for name in ("prompt", "source_prompt")}
     window = "t_max" in settings or "t_m" in settings
-    found.setdefault("schedule", "constant" if window else Form.schedule)
-    found["steer"] = "window" if window and "strength" not in settings else "strength"
-    if found["steer"] == "strength":
-        found["strength"] = settings.get("strength", 0.5)  # the default window
-    return found
+    values.setdefault("schedule", "constant" if window else EditForm.schedule)
+    values["steer"] = "window" if window and "strength" not in settings else "strength"
+    if values["steer"] == "strength":
+        values["strength"] = settings.get("strength", 0.5)  # the default window
+    return values
 
 
-def _seed(settings: dict[str, Any], made: bool) -> Any:
-    inverted = settings.get("inversion")
-    inner = inverted.get("seed") if isinstance(inverted, dict) else None
-    seed = settings.get("seed") if made else inner
+def _seed(settings: dict[str, Any], generated: bool) -> Any:
+    inversion = settings.get("inversion")
+    inner = inversion.get("seed") if isinstance(inversion, dict) else None
+    seed = settings.get("seed") if generated else inner
     return 0 if seed is None else seed
 
 
-def _left_out(settings: dict[str, Any], form: Form, model: str) -> list[str]:
-    found = [name for name in ELSEWHERE if name in settings]
-    told = [f"{name} is not on this page and was left out." for name in found]
+def _list_missing(settings: dict[str, Any], form: EditForm, model: str) -> list[str]:
+    names = [name for name in NO_FIELD if name in settings]
+    lines = [f"{name} is not on this page and was left out." for name in names]
     if settings.get("variant") == "table":
-        told.append("It was made by a table of weights, which this page has no place for.")
+        lines.append("It was made by a table of weights; this page has no field for one.")
     elif settings.get("variant", "all") not in (*VARIANTS, "all"):
-        told.append(f"It was made by {settings['variant']!r:.80}, which this page can't do alone.")
+        lines.append(f"It was made by {settings['variant']!r:.80}, which this page can't do alone.")
     if form.where == "painted":
-        told.append("Paint the mask again: a picture does not hold it.")
+        lines.append("Paint the mask again: a picture does not hold it.")
     if form.case == "picture":
-        told.append("Give the picture that was edited: it is not in its result.")
+        lines.append("Give the picture that was edited: it is not in its result.")
     if settings.get("model", model) != model:
-        told.append(
+        lines.append(
             f"It was made with the model {settings['model']!r:.80}, this page has {model!r}."
         )
-    return told
+    return lines

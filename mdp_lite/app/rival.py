@@ -1,4 +1,4 @@
-"""Other methods beside the variants: who starts the page brings them, the page itself has none."""
+"""Other editing methods that the page compares with the variants; the caller passes them in."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,19 +6,19 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mdp_lite.editor import Editor
-from mdp_lite.method.sample import Conditions
+from mdp_lite.method.mdp import Guidance
 from mdp_lite.pipeline.result import Cost, Source
 
-Watch = Callable[[int, int], None]  # before a call of the UNet: calls done, and calls in all
+OnCall = Callable[[int, int], None]  # before a UNet call: calls done, calls in all; raises to stop
 
 
 class Rival(NamedTuple):
-    """A method by name, and the settings that its pictures tell of.
+    """Another editing method: its name, the settings to write into its pictures, and its edit.
 
-    edit leads a source, whose path has no noise of its own, to a prompt and its conditions. It
-    gives the clean latent (1, 4, y, x) and the cost; whoever watches may raise to stop it.
+    edit(editor, source, prompt, guidance, on_call) returns the clean latent (1, 4, y, x) and the
+    cost. The source must have no noise maps.
     """
 
     name: str
     settings: dict[str, Any]
-    edit: Callable[[Editor, Source, str, Conditions, Watch], tuple[Tensor, Cost]]
+    edit: Callable[[Editor, Source, str, Guidance, OnCall], tuple[Tensor, Cost]]

@@ -1,4 +1,4 @@
-"""What the page keeps for each visitor: sources, the last edit, and how to stop what runs."""
+"""What the server stores for each visitor: sources, the last edit, and how to stop a run."""
 
 import shutil
 import threading
@@ -6,54 +6,54 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from pathlib import Path
 
-from mdp_lite.app.made import Last, Sheet
+from mdp_lite.app.results import EditSheet, LastEdit
 from mdp_lite.pipeline.result import Source
 
-MOST_SESSIONS, MOST_SOURCES = 32, 4
+MAX_SESSIONS, MAX_SOURCES = 32, 4
 
 
 class Session:
-    """One visitor. last is what the last edit was of, sheets are the last ones by their kind."""
+    """One visitor: the last edit, the last sheet of each kind, and the sources used last."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.last: Last | None = None
-        self.sheets: dict[str, Sheet] = {}
+        self.last: LastEdit | None = None
+        self.sheets: dict[str, EditSheet] = {}
         self._sources: OrderedDict[Hashable, Source] = OrderedDict()
         self._stop = threading.Event()
 
-    def begin(self) -> threading.Event:
-        """A new run: what is to be set to stop it. An earlier one is stopped."""
+    def start_run(self) -> threading.Event:
+        """Stop the run before, and return the event that stops the new one."""
         self._stop.set()
         self._stop = threading.Event()
         return self._stop
 
     def stop(self) -> None:
-        """Stop what runs, at its next step."""
+        """Stop the current run at its next step."""
         self._stop.set()
 
-    def source(self, key: Hashable) -> Source | None:
-        """The source that was made for a key, which counts as used now."""
-        found = self._sources.get(key)
-        if found is not None:
+    def find_source(self, key: Hashable) -> Source | None:
+        """The stored source of a key, if there is one; it now counts as used last."""
+        source = self._sources.get(key)
+        if source is not None:
             self._sources.move_to_end(key)
-        return found
+        return source
 
-    def keep(self, key: Hashable, source: Source) -> None:
-        """Keep a source; the one that was not used for longest makes way."""
+    def add_source(self, key: Hashable, source: Source) -> None:
+        """Store a source. If there are too many, the least recently used one is dropped."""
         self._sources[key] = source
-        while len(self._sources) > MOST_SOURCES:
+        while len(self._sources) > MAX_SOURCES:
             self._sources.popitem(last=False)
 
-    def fresh(self, kind: str) -> Path:
-        """An empty folder for the pictures of one kind, which replaces the last one of it."""
+    def make_folder(self, kind: str) -> Path:
+        """An empty folder for pictures of one kind; it replaces the visitor's last one."""
         folder = self.folder / kind
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
 
     def close(self) -> None:
-        """Stop, and forget everything."""
+        """Stop the current run and delete everything."""
         self.stop()
         self._sources.clear()
         self.sheets.clear()
@@ -62,32 +62,33 @@ class Session:
 
 
 class Sessions:
-    """All visitors by name; the one that was away for longest makes way."""
+    """All visitors by name. If there are too many, the least recently active one is closed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
-        self._known: OrderedDict[str, Session] = OrderedDict()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, name: str) -> Session:
-        """The visitor's session, a new one at the first time."""
+    def get_or_create(self, name: str) -> Session:
+        """The visitor's session."""
         with self._lock:
-            if name not in self._known:
+            if name not in self._sessions:
                 self._count += 1
-                self._known[name] = Session(self._folder / str(self._count))
-            self._known.move_to_end(name)
-            gone = [self._known.popitem(last=False)[1]] if len(self._known) > MOST_SESSIONS else []
-            session = self._known[name]
-        for one in gone:
+                self._sessions[name] = Session(self._folder / str(self._count))
+            self._sessions.move_to_end(name)
+            too_many = len(self._sessions) > MAX_SESSIONS
+            oldest = [self._sessions.popitem(last=False)[1]] if too_many else []
+            session = self._sessions[name]
+        for one in oldest:
             one.close()
         return session
 
     def drop(self, name: str) -> None:
-        """The visitor has left."""
+        """Close the session of a visitor who left."""
         with self._lock:
-            session = self._known.pop(name, None)
+            session = self._sessions.pop(name, None)
         if session:
             session.close()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._sessions)

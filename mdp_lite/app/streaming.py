@@ -1,4 +1,4 @@
-"""Work that tells how it goes, as a generator: whoever listens may stop it between two steps."""
+"""A run as a generator of its progress; the caller can stop it between two steps."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -7,71 +7,75 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
+from mdp_lite.names import Stopped
+
 T = TypeVar("T")
 
 
-class Stopped(Exception):
-    """The visitor stopped the work, or left."""
+class StoppedByVisitor(Stopped):
+    """The visitor stopped the run, or left the page."""
 
 
-class Progress(NamedTuple):
-    """Where a stage is: steps done and in all, and now and then a cheap look at what it heads for.
+class RunProgress(NamedTuple):
+    """The progress of one stage of a run: steps done and in all, and sometimes a preview.
 
-    As it tells of a stage's end, done is total.
+    A stage is finished when done is total.
     """
 
     stage: str
     done: int
     total: int
-    look: Image.Image | None = None
+    preview: Image.Image | None = None
 
 
-Tell = Callable[[Progress], None]  # raises Stopped once the work is to end
+OnProgress = Callable[[RunProgress], None]  # raises StoppedByVisitor if the run must end
 
 
-class _End(NamedTuple):
+class _RunEnd(NamedTuple):
     value: object
     error: BaseException | None
 
 
-def streamed(work: Callable[[Tell], T], stop: threading.Event) -> Generator[Progress, None, T]:
-    """Run work in a thread, yield what it tells, the newest where several wait; return its value.
+def stream(
+    work: Callable[[OnProgress], T], stop: threading.Event
+) -> Generator[RunProgress, None, T]:
+    """Run work in a thread, yield its progress, and return its value.
 
-    Setting stop ends the work at its next step with Stopped; so does closing the generator, which
-    waits for that.
+    If several reports wait, only the newest is yielded. If stop is set, the work ends at its next
+    step with StoppedByVisitor. Closing the generator does the same and waits for the thread.
     """
-    told: SimpleQueue[Progress | _End] = SimpleQueue()
+    queue: SimpleQueue[RunProgress | _RunEnd] = SimpleQueue()
 
-    def tell(progress: Progress) -> None:
+    def on_progress(progress: RunProgress) -> None:
         if stop.is_set():
-            raise Stopped
-        told.put(progress)
+            raise StoppedByVisitor
+        queue.put(progress)
 
     def run() -> None:
         try:
-            told.put(_End(work(tell), None))
-        except BaseException as error:  # it is the listener's
-            told.put(_End(None, error))
+            queue.put(_RunEnd(work(on_progress), None))
+        except BaseException as error:  # raised again in the caller's thread
+            queue.put(_RunEnd(None, error))
 
     thread = threading.Thread(target=run, name="work", daemon=True)
     thread.start()
     try:
-        while not isinstance(news := _newest(told), _End):
-            yield news
-        if news.error:
-            raise news.error
-        return news.value  # type: ignore[return-value]
+        while not isinstance(report := _take_newest(queue), _RunEnd):
+            yield report
+        if report.error:
+            raise report.error
+        return report.value  # type: ignore[return-value]
     finally:
         stop.set()
         thread.join()
 
 
-def _newest(told: "SimpleQueue[Progress | _End]") -> Progress | _End:
-    """The last news that wait, with the last look among them; at least one is waited for."""
-    news, look = told.get(), None
-    while not isinstance(news, _End):
-        look = news.look or look
-        if told.empty():
-            return news._replace(look=look)
-        news = told.get()
-    return news
+def _take_newest(queue: "SimpleQueue[RunProgress | _RunEnd]") -> RunProgress | _RunEnd:
+    """Wait for a report, then take the newest one, with the newest preview of those before it."""
+    report, preview = queue.get(), None
+    while not isinstance(report, _RunEnd):
+        preview = report.preview or preview
+        if queue.empty():
+            return report._replace(preview=preview)
+        report = queue.get()
+    return report

@@ -1,4 +1,4 @@
-"""One model for all visitors: who may use it when, what it costs by the clock, where files lie."""
+"""One model for all visitors: lending it to runs, predicting their time, and reading uploads."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,57 +10,59 @@ from mdp_lite.app.rival import Rival
 from mdp_lite.app.sessions import Sessions
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor
+from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.inversion_methods import METHODS
 
 Lend = Callable[[], AbstractContextManager[Editor]]
-ALONE = "null-text"  # needs gradients, which a shared engine has none of
+NEEDS_GRADIENTS = "null-text"  # can't use a batcher, which computes no gradients
 
 
 class Studio:
-    """An editor with its visitors. lend gives the editor for one run; a service lends a shared one.
+    """An editor and its visitors.
 
-    idle computes nothing and costs the same: what plans are made with. rivals are shown beside the
-    variants; methods are the inversions that there are.
+    lend is a context manager that gives the editor for one run; the service passes one that uses
+    its batcher. dry_editor is the same editor with models that answer zeros; forecasts use it.
+    rivals are other methods that the page compares. methods are the inversions that it offers.
     """
 
     def __init__(
         self, editor: Editor, folder: Path, lend: Lend | None = None, rivals: Sequence[Rival] = ()
     ) -> None:
         self.editor, self.folder, self.rivals = editor, folder, rivals
-        self.methods = [name for name in METHODS if not (lend and name == ALONE)]
-        self.idle = dry_run_editor(editor)
+        self.methods = [name for name in METHODS if not (lend and name == NEEDS_GRADIENTS)]
+        self.dry_editor = dry_run_editor(editor)
         self.sessions = Sessions(folder / "sessions")
         self.lend: Lend = lend or (lambda: nullcontext(editor))
-        self._per_row = 0.0  # seconds; 0 before the first run
+        self._seconds_per_row = 0.0  # 0 before the first run
 
-    def warm(self) -> None:
-        """Make what is made once, so that no visitor waits for it."""
-        codec = self.editor.runner
-        codec.latent(codec.picture(0 * codec.noise(0, *codec.size)))
-        _ = codec.colours
+    def warm_up(self) -> None:
+        """Run the VAE once and fit the preview map, so that no visitor waits for it."""
+        runner = self.editor.runner
+        runner.encode(runner.decode(0 * runner.noise(0, *runner.size)))
+        _ = runner.preview_map
 
-    def learn(self, rows: int, seconds: float) -> None:
-        """What a run took."""
+    def record_speed(self, rows: int, seconds: float) -> None:
+        """Remember how long a run of so many UNet rows took."""
         if rows:
-            self._per_row = seconds / rows
+            self._seconds_per_row = seconds / rows
 
-    def seconds(self, rows: int) -> float | None:
-        """How long so many UNet rows take by the last run; None before the first."""
-        return rows * self._per_row if self._per_row else None
+    def expected_seconds(self, rows: int) -> float | None:
+        """How long so many UNet rows will take, at the speed of the last run; None before it."""
+        return rows * self._seconds_per_row if self._seconds_per_row else None
 
 
-def opened(path: str | None) -> Image.Image:
-    """An uploaded picture as upright RGB; a ValueError names its file, never where that lies."""
+def open_upload(path: str | None) -> Image.Image:
+    """An uploaded picture as upright RGB. Raises BadInput with its file name, without a folder."""
     if path is None:
-        raise ValueError("give a picture first: upload one, or pick an example")
+        raise BadInput("give a picture first: upload one, or pick an example")
     return images.rgb(images.open_picture(path, Path(path).name), "the picture")
 
 
-def painted(layers: list[Image.Image], size: tuple[int, int]) -> Image.Image | None:
-    """Painted layers as a mask of a picture's size: white where anything was painted, else None.
+def mask_from_layers(layers: list[Image.Image], size: tuple[int, int]) -> Image.Image | None:
+    """Painted layers as a mask of a picture's size, white on what was painted; None if nothing was.
 
-    The canvas may be larger than the picture: a pixel counts if any part of it was painted.
+    The canvas may be larger than the picture: a pixel is white if any part of it was painted.
     """
     mask = Image.new("L", size)
     for layer in layers:

@@ -34,7 +34,7 @@ def check_settings(editor: Editor, source: SourceSpec, target: TargetSpec) -> No
 def read_mask(target: TargetSpec, files: dict[str, bytes]) -> MaskSpec | None:
     """The mask of an edit; None means that all of the picture is edited."""
     if target.mask is not None:
-        return images.decoded(io.BytesIO(files[target.mask]), repr(target.mask))
+        return images.decode_picture(io.BytesIO(files[target.mask]), repr(target.mask))
     if target.box is not None:
         x0, y0, x1, y1 = target.box
         return (x0, y0, x1, y1)

@@ -190,7 +190,7 @@ def make_source(editor: Editor, source: SourceSpec, files: FileContents) -> Sour
             source.negative_prompt, *size,
         )  # fmt: skip
     return editor.invert(
-        images.decoded(io.BytesIO(files[source.image]), repr(source.image)), source.source_prompt,
+        images.decode_picture(io.BytesIO(files[source.image]), repr(source.image)), source.source_prompt,
         source.inversion, source.steps, source.guidance_scale, source.negative_prompt, *size,
         source.fit,
     )  # fmt: skip
@@ -226,7 +226,7 @@ def _write_edit(context: BatchContext, task: BatchTask, source: Source, one: Edi
     }
     buffer = io.BytesIO()
     settings = describe_edit(context.editor.models.name, source, one, window)
-    images.bare(one.picture).save(buffer, "PNG", pnginfo=images.chunks(settings))
+    images.strip_metadata(one.picture).save(buffer, "PNG", pnginfo=images.chunks(settings))
     try:
         atomic.write(context.out / task.file, buffer.getvalue(), context.out / PARTIAL)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""One thread calls the models for many: UNet rows that wait at one time go through it together.
+"""One thread calls the models for many clients; rows that wait together are one UNet call.
 
-Every client (an edit, a source, a sweep) runs in a thread of its own as if it were alone, and waits
-here with each step. So clients join and leave between calls, whatever their kind or their settings.
+Every client (an edit, a source, a sweep) runs in its own thread, as it would without others, and
+waits here at each step. So clients may join and leave between any two calls, whatever they compute.
 """
 
 import threading
@@ -22,7 +22,11 @@ PATIENCE, SHARE = 0.005, 0.5
 
 
 class Client:
-    """Who asks. served is what its turn goes by: rows so far, counted from when it joined."""
+    """One thread that uses the models. Who has the smallest served (rows so far) is next.
+
+    served starts at the smallest value of the others, so a new client has no advantage. rows and
+    calls count what was computed for it.
+    """
 
     def __init__(self) -> None:
         self.served = 0.0
@@ -31,7 +35,7 @@ class Client:
 
 
 class UNetRows(NamedTuple):
-    """UNetRows for the denoiser: x (b, 4, y, x), t () or (b,), c (b, l, d)."""
+    """Input rows of the denoiser: x (b, 4, y, x), t () or (b,), c (b, l, d)."""
 
     x: Tensor
     t: Tensor
@@ -39,7 +43,7 @@ class UNetRows(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a client waits for: rows of the UNet, or other work that is done alone."""
+    """What a client waits for: UNet rows, or other work, which is never part of a batch."""
 
     client: Client
     work: UNetRows | Callable[[], Any]
@@ -47,12 +51,12 @@ class Call(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many UNet rows it takes; other work counts as one."""
+        """How many UNet rows it has; other work counts as one."""
         return len(self.work.x) if isinstance(self.work, UNetRows) else 1
 
     @property
     def kind(self) -> Hashable:
-        """Calls of one kind may be one call; other work is of no kind but its own."""
+        """Calls of equal kind may go into one batch; no two of other work are of equal kind."""
         if not isinstance(self.work, UNetRows):
             return id(self)
         x, _, c = self.work
@@ -60,11 +64,12 @@ class Call(NamedTuple):
 
 
 class Batcher:
-    """Where clients wait for the models; run is the loop of the one thread that calls them.
+    """A queue in which clients wait for the models; one thread calls them, in run().
 
-    denoise is called for many, finite_unet for one whose answer was not finite: it helps or raises.
-    max_rows is how many rows go into one call. With 0 each client's rows are called alone, which
-    gives the bits that it has alone. The client that was served least comes first.
+    denoise computes a whole batch. finite_unet computes a client's rows again if they came out with
+    NaN or infinity; it gives finite ones or raises. max_rows is how many rows one call may have.
+    With 0 the rows of each client are a call by themselves, and its results have exactly the bits
+    that they have without other clients. The client that was served least is next.
     """
 
     def __init__(self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0) -> None:
@@ -72,14 +77,14 @@ class Batcher:
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
         self._clients: set[Client] = set()
-        self._clock = 0.0  # what the client that was last called had been served
+        self._clock = 0.0  # served, of the client whose call was last taken from the queue
         self._closed = False
         self.calls = self.rows = self.halved = 0
-        self.seconds = self._last = 0.0  # that all calls took, and the last
+        self.seconds = self._last = 0.0  # of all calls, and of the last one
 
     @contextmanager
     def client(self, one: Client | None = None) -> Iterator[Client]:
-        """Join, for as long as the context lasts; who joins is no better off than who had least."""
+        """Add a client for as long as the context lasts. It starts with the least that one has."""
         one = one or Client()
         with self._changed:
             one.served = min((other.served for other in self._clients), default=self._clock)
@@ -93,29 +98,29 @@ class Batcher:
 
     @property
     def clients(self) -> int:
-        """How many there are now."""
+        """How many clients there are now."""
         return len(self._clients)
 
     def denoise(self, client: Client, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        """The denoiser's answer (b, 4, y, x), which is waited for; Stopped if it does not come."""
-        return self._ask(client, UNetRows(x, t, c))
+        """Wait for the denoiser's answer (b, 4, y, x). Raises Stopped if the client is stopped."""
+        return self._submit(client, UNetRows(x, t, c))
 
     def call(self, client: Client, work: Callable[[], Any]) -> Any:
-        """What other work gives, done by the thread of the batcher."""
-        return self._ask(client, work)
+        """Let the batcher's thread do other work, and wait for its result."""
+        return self._submit(client, work)
 
     def stop(self, client: Client) -> None:
-        """Let a client go: what it waits for it gets no more, what it asks raises Stopped."""
+        """Raise Stopped in a client: in the call that it waits for, and in every later one."""
         with self._changed:
             client.stopped = True
-            gone = [one for one in self._waiting if one.client is client]
+            dropped = [one for one in self._waiting if one.client is client]
             self._waiting = [one for one in self._waiting if one.client is not client]
             self._changed.notify_all()
-        for one in gone:
+        for one in dropped:
             one.answer.set_exception(Stopped())
 
     def close(self) -> None:
-        """Stop everybody; run returns."""
+        """Stop all clients and end run()."""
         with self._changed:
             self._closed = True
             clients = list(self._clients)
@@ -125,17 +130,17 @@ class Batcher:
 
     @torch.no_grad()
     def run(self) -> None:
-        """Answer calls until the batcher is closed."""
-        while self._turn():
+        """Compute calls until the batcher is closed."""
+        while self._run_batch():
             pass
 
-    def _turn(self) -> bool:
-        """Answer the next calls, which nobody here holds on to while it waits for more."""
-        batch = self._next()
-        self._served(batch)
+    def _run_batch(self) -> bool:
+        """Compute the next batch; False at the end. On return its tensors can be freed."""
+        batch = self._next_batch()
+        self._answer(batch)
         return bool(batch)
 
-    def _ask(self, client: Client, work: UNetRows | Callable[[], Any]) -> Any:
+    def _submit(self, client: Client, work: UNetRows | Callable[[], Any]) -> Any:
         one = Call(client, work, Future())
         with self._changed:
             if client.stopped or self._closed:
@@ -144,79 +149,81 @@ class Batcher:
             self._changed.notify_all()
         return one.answer.result()
 
-    def _next(self) -> list[Call]:
-        """The calls to make now, once all clients wait or have been waited for; [] at the end."""
+    def _next_batch(self) -> list[Call]:
+        """The calls to compute now, once all clients wait or patience is over; [] at the end."""
         with self._changed:
             while not self._closed:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 patience = max(PATIENCE, SHARE * self._last) if self.max_rows else 0
-                self._changed.wait_for(self._together, patience)
-                if self._waiting:  # else who waited has been stopped since
-                    return self._taken()
+                self._changed.wait_for(self._all_wait, patience)
+                if self._waiting:  # else those that waited were stopped
+                    return self._take_batch()
             return []
 
-    def _together(self) -> bool:
+    def _all_wait(self) -> bool:
         return len(self._waiting) >= len(self._clients) or self._closed
 
-    def _taken(self) -> list[Call]:
-        batch = chosen(self._waiting, self.max_rows)
-        taken = {id(one) for one in batch}
-        self._waiting = [one for one in self._waiting if id(one) not in taken]
+    def _take_batch(self) -> list[Call]:
+        """Take the next batch from the queue and count its rows as served."""
+        batch = choose_batch(self._waiting, self.max_rows)
+        ids = {id(one) for one in batch}
+        self._waiting = [one for one in self._waiting if id(one) not in ids]
         self._clock = batch[0].client.served
         for one in batch:
             one.client.served += one.rows
         return batch
 
-    def _served(self, batch: Sequence[Call]) -> None:
-        """Answer a batch; what goes wrong in company is tried again without it."""
+    def _answer(self, batch: Sequence[Call]) -> None:
+        """Compute a batch and answer its calls; if it fails, compute smaller batches."""
         try:
-            answers = self._answers(batch) if batch else []
+            answers = self._compute(batch) if batch else []
         except Exception as error:
             if len(batch) == 1:
-                return self._given(batch[0], error)
-            return self._apart(batch, error)
+                return self._deliver(batch[0], error)
+            return self._retry(batch, error)
         for one, answer in zip(batch, answers, strict=True):
-            self._given(one, answer)
+            self._deliver(one, answer)
 
-    def _apart(self, batch: Sequence[Call], error: Exception) -> None:
-        """Out of memory: in halves. Anything else: each alone, as one of them may cause it."""
+    def _retry(self, batch: Sequence[Call], error: Exception) -> None:
+        """Two halves if there was no memory; else each call by itself, as one may be the cause."""
         size = 1
         if out_of_memory(error):
             self.halved += 1
             _free()
             size = (len(batch) + 1) // 2
         for start in range(0, len(batch), size):
-            self._served(batch[start : start + size])
+            self._answer(batch[start : start + size])
 
-    def _answers(self, batch: Sequence[Call]) -> list[Any]:
+    def _compute(self, batch: Sequence[Call]) -> list[Any]:
+        """The answer to each call of a batch, or its error."""
         first = batch[0].work
         if not isinstance(first, UNetRows):
             return [first()]
-        asked = [one.work for one in batch if isinstance(one.work, UNetRows)]
-        sizes = [len(one.x) for one in asked]
+        parts = [one.work for one in batch if isinstance(one.work, UNetRows)]
+        sizes = [len(one.x) for one in parts]
         self.calls, self.rows = self.calls + 1, self.rows + sum(sizes)
         started = time.monotonic()
-        out = self._denoise(*joined(asked))
-        finite = bool(out.isfinite().all())  # a GPU is waited for here
+        out = self._denoise(*join_rows(parts))
+        finite = bool(out.isfinite().all())  # waits for a GPU
         self._last = time.monotonic() - started
         self.seconds += self._last
         for one in batch:
             one.client.rows, one.client.calls = one.client.rows + one.rows, one.client.calls + 1
-        parts = list(out.split(sizes))
+        answers = list(out.split(sizes))
         if finite:
-            return parts
-        return [self._finite(*pair) for pair in zip(asked, parts, strict=True)]
+            return answers
+        return [self._make_finite(*pair) for pair in zip(parts, answers, strict=True)]
 
-    def _finite(self, asked: UNetRows, part: Tensor) -> Any:
-        """A part of an answer, or what the guard makes of it: another answer, or an error."""
-        if bool(part.isfinite().all()):
-            return part
+    def _make_finite(self, rows: UNetRows, answer: Tensor) -> Any:
+        """The answer to these rows if it is finite; else that of finite_unet, or its error."""
+        if bool(answer.isfinite().all()):
+            return answer
         try:
-            return self._finite_unet(*asked)
+            return self._finite_unet(*rows)
         except Exception as error:
             return error
 
-    def _given(self, one: Call, answer: Any) -> None:
+    def _deliver(self, one: Call, answer: Any) -> None:
         if isinstance(answer, Exception):
             if out_of_memory(answer):
                 _free()
@@ -227,8 +234,8 @@ class Batcher:
             one.answer.set_result(answer)
 
 
-def chosen(waiting: Sequence[Call], max_rows: int) -> list[Call]:
-    """The call of who had least, and those of its kind that fit into max_rows rows with it."""
+def choose_batch(waiting: Sequence[Call], max_rows: int) -> list[Call]:
+    """The call of the client served least, and others of its kind, max_rows rows in all."""
     order = sorted(waiting, key=lambda one: one.client.served)
     batch, rows = order[:1], order[0].rows
     for one in order[1:]:
@@ -238,23 +245,23 @@ def chosen(waiting: Sequence[Call], max_rows: int) -> list[Call]:
     return batch
 
 
-def joined(asked: Sequence[UNetRows]) -> UNetRows:
-    """UNetRows of many as those of one; a timestep for each row where there are several."""
-    if len(asked) == 1:
-        return asked[0]
-    t = [one.t.expand(len(one.x)) for one in asked]
-    x, c = (torch.cat([getattr(one, name) for one in asked]) for name in ("x", "c"))
+def join_rows(parts: Sequence[UNetRows]) -> UNetRows:
+    """The rows of several calls as one call, with a timestep for each row; one is left as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    t = [one.t.expand(len(one.x)) for one in parts]
+    x, c = (torch.cat([getattr(one, name) for one in parts]) for name in ("x", "c"))
     return UNetRows(x, torch.cat(t), c)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine had no memory left."""
+    """Whether an error says that a device or the machine had no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _free() -> None:
-    """Give back what torch keeps of a GPU's memory for later."""
+    """Give back the GPU memory that torch holds for later use."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

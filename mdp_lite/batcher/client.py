@@ -1,6 +1,7 @@
 """An Editor for a client of a batcher: only the batcher's thread calls the models.
 
-Its models are stand-ins. What comes back is finite or an error, so that they need no guard.
+Its models pass every call on to the batcher. The answer is finite, or an error is raised, so these
+models need no second attempt in float32.
 """
 
 from dataclasses import replace
@@ -18,30 +19,30 @@ from mdp_lite.pipeline.runner import ModelRunner
 
 
 class BatchedUNet(nn.Module):
-    """Asks the batcher for noise; with an attention of its own it is called alone."""
+    """Lets the batcher predict noise; calls with another attention are never part of a batch."""
 
     def __init__(self, unet: UNet, batcher: Batcher, client: Client) -> None:
         super().__init__()
         self.config, self.batcher, self.client = unet.config, batcher, client
-        self.alone = unet.forward
+        self.call_unet = unet.forward
 
     def forward(self, x: Tensor, t: Tensor, c: Tensor, attend: Attend = SDPA) -> Tensor:
-        """x (b, 4, y, x), t () or (b,), c (b, l, d) -> (b, 4, y, x), which has no gradient."""
+        """x (b, 4, y, x), t () or (b,), c (b, l, d) -> (b, 4, y, x) without a gradient."""
         if c.requires_grad:
             raise BadInput("null-text inversion can't share a batcher: it needs gradients")
         if attend is SDPA:
             return self.batcher.denoise(self.client, x, t, c)
-        return self.batcher.call(self.client, lambda: self.alone(x, t, c, attend))
+        return self.batcher.call(self.client, lambda: self.call_unet(x, t, c, attend))
 
 
 class BatchedVAE(nn.Module):
-    """Asks the batcher for latents and pictures."""
+    """Lets the batcher encode pictures and decode latents."""
 
     def __init__(self, runner: ModelRunner, batcher: Batcher, client: Client) -> None:
         super().__init__()
         self.config, self.runner = runner.models.vae.config, runner
         self.batcher, self.client = batcher, client
-        self.zero = nn.Parameter(torch.zeros(()))  # float32: the codec has the guard for less
+        self.zero = nn.Parameter(torch.zeros(()))  # float32: the runner handles 16 bits
 
     def encode(self, picture: Tensor) -> Tensor:
         """(b, 3, f y, f x) -> (b, c, y, x)."""
@@ -56,7 +57,7 @@ class BatchedVAE(nn.Module):
 
 
 class BatchedText(nn.Module):
-    """Asks the batcher for conditions."""
+    """Lets the batcher encode prompts."""
 
     def __init__(self, encoder: CLIPTextEncoder, batcher: Batcher, client: Client) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ def make_batcher(editor: Editor, max_rows: int = 0) -> Batcher:
 
 
 def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
-    """The same editor for a client; null-text inversion alone it can't do."""
+    """The same editor for a client. It can't do null-text inversion, which needs gradients."""
     runner, models = editor.runner, editor.models
     proxies = replace(
         models,

@@ -1,4 +1,4 @@
-"""Models without memory of their own, and giving them the tensors of a checkpoint, once each."""
+"""Building models without memory, and giving them the tensors of a checkpoint."""
 
 import gc
 from collections.abc import Iterable, Iterator
@@ -18,17 +18,17 @@ FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)  # to store, not to compute with
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, *FP8)
 
 
-class weightless(TorchFunctionMode):  # noqa: N801 (used like a function)
-    """Within it modules are built on the meta device: shapes alone, and no random start.
+class BuildOnMeta(TorchFunctionMode):
+    """A context in which modules are built on the meta device: shapes only, no initial values.
 
-    torch.device("meta") does the first, but still runs each start on tensors without memory: a
-    third of the time that a whole Stable Diffusion takes to build.
+    torch.device("meta") does the same, but still runs the initialisation on tensors without memory,
+    which takes a third of the time to build a whole Stable Diffusion.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Skip torch.nn.init, and make what torch.empty makes on the meta device."""
+        """Skip torch.nn.init, and let torch.empty create tensors on the meta device."""
         kwargs = kwargs or {}
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
@@ -36,10 +36,11 @@ class weightless(TorchFunctionMode):  # noqa: N801 (used like a function)
 
 
 @contextmanager
-def quick() -> Iterator[None]:
-    """Without the garbage collector, which walks all that torch and transformers have imported.
+def pause_gc() -> Iterator[None]:
+    """Turn the garbage collector off for a while.
 
-    It would do so while a thousand modules are made: now and then that doubles the time of a load.
+    While a thousand modules are built it would scan all that torch and transformers have imported,
+    which sometimes doubles the time of a load.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -51,9 +52,10 @@ def quick() -> Iterator[None]:
 
 
 def auto_dtype(device: torch.device, tensors: Tensors) -> torch.dtype:
-    """The dtype of the UNet's weights, where the device computes well in it.
+    """The dtype of the UNet's weights, if the device computes well in it.
 
-    A CPU runs float16 as float32, which loses nothing; a GPU without bfloat16 runs it as float16.
+    On a CPU float16 becomes float32, which loses nothing; on a GPU without bfloat16, that becomes
+    float16.
     """
     dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
     dtype = torch.float16 if dtype in FP8 else dtype
@@ -64,13 +66,13 @@ def auto_dtype(device: torch.device, tensors: Tensors) -> torch.dtype:
 
 
 def check_tensors(name: str, model: nn.Module, tensors: Tensors) -> None:
-    """Every key of a model and no other, each of its shape and a float; no byte is read."""
+    """Raises BadCheckpoint unless keys and shapes are the model's, all floats; reads no byte."""
     wanted = dict(model.named_parameters())
     missing, unknown = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or unknown:
         raise BadCheckpoint(
-            f"{name}: {len(missing)} keys missing{_first(missing)}, "
-            f"{len(unknown)} unexpected{_first(unknown)}"
+            f"{name}: {len(missing)} keys missing{_list_keys(missing)}, "
+            f"{len(unknown)} unexpected{_list_keys(unknown)}"
         )
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
@@ -82,20 +84,20 @@ def check_tensors(name: str, model: nn.Module, tensors: Tensors) -> None:
             )
 
 
-def fill(
+def assign_tensors(
     model: M, tensors: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype
 ) -> M:
-    """Give a model the tensors that check_tensors has passed, as they come.
+    """Give a model its tensors one by one; check_tensors must have passed them.
 
-    One that has the dtype already and stays on the CPU remains mapped; any other is copied once.
+    A tensor that already has the dtype and stays on the CPU remains mapped; others are copied once.
     """
     modules = dict(model.named_modules())
     for key, tensor in tensors:
-        at, _, name = key.rpartition(".")
+        module, _, name = key.rpartition(".")
         weight = nn.Parameter(tensor.to(device, dtype), requires_grad=False)
-        modules[at].register_parameter(name, weight)
+        modules[module].register_parameter(name, weight)
     return model.eval()
 
 
-def _first(keys: list[str], count: int = 5) -> str:
+def _list_keys(keys: list[str], count: int = 5) -> str:
     return f" ({', '.join(keys[:count])}{', ...' if len(keys) > count else ''})" if keys else ""

@@ -1,23 +1,24 @@
-"""Files that are there whole or not at all."""
+"""Writing files atomically."""
 
 import os
 import uuid
 from pathlib import Path
 
 
-def write(path: Path, data: bytes, first: Path | None = None) -> None:
-    """Write beside the file, then put it in its place: who reads sees the old one or the new.
+def write(path: Path, data: bytes, staging: Path | None = None) -> None:
+    """Write a temporary file, then rename it: readers see the old file or the whole new one.
 
-    Its folder is made if need be. first is another folder of the same file system to write it in.
+    The folder is created if need be. The temporary file is written in the same folder, or in
+    staging, another folder of the same file system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if first is not None:
-        first.mkdir(parents=True, exist_ok=True)
-    beside = (first or path.parent) / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    if staging is not None:
+        staging.mkdir(parents=True, exist_ok=True)
+    temporary = (staging or path.parent) / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
-        with open(beside, "xb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

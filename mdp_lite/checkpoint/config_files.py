@@ -1,4 +1,4 @@
-"""What a config file may say: the options known, the values that are run, types and ranges."""
+"""Reading config files: which options are known, and their types, ranges and supported values."""
 
 import dataclasses
 import math
@@ -11,10 +11,10 @@ from mdp_lite.names import BadCheckpoint
 T = TypeVar("T")
 Raw = dict[str, Any]
 
-LARGEST = 2**20  # of any whole number in a config: more is a damaged file
+MAX_INT = 2**20  # the largest whole number in a config; a larger one means a damaged file
 MAY_BE_ZERO = ("steps_offset", "freq_shift")
 ACTIVATIONS = ("silu", "swish", "gelu", "relu", "mish")
-# Options that exist in diffusers or transformers and that this code runs at these values only.
+# Options of diffusers or transformers that this code supports only at these values.
 UNET_ONLY: dict[str, tuple[Any, ...]] = {
     "addition_embed_type": (None,),
     "addition_embed_type_num_heads": (64,),
@@ -56,7 +56,7 @@ VAE_ONLY: dict[str, tuple[Any, ...]] = {
     "latents_std": (None,),
     "shift_factor": (None, 0, 0.0),
 }
-# What transformers writes beside the numbers that matter, and what only generation heads use.
+# Further options that transformers writes; those in CLIP_UNUSED do not change the model.
 CLIP_ONLY: dict[str, tuple[Any, ...]] = {
     "attention_dropout": (0, 0.0),
     "dropout": (0, 0.0),
@@ -69,7 +69,7 @@ CLIP_UNUSED = (
     "transformers_version use_cache"
 ).split()
 SCHEDULER_ONLY: dict[str, tuple[Any, ...]] = {"thresholding": (False,), "trained_betas": (None,)}
-# Read by other schedulers than DDIM, and the options of clipping, which latent models never use.
+# Options of other schedulers than DDIM, and of clipping, which latent models never use.
 SCHEDULER_UNUSED = (
     "clip_sample_range dynamic_thresholding_ratio sample_max_value skip_prk_steps solver_order "
     "variance_type algorithm_type solver_type lower_order_final euler_at_final use_karras_sigmas "
@@ -79,82 +79,86 @@ SCHEDULER_UNUSED = (
 
 
 def read_clip_config(raw: Raw) -> CLIPConfig:
-    """Read transformers' config; an option that is not implemented is a ValueError."""
+    """Read transformers' config; raises BadCheckpoint for an option that is not implemented."""
     config = read_config(CLIPConfig, "text_encoder", raw, CLIP_ONLY, CLIP_UNUSED)
-    one_of("text_encoder", "hidden_act", config.hidden_act, ("quick_gelu", "gelu"))
-    divides("text_encoder", "num_attention_heads", config.num_attention_heads, config.hidden_size)
+    check_one_of("text_encoder", "hidden_act", config.hidden_act, ("quick_gelu", "gelu"))
+    check_divides(
+        "text_encoder", "num_attention_heads", config.num_attention_heads, config.hidden_size
+    )
     return config
 
 
 def read_unet_config(raw: Raw) -> UNetConfig:
-    """Read diffusers' config; an option that is not implemented is a ValueError."""
+    """Read diffusers' config; raises BadCheckpoint for an option that is not implemented."""
     config = read_config(UNetConfig, "unet", raw, UNET_ONLY)
-    one_of("unet", "act_fn", config.act_fn, ACTIVATIONS)
+    check_one_of("unet", "act_fn", config.act_fn, ACTIVATIONS)
     down, up = ("DownBlock2D", "CrossAttnDownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
-    same_length("unet", config, "block_out_channels", "down_block_types", "up_block_types")
+    check_same_length("unet", config, "block_out_channels", "down_block_types", "up_block_types")
     for kind in config.down_block_types:
-        one_of("unet", "down_block_types", kind, down)
+        check_one_of("unet", "down_block_types", kind, down)
     for kind in config.up_block_types:
-        one_of("unet", "up_block_types", kind, up)
+        check_one_of("unet", "up_block_types", kind, up)
     for channels in config.block_out_channels:
-        divides("unet", "norm_num_groups", config.norm_num_groups, channels)
+        check_divides("unet", "norm_num_groups", config.norm_num_groups, channels)
     for heads, channels in zip(config.heads, config.block_out_channels, strict=True):
-        divides("unet", "attention_head_dim (the number of heads)", heads, channels)
+        check_divides("unet", "attention_head_dim (the number of heads)", heads, channels)
     return config
 
 
 def read_vae_config(raw: Raw) -> VAEConfig:
-    """Read diffusers' config; an option that is not implemented is a ValueError."""
+    """Read diffusers' config; raises BadCheckpoint for an option that is not implemented."""
     config = read_config(VAEConfig, "vae", raw, VAE_ONLY)
-    one_of("vae", "act_fn", config.act_fn, ACTIVATIONS)
+    check_one_of("vae", "act_fn", config.act_fn, ACTIVATIONS)
     for kinds in ("down_block_types", "up_block_types"):
         if kinds in raw:
-            same_length("vae", config, "block_out_channels", kinds)
+            check_same_length("vae", config, "block_out_channels", kinds)
     for kind in config.down_block_types:
-        one_of("vae", "down_block_types", kind, ("DownEncoderBlock2D",))
+        check_one_of("vae", "down_block_types", kind, ("DownEncoderBlock2D",))
     for kind in config.up_block_types:
-        one_of("vae", "up_block_types", kind, ("UpDecoderBlock2D",))
+        check_one_of("vae", "up_block_types", kind, ("UpDecoderBlock2D",))
     for channels in config.block_out_channels:
-        divides("vae", "norm_num_groups", config.norm_num_groups, channels)
+        check_divides("vae", "norm_num_groups", config.norm_num_groups, channels)
     return config
 
 
 def read_scheduler_config(raw: Raw) -> SchedulerConfig:
     """Read diffusers' config of any scheduler as DDIM; clip_sample must be off for latents."""
-    # PNDM, which most SD 1.x files name, leaves clip_sample out: there it means off.
-    clips = raw.get("_class_name", "DDIMScheduler") == "DDIMScheduler"
-    if raw.get("clip_sample", clips):
+    # PNDM, which most SD 1.x files use, has no clip_sample: then it is off.
+    default = raw.get("_class_name", "DDIMScheduler") == "DDIMScheduler"
+    if raw.get("clip_sample", default):
         raise BadCheckpoint("scheduler: clip_sample must be false for a latent model, got true")
     unused = [*SCHEDULER_UNUSED, "clip_sample"]
     config = read_config(SchedulerConfig, "scheduler", raw, SCHEDULER_ONLY, unused)
-    one_of("scheduler", "beta_schedule", config.beta_schedule, ("linear", "scaled_linear"))
-    one_of("scheduler", "prediction_type", config.prediction_type, ("epsilon", "v_prediction"))
+    check_one_of("scheduler", "beta_schedule", config.beta_schedule, ("linear", "scaled_linear"))
+    check_one_of(
+        "scheduler", "prediction_type", config.prediction_type, ("epsilon", "v_prediction")
+    )
     if not config.beta_start <= config.beta_end < 1:
         pair = (config.beta_start, config.beta_end)
         raise BadCheckpoint(f"scheduler: beta_start and beta_end must rise below 1, got {pair}")
     spacings = ("leading", "trailing", "linspace")
-    one_of("scheduler", "timestep_spacing", config.timestep_spacing, spacings)
+    check_one_of("scheduler", "timestep_spacing", config.timestep_spacing, spacings)
     return config
 
 
 def read_config(
     cls: type[T], part: str, raw: Raw, only: dict[str, tuple[Any, ...]], unused: Any = ()
 ) -> T:
-    """A config's dataclass; an option unknown, missing, of another type or value is an error."""
+    """Read a config; raises BadCheckpoint for an option that is unknown, missing or unsupported."""
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    kept: Raw = {}
+    options: Raw = {}
     for key, value in raw.items():
         if key in fields:
-            kept[key] = tuple(value) if isinstance(value, list) else value
-            _check(part, key, kept[key], fields[key].type)
+            options[key] = tuple(value) if isinstance(value, list) else value
+            _check(part, key, options[key], fields[key].type)
         elif key in only:
-            one_of(part, key, value, only[key])
+            check_one_of(part, key, value, only[key])
         elif key not in unused and not key.startswith("_"):
             raise BadCheckpoint(f"{part}: unknown option {key!r}, got {value!r}")
     for name, field in fields.items():
-        if field.default is dataclasses.MISSING and name not in kept:
+        if field.default is dataclasses.MISSING and name not in options:
             raise BadCheckpoint(f"{part}: the config has no {name!r}")
-    return cls(**kept)
+    return cls(**options)
 
 
 def _check(part: str, key: str, value: Any, kind: Any) -> None:
@@ -163,8 +167,8 @@ def _check(part: str, key: str, value: Any, kind: Any) -> None:
         raise BadCheckpoint(f"{part}: {key} must be of type {want}, got {value!r}")
     least = 0 if key in MAY_BE_ZERO else 1
     for number in value if isinstance(value, tuple) else (value,):
-        if type(number) is int and not least <= number <= LARGEST:
-            raise BadCheckpoint(f"{part}: {key} must be from {least} to {LARGEST}, got {number}")
+        if type(number) is int and not least <= number <= MAX_INT:
+            raise BadCheckpoint(f"{part}: {key} must be from {least} to {MAX_INT}, got {number}")
         if type(number) is float and not 0 < number < math.inf:
             raise BadCheckpoint(f"{part}: {key} must be above 0 and finite, got {number}")
 
@@ -180,21 +184,21 @@ def _is_a(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def one_of(part: str, key: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    """A value that this code runs."""
+def check_one_of(part: str, key: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """Raises BadCheckpoint for a value that this code does not support."""
     if value not in allowed:
         want = " or ".join(repr(one) for one in allowed)
         raise BadCheckpoint(f"{part}: {key} {value!r} is not supported, want {want}")
 
 
-def divides(part: str, key: str, number: int, whole: int) -> None:
-    """A number of groups or heads that fits its channels."""
+def check_divides(part: str, key: str, number: int, whole: int) -> None:
+    """Raises BadCheckpoint for a number of groups or heads that does not divide its channels."""
     if number < 1 or whole % number:
         raise BadCheckpoint(f"{part}: {key} must divide {whole}, got {number}")
 
 
-def same_length(part: str, config: Any, *keys: str) -> None:
-    """Lists with one entry a block each."""
+def check_same_length(part: str, config: Any, *keys: str) -> None:
+    """Raises BadCheckpoint for lists that should have one entry a block, but differ in length."""
     lengths = {key: len(getattr(config, key)) for key in keys}
     if len(set(lengths.values())) > 1:
         raise BadCheckpoint(

@@ -1,4 +1,4 @@
-"""Settings for a caller who gives none: the checkpoint's own, or those of its kind of model."""
+"""Default settings: the checkpoint's, or those for its kind of model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,10 @@ from mdp_lite.names import BadCheckpoint
 
 @dataclass(frozen=True)
 class Defaults:
-    """Settings for a caller who gives none; a checkpoint may bring its own in mdp_lite.json.
+    """Default settings; a checkpoint may bring others in its mdp_lite.json.
 
-    t_max and t_m are shares of the steps; None is what suits the variant (schedule.DEFAULTS).
+    t_max and t_m are shares of the steps; None means that the variant decides
+    (schedule.DEFAULT_WINDOWS).
     """
 
     num_inference_steps: int = 50
@@ -21,12 +22,12 @@ class Defaults:
 
 
 def choose_defaults(raw: dict[str, Any], scheduler: SchedulerConfig) -> Defaults:
-    """A checkpoint's own settings, or those that its kind of model wants."""
+    """A checkpoint's own settings, and defaults for its kind of model."""
     unknown = set(raw) - set(Defaults.__dataclass_fields__)
     if unknown:
         raise BadCheckpoint(f"mdp_lite.json: unknown setting {sorted(unknown)[0]!r}")
     numbers = all(type(value) in (int, float) for value in raw.values())
-    chosen = Defaults(**(_few_steps(scheduler) | raw))
+    chosen = Defaults(**(_turbo_defaults(scheduler) | raw))
     whole = type(chosen.num_inference_steps) is int
     if not numbers or not whole or not _is_window(chosen.t_max, chosen.t_m):
         raise BadCheckpoint(
@@ -46,10 +47,10 @@ def _is_window(t_max: float | None, t_m: float | None) -> bool:
     return 0 <= t_m <= t_max <= 1
 
 
-def _few_steps(scheduler: SchedulerConfig) -> dict[str, Any]:
-    """SD-Turbo is distilled to few steps without guidance.
+def _turbo_defaults(scheduler: SchedulerConfig) -> dict[str, Any]:
+    """SD-Turbo needs few steps and no guidance.
 
-    A trailing grid that does not end in pure noise is how its scheduler says so.
+    It is recognised by its scheduler: a trailing grid that does not end in pure noise.
     """
     trailing = scheduler.timestep_spacing == "trailing" and not scheduler.rescale_betas_zero_snr
     turbo = trailing and scheduler.prediction_type == "epsilon"

@@ -1,4 +1,4 @@
-"""What models are made of, told by content: the same files and choices have the same hash."""
+"""Identifying models by content: the same files and choices give the same hash."""
 
 import hashlib
 import json
@@ -17,11 +17,11 @@ from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.names import BadCheckpoint
 
 NAME = "files.json"  # in a cache folder: path -> [size, mtime_ns, sha256]
-COARSE = 2_000_000_000  # nanoseconds: the coarsest clock that a file system keeps
+COARSE = 2_000_000_000  # nanoseconds: the coarsest resolution of a file system's clock
 
 
-class Used(NamedTuple):
-    """A file that models were made of: what for, and its size and time as it was read."""
+class ModelFile(NamedTuple):
+    """A file that a model was loaded from, its role, and its size and time when it was read."""
 
     role: str  # "unet/config.json", "lora 0: 0.8"
     path: Path
@@ -30,64 +30,66 @@ class Used(NamedTuple):
 
     @property
     def stamp(self) -> list[int]:
-        """What tells whether the file has been written to since."""
+        """Size and time; they change when the file is written."""
         return [self.size, self.mtime_ns]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """All that models were made of, without a weight: every file, the scheduler, the precision."""
+    """Where models come from: every file, the scheduler and the precision, but no weights."""
 
     name: str
-    files: tuple[Used, ...]
+    files: tuple[ModelFile, ...]
     scheduler: SchedulerConfig
     dtype: torch.dtype
 
 
-def used(files: Iterable[tuple[str, Path]]) -> tuple[Used, ...]:
-    """Files with their roles, as they are now."""
+def stat_files(files: Iterable[tuple[str, Path]]) -> tuple[ModelFile, ...]:
+    """Files (role, path) with their present size and time."""
     return tuple(
-        Used(role, path, now.st_size, now.st_mtime_ns)
+        ModelFile(role, path, now.st_size, now.st_mtime_ns)
         for role, path, now in ((role, path, path.stat()) for role, path in files)
     )
 
 
-def model_hash(origin: Origin, folder: Path | None = None, keep: bool = True) -> str:
-    """SHA-256 over the files with their roles and the scheduler; dtype is no part of it.
+def model_hash(origin: Origin, folder: Path | None = None, store: bool = True) -> str:
+    """SHA-256 over the files with their roles and the scheduler; dtype has no influence.
 
-    A file that is as it was is read once in a process, and once at all where a folder remembers
-    its sum. One that was written to since the models were loaded is a ValueError.
+    An unchanged file is read only once in a process, and only once at all if a folder stores its
+    hash. Raises BadCheckpoint for a file that was written after the models were loaded.
     """
-    totals = sums(origin.files, folder, keep)
+    hashes = file_hashes(origin.files, folder, store)
     lines = [json.dumps(asdict(origin.scheduler), sort_keys=True)]
-    lines += [f"{one.role}: {total}" for one, total in zip(origin.files, totals, strict=True)]
+    lines += [f"{one.role}: {total}" for one, total in zip(origin.files, hashes, strict=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def sums(files: Iterable[Used], folder: Path | None = None, keep: bool = True) -> list[str]:
-    """SHA-256 of each file, read or remembered as model_hash says; a changed one a ValueError."""
-    known, news, totals = _remembered(folder / NAME) if folder else {}, {}, []
+def file_hashes(
+    files: Iterable[ModelFile], folder: Path | None = None, store: bool = True
+) -> list[str]:
+    """SHA-256 of each file, computed or stored: see model_hash."""
+    known, new, hashes = _read_known(folder / NAME) if folder else {}, {}, []
     for one in files:
         path, old = str(one.path.absolute()), known.get(str(one.path.absolute()))
         _check_unchanged(one)
         total = old[2] if old and old[:2] == one.stamp else _digest(one)
         if old is None or old[2] != total:
-            news[path] = [*one.stamp, total]
-        totals.append(total)
-    if folder and keep and news:
-        _remember(folder, known, news)
-    return totals
+            new[path] = [*one.stamp, total]
+        hashes.append(total)
+    if folder and store and new:
+        _write_known(folder, known, new)
+    return hashes
 
 
 @lru_cache(maxsize=4096)
-def _digest(one: Used) -> str:
+def _digest(one: ModelFile) -> str:
     with open(one.path, "rb") as file:
         total = hashlib.file_digest(file, "sha256").hexdigest()
-    _check_unchanged(one)  # not written to while it was read
+    _check_unchanged(one)  # it was not written while it was read
     return total
 
 
-def _check_unchanged(one: Used) -> None:
+def _check_unchanged(one: ModelFile) -> None:
     try:
         now = one.path.stat()
     except OSError:
@@ -97,13 +99,13 @@ def _check_unchanged(one: Used) -> None:
         raise BadCheckpoint(f"{name} has changed since the model was loaded: load it again")
 
 
-def _remembered(path: Path) -> dict[str, list]:
-    """What is known of files; a damaged list is none."""
+def _read_known(path: Path) -> dict[str, list]:
+    """The stored hashes of files; none if the list is damaged."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        stored = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    entries = found.items() if isinstance(found, dict) else ()
+    entries = stored.items() if isinstance(stored, dict) else ()
     return {key: value for key, value in entries if _is_entry(value)}
 
 
@@ -112,12 +114,12 @@ def _is_entry(value: object) -> bool:
     return kinds == [int, int, str]
 
 
-def _remember(folder: Path, known: dict[str, list], news: dict[str, list]) -> None:
-    """Write the list anew; of two processes at once one is forgotten, and reads again.
+def _write_known(folder: Path, known: dict[str, list], new: dict[str, list]) -> None:
+    """Write the list again; if two processes do so at once, one is lost and computes again.
 
-    A file written just now may be written again within one tick of the clock: not remembered.
+    A file that was just written is left out: it may change again within one tick of the clock.
     """
-    old = {path: one for path, one in news.items() if time.time_ns() - one[1] > COARSE}
+    old = {path: one for path, one in new.items() if time.time_ns() - one[1] > COARSE}
     if old:
-        with suppress(OSError):  # then it is read again next time
+        with suppress(OSError):  # then the hash is computed again next time
             write(folder / NAME, json.dumps(known | old).encode())

@@ -1,6 +1,7 @@
-"""From a checkpoint on disk to models, strictly: every key must find its place and its shape."""
+"""From a checkpoint on disk to models, strictly: all keys and shapes must be the model's."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.checkpoint.assign import auto_dtype, check_tensors, fill, quick, weightless
+from mdp_lite.checkpoint.assign import (
+    BuildOnMeta,
+    assign_tensors,
+    auto_dtype,
+    check_tensors,
+    pause_gc,
+)
 from mdp_lite.checkpoint.config_files import (
     read_clip_config,
     read_scheduler_config,
@@ -16,28 +23,28 @@ from mdp_lite.checkpoint.config_files import (
     read_vae_config,
 )
 from mdp_lite.checkpoint.defaults import Defaults, choose_defaults
-from mdp_lite.checkpoint.identity import Origin, used
-from mdp_lite.checkpoint.tokenizer import Tokenizer, learn, load_tokenizer
+from mdp_lite.checkpoint.identity import Origin, stat_files
+from mdp_lite.checkpoint.tokenizer import Tokenizer, add_words, load_tokenizer
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
-from mdp_lite.names import BadCheckpoint
+from mdp_lite.names import BadCheckpoint, MdpError
 from mdp_lite_weights import (
     Checkpoint,
     Choices,
-    Hub,
     content_hash,
     find_file,
     find_tokenizer,
     open_checkpoint,
     open_vae,
 )
+from mdp_lite_weights import Hub as AnyHub
 from mdp_lite_weights.catalogue import CATALOGUE
 from mdp_lite_weights.convert import Conversion
 from mdp_lite_weights.convert import convert as convert_checkpoint
 from mdp_lite_weights.embeddings import read_embedding
-from mdp_lite_weights.lora import Deltas, merged, read_loras
+from mdp_lite_weights.lora import Deltas, merge_deltas, read_loras
 
 __all__ = [
     "CATALOGUE",
@@ -58,14 +65,33 @@ __all__ = [
 Tensors = dict[str, Tensor]
 Place = str | Path  # on disk, or on the hub
 
-TOKENS = "text_model.embeddings.token_embedding.weight"  # the table that embeddings add rows to
+TOKEN_TABLE = "text_model.embeddings.token_embedding.weight"  # the table that embeddings extend
+
+
+@contextmanager
+def bad_checkpoints() -> Iterator[None]:
+    """Turn a ValueError of mdp_lite_weights into BadCheckpoint, with the same text."""
+    try:
+        yield
+    except MdpError:
+        raise
+    except ValueError as error:
+        raise BadCheckpoint(str(error)) from error
+
+
+class Hub(AnyHub):
+    """mdp_lite_weights.Hub, but a bad revision or token raises BadCheckpoint."""
+
+    @bad_checkpoints()
+    def __post_init__(self) -> None:
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
 class AddOns:
-    """What is put on top of a checkpoint: another VAE, LoRAs with strengths, learned words.
+    """Additions to a checkpoint: another VAE, LoRAs with strengths, learned words.
 
-    An embedding's word is that of its file where None is given.
+    The word None of an embedding stands for the one in its file.
     """
 
     vae: Place | None = None
@@ -78,9 +104,9 @@ AS_IT_IS, ALONE = Choices(), AddOns()
 
 @dataclass(frozen=True)
 class Models:
-    """The parts of a Stable Diffusion checkpoint, ready to run, and never changed after.
+    """The parts of a Stable Diffusion checkpoint, ready to run; they are never changed.
 
-    notes are sentences on what the checkpoint left open and was inferred.
+    notes are sentences on what the checkpoint does not say and was inferred.
     """
 
     name: str
@@ -97,10 +123,10 @@ class Models:
 
 @dataclass(frozen=True)
 class Examined:
-    """A checkpoint that would load: configs read, keys and shapes checked, no weight read yet.
+    """A checkpoint that can be loaded: configs read, keys and shapes checked, no weights read.
 
-    The models lie on the meta device; tokenizer is None where the checkpoint brings none; vae has
-    the files of one that is put on top.
+    The models are on the meta device. tokenizer is None if the checkpoint has none. vae lists the
+    files of a VAE that replaces the checkpoint's.
     """
 
     found: Checkpoint
@@ -111,22 +137,24 @@ class Examined:
     defaults: Defaults
 
 
-@quick()
+@pause_gc()
+@bad_checkpoints()
 def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) -> Examined:
-    """Find a bundled name, folder, single file or hub id; what does not fit is a ValueError."""
+    """Find a bundled name, folder, single file or hub id; raises BadCheckpoint if it can't load."""
     found, files = open_checkpoint(name, choices), []
     if vae is not None:
         found.configs["vae"], found.tensors["vae"], files = open_vae(vae, choices)
     scheduler = read_scheduler_config(found.configs["scheduler"])
     defaults = choose_defaults(found.defaults, scheduler)
     config = read_clip_config(found.configs["text_encoder"])
-    models = _checked(found, config, vae)
-    brings = found.tokenizer or choices.tokenizer
-    tokenizer = _tokenizer(found, config, choices) if brings else None
+    models = _build_models(found, config, vae)
+    known = found.tokenizer or choices.tokenizer
+    tokenizer = _load_tokenizer(found, config, choices) if known else None
     return Examined(found, tuple(files), models, tokenizer, scheduler, defaults)
 
 
-@quick()
+@pause_gc()
+@bad_checkpoints()
 def load(
     name: Place,
     device: torch.device,
@@ -134,34 +162,37 @@ def load(
     choices: Choices = AS_IT_IS,
     addons: AddOns = ALONE,
 ) -> Models:
-    """Examine a checkpoint, put the add-ons on top and read the weights.
+    """Examine a checkpoint, apply the add-ons and read the weights.
 
-    Without a dtype the checkpoint's own is taken, if the device computes in it (see auto_dtype).
+    Without a dtype it is the checkpoint's, if the device computes well in it (see auto_dtype).
     """
-    seen = examine(name, choices, addons.vae)
-    found, models = seen.found, seen.models
+    examined = examine(name, choices, addons.vae)
+    found, models = examined.found, examined.models
     dtype = dtype or auto_dtype(device, found.tensors["unet"])
-    tokenizer, grows = seen.tokenizer, bool(addons.embeddings)
-    if grows or not tokenizer:
-        tokenizer = _tokenizer(found, models["text_encoder"].config, choices, grows)
+    tokenizer, growable = examined.tokenizer, bool(addons.embeddings)
+    if growable or not tokenizer:
+        tokenizer = _load_tokenizer(found, models["text_encoder"].config, choices, growable)
     addons = replace(
         addons,
         loras=tuple((find_file(place, choices.hub), s) for place, s in addons.loras),
         embeddings=tuple((find_file(place, choices.hub), w) for place, w in addons.embeddings),
     )
-    files = used(_roles(seen, tokenizer, choices, addons))
+    files = stat_files(_list_files(examined, tokenizer, choices, addons))
     if addons.embeddings:
-        tokenizer, models["text_encoder"] = _learned(tokenizer, seen, dtype, addons)
-    deltas = _deltas(models, addons)
+        tokenizer, models["text_encoder"] = _add_words(tokenizer, examined, dtype, addons)
+    deltas = _read_deltas(models, addons)
     for part, model in models.items():
-        fill(model, _with(deltas.get(part, {}), found.tensors[part]), device, dtype)
+        assign_tensors(
+            model, _merge_loras(deltas.get(part, {}), found.tensors[part]), device, dtype
+        )
     return Models(
-        found.name, found.folder, tokenizer=tokenizer, scheduler=seen.scheduler,
-        defaults=seen.defaults, notes=found.notes,
-        origin=Origin(found.name, files, seen.scheduler, dtype), **models,
+        found.name, found.folder, tokenizer=tokenizer, scheduler=examined.scheduler,
+        defaults=examined.defaults, notes=found.notes,
+        origin=Origin(found.name, files, examined.scheduler, dtype), **models,
     )  # fmt: skip
 
 
+@bad_checkpoints()
 def convert(
     name: Place,
     out: str | Path,
@@ -170,24 +201,25 @@ def convert(
     progress: Callable[[int, int], None] | None = None,
     dry_run: bool = False,
 ) -> Conversion:
-    """Write a checkpoint as a folder or a single file, pickles too; one that would not load is not.
+    """Write a checkpoint, even a pickled one, as a folder or a single file.
 
-    See mdp_lite_weights.convert. progress takes bytes done and in all.
+    Raises BadCheckpoint for one that could not be loaded. progress(done, total) is called with
+    bytes. See mdp_lite_weights.convert.
     """
 
     def check(found: Checkpoint) -> None:
-        _checked(found, read_clip_config(found.configs["text_encoder"]))
+        _build_models(found, read_clip_config(found.configs["text_encoder"]))
         read_scheduler_config(found.configs["scheduler"])
 
     return convert_checkpoint(name, out, dtype, choices, check, progress, dry_run)
 
 
-def _checked(found: Checkpoint, text: CLIPConfig, vae: Place | None = None) -> dict[str, Any]:
-    """The three models without memory, whose every key and shape the checkpoint has."""
+def _build_models(found: Checkpoint, text: CLIPConfig, vae: Place | None = None) -> dict[str, Any]:
+    """The three models on the meta device; raises BadCheckpoint for other keys or shapes."""
     unet = read_unet_config(found.configs["unet"])
     decoder = read_vae_config(found.configs["vae"])
     _check_fit(text, unet, decoder)
-    with weightless():
+    with BuildOnMeta():
         models = {"text_encoder": CLIPTextEncoder(text), "unet": UNet(unet), "vae": VAE(decoder)}
     for part, model in models.items():
         place = vae if part == "vae" and vae is not None else found.name
@@ -195,45 +227,51 @@ def _checked(found: Checkpoint, text: CLIPConfig, vae: Place | None = None) -> d
     return models
 
 
-def _tokenizer(
-    found: Checkpoint, config: CLIPConfig, choices: Choices, grows: bool = False
+def _load_tokenizer(
+    found: Checkpoint, config: CLIPConfig, choices: Choices, growable: bool = False
 ) -> Tokenizer:
     folder = find_tokenizer(choices.tokenizer, found, choices.hub)
-    return load_tokenizer(folder, config, found.pad_token, grows)
+    return load_tokenizer(folder, config, found.pad_token, growable)
 
 
-def _roles(
-    seen: Examined, tokenizer: Tokenizer, choices: Choices, addons: AddOns
+def _list_files(
+    examined: Examined, tokenizer: Tokenizer, choices: Choices, addons: AddOns
 ) -> list[tuple[str, Path]]:
-    """Every file that the models are made of, with what it is to them."""
-    found, at = seen.found, seen.found.folder
-    words = Path(tokenizer.clip.name_or_path)
-    texts = [path for path in sorted(words.iterdir()) if path.suffix in (".json", ".txt")]
-    alone = "the file, averaged" if choices.ema else "the file"
+    """Every file that the models are loaded from, with its role."""
+    found, folder = examined.found, examined.found.folder
+    texts = [
+        path
+        for path in sorted(Path(tokenizer.clip.name_or_path).iterdir())
+        if path.suffix in (".json", ".txt")
+    ]
+    single = "the file, averaged" if choices.ema else "the file"
     return [
-        *((path.relative_to(at).as_posix() if at else alone, path) for path in found.files),
-        *((f"vae {path.name}", path) for path in seen.vae),
+        *(
+            (path.relative_to(folder).as_posix() if folder else single, path)
+            for path in found.files
+        ),
+        *((f"vae {path.name}", path) for path in examined.vae),
         *((f"tokenizer {path.name}", path) for path in texts),
         *((f"lora {strength!r}", Path(place)) for place, strength in addons.loras),
         *((f"word {w or Path(place).stem}", Path(place)) for place, w in addons.embeddings),
     ]
 
 
-def _learned(
-    tokenizer: Tokenizer, seen: Examined, dtype: torch.dtype, addons: AddOns
+def _add_words(
+    tokenizer: Tokenizer, examined: Examined, dtype: torch.dtype, addons: AddOns
 ) -> tuple[Tokenizer, CLIPTextEncoder]:
-    """Tokenizer and text encoder, its table grown by the words that textual inversion taught."""
-    config, tensors = seen.models["text_encoder"].config, seen.found.tensors["text_encoder"]
-    found = [read_embedding(Path(place), word) for place, word in addons.embeddings]
-    tokenizer, rows = learn(tokenizer, found, config)
-    tensors[TOKENS] = torch.cat([tensors[TOKENS].to(dtype), rows.to(dtype)])
-    with weightless():
-        grown = CLIPTextEncoder(replace(config, vocab_size=config.vocab_size + len(rows)))
-    return tokenizer, grown
+    """Tokenizer and text encoder, extended by the words of textual inversion."""
+    config, tensors = examined.models["text_encoder"].config, examined.found.tensors["text_encoder"]
+    embeddings = [read_embedding(Path(place), word) for place, word in addons.embeddings]
+    tokenizer, vectors = add_words(tokenizer, embeddings, config)
+    tensors[TOKEN_TABLE] = torch.cat([tensors[TOKEN_TABLE].to(dtype), vectors.to(dtype)])
+    with BuildOnMeta():
+        encoder = CLIPTextEncoder(replace(config, vocab_size=config.vocab_size + len(vectors)))
+    return tokenizer, encoder
 
 
-def _deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
-    """What the LoRAs add to each weight, in the order they are given."""
+def _read_deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
+    """Read what the LoRAs add to each weight, in the order of the files."""
     if not addons.loras:
         return {}
     shapes = {
@@ -243,11 +281,11 @@ def _deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
     return read_loras([(Path(place), strength) for place, strength in addons.loras], shapes)
 
 
-def _with(deltas: dict[str, list[Any]], tensors: Tensors) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor with what LoRAs add to it, dropped from tensors as it is handed on."""
+def _merge_loras(deltas: dict[str, list[Any]], tensors: Tensors) -> Iterator[tuple[str, Tensor]]:
+    """Yield each tensor with its LoRAs added, and remove it from tensors."""
     for key in list(tensors):
         tensor = tensors.pop(key)
-        yield key, merged(tensor, deltas[key]) if key in deltas else tensor
+        yield key, merge_deltas(tensor, deltas[key]) if key in deltas else tensor
 
 
 def _check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:

@@ -1,16 +1,16 @@
-"""The arguments of `mdp-lite app`, read before gradio is imported."""
+"""The options of `mdp-lite app`; they are read before gradio is imported."""
 
 import argparse
 
-from mdp_lite.cli.argument_types import whole
+from mdp_lite.cli.argument_types import parse_whole
 
 
-def hosting(sub: argparse.ArgumentParser) -> None:
-    """Where the page is served, and who may reach it."""
+def add_app_options(sub: argparse.ArgumentParser) -> None:
+    """The address of the page, and who may reach it."""
     group = sub.add_argument_group("page")
-    group.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
+    group.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
     group.add_argument(
-        "--port", type=whole, metavar="N", help="default: 7860, or the next that is free"
+        "--port", type=parse_whole, metavar="N", help="default: 7860, or the next free port"
     )
     group.add_argument(
         "--share", action="store_true", help="a public link through gradio's servers, for a week"

@@ -1,4 +1,4 @@
-"""What the words of a command line are read as; a word that can't be is argparse's error."""
+"""Parsers of single arguments. They raise argparse's ArgumentTypeError for what they can't read."""
 
 import argparse
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def whole(text: str) -> int:
+def parse_whole(text: str) -> int:
     """A whole number."""
     try:
         return int(text)
@@ -16,7 +16,7 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
 
 
-def number(text: str) -> float:
+def parse_number(text: str) -> float:
     """A number."""
     try:
         return float(text)
@@ -24,31 +24,45 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
 
 
-def several(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
-    """A,B,C: each once."""
-    return lambda text: list(dict.fromkeys(kind(part.strip()) for part in text.split(",")))
+def parse_list(parse: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """A parser of A,B,C: each part by parse, without repetitions."""
+    return lambda text: list(dict.fromkeys(parse(part.strip()) for part in text.split(",")))
 
 
-def one_of(names: tuple[str, ...]) -> Callable[[str], str]:
-    """One of some names, in a list, which argparse can't check against choices."""
+def parse_choice(names: tuple[str, ...]) -> Callable[[str], str]:
+    """A parser of one of the names, for lists, whose parts argparse's choices can't check."""
 
-    def check(text: str) -> str:
+    def parse(text: str) -> str:
         if text not in names:
             raise argparse.ArgumentTypeError(f"must be of {', '.join(names)}, got {text!r}")
         return text
 
-    return check
+    return parse
 
 
-def png(text: str) -> Path:
+def parse_png_path(text: str) -> Path:
     """The path of a PNG file."""
     if Path(text).suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"must be a file name that ends in .png, got {text!r}")
     return Path(text)
 
 
-def box(text: str) -> tuple[int, ...]:
-    """X0,Y0,X1,Y1."""
+def parse_safetensors_path(text: str) -> Path:
+    """The path of a .safetensors file."""
+    if Path(text).suffix != ".safetensors":
+        raise argparse.ArgumentTypeError(f"must end in .safetensors, got {text!r}")
+    return Path(text)
+
+
+def parse_json_path(text: str) -> Path:
+    """The path of a .json file."""
+    if Path(text).suffix != ".json":
+        raise argparse.ArgumentTypeError(f"must end in .json, got {text!r}")
+    return Path(text)
+
+
+def parse_box(text: str) -> tuple[int, ...]:
+    """X0,Y0,X1,Y1 in pixels."""
     try:
         x0, y0, x1, y1 = map(int, text.split(","))
     except ValueError:
@@ -56,22 +70,8 @@ def box(text: str) -> tuple[int, ...]:
     return x0, y0, x1, y1
 
 
-def safetensors(text: str) -> Path:
-    """The path of a .safetensors file, for argparse."""
-    if Path(text).suffix != ".safetensors":
-        raise argparse.ArgumentTypeError(f"must end in .safetensors, got {text!r}")
-    return Path(text)
-
-
-def json_file(text: str) -> Path:
-    """The path of a .json file, for argparse."""
-    if Path(text).suffix != ".json":
-        raise argparse.ArgumentTypeError(f"must end in .json, got {text!r}")
-    return Path(text)
-
-
-def lora(text: str) -> tuple[str, float]:
-    """FILE or FILE:STRENGTH."""
+def parse_lora(text: str) -> tuple[str, float]:
+    """FILE or FILE:STRENGTH; the strength is 1 by default."""
     file, colon, strength = text.rpartition(":")
     try:
         return (file, float(strength)) if colon and file else (text, 1.0)
@@ -79,7 +79,7 @@ def lora(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
-def embedding(text: str) -> tuple[str, str | None]:
-    """FILE or FILE=WORD."""
+def parse_embedding(text: str) -> tuple[str, str | None]:
+    """FILE or FILE=WORD; without a word it is None."""
     file, equals, word = text.rpartition("=")
     return (file, word) if equals and file.endswith(".safetensors") else (text, None)

@@ -1,8 +1,19 @@
-"""The terminal: messages and progress bars of a command, on stderr."""
+"""The terminal: a command's messages and progress bars on stderr, its report on stdout."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:  # they import torch, which `--help` must not cost
+    from mdp_lite.cli.reports import Report
+    from mdp_lite.editor import OnStep
+
+UNITS = {"convert": "B", "batch": "edit", "look": "row"}  # of a bar; all others count steps
 
 
 class Console(NamedTuple):
@@ -15,3 +26,61 @@ class Console(NamedTuple):
     log: Callable[[str], None]
     progress: Callable[[str], AbstractContextManager[Any]]
     status: Callable[[str], None]
+
+
+def ignore(text: str) -> None:
+    """Write nothing."""
+
+
+def open_console(args: Namespace) -> Console:
+    """The console of a command line: nothing with --quiet, and bars only on a terminal."""
+    bars: list[Any] = []  # those that are shown now
+    return Console(
+        log=ignore if args.quiet else print_message,
+        progress=lambda name: show_bar(name, not args.quiet and sys.stderr.isatty(), bars),
+        status=lambda text: bars[-1].set_postfix_str(text, refresh=False) if bars else None,
+    )
+
+
+def collect_messages(messages: list[str]) -> Console:
+    """A console that shows nothing and appends its messages to a list."""
+    return Console(messages.append, lambda name: nullcontext(), ignore)
+
+
+@contextmanager
+def show_bar(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | None]":
+    """Show a bar on stderr and yield the function that moves it; it is in bars until the end."""
+    if not shown:
+        yield None
+        return
+    unit = UNITS.get(name, "step")
+    scale = unit == "B"
+    with tqdm(desc=name, unit=unit, unit_scale=scale, leave=False, file=sys.stderr) as bar:
+
+        def on_step(done: int, total: int, latent: Any = None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        bars.append(bar)
+        try:
+            yield on_step
+        finally:
+            bars.pop()
+
+
+def print_report(args: Namespace, report: "Report") -> None:
+    """Print a report on stdout: one JSON object with --json, else lines unless --quiet is given."""
+    if args.json:
+        print(json.dumps(report.data), flush=True)
+    elif not args.quiet:
+        print("\n".join(report.lines), flush=True)
+
+
+def print_message(text: str) -> None:
+    """Print one line on stderr."""
+    print(f"mdp-lite: {text}", file=sys.stderr)
+
+
+def print_error(error: object) -> None:
+    """Print an error as one line on stderr, or its type if it has no text."""
+    print_message(" ".join(str(error).split()) or type(error).__name__)

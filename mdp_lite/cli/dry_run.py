@@ -1,4 +1,4 @@
-"""A dry run is a run whose models answer zeros: the same checks, the same costs, no work."""
+"""Dry runs: the same checks and costs, with models that return zeros instead of computing."""
 
 from dataclasses import replace
 
@@ -10,24 +10,24 @@ from mdp_lite.models.config import UNetConfig, VAEConfig
 
 
 class StubUNet(nn.Module):
-    """Predicts zeros."""
+    """A UNet that predicts zeros."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
 
     def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        """x (b, 4, y, x) -> zeros like it, which have a gradient where c has one."""
+        """x (b, 4, y, x) -> zeros like x, with a gradient if c has one."""
         return torch.zeros_like(x) + 0 * c.sum()
 
 
 class StubVAE(nn.Module):
-    """Every picture has the latent 0, every latent is a grey picture."""
+    """A VAE that encodes every picture to 0 and decodes every latent to grey."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.zero = nn.Parameter(torch.zeros(()))  # has the device and dtype that a VAE would have
+        self.zero = nn.Parameter(torch.zeros(()))  # gives the device and dtype of the VAE
 
     def encode(self, picture: Tensor) -> Tensor:
         """(b, 3, f y, f x) -> zeros (b, c, y, x)."""
@@ -41,8 +41,11 @@ class StubVAE(nn.Module):
 
 
 def dry_run_editor(editor: Editor) -> Editor:
-    """The same editor with models that answer zeros; its text encoder and tokenizer are the real ones."""
+    """The editor with a UNet and a VAE that return zeros, and the same text encoder and tokenizer.
+
+    It reads the editor's cache, but does not write to it.
+    """
     models = editor.models
     stubs = replace(models, unet=StubUNet(models.unet.config), vae=StubVAE(models.vae.config))
-    shelf = replace(editor.cache, read_only=True) if editor.cache else None
-    return Editor(stubs, editor.device, shelf)
+    cache = replace(editor.cache, read_only=True) if editor.cache else None
+    return Editor(stubs, editor.device, cache)

@@ -1,12 +1,12 @@
-"""What `mdp-lite info` tells: what a checkpoint is, what it holds and what an edit by it costs.
+"""`mdp-lite info`: what a checkpoint is, what it holds, and what an edit by it costs.
 
-Configs and headers are read, no weights; the content hash alone reads the files through.
+It reads configs and headers, but no weights; only the content hash reads whole files.
 """
 
 import re
+from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from mdp_lite.checkpoint.load import (
     CATALOGUE,
@@ -17,169 +17,186 @@ from mdp_lite.checkpoint.load import (
     content_hash,
     examine,
 )
+from mdp_lite.cli.console import Console
+from mdp_lite.cli.loading import read_choices
+from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import FLOPS, SIZES, format_count
-from mdp_lite.engine import flops as cost
-from mdp_lite.method.plan import Known, plan
+from mdp_lite.engine import flops
+from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.schedule import ddim_grid
 from mdp_lite.models.config import UNetConfig
-from mdp_lite.pipeline.request import described
+from mdp_lite.pipeline.provenance import Settings
+from mdp_lite.pipeline.request import build_weights
 
-Settings = dict[str, Any]
-
-# Told apart by the width of the text that the UNet reads: that of CLIP ViT-L and OpenCLIP ViT-H.
+# By the width of the text embedding that the UNet reads: that of CLIP ViT-L, of OpenCLIP ViT-H.
 FAMILIES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
 STANDARD = (320, 640, 1280, 1280)  # channels of the levels of their UNets
-SIDE = 512  # pixels of the edit whose cost is told, where the model's pictures are not smaller
+SIDE = 512  # pixels of the edit whose cost is estimated, if the model's pictures are not smaller
 BYTES = {"float32": 4, "float16": 2}
 
 
-class Info(NamedTuple):
-    """An object for machines and lines for people."""
-
-    data: Settings
-    lines: list[str]
-
-
-def about(name: Place, choices: Choices, hashed: bool) -> Info:
-    """Everything about one checkpoint; one that would not load is a ValueError."""
-    seen = examine(name, choices)
-    data = {
-        **_kind(seen),
-        **_contents(seen),
-        "sha256": content_hash(seen.found.files) if hashed else None,
-        "edit": edit_cost(seen),
-        "scheduler": asdict(seen.scheduler),
-        "defaults": asdict(seen.defaults),
-        **{part: asdict(model.config) for part, model in seen.models.items()},
-    }
-    return Info(data, _lines(data))
+def show_model(args: Namespace, console: Console) -> Report:
+    """The catalogue with --list, else everything about one model."""
+    data, lines = (
+        list_catalogue() if args.list else describe_model(args.model, read_choices(args), args.hash)
+    )
+    return Report({}, {"command": "info", **data}, lines)
 
 
-def family(config: UNetConfig) -> str:
-    """The family that a UNet belongs to by its shape."""
-    known = config.block_out_channels == STANDARD and config.cross_attention_dim in FAMILIES
-    return FAMILIES[config.cross_attention_dim] if known else "Stable Diffusion of its own shape"
+def describe_model(name: Place, choices: Choices, with_hash: bool) -> tuple[Settings, list[str]]:
+    """Everything about one checkpoint, as an object and as lines for people.
 
-
-def edit_cost(seen: Examined) -> Settings:
-    """A source from a prompt and one edit of it, at the defaults, as Editor runs them.
-
-    peak_bytes has by dtype what the weights and the most activations at one time take.
+    Raises BadInput if it would not load.
     """
-    text, unet, vae = (seen.models[part].config for part in ("text_encoder", "unet", "vae"))
-    n, rows = seen.defaults.num_inference_steps, 1 if seen.defaults.guidance_scale == 1 else 2
-    known = Known(guided=rows == 2, own=True)
-    edit = plan(described(n, seen.defaults), ddim_grid(seen.scheduler, n), known)
-    side, tokens = min(_side(seen), SIDE), text.max_position_embeddings
+    examined = examine(name, choices)
+    data = {
+        **_describe_kind(examined),
+        **_describe_contents(examined),
+        "sha256": content_hash(examined.found.files) if with_hash else None,
+        "edit": estimate_edit(examined),
+        "scheduler": asdict(examined.scheduler),
+        "defaults": asdict(examined.defaults),
+        **{part: asdict(model.config) for part, model in examined.models.items()},
+    }
+    return data, _format_lines(data)
+
+
+def find_family(config: UNetConfig) -> str:
+    """The family that a UNet belongs to by its shape."""
+    standard = config.block_out_channels == STANDARD and config.cross_attention_dim in FAMILIES
+    return FAMILIES[config.cross_attention_dim] if standard else "Stable Diffusion of another shape"
+
+
+def estimate_edit(examined: Examined) -> Settings:
+    """The cost of a generated source and one edit of it, with the model's defaults.
+
+    peak_bytes has for each dtype the bytes of the weights and of the most activations at one time.
+    """
+    text, unet, vae = (examined.models[part].config for part in ("text_encoder", "unet", "vae"))
+    defaults, n = examined.defaults, examined.defaults.num_inference_steps
+    rows = 1 if defaults.guidance_scale == 1 else 2
+    facts = EditFacts(guided=rows == 2, own_noise=True)
+    edit = plan(build_weights(n, defaults), ddim_grid(examined.scheduler, n), facts)
+    side, tokens = min(_find_side(examined), SIDE), text.max_position_embeddings
     cells = side // vae.factor
-    works = {
-        "text_encoder": cost.text(text, tokens),
-        "unet": cost.unet(unet, cells, cells, rows, tokens),
-        "vae": cost.decode(vae, side, side),
+    call_costs = {
+        "text_encoder": flops.text(text, tokens),
+        "unet": flops.unet(unet, cells, cells, rows, tokens),
+        "vae": flops.decode(vae, side, side),
     }
     calls = {"text_encoder": 2 * rows, "unet": n + edit.unet_calls, "vae": 2}
-    flops = {part: calls[part] * work.flops for part, work in works.items()}
-    peak, weights = max(work.peak_bytes for work in works.values()), sum(_counts(seen).values())
+    totals = {part: calls[part] * cost.flops for part, cost in call_costs.items()}
+    peak = max(cost.peak_bytes for cost in call_costs.values())
+    weights = sum(_count_parameters(examined).values())
     return {
         "picture": f"{side}x{side}",
         "unet_rows": n * rows + edit.unet_rows,
         "unet_calls": n + edit.unet_calls,
-        "flops": flops | {"all": sum(flops.values())},
+        "flops": totals | {"all": sum(totals.values())},
         "peak_bytes": {dtype: (4 * weights + peak) * size // 4 for dtype, size in BYTES.items()},
     }
 
 
-def listing() -> Info:
-    """The catalogue of well-known checkpoints."""
+def list_catalogue() -> tuple[Settings, list[str]]:
+    """The catalogue of well-known checkpoints, as an object and as lines for people."""
     lines = []
-    for known in CATALOGUE:
-        size = f"{known.side}x{known.side}, {known.prediction_type}" if known.side else "add-on"
+    for entry in CATALOGUE:
+        size = f"{entry.side}x{entry.side}, {entry.prediction_type}" if entry.side else "add-on"
         lines += [
-            known.id,
-            f"  {known.family}, {size}; licence: {known.licence}",
-            f"  {known.note}",
+            entry.id,
+            f"  {entry.family}, {size}; licence: {entry.licence}",
+            f"  {entry.note}",
         ]
-    return Info({"catalogue": [asdict(known) for known in CATALOGUE]}, lines)
+    return {"catalogue": [asdict(entry) for entry in CATALOGUE]}, lines
 
 
-def _kind(seen: Examined) -> Settings:
-    found, side, tokenizer = seen.found, _side(seen), seen.tokenizer
+def _describe_kind(examined: Examined) -> Settings:
+    found, side, tokenizer = examined.found, _find_side(examined), examined.tokenizer
     return {
         "model": found.name,
         "layout": found.layout,
-        "revision": _revision(found),
-        "family": family(seen.models["unet"].config),
+        "revision": _find_revision(found),
+        "family": find_family(examined.models["unet"].config),
         "picture": f"{side}x{side}",
-        "prediction_type": seen.scheduler.prediction_type,
+        "prediction_type": examined.scheduler.prediction_type,
         "notes": list(found.notes),
         "tokens": len(tokenizer.clip) if tokenizer else None,
         "longest_prompt": tokenizer.length - 2 if tokenizer else None,  # start and end are tokens
     }
 
 
-def _contents(seen: Examined) -> Settings:
-    found, counts = seen.found, _counts(seen)
-    every = sum(counts.values())
-    sizes = {_name(path, found.folder): path.stat().st_size for path in found.files}
+def _describe_contents(examined: Examined) -> Settings:
+    found, counts = examined.found, _count_parameters(examined)
+    total = sum(counts.values())
+    sizes = {_shorten(path, found.folder): path.stat().st_size for path in found.files}
     return {
-        "parameters": counts | {"all": every},
-        "dtypes": {part: _dtypes(found, part) for part in counts},
-        "weight_bytes": {dtype: every * size for dtype, size in BYTES.items()},
+        "parameters": counts | {"all": total},
+        "dtypes": {part: _list_dtypes(found, part) for part in counts},
+        "weight_bytes": {dtype: total * size for dtype, size in BYTES.items()},
         "files": sizes,
         "bytes": sum(sizes.values()),
     }
 
 
-def _lines(data: Settings) -> list[str]:
-    """The same for people, in the order in which one asks."""
+def _format_lines(data: Settings) -> list[str]:
+    """The same data as lines for people."""
     revision, tokens, steps = data["revision"], data["tokens"], data["defaults"]
     edit, parameters = data["edit"], data["parameters"]
     prompt = f"{tokens} tokens, {data['longest_prompt']} in a prompt"
     return [
-        *_rows("model", f"{data['model']} ({data['layout']})"),
-        *_rows("revision", *([revision] if revision else [])),
-        *_rows("family", data["family"]),
-        *_rows("picture", data["picture"]),
-        *_rows("prediction", data["prediction_type"]),
-        *_rows("notes", *data["notes"]),
-        *_rows("scheduler", _scheduler(data["scheduler"])),
-        *_rows("tokenizer", prompt if tokens else "none here: give one, or the hub's is taken"),
+        *_label("model", f"{data['model']} ({data['layout']})"),
+        *_label("revision", *([revision] if revision else [])),
+        *_label("family", data["family"]),
+        *_label("picture", data["picture"]),
+        *_label("prediction", data["prediction_type"]),
+        *_label("notes", *data["notes"]),
+        *_label("scheduler", _describe_scheduler(data["scheduler"])),
+        *_label("tokenizer", prompt if tokens else "none here: by default the hub's is used"),
         *(line for part, dtypes in data["dtypes"].items() for line in
-          _rows(part, f"{parameters[part]:>13,} parameters in {', '.join(dtypes)}")),
-        *_rows("all", f"{parameters['all']:>13,} parameters: {_both(data['weight_bytes'])}"),
-        *_rows(
+          _label(part, f"{parameters[part]:>13,} parameters in {', '.join(dtypes)}")),
+        *_label("all", f"{parameters['all']:>13,} parameters: {_by_dtype(data['weight_bytes'])}"),
+        *_label(
             "edit",
             f"{edit['picture']}, {steps['num_inference_steps']} steps, guidance "
             f"{steps['guidance_scale']:g}, with its source: {edit['unet_rows']} UNet rows",
-            f"{format_count(edit['flops']['all'], FLOPS)}; memory: {_both(edit['peak_bytes'])}",
+            f"{format_count(edit['flops']['all'], FLOPS)}; memory: {_by_dtype(edit['peak_bytes'])}",
         ),
-        *_rows("files", *(f"{format_count(n, SIZES):>8}  {name}" for name, n in data["files"].items())),
-        *_rows("size", f"{format_count(data['bytes'], SIZES):>8}"),
-        *_rows("sha256", *([data["sha256"]] if data["sha256"] else [])),
+        *_label("files", *(f"{_size(n)}  {name}" for name, n in data["files"].items())),
+        *_label("size", _size(data["bytes"])),
+        *_label("sha256", *([data["sha256"]] if data["sha256"] else [])),
     ]  # fmt: skip
 
 
-def _rows(name: str, *texts: str) -> list[str]:
-    """Texts below each other, the name beside the first."""
+def _label(name: str, *texts: str) -> list[str]:
+    """Texts below each other, with the name left of the first."""
     return [f"{'' if i else name:<14}{text}" for i, text in enumerate(texts)]
 
 
-def _side(seen: Examined) -> int:
-    """Pixels along a side of the model's own pictures, as Editor takes them."""
-    return (seen.models["unet"].config.sample_size or 64) * seen.models["vae"].config.factor
+def _size(count: int) -> str:
+    return f"{format_count(count, SIZES):>8}"
 
 
-def _counts(seen: Examined) -> dict[str, int]:
-    return {part: sum(p.numel() for p in m.parameters()) for part, m in seen.models.items()}
+def _by_dtype(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{format_count(size, SIZES)} in {dtype}" for dtype, size in sizes.items())
 
 
-def _revision(found: Checkpoint) -> str | None:
-    """The commit of what lies in the hub's cache, where a folder is named by it."""
+def _find_side(examined: Examined) -> int:
+    """The default width and height of the model's pictures in pixels."""
+    factor = examined.models["vae"].config.factor
+    return (examined.models["unet"].config.sample_size or 64) * factor
+
+
+def _count_parameters(examined: Examined) -> dict[str, int]:
+    return {part: sum(p.numel() for p in m.parameters()) for part, m in examined.models.items()}
+
+
+def _find_revision(found: Checkpoint) -> str | None:
+    """The commit of a checkpoint in the hub's cache, where it is the name of a folder."""
     parts = found.files[0].parts
     return next((part for part in parts if re.fullmatch("[0-9a-f]{40}", part)), None)
 
 
-def _scheduler(config: Settings) -> str:
+def _describe_scheduler(config: Settings) -> str:
     flags = {
         "set_alpha_to_one": "ends at alpha 1",
         "rescale_betas_zero_snr": "zero terminal SNR",
@@ -194,13 +211,9 @@ def _scheduler(config: Settings) -> str:
     return ", ".join(words)
 
 
-def _dtypes(found: Checkpoint, part: str) -> list[str]:
+def _list_dtypes(found: Checkpoint, part: str) -> list[str]:
     return sorted({str(t.dtype).removeprefix("torch.") for t in found.tensors[part].values()})
 
 
-def _name(path: Path, folder: Path | None) -> str:
+def _shorten(path: Path, folder: Path | None) -> str:
     return path.relative_to(folder).as_posix() if folder else path.name
-
-
-def _both(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{format_count(size, SIZES)} in {dtype}" for dtype, size in sizes.items())

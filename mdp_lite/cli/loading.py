@@ -1,4 +1,4 @@
-"""The model that the command line asks for."""
+"""Loading the model that the command line asks for."""
 
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,10 @@ from mdp_lite.pipeline import check
 
 
 def open_editor(args: Namespace) -> Editor:
-    """The model of the command line; the demo shows the same pictures on every device."""
+    """Load the model of the command line.
+
+    The demo uses the bundled one in float32, so that its pictures are the same on every device.
+    """
     if args.command == "demo":
         return Editor.from_pretrained("tiny", dtype="float32")
     return Editor.from_pretrained(
@@ -20,18 +23,18 @@ def open_editor(args: Namespace) -> Editor:
 
 
 def open_editor_in_thread(args: Namespace) -> Editor:
-    """The same for other threads than this one, of which one calls the models at a time.
+    """Load the model in a thread that ends, for commands whose models run in another thread.
 
-    A thread that has calculated keeps OpenMP's threads until it ends. With those of two there are
-    more than cores, and they sleep after each layer instead of waiting for the next: on two cores
-    the service's edits took 1.4 times as long (results/serve.md). So the thread that loads it ends.
+    A thread that has computed keeps its OpenMP threads until it ends. If two such threads live,
+    there are more OpenMP threads than cores, and they sleep after each layer: on two cores the
+    service's edits took 1.4 times as long (benchmarks/results/serve.md).
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(open_editor, args).result()
 
 
 def read_choices(args: Namespace) -> Choices:
-    """What the command line chooses where a checkpoint leaves it open."""
+    """The options that say what a checkpoint does not say about itself."""
     check.load_choices(args.model_variant, args.prediction_type, args.revision, None)
     hub = Hub(args.revision, None, args.offline)
     return Choices(args.model_variant, args.ema, args.prediction_type, args.tokenizer, hub)

@@ -9,24 +9,24 @@ from mdp_lite.pictures.sheets import Row
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.result import Cost, Edit, Source
 
+Pictures = dict[Path, tuple[Image.Image, Settings]]  # by the file that each is written to
+
 
 class Report(NamedTuple):
-    """What a command made: files to write, an object for machines, lines for people.
+    """The result of a command: pictures to write, an object for machines, lines for people.
 
-    failed says that not all that was asked for was made.
+    others are other files with their content. failed: a part of the work could not be done.
     """
 
-    pictures: dict[Path, tuple[Image.Image, Settings]]
+    pictures: Pictures
     data: Settings
     lines: list[str]
     others: tuple[tuple[Path, bytes], ...] = ()
     failed: bool = False
 
 
-def report(
-    pictures: dict[Path, tuple[Image.Image, Settings]], cost: Cost, truncated: bool
-) -> Report:
-    """Pictures with the settings of the first, the cost and whether a prompt was cut."""
+def build_report(pictures: Pictures, cost: Cost, truncated: bool) -> Report:
+    """The report of pictures, with the settings of the first; truncated: a prompt was too long."""
     _, settings = next(iter(pictures.values()))
     data = {
         "settings": settings,
@@ -39,13 +39,13 @@ def report(
     return Report(pictures, data, [line])
 
 
-def row_of(source: Source, edits: list[Edit]) -> Row:
-    """Before and after, labelled."""
+def build_sheet_row(source: Source, edits: list[Edit]) -> Row:
+    """A row of a sheet: the source, the mask if there is one, and the edits, labelled."""
     kind = f"seed {source.seed}" if source.method == "generate" else "picture"
     before = [(f"{kind}: {source.prompt}".removesuffix(": "), source.picture)]
-    where = [("mask", one.mask) for one in edits[:1] if one.mask]
+    mask = [("mask", one.mask) for one in edits[:1] if one.mask]
     after = [(f"{one.variant}: {one.prompt}", one.picture) for one in edits]
-    return [*before, *where, *after]
+    return [*before, *mask, *after]
 
 
 def add_suffix(path: Path, ending: str) -> Path:

@@ -1,71 +1,77 @@
-"""The arguments of `mdp-lite serve`; what they set is in mdp_lite/serve/settings.py."""
+"""The options of `mdp-lite serve`; mdp_lite/serve/settings.py checks them."""
 
 import argparse
 
-from mdp_lite.cli.argument_types import number, whole
+from mdp_lite.cli.argument_types import parse_number, parse_whole
 
 
-def serving(sub: argparse.ArgumentParser) -> None:
-    """Where the service listens, who may use it, and how much of it."""
+def add_serve_options(sub: argparse.ArgumentParser) -> None:
+    """The address of the service, its users and its limits."""
     group = sub.add_argument_group("service")
-    group.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
-    group.add_argument("--port", type=whole, default=8000, metavar="N", help="default: 8000")
+    group.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    group.add_argument("--port", type=parse_whole, default=8000, metavar="N", help="default: 8000")
     group.add_argument("--alias", default="mdp-lite", help="the model's name for clients")
     group.add_argument(
         "--key-file", metavar="FILE",
-        help="API keys, one a line (or: the variable MDP_LITE_API_KEYS, with commas)",
+        help="API keys, one a line (or the variable MDP_LITE_API_KEYS, separated by commas)",
     )  # fmt: skip
     group.add_argument(
-        "--open", action="store_true", help="let everybody in who reaches the host, without a key"
+        "--open", action="store_true", help="accept everybody who reaches the host, without a key"
     )
     group.add_argument(
         "--origin", action="append", default=[], metavar="URL",
-        help="pages that browsers may call from; may be given several times",
+        help="a page whose scripts browsers let call the service; can be given several times",
     )  # fmt: skip
     group.add_argument(
-        "--app", action="store_true", help="the page of mdp-lite app too, under /app (extra [app])"
-    )
-    _using(group)
-    spreading(sub.add_argument_group("on a Ray cluster (--engine ray)"))
+        "--app", action="store_true",
+        help="serve the page of mdp-lite app too, under /app (needs the extra [app])",
+    )  # fmt: skip
+    _add_limit_options(group)
+    _add_replica_options(sub.add_argument_group("on a Ray cluster (--engine ray)"))
 
 
-def _using(group: "argparse._ArgumentGroup") -> None:
-    """How much there may be at once, and what becomes of pictures."""
+def _add_limit_options(group: "argparse._ArgumentGroup") -> None:
+    """Batching, limits, and what happens to pictures."""
     group.add_argument(
-        "--rows", type=whole, metavar="N",
-        help="UNet rows of a call, at most; 0: each picture alone (default: 0 on a CPU)",
+        "--rows", type=parse_whole, metavar="N",
+        help="the most UNet rows of a call; 0: every picture has its own calls (default: 0 on a "
+        "CPU)",
     )  # fmt: skip
     group.add_argument(
         "--limit", action="append", default=[], metavar="NAME=VALUE",
-        help="one of the limits in the operations guide; may be given several times",
+        help="a limit that the operations guide lists; can be given several times",
     )  # fmt: skip
     group.add_argument(
         "--no-metadata", dest="metadata", action="store_false",
-        help="leave out of pictures how they were made",
+        help="do not write the settings into pictures",
     )  # fmt: skip
     group.add_argument(
-        "--drain", type=number, default=30.0, metavar="SECONDS",
-        help="for requests to end in after SIGTERM (default: 30)",
+        "--drain", type=parse_number, default=30.0, metavar="SECONDS",
+        help="after SIGTERM, the time for requests that have begun (default: 30)",
     )  # fmt: skip
     group.add_argument(
         "--safety-hook", metavar="MODULE:FUNCTION",
-        help="called with a list of pictures; says of each whether to hold it back",
+        help="a function that gets a list of pictures and returns which of them to withhold",
     )  # fmt: skip
 
 
-def spreading(group: "argparse._ArgumentGroup") -> None:
-    """How many replicas there are, what each takes, and when another one is started."""
-    group.add_argument("--replicas", type=whole, metavar="N", help="at least (default: 1)")
+def _add_replica_options(group: "argparse._ArgumentGroup") -> None:
+    """How many replicas there are, what each uses, and when another one is started."""
     group.add_argument(
-        "--max-replicas", type=whole, metavar="N",
-        help="at most, as work waits (default: as --replicas)",
+        "--replicas", type=parse_whole, metavar="N", help="the fewest replicas (default: 1)"
+    )
+    group.add_argument(
+        "--max-replicas", type=parse_whole, metavar="N",
+        help="the most, started as work waits (default: as --replicas)",
     )  # fmt: skip
     group.add_argument(
-        "--replica-rows", type=whole, metavar="N",
-        help="UNet rows that wait for each, above which another is started (default: 2000)",
+        "--replica-rows", type=parse_whole, metavar="N",
+        help="waiting UNet rows of each replica above which another one starts (default: 2000)",
     )  # fmt: skip
-    group.add_argument("--replica-cpus", type=whole, metavar="N", help="cores of each (default: 1)")
     group.add_argument(
-        "--replica-gpus", type=whole, metavar="N",
+        "--replica-cpus", type=parse_whole, metavar="N", help="CPU cores of each (default: 1)"
+    )
+    group.add_argument(
+        "--replica-gpus", type=parse_whole, metavar="N",
         help="GPUs of each (default: 1 if this machine has one)",
     )  # fmt: skip

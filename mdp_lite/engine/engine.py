@@ -146,11 +146,11 @@ def record_graph(pool: Any, run: Work) -> tuple[Sequence[Tensor], Callable[[], N
 
 def _pack_convolutions(unet: UNet) -> UNet:
     """The same UNet and weights, with a second copy of the convolutions' in the kernel's layout."""
-    if not packed_conv.available():
+    if not packed_conv.is_available():
         _warn_once("this torch cannot pack the weights of convolutions: they are somewhat slower")
         return unet
     copy = deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
-    packed_conv.packed(copy)
+    packed_conv.pack_convolutions(copy)
     return copy
 
 

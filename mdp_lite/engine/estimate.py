@@ -1,4 +1,4 @@
-"""What an edit will cost, before it runs: rows, calls, FLOPs and bytes, from settings alone."""
+"""The cost of an edit before it runs: rows, calls, FLOPs and bytes, from its plan alone."""
 
 from collections import Counter
 from functools import lru_cache
@@ -11,12 +11,12 @@ from mdp_lite.engine import flops
 from mdp_lite.method.plan import Plan
 
 LATENT_BYTES = 8  # latents are float64
-# Several plans of one model have most calls in common.
+# Plans of one model share most of their calls.
 _unet, _decode = lru_cache(flops.unet), lru_cache(flops.decode)
 
 
 class Estimate(NamedTuple):
-    """What it takes to run a plan and decode its picture, from a source that is already computed.
+    """The cost of running a plan and decoding its picture, from a source that is already computed.
 
     flops counts the UNet and the decoder; activation_bytes is the peak of one call of either;
     path_bytes is the size of the source path.
@@ -41,14 +41,14 @@ def estimate(models: Models, plan: Plan, height: int, width: int) -> Estimate:
     y, x = height // vae.config.factor, width // vae.config.factor
     calls = Counter(len(one.reads) for one in plan.segments if one.kind == "call")
     dtype, decoder = next(unet.parameters()).dtype, next(vae.parameters()).dtype
-    works = {rows: _unet(unet.config, y, x, rows, tokens, dtype) for rows in calls}
+    costs = {rows: _unet(unet.config, y, x, rows, tokens, dtype) for rows in calls}
     decode = _decode(vae.config, height, width, 1, decoder)
     return Estimate(
         plan.unet_rows,
         plan.unet_calls,
-        decode.flops + sum(count * works[rows].flops for rows, count in calls.items()),
+        decode.flops + sum(count * costs[rows].flops for rows, count in calls.items()),
         sum(_bytes(model) for model in (models.text_encoder, unet, vae)),
-        max(work.peak_bytes for work in (decode, *works.values())),
+        max(one.peak_bytes for one in (decode, *costs.values())),
         (2 * plan.n + 1) * vae.config.latent_channels * y * x * LATENT_BYTES,
     )
 

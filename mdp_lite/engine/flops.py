@@ -1,6 +1,6 @@
-"""The cost of one call of a model, from its settings alone: nothing is loaded or computed.
+"""The cost of one call of a model, from its config alone: nothing is loaded or computed.
 
-The models run on the meta device, where tensors have a shape and no values, while a meter counts.
+The models run on the meta device, where tensors have shapes but no values, and a meter counts.
 """
 
 import weakref
@@ -23,8 +23,8 @@ M = TypeVar("M", bound=nn.Module)
 class CallCost(NamedTuple):
     """FLOPs of convolutions, matrix products and attention (a multiply-add is two), and bytes.
 
-    peak_bytes is the most that inputs and activations take at one time. It leaves out weights and
-    the scratch memory of kernels; attention is fused and stores no matrix.
+    peak_bytes is the most memory of inputs and activations at one time, without weights and scratch
+    memory of kernels; attention is fused and stores no matrix.
     """
 
     flops: int
@@ -35,7 +35,7 @@ def unet(
     config: UNetConfig, y: int, x: int, rows: int = 1, tokens: int = 77,
     dtype: torch.dtype = torch.float32,
 ) -> CallCost:  # fmt: skip
-    """Noise of latents (rows, 4, y, x) under conditions (rows, tokens, d)."""
+    """Cost of a UNet call: latents (rows, 4, y, x) with conditions (rows, tokens, d)."""
     latents = (rows, config.in_channels, y, x)
     conditions = (rows, tokens, config.cross_attention_dim)
     return _measure(
@@ -49,7 +49,7 @@ def unet(
 def encode(
     config: VAEConfig, height: int, width: int, rows: int = 1, dtype: torch.dtype = torch.float32
 ) -> CallCost:
-    """Pictures (rows, 3, height, width) to latents."""
+    """Cost of encoding pictures (rows, 3, height, width) to latents."""
     pictures = (rows, config.in_channels, height, width)
     return _measure(
         lambda: VAE(config).to(dtype),
@@ -60,7 +60,7 @@ def encode(
 def decode(
     config: VAEConfig, height: int, width: int, rows: int = 1, dtype: torch.dtype = torch.float32
 ) -> CallCost:
-    """Latents to pictures (rows, 3, height, width)."""
+    """Cost of decoding latents to pictures (rows, 3, height, width)."""
     latents = (rows, config.latent_channels, height // config.factor, width // config.factor)
     return _measure(
         lambda: VAE(config).to(dtype), lambda model: model.decode(torch.empty(latents, dtype=dtype))
@@ -70,7 +70,7 @@ def decode(
 def text(
     config: CLIPConfig, tokens: int = 77, rows: int = 1, dtype: torch.dtype = torch.float32
 ) -> CallCost:
-    """Token ids (rows, tokens) to conditions."""
+    """Cost of encoding token ids (rows, tokens) to conditions."""
     return _measure(
         lambda: CLIPTextEncoder(config).to(dtype),
         lambda model: model(torch.empty(rows, tokens, dtype=torch.long)),
@@ -86,7 +86,7 @@ def _measure(build: Callable[[], M], run: Callable[[M], Tensor]) -> CallCost:
 
 
 class _Meter(TorchFunctionMode):
-    """Sees every call of torch, adds up its FLOPs and follows the memory of its result."""
+    """Adds up the FLOPs of every torch call and tracks the memory of its results."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -94,16 +94,15 @@ class _Meter(TorchFunctionMode):
         self.known = weakref.WeakSet(weight.untyped_storage() for weight in model.parameters())
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(
-            *args, **(kwargs or {})
-        )  # calls inside this one are not seen, like the inside of a kernel
+        # Calls inside this one are not counted, like the inside of a kernel.
+        out = func(*args, **(kwargs or {}))
         self.flops += _flops(func, args, out)
         for tensor in out if isinstance(out, tuple | list) else (out,):
             if isinstance(tensor, Tensor):
-                self._hold(tensor.untyped_storage())
+                self._track(tensor.untyped_storage())
         return out
 
-    def _hold(self, storage: torch.UntypedStorage) -> None:
+    def _track(self, storage: torch.UntypedStorage) -> None:
         if storage not in self.known:  # a view has the storage of another tensor
             self.known.add(storage)
             self.alive += storage.nbytes()
@@ -115,7 +114,7 @@ class _Meter(TorchFunctionMode):
 
 
 def _flops(func: Any, args: Any, out: Any) -> int:
-    """Two for each multiply-add: every cell of out is a sum over what it reads."""
+    """FLOPs of a call: two for each multiply-add of the sum behind every cell of out."""
     if func is F.linear:
         return 2 * out.numel() * args[0].shape[-1]
     if func is F.conv2d:

@@ -1,6 +1,7 @@
-"""Packages on disk: a UNet compiled ahead for one shape, and all that it was made for.
+"""Packages on disk: a UNet compiled ahead of time for one shape, and where it can run.
 
-A package is NAME.json and a folder that it names. In there is machine code: load what you trust.
+A package is NAME.json and a folder that it names. The folder holds machine code: load only packages
+that you trust.
 """
 
 import json
@@ -15,12 +16,12 @@ from typing import NamedTuple
 from mdp_lite.checkpoint import atomic, identity
 from mdp_lite.names import BadInput
 
-FORMAT = 1
-REMAKE = "make one here with mdp-lite compile"
+FORMAT = 2
+REBUILD = "make one here with mdp-lite compile"
 
 
 class Shape(NamedTuple):
-    """What a call reads: rows, height and width in cells of the latent, tokens of the text."""
+    """The shape of a call: rows, height and width in cells of the latent, tokens of the text."""
 
     rows: int
     height: int
@@ -29,8 +30,8 @@ class Shape(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Made:
-    """All beside the shape that a package was made for and by: it runs where each is the same."""
+class BuildTarget:
+    """What a package was built for and with, besides the shape; it runs only if all are equal."""
 
     mdp_lite: str
     torch: str
@@ -43,16 +44,16 @@ class Made:
 
 
 class Package(NamedTuple):
-    """One package: its NAME.json, what that says, and files by name with size and SHA-256."""
+    """One package: its NAME.json and the content of it; files maps names to size and SHA-256."""
 
     path: Path
-    made: Made
+    target: BuildTarget
     shape: Shape
     folder: str
     files: dict[str, tuple[int, str]]
 
     @property
-    def place(self) -> Path:
+    def code_folder(self) -> Path:
         """The folder of the machine code."""
         return self.path.parent / self.folder
 
@@ -62,89 +63,93 @@ class Package(NamedTuple):
         return sum(size for size, _ in self.files.values())
 
 
-def found(folder: Path) -> list[Package]:
-    """All packages of a folder; one without any, or with a damaged one, is a ValueError."""
+def read_packages(folder: Path) -> list[Package]:
+    """All packages of a folder; raises BadInput if there are none, or one is damaged."""
     packages = [_read(path) for path in sorted(folder.glob("*.json")) if path.name != identity.NAME]
     if not packages:
-        raise BadInput(f"no packages in {folder.name}: {REMAKE}")
+        raise BadInput(f"no packages in {folder.name}: {REBUILD}")
     return packages
 
 
-def matching(packages: Iterable[Package], made: Made) -> dict[Shape, Package]:
-    """Those made for exactly this, by shape; where there are none, why the nearest one is not."""
-    kept = {one.shape: one for one in packages if one.made == made}
-    if not kept:
-        nearest = min(packages, key=lambda one: len(_differing(one.made, made)))
-        raise BadInput(refusal(nearest, made))
-    return kept
+def match_packages(packages: Iterable[Package], target: BuildTarget) -> dict[Shape, Package]:
+    """The packages for exactly this target, by shape; raises BadInput if there are none."""
+    matches = {one.shape: one for one in packages if one.target == target}
+    if not matches:
+        nearest = min(packages, key=lambda one: len(_find_differences(one.target, target)))
+        raise BadInput(refusal(nearest, target))
+    return matches
 
 
-def refusal(package: Package, made: Made) -> str:
-    """Why a package does not run here: what, which it is for, which is wanted."""
-    name = _differing(package.made, made)[0]
-    theirs, ours = (getattr(one, name) for one in (package.made, made))
-    return f"package {package.path.name} was made for {name} {theirs}, want {ours}: {REMAKE}"
+def refusal(package: Package, target: BuildTarget) -> str:
+    """The reason why a package can't be used for a target."""
+    name = _find_differences(package.target, target)[0]
+    theirs, ours = (getattr(one, name) for one in (package.target, target))
+    return f"package {package.path.name} was made for {name} {theirs}, want {ours}: {REBUILD}"
 
 
 def verify(package: Package) -> None:
-    """Every file as it was written, or a ValueError; sums of unchanged files are remembered."""
+    """Raises BadInput unless all files are unchanged; hashes of unchanged files are stored."""
     name = package.path.name
     with suppress(OSError):
-        files = identity.used((part, package.place / part) for part in package.files)
+        files = identity.stat_files((part, package.code_folder / part) for part in package.files)
         sizes = [size for size, _ in package.files.values()]
         if [one.size for one in files] == sizes:
-            sums = identity.sums(files, package.path.parent)
-            if sums == [total for _, total in package.files.values()]:
+            hashes = identity.file_hashes(files, package.path.parent)
+            if hashes == [total for _, total in package.files.values()]:
                 return
-    raise BadInput(f"package {name} is damaged, a file of it is not as it was: {REMAKE}")
+    raise BadInput(f"package {name} is damaged, a file of it is not as it was: {REBUILD}")
 
 
-def named(made: Made, shape: Shape) -> str:
-    """What a package is called: one of a newer torch takes the place of its elder."""
-    sizes, device = "x".join(map(str, shape)), made.device.split()[0]
-    return f"{sizes}-{made.dtype}-{device}-{made.model[:12]}"
+def package_name(target: BuildTarget, shape: Shape) -> str:
+    """A package's name. It has no version of torch, so a newer package replaces an older one."""
+    sizes, device = "x".join(map(str, shape)), target.device.split()[0]
+    return f"{sizes}-{target.dtype}-{device}-{target.model[:12]}"
 
 
-def fresh(folder: Path, made: Made, shape: Shape) -> Path:
-    """A new place for a package's files, which nothing names yet."""
-    place = folder / f"{named(made, shape)}.{uuid.uuid4().hex[:8]}"
-    place.mkdir(parents=True)
-    return place
+def create_folder(folder: Path, target: BuildTarget, shape: Shape) -> Path:
+    """Create a folder for a package's files; no NAME.json names it yet."""
+    code_folder = folder / f"{package_name(target, shape)}.{uuid.uuid4().hex[:8]}"
+    code_folder.mkdir(parents=True)
+    return code_folder
 
 
-def keep(place: Path, made: Made, shape: Shape) -> Package:
-    """Name a place by its NAME.json, whole or not at all, and drop what that named before."""
-    path = place.parent / f"{named(made, shape)}.json"
-    inside = sorted(one for one in place.rglob("*") if one.is_file())
-    files = identity.used((one.relative_to(place).as_posix(), one) for one in inside)
+def save_package(code_folder: Path, target: BuildTarget, shape: Shape) -> Package:
+    """Write the NAME.json of a package atomically, and delete the files of an older package."""
+    path = code_folder.parent / f"{package_name(target, shape)}.json"
+    inside = sorted(one for one in code_folder.rglob("*") if one.is_file())
+    files = identity.stat_files((one.relative_to(code_folder).as_posix(), one) for one in inside)
     entries = {
-        one.role: (one.size, total) for one, total in zip(files, identity.sums(files), strict=True)
+        one.role: (one.size, total)
+        for one, total in zip(files, identity.file_hashes(files), strict=True)
     }
-    package = Package(path, made, shape, place.name, entries)
-    before = None
+    package = Package(path, target, shape, code_folder.name, entries)
+    old = None
     with suppress(OSError, ValueError):
-        before = _read(path).place
-    data = {"made": asdict(made), "shape": shape._asdict(), "folder": place.name, "files": entries}
+        old = _read(path).code_folder
+    data = {"target": asdict(target), "shape": shape._asdict()}
+    data |= {"folder": code_folder.name, "files": entries}
     atomic.write(path, json.dumps(data, indent=1).encode())
-    if before:
-        shutil.rmtree(before, ignore_errors=True)
+    if old:
+        shutil.rmtree(old, ignore_errors=True)
     return package
 
 
 def _read(path: Path) -> Package:
     try:
         data = json.loads(path.read_text("utf-8"))
-        made, shape, folder, files = (data[key] for key in ("made", "shape", "folder", "files"))
-        package = Package(path, Made(**made), Shape(**shape), folder, {
+        target, shape, folder, files = (data[key] for key in ("target", "shape", "folder", "files"))
+        package = Package(path, BuildTarget(**target), Shape(**shape), folder, {
             name: (size, total) for name, (size, total) in files.items()
         })  # fmt: skip
-        types = [type(getattr(package.made, field.name)) is field.type for field in fields(Made)]
+        types = [
+            type(getattr(package.target, field.name)) is field.type for field in fields(BuildTarget)
+        ]
         plain = [_is_inside(name) for name in (folder, *files)]
         counts = [type(n) is int and n > 0 for n in package.shape]
         if not all([*types, *plain, *counts, "/" not in folder]):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise BadInput(f"package {path.name} is damaged: {REMAKE}") from None
+        raise BadInput(f"package {path.name} is damaged: {REBUILD}") from None
     return package
 
 
@@ -153,7 +158,7 @@ def _is_inside(name: str) -> bool:
     return not name.startswith("/") and not {"", ".", ".."} & set(name.split("/"))
 
 
-def _differing(one: Made, other: Made) -> list[str]:
-    """Names of what differs, the format first: of another format nothing else is sure."""
-    names = [field.name for field in fields(Made)]
+def _find_differences(one: BuildTarget, other: BuildTarget) -> list[str]:
+    """Names of the fields that differ, the format first: it decides what the others mean."""
+    names = [field.name for field in fields(BuildTarget)]
     return [name for name in (names[-1], *names[:-1]) if getattr(one, name) != getattr(other, name)]

@@ -1,1 +1,1 @@
-"""Measuring edits: a drawn world whose true answers are known, a reader of it, and metrics."""
+"""Measuring edits: a synthetic world with known answers, a reader of its pictures, metrics."""

@@ -1,8 +1,9 @@
-"""Choosing among a few edits of one source without the true answer.
+"""Choosing the best of a few edits of one source, without the true answer.
 
-Two things can be measured: which of the two texts the model itself finds in an edit, and how much
-of the source is left where the texts have no quarrel. The edit that leaves the most of the source
-is taken, of those that the model finds to show the target nearly as well as the best one does.
+Two things can be measured: which of the two texts the model itself recognises in an edit, and how
+much of the source is preserved outside the region that the two texts disagree on. Of the edits in
+which the model recognises the target nearly as well as in the best one, the edit is chosen that
+preserves most of the source.
 """
 
 from collections.abc import Sequence
@@ -11,74 +12,78 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.eval.rivals.asked import Asked, Edited, Row, called
-from mdp_lite.eval.sweep import Cell, swept
+from mdp_lite.eval.rivals.task import CallRow, EditedLatents, RivalTask, call_unet
+from mdp_lite.eval.sweep import EvalCell, run_cells
 from mdp_lite.method.ddim import renoise, v_to_eps
-from mdp_lite.pipeline.masks import CUT
+from mdp_lite.pipeline.masks import MASK_CUT
 
-LOOKS = (0.3, 0.5, 0.7)  # of the way down the grid, where noise is put on what is looked at
-SHARE = 0.5  # of the best agreement that is enough: chosen on the tune split
+NOISE_LEVELS = (0.3, 0.5, 0.7)  # at which edits are compared, as shares of the way down the grid
+SHARE = 0.5  # of the best agreement that is enough; tuned on the tune split
 
 
-class Look(NamedTuple):
-    """What the model makes of clean latents under both texts.
+class TextComparison(NamedTuple):
+    """Clean latents as the model sees them under both texts.
 
     agreement (b,): how much better the target's text explains the noise on them than the source's
-    does (as in Li et al. 2023, arXiv 2303.16203, Eq. 5); apart (b, y, x): where the two differ.
+    text (as in Li et al. 2023, arXiv 2303.16203, Eq. 5). difference (b, y, x): between the two
+    predictions.
     """
 
     agreement: Tensor
-    apart: Tensor
+    difference: Tensor
 
 
-def handful(n: int) -> list[Cell]:
-    """The windows that are tried: epsilon's and x's from short ones to long ones."""
+def list_windows(n: int) -> list[EvalCell]:
+    """The windows to choose from: epsilon's and x's from short to long."""
     late = round(0.94 * n)
-    some = [Cell("epsilon", late, round(share * n)) for share in (0.16, 0.36, 0.52, 0.68)]
-    return some + [Cell("x", n, round(share * n)) for share in (0.16, 0.36, 0.52)]
+    some = [EvalCell("epsilon", late, round(share * n)) for share in (0.16, 0.36, 0.52, 0.68)]
+    return some + [EvalCell("x", n, round(share * n)) for share in (0.16, 0.36, 0.52)]
 
 
 def choose(
-    asked: Asked, cells: Sequence[Cell], sampled: bool, z: Tensor, share: float = SHARE
-) -> Edited:
-    """The edit at the best of some windows, for each of b; z is the noise to look through."""
-    found, rows = swept(asked.unet, asked.grid, asked.source, asked.to, cells, sampled, asked.v)
-    tried, before = list(found.values()), asked.source.x[-1]
-    outside = (seen := look(asked, before, z)).apart <= CUT * seen.apart.amax((1, 2), keepdim=True)
-    agreements = torch.stack([look(asked, x, z).agreement for x in tried])
-    lost = torch.stack([left_out(x - before, outside) for x in tried])
-    best = picked(agreements, lost, share)
-    x = torch.stack(tried)[best, torch.arange(len(best))]
-    return Edited(x, rows + 2 * len(LOOKS) * (1 + len(tried)))
+    task: RivalTask, cells: Sequence[EvalCell], own_noise: bool, z: Tensor, share: float = SHARE
+) -> EditedLatents:
+    """The best of some windows for each of b edits; z is the noise that compares them."""
+    latents, rows = run_cells(
+        task.unet, task.grid, task.source, task.guidance, cells, own_noise, task.v_prediction
+    )
+    candidates, source = list(latents.values()), task.source.x[-1]
+    difference = compare_texts(task, source, z).difference
+    outside = difference <= MASK_CUT * difference.amax((1, 2), keepdim=True)
+    agreements = torch.stack([compare_texts(task, x, z).agreement for x in candidates])
+    lost = torch.stack([mean_change(x - source, outside) for x in candidates])
+    best = pick_best(agreements, lost, share)
+    x = torch.stack(candidates)[best, torch.arange(len(best))]
+    return EditedLatents(x, rows + 2 * len(NOISE_LEVELS) * (1 + len(candidates)))
 
 
-def picked(agreements: Tensor, lost: Tensor, share: float) -> Tensor:
-    """Which of k edits is taken (b,), by how they agree and what they lost (k, b).
+def pick_best(agreements: Tensor, lost: Tensor, share: float) -> Tensor:
+    """The index (b,) of the best of k edits, by their agreements (k, b) and losses (k, b).
 
-    Between the worst agreement and the best, what has the share of the way is good enough.
+    An agreement is enough if it has the share of the way from the worst to the best.
     """
     low, high = agreements.amin(0), agreements.amax(0)
     enough = agreements >= low + share * (high - low)
     return torch.where(enough, lost, torch.inf).argmin(0)
 
 
-def look(asked: Asked, x: Tensor, z: Tensor) -> Look:
-    """The model's own view of clean latents x (b, 4, y, x) through noise z."""
-    found = []
-    for place in LOOKS:
-        i = int(place * len(asked.grid.t))
-        a = asked.grid.a[i]
+def compare_texts(task: RivalTask, x: Tensor, z: Tensor) -> TextComparison:
+    """Predict the noise z on clean latents x (b, 4, y, x) under both texts, and compare."""
+    results = []
+    for level in NOISE_LEVELS:
+        i = int(level * len(task.grid.t))
+        a = task.grid.a[i]
         noisy = renoise(x, z, a)
-        rows = [Row(noisy, asked.source.c), Row(noisy, asked.to.c)]
-        pair = called(asked.unet, asked.grid.t[i], rows)
-        source, target = (v_to_eps(e, noisy, a) if asked.v else e for e in pair)
+        rows = [CallRow(noisy, task.source.c), CallRow(noisy, task.guidance.c)]
+        pair = call_unet(task.unet, task.grid.t[i], rows)
+        source, target = (v_to_eps(e, noisy, a) if task.v_prediction else e for e in pair)
         better = ((source - z) ** 2 - (target - z) ** 2).mean((1, 2, 3))
-        found.append(Look(better, (source - target).abs().mean(1)))
-    agreements, aparts = zip(*found, strict=True)
-    return Look(torch.stack(agreements).mean(0), torch.stack(aparts).mean(0))
+        results.append(TextComparison(better, (source - target).abs().mean(1)))
+    agreements, differences = zip(*results, strict=True)
+    return TextComparison(torch.stack(agreements).mean(0), torch.stack(differences).mean(0))
 
 
-def left_out(change: Tensor, outside: Tensor) -> Tensor:
-    """Mean squared change (b,) of latents (b, 4, y, x) outside, or 0 where there is no outside."""
+def mean_change(change: Tensor, outside: Tensor) -> Tensor:
+    """Mean squared change (b,) of latents (b, 4, y, x) outside, or 0 if nothing is outside."""
     count = outside.sum((1, 2)).clamp(min=1)
     return (change.square().mean(1) * outside).sum((1, 2)) / count

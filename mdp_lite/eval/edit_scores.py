@@ -1,4 +1,4 @@
-"""What an edit of the suite is scored by: the fields it changed, what it kept, and its distances.
+"""The scores of an edit of the suite: the fields it changed, those it preserved, and its distances.
 
 Pictures are (b, 3, 64, 64) in [-1, 1].
 """
@@ -9,116 +9,124 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdp_lite.eval.cases import Case
-from mdp_lite.eval.edits import changed
+from mdp_lite.eval.cases import EditCase
+from mdp_lite.eval.edits import find_changes
 from mdp_lite.eval.metrics import psnr, ssim
 from mdp_lite.eval.reader import Reader, Reading, read
-from mdp_lite.eval.score import Figures, drawn
-from mdp_lite.eval.world import bare, mask
+from mdp_lite.eval.score import Figures, render
+from mdp_lite.eval.world import draw_without_object, mask
 from mdp_lite.pictures.images import to_tensor
 
-SEEN = 0.3  # of 2, black to white: what differs more from the scenery is the object
-OVERLAP = 0.4  # intersection over union from which on an object has kept its place and size
+MIN_DIFFERENCE = 0.3  # of 2, black to white: pixels further from the scenery show the object
+MIN_OVERLAP = 0.4  # intersection over union from which an object has its place and size
 
 
-def scores(
-    reader: Reader, cases: Sequence[Case], before: Tensor, after: Tensor, answers: bool
+def score_edits(
+    reader: Reader, cases: Sequence[EditCase], source: Tensor, target: Tensor, answers: bool
 ) -> Figures:
-    """All measures of edits from pictures before to pictures after, one number a case.
+    """All measures of edits, from pictures of the sources and of the edits; one number a case.
 
-    right: the changed fields read as wanted; fields: all others read as before; kept: that, and
-    where true answers are known the object has its place and size (overlap); both: right and kept.
-    source: PSNR in dB to the picture before.
+    right: the changed fields read as wanted. fields: all others read as before. kept: the same, and
+    with answers also: the object has its place and size (overlap). both: right and kept. source:
+    PSNR in dB to the source's picture. answers: the true answers are known, so distances to them
+    are measured too.
     """
-    found = verdicts(reader, cases, before, after)
+    scores = judge_edits(reader, cases, source, target)
     if answers:
-        truth, inside = drawn(case.after for case in cases), regions(cases)
-        overlaps = placed(cases, after)
-        found["overlap"] = overlaps
-        found |= {
-            "psnr": psnr(after, truth).tolist(),
-            "psnr inside": psnr(after, truth, inside).tolist(),
-            "psnr outside": psnr(after, truth, ~inside).tolist(),
-            "ssim": ssim(after, truth).tolist(),
-            "ssim inside": ssim(after, truth, inside).tolist(),
-            "ssim outside": ssim(after, truth, ~inside).tolist(),
+        truth, inside = render(case.target_scene for case in cases), edit_regions(cases)
+        overlaps = object_overlap(cases, target)
+        scores["overlap"] = overlaps
+        scores |= {
+            "psnr": psnr(target, truth).tolist(),
+            "psnr inside": psnr(target, truth, inside).tolist(),
+            "psnr outside": psnr(target, truth, ~inside).tolist(),
+            "ssim": ssim(target, truth).tolist(),
+            "ssim inside": ssim(target, truth, inside).tolist(),
+            "ssim outside": ssim(target, truth, ~inside).tolist(),
         }
-        pairs = zip(found["fields"], overlaps, strict=True)
-        found["kept"] = [float(same and overlap >= OVERLAP) for same, overlap in pairs]
+        pairs = zip(scores["fields"], overlaps, strict=True)
+        scores["kept"] = [float(same and overlap >= MIN_OVERLAP) for same, overlap in pairs]
     else:
-        found["kept"] = list(found["fields"])
-    pairs = zip(found["right"], found["kept"], strict=True)
-    return found | {
+        scores["kept"] = list(scores["fields"])
+    pairs = zip(scores["right"], scores["kept"], strict=True)
+    return scores | {
         "both": [float(right and kept) for right, kept in pairs],
-        "source": psnr(after, before).tolist(),
+        "source": psnr(target, source).tolist(),
     }
 
 
-def verdicts(reader: Reader, cases: Sequence[Case], before: Tensor, after: Tensor) -> Figures:
-    """right and fields (0 or 1 a case), as a reader sees the pictures before and after."""
-    readings = zip(cases, read(reader, before), read(reader, after), strict=True)
-    found = [judged(case, old, new) for case, old, new in readings]
-    right, fields = ([float(part) for part in column] for column in zip(*found, strict=True))
+def judge_edits(
+    reader: Reader, cases: Sequence[EditCase], source: Tensor, target: Tensor
+) -> Figures:
+    """right and fields (0 or 1 a case), by readings of the sources' pictures and of the edits."""
+    readings = zip(cases, read(reader, source), read(reader, target), strict=True)
+    verdicts = [judge_edit(case, old, new) for case, old, new in readings]
+    right, fields = ([float(part) for part in column] for column in zip(*verdicts, strict=True))
     return {"right": right, "fields": fields}
 
 
-def judged(case: Case, old: Reading, new: Reading) -> tuple[bool, bool]:
-    """Whether all fields that were to change have their values, and all others those of before."""
-    fields = changed(case.before, case.after)
-    right = all(new[name] == getattr(case.after, name) for name in fields)
+def judge_edit(case: EditCase, old: Reading, new: Reading) -> tuple[bool, bool]:
+    """Whether all fields that had to change read as wanted, and all others as before."""
+    fields = find_changes(case.source_scene, case.target_scene)
+    right = all(new[name] == getattr(case.target_scene, name) for name in fields)
     return right, all(new[name] == old[name] for name in old if name not in fields)
 
 
-def unlike(reader: Reader, cases: Sequence[Case], pictures: Tensor) -> list[bool]:
-    """Whether each picture shows none of what its edit is to change already."""
+def lack_change(reader: Reader, cases: Sequence[EditCase], pictures: Tensor) -> list[bool]:
+    """Whether each picture still lacks all that its edit is to change."""
     return [
-        all(found[name] != getattr(case.after, name) for name in changed(case.before, case.after))
-        for case, found in zip(cases, read(reader, pictures), strict=True)
+        all(
+            reading[name] != getattr(case.target_scene, name)
+            for name in find_changes(case.source_scene, case.target_scene)
+        )
+        for case, reading in zip(cases, read(reader, pictures), strict=True)
     ]
 
 
-def regions(cases: Sequence[Case]) -> Tensor:
-    """The pixels (b, y, x) that an edit may change: those its fields own, before and after."""
-    owned = [
+def edit_regions(cases: Sequence[EditCase]) -> Tensor:
+    """The pixels (b, y, x) that an edit may change, by its fields in either scene."""
+    masks = [
         np.logical_or.reduce([
-            mask(record, name)
-            for name in changed(case.before, case.after)
-            for record in (case.before, case.after)
+            mask(scene, name)
+            for name in find_changes(case.source_scene, case.target_scene)
+            for scene in (case.source_scene, case.target_scene)
         ])
         for case in cases
     ]  # fmt: skip
-    return torch.from_numpy(np.stack(owned))
+    return torch.from_numpy(np.stack(masks))
 
 
-def placed(cases: Sequence[Case], pictures: Tensor) -> list[float]:
-    """How much of the object is where it was or where the true answer has it, as a share of both.
+def object_overlap(cases: Sequence[EditCase], pictures: Tensor) -> list[float]:
+    """Intersection over union of the object with its old or its wanted shape, whichever fits best.
 
-    Its shape may be the old one or the new one, whichever fits. One that was to move has no place
-    to keep, only its size: the share is then the smaller area in the larger.
+    An object that was to move has no place to keep, only its size: then it is the smaller area over
+    the larger one.
     """
-    records = [[case.before for case in cases], [case.after for case in cases]]
-    scenery = [torch.cat([to_tensor(bare(record)) for record in some]) for some in records]
-    whole = [drawn(some) for some in records]
-    had, want = (seen(a, b, b) for a, b in zip(whole, scenery, strict=True))
-    got = seen(pictures, *scenery)
-    overlap = torch.maximum(shared(had, got), shared(want, got))
-    moved = torch.tensor(["position" in changed(case.before, case.after) for case in cases])
+    scenes = [[case.source_scene for case in cases], [case.target_scene for case in cases]]
+    scenery = [torch.cat([to_tensor(draw_without_object(one)) for one in some]) for some in scenes]
+    whole = [render(some) for some in scenes]
+    old, want = (find_object(a, b, b) for a, b in zip(whole, scenery, strict=True))
+    got = find_object(pictures, *scenery)
+    overlap = torch.maximum(_intersection_over_union(old, got), _intersection_over_union(want, got))
+    moved = torch.tensor(
+        ["position" in find_changes(case.source_scene, case.target_scene) for case in cases]
+    )
     areas = torch.stack([want.sum((1, 2)), got.sum((1, 2))]).double()
     shares = areas.amin(0) / areas.amax(0)
     return torch.where(moved, shares, overlap).nan_to_num(0).tolist()
 
 
-def shared(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union (b,) of pixels (b, y, x)."""
+def _intersection_over_union(a: Tensor, b: Tensor) -> Tensor:
+    """Of pixels (b, y, x), (b,); NaN if both are empty."""
     return (a & b).sum((1, 2)).double() / (a | b).sum((1, 2))
 
 
-def seen(pictures: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """The pixels (b, y, x) that show more than a scene without its object, before or after.
+def find_object(pictures: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """The pixels (b, y, x) that show more than the scenery of either scene, without its object.
 
-    What lies between the two, as the sky of an edit that went half the way, is scenery still.
+    A mixture of the two, such as the sky of an edit that stopped halfway, still counts as scenery.
     """
-    along = after - before
+    along = target - source
     length = along.square().sum(1, keepdim=True).clamp(min=1e-12)
-    share = ((pictures - before) * along).sum(1, keepdim=True) / length
-    return (pictures - before - share.clamp(0, 1) * along).abs().amax(1) > SEEN
+    share = ((pictures - source) * along).sum(1, keepdim=True) / length
+    return (pictures - source - share.clamp(0, 1) * along).abs().amax(1) > MIN_DIFFERENCE

@@ -1,12 +1,12 @@
 """The figures of `mdp-lite bench edits` as means with intervals, and those as Markdown tables."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from mdp_lite.eval.edit_batches import CASES
 from mdp_lite.eval.edits import KINDS
-from mdp_lite.eval.given import CASES
-from mdp_lite.eval.interval import Interval, apart, interval
+from mdp_lite.eval.interval import Interval, difference_interval, mean_interval
+from mdp_lite.eval.inversion_tables import format_table, to_plain
 from mdp_lite.eval.inversions import Sections
 from mdp_lite.eval.score import Figures
 
@@ -29,26 +29,29 @@ COLUMNS = {  # of the main table: measure -> (head, digits)
 EQUAL = 100.0  # dB from which on pictures are equal
 
 
-def summary(found: dict[str, Sections]) -> Settings:
+def summarize(figures: dict[str, Sections]) -> Settings:
     """For each case, over all kinds and for each: means with intervals, by method and measure.
 
-    ahead: of our best method over all kinds, and of the best rival of each, the paired difference
-    of right and kept.
+    "ahead" compares our best method over all kinds with the best rival of each kind: the paired
+    difference of right and kept.
     """
-    told: Settings = {}
+    cases: Settings = {}
     for case in CASES:
-        kinds = {kind: found[f"{case} {kind}"] for kind in KINDS if f"{case} {kind}" in found}
+        kinds = {kind: figures[f"{case} {kind}"] for kind in KINDS if f"{case} {kind}" in figures}
         if not kinds:
             continue
-        whole = _joined(list(kinds.values()))
+        whole = _join(list(kinds.values()))
         parts = {"all": whole, **kinds}
-        told[case] = {name: _means(section) for name, section in parts.items()}
-        told[case]["ahead"] = {name: ahead(section, whole) for name, section in parts.items()}
-    return {"cases": told}
+        cases[case] = {name: _methods_to_means(section) for name, section in parts.items()}
+        cases[case]["ahead"] = {name: find_lead(section, whole) for name, section in parts.items()}
+    return {"cases": cases}
 
 
-def ahead(section: Sections, whole: Sections) -> Settings:
-    """How far our best of the whole is from the best rival here, by right and kept."""
+def find_lead(section: Sections, whole: Sections) -> Settings:
+    """The lead of our best method of the whole over the best rival of a section.
+
+    It is measured by right and kept; {} if a section lacks either side.
+    """
     both = {name: figures["both"] for name, figures in section.items() if name not in ANCHORS}
     ours = [name for name in both if name.startswith(OURS)]
     rivals = [name for name in both if name not in ours]
@@ -56,10 +59,11 @@ def ahead(section: Sections, whole: Sections) -> Settings:
         return {}
     best = max(ours, key=lambda name: sum(whole[name]["both"]))
     rival = max(rivals, key=lambda name: sum(both[name]))
-    return {"ours": best, "rival": rival, "apart": _plain(apart(both[best], both[rival]))}
+    apart = to_plain(difference_interval(both[best], both[rival]))
+    return {"ours": best, "rival": rival, "apart": apart}
 
 
-def tables(data: Settings) -> list[str]:
+def format_tables(data: Settings) -> list[str]:
     """Markdown: the main table of each case, right and kept by kind, and seconds."""
     count = f"{data['edits']} edits of each kind"
     lines = [
@@ -68,93 +72,79 @@ def tables(data: Settings) -> list[str]:
         f"{data['first_seed']:,}); means with 95% intervals (bootstrap over edits)"
     ]
     for case, parts in data["cases"].items():
-        lines += ["", f"{case}, all kinds:", "", *main_table(parts["all"])]
-        lines += ["", f"{case}, right and kept by kind:", "", *kind_table(parts)]
+        lines += ["", f"{case}, all kinds:", "", *format_main_table(parts["all"])]
+        lines += ["", f"{case}, right and kept by kind:", "", *format_kind_table(parts)]
         lines += ["", f"{case}, right and kept, our best against the best rival:", ""]
-        lines += leads(parts["ahead"])
-        lines += ["", f"{case}, seconds of an edit in its batch (no two runs are alike here):", ""]
-        lines += clock(parts["all"])
+        lines += format_leads(parts["ahead"])
+        lines += ["", f"{case}, seconds of an edit in its batch (they differ from run to run):", ""]
+        lines += format_seconds(parts["all"])
     return lines
 
 
-def clock(means: Settings) -> list[str]:
+def format_seconds(means: Settings) -> list[str]:
     """Seconds of the methods that call the UNet."""
     return [
-        f"- {name}: {_form(one['seconds'], 2)}"
+        f"- {name}: {_format_mean(one['seconds'], 2)}"
         for name, one in means.items()
         if one["rows"]["mean"]
     ]
 
 
-def main_table(means: Settings) -> list[str]:
-    """One row a method, one column a measure that any has."""
+def format_main_table(means: Settings) -> list[str]:
+    """A line for each method, a column for each measure that any method has."""
     measures = [name for name in COLUMNS if any(name in one for one in means.values())]
-    rows = [["method", *(COLUMNS[name][0] for name in measures)]]
+    lines = [["method", *(COLUMNS[name][0] for name in measures)]]
     for method, one in means.items():
-        cells = [_form(one.get(name), COLUMNS[name][1]) for name in measures]
-        rows.append([method, *cells])
-    return table(rows)
+        cells = [_format_mean(one.get(name), COLUMNS[name][1]) for name in measures]
+        lines.append([method, *cells])
+    return format_table(lines)
 
 
-def kind_table(parts: Settings) -> list[str]:
-    """One row a method, one column a kind: right and kept."""
+def format_kind_table(parts: Settings) -> list[str]:
+    """A line for each method, a column for each kind: right and kept."""
     kinds = [kind for kind in KINDS if kind in parts]
-    rows = [["method", *kinds]]
+    lines = [["method", *kinds]]
     for method in parts["all"]:
-        rows.append([method, *(_form(parts[kind][method]["both"], 2) for kind in kinds)])
-    return table(rows)
+        lines.append([method, *(_format_mean(parts[kind][method]["both"], 2) for kind in kinds)])
+    return format_table(lines)
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown of rows of which the first is the head, all cells of a column equally wide."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lined = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    return [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in lined
-    ]
-
-
-def leads(found: Settings) -> list[str]:
+def format_leads(leads: Settings) -> list[str]:
     """Our best against the best rival, over all kinds and for each: the paired difference."""
     return [
-        f"- {part}: {one['ours']} - {one['rival']} = {_form(one['apart'], 2, sign=True)}"
-        for part, one in found.items()
+        f"- {part}: {one['ours']} - {one['rival']} = {_format_mean(one['apart'], 2, sign=True)}"
+        for part, one in leads.items()
         if one
     ]
 
 
-def _joined(sections: Sequence[Sections]) -> Sections:
+def _join(sections: Sequence[Sections]) -> Sections:
     """The figures of several kinds one after the other."""
-    every: Sections = {}
+    whole: Sections = {}
     for section in sections:
         for method, figures in section.items():
             for name, values in figures.items():
-                every.setdefault(method, {}).setdefault(name, []).extend(values)
-    return every
+                whole.setdefault(method, {}).setdefault(name, []).extend(values)
+    return whole
 
 
-def _means(section: Sections) -> Settings:
-    return {method: _figures(figures) for method, figures in section.items()}
+def _methods_to_means(section: Sections) -> Settings:
+    return {method: _figures_to_means(figures) for method, figures in section.items()}
 
 
-def _figures(figures: Figures) -> Settings:
-    return {name: _plain(interval(values)) for name, values in figures.items()}
+def _figures_to_means(figures: Figures) -> Settings:
+    return {name: to_plain(mean_interval(values)) for name, values in figures.items()}
 
 
-def _plain(one: Interval) -> Settings:
-    return {name: None if math.isnan(v) else float(f"{v:.6g}") for name, v in one._asdict().items()}
-
-
-def _form(one: Settings | None, digits: int, sign: bool = False) -> str:
-    """A mean with its interval; "-" where there is none."""
+def _format_mean(one: Settings | None, digits: int, sign: bool = False) -> str:
+    """A mean with its interval, or "-"."""
     if one is None or one["mean"] is None:
         return "-"
-    shown = [_number(one[name], digits, sign) for name in Interval._fields]
-    return shown[0] if shown[1] == shown[2] else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+    mean, low, high = (_format_number(one[name], digits, sign) for name in Interval._fields)
+    return mean if low == high else f"{mean} [{low}, {high}]"
 
 
-def _number(value: float, digits: int, sign: bool) -> str:
+def _format_number(value: float, digits: int, sign: bool) -> str:
     if digits == 1 and value >= EQUAL:
         return "equal"
     return f"{value:+.{digits}f}" if sign else f"{value:,.{digits}f}"

@@ -1,8 +1,8 @@
-"""The suite of drawn edits: ten kinds, each from a record to its changed record.
+"""The suite of synthetic edits: ten kinds, each from a scene to a changed scene.
 
-Prompts name little: what changes, the object, and at most one thing more. All else is left for the
-edit to keep. Records before and after are of combinations that training never sees, no record
-serves twice, and what settings are chosen on is not what is reported.
+Prompts name little: the change, the object, and at most one thing more. The edit is to preserve all
+else. Both scenes are of combinations that training never sees, no scene is used twice, and settings
+are tuned on other scenes than those that are reported.
 """
 
 import itertools
@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mdp_lite.eval.cases import KINDS as FIELD_KINDS
-from mdp_lite.eval.cases import Case, scenes
+from mdp_lite.eval.cases import EditCase, iterate_scenes
 from mdp_lite.eval.reader import HEADS
-from mdp_lite.eval.scene import FIELDS, Scene, held_back
+from mdp_lite.eval.scene import FIELDS, Scene, is_held_back
 from mdp_lite.eval.world import caption
+from mdp_lite.names import BadInput
 
-SPLITS = {"tune": 20_000_000, "report": 40_000_000}  # seed of the first record
-APART = 1_000_000  # seeds from one kind's first record to the next kind's
+SPLITS = {"tune": 20_000_000, "report": 40_000_000}  # seed of the first scene
+SEEDS_APART = 1_000_000  # from one kind's first scene to the next kind's
 PAIRED = ("object", "color", "ground", "time")  # two of these change at once
 
 Values = dict[str, str]
@@ -36,49 +37,49 @@ KINDS = {
 }
 
 
-def edits(kind: str, split: str) -> Iterator[Case]:
-    """Edits of a kind, one after the other without end; equal calls give equal edits."""
+def iterate_edits(kind: str, split: str) -> Iterator[EditCase]:
+    """Edits of a kind, without end; equal calls give equal edits."""
     for name, value, known in (("kind", kind, KINDS), ("split", split, SPLITS)):
         if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    first = SPLITS[split] + APART * list(KINDS).index(kind)
-    found = (drawn_edit(kind, seed, scene) for seed, scene in scenes(first))
-    return filter(None, found)
+            raise BadInput(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    first = SPLITS[split] + SEEDS_APART * list(KINDS).index(kind)
+    cases = (make_edit(kind, seed, scene) for seed, scene in iterate_scenes(first))
+    return filter(None, cases)
 
 
-def drawn_edit(kind: str, seed: int, scene: Scene) -> Case | None:
-    """An edit of a scene; None where it has no answer that is held back."""
+def make_edit(kind: str, seed: int, scene: Scene) -> EditCase | None:
+    """An edit of a scene; None if no possible answer is held back from training."""
     rng = random.Random(f"{kind} {seed}")
-    answers = [replace(scene, **values) for values in changes(kind, scene, rng)]
-    answers = [answer for answer in answers if held_back(answer)]
+    answers = [replace(scene, **values) for values in list_changes(kind, scene, rng)]
+    answers = [answer for answer in answers if is_held_back(answer)]
     if not answers:
         return None
-    after, form = rng.choice(answers), rng.choice(("comma", "sentence"))
-    fields = named(kind, changed(scene, after), rng)
-    source, target = (caption(record, fields, form) for record in (scene, after))
-    if kind == "remove":  # captions that name little are silent about what is not there
+    answer, form = rng.choice(answers), rng.choice(("comma", "sentence"))
+    fields = choose_fields(kind, find_changes(scene, answer), rng)
+    source, target = (caption(one, fields, form) for one in (scene, answer))
+    if kind == "remove":  # a short caption does not mention what is absent
         target = source.replace("with the", "with no")
-    return Case(kind, scene, after, source, target, seed)
+    return EditCase(kind, scene, answer, source, target, seed)
 
 
-def changes(kind: str, scene: Scene, rng: random.Random) -> list[Values]:
-    """What may change in a scene, each as the fields with their new values."""
+def list_changes(kind: str, scene: Scene, rng: random.Random) -> list[Values]:
+    """All possible changes of a scene, each as fields with their new values."""
     if kind in ("add", "remove"):
-        before, after = ("none", "shown") if kind == "add" else ("shown", "none")
-        return [{"light": after}] if scene.light == before else []
+        old, new = ("none", "shown") if kind == "add" else ("shown", "none")
+        return [{"light": new}] if scene.light == old else []
     pairs = {"two": tuple(rng.sample(PAIRED, 2)), "style": ("time", "weather")}
     fields = pairs.get(kind, (kind,))
     others = [[v for v in FIELDS[field] if v != getattr(scene, field)] for field in fields]
     return [dict(zip(fields, values, strict=True)) for values in itertools.product(*others)]
 
 
-def named(kind: str, fields: tuple[str, ...], rng: random.Random) -> tuple[str, ...]:
-    """What the prompts name; sun and moon are told by the time of day."""
+def choose_fields(kind: str, fields: tuple[str, ...], rng: random.Random) -> tuple[str, ...]:
+    """The fields that the prompts name; with a sun or moon the time of day is one of them."""
     least = {"object", *fields} | ({"time"} if kind in ("add", "remove") else set())
     more = rng.sample([field for field in FIELD_KINDS if field not in least], rng.randint(0, 1))
     return (*sorted(least), *more)
 
 
-def changed(before: Scene, after: Scene) -> tuple[str, ...]:
-    """The fields in which two records differ."""
-    return tuple(name for name in HEADS if getattr(before, name) != getattr(after, name))
+def find_changes(source: Scene, target: Scene) -> tuple[str, ...]:
+    """The fields in which two scenes differ."""
+    return tuple(name for name in HEADS if getattr(source, name) != getattr(target, name))

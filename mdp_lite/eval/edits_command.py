@@ -1,7 +1,7 @@
-"""What `mdp-lite bench edits` does: every method on the suite of drawn edits, as tables."""
+"""The command `mdp-lite bench edits`: every method on the suite of synthetic edits."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,15 +9,27 @@ from PIL import Image
 
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.cli.console import Console
+from mdp_lite.cli.loading import open_editor
+from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
-from mdp_lite.eval.contest import Method, anchors, made, measured, methods, settings
-from mdp_lite.eval.edit_tables import summary, tables
-from mdp_lite.eval.edits import KINDS, SPLITS, edits
-from mdp_lite.eval.given import CASES, Given, Making, batches
-from mdp_lite.eval.inversion_file import keep, kept
-from mdp_lite.eval.inversions import Sections
+from mdp_lite.eval.cases import EditCase
+from mdp_lite.eval.edit_batches import CASES, BatchSettings, EditBatch, make_batches
+from mdp_lite.eval.edit_tables import format_tables, summarize
+from mdp_lite.eval.edits import KINDS, SPLITS, iterate_edits
+from mdp_lite.eval.figures_file import read_figures, write_figures
+from mdp_lite.eval.inversions import Sections, join_sections
+from mdp_lite.eval.methods import (
+    ANCHORS,
+    EditMethod,
+    build_candidates,
+    build_methods,
+    make_anchors,
+    run_method,
+    score_output,
+)
 from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import backward_share
+from mdp_lite.names import BadInput
 from mdp_lite.pictures.images import to_image
 from mdp_lite.pictures.sheets import Row, sheet
 from mdp_lite.pipeline.provenance import Settings
@@ -25,15 +37,18 @@ from mdp_lite.version import __version__
 
 EDITS, STEPS = 64, 12  # of each kind: about an hour on two cores, by UNet rows
 SHORT, SHORT_STEPS = 2, 6  # of --short: minutes
-OnStep = Callable[[int, int], None]
+CountSteps = Callable[[int, int], None]  # (done, total)
 
 
-class Job(NamedTuple):
-    """What is to be measured: methods by case on so many edits of each kind; where that is kept."""
+class EditsBench(NamedTuple):
+    """What to measure: methods by case on so many edits of each kind; and the file for figures.
+
+    settings are all that the figures depend on.
+    """
 
     editor: Editor
     reader: Reader
-    methods: dict[str, dict[str, Method]]
+    methods: dict[str, dict[str, EditMethod]]
     kinds: list[str]
     count: int
     split: str
@@ -41,101 +56,109 @@ class Job(NamedTuple):
     settings: Settings
 
 
-def bench_edits(args: Namespace, console: Console) -> Made:
-    """Measure what a file does not have yet, and tell all that it has."""
-    job = _job(args)
-    found = kept(job.output, job.settings)
+def bench_edits(args: Namespace, console: Console) -> Report:
+    """Measure the methods that the output file lacks, and report all that are asked for."""
+    job = _build_job(args)
+    figures = read_figures(job.output, job.settings)
     for note in job.editor.models.notes:
         console.log(note)
     data = {"command": "bench", "dry_run": args.dry_run, **job.settings}
     if args.dry_run:
-        return Made({}, data, _foretold(job))
-    _measure(job, found, console)
-    told = {**job.settings, **summary(_asked(job, found))}
-    keep(job.output, {"settings": job.settings, "summary": told}, found)
+        return Report({}, data, _describe_job(job))
+    _measure(job, figures, console)
+    summary = {**job.settings, **summarize(_select_figures(job, figures))}
+    write_figures(job.output, {"settings": job.settings, "summary": summary}, figures)
     if args.sheet:
         with console.progress("sheet"):
-            gallery(job).save(args.sheet)
+            make_sheet(job).save(args.sheet)
     files = [str(path) for path in (job.output, args.sheet) if path]
-    lines = [*(f"wrote {file}" for file in files), *tables(told)]
-    return Made({}, {**data, **told, "files": files}, lines)
+    lines = [*(f"wrote {file}" for file in files), *format_tables(summary)]
+    return Report({}, {**data, **summary, "files": files}, lines)
 
 
-def _measure(job: Job, found: dict[str, Sections], console: Console) -> None:
-    """What is not found yet, kept after each kind of edit."""
+def _measure(job: EditsBench, figures: dict[str, Sections], console: Console) -> None:
+    """Add the figures that are missing; the file is written after each kind of edit."""
     for case, some in job.methods.items():
         for kind in job.kinds:
-            have = found.setdefault(f"{case} {kind}", {})
+            have = figures.setdefault(f"{case} {kind}", {})
             left = {name: method for name, method in some.items() if name not in have}
             if left:
                 with console.progress(f"{case} {kind}") as on_step:
-                    have |= contested(job, case, kind, left, on_step or _silent)
-                keep(job.output, {"settings": job.settings}, found)
+                    have |= measure_kind(job, case, kind, left, on_step or _ignore)
+                write_figures(job.output, {"settings": job.settings}, figures)
 
 
-def contested(job: Job, case: str, kind: str, some: dict[str, Method], on_step: OnStep) -> Sections:
+def measure_kind(
+    job: EditsBench, case: str, kind: str, methods: dict[str, EditMethod], on_step: CountSteps
+) -> Sections:
     """Every figure of every edit of a kind, by method."""
     parts: list[Sections] = []
-    done, total = 0, job.count * (len(some) + 1)
-    for given in _given(job, case, edits(kind, job.split), job.count, some):
-        now = {name: measured(job.reader, given, one) for name, one in anchors(given).items()}
-        for name, method in some.items():
-            now[name] = measured(job.reader, given, made(given, method))
-            done += len(given.cases)
+    done, total = 0, job.count * (len(methods) + 1)
+    for batch in _make_batches(job, case, iterate_edits(kind, job.split), job.count, methods):
+        anchors = make_anchors(batch).items()
+        figures = {name: score_output(job.reader, batch, one) for name, one in anchors}
+        for name, method in methods.items():
+            figures[name] = score_output(job.reader, batch, run_method(batch, method))
+            done += len(batch.cases)
             on_step(done, total)
-        done += len(given.cases)
+        done += len(batch.cases)
         on_step(done, total)
-        parts.append(now)
-    return {
-        name: {key: [v for one in parts for v in one[name][key]] for key in figures}
-        for name, figures in parts[0].items()
-    }
+        parts.append(figures)
+    return join_sections(parts)
 
 
-def gallery(job: Job) -> Image.Image:
+def make_sheet(job: EditsBench) -> Image.Image:
     """One edit of each kind in each case: the source, the true answer, and every method."""
     rows: list[Row] = []
-    for case, some in job.methods.items():
-        firsts = [next(edits(kind, job.split)) for kind in job.kinds]
-        for given in _given(job, case, firsts, len(firsts), some):
-            still = anchors(given)
-            shown = {"source": still["no edit"]}
-            shown |= {"truth": still["truth"]} if "truth" in still else {}
-            shown |= {name: made(given, method) for name, method in some.items()}
-            for k, one in enumerate(given.cases):
-                texts = {"source": f"{one.source} -> {one.target}"}
-                rows.append(
-                    [(texts.get(n, n), to_image(m.pictures[k : k + 1])) for n, m in shown.items()]
-                )
+    for case, methods in job.methods.items():
+        firsts = [next(iterate_edits(kind, job.split)) for kind in job.kinds]
+        for batch in _make_batches(job, case, firsts, len(firsts), methods):
+            anchors = make_anchors(batch)
+            outputs = {"source": anchors["no edit"]}
+            outputs |= {"truth": anchors["truth"]} if "truth" in anchors else {}
+            outputs |= {name: run_method(batch, method) for name, method in methods.items()}
+            for k, one in enumerate(batch.cases):
+                labels = {"source": f"{one.source} -> {one.target}"}
+                pictures = {name: to_image(o.pictures[k : k + 1]) for name, o in outputs.items()}
+                rows.append([(labels.get(name, name), p) for name, p in pictures.items()])
     return sheet(rows)
 
 
-def _given(
-    job: Job, case: str, candidates: Iterable, count: int, some: dict[str, Method]
-) -> Iterable[Given]:
-    editor, steps = job.editor, job.settings["steps"]
-    needed = frozenset(method.track for method in some.values())
-    how = Making(editor, editor.runner.grid(steps), needed, job.settings["backward"])
-    return batches(how, job.reader, case, candidates, count)
+def _make_batches(
+    job: EditsBench, case: str, candidates: Iterable[EditCase], count: int,
+    methods: dict[str, EditMethod],
+) -> Iterator[EditBatch]:  # fmt: skip
+    """Batches of edits with the sources that the methods start from."""
+    sources = frozenset(method.source for method in methods.values())
+    grid = job.editor.runner.grid(job.settings["steps"])
+    settings = BatchSettings(job.editor, grid, sources, job.settings["backward"])
+    return make_batches(settings, job.reader, case, candidates, count)
 
 
-def _job(args: Namespace) -> Job:
+def _build_job(args: Namespace) -> EditsBench:
     if args.rounds is not None or args.engines:
-        raise ValueError("bench edits takes no rounds and no engines: those are of bench speed")
+        raise BadInput("bench edits takes no rounds and no engines: those are of bench speed")
     split = "report" if args.split is None else args.split
     few, steps = (SHORT, SHORT_STEPS) if args.short else (EDITS, STEPS)
     count = few if args.pictures is None else args.pictures
     steps = steps if args.steps is None else args.steps
     if count < 1:
-        raise ValueError(f"pictures must be 1 or more, got {count}")
-    editor = opened(Namespace(**vars(args) | {"cache": None}))
+        raise BadInput(f"pictures must be 1 or more, got {count}")
+    editor = open_editor(Namespace(**vars(args) | {"cache": None}))
     n = len(editor.runner.grid(steps).t)
-    every = {case: (settings if split == "tune" else methods)(case, n) for case in CASES}
-    chosen = {case: _chosen(some, args.methods, every) for case, some in every.items()}
-    kinds = _named("kinds", args.kinds, tuple(KINDS))
+    build = build_candidates if split == "tune" else build_methods
+    every = {case: build(case, n) for case in CASES}
+    methods = {case: _select_methods(some, args.methods, every) for case, some in every.items()}
+    kinds = _select_names("kinds", args.kinds, tuple(KINDS))
+    settings = _build_settings(editor, count, split, n)
+    return EditsBench(editor, load_reader(), methods, kinds, count, split, args.output, settings)
+
+
+def _build_settings(editor: Editor, count: int, split: str, n: int) -> Settings:
+    """All that the figures depend on."""
     models, cells = editor.models, SIZE // editor.runner.factor
     tokens = models.text_encoder.config.max_position_embeddings
-    told = {  # what the figures depend on
+    return {
         "edits": count,
         "split": split,
         "first_seed": SPLITS[split],
@@ -148,39 +171,39 @@ def _job(args: Namespace) -> Job:
         "backward": round(backward_share(models.unet, cells, cells, tokens), 3),
         "version": __version__,
     }
-    return Job(editor, load_reader(), chosen, kinds, count, split, args.output, told)
 
 
-def _chosen(
-    some: dict[str, Method], asked: list[str] | None, every: dict[str, dict[str, Method]]
-) -> dict[str, Method]:
-    """The methods of a case that are asked for; one that no case has is an error."""
+def _select_methods(
+    some: dict[str, EditMethod], names: list[str] | None, every: dict[str, dict[str, EditMethod]]
+) -> dict[str, EditMethod]:
+    """The methods of a case with these names. Raises BadInput for a name that no case has."""
     known = tuple(dict.fromkeys(name for names in every.values() for name in names))
-    names = _named("methods", asked, known)
-    return {name: method for name, method in some.items() if name in names}
+    selected = _select_names("methods", names, known)
+    return {name: method for name, method in some.items() if name in selected}
 
 
-def _named(what: str, asked: list[str] | None, known: tuple[str, ...]) -> list[str]:
-    for name in asked or ():
+def _select_names(what: str, names: list[str] | None, known: tuple[str, ...]) -> list[str]:
+    """The names, or all that are known. Raises BadInput for another."""
+    for name in names or ():
         if name not in known:
-            raise ValueError(f"{what} must be of {', '.join(known)}, got {name!r}")
-    return list(asked or known)
+            raise BadInput(f"{what} must be of {', '.join(known)}, got {name!r}")
+    return list(names or known)
 
 
-def _asked(job: Job, found: dict[str, Sections]) -> dict[str, Sections]:
-    """What is told: the jobs and methods that were asked for, of all that a file has."""
-    names = {"no edit", "vae", "truth"} | {n for some in job.methods.values() for n in some}
+def _select_figures(job: EditsBench, figures: dict[str, Sections]) -> dict[str, Sections]:
+    """The figures of the kinds and methods that are asked for; a file may hold more."""
+    names = {*ANCHORS, *(name for some in job.methods.values() for name in some)}
     return {
-        f"{case} {kind}": {n: v for n, v in found[f"{case} {kind}"].items() if n in names}
+        f"{case} {kind}": {n: v for n, v in figures[f"{case} {kind}"].items() if n in names}
         for case in job.methods
         for kind in job.kinds
     }
 
 
-def _foretold(job: Job) -> list[str]:
-    edited = job.count * len(job.kinds)
-    return [f"{case}: {edited} edits by {len(some)} methods" for case, some in job.methods.items()]
+def _describe_job(job: EditsBench) -> list[str]:
+    count = job.count * len(job.kinds)
+    return [f"{case}: {count} edits by {len(some)} methods" for case, some in job.methods.items()]
 
 
-def _silent(done: int, count: int) -> None:
-    """Where nobody watches."""
+def _ignore(done: int, count: int) -> None:
+    """A progress report that nobody sees."""

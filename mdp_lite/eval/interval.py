@@ -1,4 +1,4 @@
-"""How sure a mean is: percentile bootstrap intervals with a fixed seed."""
+"""95% intervals of means: percentile bootstrap with a fixed seed."""
 
 import math
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ class Interval(NamedTuple):
     high: float
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """The mean of the values that are numbers; of none it is NaN.
+def mean_interval(values: Sequence[float]) -> Interval:
+    """The mean of all values that are not NaN, and its interval; NaN if there are none.
 
-    Equal calls draw equal resamples, so values of the same pictures are resampled alike.
+    All calls of one length use the same resamples, so figures of the same pictures stay paired.
     """
     known = torch.tensor([v for v in values if not math.isnan(v)], dtype=torch.float64)
     if not len(known):
@@ -34,6 +34,6 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(known.mean().item(), *means.quantile(ends).tolist())
 
 
-def apart(values: Sequence[float], others: Sequence[float]) -> Interval:
-    """The mean difference of pairs."""
-    return interval([value - other for value, other in zip(values, others, strict=True)])
+def difference_interval(values: Sequence[float], others: Sequence[float]) -> Interval:
+    """The mean difference of pairs, and its interval."""
+    return mean_interval([value - other for value, other in zip(values, others, strict=True)])

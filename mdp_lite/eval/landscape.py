@@ -1,4 +1,4 @@
-"""Paints sky, mountains, ground, fog and light: smooth numpy layers at the picture's own size."""
+"""Sky, mountains, ground, fog and light: smooth numpy layers at the size of the picture."""
 
 import math
 from functools import lru_cache
@@ -55,7 +55,7 @@ DISCS: dict[str, Color] = {
 
 @lru_cache(maxsize=8)
 def axis(size: int) -> Array:
-    """Pixel centres (size,) as fractions of the picture; rows and columns are alike."""
+    """Pixel centres (size,) as fractions of the picture, for rows and for columns."""
     centres = ((np.arange(size) + 0.5) / size).astype(np.float32)
     centres.setflags(write=False)
     return centres
@@ -70,7 +70,7 @@ def blend(canvas: Array, color: Array, alpha: Array) -> None:
     """canvas += alpha (color - canvas), in place; alpha (size, size) or (size, 1)."""
     rows = np.flatnonzero(alpha.max(axis=1))
     if rows.size:
-        here = slice(rows[0], rows[-1] + 1)  # most layers cover some rows only
+        here = slice(rows[0], rows[-1] + 1)  # most layers cover only some rows
         part = canvas[here]
         part += alpha[here, :, None] * (np.broadcast_to(color, canvas.shape)[here] - part)
 
@@ -87,7 +87,7 @@ def disc_distance(scene: Scene, size: int) -> Array:
     return np.sqrt((u[None, :] - x) ** 2 + (u[:, None] - y) ** 2)
 
 
-def dots(size: int, x: Array, y: Array, wide: Array, high: Array) -> Array:
+def soft_dots(size: int, x: Array, y: Array, wide: Array, high: Array) -> Array:
     """Sum (size, size) of n soft ellipses, each the product of two Gaussians."""
     u = axis(size)
     across = np.exp(-0.5 * ((u[None, :] - x[:, None]) / wide[:, None]) ** 2)
@@ -106,21 +106,21 @@ def paint_sky(scene: Scene, size: int, rng: np.random.Generator) -> Array:
     column = top + depth * (low - top)
     canvas = np.repeat(column[:, None, :], size, axis=1)
     if scene.weather == "cloudy":
-        blend(canvas, cloud, clouds(size, draws))
+        blend(canvas, cloud, cloud_cover(size, draws))
     if scene.weather == "clear" and scene.time == "night":
         width = np.full(9, 0.011, np.float32)
-        stars = dots(size, draws[0, :9], 0.03 + 0.27 * draws[1, :9], width, width)
+        stars = soft_dots(size, draws[0, :9], 0.03 + 0.27 * draws[1, :9], width, width)
         blend(canvas, array((226, 230, 250)), np.minimum(0.8 * stars, 1))
     return canvas
 
 
-def clouds(size: int, draws: Array) -> Array:
+def cloud_cover(size: int, draws: Array) -> Array:
     """Coverage (size, size) of four clouds, each a long base and two puffs; draws (4, 12)."""
     x = np.array([0.12, 0.38, 0.64, 0.9], np.float32) + 0.16 * (draws[0, :4] - 0.5)
     y = 0.07 + 0.22 * draws[1, :4]
     wide = 0.075 + 0.03 * draws[2, :4]
     shift = 0.05 * (draws[3, :4] - 0.5)
-    soft = dots(
+    soft = soft_dots(
         size,
         np.concatenate([x, x - 0.04 + shift, x + 0.05 + shift]),
         np.concatenate([y, y - 0.025, y - 0.015]),
@@ -131,7 +131,7 @@ def clouds(size: int, draws: Array) -> Array:
 
 
 def paint_light(canvas: Array, scene: Scene, size: int) -> None:
-    """The sun or moon: a glow and a disc, veiled by cloud and fog but always seen."""
+    """The sun or moon: a glow and a disc, dimmer in cloud and fog but always visible."""
     far = disc_distance(scene, size)
     color = array(DISCS[scene.time])
     veil = {"clear": 1.0, "cloudy": 0.85, "foggy": 0.75}[scene.weather]

@@ -1,4 +1,4 @@
-"""Paints a scene: the landscape, then objects drawn by Pillow at three times the picture's size."""
+"""Painting a scene: the landscape, then objects, drawn at three times the size and reduced."""
 
 import math
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from mdp_lite.eval.shapes import COMPANION_SHAPES, OBJECTS, Color, Pen
 
 SUPERSAMPLING = 3
 BANDS = {"left": 0.22, "center": 0.5, "right": 0.78}
-BASE = 0.86  # where the object stands, from the top
+BASE = 0.86  # height at which the object stands, from the top
 OBJECT_HEIGHT = 0.4  # a shape is at most as wide as it is high
 COMPANION_HEIGHT, COMPANION_BASE = 0.16, 0.82
 FOG_ON_OBJECT = 0.22
@@ -51,7 +51,7 @@ class Layer(NamedTuple):
 
 
 class Cast(NamedTuple):
-    """What one object puts in the picture: itself, and below it a shadow or a reflection."""
+    """All that one object adds to a picture: its body, and below it a shadow or reflection."""
 
     body: Layer
     below: Layer
@@ -63,14 +63,14 @@ def object_height(scene: Scene) -> float:
 
 
 def object_x(scene: Scene) -> float:
-    """Middle of the object: inside its band, and never cut by the frame."""
+    """Middle of the object: in its band, and never cut by the edge of the picture."""
     half = object_height(scene) / 2
     wanted = BANDS[scene.position] + 0.1 * (scene.dx - 0.5)
     return min(max(wanted, half), 1 - half)
 
 
 def companion_x(scene: Scene) -> float:
-    """Middle of the companion: in one of the two bands the object is not in, clear of it."""
+    """Middle of the companion: in one of the other two bands, without touching the object."""
     free = [band for name, band in BANDS.items() if name != scene.position]
     which, inside = divmod(min(scene.companion_x, 0.999) * 2, 1)
     wanted = free[int(which)] + 0.14 * (inside - 0.5)
@@ -81,14 +81,14 @@ def companion_x(scene: Scene) -> float:
 
 
 class Tile(NamedTuple):
-    """A transparent corner of the supersampled picture, big enough for one object."""
+    """A transparent part of the supersampled picture, large enough for one object."""
 
     image: Image.Image
     left: int  # picture pixels
     top: int
 
-    def layer(self, size: int) -> Layer:
-        """The drawing at the picture's size; reduce() weighs colours by their coverage."""
+    def to_layer(self, size: int) -> Layer:
+        """The drawing at the size of the picture; reduce() weights colours by their coverage."""
         pixels = np.asarray(self.image.reduce(SUPERSAMPLING), np.float32)
         whole = np.zeros((size, size, 4), np.float32)
         height, width = pixels.shape[:2]
@@ -105,7 +105,7 @@ def start_tile(x: float, base: float, height: float, size: int) -> Tile:
     return Tile(Image.new("RGBA", full), left, top)
 
 
-def pen_on(tile: Tile, scene: Scene, x: float, base: float, unit: float, size: int) -> Pen:
+def make_pen(tile: Tile, scene: Scene, x: float, base: float, unit: float, size: int) -> Pen:
     """A pen that draws on the tile in the object's units."""
     full = size * SUPERSAMPLING
     left, top = SUPERSAMPLING * tile.left, SUPERSAMPLING * tile.top
@@ -115,28 +115,28 @@ def pen_on(tile: Tile, scene: Scene, x: float, base: float, unit: float, size: i
 
 
 def object_cast(scene: Scene, size: int) -> Cast:
-    """The object with its shadow or reflection."""
+    """The object and its shadow or reflection."""
     x, height = object_x(scene), object_height(scene)
     tile = start_tile(x, BASE, height, size)
-    pen = pen_on(tile, scene, x, BASE, height, size)
+    pen = make_pen(tile, scene, x, BASE, height, size)
     OBJECTS[scene.object](pen, PAINTS[scene.color], scene.lamps)
-    return grounded(scene, tile.layer(size), x, BASE, height / 2)
+    return stand_on_ground(scene, tile.to_layer(size), x, BASE, height / 2)
 
 
 def companion_cast(scene: Scene, size: int) -> Cast:
-    """The companion with its shadow or reflection; all transparent where there is none."""
+    """The companion and its shadow or reflection; transparent if the scene has none."""
     if scene.companion == "none":
         nothing = Layer(np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32))
         return Cast(nothing, nothing)
     x = companion_x(scene)
     tile = start_tile(x, COMPANION_BASE, COMPANION_HEIGHT, size)
-    pen = pen_on(tile, scene, x, COMPANION_BASE, COMPANION_HEIGHT, size)
+    pen = make_pen(tile, scene, x, COMPANION_BASE, COMPANION_HEIGHT, size)
     COMPANION_SHAPES[scene.companion](pen, scene.companion_tint)
-    return grounded(scene, tile.layer(size), x, COMPANION_BASE, COMPANION_HEIGHT / 2)
+    return stand_on_ground(scene, tile.to_layer(size), x, COMPANION_BASE, COMPANION_HEIGHT / 2)
 
 
-def grounded(scene: Scene, body: Layer, x: float, base: float, half: float) -> Cast:
-    """The body over its shadow (on land) or its reflection (on water)."""
+def stand_on_ground(scene: Scene, body: Layer, x: float, base: float, half: float) -> Cast:
+    """The body with its shadow (on land) or its reflection (on water)."""
     size = len(body.alpha)
     if scene.ground == "water":
         return Cast(body, reflection(body, base))
@@ -154,7 +154,7 @@ def shadow(scene: Scene, size: int, x: float, base: float, half: float) -> Array
 
 
 def reflection(body: Layer, base: float) -> Layer:
-    """The body upside down below its base, fading with depth."""
+    """The body upside down below its base; it fades with depth."""
     size = len(body.alpha)
     first = round(base * size)
     count = min(first, size - first)
@@ -166,7 +166,7 @@ def reflection(body: Layer, base: float) -> Layer:
 
 
 def paint_cast(canvas: Array, scene: Scene, item: Cast) -> None:
-    """Lays an object and what lies below it over the canvas, thinly veiled in fog."""
+    """Blend an object and its shadow or reflection into the canvas, with a little fog."""
     for layer in (item.below, item.body):
         rgb = layer.rgb
         if scene.weather == "foggy":
@@ -176,13 +176,13 @@ def paint_cast(canvas: Array, scene: Scene, item: Cast) -> None:
 
 def paint(scene: Scene, size: int) -> Array:
     """The whole picture, (size, size, 3) in 0..255."""
-    canvas = paint_bare(scene, size)
+    canvas = paint_without_object(scene, size)
     paint_cast(canvas, scene, object_cast(scene, size))
     return canvas
 
 
-def paint_bare(scene: Scene, size: int) -> Array:
-    """The picture without its object and what that puts below itself."""
+def paint_without_object(scene: Scene, size: int) -> Array:
+    """The picture without its object and the object's shadow or reflection."""
     rng = np.random.default_rng(scene.texture)
     canvas = paint_sky(scene, size, rng)
     paint_ridges(canvas, scene, size)

@@ -1,4 +1,4 @@
-"""What `mdp-lite bench pie` does: edit PIE-Bench by any method, and compute its metrics."""
+"""The command `mdp-lite bench pie`: edit PIE-Bench by any method, and compute its metrics."""
 
 import csv
 import io
@@ -13,153 +13,158 @@ from torch import Tensor
 
 from mdp_lite.checkpoint import atomic
 from mdp_lite.cli.console import Console
+from mdp_lite.cli.loading import open_editor
+from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
-from mdp_lite.eval.contest import Method, anchors, made, methods
-from mdp_lite.eval.edit_tables import table
-from mdp_lite.eval.given import Given, Making, Said, inverting
-from mdp_lite.eval.perception import Clip, Dino, load_clip, load_dino, perceived
-from mdp_lite.eval.pie import PICTURES, Record, records
-from mdp_lite.eval.pie_metrics import Figure, figures, mean, pixels
+from mdp_lite.eval.edit_batches import BatchSettings, EditBatch, EditPrompts, invert_batch
+from mdp_lite.eval.inversion_tables import format_table
+from mdp_lite.eval.methods import EditMethod, build_methods, make_anchors, run_method
+from mdp_lite.eval.perception import Clip, Dino, load_clip, load_dino, score_perception
+from mdp_lite.eval.pie import PICTURES, PieEdit, read_edits
+from mdp_lite.eval.pie_metrics import Figure, compute_metrics, mean, to_pixels, to_table_units
+from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pictures.images import to_image
 
-SEED = 1234  # of its own runs
+SEED = 1234  # of the authors' runs
 RESULTS = Path("output")
 CSV = "evaluation_result.csv"
-SHOWN = (
+METRICS = (  # of the printed table
     "structure_distance", "psnr_unedit_part", "mse_unedit_part", "ssim_unedit_part", "psnr", "ssim",
     "clip_similarity_target_image", "clip_similarity_target_image_edit_part",
 )  # fmt: skip
 
 
-class Job(NamedTuple):
-    """The edits, who makes them, where what they make is kept, and networks that look at it."""
+class PieBench(NamedTuple):
+    """The edits, the methods, the folders of data and results, and the networks that score them.
+
+    A method is None for an anchor.
+    """
 
     editor: Editor
     data: Path
     results: Path
-    records: list[Record]
-    methods: dict[str, Method | None]
-    making: Making
+    edits: list[PieEdit]
+    methods: dict[str, EditMethod | None]
+    settings: BatchSettings
     clip: Clip | None
     dino: Dino | None
 
 
-def bench_pie(args: Namespace, console: Console) -> Made:
-    """Make what is not there yet, then compute every figure of what is."""
-    job = _job(args)
-    left = [(record, name) for record in job.records for name in missing(job, record)]
-    counted = f"{len(job.records)} edits by {len(job.methods)} methods, {len(left)} to be made"
-    data = {"command": "bench", "dry_run": args.dry_run, "edits": len(job.records)}
+def bench_pie(args: Namespace, console: Console) -> Report:
+    """Make the pictures that are missing, then compute every figure of all."""
+    job = _build_job(args)
+    left = [(edit, name) for edit in job.edits for name in find_missing(job, edit)]
+    counts = f"{len(job.edits)} edits by {len(job.methods)} methods, {len(left)} to be made"
+    data = {"command": "bench", "dry_run": args.dry_run, "edits": len(job.edits)}
     if args.dry_run:
-        return Made({}, {**data, "left": len(left)}, [counted])
+        return Report({}, {**data, "left": len(left)}, [counts])
     with console.progress("pie") as on_step:
-        for k, record in enumerate(job.records, 1):
-            edit(job, record)
+        for k, edit in enumerate(job.edits, 1):
+            make_pictures(job, edit)
             if on_step:
-                on_step(k, len(job.records))
-    rows = {record.key: evaluated(job, record) for record in job.records}
+                on_step(k, len(job.edits))
+    figures = {edit.key: evaluate(job, edit) for edit in job.edits}
     file = job.results / CSV
-    atomic.write(file, written(rows).encode())
-    means = averaged(rows.values(), tuple(job.methods))
-    told = {name: {k: _plain(v) for k, v in one.items()} for name, one in means.items()}
-    return Made(
-        {}, {**data, "means": told, "files": [str(file)]}, [f"wrote {file}", *tables(means)]
-    )
+    atomic.write(file, format_csv(figures).encode())
+    means = average(figures.values(), tuple(job.methods))
+    plain = {name: {k: _to_plain(v) for k, v in one.items()} for name, one in means.items()}
+    lines = [f"wrote {file}", *format_means(means)]
+    return Report({}, {**data, "means": plain, "files": [str(file)]}, lines)
 
 
-def edit(job: Job, record: Record) -> None:
-    """The pictures of one edit that are not there yet, by every method."""
-    names = missing(job, record)
+def make_pictures(job: PieBench, edit: PieEdit) -> None:
+    """Make the pictures of one edit that are missing, by every method."""
+    names = find_missing(job, edit)
     if not names:
         return
-    source = images.open_picture(job.data / PICTURES / record.picture)
-    tracks = frozenset(method.track for name in names if (method := job.methods[name]))
-    said = [Said(record.source, record.target, SEED)]
-    given = inverting(job.making._replace(tracks=tracks), said, pixels(source) * 2 - 1)
+    source = images.open_picture(job.data / PICTURES / edit.picture)
+    sources = frozenset(method.source for name in names if (method := job.methods[name]))
+    prompts = [EditPrompts(edit.source, edit.target, SEED)]
+    settings = job.settings._replace(sources=sources)
+    batch = invert_batch(settings, prompts, to_pixels(source) * 2 - 1)
     for name in names:
-        path = place(job, name, record)
+        path, picture = picture_path(job, name, edit), run(batch, name, job.methods[name])
         path.parent.mkdir(parents=True, exist_ok=True)
-        to_image(pictured(given, name, job.methods[name])).save(
-            path
-        )  # by Pillow's defaults: theirs
+        to_image(picture).save(path)  # by Pillow's defaults, as the authors do
 
 
-def pictured(given: Given, name: str, method: Method | None) -> Tensor:
-    """What a method makes (1, 3, y, x); an anchor is none."""
-    return (made(given, method) if method else anchors(given)[name]).pictures
+def run(batch: EditBatch, name: str, method: EditMethod | None) -> Tensor:
+    """The picture (1, 3, y, x) by a method or an anchor."""
+    return (run_method(batch, method) if method else make_anchors(batch)[name]).pictures
 
 
-def evaluated(job: Job, record: Record) -> dict[str, Figure]:
-    """Every figure of one edit, by "DEFAULT_METHOD|METRIC"."""
-    source = images.open_picture(job.data / PICTURES / record.picture)
-    found: dict[str, Figure] = {}
+def evaluate(job: PieBench, edit: PieEdit) -> dict[str, Figure]:
+    """Every figure of one edit, by "METHOD|METRIC"."""
+    source = images.open_picture(job.data / PICTURES / edit.picture)
+    figures: dict[str, Figure] = {}
     for name in job.methods:
-        with Image.open(place(job, name, record)) as picture:
-            one = figures(source, picture, record.mask)
-            texts = record.source, record.target
-            one |= perceived(job.clip, job.dino, source, picture, record.mask, texts)
-        found |= {f"{name}|{metric}": value for metric, value in one.items()}
-    return found
+        with Image.open(picture_path(job, name, edit)) as picture:
+            one = compute_metrics(source, picture, edit.mask)
+            texts = edit.source, edit.target
+            one |= score_perception(job.clip, job.dino, source, picture, edit.mask, texts)
+        figures |= {f"{name}|{metric}": value for metric, value in one.items()}
+    return figures
 
 
-def missing(job: Job, record: Record) -> list[str]:
-    """The methods whose picture of an edit is not there."""
-    return [name for name in job.methods if not place(job, name, record).is_file()]
+def find_missing(job: PieBench, edit: PieEdit) -> list[str]:
+    """The methods whose picture of an edit does not exist."""
+    return [name for name in job.methods if not picture_path(job, name, edit).is_file()]
 
 
-def place(job: Job, method: str, record: Record) -> Path:
-    """Where a method's picture of an edit is, with the name of its source."""
-    return job.results / method.replace(" ", "-") / PICTURES / record.picture
+def picture_path(job: PieBench, method: str, edit: PieEdit) -> Path:
+    """The file of a method's picture of an edit; it has the name of its source."""
+    return job.results / method.replace(" ", "-") / PICTURES / edit.picture
 
 
-def written(rows: dict[str, dict[str, Figure]]) -> str:
-    """The figures as evaluate.py writes them: a head, and a row for each edit."""
+def format_csv(figures: dict[str, dict[str, Figure]]) -> str:
+    """The figures as evaluate.py writes them: a head, and a line for each edit."""
     text = io.StringIO()
-    head = list(next(iter(rows.values())))
+    head = list(next(iter(figures.values())))
     writer = csv.writer(text)
     writer.writerow(["file_id", *head])
-    writer.writerows([key, *(row[name] for name in head)] for key, row in rows.items())
+    writer.writerows([key, *(one[name] for name in head)] for key, one in figures.items())
     return text.getvalue()
 
 
-def averaged(
-    rows: Iterable[dict[str, Figure]], names: tuple[str, ...]
+def average(
+    figures: Iterable[dict[str, Figure]], names: tuple[str, ...]
 ) -> dict[str, dict[str, float]]:
     """The mean of each metric by method, in the units of published tables."""
-    every = list(rows)
+    every = list(figures)
     metrics = dict.fromkeys(column.split("|")[1] for column in every[0])
     return {
-        name: {m: format_count(m, mean([row[f"{name}|{m}"] for row in every])) for m in metrics}
+        name: {m: to_table_units(m, mean([one[f"{name}|{m}"] for one in every])) for m in metrics}
         for name in names
     }
 
 
-def tables(means: dict[str, dict[str, float]]) -> list[str]:
+def format_means(means: dict[str, dict[str, float]]) -> list[str]:
     """A Markdown table: PSNR in dB, MSE times 10^4, SSIM times 10^2, structure times 10^3."""
-    shown = [metric for metric in SHOWN if metric in next(iter(means.values()))]
-    rows = [["method", *shown]]
+    metrics = [metric for metric in METRICS if metric in next(iter(means.values()))]
+    lines = [["method", *metrics]]
     for name, one in means.items():
-        cells = [one[metric] for metric in shown]
-        rows.append([name, *("-" if math.isnan(value) else f"{value:.2f}" for value in cells)])
-    return table(rows)
+        values = [one[metric] for metric in metrics]
+        lines.append([name, *("-" if math.isnan(value) else f"{value:.2f}" for value in values)])
+    return format_table(lines)
 
 
-def _job(args: Namespace) -> Job:
+def _build_job(args: Namespace) -> PieBench:
     if args.data is None:
-        raise ValueError("bench pie needs --data, the folder of PIE-Bench: it is not ours to give")
-    found = records(args.data)[: args.pictures]
-    editor = opened(Namespace(**vars(args) | {"cache": None}))
+        raise BadInput("bench pie needs --data, the folder of PIE-Bench: it is not ours to give")
+    edits = read_edits(args.data)[: args.pictures]
+    editor = open_editor(Namespace(**vars(args) | {"cache": None}))
     grid = editor.runner.grid(args.steps)
-    every = {"no edit": None, "vae": None, **methods("real", len(grid.t))}
+    every = {"no edit": None, "vae": None, **build_methods("real", len(grid.t))}
     for name in args.methods or ():
         if name not in every:
-            raise ValueError(f"methods must be of {', '.join(every)}, got {name!r}")
-    some = {name: method for name, method in every.items() if name in (args.methods or every)}
-    making = Making(editor, grid, frozenset(), 1.0)
+            raise BadInput(f"methods must be of {', '.join(every)}, got {name!r}")
+    methods = {name: method for name, method in every.items() if name in (args.methods or every)}
+    settings = BatchSettings(editor, grid, frozenset(), 1.0)
     clip, dino = args.clip and load_clip(args.clip), args.dino and load_dino(args.dino)
-    return Job(editor, args.data, args.results or RESULTS, found, some, making, clip, dino)
+    results = args.results or RESULTS
+    return PieBench(editor, args.data, results, edits, methods, settings, clip, dino)
 
 
-def _plain(value: float) -> float | None:
+def _to_plain(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""A small network that reads a drawn picture: every named field, and the kind of the companion."""
+"""A small network that reads a synthetic picture: each named field and the companion's kind."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mdp_lite.eval.scene import COMPANIONS, FIELDS, Scene
+from mdp_lite.names import BadInput
 
 HEADS: dict[str, tuple[str, ...]] = {**FIELDS, "companion": COMPANIONS}
 SIZES = tuple(len(values) for values in HEADS.values())
@@ -19,14 +20,14 @@ Reading = dict[str, str]  # field -> value
 
 
 class Reader(nn.Module):
-    """Five convolutions down to 4x4 cells, then one softmax head for each field."""
+    """Five convolutions down to 4 x 4 cells, then one softmax head for each field."""
 
     def __init__(self) -> None:
         super().__init__()
         widths = (3, *(width for width, _ in LAYERS))
         self.convs = nn.ModuleList(
-            nn.Conv2d(before, width, 3, stride, padding=1)
-            for before, (width, stride) in zip(widths, LAYERS, strict=False)
+            nn.Conv2d(channels, width, 3, stride, padding=1)
+            for channels, (width, stride) in zip(widths, LAYERS, strict=False)
         )
         self.norms = nn.ModuleList(nn.GroupNorm(8, width) for width, _ in LAYERS)
         self.heads = nn.Linear(16 * widths[-1], sum(SIZES))
@@ -40,9 +41,9 @@ class Reader(nn.Module):
 
 
 def load_reader(path: Path = WEIGHTS) -> Reader:
-    """The reader that was trained with the bundled model."""
+    """The reader that was trained together with the bundled model. Raises BadInput."""
     if not path.is_file():
-        raise ValueError(f"reader must be a safetensors file, got {path}, which is not there")
+        raise BadInput(f"reader must be a safetensors file, got {path}, which is not there")
     reader = Reader()
     reader.load_state_dict({name: t.float() for name, t in load_file(path).items()})
     return reader.eval().requires_grad_(False)
@@ -50,28 +51,27 @@ def load_reader(path: Path = WEIGHTS) -> Reader:
 
 @torch.inference_mode()
 def read(reader: Reader, pictures: Tensor) -> list[Reading]:
-    """What each of the pictures (b, 3, 64, 64) in [-1, 1] shows."""
+    """The field values that each of the pictures (b, 3, 64, 64) in [-1, 1] shows."""
     want = (3, SIZE, SIZE)
     if pictures.ndim != 4 or pictures.shape[1:] != want:
         got = list(pictures.shape)
-        raise ValueError(f"pictures must have shape [b, 3, {SIZE}, {SIZE}], got {got}")
-    found = [
+        raise BadInput(f"pictures must have shape [b, 3, {SIZE}, {SIZE}], got {got}")
+    chunks = [
         [logits.argmax(1).tolist() for logits in reader(chunk)] for chunk in pictures.split(256)
     ]
-    rows = (row for chunk in found for row in zip(*chunk, strict=True))
-    return [reading(row) for row in rows]
+    return [to_reading(indices) for chunk in chunks for indices in zip(*chunk, strict=True)]
 
 
-def reading(row: tuple[int, ...]) -> Reading:
+def to_reading(indices: tuple[int, ...]) -> Reading:
     """Indices into the values of HEADS -> the values."""
-    return {name: values[i] for (name, values), i in zip(HEADS.items(), row, strict=True)}
+    return {name: values[i] for (name, values), i in zip(HEADS.items(), indices, strict=True)}
 
 
 def truth(scene: Scene) -> Reading:
-    """What a perfect reader would say of a scene's picture."""
+    """The reading of a scene's picture by a perfect reader."""
     return {name: getattr(scene, name) for name in HEADS}
 
 
 def labels(scene: Scene) -> tuple[int, ...]:
-    """Index of each of the scene's values into HEADS."""
+    """The index of each of the scene's values in HEADS."""
     return tuple(values.index(getattr(scene, name)) for name, values in HEADS.items())

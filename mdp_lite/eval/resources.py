@@ -1,4 +1,4 @@
-"""What a call takes, in seconds and memory; and what a backward pass is to a forward one."""
+"""Seconds and memory of a call, and the cost of a backward pass in forward passes."""
 
 import ctypes
 import re
@@ -16,24 +16,27 @@ from mdp_lite.models.unet import UNet
 PROCESS = Path("/proc/self")
 
 
-class Taken(NamedTuple):
-    """Seconds, and the most memory at one time over what was taken before; None: can't be told."""
+class ResourceUse(NamedTuple):
+    """Seconds, and the most bytes in use at one time above those in use before the call.
+
+    peak_bytes is None if the system does not report it.
+    """
 
     seconds: float
     peak_bytes: int | None
 
 
-def taken(run: Callable[[], object], device: torch.device) -> Taken:
-    """Runs it once and measures: resident memory on a CPU under Linux, torch's own on a GPU."""
-    before = _before(device)
+def measure_resources(run: Callable[[], object], device: torch.device) -> ResourceUse:
+    """Run once and measure: resident memory on a CPU under Linux, torch's own count on a GPU."""
+    before = _reset_peak(device)
     started = time.perf_counter()
     run()
     seconds = time.perf_counter() - started
-    return Taken(seconds, None if before is None else _highest(device) - before)
+    return ResourceUse(seconds, None if before is None else _read_peak(device) - before)
 
 
 def backward_share(unet: UNet, y: int, x: int, tokens: int) -> float:
-    """FLOPs of the backward pass of one row to its condition alone, over those of a forward pass.
+    """FLOPs of the backward pass of one row to its condition, over those of a forward pass.
 
     Latents (1, 4, y, x), conditions (1, tokens, d); attention is counted as its matrix products.
     """
@@ -49,27 +52,27 @@ def backward_share(unet: UNet, y: int, x: int, tokens: int) -> float:
     return backward.get_total_flops() / forward.get_total_flops()
 
 
-def _before(device: torch.device) -> int | None:
-    """Bytes in use, with the peak set back to them."""
+def _reset_peak(device: torch.device) -> int | None:
+    """Bytes in use, after the peak was reset to them."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed but kept would hide what is taken
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory that malloc holds would hide new use
         (PROCESS / "clear_refs").write_text("5")
     except (AttributeError, OSError):  # not Linux, or not allowed
         return None
-    return _resident("VmRSS")
+    return _resident_bytes("VmRSS")
 
 
-def _highest(device: torch.device) -> int:
+def _read_peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return _resident("VmHWM")
+    return _resident_bytes("VmHWM")
 
 
-def _resident(field: str) -> int:
+def _resident_bytes(field: str) -> int:
     """Bytes that are resident, now (VmRSS) or at most (VmHWM)."""
-    found = re.search(rf"{field}:\s+(\d+) kB", (PROCESS / "status").read_text())
-    assert found
-    return int(found[1]) * 1024
+    match = re.search(rf"{field}:\s+(\d+) kB", (PROCESS / "status").read_text())
+    assert match
+    return int(match[1]) * 1024

@@ -1,4 +1,4 @@
-"""Timing that can be believed: sides in turns, the order flipped, medians with their intervals."""
+"""Fair timing: functions take turns, the order flips each round, medians have intervals."""
 
 import os
 import platform
@@ -20,18 +20,19 @@ SHEETS = {
     "H100 80GB HBM3": {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12},
     "A100": {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12},
 }
-SIDES, LONG = (1024, 2048, 4096), 0.5  # of the square matrices whose product is timed; seconds
+# Sizes of the square matrices whose product is timed; seconds beyond which no larger one is tried.
+SIZES, LONG = (1024, 2048, 4096), 0.5
 
 
-class Timed(NamedTuple):
-    """Seconds of each round, and of the calls before them, which warm up and don't count."""
+class TimedRounds(NamedTuple):
+    """Seconds of each round, and of the warm-up calls before them, which don't count."""
 
     seconds: list[float]
     warm_up: list[float]
 
 
-class Spread(NamedTuple):
-    """Percentiles of samples, between two of them linearly, and how many there are."""
+class Percentiles(NamedTuple):
+    """Percentiles of samples, linear between two of them, and the number of samples."""
 
     p50: float
     p90: float
@@ -47,77 +48,77 @@ class Ratio(NamedTuple):
     high: float
 
 
-class Limit(NamedTuple):
-    """FLOP/s that a device can't pass, and where the figure is from."""
+class DeviceLimit(NamedTuple):
+    """The most FLOP/s of a device, and the origin of that figure."""
 
     rate: float
     name: str
 
 
-def wait(device: torch.device) -> None:
-    """Return when the device has done all it was asked."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def clocked(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, to the end of what it asks of the device."""
-    wait(device)
+def time_call(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, until the device has finished its work."""
+    synchronize(device)
     begun = time.perf_counter()
     run()
-    wait(device)
+    synchronize(device)
     return time.perf_counter() - begun
 
 
-def warmed(
-    sides: Mapping[str, Callable[[], object]], times: int, device: torch.device
+def time_warm_up(
+    calls: Mapping[str, Callable[[], object]], times: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Seconds of the first calls of each side, which compile, allocate and choose kernels."""
-    return {name: [clocked(run, device) for _ in range(times)] for name, run in sides.items()}
+    """Seconds of the first calls of each function, which compile, allocate and choose kernels."""
+    return {name: [time_call(run, device) for _ in range(times)] for name, run in calls.items()}
 
 
-def interleaved(
-    sides: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warm_up: int = 1
-) -> dict[str, Timed]:
-    """Every round runs each side once; the order flips, so that no side is always the first."""
-    first = warmed(sides, warm_up, device)
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+def time_in_turns(
+    calls: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warm_up: int = 1
+) -> dict[str, TimedRounds]:
+    """Call each function once a round; the order flips, so that none is always the first."""
+    first = time_warm_up(calls, warm_up, device)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(rounds):
-        for name in list(sides)[:: -1 if i % 2 else 1]:
-            seconds[name].append(clocked(sides[name], device))
-    return {name: Timed(seconds[name], first[name]) for name in sides}
+        for name in list(calls)[:: -1 if i % 2 else 1]:
+            seconds[name].append(time_call(calls[name], device))
+    return {name: TimedRounds(seconds[name], first[name]) for name in calls}
 
 
-def spread(seconds: Sequence[float]) -> Spread:
+def percentiles(seconds: Sequence[float]) -> Percentiles:
     """The percentiles of some samples."""
     values = torch.tensor(seconds, dtype=torch.float64)
     ends = values.quantile(values.new_tensor(SHARES))
-    return Spread(*ends.tolist(), samples=len(values))
+    return Percentiles(*ends.tolist(), samples=len(values))
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
-    """median(slow) / median(fast), with a bootstrap over rounds: both sides of a round go together.
+    """median(slow) / median(fast), with a bootstrap over rounds that are resampled as pairs.
 
-    Equal calls draw equal resamples.
+    Equal calls use equal resamples.
     """
     pairs = torch.tensor([slow, fast], dtype=torch.float64)
     generator, n = torch.Generator().manual_seed(0), pairs.shape[1]
-    drawn = torch.randint(n, (RESAMPLES, n), generator=generator)
-    ratios = _divided(pairs[:, drawn].quantile(0.5, dim=-1))
+    resamples = torch.randint(n, (RESAMPLES, n), generator=generator)
+    ratios = _divide(pairs[:, resamples].quantile(0.5, dim=-1))
     ends = ratios.quantile(ratios.new_tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    return Ratio(_divided(pairs.quantile(0.5, dim=-1)).item(), *ends.tolist())
+    return Ratio(_divide(pairs.quantile(0.5, dim=-1)).item(), *ends.tolist())
 
 
-def _divided(pair: Tensor) -> Tensor:
+def _divide(pair: Tensor) -> Tensor:
     return pair[0] / pair[1]
 
 
 def gate(
     outputs: Mapping[str, Tensor], want: Tensor, bounds: Mapping[str, float]
 ) -> dict[str, float]:
-    """The distance of each side's output to what is wanted, over the norm of that.
+    """The relative distance of each output to the wanted one.
 
-    One beyond its bound is a RuntimeError: sides that give different outputs are not compared.
+    Raises RuntimeError if one is beyond its bound: functions that disagree are not compared.
     """
     whole = want.double().cpu()
     errors = {
@@ -132,36 +133,36 @@ def gate(
     return errors
 
 
-def limit(dtype: torch.dtype, device: torch.device) -> Limit:
+def find_limit(dtype: torch.dtype, device: torch.device) -> DeviceLimit:
     """The peak of a known GPU by its data sheet, else the best matrix product measured now."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     short = str(dtype).removeprefix("torch.")
     for part, rates in SHEETS.items():
         if part in name and short in rates:
-            return Limit(rates[short], f"data sheet of {name}, {short}, dense")
-    return Limit(matmul_rate(dtype, device), f"best matrix product in {short}, same run")
+            return DeviceLimit(rates[short], f"data sheet of {name}, {short}, dense")
+    return DeviceLimit(matmul_rate(dtype, device), f"best matrix product in {short}, same run")
 
 
 def matmul_rate(dtype: torch.dtype, device: torch.device, tries: int = 6) -> float:
-    """FLOP/s of the fastest product of square matrices; larger ones are tried while quick."""
+    """FLOP/s of the fastest product of square matrices; larger ones are tried if there is time."""
     best = 0.0
-    for n in SIDES:
+    for n in SIZES:
         a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-        seconds = min(clocked(lambda: a @ b, device) for _ in range(tries))  # noqa: B023
+        seconds = min(time_call(lambda: a @ b, device) for _ in range(tries))  # noqa: B023
         best = max(best, 2 * n**3 / seconds)
         if 8 * seconds > LONG:
             break
     return best
 
 
-def machine(device: torch.device) -> dict[str, Any]:
+def describe_machine(device: torch.device) -> dict[str, Any]:
     """The hardware and the versions that a figure belongs to."""
     info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
+    match = re.search(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {
-        "cpu": found[1] if found else platform.processor() or platform.machine(),
+        "cpu": match[1] if match else platform.processor() or platform.machine(),
         "cores": cores,
         **gpu,
         "threads": torch.get_num_threads(),

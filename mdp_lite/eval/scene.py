@@ -1,8 +1,10 @@
-"""The record behind a drawn picture: seven named fields, and the rest that no caption tells."""
+"""The record behind a synthetic picture: seven named fields, and details that no caption names."""
 
 import random
 import zlib
 from dataclasses import dataclass, replace
+
+from mdp_lite.names import BadInput
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "object": ("house", "tree", "car", "boat", "mushroom", "tent"),
@@ -18,7 +20,7 @@ COMPANIONS = ("none", "bush", "rock", "fence", "flag")
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture as a record; floats lie in [0, 1], and no value depends on another."""
+    """One picture as a record; floats are in [0, 1], and all fields are independent."""
 
     object: str
     color: str
@@ -46,15 +48,15 @@ class Scene:
         for field, values in (*FIELDS.items(), ("companion", COMPANIONS)):
             value = getattr(self, field)
             if value not in values:
-                raise ValueError(f"{field} must be one of {', '.join(values)}, got {value!r}")
+                raise BadInput(f"{field} must be one of {', '.join(values)}, got {value!r}")
 
 
 def sample(seed: int) -> Scene:
-    """The scene of a seed: every field is drawn independently of all the others."""
+    """The scene of a seed: every field is chosen at random, independently of all others."""
     rng = random.Random(seed)
-    named = {field: rng.choice(values) for field, values in FIELDS.items()}
+    values = {field: rng.choice(options) for field, options in FIELDS.items()}
     return Scene(
-        **named,
+        **values,
         companion=rng.choice(COMPANIONS),
         companion_x=rng.random(),
         companion_tint=rng.random(),
@@ -72,14 +74,14 @@ def sample(seed: int) -> Scene:
     )
 
 
-def held_back(scene: Scene) -> bool:
-    """Whether the scene's combination of named values is one in twenty that training never sees."""
+def is_held_back(scene: Scene) -> bool:
+    """Whether training never sees the scene's combination of named values (one in twenty)."""
     values = " ".join(getattr(scene, field) for field in FIELDS)
     return zlib.crc32(values.encode()) % 20 == 0
 
 
 def change(scene: Scene, field: str, value: str) -> Scene:
-    """The same scene with one named field (or the companion) set to another value."""
+    """The same scene with another value for one named field or for the companion."""
     if field not in FIELDS and field != "companion":
-        raise ValueError(f"field must be one of {', '.join(FIELDS)}, companion, got {field!r}")
+        raise BadInput(f"field must be one of {', '.join(FIELDS)}, companion, got {field!r}")
     return replace(scene, **{field: value})

@@ -1,10 +1,10 @@
-"""The protocol that edits are scored by: make the pictures of many cases at once, read, compare.
+"""The protocol that scores edits: make the pictures of many cases at once, read them, compare them.
 
-Every function works on one batch of cases; a table of pictures maps what made them, such as
-"epsilon 47/26", to (b, 3, y, x) in [-1, 1].
+Every function works on one batch of cases. A table of pictures maps a name, such as
+"epsilon 47/26", to the pictures (b, 3, y, x) in [-1, 1] that were made that way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,45 +12,48 @@ import torch
 from torch import Tensor
 
 from mdp_lite.editor import Editor
-from mdp_lite.eval.cases import Case
-from mdp_lite.eval.metrics import psnr, shown
+from mdp_lite.eval.cases import EditCase
+from mdp_lite.eval.metrics import psnr, quantize
 from mdp_lite.eval.reader import HEADS, Reader, Reading, read, truth
 from mdp_lite.eval.scene import FIELDS, Scene
-from mdp_lite.eval.sweep import Cell, sweep
+from mdp_lite.eval.sweep import EvalCell, run_cells
 from mdp_lite.eval.world import caption, draw, mask
 from mdp_lite.method.inversion import invert, replay
-from mdp_lite.method.sample import Conditions, Path, record, walk
+from mdp_lite.method.mdp import Guidance
+from mdp_lite.method.sample import Trajectory, record, sample
 from mdp_lite.method.schedule import Grid
 from mdp_lite.pictures.images import to_tensor
 
-CHUNK = 32  # pictures through the VAE at once
+CHUNK = 32  # pictures in one call of the VAE
 Pictures = dict[str, Tensor]
 Figures = dict[str, list[float]]  # measure -> one number a case
 
 
-class Verdict(NamedTuple):
-    """right: the edited field has the wanted value; kept: all else reads as it did before."""
+class EditVerdict(NamedTuple):
+    """right: the edited field has the wanted value; kept: all others read as before."""
 
     right: bool
     kept: bool
 
 
-def judge(kind: str, value: str, before: Reading, after: Reading) -> Verdict:
-    """What a reader makes of an edit of the field kind to a value; kept includes the companion."""
+def judge(kind: str, value: str, source: Reading, target: Reading) -> EditVerdict:
+    """Judge an edit of the field kind to a value by readings; kept includes the companion."""
     others = [name for name in HEADS if name != kind]
-    return Verdict(after[kind] == value, all(after[name] == before[name] for name in others))
+    return EditVerdict(target[kind] == value, all(target[name] == source[name] for name in others))
 
 
-def verdicts(reader: Reader, cases: list[Case], before: Tensor, after: Tensor) -> Figures:
-    """right, kept and both (0 or 1 a case), from the pictures before and after the edits."""
-    readings = zip(cases, read(reader, before), read(reader, after), strict=True)
-    found = [judge(c.kind, getattr(c.after, c.kind), old, new) for c, old, new in readings]
-    both = [float(verdict.right and verdict.kept) for verdict in found]
-    right, kept = ([float(part) for part in column] for column in zip(*found, strict=True))
+def judge_cases(
+    reader: Reader, cases: Sequence[EditCase], source: Tensor, target: Tensor
+) -> Figures:
+    """right, kept and both (0 or 1 a case), from pictures of the sources and of the edits."""
+    readings = zip(cases, read(reader, source), read(reader, target), strict=True)
+    verdicts = [judge(c.kind, getattr(c.target_scene, c.kind), *pair) for c, *pair in readings]
+    both = [float(verdict.right and verdict.kept) for verdict in verdicts]
+    right, kept = ([float(part) for part in column] for column in zip(*verdicts, strict=True))
     return {"right": right, "kept": kept, "both": both}
 
 
-def drawn(scenes: Iterable[Scene]) -> Tensor:
+def render(scenes: Iterable[Scene]) -> Tensor:
     """The scenes' pictures (b, 3, 64, 64) in [-1, 1]."""
     return torch.cat([to_tensor(draw(scene)) for scene in scenes])
 
@@ -65,122 +68,124 @@ def encode(editor: Editor, pictures: Tensor) -> Tensor:
 
 @torch.no_grad()
 def decode(editor: Editor, latents: Tensor) -> Tensor:
-    """Scaled latents -> pictures as 8 bits show them."""
+    """Scaled latents -> pictures with the rounding of 8 bits."""
     vae = editor.models.vae
     dtype = next(vae.parameters()).dtype
-    return shown(torch.cat([vae.decode(z.to(dtype)).float() for z in latents.split(CHUNK)]))
+    return quantize(torch.cat([vae.decode(z.to(dtype)).float() for z in latents.split(CHUNK)]))
 
 
 def decode_all(editor: Editor, latents: dict[str, Tensor]) -> Pictures:
-    """The pictures of named latents; settings that share a latent share its picture."""
+    """The pictures of named latents; a latent that stands under several names is decoded once."""
     unique = {id(latent): latent for latent in latents.values()}
     pictures = {key: decode(editor, latent) for key, latent in unique.items()}
     return {name: pictures[id(latent)] for name, latent in latents.items()}
 
 
-def conditions(editor: Editor, prompts: Iterable[str], g: float) -> Conditions:
-    """One row of c for each prompt, and one null row for them all."""
+def build_guidance(editor: Editor, prompts: Iterable[str], g: float) -> Guidance:
+    """Guidance with one row of c for each prompt, and one null row for all unless g is 1."""
     null = editor.runner.condition("") if g != 1 else None
-    return Conditions(
-        torch.cat([editor.runner.condition(p) for p in prompts]), null, torch.tensor(g)
-    )
+    c = torch.cat([editor.runner.condition(prompt) for prompt in prompts])
+    return Guidance(c, null, torch.tensor(g))
 
 
-def noise(editor: Editor, cases: list[Case]) -> Tensor:
+def make_noise(editor: Editor, cases: Sequence[EditCase]) -> Tensor:
     """x_0 (b, 4, y, x) of the cases' seeds."""
     return torch.cat([editor.runner.noise(case.seed, *editor.runner.size) for case in cases])
 
 
 @torch.no_grad()
-def sample(editor: Editor, grid: Grid, x: Tensor, to: Conditions) -> Path:
-    """The path from x (b, 4, y, x) under each row of to."""
-    return record(
-        x, list(walk(editor.models.unet, grid, x, to, v=editor.runner.v_prediction)), to.c
-    )
+def sample_path(editor: Editor, grid: Grid, x: Tensor, guidance: Guidance) -> Trajectory:
+    """The path from the noise x (b, 4, y, x) under each row of the guidance."""
+    steps = sample(editor.models.unet, grid, x, guidance, editor.runner.v_prediction)
+    return record(x, list(steps), guidance.c)
 
 
-def text_to_image(editor: Editor, cases: list[Case], steps: int, g: float) -> Tensor:
-    """Pictures of the cases' source prompts."""
-    x, to = noise(editor, cases), conditions(editor, (case.source for case in cases), g)
-    return decode(editor, sample(editor, editor.runner.grid(steps), x, to).x[-1])
+def generate_pictures(editor: Editor, cases: Sequence[EditCase], steps: int, g: float) -> Tensor:
+    """Pictures that the model generates from the cases' source prompts."""
+    x = make_noise(editor, cases)
+    guidance = build_guidance(editor, (case.source for case in cases), g)
+    return decode(editor, sample_path(editor, editor.runner.grid(steps), x, guidance).x[-1])
 
 
-def readings_right(reader: Reader, cases: list[Case], pictures: Tensor) -> Figures:
-    """For each named field and the companion: 1 where it reads as in the case's first record."""
-    pairs = [
-        (found, truth(c.before)) for c, found in zip(cases, read(reader, pictures), strict=True)
-    ]
-    right = {name: [float(found[name] == want[name]) for found, want in pairs] for name in HEADS}
-    rows = zip(*(right[field] for field in FIELDS), strict=True)
-    return right | {"all named": [float(all(row)) for row in rows]}
+def score_readings(reader: Reader, cases: Sequence[EditCase], pictures: Tensor) -> Figures:
+    """For each named field and the companion: 1 if it reads as in the case's source scene."""
+    readings = zip(cases, read(reader, pictures), strict=True)
+    pairs = [(reading, truth(case.source_scene)) for case, reading in readings]
+    right = {name: [float(got[name] == want[name]) for got, want in pairs] for name in HEADS}
+    columns = zip(*(right[field] for field in FIELDS), strict=True)
+    return right | {"all named": [float(all(values)) for values in columns]}
 
 
 def round_trip(editor: Editor, pictures: Tensor) -> Tensor:
-    """What the VAE makes of pictures."""
+    """Pictures that the VAE encoded and decoded."""
     return decode(editor, encode(editor, pictures))
 
 
-def synthetic(
-    editor: Editor, cases: list[Case], cells: list[Cell], steps: int, g: float
+def make_synthetic(
+    editor: Editor, cases: Sequence[EditCase], cells: Sequence[EvalCell], steps: int, g: float
 ) -> Pictures:
     """The source generated from its prompt, regenerated from the same noise, and edited."""
-    grid, x = editor.runner.grid(steps), noise(editor, cases)
-    source = sample(editor, grid, x, conditions(editor, (case.source for case in cases), g))
-    to = conditions(editor, (case.target for case in cases), g)
-    plain = sample(editor, grid, x, to)
-    found = sweep(editor.models.unet, grid, source, to, cells, v=editor.runner.v_prediction)
+    grid, x = editor.runner.grid(steps), make_noise(editor, cases)
+    source_guidance = build_guidance(editor, (case.source for case in cases), g)
+    source = sample_path(editor, grid, x, source_guidance)
+    guidance = build_guidance(editor, (case.target for case in cases), g)
+    plain = sample_path(editor, grid, x, guidance)
+    unet, v_prediction = editor.models.unet, editor.runner.v_prediction
+    edited, _ = run_cells(unet, grid, source, guidance, cells, v_prediction=v_prediction)
     latents = {"source": source.x[-1], "regenerate": plain.x[-1]}
-    latents |= {cell.label: latent for cell, latent in found.items()}
+    latents |= {cell.label: latent for cell, latent in edited.items()}
     return decode_all(editor, latents)
 
 
-def inverted(editor: Editor, cases: list[Case], grid: Grid) -> Path:
-    """The drawn pictures inverted under their captions at guidance 1, replayed."""
-    x = encode(editor, drawn(case.before for case in cases))
-    under = conditions(editor, (case.source for case in cases), 1.0)
+def invert_pictures(editor: Editor, cases: Sequence[EditCase], grid: Grid) -> Trajectory:
+    """The pictures of the source scenes, inverted under their captions at guidance 1, replayed."""
+    x = encode(editor, render(case.source_scene for case in cases))
+    guidance = build_guidance(editor, (case.source for case in cases), 1.0)
     with torch.no_grad():
-        return replay(
-            x, list(invert(editor.models.unet, grid, x, under, editor.runner.v_prediction)), under.c
-        )
+        steps = invert(editor.models.unet, grid, x, guidance, editor.runner.v_prediction)
+        return replay(x, list(steps), guidance.c)
 
 
-def real(editor: Editor, cases: list[Case], cells: list[Cell], steps: int, g: float) -> Pictures:
-    """Drawn pictures, inverted and edited; beside them what is drawn of the changed record.
+def make_real(
+    editor: Editor, cases: Sequence[EditCase], cells: Sequence[EvalCell], steps: int, g: float
+) -> Pictures:
+    """Pictures of the source scenes, inverted and edited; beside them those of the target scenes.
 
-    Cells are applied to the replayed path, and those of epsilon and x to the DDIM path as well,
-    which samples anew from the noise that was found.
+    All cells are applied to the replayed path. Those of epsilon and x are also applied to the DDIM
+    path, which is sampled again from the noise that the inversion found.
     """
-    grid, path = editor.runner.grid(steps), inverted(editor, cases, editor.runner.grid(steps))
-    to = conditions(editor, (case.target for case in cases), g)
-    plain = sample(editor, grid, path.x[0], to)
-    unet, v = editor.models.unet, editor.runner.v_prediction
-    again = sample(editor, grid, path.x[0], to._replace(c=path.c))
+    grid = editor.runner.grid(steps)
+    path = invert_pictures(editor, cases, grid)
+    guidance = build_guidance(editor, (case.target for case in cases), g)
+    plain = sample_path(editor, grid, path.x[0], guidance)
+    unet, v_prediction = editor.models.unet, editor.runner.v_prediction
+    again = sample_path(editor, grid, path.x[0], guidance._replace(c=path.c))
     some = [cell for cell in cells if cell.variant in ("epsilon", "x")]
-    replayed = sweep(unet, grid, path, to, cells, sampled=False, v=v)
-    resampled = sweep(unet, grid, again, to, some, v=v)
+    replayed, _ = run_cells(unet, grid, path, guidance, cells, False, v_prediction)
+    resampled, _ = run_cells(unet, grid, again, guidance, some, True, v_prediction)
     latents = {"replay": path.x[-1], "ddim": again.x[-1], "regenerate": plain.x[-1]}
     latents |= {cell.label: latent for cell, latent in replayed.items()}
     latents |= {f"ddim, {cell.label}": latent for cell, latent in resampled.items()}
-    answer = drawn(case.after for case in cases)
-    pictures = {"truth": answer, "picture": drawn(case.before for case in cases)}
+    answer = render(case.target_scene for case in cases)
+    pictures = {"truth": answer, "picture": render(case.source_scene for case in cases)}
     pictures["vae of truth"] = round_trip(editor, answer)
     return pictures | decode_all(editor, latents)
 
 
-def regions(cases: list[Case]) -> Tensor:
-    """The pixels (b, y, x) that an edit may change: those its field owns, before and after."""
-    owned = [mask(c.before, c.kind) | mask(c.after, c.kind) for c in cases]
-    return torch.from_numpy(np.stack(owned))
+def field_regions(cases: Sequence[EditCase]) -> Tensor:
+    """The pixels (b, y, x) that an edit of one field may change, in either scene."""
+    masks = [mask(c.source_scene, c.kind) | mask(c.target_scene, c.kind) for c in cases]
+    return torch.from_numpy(np.stack(masks))
 
 
-def distances(found: Tensor, answer: Tensor, region: Tensor) -> Figures:
+def measure_distances(pictures: Tensor, answers: Tensor, region: Tensor) -> Figures:
     """PSNR of each picture to its true answer in dB: whole, inside and outside the region."""
-    inside, outside = psnr(found, answer, region), psnr(found, answer, ~region)
-    whole = psnr(found, answer)
+    inside, outside = psnr(pictures, answers, region), psnr(pictures, answers, ~region)
+    whole = psnr(pictures, answers)
     return {"whole": whole.tolist(), "inside": inside.tolist(), "outside": outside.tolist()}
 
 
-def full_caption(scene: Scene, seed: int) -> Case:
+def make_caption_case(scene: Scene, seed: int) -> EditCase:
     """A case without an edit: the caption that names every field."""
     text = caption(scene, form="comma" if seed % 2 else "sentence")
-    return Case("", scene, scene, text, text, seed)
+    return EditCase("", scene, scene, text, text, seed)

@@ -1,4 +1,4 @@
-"""What `mdp-lite bench speed` does: the engine's modes by the clock, on this machine."""
+"""The command `mdp-lite bench speed`: times the engine's modes on this machine."""
 
 import json
 from argparse import Namespace
@@ -10,23 +10,26 @@ from torch import Tensor
 
 from mdp_lite.checkpoint import atomic
 from mdp_lite.cli.console import Console
+from mdp_lite.cli.loading import open_editor
+from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
-from mdp_lite.engine import flops as cost
-from mdp_lite.engine.engine import chosen
+from mdp_lite.engine import flops
+from mdp_lite.engine.engine import choose_mode
 from mdp_lite.engine.estimate import estimate
 from mdp_lite.eval.rounds import (
-    Limit,
-    Timed,
-    clocked,
+    DeviceLimit,
+    TimedRounds,
+    describe_machine,
+    find_limit,
     gate,
-    interleaved,
-    limit,
-    machine,
-    spread,
-    wait,
+    percentiles,
+    synchronize,
+    time_in_turns,
+    time_warm_up,
 )
 from mdp_lite.method.schedule import paper_window
-from mdp_lite.pipeline.finite import in_float32
+from mdp_lite.names import BadInput
+from mdp_lite.pipeline.finite import to_float32
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.request import Request
 from mdp_lite.version import __version__
@@ -34,20 +37,20 @@ from mdp_lite.version import __version__
 ROWS = (1, 2, 4)
 PROMPT, TARGET, SEED = "a red house on the grass", "a blue house on the grass", 7
 BOUNDS = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 3e-2}  # of a step's output
-BUDGET, LEAST, MOST = 4.0, 3, 30  # seconds for a measurement of one mode; its rounds
-Sides = dict[str, Callable[[], object]]  # by the engine's mode
+BUDGET, MIN_ROUNDS, MAX_ROUNDS = 4.0, 3, 30  # seconds for a measurement of one mode; its rounds
+ModeCalls = dict[str, Callable[[], object]]  # by the engine's mode
 
 
-class Work(NamedTuple):
-    """Something to be timed: what it is, by every mode, and its FLOPs."""
+class Workload(NamedTuple):
+    """Something to time: its name, the call of it in every mode, and its FLOPs."""
 
     what: str
-    sides: Sides
+    calls: ModeCalls
     flops: int
 
 
-class Line(NamedTuple):
-    """What one mode took for one work."""
+class SpeedFigure(NamedTuple):
+    """The seconds of one mode for one workload, and its share of the device's peak."""
 
     what: str
     engine: str
@@ -59,164 +62,175 @@ class Line(NamedTuple):
     fraction_of_limit: float
 
 
-def speed(args: Namespace, console: Console) -> Made:
+def bench_speed(args: Namespace, console: Console) -> Report:
     """Open the model in each mode, check that they agree, and time them in turns."""
-    editors = opened_in(args)
+    editors = open_editors(args)
     editor = next(iter(editors.values()))
     for note in editor.models.notes:
         console.log(note)
-    data = {"command": "bench", "what": "speed", "dry_run": args.dry_run, **settings(editor)}
+    data = {"command": "bench", "what": "speed", "dry_run": args.dry_run}
+    data |= describe_setup(editor)
     if args.dry_run:
-        return Made({}, data, [f"would time {', '.join(editors)} of {editor.models.name}"])
+        return Report({}, data, [f"would time {', '.join(editors)} of {editor.models.name}"])
     with console.progress("speed") as on_step:
-        found, most, errors = timed(editors, args, on_step or _silent)
-    lines = [line._asdict() for line in found]
-    data |= {"errors": errors, "limit": most._asdict(), "figures": lines}
+        figures, limit, errors = measure(editors, args, on_step or _ignore)
+    data |= {"errors": errors, "limit": limit._asdict()}
+    data |= {"figures": [one._asdict() for one in figures]}
     if args.output:
         atomic.write(args.output, (json.dumps(data, indent=1) + "\n").encode())
     files = [str(args.output)] if args.output else []
-    return Made({}, data | {"files": files}, [*(f"wrote {one}" for one in files), *told(data)])
+    lines = [*(f"wrote {file}" for file in files), *format_figures(data)]
+    return Report({}, data | {"files": files}, lines)
 
 
-def opened_in(args: Namespace) -> dict[str, Editor]:
-    """The model in each mode of the engine asked for; they share its weights."""
+def open_editors(args: Namespace) -> dict[str, Editor]:
+    """The model in each of the engine's modes that are asked for; they share its weights."""
     if args.rounds is not None and args.rounds < 1:
-        raise ValueError(f"rounds must be 1 or more, got {args.rounds}")
+        raise BadInput(f"rounds must be 1 or more, got {args.rounds}")
     if args.methods or args.pictures is not None:
-        raise ValueError("bench speed takes no pictures and no methods: it makes its own source")
-    editor = opened(Namespace(**vars(args) | {"cache": None}))  # a source from there costs nothing
+        raise BadInput("bench speed takes no pictures and no methods: it makes its own source")
+    # Without a cache, because a source from a cache costs nothing.
+    editor = open_editor(Namespace(**vars(args) | {"cache": None}))
     gpu = editor.device.type == "cuda"
-    asked = args.engines or (("eager", "graph") if gpu else ("eager",))
-    modes = dict.fromkeys(chosen(mode, editor.device) for mode in asked)
+    engines = args.engines or (("eager", "graph") if gpu else ("eager",))
+    modes = dict.fromkeys(choose_mode(mode, editor.device) for mode in engines)
     return {mode: Editor(editor.models, editor.device, engine=mode) for mode in modes}
 
 
-def settings(editor: Editor) -> Settings:
-    """What figures belong to."""
+def describe_setup(editor: Editor) -> Settings:
+    """The model and the machine that figures belong to."""
     origin = editor.models.origin
     dtype = str(origin.dtype).removeprefix("torch.")
     model = {"model": editor.models.name, "dtype": dtype, "device": editor.device.type}
     return model | {"size": "x".join(map(str, editor.runner.size)), "version": __version__,
-                    "machine": machine(editor.device)}  # fmt: skip
+                    "machine": describe_machine(editor.device)}  # fmt: skip
 
 
 @torch.no_grad()
-def timed(
+def measure(
     editors: dict[str, Editor], args: Namespace, on_step: Callable[[int, int], object]
-) -> tuple[list[Line], Limit, dict[str, float]]:
-    """Behind the gate, every work by all modes in turns; and the limit of the device."""
+) -> tuple[list[SpeedFigure], DeviceLimit, dict[str, float]]:
+    """The figures of every workload, the device's limit, and the error of each mode.
+
+    The modes are timed only if they agree.
+    """
     editor = next(iter(editors.values()))
-    errors = agreed(editors)
-    peak = limit(editor.models.origin.dtype, editor.device)
-    todo = works(editors, args.steps)
-    found = []
-    for k, work in enumerate(todo):
-        found.append(in_turns(work.sides, args.rounds, editor.device))
-        on_step(k + 1, len(todo))
-    peak = max(peak, limit(editor.models.origin.dtype, editor.device))  # others may work beside
-    lines = [line for pair in zip(todo, found, strict=True) for line in lined(*pair, peak)]
-    return lines, peak, errors
+    errors = check_agreement(editors)
+    limit = find_limit(editor.models.origin.dtype, editor.device)
+    workloads = build_workloads(editors, args.steps)
+    times = []
+    for k, work in enumerate(workloads):
+        times.append(time_modes(work.calls, args.rounds, editor.device))
+        on_step(k + 1, len(workloads))
+    # Other processes may have slowed the first measurement.
+    limit = max(limit, find_limit(editor.models.origin.dtype, editor.device))
+    pairs = zip(workloads, times, strict=True)
+    return [one for pair in pairs for one in make_figures(*pair, limit)], limit, errors
 
 
-def lined(work: Work, found: dict[str, Timed], peak: Limit) -> list[Line]:
-    """The figures of a work, one line a mode."""
-    lines = []
-    for mode, times in found.items():
-        p50, p90, p99, count = spread(times.seconds)
-        share = work.flops / p50 / peak.rate
-        lines.append(Line(work.what, mode, p50, p90, p99, count, times.warm_up, share))
-    return lines
+def make_figures(
+    work: Workload, times: dict[str, TimedRounds], limit: DeviceLimit
+) -> list[SpeedFigure]:
+    """The figures of a workload, one for each mode."""
+    figures = []
+    for mode, one in times.items():
+        p50, p90, p99, count = percentiles(one.seconds)
+        share = work.flops / p50 / limit.rate
+        figures.append(SpeedFigure(work.what, mode, p50, p90, p99, count, one.warm_up, share))
+    return figures
 
 
-def in_turns(sides: Sides, rounds: int | None, device: torch.device) -> dict[str, Timed]:
-    """Rounds as asked for, or as many as the budget has room for; two calls of each warm up."""
-    first = {name: [clocked(run, device) for _ in range(2)] for name, run in sides.items()}
+def time_modes(calls: ModeCalls, count: int | None, device: torch.device) -> dict[str, TimedRounds]:
+    """Time `count` rounds, or as many as fit the budget; two calls of each mode warm up."""
+    first = time_warm_up(calls, 2, device)
     slowest = max(seconds[-1] for seconds in first.values())
-    wait(device)
-    count = rounds or min(MOST, max(LEAST, int(BUDGET / slowest)))
-    found = interleaved(sides, count, device, warm_up=0)
-    return {name: times._replace(warm_up=first[name]) for name, times in found.items()}
+    synchronize(device)
+    count = count or min(MAX_ROUNDS, max(MIN_ROUNDS, int(BUDGET / slowest)))
+    times = time_in_turns(calls, count, device, warm_up=0)
+    return {name: one._replace(warm_up=first[name]) for name, one in times.items()}
 
 
-def agreed(editors: dict[str, Editor]) -> dict[str, float]:
-    """How far a step of each mode is from the model in float32; too far is a RuntimeError."""
+def check_agreement(editors: dict[str, Editor]) -> dict[str, float]:
+    """The relative distance of a step of each mode from the model in float32.
+
+    Raises RuntimeError if one is beyond its bound.
+    """
     models = next(iter(editors.values())).models
     dtype = models.origin.dtype
-    x, t, c = inputs(next(iter(editors.values())), 2)
-    want = (models.unet if dtype == torch.float32 else in_float32(models.unet))(x, t, c)
+    x, t, c = make_inputs(next(iter(editors.values())), 2)
+    want = (models.unet if dtype == torch.float32 else to_float32(models.unet))(x, t, c)
     outputs = {
         mode: one.runner.unet(x.to(dtype), t, c.to(dtype)).float() for mode, one in editors.items()
     }
     return gate(outputs, want, dict.fromkeys(outputs, BOUNDS[dtype]))
 
 
-def inputs(editor: Editor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """x, t, c of a call with so many rows, in float32."""
+def make_inputs(editor: Editor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x, t, c of a UNet call with so many rows, in float32."""
     config, generator = editor.models.unet.config, torch.Generator().manual_seed(0)
     y, x = (side // editor.runner.factor for side in editor.runner.size)
     latent = torch.randn(rows, config.in_channels, y, x, generator=generator)
-    c = torch.randn(rows, _tokens(editor), config.cross_attention_dim, generator=generator)
+    c = torch.randn(rows, _count_tokens(editor), config.cross_attention_dim, generator=generator)
     return latent.to(editor.device), torch.tensor(501, device=editor.device), c.to(editor.device)
 
 
-def works(editors: dict[str, Editor], steps: int | None) -> list[Work]:
+def build_workloads(editors: dict[str, Editor], steps: int | None) -> list[Workload]:
     """A call of the UNet with 1, 2 and 4 rows, a source, an edit of it, and a decoded latent."""
     editor = next(iter(editors.values()))
-    models, codec, (width, height) = editor.models, editor.runner, editor.runner.size
-    y, x = height // codec.factor, width // codec.factor
-    flops = {
-        rows: cost.unet(models.unet.config, y, x, rows, _tokens(editor)).flops for rows in ROWS
-    }
-    decode = cost.decode(models.vae.config, height, width).flops
-    found = [Work(f"step, {n} row{'s' * (n > 1)}", _steps(editors, n), flops[n]) for n in ROWS]
+    models, runner, (width, height) = editor.models, editor.runner, editor.runner.size
+    y, x, tokens = height // runner.factor, width // runner.factor, _count_tokens(editor)
+    step = {rows: flops.unet(models.unet.config, y, x, rows, tokens).flops for rows in ROWS}
+    decode = flops.decode(models.vae.config, height, width).flops
+    works = [Workload(f"step, {n} row{'s' * (n > 1)}", _unet_calls(editors, n), step[n])
+             for n in ROWS]  # fmt: skip
     source = editor.generate(PROMPT, SEED, steps)
     calls = source.cost.unet_calls
-    asked = Request(source, TARGET, "epsilon", *paper_window(calls))
-    plan = editor.plan(asked)
     rows = source.cost.unet_rows // calls
-    made: Sides = {
+    request = Request(source, TARGET, "epsilon", *paper_window(calls))
+    edit = estimate(models, editor.plan(request), height, width).flops
+    generate: ModeCalls = {
         mode: (lambda e=e: e.generate(PROMPT, SEED, steps)) for mode, e in editors.items()
     }
-    edit: Sides = {mode: (lambda e=e: e.edits([asked])) for mode, e in editors.items()}
-    seen: Sides = {
+    edits: ModeCalls = {mode: (lambda e=e: e.edits([request])) for mode, e in editors.items()}
+    decodes: ModeCalls = {
         mode: (lambda e=e: e.runner.decode(source.path.x[-1])) for mode, e in editors.items()
     }
     return [
-        *found,
-        Work(f"source, {calls} steps", made, calls * flops[rows] + decode),
-        Work(f"edit, {calls} steps", edit, estimate(models, plan, height, width).flops),
-        Work("VAE decode", seen, decode),
+        *works,
+        Workload(f"source, {calls} steps", generate, calls * step[rows] + decode),
+        Workload(f"edit, {calls} steps", edits, edit),
+        Workload("VAE decode", decodes, decode),
     ]
 
 
-def _steps(editors: dict[str, Editor], rows: int) -> Sides:
+def _unet_calls(editors: dict[str, Editor], rows: int) -> ModeCalls:
     editor = next(iter(editors.values()))
     dtype = editor.models.origin.dtype
-    x, t, c = inputs(editor, rows)
-    given = x.to(dtype), t, c.to(dtype)
-    return {mode: (lambda one=one: one.runner.unet(*given)) for mode, one in editors.items()}
+    x, t, c = make_inputs(editor, rows)
+    inputs = x.to(dtype), t, c.to(dtype)
+    return {mode: (lambda one=one: one.runner.unet(*inputs)) for mode, one in editors.items()}
 
 
-def _tokens(editor: Editor) -> int:
+def _count_tokens(editor: Editor) -> int:
     return editor.models.text_encoder.config.max_position_embeddings
 
 
-def told(data: Settings) -> list[str]:
-    """The figures as a table, after what they belong to."""
-    on, peak = data["machine"], data["limit"]
+def format_figures(data: Settings) -> list[str]:
+    """The model and the machine, then the figures as a table."""
+    on, limit = data["machine"], data["limit"]
     head = f"{data['model']}, {data['size']}, {data['dtype']} on {on.get('gpu', on['cpu'])}"
     lines = [f"{head}, {on['threads']} threads, torch {on['torch']}"]
-    lines += [f"limit: {peak['rate'] / 1e9:,.0f} GFLOP/s ({peak['name']})"]
-    apart = ", ".join(f"{mode} {error:.1e}" for mode, error in data["errors"].items())
-    lines += [f"distance of a step from float32: {apart}", ""]
-    row = "{:18} {:8} {:>10} {:>10} {:>10} {:>7} {:>9}"
-    lines.append(row.format("", "engine", "p50 ms", "p90 ms", "p99 ms", "rounds", "of limit"))
+    lines += [f"limit: {limit['rate'] / 1e9:,.0f} GFLOP/s ({limit['name']})"]
+    errors = ", ".join(f"{mode} {error:.1e}" for mode, error in data["errors"].items())
+    lines += [f"distance of a step from float32: {errors}", ""]
+    line = "{:18} {:8} {:>10} {:>10} {:>10} {:>7} {:>9}"
+    lines.append(line.format("", "engine", "p50 ms", "p90 ms", "p99 ms", "rounds", "of limit"))
     for one in data["figures"]:
         times = (f"{1e3 * one[name]:,.1f}" for name in ("p50", "p90", "p99"))
         share = f"{one['fraction_of_limit']:.0%}"
-        lines.append(row.format(one["what"], one["engine"], *times, one["samples"], share))
+        lines.append(line.format(one["what"], one["engine"], *times, one["samples"], share))
     return lines
 
 
-def _silent(done: int, count: int) -> None:
-    """Where nobody watches."""
+def _ignore(done: int, count: int) -> None:
+    """A progress report that nobody sees."""

@@ -1,22 +1,22 @@
-"""Many windows of an edit of many cases at once: what the windows share is computed once."""
+"""Many windows of an edit of many cases at once; steps that windows share are computed once."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from torch import Tensor
 
-from mdp_lite.method.execute import Task, tree
-from mdp_lite.method.mdp import Denoiser
-from mdp_lite.method.plan import Known, plan
-from mdp_lite.method.sample import Conditions, Path
-from mdp_lite.method.schedule import Grid, Weights, leashed, table, window
-from mdp_lite.pipeline.sweep import finished
+from mdp_lite.method.execute import EditTask, build_tree
+from mdp_lite.method.mdp import Denoiser, Guidance
+from mdp_lite.method.plan import EditFacts, plan
+from mdp_lite.method.sample import Trajectory
+from mdp_lite.method.schedule import Grid, Weights, add_leash, variant_table, window
+from mdp_lite.pipeline.sweep import run_to_end
 
 
-class Cell(NamedTuple):
-    """One setting of an edit: weight share on the rows [n - t_max, n - t_max + t_m).
+class EvalCell(NamedTuple):
+    """One setting of an edit: weight share on the steps [n - t_max, n - t_max + t_m).
 
-    leash is how much of schedule.leashed's pull follows the window.
+    leash is the share of the pull of schedule.add_leash that follows the window; 0 is none.
     """
 
     variant: str
@@ -33,30 +33,23 @@ class Cell(NamedTuple):
         pull += f" {self.leash:g}" if self.leash not in (0, 1) else ""
         return f"{self.variant} {self.t_max}/{self.t_m}{weight}{pull}"
 
-    def weights(self, n: int) -> Weights:
-        """Its table of n rows."""
-        weights = table(self.variant, self.share * window(n, self.t_max, self.t_m))
-        return leashed(weights, self.t_max, self.t_m, self.leash) if self.leash else weights
+    def build_weights(self, n: int) -> Weights:
+        """Its table of n steps."""
+        weights = variant_table(self.variant, self.share * window(n, self.t_max, self.t_m))
+        return add_leash(weights, self.t_max, self.t_m, self.leash) if self.leash else weights
 
 
-def sweep(
-    unet: Denoiser, grid: Grid, source: Path, to: Conditions, cells: Iterable[Cell],
-    sampled: bool = True, v: bool = False,
-) -> dict[Cell, Tensor]:  # fmt: skip
-    """Clean latents (b, 4, y, x) of every cell; equal ones are one tensor.
+def run_cells(
+    unet: Denoiser, grid: Grid, source: Trajectory, guidance: Guidance, cells: Iterable[EvalCell],
+    own_noise: bool = True, v_prediction: bool = False,
+) -> tuple[dict[EvalCell, Tensor], int]:  # fmt: skip
+    """The clean latents (b, 4, y, x) of each cell, and the UNet rows of one picture for all cells.
 
-    sampled says that the source's noise is what the model predicts along it under to's guidance.
+    Equal latents are one tensor. own_noise: the source's noise is what the model predicts along it,
+    under this guidance.
     """
-    return swept(unet, grid, source, to, cells, sampled, v)[0]
-
-
-def swept(
-    unet: Denoiser, grid: Grid, source: Path, to: Conditions, cells: Iterable[Cell],
-    sampled: bool = True, v: bool = False,
-) -> tuple[dict[Cell, Tensor], int]:  # fmt: skip
-    """The same, and the UNet rows that one picture took for all cells."""
-    known, listed = Known(guided=to.null is not None, own=sampled), list(cells)
-    tables = [cell.weights(len(grid.t)) for cell in listed]
-    tasks = [Task(grid, to, source, w, plan(w, grid, known)) for w in tables]
-    last, spent = finished(unet, tree(tasks), v, most=0)
-    return {cell: last[i].x for i, cell in enumerate(listed)}, spent.unet_rows
+    facts, some = EditFacts(guided=guidance.null is not None, own_noise=own_noise), list(cells)
+    tables = [cell.build_weights(len(grid.t)) for cell in some]
+    tasks = [EditTask(grid, guidance, source, w, plan(w, grid, facts)) for w in tables]
+    ends, cost = run_to_end(unet, build_tree(tasks), v_prediction, max_rows=0)
+    return {cell: ends[i].x for i, cell in enumerate(some)}, cost.unet_rows

@@ -20,7 +20,7 @@ Reads = tuple[str, ...]  # the rows of a UNet call: some of "null", "c" and "sou
 
 
 class Guidance(NamedTuple):
-    """What steers a path: c (b or 1, l, d) of the prompt, null likewise, and the scale g ().
+    """What steers a path: c and null (b or 1, l, d), and the scale g ().
 
     null is None for guidance 1. It is the same object as c where both prompts are equal: guidance
     is then the identity as long as c is not mixed. It may also be a table (N, b or 1, l, d) with a

@@ -81,11 +81,11 @@ def null_text(
         goal = step_goal(i, x, pivots.x[i + 1], inner_steps, early_stop)
         if terms.coeffs.a == terms.coeffs.b:  # a step from a level to itself can't be steered
             tries = inner_steps if i in tuned_steps else 0
-            done = _untuned(goal._replace(inner_steps=tries), pivots.eps[i], null)
+            done = _skip_tuning(goal._replace(inner_steps=tries), pivots.eps[i], null)
         elif i not in tuned_steps:
             _, a, b = terms.coeffs
             eps = eps_between(x, goal.pivot, a, b) if a > 0 else pivots.eps[i]
-            done = _untuned(goal._replace(x=goal.pivot, inner_steps=0), eps, null)
+            done = _skip_tuning(goal._replace(x=goal.pivot, inner_steps=0), eps, null)
         else:
             tune = partial(_tune, terms=terms, null=null, v_prediction=v_prediction, goal=goal)
             done = guard(tune, unet, f"null-text inversion at step {i}")
@@ -93,7 +93,7 @@ def null_text(
         yield done
 
 
-def _untuned(goal: StepGoal, eps: Tensor, null: Tensor) -> TunedStep:
+def _skip_tuning(goal: StepGoal, eps: Tensor, null: Tensor) -> TunedStep:
     """A step that no null row changes; iterations are those that the authors' code would count."""
     loss = _loss(goal.x, goal.pivot)
     tries = torch.where(loss < goal.max_loss, min(1, goal.inner_steps), goal.inner_steps)

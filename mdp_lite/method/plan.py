@@ -49,7 +49,12 @@ class Segment(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The segments of an edit of n steps; before the first segment x* = x_A."""
+    """The segments of an edit of n steps; before the first segment x* = x_A.
+
+    >>> made = Plan(2, (Segment("source", 0, 1), Segment("call", 1, 2, ("null", "c"))))
+    >>> made.unet_rows, made.unet_calls
+    (2, 1)
+    """
 
     n: int
     segments: tuple[Segment, ...]

@@ -64,7 +64,15 @@ class Grid(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The source's share in each quantity, 1 = source, 0 = edit; 0-d, or tables (N,) of steps."""
+    """The source's share in each quantity, 1 = source, 0 = edit; 0-d, or tables (N,) of steps.
+
+    A table may also hold maps (N, 1, 1, y, x) of eps and x, a weight for each latent cell.
+
+    >>> zeros = torch.zeros(4)
+    >>> table = Weights(c=zeros, eps=torch.tensor([1.0, 1.0, 0.5, 0.0]), x=zeros, beta=zeros)
+    >>> editor.edit(source, "a blue house", weights=table).cost.unet_calls
+    2
+    """
 
     c: Tensor
     eps: Tensor

@@ -11,7 +11,7 @@ from mdp_lite.models.config import CLIPConfig
 
 
 class CLIPAttention(nn.Module):
-    """Causal self-attention: every token sees itself and those before it."""
+    """Causal self-attention: every token attends to itself and to those before it."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -23,8 +23,8 @@ class CLIPAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, l, h d) -> (b, l, h d)."""
-        rows = (self.q_proj(x), self.k_proj(x), self.v_proj(x))
-        q, k, v = (rearrange(row, "b l (h d) -> b h l d", h=self.heads) for row in rows)
+        projections = (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+        q, k, v = (rearrange(one, "b l (h d) -> b h l d", h=self.heads) for one in projections)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out_proj(rearrange(out, "b h l d -> b l (h d)"))
 
@@ -62,7 +62,7 @@ class CLIPLayer(nn.Module):
         return x + self.mlp(self.layer_norm2(x))
 
 
-class Embeddings(nn.Module):
+class CLIPEmbeddings(nn.Module):
     """Token and position tables."""
 
     def __init__(self, config: CLIPConfig) -> None:
@@ -76,7 +76,7 @@ class Embeddings(nn.Module):
         return self.token_embedding(ids) + self.position_embedding(positions)
 
 
-class Encoder(nn.Module):
+class CLIPEncoder(nn.Module):
     """The stack of layers."""
 
     def __init__(self, config: CLIPConfig) -> None:
@@ -90,13 +90,13 @@ class Encoder(nn.Module):
         return x
 
 
-class TextModel(nn.Module):
-    """Embeddings, layers and the final norm, under the name that checkpoints give them."""
+class CLIPTextModel(nn.Module):
+    """Embeddings, layers and the final norm; checkpoints have it as a module."""
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
-        self.embeddings = Embeddings(config)
-        self.encoder = Encoder(config)
+        self.embeddings = CLIPEmbeddings(config)
+        self.encoder = CLIPEncoder(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class CLIPTextEncoder(nn.Module):
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
         self.config = config
-        self.text_model = TextModel(config)
+        self.text_model = CLIPTextModel(config)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(b, l) token ids -> (b, l, dim), the last hidden state after the final norm."""

@@ -5,12 +5,12 @@ from torch import Tensor, nn
 
 
 def activation(name: str, x: Tensor) -> Tensor:
-    """The pointwise function that a config's act_fn names."""
+    """Apply the activation that a config's act_fn names."""
     return F.silu(x) if name in ("silu", "swish") else getattr(F, name)(x)
 
 
 class ResnetBlock2D(nn.Module):
-    """x + conv2(act(norm2(conv1(act(norm1 x)) + times))), with a 1x1 conv where channels change."""
+    """x + conv2(act(norm2(conv1(act(norm1 x)) + times))); a 1x1 conv of x if channels change."""
 
     def __init__(
         self, inp: int, out: int, time_dim: int | None, groups: int, eps: float, act: str
@@ -24,10 +24,10 @@ class ResnetBlock2D(nn.Module):
         self.norm2 = nn.GroupNorm(groups, out, eps)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(inp, out, 1) if inp != out else None
-        self.proj_slice = slice(0)  # of its part of UNet.times; the UNet sets it
+        self.proj_slice = slice(0)  # of its projection in UNet.times; the UNet sets it
 
     def forward(self, x: Tensor, times: Tensor | None = None) -> Tensor:
-        """(b, inp, y, x) and what all blocks add for t (1 or b, sum of out) -> (b, out, y, x)."""
+        """(b, inp, y, x) and UNet.times of t (1 or b, sum of out) -> (b, out, y, x)."""
         h = self.conv1(activation(self.act, self.norm1(x)))
         if times is not None:
             h = h + times[:, self.proj_slice, None, None]
@@ -38,7 +38,7 @@ class ResnetBlock2D(nn.Module):
 class Downsample2D(nn.Module):
     """Halve height and width by a strided 3x3 convolution.
 
-    The UNet pads all four sides; the VAE pads right and bottom only, as its authors trained it.
+    The UNet pads all four sides, the VAE only right and bottom: they were trained so.
     """
 
     def __init__(self, channels: int, padding: int) -> None:
@@ -52,13 +52,13 @@ class Downsample2D(nn.Module):
 
 
 class Upsample2D(nn.Module):
-    """Nearest-neighbour growth followed by a 3x3 convolution."""
+    """Nearest-neighbour upsampling, then a 3x3 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """(b, c, y, x) -> (b, c, 2y, 2x), or to size where the way down had odd sides."""
+        """(b, c, y, x) -> (b, c, 2y, 2x), or to size if the way down had odd sides."""
         scale = 2.0 if size is None else None
         return self.conv(F.interpolate(x, size=size, scale_factor=scale, mode="nearest"))

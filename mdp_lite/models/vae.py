@@ -14,17 +14,17 @@ from mdp_lite.models.config import VAEConfig
 from mdp_lite.models.layers import Downsample2D, ResnetBlock2D, Upsample2D
 
 EPS = 1e-6  # of every group norm in the published autoencoders
-# Their last activation is always SiLU: act_fn is that of the residual blocks alone.
+# Their last activation is always SiLU; act_fn is for the residual blocks only.
 
 
 class Posterior(NamedTuple):
-    """The Gaussian that the encoder describes, in unscaled latents: mean and log variance."""
+    """The encoder's Gaussian over unscaled latents: mean and log variance."""
 
     mean: Tensor
     logvar: Tensor
 
 
-class Attention(nn.Module):
+class VAEAttention(nn.Module):
     """Single-head self-attention over all cells, with a residual."""
 
     def __init__(self, channels: int, groups: int) -> None:
@@ -42,7 +42,7 @@ class Attention(nn.Module):
         return x + rearrange(self.to_out[0](h), "b 1 (y x) c -> b c y x", y=x.shape[2])
 
 
-class Mid(nn.Module):
+class VAEMid(nn.Module):
     """Two residual blocks with attention between them, if the config has it."""
 
     def __init__(self, config: VAEConfig) -> None:
@@ -50,7 +50,7 @@ class Mid(nn.Module):
         channels, attends = config.block_out_channels[-1], config.mid_block_add_attention
         self.resnets = nn.ModuleList(_resnet(config, channels, channels) for _ in range(2))
         self.attentions = nn.ModuleList(
-            [Attention(channels, config.norm_num_groups)] if attends else []
+            [VAEAttention(channels, config.norm_num_groups)] if attends else []
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Mid(nn.Module):
         return self.resnets[1](x)
 
 
-class Down(nn.Module):
+class EncoderLevel(nn.Module):
     """One level of the encoder."""
 
     def __init__(self, config: VAEConfig, inp: int, out: int, last: bool) -> None:
@@ -77,7 +77,7 @@ class Down(nn.Module):
         return x
 
 
-class Up(nn.Module):
+class DecoderLevel(nn.Module):
     """One level of the decoder."""
 
     def __init__(self, config: VAEConfig, inp: int, out: int, last: bool) -> None:
@@ -103,9 +103,9 @@ class Encoder(nn.Module):
         pairs = zip((widths[0], *widths), widths, strict=False)
         last = len(widths) - 1
         self.down_blocks = nn.ModuleList(
-            Down(config, inp, out, i == last) for i, (inp, out) in enumerate(pairs)
+            EncoderLevel(config, inp, out, i == last) for i, (inp, out) in enumerate(pairs)
         )
-        self.mid_block = Mid(config)
+        self.mid_block = VAEMid(config)
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], EPS)
         self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
@@ -126,9 +126,9 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
         pairs = zip((widths[0], *widths), widths, strict=False)
         last = len(widths) - 1
-        self.mid_block = Mid(config)
+        self.mid_block = VAEMid(config)
         self.up_blocks = nn.ModuleList(
-            Up(config, inp, out, i == last) for i, (inp, out) in enumerate(pairs)
+            DecoderLevel(config, inp, out, i == last) for i, (inp, out) in enumerate(pairs)
         )
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], EPS)
         self.conv_out = nn.Conv2d(widths[-1], config.out_channels, 3, padding=1)

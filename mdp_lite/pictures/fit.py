@@ -74,9 +74,9 @@ def plan_fit(mode: str, image_size: Size, target_size: Size) -> Fit:
     return Fit(mode, image_size, target_size, *boxes)
 
 
-def _scale(side: int, a: int, b: int, most: int) -> int:
-    """side * a / b in whole pixels, from 1 to most."""
-    return min(max(round(side * a / b), 1), most)
+def _scale(side: int, a: int, b: int, limit: int) -> int:
+    """side * a / b in whole pixels, from 1 to limit."""
+    return min(max(round(side * a / b), 1), limit)
 
 
 def _center(inner: Size, outer: Size) -> Box:
@@ -89,5 +89,5 @@ def _extent(box: Box) -> Size:
 
 
 def _resize(picture: Image.Image, box: Box, size: Size) -> Image.Image:
-    """A part of a picture at another size; its pixels bit for bit where the size is its own."""
+    """Resize a part of a picture; without a change of size the pixels stay bit for bit."""
     return picture.crop(box) if _extent(box) == size else picture.resize(size, LANCZOS, box)

@@ -1,4 +1,4 @@
-"""Pictures in and out: reading with checks before decoding, modes, tensors, PNG with settings."""
+"""Pictures in and out: checks before decoding, modes, tensors, PNG files with settings."""
 
 import errno
 import json
@@ -19,9 +19,9 @@ from torch import Tensor
 
 from mdp_lite.names import BadInput
 
-FORMATS = ["PNG", "JPEG", "WEBP"]  # by content; every other parser of Pillow stays unused
-MAX_SIDE = 4096  # at most 4096 x 4096 pixels in all: more is a bomb, or needs no diffusion model
-DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # grey, 16 bits: convert("RGB") would clip them
+FORMATS = ["PNG", "JPEG", "WEBP"]  # by content; no other parser of Pillow is used
+MAX_SIDE = 4096  # at most 4096 x 4096 pixels in all; more is a decompression bomb
+DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # 16-bit grey, which convert("RGB") would clip
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 KEY = "mdp_lite"  # the name of our PNG chunk
 Picture = Image.Image | str | Path | np.ndarray
@@ -43,80 +43,83 @@ def load_picture(value: Any) -> Image.Image:
 
 
 def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
-    """Decode a still PNG, JPEG or WebP file; anything else is a ValueError before any decoding.
+    """Decode a still PNG, JPEG or WebP file; raises BadInput for others, before any decoding.
 
-    name is what the error calls it, by default its path.
+    name is used in the error, by default the path.
     """
     path, name = Path(path), repr(name or str(path))
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
-        raise BadInput(f"picture must be a PNG, JPEG or WebP file, got {found}: {name}")
+        got = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
+        raise BadInput(f"picture must be a PNG, JPEG or WebP file, got {got}: {name}")
     try:
         if path.stat().st_size == 0:
             raise BadInput(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
         with path.open("rb") as file:
-            return decoded(file, name)
+            return decode_picture(file, name)
     except PermissionError:
         raise BadInput(f"picture must be readable, got no permission: {name}") from None
 
 
-def decoded(file: Any, name: str, most: int | None = None) -> Image.Image:
-    """The still picture in an open file, or a ValueError before any decoding; most is of pixels."""
-    most = MAX_SIDE**2 if most is None else most
+def decode_picture(file: Any, name: str, max_pixels: int | None = None) -> Image.Image:
+    """Decode the still picture in an open file; raises BadInput for others, before any decoding.
+
+    max_pixels is the largest width times height, by default MAX_SIDE squared.
+    """
+    max_pixels = MAX_SIDE**2 if max_pixels is None else max_pixels
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damaged EXIF, which upright passes over
+        warnings.simplefilter("ignore")  # about damaged EXIF, which upright ignores
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return _decoded(file, name, most)
+        return _decode(file, name, max_pixels)
 
 
-def _decoded(file: Any, name: str, most: int) -> Image.Image:
+def _decode(file: Any, name: str, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         want = "picture must be a PNG, JPEG or WebP file by its content"
         raise BadInput(f"{want}, got something else: {name}") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise BadInput(f"{_cap(most)}, got far more: {name}") from None
+        raise BadInput(f"{_describe_limit(max_pixels)}, got far more: {name}") from None
     except DAMAGE as error:
-        raise BadInput(_damaged(name, error)) from None
-    if image.width * image.height > most:
-        raise BadInput(f"{_cap(most)}, got {image.width}x{image.height}: {name}")
-    # A phone's JPEG may carry a second picture (MPO); its first is the photograph.
+        raise BadInput(_describe_damage(name, error)) from None
+    if image.width * image.height > max_pixels:
+        raise BadInput(f"{_describe_limit(max_pixels)}, got {image.width}x{image.height}: {name}")
+    # A phone's JPEG may hold a second picture (MPO); the first is the photograph.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
         raise BadInput(f"picture must be a still one, got {frames} frames: {name}")
     try:
         image.load()
     except DAMAGE as error:
-        raise BadInput(_damaged(name, error)) from None
+        raise BadInput(_describe_damage(name, error)) from None
     return image
 
 
-def _cap(most: int) -> str:
-    cap = f"{MAX_SIDE}x{MAX_SIDE}" if most == MAX_SIDE**2 else f"{most:,}"
+def _describe_limit(max_pixels: int) -> str:
+    cap = f"{MAX_SIDE}x{MAX_SIDE}" if max_pixels == MAX_SIDE**2 else f"{max_pixels:,}"
     return f"picture must have at most {cap} pixels"
 
 
-def _damaged(name: str, error: Exception) -> str:
+def _describe_damage(name: str, error: Exception) -> str:
     return f"picture must be whole, got a damaged file ({' '.join(str(error).split())}): {name}"
 
 
 def rgb(image: Image.Image, name: str = "image", ground: str = "white") -> Image.Image:
-    """A picture of any mode, its file still open or not, as upright RGB on a ground."""
+    """A picture of any mode as upright RGB; ground is the colour behind transparency."""
     if 0 in image.size:
         raise BadInput(f"{name} must have at least one pixel, got {image.width}x{image.height}")
     if image.width * image.height > MAX_SIDE**2:
         got = f"{image.width}x{image.height}"
         raise BadInput(f"{name} must have at most {MAX_SIDE}x{MAX_SIDE} pixels, got {got}")
     try:
-        image.load()  # a picture that the caller opened may still lie on the disk
+        image.load()  # a picture that the caller opened may not be read yet
     except DAMAGE as error:
         raise BadInput(f"{name} must be whole, got a damaged one ({error})") from None
     return to_rgb(upright(image), ground, name)
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; EXIF that can't be read says nothing."""
+    """Turn a picture by its EXIF orientation; unreadable EXIF is ignored."""
     try:
         with warnings.catch_warnings(action="ignore"):
             return ImageOps.exif_transpose(image)
@@ -157,14 +160,14 @@ def to_image(picture: Tensor) -> Image.Image:
 
 
 def psnr(image: Image.Image, other: Image.Image) -> float:
-    """10 log10(255^2 / mean squared difference) in dB of two RGB pictures; equal ones: infinity."""
+    """10 log10(255^2 / mean squared difference) in dB of two RGB pictures; infinity if equal."""
     a, b = (np.asarray(picture, dtype=np.float64) for picture in (image, other))
     error = float(((a - b) ** 2).mean())
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
 def check_output(path: Path, picture: str | Path | None) -> None:
-    """Whether a file can be written there, found without leaving a trace; never over the input."""
+    """Raises BadInput if a file can't be written there, or is the input; leaves no trace."""
     name = repr(str(path))
     try:
         if path.is_dir():
@@ -181,20 +184,20 @@ def check_output(path: Path, picture: str | Path | None) -> None:
 
 
 def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any]) -> None:
-    """Write the pixels and the settings, and nothing else that the image may carry (EXIF, ICC)."""
+    """Write the pixels and the settings, but no other metadata of the image (EXIF, ICC)."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    bare(image).save(path, "PNG", pnginfo=chunks(settings))
+    strip_metadata(image).save(path, "PNG", pnginfo=chunks(settings))
 
 
-def bare(image: Image.Image) -> Image.Image:
-    """The pixels alone."""
+def strip_metadata(image: Image.Image) -> Image.Image:
+    """A copy with the pixels only."""
     return Image.frombytes(image.mode, image.size, image.tobytes())
 
 
 def chunks(settings: dict[str, Any]) -> PngImagePlugin.PngInfo:
     """The settings as two text chunks of a PNG.
 
-    They are `parameters`, which AUTOMATIC1111 and galleries read, and `mdp_lite`, one JSON object.
+    `parameters` is for AUTOMATIC1111 and galleries, `mdp_lite` is one JSON object.
     """
     text = PngImagePlugin.PngInfo()
     text.add_text("parameters", parameters(settings))
@@ -203,7 +206,7 @@ def chunks(settings: dict[str, Any]) -> PngImagePlugin.PngInfo:
 
 
 def parameters(settings: dict[str, Any]) -> str:
-    """The settings as AUTOMATIC1111 writes them: prompt, negative prompt, one line of the rest."""
+    """The settings in AUTOMATIC1111's form: prompt, negative prompt, one line with the others."""
     names = {
         "num_inference_steps": "Steps",
         "sampler": "Sampler",
@@ -217,16 +220,16 @@ def parameters(settings: dict[str, Any]) -> str:
     lines = [str(settings.get("prompt", ""))]
     if settings.get("negative_prompt"):
         lines.append(f"Negative prompt: {settings['negative_prompt']}")
-    known = {shown: settings.get(key) for key, shown in names.items()}
+    known = {label: settings.get(key) for key, label in names.items()}
     lines.append(", ".join(f"{k}: {v}" for k, v in known.items() if v is not None))
     return "\n".join(lines)
 
 
 def read_settings(path: str | Path, name: str | None = None) -> dict[str, Any]:
-    """The settings that save_png wrote into a picture; ValueError if there are none."""
-    found = open_picture(path, name).info.get(KEY)
+    """The settings that save_png wrote into a picture; raises BadInput if there are none."""
+    text = open_picture(path, name).info.get(KEY)
     try:
-        settings = json.loads(found or "")
+        settings = json.loads(text or "")
     except (TypeError, json.JSONDecodeError):
         settings = None
     if not isinstance(settings, dict):

@@ -1,4 +1,4 @@
-"""Sheets of pictures on white: labelled ones in rows, and tables with heads."""
+"""Sheets of pictures on white: labelled pictures in lines, and tables with heads."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mdp_lite.names import BadInput
 
-LEAST = 192  # pixels along the shorter side, below which a picture is enlarged
-MARGIN, LINE, TEXT = 16, 19, 15  # pixels between pictures, per line of a label, of its font
-LINES = 4  # a longer label is cut
-MOST = 256  # pixels along the longer side, to which a picture of a contact sheet is shrunk
+MIN_SIDE = 192  # pixels; a picture with a shorter side is enlarged
+MARGIN, LINE, TEXT = 16, 19, 15  # pixels: between pictures, per line of a label, of its font
+MAX_LINES = 4  # a longer label is cut
+TILE_SIDE = 256  # pixels; a picture of a contact sheet with a longer side is shrunk
 
 Row = list[tuple[str, Image.Image]]
 
 
 def sheet(rows: list[Row]) -> Image.Image:
-    """Rows of (label, picture) as one RGB picture, each label above what it names."""
+    """Rows of (label, picture) as one RGB picture, each label above its picture."""
     if not rows or not all(rows):
         raise BadInput(f"a sheet needs at least one picture in each row, got {rows!r}")
     font = ImageFont.load_default(TEXT)
@@ -42,14 +42,14 @@ def sheet(rows: list[Row]) -> Image.Image:
 
 
 def enlarge(image: Image.Image) -> Image.Image:
-    """By the least whole factor that makes the shorter side LEAST pixels long."""
-    factor = max(1, -(-LEAST // min(image.size)))
+    """Enlarge by the smallest whole factor for which the shorter side has MIN_SIDE pixels."""
+    factor = max(1, -(-MIN_SIDE // min(image.size)))
     size = (factor * image.width, factor * image.height)
     return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
 def wrap(label: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """The label in lines of at most `width` pixels, LINES of them at most, the rest as "..."."""
+    """The label in at most MAX_LINES lines of `width` pixels; "..." stands for the rest."""
     lines = [""]
     for word in label.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -57,13 +57,13 @@ def wrap(label: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageF
             lines[-1] = longer
         else:
             lines.append(word)
-    if len(lines) > LINES:
-        lines = [*lines[: LINES - 1], f"{lines[LINES - 1]} ..."]
+    if len(lines) > MAX_LINES:
+        lines = [*lines[: MAX_LINES - 1], f"{lines[MAX_LINES - 1]} ..."]
     return [clip(line, width, font) for line in lines]
 
 
 def clip(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """A line that is too long ends in "..."."""
+    """The line, or its beginning and "..." if it is too wide."""
     if font.getlength(line) <= width:
         return line
     while line and font.getlength(f"{line}...") > width:
@@ -72,7 +72,7 @@ def clip(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFo
 
 
 class Table(NamedTuple):
-    """A part of a contact sheet: a labelled picture in the corner, heads, and pictures by rows."""
+    """A part of a contact sheet: a labelled picture in the corner, heads, and lines of pictures."""
 
     corner: tuple[str, Image.Image]
     columns: list[str]
@@ -80,31 +80,31 @@ class Table(NamedTuple):
 
 
 def contact(tables: list[Table]) -> Image.Image:
-    """Tables below each other; a head is above each column and at the left of each row."""
+    """Tables below each other; a head is above each column and at the left of each line."""
     if not tables or not all(table.columns and table.rows for table in tables):
         raise BadInput(f"a contact sheet needs at least one picture in each table, got {tables}")
-    return _stacked([_laid(_cells(table)) for table in tables])
+    return _stack([_lay_out(_cells(table)) for table in tables])
 
 
 def tile(image: Image.Image) -> Image.Image:
-    """A picture as it stands in a table: enlarged if small, else shrunk to MOST pixels a side."""
+    """A picture for a table: enlarged if small, shrunk to TILE_SIDE pixels a side if large."""
     shown = enlarge(image)
-    shown.thumbnail((MOST, MOST), Image.Resampling.LANCZOS)
+    shown.thumbnail((TILE_SIDE, TILE_SIDE), Image.Resampling.LANCZOS)
     return shown
 
 
 def _cells(table: Table) -> list[list[Image.Image]]:
-    """All of a table as pictures, its heads too."""
-    label, before = table.corner
-    corner = tile(before)
-    first = _stacked([_note(label, corner.width), corner])
-    heads = [_note(head, corner.width) for head in table.columns]
-    rows = [[_note(head, corner.width), *map(tile, images)] for head, images in table.rows]
+    """A table as pictures, with its heads."""
+    label, picture = table.corner
+    corner = tile(picture)
+    first = _stack([_draw_label(label, corner.width), corner])
+    heads = [_draw_label(head, corner.width) for head in table.columns]
+    rows = [[_draw_label(head, corner.width), *map(tile, images)] for head, images in table.rows]
     return [[first, *heads], *rows]
 
 
-def _note(text: str, width: int) -> Image.Image:
-    """A label as a picture of its own."""
+def _draw_label(text: str, width: int) -> Image.Image:
+    """A label as a picture."""
     font = ImageFont.load_default(TEXT)
     lines = wrap(text, width, font)
     page = Image.new("RGB", (width, LINE * len(lines) + 6), "white")
@@ -113,8 +113,8 @@ def _note(text: str, width: int) -> Image.Image:
     return page
 
 
-def _laid(rows: list[list[Image.Image]]) -> Image.Image:
-    """Pictures in rows and columns; those of the first row stand on its lower edge."""
+def _lay_out(rows: list[list[Image.Image]]) -> Image.Image:
+    """Pictures in lines and columns; those of the first line are aligned at the bottom."""
     width = max(image.width for row in rows for image in row) + MARGIN
     heights = [max(image.height for image in row) + MARGIN for row in rows]
     columns = max(map(len, rows))
@@ -128,7 +128,7 @@ def _laid(rows: list[list[Image.Image]]) -> Image.Image:
     return page
 
 
-def _stacked(pages: list[Image.Image]) -> Image.Image:
+def _stack(pages: list[Image.Image]) -> Image.Image:
     """Pictures below each other, on white."""
     size = max(page.width for page in pages), sum(page.height for page in pages)
     whole, top = Image.new("RGB", size, "white"), 0

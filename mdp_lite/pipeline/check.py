@@ -1,4 +1,4 @@
-"""Checks of what callers pass in: each says what was given and what is wanted, before any work."""
+"""Checks of arguments, before any work; each raises BadInput with what it got and wants."""
 
 import math
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ from mdp_lite.method.schedule import Weights
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 
-SIDE = 4096  # pixels; more would not fit any use of these models
+MAX_SIDE = 4096  # pixels; these models can't use more
 
 
 def text(name: str, value: Any) -> str:
-    """A prompt; the empty one is the unconditional."""
+    """A prompt; the empty text is the unconditional one."""
     if not isinstance(value, str):
         raise BadInput(f"{name} must be a text, got {type(value).__name__}")
     try:
@@ -28,7 +28,7 @@ def text(name: str, value: Any) -> str:
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """One of a few words."""
+    """One of the allowed words."""
     if not isinstance(value, str) or value not in allowed:
         raise BadInput(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     return value
@@ -49,7 +49,7 @@ def whole(name: str, value: Any) -> int:
 
 
 def seed(value: Any) -> int:
-    """What torch's generator takes: 0 to 2^63 - 1."""
+    """A seed for torch's generator: 0 to 2^63 - 1."""
     if not 0 <= whole("seed", value) < 2**63:
         raise BadInput(f"seed must be from 0 to 2^63 - 1, got {value}")
     return value
@@ -63,7 +63,7 @@ def guidance(value: Any) -> float:
 
 
 def strength(value: Any, t_m: float | None) -> float:
-    """How far an edit may leave its source; it stands for t_m."""
+    """How far an edit may differ from its source, 0 to 1; it replaces t_m."""
     if t_m is not None:
         raise BadInput("strength and t_m set the same thing: give one of them")
     if not 0 <= number("strength", value) <= 1:
@@ -72,31 +72,31 @@ def strength(value: Any, t_m: float | None) -> float:
 
 
 def deadline(value: Any) -> float:
-    """Seconds until an edit has to show what it has."""
+    """Seconds until an edit must return a picture."""
     if number("deadline", value) <= 0:
         raise BadInput(f"deadline must be above 0 seconds, got {value}")
     return value
 
 
 def quantile(name: str, value: Any) -> float:
-    """A share of all values, below 1."""
+    """A quantile from 0 to below 1."""
     if not 0 <= number(name, value) < 1:
         raise BadInput(f"{name} must be a quantile from 0 to below 1, got {value}")
     return float(value)
 
 
 def feather(value: Any) -> int:
-    """Pixels that a pasted edit fades over."""
-    if not 0 <= whole("feather", value) <= SIDE:
-        raise BadInput(f"feather must be from 0 to {SIDE} pixels, got {value}")
+    """The width in pixels of the soft edge of a pasted edit."""
+    if not 0 <= whole("feather", value) <= MAX_SIDE:
+        raise BadInput(f"feather must be from 0 to {MAX_SIDE} pixels, got {value}")
     return value
 
 
 def side(name: str, value: Any, factor: int) -> int:
-    """A width or height in pixels that divides into latent cells."""
-    if whole(name, value) % factor or not factor <= value <= SIDE:
+    """A width or height in pixels, a multiple of the latent factor."""
+    if whole(name, value) % factor or not factor <= value <= MAX_SIDE:
         raise BadInput(
-            f"{name} must be a multiple of {factor} from {factor} to {SIDE}, got {value}"
+            f"{name} must be a multiple of {factor} from {factor} to {MAX_SIDE}, got {value}"
         )
     return value
 
@@ -107,7 +107,7 @@ def picture(value: Any) -> Image.Image:
 
 
 def device(value: Any) -> torch.device:
-    """A device that is there; by default a GPU if there is one."""
+    """A device of this machine; by default a GPU if there is one."""
     if value is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -122,7 +122,7 @@ def device(value: Any) -> torch.device:
 
 
 def dtype(value: Any) -> torch.dtype | None:
-    """A precision for the models, or None for "auto": the checkpoint's."""
+    """A dtype for the models, or None for "auto", which means the checkpoint's."""
     names = ("float32", "float16", "bfloat16")
     if isinstance(value, str) and value in names:
         return getattr(torch, value)
@@ -134,7 +134,7 @@ def dtype(value: Any) -> torch.dtype | None:
 
 
 def load_choices(variant: Any, prediction_type: Any, revision: Any, token: Any) -> None:
-    """Texts, where given; a variant is part of a file name, so it can't lead out of a folder."""
+    """Texts or None; a variant is part of a file name, so it must not contain a path."""
     for name, value in (("variant", variant), ("revision", revision), ("token", token)):
         if value is not None and (not isinstance(value, str) or not value):
             raise BadInput(f"{name} must be a text, got {value!r}")
@@ -145,7 +145,7 @@ def load_choices(variant: Any, prediction_type: Any, revision: Any, token: Any) 
 
 
 def loras(value: Any) -> tuple[tuple[str | Path, float], ...]:
-    """LoRA files, each with its strength: 1 where none is given."""
+    """LoRA files, each with its strength, by default 1."""
     pairs = [(one, 1.0) if isinstance(one, str | Path) else one for one in several("loras", value)]
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str | Path):
@@ -155,7 +155,7 @@ def loras(value: Any) -> tuple[tuple[str | Path, float], ...]:
 
 
 def embeddings(value: Any) -> tuple[tuple[str | Path, str | None], ...]:
-    """Textual inversion files, each alone or with the word that shall stand for it."""
+    """Textual inversion files, each alone or with a word to use in prompts."""
     listed = several("embeddings", value)
     pairs = [(one, None) if isinstance(one, str | Path) else one for one in listed]
     for pair in pairs:
@@ -167,7 +167,7 @@ def embeddings(value: Any) -> tuple[tuple[str | Path, str | None], ...]:
 
 
 def several(name: str, value: Any) -> list[Any]:
-    """A list, where a single text is an easy mistake."""
+    """A list; a single text, which is an easy mistake, raises BadInput."""
     if isinstance(value, str | Path) or not isinstance(value, Iterable):
         raise BadInput(f"{name} must be a list, got {value!r}")
     return list(value)
@@ -182,7 +182,7 @@ def as_many(name: str, value: Any, count: int) -> list[Any]:
 
 
 def blend(value: Any) -> list[tuple[str, float]]:
-    """A prompt, or several with their shares, which are positive and count by their sum."""
+    """A prompt, or several with their shares: positive numbers, relative to their sum."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         return [(text("prompt", value), 1.0)]
     parts = several("prompt", value)
@@ -198,7 +198,7 @@ def blend(value: Any) -> list[tuple[str, float]]:
 
 
 def source(value: Any, models: Models) -> Any:
-    """A source path that this model can read."""
+    """A source that fits this model."""
     if not hasattr(value, "path"):
         raise BadInput(f"source must come from generate or invert, got {type(value).__name__}")
     path, n = value.path, len(value.grid.t)
@@ -210,11 +210,11 @@ def source(value: Any, models: Models) -> Any:
             f"source must be of this model (latent channels, tokens, width {want}), got {got}"
         )
     if len(path.x) != n + 1 or len(path.eps) != n:
-        rows = f"{len(path.x)} and {len(path.eps)}"
-        raise BadInput(f"source must hold {n + 1} latents and {n} noises, got {rows}")
-    for name, rows in (("null rows", path.null), ("noise maps", path.noise)):
-        if rows is not None and len(rows) != n:
-            raise BadInput(f"source must hold {n} {name}, got {len(rows)}")
+        counts = f"{len(path.x)} and {len(path.eps)}"
+        raise BadInput(f"source must hold {n + 1} latents and {n} noises, got {counts}")
+    for name, steps in (("null rows", path.null), ("noise maps", path.noise)):
+        if steps is not None and len(steps) != n:
+            raise BadInput(f"source must hold {n} {name}, got {len(steps)}")
     dtype = next(models.text_encoder.parameters()).dtype
     if path.c.dtype != dtype:
         runs = f"this model runs in {dtype}"
@@ -223,7 +223,7 @@ def source(value: Any, models: Models) -> Any:
 
 
 def table(value: Any, latents: torch.Tensor, others: tuple[Any, ...]) -> None:
-    """A whole table of weights for latents (N, b, c, y, x), given instead of a window."""
+    """A table of weights for latents (N, b, c, y, x); it replaces variant, window and strength."""
     if any(other is not None for other in others):
         raise BadInput("weights is the whole table: give no variant, window or strength with it")
     if not isinstance(value, Weights):
@@ -234,15 +234,15 @@ def table(value: Any, latents: torch.Tensor, others: tuple[Any, ...]) -> None:
             raise BadInput(f"weights.{name} must be a tensor of {n} rows, one a step")
         if not ((column >= 0) & (column <= 1)).all():
             raise BadInput(f"weights.{name} must be from 0 to 1")
-        if not _spreads(column, latents) or (name == "c" and column.ndim > 1):
+        if not _fits_latent(column, latents) or (name == "c" and column.ndim > 1):
             want = "()" if name == "c" else f"() or a map of {tuple(latents.shape[1:])}"
             raise BadInput(
                 f"weights.{name} must have rows of shape {want}, got {tuple(column.shape[1:])}"
             )
 
 
-def _spreads(column: torch.Tensor, latents: torch.Tensor) -> bool:
-    """Whether each row is one number, or a map that broadcasts to a latent."""
+def _fits_latent(column: torch.Tensor, latents: torch.Tensor) -> bool:
+    """Whether each step has one number, or a map that broadcasts to a latent."""
     if column.ndim == 1:
         return True
     pairs = zip(column.shape[1:], latents.shape[1:], strict=False)

@@ -42,6 +42,9 @@ def once(
 
     model is an Editor or its runner. The other arguments are those of Editor.generate and
     Editor.edit, and so are the errors.
+
+    >>> once(editor, "a red house", "a blue house", num_inference_steps=4, t_max=4, t_m=2).cost
+    Cost(unet_rows=8, unet_calls=4, backward_rows=0)
     """
     runner = runner_of(model)
     grid, size = runner.grid(num_inference_steps), runner.image_size(width, height)

@@ -1,6 +1,6 @@
-"""Previews: a linear map from latent to RGB, fitted once to a checkpoint's VAE.
+"""Previews by a linear map from latents to RGB, which is fitted once to a checkpoint's VAE.
 
-After that a preview calls no model. It has the latent's resolution, enlarged.
+A preview then calls no model. It has the latent's resolution, enlarged.
 """
 
 import torch
@@ -12,23 +12,23 @@ from mdp_lite.models.vae import VAE
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.finite import dtype_of, run_finite
 
-# The map is fitted on smooth latents of unit variance, which resemble those of pictures more than
-# white noise does: 16 of 8x8 cells, interpolated from 2x2. They decode in a quarter of the time of
-# one 64x64 latent.
-COUNT, CELLS, DRAWN = 16, 8, 2
+# The map is fitted to smooth random latents of unit variance, which resemble the latents of
+# pictures more than white noise does: 16 of 8x8 cells, interpolated from 2x2. Decoding them takes a
+# quarter of the time of one 64x64 latent.
+COUNT, CELLS, COARSE = 16, 8, 2
 
 
 @torch.no_grad()
 def fit_preview(vae: VAE) -> Tensor:
-    """The map (c + 1, 3) float64 on the CPU: least squares from latents, and 1, to their pictures.
+    """The map (c + 1, 3) in float64 on the CPU, by least squares from latents, and 1, to pictures.
 
-    Its latents come from a fixed seed, so a checkpoint always has the same map.
+    The seed of the latents is fixed, so a checkpoint always has the same map.
     """
     weight, channels = next(vae.parameters()), vae.config.latent_channels
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(COUNT, channels, DRAWN, DRAWN, generator=generator)
-    latents = F.interpolate(drawn, size=(CELLS, CELLS), mode="bicubic")
-    latents = (latents / latents.std()).to(weight)  # in the VAE's dtype, as it will see them
+    coarse = torch.randn(COUNT, channels, COARSE, COARSE, generator=generator)
+    latents = F.interpolate(coarse, size=(CELLS, CELLS), mode="bicubic")
+    latents = (latents / latents.std()).to(weight)  # in the VAE's dtype, as in decoding
     decode = lambda vae: vae.decode(latents.to(dtype_of(vae)))  # noqa: E731
     pictures = run_finite(decode, vae, "the decoded picture").double().cpu()
     small = F.avg_pool2d(pictures, vae.config.factor)

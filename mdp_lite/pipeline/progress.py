@@ -12,7 +12,12 @@ from mdp_lite.pipeline.request import Request
 
 
 class EditState(NamedTuple):
-    """Where an edit is after `step` of its steps: the latent x (1, 4, y, x) and its noise eps."""
+    """Where an edit is after `step` of its steps: the latent x (1, 4, y, x) and its noise eps.
+
+    >>> *_, last = editor.steps([Request(source, "a blue house")])
+    >>> last.states[0].step, last.states[0].finished
+    (4, True)
+    """
 
     request: Request
     task: EditTask
@@ -42,6 +47,10 @@ class Progress(NamedTuple):
     """Steps done and in all, the indices of the edits that moved, and where every edit is.
 
     A step that several edits share counts once. Keeping a Progress keeps its latents in memory.
+
+    >>> requests = [Request(source, "a blue house"), Request(source, "a red tent")]
+    >>> [progress.done for progress in editor.steps(requests)][-1]
+    8
     """
 
     done: int

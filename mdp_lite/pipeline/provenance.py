@@ -1,4 +1,4 @@
-"""Provenance: the settings that a source or an edit was made with, as a picture file carries them."""
+"""Provenance: the settings of a source or an edit, as the picture files carry them."""
 
 from dataclasses import asdict
 from typing import Any

@@ -50,6 +50,12 @@ class Request:
     the mask. feather: over how many pixels inside the mask's edge the edit fades.
     proximal: the quantile (0.7 in its paper) below which differences between the conditional and
     the null prediction are left out of the guidance.
+
+    Wrong values raise BadInput as soon as an Editor gets the request, before any work.
+
+    >>> request = Request(source, "a blue house", t_max=4, t_m=2, guidance_scale=3.0)
+    >>> editor.plan(request).unet_rows
+    4
     """
 
     source: Source
@@ -194,7 +200,7 @@ def build_weights(
         check.strength(strength, t_m)
         return _strength_weights(n, variant, t_max, min(usual.t_m, t_max), shape, strength)
     t_m = min(usual.t_m, t_max) if t_m is None else check.number("t_m", t_m)
-    return _finish(variant_table(variant, window(n, t_max, t_m, shape)), t_max, t_m, shape)
+    return _apply_leash(variant_table(variant, window(n, t_max, t_m, shape)), t_max, t_m, shape)
 
 
 def default_window(n: int, defaults: Defaults, variant: str) -> DefaultWindow:
@@ -234,9 +240,11 @@ def _strength_weights(
         variant, torch.lerp(w, ones, min(1.0, 2 * fade) if by_condition else fade)
     )
     weights = weights._replace(eps=fade * ones) if by_condition else weights
-    return _finish(weights, t_max, t_m * left, shape, left)
+    return _apply_leash(weights, t_max, t_m * left, shape, left)
 
 
-def _finish(weights: Weights, t_max: float, t_m: float, shape: str, share: float = 1.0) -> Weights:
+def _apply_leash(
+    weights: Weights, t_max: float, t_m: float, shape: str, share: float = 1.0
+) -> Weights:
     """The table with what the schedule does after its window, at a share of its rate."""
     return add_leash(weights, t_max, t_m, share) if shape == "leash" else weights

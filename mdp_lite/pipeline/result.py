@@ -15,7 +15,11 @@ from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 
 
 class Cost(NamedTuple):
-    """UNet rows (a row is one latent through the UNet once), UNet calls, and rows backward."""
+    """UNet rows (a row is one latent through the UNet once), UNet calls, and rows backward.
+
+    >>> source.cost
+    Cost(unet_rows=8, unet_calls=4, backward_rows=0)
+    """
 
     unet_rows: int
     unet_calls: int
@@ -41,7 +45,11 @@ class Source:
     image is what the path decodes to. picture is the picture that was inverted, upright RGB at its
     own size, and fit is how it was brought to the model's size; for a generated source picture is
     the image. inversion is None for a generated source. tuning has an entry for each step of
-    null-text inversion.
+    null-text inversion. path holds the latents x (N+1, 1, 4, y, x) and the guided noise eps
+    (N, 1, 4, y, x), float64 on the Editor's device. A source does not change: threads may share it.
+
+    >>> source.method, source.path.x.shape[0], source.image.size
+    ('generate', 5, (64, 64))
     """
 
     path: Trajectory
@@ -93,6 +101,10 @@ class Edit:
     image is what the latent decodes to; picture is the image put back into the source's picture, at
     that picture's size; mask says where, in the same pixels: white was edited, black was not. If a
     deadline ended the edit, finished is False and the latent is a prediction of where it headed.
+
+    >>> edit = editor.edit(source, "a blue house on the grass")
+    >>> edit.variant, edit.finished, tuple(edit.latent.shape)
+    ('epsilon', True, (1, 4, 16, 16))
     """
 
     image: Image.Image

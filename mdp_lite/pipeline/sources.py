@@ -26,8 +26,8 @@ OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent 
 OnTuned = Callable[[int, TunedStep], None]  # a step of null-text inversion, and what was found
 
 
-class Watch(NamedTuple):
-    """Who is told of the steps of a source, and when it must be done (monotonic seconds)."""
+class SourceMonitor(NamedTuple):
+    """What is called after each step of a source, and its deadline on the monotonic clock."""
 
     on_step: OnStep | None = None
     on_tuned: OnTuned | None = None
@@ -41,6 +41,14 @@ class Watch(NamedTuple):
             raise DeadlineExceeded(f"the deadline passed after {done} of {total} steps")
 
 
+def start_monitor(
+    on_step: OnStep | None, on_tuned: OnTuned | None, deadline: float | None
+) -> SourceMonitor:
+    """A monitor whose deadline is in seconds from now, or None."""
+    end = math.inf if deadline is None else time.monotonic() + check.deadline(deadline)
+    return SourceMonitor(on_step, on_tuned, end)
+
+
 class InversionJob(NamedTuple):
     """Pictures to invert: their latents x (b, 4, y, x), what steers them, and the method."""
 
@@ -49,10 +57,10 @@ class InversionJob(NamedTuple):
     x: Tensor
     guidance: Guidance
     inversion: Inversion
-    watch: Watch
+    monitor: SourceMonitor
 
     @property
-    def unguided(self) -> Guidance:
+    def without_guidance(self) -> Guidance:
         """The prompt without guidance, for inversions whose path is sampled again with it."""
         return Guidance(self.guidance.c, None, torch.ones_like(self.guidance.g))
 
@@ -68,7 +76,7 @@ class InversionResult(NamedTuple):
 def generate_source(
     runner: ModelRunner, prompt: str, seed: int, num_inference_steps: int | None,
     guidance_scale: float | None, negative_prompt: str, width: int | None, height: int | None,
-    watch: Watch = Watch(),  # noqa: B008
+    monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
 ) -> Source:  # fmt: skip
     """Path A from a prompt and a seed; see Editor.generate."""
     check.text("prompt", prompt)
@@ -77,7 +85,7 @@ def generate_source(
     guidance = runner.guidance(prompt, negative_prompt, g)
     x, n = runner.noise(check.seed(seed), width, height), len(grid.t)
     steps = sample(runner.unet, grid, x, guidance, runner.v_prediction)
-    path = record(x, _collect(steps, n, watch), guidance.c)
+    path = record(x, _collect(steps, n, monitor), guidance.c)
     image, cost = runner.decode(path.x[-1]), Cost(n * len(guidance.reads), n)
     return Source(
         path, grid, prompt, negative_prompt, g, image, image,
@@ -90,7 +98,7 @@ def invert_pictures(
     runner: ModelRunner, pictures: Sequence[Image.Image], prompts: Sequence[str],
     method: str | Inversion, num_inference_steps: int | None, guidance_scale: float | None,
     negative_prompt: str, width: int | None, height: int | None, fit: str,
-    watch: Watch = Watch(),  # noqa: B008
+    monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
 ) -> list[Source]:  # fmt: skip
     """Paths of upright RGB pictures that are fitted to one size; see Editor.inverts."""
     for prompt in prompts:
@@ -104,7 +112,7 @@ def invert_pictures(
     negatives = prompts if same else [negative_prompt] * len(prompts)
     guidance = _stack_guidance(runner, prompts, negatives, g)
     latents = [runner.encode(one.apply(p)) for one, p in zip(fits, pictures, strict=True)]
-    job = InversionJob(runner, grid, torch.cat(latents), guidance, inversion, watch)
+    job = InversionJob(runner, grid, torch.cat(latents), guidance, inversion, monitor)
     result = INVERSIONS[inversion.method](job)
     parts = zip(pictures, prompts, negatives, fits, strict=True)
     return [_build_source(job, result, k, g, *part) for k, part in enumerate(parts)]
@@ -162,25 +170,25 @@ def _replay(job: InversionJob) -> InversionResult:
     """The inversion read backwards; with more iterations a step it is the fixed-point inversion."""
     n, times, runner = len(job.grid.t), job.inversion.iterations or 1, job.runner
     steps = invert(runner.unet, job.grid, job.x, job.guidance, runner.v_prediction, times)
-    path = replay(job.x, _collect(steps, n, job.watch), job.guidance.c)
+    path = replay(job.x, _collect(steps, n, job.monitor), job.guidance.c)
     return InversionResult(path, Cost(n * times * len(job.guidance.reads), n * times))
 
 
 def _find_pivots(job: InversionJob, total: int) -> Trajectory:
     """The path of the inversion without guidance, from which other methods start."""
     runner = job.runner
-    steps = invert(runner.unet, job.grid, job.x, job.unguided, runner.v_prediction)
-    return replay(job.x, _collect(steps, total, job.watch), job.guidance.c)
+    steps = invert(runner.unet, job.grid, job.x, job.without_guidance, runner.v_prediction)
+    return replay(job.x, _collect(steps, total, job.monitor), job.guidance.c)
 
 
 def _resample(job: InversionJob) -> InversionResult:
     """Sampled again, with guidance, from the noise that an inversion without it found."""
     up, n, runner = _upward_grid(job), len(job.grid.t), job.runner
     m, unet, v_prediction = len(up.t), runner.unet, runner.v_prediction
-    steps = invert(unet, up, job.x, job.unguided, v_prediction)
-    x = _collect(steps, m + n, job.watch)[-1].x
+    steps = invert(unet, up, job.x, job.without_guidance, v_prediction)
+    x = _collect(steps, m + n, job.monitor)[-1].x
     steps = sample(unet, job.grid, x, job.guidance, v_prediction)
-    path = record(x, _collect(steps, m + n, job.watch, m), job.guidance.c)
+    path = record(x, _collect(steps, m + n, job.monitor, m), job.guidance.c)
     return InversionResult(path, Cost(m + n * len(job.guidance.reads), m + n))
 
 
@@ -209,9 +217,9 @@ def _null_text(job: InversionJob) -> InversionResult:
     )  # fmt: skip
     for i, one in enumerate(steps):
         tuned.append(one)
-        if job.watch.on_tuned:
-            job.watch.on_tuned(i, one)
-        job.watch.report(n + i + 1, 2 * n, one.x)
+        if job.monitor.on_tuned:
+            job.monitor.on_tuned(i, one)
+        job.monitor.report(n + i + 1, 2 * n, one.x)
     path = record(pivots.x[0], [Step(one.x, one.eps) for one in tuned], job.guidance.c)
     forward, backward = sum(one.forward for one in tuned), sum(one.backward for one in tuned)
     path = path._replace(null=torch.stack([one.null for one in tuned]))
@@ -223,7 +231,7 @@ def _direct(job: InversionJob) -> InversionResult:
     n, runner = len(job.grid.t), job.runner
     pivots = _find_pivots(job, 2 * n)
     steps = predict_along(runner.unet, job.grid, pivots.x, job.guidance, runner.v_prediction)
-    path = record(pivots.x[0], _collect(steps, 2 * n, job.watch, n), job.guidance.c)
+    path = record(pivots.x[0], _collect(steps, 2 * n, job.monitor, n), job.guidance.c)
     return InversionResult(path, Cost(n + n * len(job.guidance.reads), 2 * n))
 
 
@@ -240,7 +248,7 @@ def _edit_friendly(job: InversionJob) -> InversionResult:
         ):
             steps.append(step)
             maps.append(noise)
-            job.watch.report(len(steps), n, step.x)
+            job.monitor.report(len(steps), n, step.x)
     path = record(pivots[0], steps, job.guidance.c)._replace(noise=torch.stack(maps))
     return InversionResult(path, Cost(n * len(job.guidance.reads), n))
 
@@ -256,11 +264,13 @@ INVERSIONS: dict[str, Callable[[InversionJob], InversionResult]] = {
 }
 
 
-def _collect(steps: Iterable[Step], total: int, watch: Watch, done: int = 0) -> list[Step]:
+def _collect(
+    steps: Iterable[Step], total: int, monitor: SourceMonitor, done: int = 0
+) -> list[Step]:
     """All steps of a path, reporting each; done counts steps that came before."""
     collected = []
     with torch.no_grad():
         for i, step in enumerate(steps, done + 1):
             collected.append(step)
-            watch.report(i, total, step.x)
+            monitor.report(i, total, step.x)
     return collected

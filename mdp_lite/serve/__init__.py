@@ -1,1 +1,1 @@
-"""Editing as a service: the OpenAI Images API over one editor, batched by steps, cancellable."""
+"""Editing as a service: the OpenAI Images API on one editor, batched step by step, cancellable."""

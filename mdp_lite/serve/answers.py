@@ -1,4 +1,4 @@
-"""Answering: pictures as JSON or as a stream of events, in the schema of OpenAI's Images API."""
+"""Answers: pictures as JSON or as a stream of events, in the schema of OpenAI's Images API."""
 
 import asyncio
 import json
@@ -13,164 +13,180 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.pipeline.result import Cost, Source
+from mdp_lite.pipeline.result import Cost, Source, add_costs
 from mdp_lite.serve import pictures
-from mdp_lite.serve.errors import Refused, refused
-from mdp_lite.serve.fields import Common, SweepFields
-from mdp_lite.serve.service import Service, attended
-from mdp_lite.serve.work import Made, Tell
-from mdp_lite.serve.work import swept as swept_by
+from mdp_lite.serve.errors import ApiError, to_api_error
+from mdp_lite.serve.fields import CommonFields, SweepFields
+from mdp_lite.serve.service import Service, run_while_connected
+from mdp_lite.serve.work import OnPreview, PictureResult, sweep_pictures
 
 KEEP_ALIVE = 10.0  # seconds without an event, after which a comment is sent
 log = logging.getLogger("mdp_lite.serve")
 Body = dict[str, Any]
 
 
-class Unit(NamedTuple):
-    """One picture of an answer: its UNet rows, bytes that it holds, and the work that makes it."""
+class PictureJob(NamedTuple):
+    """One picture of an answer: its UNet rows, bytes of its input picture, and how to make it."""
 
     rows: int
-    held: int
-    work: Callable[[Editor, Tell], Made]
+    input_bytes: int
+    run: Callable[[Editor, OnPreview], PictureResult]
 
 
-class Asked(NamedTuple):
-    """A request that was read and checked; kind is image_edit or image_generation."""
+class RequestContext(NamedTuple):
+    """A request whose fields are checked; kind is image_edit, image_generation or sweep.
+
+    started is on the monotonic clock; decode_seconds is the time that reading the request took.
+    """
 
     request: Request
     service: Service
-    fields: Common
+    fields: CommonFields
     kind: str
     started: float
-    decoded: float
+    decode_seconds: float
 
     @property
     def end(self) -> float | None:
-        """When its deadline is over, by the monotonic clock."""
+        """The request's deadline on the monotonic clock, if it has one."""
         seconds = self.fields.deadline
         return None if seconds is None else self.started + seconds
 
 
-class Shown(NamedTuple):
-    """A picture that is ready to be sent."""
+class PictureFile(NamedTuple):
+    """A picture that is ready to be sent: its result, its file, and the seconds of each stage."""
 
-    made: Made
+    result: PictureResult
     file: bytes
     seconds: dict[str, float]
 
 
-async def answered(asked: Asked, units: Sequence[Unit]) -> Response:
-    """The answer to a request: what can be refused is refused before a stream begins."""
-    fields = asked.fields
+async def answer(context: RequestContext, jobs: Sequence[PictureJob]) -> Response:
+    """The answer to a request. All refusals happen before a stream begins."""
+    fields = context.fields
     if fields.stream:
-        if len(units) > 1:
-            raise Refused(400, "a stream is of one picture: n must be 1", "invalid_value", "n")
-        return _streaming(asked, units[0])
+        if len(jobs) > 1:
+            raise ApiError(400, "a stream is of one picture: n must be 1", "invalid_value", "n")
+        return _stream(context, jobs[0])
     if fields.partial_images:
         message = "partial_images are for a stream: set stream"
-        raise Refused(400, message, "invalid_value", "partial_images")
-    shown = await watched(asked, units)
-    return JSONResponse(_body(asked, shown), headers={"Server-Timing": _timing(shown)})
+        raise ApiError(400, message, "invalid_value", "partial_images")
+    files = await make_pictures(context, jobs)
+    return JSONResponse(_body(context, files), headers={"Server-Timing": _server_timing(files)})
 
 
-async def swept(asked: Asked, rows: int, source: Source, fields: SweepFields) -> Response:
-    """All pictures of a sweep; usage is what it took, as equal steps are computed once."""
-    service = asked.service
+async def answer_sweep(
+    context: RequestContext, rows: int, source: Source, fields: SweepFields
+) -> Response:
+    """All pictures of a sweep. usage is the real cost: equal steps are computed once."""
+    service = context.service
 
-    async def run() -> tuple[list[Shown], Cost]:
-        work = lambda one: swept_by(one, source, fields, service.most)  # noqa: E731
-        (made, cost), waited = await service.job(rows, work)
-        files = [await service.read(partial(_file, asked, one)) for one in made]
-        pairs = zip(made, files, strict=True)
-        return [Shown(one, file, {"queue": waited, **one.seconds}) for one, file in pairs], cost
+    async def run() -> tuple[list[PictureFile], Cost]:
+        work = lambda editor: sweep_pictures(editor, source, fields, service.max_rows)  # noqa: E731
+        (results, cost), waited = await service.run_job(rows, work)
+        files = [
+            await service.process_pictures(partial(_encode_result, context, one)) for one in results
+        ]
+        pairs = zip(results, files, strict=True)
+        return [PictureFile(*pair, {"queue": waited, **pair[0].seconds}) for pair in pairs], cost
 
-    task = service.admitted(rows, 0, run)
-    shown, cost = await attended(task, left(asked.request), service.metrics.cancelled.inc)
-    body = _body(asked, shown)
+    task = service.admit(rows, 0, run)
+    left = wait_for_disconnect(context.request)
+    files, cost = await run_while_connected(task, left, service.metrics.cancelled.inc)
+    body = _body(context, files)
     body["usage"] = usage(cost)
-    for told, one in zip(body["data"], shown, strict=True):
-        told["settings"] = one.made.settings
-    return JSONResponse(body, headers={"Server-Timing": _timing(shown)})
+    for entry, one in zip(body["data"], files, strict=True):
+        entry["settings"] = one.result.settings
+    return JSONResponse(body, headers={"Server-Timing": _server_timing(files)})
 
 
-async def watched(asked: Asked, units: Sequence[Unit]) -> list[Shown]:
-    """All pictures of a request, for as long as its client is there."""
-    service = asked.service
-    rows, held = sum(one.rows for one in units), sum(one.held for one in units)
-    task = service.admitted(rows, held, lambda: _shown(asked, units, lambda image: None))
-    return await attended(task, left(asked.request), service.metrics.cancelled.inc)
+async def make_pictures(context: RequestContext, jobs: Sequence[PictureJob]) -> list[PictureFile]:
+    """All pictures of a request; the work is cancelled if the client disconnects."""
+    task = _admit(context, jobs, lambda image: None)
+    left = wait_for_disconnect(context.request)
+    return await run_while_connected(task, left, context.service.metrics.cancelled.inc)
 
 
-async def left(request: Request) -> None:
-    """Returns when the client is gone; its body has been read."""
+async def wait_for_disconnect(request: Request) -> None:
+    """Return when the client has disconnected; the request's body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def _shown(asked: Asked, units: Sequence[Unit], tell: Tell) -> list[Shown]:
-    """All pictures of a request, each a job of its own; one that fails stops the others."""
-    jobs = [asyncio.ensure_future(_one(asked, unit, tell)) for unit in units]
+def _admit(
+    context: RequestContext, jobs: Sequence[PictureJob], on_preview: OnPreview
+) -> "asyncio.Task[list[PictureFile]]":
+    rows, size = sum(one.rows for one in jobs), sum(one.input_bytes for one in jobs)
+    return context.service.admit(rows, size, lambda: _run_jobs(context, jobs, on_preview))
+
+
+async def _run_jobs(
+    context: RequestContext, jobs: Sequence[PictureJob], on_preview: OnPreview
+) -> list[PictureFile]:
+    """Run all jobs of a request at once; if one fails, the others are stopped."""
+    tasks = [asyncio.ensure_future(_run_job(context, job, on_preview)) for job in jobs]
     try:
-        return await asyncio.gather(*jobs)
+        return await asyncio.gather(*tasks)
     finally:
-        for one in jobs:
+        for one in tasks:
             one.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _one(asked: Asked, unit: Unit, tell: Tell) -> Shown:
-    service = asked.service
-    made, waited = await service.job(unit.rows, lambda one: unit.work(one, tell), asked.end)
+async def _run_job(context: RequestContext, job: PictureJob, on_preview: OnPreview) -> PictureFile:
+    service = context.service
+    work = lambda editor: job.run(editor, on_preview)  # noqa: E731
+    result, waited = await service.run_job(job.rows, work, context.end)
     started = time.monotonic()
-    file = await service.read(lambda: _file(asked, made))
+    file = await service.process_pictures(lambda: _encode_result(context, result))
     encode = time.monotonic() - started
-    seconds = {"decode": asked.decoded, "queue": waited, **made.seconds, "encode": encode}
+    seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
+    seconds["encode"] = encode
     for stage, value in seconds.items():
         service.metrics.seconds.labels(stage).observe(value)
-    service.metrics.edits.labels(str(made.finished).lower()).inc()
-    return Shown(made, file, seconds)
+    service.metrics.edits.labels(str(result.finished).lower()).inc()
+    return PictureFile(result, file, seconds)
 
 
-def _file(asked: Asked, made: Made) -> bytes:
-    """A picture as the file that is asked for, with what it was made with."""
-    alias, tells = asked.service.settings.alias, asked.service.settings.metadata
-    return _written(asked, made.image, made.settings | {"model": alias} if tells else None)
+def _encode_result(context: RequestContext, result: PictureResult) -> bytes:
+    """A result as a file in the request's format, with its settings unless that is off."""
+    alias, metadata = context.service.settings.alias, context.service.settings.metadata
+    return _encode(context, result.image, result.settings | {"model": alias} if metadata else None)
 
 
-def _written(asked: Asked, image: Image.Image, settings: Body | None) -> bytes:
-    """A picture as a file, if the operator's hook lets it pass."""
-    hook, fields = asked.service.settings.safety_hook, asked.fields
+def _encode(context: RequestContext, image: Image.Image, settings: Body | None) -> bytes:
+    """A picture as a file, unless the operator's safety hook refuses it."""
+    hook, fields = context.service.settings.safety_hook, context.fields
     if hook and any(hook([image])):
-        raise Refused(400, "the picture was held back", "content_policy_violation")
-    return pictures.written(image, fields.output_format, fields.output_compression, settings)
+        raise ApiError(400, "the picture was held back", "content_policy_violation")
+    return pictures.encode(image, fields.output_format, fields.output_compression, settings)
 
 
-def _body(asked: Asked, shown: Sequence[Shown]) -> Body:
-    """OpenAI's answer, and beside it what is ours: seed, finished, truncated, timings."""
-    first = shown[0]
-    asked.request.scope["state"]["told"] = _told(shown)
+def _body(context: RequestContext, files: Sequence[PictureFile]) -> Body:
+    """OpenAI's answer, and our own fields beside it: seed, finished, truncated, timings."""
+    context.request.scope["state"]["log"] = _log_fields(files)
     return {
         "created": int(time.time()),
         "data": [
             {
-                "b64_json": pictures.encoded(one.file),
-                "seed": one.made.seed,
-                "finished": one.made.finished,
-                "truncated": one.made.truncated,
+                "b64_json": pictures.to_base64(one.file),
+                "seed": one.result.seed,
+                "finished": one.result.finished,
+                "truncated": one.result.truncated,
             }
-            for one in shown
+            for one in files
         ],
-        "size": _size(first.made.image),
-        "output_format": asked.fields.output_format,
+        "size": _size(files[0].result.image),
+        "output_format": context.fields.output_format,
         "background": "opaque",
-        "usage": usage(total(*(one.made.cost for one in shown))),
-        "timings": _slowest(shown),
-        "truncated": any(one.made.truncated for one in shown),
+        "usage": usage(add_costs(*(one.result.cost for one in files))),
+        "timings": _stage_seconds(files),
+        "truncated": any(one.result.truncated for one in files),
     }
 
 
 def usage(cost: Cost) -> Body:
-    """OpenAI's usage; a token is a UNet row."""
+    """OpenAI's usage object; a token is a UNet row."""
     none = {"image_tokens": 0, "text_tokens": 0}
     return {
         "input_tokens": 0,
@@ -180,103 +196,102 @@ def usage(cost: Cost) -> Body:
     }
 
 
-def _told(shown: Sequence[Shown]) -> Body:
-    """What the log says of an answer."""
-    return {"rows": sum(one.made.cost.unet_rows for one in shown), **_slowest(shown)}
+def _log_fields(files: Sequence[PictureFile]) -> Body:
+    """The fields of an answer in the log."""
+    return {"rows": sum(one.result.cost.unet_rows for one in files), **_stage_seconds(files)}
 
 
-def _slowest(shown: Sequence[Shown]) -> dict[str, float]:
-    """Seconds of each stage, of the picture that took longest."""
-    stages = dict.fromkeys(stage for one in shown for stage in one.seconds)
+def _stage_seconds(files: Sequence[PictureFile]) -> dict[str, float]:
+    """The seconds of each stage, of the picture that took longest in it."""
+    stages = dict.fromkeys(stage for one in files for stage in one.seconds)
     return {
-        stage: round(max(one.seconds.get(stage, 0.0) for one in shown), 4) for stage in stages
+        stage: round(max(one.seconds.get(stage, 0.0) for one in files), 4) for stage in stages
     }  # fmt: skip
 
 
-def _timing(shown: Sequence[Shown]) -> str:
-    return ", ".join(f"{stage};dur={1e3 * s:.1f}" for stage, s in _slowest(shown).items())
+def _server_timing(files: Sequence[PictureFile]) -> str:
+    return ", ".join(f"{stage};dur={1e3 * s:.1f}" for stage, s in _stage_seconds(files).items())
 
 
 def _size(image: Image.Image) -> str:
     return f"{image.width}x{image.height}"
 
 
-def _streaming(asked: Asked, unit: Unit) -> Response:
-    events: asyncio.Queue[Image.Image | None] = asyncio.Queue()
-    loop, service = asyncio.get_running_loop(), asked.service
+def _stream(context: RequestContext, job: PictureJob) -> Response:
+    previews: asyncio.Queue[Image.Image | None] = asyncio.Queue()
+    loop, cancelled = asyncio.get_running_loop(), context.service.metrics.cancelled
 
-    def tell(image: Image.Image) -> None:  # in the thread that works
-        loop.call_soon_threadsafe(events.put_nowait, image)
+    def on_preview(image: Image.Image) -> None:  # in the worker thread
+        loop.call_soon_threadsafe(previews.put_nowait, image)
 
-    task = service.admitted(unit.rows, unit.held, lambda: _shown(asked, [unit], tell))
-    seen = asyncio.ensure_future(
-        attended(task, left(asked.request), service.metrics.cancelled.inc)
-    )  # fmt: skip
-    seen.add_done_callback(lambda _: events.put_nowait(None))
+    task = _admit(context, [job], on_preview)
+    left = wait_for_disconnect(context.request)
+    end = asyncio.ensure_future(run_while_connected(task, left, cancelled.inc))
+    end.add_done_callback(lambda _: previews.put_nowait(None))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        _events(asked, events, seen), media_type="text/event-stream", headers=headers
-    )
+    events = _stream_events(context, previews, end)
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
-async def _events(
-    asked: Asked, events: "asyncio.Queue[Image.Image | None]", seen: "asyncio.Future[list[Shown]]"
-) -> AsyncIterator[bytes]:
-    """Previews as they come, then the picture or what went wrong."""
+async def _stream_events(
+    context: RequestContext, previews: "asyncio.Queue[Image.Image | None]",
+    end: "asyncio.Future[list[PictureFile]]",
+) -> AsyncIterator[bytes]:  # fmt: skip
+    """Previews as they come, then the picture or an error."""
     count = 0
     try:
         while True:
             try:
                 async with asyncio.timeout(KEEP_ALIVE):
-                    image = await events.get()
+                    image = await previews.get()
             except TimeoutError:
                 yield b": working\n\n"
                 continue
             if image is None:
                 break
-            yield await _event(asked, image, count)
+            yield await _preview_event(context, image, count)
             count += 1
-        yield _last(asked, await seen)
+        yield _final_event(context, await end)
     except Exception as error:
-        told = refused(error)
-        if told.status >= 500:
+        api_error = to_api_error(error)
+        if api_error.status >= 500:
             log.exception("a stream failed")
-        yield _sse("error", told.body)
+        yield _format_event("error", api_error.body)
     finally:
-        seen.cancel()
-        await asyncio.gather(seen, return_exceptions=True)
+        end.cancel()
+        await asyncio.gather(end, return_exceptions=True)
 
 
-async def _event(asked: Asked, image: Image.Image, count: int) -> bytes:
-    file = await asked.service.read(lambda: _written(asked, image, None))
-    said = _about(asked, image, file) | {"partial_image_index": count}
-    return _sse(f"{asked.kind}.partial_image", said)
+async def _preview_event(context: RequestContext, image: Image.Image, count: int) -> bytes:
+    file = await context.service.process_pictures(lambda: _encode(context, image, None))
+    data = _picture_fields(context, image, file) | {"partial_image_index": count}
+    return _format_event(f"{context.kind}.partial_image", data)
 
 
-def _last(asked: Asked, shown: Sequence[Shown]) -> bytes:
-    (one,) = shown
-    asked.request.scope["state"]["told"] = _told(shown)
-    said = _about(asked, one.made.image, one.file) | {
-        "usage": usage(one.made.cost),
-        "seed": one.made.seed,
-        "finished": one.made.finished,
-        "truncated": one.made.truncated,
-        "timings": _slowest(shown),
+def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> bytes:
+    (one,) = files
+    context.request.scope["state"]["log"] = _log_fields(files)
+    data = _picture_fields(context, one.result.image, one.file) | {
+        "usage": usage(one.result.cost),
+        "seed": one.result.seed,
+        "finished": one.result.finished,
+        "truncated": one.result.truncated,
+        "timings": _stage_seconds(files),
     }
-    return _sse(f"{asked.kind}.completed", said)
+    return _format_event(f"{context.kind}.completed", data)
 
 
-def _about(asked: Asked, image: Image.Image, file: bytes) -> Body:
+def _picture_fields(context: RequestContext, image: Image.Image, file: bytes) -> Body:
     return {
-        "b64_json": pictures.encoded(file),
+        "b64_json": pictures.to_base64(file),
         "created_at": int(time.time()),
         "size": _size(image),
         "quality": "auto",
         "background": "opaque",
-        "output_format": asked.fields.output_format,
+        "output_format": context.fields.output_format,
     }
 
 
-def _sse(kind: str, data: Body) -> bytes:
-    said = data if kind == "error" else {"type": kind, **data}
-    return f"event: {kind}\ndata: {json.dumps(said)}\n\n".encode()
+def _format_event(kind: str, data: Body) -> bytes:
+    data = data if kind == "error" else {"type": kind, **data}
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()

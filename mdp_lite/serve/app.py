@@ -1,4 +1,4 @@
-"""The application: routes, what errors become, and the gate around all of it."""
+"""The application: its routes, its error answers, and the gate around all of it."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,41 +10,46 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mdp_lite.batcher.batcher import Stopped
 from mdp_lite.editor import Editor
+from mdp_lite.names import Stopped
 from mdp_lite.serve import fields, routes
-from mdp_lite.serve.describe import forms_of, json_of, plain
-from mdp_lite.serve.errors import Refused, of_status, refused
+from mdp_lite.serve.describe import form_request, json_request, no_body
+from mdp_lite.serve.errors import ApiError, error_of_status, to_api_error
 from mdp_lite.serve.gate import Gate
 from mdp_lite.serve.service import Service
-from mdp_lite.serve.settings import Settings, checked
+from mdp_lite.serve.settings import ServiceSettings, check_settings
 from mdp_lite.version import __version__
 
 Route = tuple[str, str, Callable[..., Any], dict[str, Any]]
-Lend = Callable[[], AbstractContextManager[Editor]]
-Page = Callable[[FastAPI, Editor, Lend], AbstractContextManager[None]]  # puts one into the first
-NAMES = fields.named(fields.EditFields, fields.GenerationFields, fields.SweepFields)
+BorrowEditor = Callable[[], AbstractContextManager[Editor]]
+# Adds a page to the application; edits of the page borrow an editor.
+Page = Callable[[FastAPI, Editor, BorrowEditor], AbstractContextManager[None]]
+NAMES = fields.field_names(fields.EditFields, fields.GenerationFields, fields.SweepFields)
 ROUTES: tuple[Route, ...] = (
-    ("POST", "/v1/images/edits", routes.edits, forms_of(fields.EditFields, True)),
-    ("POST", "/v1/images/generations", routes.generations, json_of(fields.GenerationFields)),
-    ("POST", "/v1/image-to-image", routes.image_to_image, json_of(None)),
-    ("POST", "/v1/sources", routes.make_source, forms_of(fields.SourceFields, False)),
-    ("GET", "/v1/sources/{source}", routes.get_source, plain()),
-    ("DELETE", "/v1/sources/{source}", routes.drop_source, plain()),
-    ("POST", "/v1/sources/{source}/edits", routes.source_edits, json_of(fields.SourceEditFields)),
-    ("POST", "/v1/sweeps", routes.sweeps, json_of(fields.SweepFields)),
-    ("GET", "/v1/models", routes.models, plain()),
-    ("GET", "/v1/models/{name:path}", routes.model, plain()),
-    ("GET", "/health/live", routes.live, plain()),
-    ("GET", "/health/ready", routes.ready, plain()),
-    ("GET", "/metrics", routes.metrics, plain()),
-)
+    ("POST", "/v1/images/edits", routes.edits, form_request(fields.EditFields, True)),
+    ("POST", "/v1/images/generations", routes.generations, json_request(fields.GenerationFields)),
+    ("POST", "/v1/image-to-image", routes.image_to_image, json_request(None)),
+    ("POST", "/v1/sources", routes.make_source, form_request(fields.SourceFields, False)),
+    ("GET", "/v1/sources/{source}", routes.get_source, no_body()),
+    ("DELETE", "/v1/sources/{source}", routes.drop_source, no_body()),
+    (
+        "POST", "/v1/sources/{source}/edits", routes.source_edits,
+        json_request(fields.SourceEditFields),
+    ),
+    ("POST", "/v1/sweeps", routes.sweeps, json_request(fields.SweepFields)),
+    ("GET", "/v1/models", routes.models, no_body()),
+    ("GET", "/v1/models/{name:path}", routes.model, no_body()),
+    ("GET", "/health/live", routes.live, no_body()),
+    ("GET", "/health/ready", routes.ready, no_body()),
+    ("GET", "/metrics", routes.metrics, no_body()),
+)  # fmt: skip
+ERRORS = (HTTPException, ApiError, Stopped, ValueError, RuntimeError, MemoryError, Exception)
 log = logging.getLogger("mdp_lite.serve")
 
 
-def application(editor: Editor, settings: Settings) -> FastAPI:
-    """The service of an editor as an ASGI application; settings that are unsafe are an error."""
-    service = Service(editor, checked(settings))
+def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
+    """The service of an editor as an ASGI application. Raises BadInput for unsafe settings."""
+    service = Service(editor, check_settings(settings))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -64,8 +69,8 @@ def application(editor: Editor, settings: Settings) -> FastAPI:
             path, handler, methods=[method], operation_id=handler.__name__, openapi_extra=about,
             response_model=None,
         )  # fmt: skip
-    for kind in (HTTPException, Refused, Stopped, ValueError, RuntimeError, MemoryError, Exception):
-        app.add_exception_handler(kind, told)
+    for kind in ERRORS:
+        app.add_exception_handler(kind, handle_error)
     app.add_middleware(Gate, service=service)
     if settings.origins:
         app.add_middleware(
@@ -77,27 +82,27 @@ def application(editor: Editor, settings: Settings) -> FastAPI:
 
 
 @contextmanager
-def paged(app: FastAPI, page: Page | None) -> Iterator[FastAPI]:
-    """The service with a page before it, which has the models by the same desk."""
+def add_page(app: FastAPI, page: Page | None) -> Iterator[FastAPI]:
+    """The service with a page in front of it, if there is one; both use the same batcher."""
     if page is None:
         yield app
         return
-    whole = FastAPI(openapi_url=None, lifespan=app.router.lifespan_context)
-    whole.router.default = app  # all that the page does not answer
+    outer = FastAPI(openapi_url=None, lifespan=app.router.lifespan_context)
+    outer.router.default = app  # answers every path that the page does not
     service: Service = app.state.service
-    with page(whole, service.editor, service.lent):
-        yield whole
+    with page(outer, service.editor, service.borrow_editor):
+        yield outer
 
 
-async def told(request: Request, error: Exception) -> JSONResponse:
-    """Any error as the client gets it; what nobody foresaw is logged and not told."""
+async def handle_error(request: Request, error: Exception) -> JSONResponse:
+    """The error answer to any exception; details of an unexpected one are only logged."""
     if isinstance(error, HTTPException):
-        answer = of_status(error.status_code, str(error.detail))
+        api_error = error_of_status(error.status_code, str(error.detail))
     else:
-        answer = refused(error, NAMES)
-    if answer.status >= 500:
+        api_error = to_api_error(error, NAMES)
+    if api_error.status >= 500:
         log.error("request %s failed", request.scope["state"].get("id"), exc_info=error)
-    headers = answer.headers
+    headers = api_error.headers
     if isinstance(error, HTTPException) and error.headers:
         headers |= error.headers
-    return JSONResponse(answer.body, answer.status, headers)
+    return JSONResponse(api_error.body, api_error.status, headers)

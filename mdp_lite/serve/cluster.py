@@ -1,7 +1,7 @@
 """The service on a Ray cluster: replicas of the same application, more of them as work waits.
 
-Ray Serve is all that starts, routes, queues, scales, checks and drains. A replica has one engine,
-which puts steps of its own requests together. Replicas share nothing but the cache's folder.
+Ray Serve starts, routes, queues, scales, checks and drains. A replica has one engine, which batches
+the steps of its own requests. Replicas share nothing but the cache's folder.
 
     serve run mdp_lite.serve.cluster:application model=ORG/NAME max_replicas=4 cache=/shared/sources
 """
@@ -18,90 +18,96 @@ from fastapi import FastAPI
 
 from mdp_lite.cli.arguments import build_parser
 from mdp_lite.cli.loading import open_editor_in_thread
+from mdp_lite.names import BadInput, MissingExtra
 from mdp_lite.serve import app
 from mdp_lite.serve.gate import App, Message, Receive, Send
+from mdp_lite.serve.options import log_requests, read_settings
 from mdp_lite.serve.service import Service
-from mdp_lite.serve.settings import Settings, checked
-from mdp_lite.serve.words import log_requests, settings_of
+from mdp_lite.serve.settings import ServiceSettings, check_settings
 
-NAME = "mdp-lite"  # of the application and its deployment
-SIZES = {  # what is for a cluster alone: the default, and the least
+NAME = "mdp-lite"  # of the application and of its deployment
+SIZES = {  # options of a cluster alone: the default, and the least value
     "replicas": (1, 1),
     "max_replicas": (None, 1),
     "replica_cpus": (1, 1),
     "replica_gpus": (None, 0),
     "replica_rows": (2000, 1),
 }
-WINDOW, UP, DOWN = 15.0, 10.0, 300.0  # seconds: load is averaged; more or less is wanted so long
+# Seconds: load is averaged over WINDOW; more or fewer replicas must be wanted for UP or DOWN.
+WINDOW, UP, DOWN = 15.0, 10.0, 300.0
 CHECK, HUNG = 10.0, 60.0  # seconds between two checks of a replica, and until one has failed
-RETRY = 5.0  # seconds after which a client that was turned away may ask again
+RETRY = 5.0  # seconds after which a client that got a 429 may try again
 
 
-class Load:
-    """How many replicas the waiting work asks for: one for so many UNet rows."""
+class ReplicaPolicy:
+    """How many replicas Ray should run: one for every `rows` UNet rows that wait."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
 
-    def __call__(self, seen: Any) -> tuple[float, dict[str, Any]]:
-        """Replicas, and no state. What waits outside them is taken to cost what is inside does."""
-        told = seen.aggregated_metrics or {}
-        rows, requests = (sum(told.get(name, {}).values()) for name in ("rows", "requests"))
-        outside = seen.total_queued_requests * rows / requests if requests else 0.0
+    def __call__(self, load: Any) -> tuple[float, dict[str, Any]]:
+        """The number of replicas, and an empty state, as Ray asks for it.
+
+        A request that waits outside the replicas counts as many rows as the mean of those inside.
+        """
+        totals = load.aggregated_metrics or {}
+        rows, requests = (sum(totals.get(name, {}).values()) for name in ("rows", "requests"))
+        outside = load.total_queued_requests * rows / requests if requests else 0.0
         return (rows + outside) / self.rows, {}
 
 
 class Replica:
-    """One engine behind the application, in a process of its own."""
+    """One engine behind the application, in one process."""
 
-    def __init__(self, folder: str, args: Namespace, settings: Settings) -> None:
-        with suppress(OSError):  # another machine: there all paths have to be whole ones
+    def __init__(self, folder: str, args: Namespace, settings: ServiceSettings) -> None:
+        with suppress(OSError):  # on another machine all paths must be absolute
             os.chdir(folder)
         torch.set_num_threads(args.replica_cpus)
         log_requests(args.quiet)
         self.application = app.application(open_editor_in_thread(args), settings)
-        self.application.add_middleware(unnamed)  # pyright: ignore[reportArgumentType]
+        self.application.add_middleware(strip_request_id)  # pyright: ignore[reportArgumentType]
         self.service: Service = self.application.state.service
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """What Ray asks for once."""
+        """The application; Ray calls this once."""
         return self.application
 
     def check_health(self) -> None:
-        """Raises, or does not return, if the models don't answer; the first waits for them."""
+        """Raise, or do not return, if the models don't answer. The first call waits for them."""
         self.service.pulse()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """What Load goes by."""
-        return {"rows": self.service.rows, "requests": self.service.open}
+        """The numbers that ReplicaPolicy reads."""
+        return {"rows": self.service.rows, "requests": self.service.open_requests}
 
 
-def unnamed(app: App) -> App:
-    """An application whose answers don't say the request's id: Ray's proxy does, and gave it."""
+def strip_request_id(app: App) -> App:
+    """The application without the header x-request-id in its answers: Ray's proxy adds it."""
 
-    async def called(scope: Message, receive: Receive, send: Send) -> None:
-        async def sent(message: Message) -> None:
+    async def call(scope: Message, receive: Receive, send: Send) -> None:
+        async def send_stripped(message: Message) -> None:
             if message["type"] == "http.response.start":
-                told = message["headers"]
-                message["headers"] = [one for one in told if one[0] != b"x-request-id"]
+                headers = message["headers"]
+                message["headers"] = [one for one in headers if one[0] != b"x-request-id"]
             await send(message)
 
-        await app(scope, receive, sent)
+        await app(scope, receive, send_stripped)
 
-    return called
+    return call
 
 
-def application(said: dict[str, Any]) -> Any:
-    """What `serve run` deploys: options of `mdp-lite serve` as NAME=VALUE; others are refused.
+def application(args: dict[str, Any]) -> Any:
+    """The application that `serve run` deploys, from options of `mdp-lite serve` as NAME=VALUE.
 
-    Ray's own options say where it listens; tell host as well if that is not this machine alone.
+    Unknown options raise BadInput. Ray's own options say where it listens; give host as well if
+    that is not this machine alone.
     """
-    words = [word for name, value in said.items() for word in _words(name, value)]
-    args = sized(build_parser().parse_args(["serve", *words]))
-    return deployed(args, checked(settings_of(args)))
+    words = [word for name, value in args.items() for word in _to_options(name, value)]
+    options = resolve_sizes(build_parser().parse_args(["serve", *words]))
+    return build_deployment(options, check_settings(read_settings(options)))
 
 
-def deployed(args: Namespace, settings: Settings) -> Any:
+def build_deployment(args: Namespace, settings: ServiceSettings) -> Any:
     """The application as Ray Serve takes it."""
     from ray import serve  # pyright: ignore[reportMissingImports]
     from ray.serve.config import (  # pyright: ignore[reportMissingImports]
@@ -110,8 +116,8 @@ def deployed(args: Namespace, settings: Settings) -> Any:
         BackpressureConfig,
     )
 
-    limits = settings.limits
-    by_rows = AutoscalingPolicy(policy_function=Load, policy_kwargs={"rows": args.replica_rows})
+    limits, rows = settings.limits, {"rows": args.replica_rows}
+    by_rows = AutoscalingPolicy(policy_function=ReplicaPolicy, policy_kwargs=rows)
     deployment = serve.deployment(
         name=NAME,
         max_ongoing_requests=2 * limits.jobs,
@@ -126,16 +132,17 @@ def deployed(args: Namespace, settings: Settings) -> Any:
         health_check_period_s=CHECK,
         health_check_timeout_s=HUNG,
     )  # fmt: skip
-    made = deployment(serve.ingress()(Replica))
-    return made.bind(os.getcwd(), args, replace(settings, replicas=args.max_replicas))
+    replica = deployment(serve.ingress()(Replica))
+    return replica.bind(os.getcwd(), args, replace(settings, replicas=args.max_replicas))
 
 
 @contextmanager
-def running(args: Namespace, settings: Settings, port: int) -> Iterator[None]:
-    """The service on the cluster of RAY_ADDRESS, or on one of this machine, until the end.
+def run_on_cluster(args: Namespace, settings: ServiceSettings, port: int) -> Iterator[None]:
+    """Run the service on the cluster of RAY_ADDRESS, or on one of this machine.
 
-    It ends as what was begun is done; Ray Serve is left running if others have joined it.
-    ValueError if it runs already: then it listens elsewhere, and may have a service of this name.
+    At the end, running requests finish first; Ray Serve is left running if others have joined it.
+    Raises BadInput if Ray Serve runs already: it then listens elsewhere, and may have an
+    application of this name.
     """
     import ray  # pyright: ignore[reportMissingImports]
     from ray import serve  # pyright: ignore[reportMissingImports]
@@ -144,22 +151,22 @@ def running(args: Namespace, settings: Settings, port: int) -> Iterator[None]:
     try:
         if serve.status().proxies:
             how = "'serve run mdp_lite.serve.cluster:application' adds to what it has"
-            raise ValueError(f"Ray Serve runs on this cluster already: {how}")
+            raise BadInput(f"Ray Serve runs on this cluster already: {how}")
         logs = {"log_level": "WARNING", "enable_access_log": False}  # the service has its own
         serve.start(http_options={"host": settings.host, "port": port}, logging_config=logs)
         try:
-            serve.run(deployed(args, settings), name=NAME, logging_config=logs)
+            serve.run(build_deployment(args, settings), name=NAME, logging_config=logs)
             yield
         finally:
-            _drained(settings.drain)
+            _drain(settings.drain)
             if not serve.status().applications:
                 serve.shutdown()
     finally:
         ray.shutdown()
 
 
-def _drained(seconds: float) -> None:
-    """Take no new request, and wait for those that were begun; Ray waits a minute at a time."""
+def _drain(seconds: float) -> None:
+    """Take no new requests and wait for the running ones; Ray waits a minute at a time."""
     from ray import serve  # pyright: ignore[reportMissingImports]
 
     for _ in range(1 + int(seconds // 60)):
@@ -168,49 +175,49 @@ def _drained(seconds: float) -> None:
 
 
 def check_ray() -> None:
-    """That Ray is there, or a sentence on what is missing."""
+    """Raise MissingExtra if Ray is not installed."""
     try:
         import ray.serve  # pyright: ignore[reportMissingImports]  # noqa: F401
     except ImportError as error:
         more = "pip install 'mdp-lite[serve,ray]'"
-        raise ValueError(f"engine ray needs more: {more} ({error})") from None
+        raise MissingExtra(f"engine ray needs more: {more} ({error})") from None
 
 
-def sized(args: Namespace) -> Namespace:
-    """The same for a cluster: every size is told and can be, and the engine is a replica's."""
-    said: dict[str, Any] = {}
+def resolve_sizes(args: Namespace) -> Namespace:
+    """The options with every size checked or set to its default; engine is that of a replica."""
+    sizes: dict[str, Any] = {}
     for name, (default, least) in SIZES.items():
         value = getattr(args, name)
         if value is not None and value < least:
-            raise ValueError(f"{name.replace('_', '-')} must be {least} or more, got {value}")
-        said[name] = default if value is None else value
-    least = said["replicas"]
-    said["max_replicas"] = most = said["max_replicas"] or least
+            raise BadInput(f"{name.replace('_', '-')} must be {least} or more, got {value}")
+        sizes[name] = default if value is None else value
+    least = sizes["replicas"]
+    sizes["max_replicas"] = most = sizes["max_replicas"] or least
     if most < least:
-        raise ValueError(f"max-replicas must be {least} or more, as replicas is, got {most}")
-    if said["replica_gpus"] is None:
-        said["replica_gpus"] = int(args.device != "cpu" and torch.cuda.is_available())
-    said["engine"] = "auto" if args.engine == "ray" else args.engine
-    return Namespace(**vars(args) | said)
+        raise BadInput(f"max-replicas must be {least} or more, as replicas is, got {most}")
+    if sizes["replica_gpus"] is None:
+        sizes["replica_gpus"] = int(args.device != "cpu" and torch.cuda.is_available())
+    sizes["engine"] = "auto" if args.engine == "ray" else args.engine
+    return Namespace(**vars(args) | sizes)
 
 
-def _words(name: str, value: Any) -> list[str]:
-    """An option of the command line; true and false are for those that take no value."""
+def _to_options(name: str, value: Any) -> list[str]:
+    """NAME=VALUE as words of the command line; true and false are for options without a value."""
     option = "--" + name.replace("_", "-")
     if isinstance(value, list):
-        return [word for one in value for word in _words(name, one)]
+        return [word for one in value for word in _to_options(name, one)]
     if str(value).lower() in ("true", "false"):
         return [option] if str(value).lower() == "true" else []
     return [f"{option}={value}"]
 
 
 def _join(args: Namespace) -> None:
-    """The cluster of RAY_ADDRESS, or one of this machine, large enough for all replicas."""
+    """Join the cluster of RAY_ADDRESS, or start one here that is large enough for all replicas."""
     import ray  # pyright: ignore[reportMissingImports]
 
-    told = {"log_to_driver": not args.quiet, "logging_level": "ERROR"}
+    logs = {"log_to_driver": not args.quiet, "logging_level": "ERROR"}
     if "RAY_ADDRESS" in os.environ:
-        ray.init(**told)
+        ray.init(**logs)
     else:
         cores = max(os.cpu_count() or 1, args.max_replicas * args.replica_cpus)
-        ray.init(num_cpus=cores, include_dashboard=False, **told)
+        ray.init(num_cpus=cores, include_dashboard=False, **logs)

@@ -1,4 +1,4 @@
-"""`mdp-lite serve`: a server in this process, or replicas on a Ray cluster, and how they stop."""
+"""`mdp-lite serve`: a server in this process or replicas on a Ray cluster, and how they stop."""
 
 import signal
 import socket
@@ -10,112 +10,116 @@ import uvicorn
 
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor_in_thread
+from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
+from mdp_lite.names import BadInput
 from mdp_lite.serve import cluster
-from mdp_lite.serve.app import Page, application, paged
+from mdp_lite.serve.app import Page, add_page, application
+from mdp_lite.serve.options import log_requests, read_settings
 from mdp_lite.serve.service import Service
-from mdp_lite.serve.settings import Settings, checked
-from mdp_lite.serve.words import log_requests, settings_of
+from mdp_lite.serve.settings import ServiceSettings, check_settings
 
 NOTICE = 1.0  # seconds between "not ready" and no new connections
 POLL = 0.1
 
 
-def serve(args: Namespace, console: Console, page: Page | None = None) -> Made:
-    """Serve until SIGTERM or Ctrl-C, with a page if one is given.
+def serve(args: Namespace, console: Console, page: Page | None = None) -> Report:
+    """Serve until SIGTERM or Ctrl-C, with a page if there is one.
 
-    A dry run checks all but the address.
+    A dry run checks everything but the address.
     """
-    spread = args.engine == "ray"
-    if spread:
+    on_ray = args.engine == "ray"
+    if on_ray:
         cluster.check_ray()
-    args = cluster.sized(args) if spread else _alone(args)
-    settings = checked(settings_of(args))
+        args = cluster.resolve_sizes(args)
+    else:
+        _check_no_sizes(args)
+    settings = check_settings(read_settings(args))
     if page:
-        _suits_page(settings, spread)
-    here = {"device": "cpu"} if spread and not args.dry_run else {}  # it edits nothing itself
-    editor = open_editor_in_thread(Namespace(**vars(args) | here))
+        _check_page(settings, on_ray)
+    device = {"device": "cpu"} if on_ray and not args.dry_run else {}  # replicas do the edits
+    editor = open_editor_in_thread(Namespace(**vars(args) | device))
     for note in editor.models.notes:
         console.log(note)
     name = editor.models.name
     data = {"command": "serve", "dry_run": args.dry_run, "model": name}
     if args.dry_run:
-        return Made({}, data, ["would serve " + name])
-    if spread:
+        return Report({}, data, ["would serve " + name])
+    if on_ray:
         del editor
-        port = _serve_spread(args, settings, console)
+        port = _serve_on_ray(args, settings, console)
     else:
         port = _serve_here(args, editor, settings, console, page)
-    return Made({}, data | {"port": port}, ["stopped"])
+    return Report({}, data | {"port": port}, ["stopped"])
 
 
-def listening(settings: Settings) -> socket.socket:
-    """The socket, or a ValueError that says why there is none."""
+def open_socket(settings: ServiceSettings) -> socket.socket:
+    """A listening socket. Raises BadInput with the reason if there can be none."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        at = socket.create_server((settings.host, settings.port), family=family, backlog=512)
-        # Connections inherit it. asyncio sets it only where the socket names its protocol, and
-        # without it the end of an answer waits 40 ms for the client to acknowledge its beginning.
-        at.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return at
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=512)
+        # Connections inherit this option. asyncio sets it only if the socket names its protocol.
+        # Without it the end of an answer waits 40 ms for the client to acknowledge its beginning.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise ValueError(f"can't listen on {where}: {error.strerror or error}") from None
+        address = f"{settings.host}:{settings.port}"
+        raise BadInput(f"can't listen on {address}: {error.strerror or error}") from None
 
 
-def _suits_page(settings: Settings, spread: bool) -> None:
-    """A ValueError where the page would be a way round what the service is told to ask."""
-    for name, given in (("API keys", settings.keys), ("a safety hook", settings.safety_hook)):
-        if given:
-            raise ValueError(f"the page knows nothing of {name}: leave out that or --app")
-    if spread:
-        raise ValueError("--app is for one process, got it with --engine ray")
+def _check_page(settings: ServiceSettings, on_ray: bool) -> None:
+    """Raise BadInput if the page would bypass keys or the safety hook, or can't be served."""
+    for name, value in (("API keys", settings.keys), ("a safety hook", settings.safety_hook)):
+        if value:
+            raise BadInput(f"the page knows nothing of {name}: leave out that or --app")
+    if on_ray:
+        raise BadInput("--app is for one process, got it with --engine ray")
 
 
-def _alone(args: Namespace) -> Namespace:
-    """The same, if it says nothing that is for a cluster."""
+def _check_no_sizes(args: Namespace) -> None:
+    """Raise BadInput for an option that is for a cluster."""
     for name in cluster.SIZES:
         if (value := getattr(args, name)) is not None:
             option = name.replace("_", "-")
-            raise ValueError(f"{option} is for --engine ray, got {value} without it")
-    return args
+            raise BadInput(f"{option} is for --engine ray, got {value} without it")
 
 
 def _serve_here(
-    args: Namespace, editor: Editor, settings: Settings, console: Console, page: Page | None
-) -> int:
-    """Serve from this process; the port."""
+    args: Namespace, editor: Editor, settings: ServiceSettings, console: Console,
+    page: Page | None,
+) -> int:  # fmt: skip
+    """Serve from this process until a signal; returns the port."""
     app = application(editor, settings)
-    with paged(app, page) as whole, listening(settings) as at:
+    with add_page(app, page) as outer, open_socket(settings) as listener:
         config = uvicorn.Config(
-            whole, log_config=None, access_log=False, server_header=False,
+            outer, log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=int(settings.drain),
             limit_concurrency=4 * settings.limits.requests,
         )  # fmt: skip
-        host, port = at.getsockname()[:2]
+        host, port = listener.getsockname()[:2]
         console.log(f"{settings.alias} is served on http://{host}:{port}/v1")
         log_requests(args.quiet)
-        _until_told(uvicorn.Server(config), at, app.state.service)
+        _run_until_signal(uvicorn.Server(config), listener, app.state.service)
     return port
 
 
-def _serve_spread(args: Namespace, settings: Settings, console: Console) -> int:
-    """Serve from replicas on a cluster, which take the address once it is known to be free."""
-    with listening(settings) as at:
-        host, port = at.getsockname()[:2]
-    with cluster.running(args, settings, port):
+def _serve_on_ray(args: Namespace, settings: ServiceSettings, console: Console) -> int:
+    """Serve from replicas on a cluster until a signal, at an address that is free; the port."""
+    with open_socket(settings) as listener:
+        host, port = listener.getsockname()[:2]
+    with cluster.run_on_cluster(args, settings, port):
         console.log(f"{settings.alias} is served on http://{host}:{port}/v1")
-        _signalled().wait()
+        _catch_signals().wait()
         console.log("no new requests; those that were begun have until the end of --drain")
     return port
 
 
-def _until_told(server: uvicorn.Server, at: socket.socket, service: Service) -> None:
-    """Run the server in a thread; on a signal first say "not ready", then stop."""
-    told = _signalled()
-    thread = threading.Thread(target=server.run, args=([at],), name="server")
+def _run_until_signal(server: uvicorn.Server, listener: socket.socket, service: Service) -> None:
+    """Run the server in a thread. On a signal the service is not ready first, then it stops."""
+    signalled = _catch_signals()
+    thread = threading.Thread(target=server.run, args=([listener],), name="server")
     thread.start()
-    while thread.is_alive() and not told.wait(POLL):
+    while thread.is_alive() and not signalled.wait(POLL):
         pass
     service.draining = True
     time.sleep(NOTICE if thread.is_alive() else 0)
@@ -123,9 +127,9 @@ def _until_told(server: uvicorn.Server, at: socket.socket, service: Service) -> 
     thread.join()
 
 
-def _signalled() -> threading.Event:
-    """What is set as SIGTERM or Ctrl-C comes."""
-    told = threading.Event()
+def _catch_signals() -> threading.Event:
+    """An event that SIGTERM and Ctrl-C set."""
+    event = threading.Event()
     for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, lambda *_: told.set())
-    return told
+        signal.signal(one, lambda *_: event.set())
+    return event

@@ -1,31 +1,31 @@
-"""What a request will cost, in UNet rows, before any work: bad windows and sizes are found here."""
+"""The cost of a request in UNet rows, before any work; bad windows and sizes are found here."""
 
 from mdp_lite.editor import Editor
-from mdp_lite.method.plan import Known, plan
+from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.schedule import Grid
-from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
-from mdp_lite.pipeline.masks import LOOKS
-from mdp_lite.pipeline.request import described
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, resolve_inversion
+from mdp_lite.pipeline.masks import MASK_STEPS
+from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Source
-from mdp_lite.serve.fields import Steering, SweepFields
-from mdp_lite.serve.work import Drawn, Origin, Steered
+from mdp_lite.serve.fields import SteeringFields, SweepFields
+from mdp_lite.serve.work import EditSpec, PromptRecipe, Recipe, inversion_guidance
 
 
-def rows_of_source(editor: Editor, origin: Origin) -> int:
-    """UNet rows that making a source takes; one that is there takes none."""
+def rows_of_source(editor: Editor, origin: Recipe | Source) -> int:
+    """UNet rows of making a source; 0 if it exists."""
     if isinstance(origin, Source):
         return 0
-    codec, n = editor.runner, len(editor.runner.grid(origin.steps).t)
-    codec.sides(*(origin.size or (None, None)))
-    if isinstance(origin, Drawn):
-        return n * (1 if codec.guidance(origin.guidance) == 1 else 2)
-    given = origin.guidance if METHODS[origin.how.method].repeats else None
-    own = METHODS[origin.how.method].guidance if given is None else given
-    return inverting(resolve_inversion(origin.how, n), n, codec.guidance(own))
+    runner, n = editor.runner, len(editor.runner.grid(origin.num_inference_steps).t)
+    runner.image_size(*(origin.size or (None, None)))
+    if isinstance(origin, PromptRecipe):
+        return n * (1 if runner.guidance_scale(origin.guidance_scale) == 1 else 2)
+    how, g = origin.inversion, inversion_guidance(origin)
+    g = METHODS[how.method].guidance if g is None else g
+    return rows_of_inversion(resolve_inversion(how, n), n, runner.guidance_scale(g))
 
 
-def inverting(how: Inversion, n: int, g: float) -> int:
-    """UNet rows of an inversion of n steps under guidance g, at most."""
+def rows_of_inversion(how: Inversion, n: int, g: float) -> int:
+    """UNet rows of an inversion of n steps at guidance scale g, at most."""
     guided, up = 1 if g == 1 else 2, how.inversion_steps or n
     return {
         "replay": n * guided,
@@ -37,27 +37,30 @@ def inverting(how: Inversion, n: int, g: float) -> int:
     }[how.method]
 
 
-def rows_of_edit(editor: Editor, origin: Origin, to: Steered) -> int:
-    """UNet rows of an edit, at most: what its source spares is not known yet."""
-    grid = origin.grid if isinstance(origin, Source) else editor.runner.grid(origin.steps)
-    g = editor.runner.guidance_scale(to.guidance)
-    return _planned(editor, grid, to.by, g) + (2 * LOOKS if to.by.mask_auto else 0)
+def rows_of_edit(editor: Editor, origin: Recipe | Source, spec: EditSpec) -> int:
+    """UNet rows of an edit, at most: rows that its source makes needless are not known yet."""
+    exists = isinstance(origin, Source)
+    grid = origin.grid if exists else editor.runner.grid(origin.num_inference_steps)
+    g = editor.runner.guidance_scale(spec.guidance_scale)
+    mask_rows = 2 * MASK_STEPS if spec.steering.mask_auto else 0
+    return _rows_of_plan(editor, grid, spec.steering, g) + mask_rows
 
 
 def rows_of_sweep(editor: Editor, source: Source, fields: SweepFields) -> int:
     """UNet rows of a sweep if its cells had nothing in common."""
-    rows, shape = 0, Steering()
+    rows, default = 0, SteeringFields()
     for variant in fields.variants:
         for t_max, t_m in fields.windows:
             for schedule in fields.schedules:
                 update = {"variant": variant, "t_max": t_max, "t_m": t_m, "schedule": schedule}
-                one = shape.model_copy(update=update)
-                for g in fields.guidance_scales:
-                    rows += _planned(editor, source.grid, one, editor.runner.guidance_scale(g))
+                cell = default.model_copy(update=update)
+                for scale in fields.guidance_scales:
+                    g = editor.runner.guidance_scale(scale)
+                    rows += _rows_of_plan(editor, source.grid, cell, g)
     return rows * len(fields.prompts)
 
 
-def _planned(editor: Editor, grid: Grid, by: Steering, g: float) -> int:
+def _rows_of_plan(editor: Editor, grid: Grid, by: SteeringFields, g: float) -> int:
     window = by.t_max, by.t_m, by.schedule, by.strength
-    weights = described(len(grid.t), editor.models.defaults, by.variant, *window)
-    return plan(weights, grid, Known(guided=g != 1, exact=False)).unet_rows
+    weights = build_weights(len(grid.t), editor.models.defaults, by.variant, *window)
+    return plan(weights, grid, EditFacts(guided=g != 1, exact=False)).unet_rows

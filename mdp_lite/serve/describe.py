@@ -1,10 +1,10 @@
-"""What the OpenAPI document says of each request: its fields, its answers, an example."""
+"""The OpenAPI document: the fields, the answers and an example of each request."""
 
 from typing import Any
 
 from pydantic import BaseModel
 
-from mdp_lite.serve.fields import properties
+from mdp_lite.serve.fields import form_schema
 
 Body = dict[str, Any]
 FILE = {"type": "string", "format": "binary", "description": "a PNG, JPEG or WebP"}
@@ -32,7 +32,7 @@ ERROR = {
     },
 }
 REFUSALS = {
-    "400": "what was asked for can't be done; param says which field",
+    "400": "the request can't be done; param says which field",
     "401": "no API key, or a wrong one",
     "403": "another origin or host",
     "404": "no such model or source",
@@ -53,20 +53,20 @@ IMAGE_TO_IMAGE = {
 }
 
 
-def plain() -> Body:
+def no_body() -> Body:
     """A request without a body."""
     return {"responses": _responses()}
 
 
-def forms_of(model: type[BaseModel], needs_image: bool) -> Body:
-    """A multipart form: a request's fields beside its pictures."""
+def form_request(model: type[BaseModel], needs_image: bool) -> Body:
+    """A request as a multipart form, with its pictures."""
     files = {"image": FILE} | ({"mask": FILE} if needs_image else {})
-    schema = properties(model, files, ["image"] if needs_image else [])
+    schema = form_schema(model, files, ["image"] if needs_image else [])
     return _body("multipart/form-data", schema, EXAMPLES.get(model.__name__))
 
 
-def json_of(model: type[BaseModel] | None) -> Body:
-    """A JSON object; None is Hugging Face's."""
+def json_request(model: type[BaseModel] | None) -> Body:
+    """A request as a JSON object; None is the one of Hugging Face's clients."""
     if model is None:
         return _body("application/json", IMAGE_TO_IMAGE, None)
     return _body("application/json", model.model_json_schema(), EXAMPLES.get(model.__name__))
@@ -74,7 +74,7 @@ def json_of(model: type[BaseModel] | None) -> Body:
 
 def _body(kind: str, schema: Body, example: Body | None) -> Body:
     content: Body = {"schema": schema} | ({"example": example} if example else {})
-    return {"requestBody": {"required": True, "content": {kind: content}}} | plain()
+    return {"requestBody": {"required": True, "content": {kind: content}}} | no_body()
 
 
 def _responses() -> Body:

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients read them: {"error": {message, type, param, code}}."""
+"""Errors in the form that OpenAI's clients read: {"error": {message, type, param, code}}."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ TYPES = {
     429: "rate_limit_error",
 }
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-GONE = 499  # nobody reads this: the client has left
+CLIENT_LEFT = 499  # nobody reads this answer
 
 
-class Refused(Exception):
-    """A request that is answered with an error; retry says seconds, or False: never."""
+class ApiError(Exception):
+    """An error answer. retry: seconds after which to try again, or False for never."""
 
     def __init__(
         self, status: int, message: str, code: str, param: str | None = None,
@@ -26,18 +26,18 @@ class Refused(Exception):
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.status, self.code, self.retry = status, code, retry
-        self.message, self.param = whole(message), param and whole(param)
+        self.message, self.param = to_valid_utf8(message), param and to_valid_utf8(param)
 
     @property
     def body(self) -> dict[str, Any]:
-        """What the client gets."""
+        """The JSON object of the answer."""
         kind = TYPES.get(self.status, "server_error" if self.status >= 500 else None)
         error = {"message": self.message, "type": kind or "invalid_request_error"}
         return {"error": error | {"param": self.param, "code": self.code}}
 
     @property
     def headers(self) -> dict[str, str]:
-        """Whether and when another try may help."""
+        """The header that says whether and when another try may help."""
         if self.retry is None:
             return {}
         if self.retry is False:
@@ -45,33 +45,33 @@ class Refused(Exception):
         return {"Retry-After": str(max(1, round(self.retry)))}
 
 
-def refused(error: BaseException, fields: tuple[str, ...] = ()) -> Refused:
-    """Any error as one for the client; fields are names that a message may begin with."""
-    if isinstance(error, Refused):
+def to_api_error(error: BaseException, fields: tuple[str, ...] = ()) -> ApiError:
+    """Any exception as an error answer. If its message begins with one of fields, that is param."""
+    if isinstance(error, ApiError):
         return error
     if isinstance(error, ValidationError):
-        return _invalid(error)
+        return _validation_error(error)
     if isinstance(error, NotFinite):
-        return Refused(500, f"no picture came of it: {error}", "not_finite", retry=False)
+        return ApiError(500, f"no picture came of it: {error}", "not_finite", retry=False)
     if out_of_memory(error):
-        return Refused(503, "the device has no memory left for this", "out_of_memory", retry=10)
+        return ApiError(503, "the device has no memory left for this", "out_of_memory", retry=10)
     if isinstance(error, ValueError):
         message = " ".join(str(error).split())
         first = message.split(" ")[0]
-        return Refused(400, message, "invalid_value", first if first in fields else None)
+        return ApiError(400, message, "invalid_value", first if first in fields else None)
     if isinstance(error, Stopped):
-        return Refused(503, "the service is shutting down", "shutting_down", retry=5)
-    return Refused(500, "the server failed", "internal_error", retry=False)
+        return ApiError(503, "the service is shutting down", "shutting_down", retry=5)
+    return ApiError(500, "the server failed", "internal_error", retry=False)
 
 
-def of_status(status: int, message: str) -> Refused:
-    """An error of the framework: an unknown path or method, a body that can't be read."""
+def error_of_status(status: int, message: str) -> ApiError:
+    """An error of the framework: an unknown path or method, or a body that can't be read."""
     code = CODES.get(status, "invalid_request" if status < 500 else "internal_error")
-    return Refused(status, message, code)
+    return ApiError(status, message, code)
 
 
-def _invalid(error: ValidationError) -> Refused:
-    """The first of the fields that are wrong, in one sentence."""
+def _validation_error(error: ValidationError) -> ApiError:
+    """The first of the wrong fields, in one sentence."""
     first = error.errors(include_url=False, include_context=False)[0]
     param = ".".join(str(part) for part in first["loc"]) or None
     message = first["msg"].removeprefix("Value error, ")
@@ -82,9 +82,9 @@ def _invalid(error: ValidationError) -> Refused:
         message = "is required"
     elif first["type"] == "extra_forbidden":
         message = "is not a parameter of this request"
-    return Refused(400, f"{param}: {message}" if param else message, code, param)
+    return ApiError(400, f"{param}: {message}" if param else message, code, param)
 
 
-def whole(text: str) -> str:
-    """A text that UTF-8 can hold, whatever a client sent."""
+def to_valid_utf8(text: str) -> str:
+    """The text with "?" for each character that UTF-8 can't encode, such as a lone surrogate."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,30 +1,32 @@
-"""What requests may say: every field, its type and its bounds. A service's limits come on top."""
+"""The fields of all requests, with types and bounds. The limits of a service come on top."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Equal to the core's names, but for null-text: it can't share a desk.
+# Equal to the core's names, but without null-text: it can't run through a batcher.
 Variant = Literal["epsilon", "c", "x", "beta"]
 Schedule = Literal["constant", "linear", "cosine", "exp", "leash"]
-Method = Literal["replay", "ddim", "fixed-point", "negative-prompt", "direct", "edit-friendly"]
-Format = Literal["png", "jpeg", "webp"]
-Fit = Literal["crop", "pad", "resize"]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+InversionName = Literal[
+    "replay", "ddim", "fixed-point", "negative-prompt", "direct", "edit-friendly"
+]
+FileFormat = Literal["png", "jpeg", "webp"]
+FitMode = Literal["crop", "pad", "resize"]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Guidance = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
-Size = Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")]
+GuidanceScale = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
+SizeText = Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")]
 
 
-class Common(BaseModel):
-    """Fields of every request for pictures. quality, background and alike are read and unused."""
+class CommonFields(BaseModel):
+    """Fields of every request for pictures. quality, background and alike have no effect."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = None
     n: Annotated[int, Field(ge=1, le=10)] = 1
-    size: Size = "auto"
-    output_format: Format = "png"
+    size: SizeText = "auto"
+    output_format: FileFormat = "png"
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
     response_format: Literal["b64_json"] | None = None
     stream: bool = False
@@ -38,21 +40,21 @@ class Common(BaseModel):
     input_fidelity: str | None = None
 
 
-class Sampling(BaseModel):
+class SamplingFields(BaseModel):
     """How a path is sampled."""
 
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    guidance_scale: Guidance | None = None
+    guidance_scale: GuidanceScale | None = None
     negative_prompt: str | None = None
     seed: Seed | None = None
 
 
-class Steering(BaseModel):
+class SteeringFields(BaseModel):
     """How an edit leaves its source."""
 
     variant: Variant | None = None
-    t_max: Finite | None = None
-    t_m: Finite | None = None
+    t_max: FiniteFloat | None = None
+    t_m: FiniteFloat | None = None
     schedule: Schedule | None = None
     strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     proximal: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
@@ -60,68 +62,68 @@ class Steering(BaseModel):
     feather: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
-class Inverting(BaseModel):
+class InversionFields(BaseModel):
     """How a picture is inverted."""
 
     source_prompt: str = ""
-    inversion: Method = "edit-friendly"
-    fit: Fit = "crop"
+    inversion: InversionName = "edit-friendly"
+    fit: FitMode = "crop"
 
 
-class EditFields(Common, Sampling, Steering, Inverting):
-    """POST /v1/images/edits beside its pictures."""
+class EditFields(CommonFields, SamplingFields, SteeringFields, InversionFields):
+    """POST /v1/images/edits, besides its pictures."""
 
     prompt: str
 
 
-class SourceEditFields(Common, Steering):
+class SourceEditFields(CommonFields, SteeringFields):
     """POST /v1/sources/{id}/edits."""
 
     prompt: str
-    guidance_scale: Guidance | None = None
+    guidance_scale: GuidanceScale | None = None
     negative_prompt: str | None = None
 
 
-class GenerationFields(Common, Sampling, Steering):
+class GenerationFields(CommonFields, SamplingFields, SteeringFields):
     """POST /v1/images/generations; with an edit_prompt the picture is edited at once."""
 
     prompt: str
     edit_prompt: str | None = None
 
 
-class SourceFields(Sampling, Inverting):
-    """POST /v1/sources: of a picture, or without one of a prompt and a seed."""
+class SourceFields(SamplingFields, InversionFields):
+    """POST /v1/sources: from a picture, or without one from a prompt and a seed."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = None
-    size: Size = "auto"
+    size: SizeText = "auto"
 
 
 class SweepFields(BaseModel):
-    """POST /v1/sweeps: every combination, of a source that is there."""
+    """POST /v1/sweeps: every combination of settings, for a source that exists."""
 
     model_config = ConfigDict(extra="forbid")
 
     source: str
     prompts: Annotated[list[str], Field(min_length=1, max_length=64)]
     variants: Annotated[list[Variant | None], Field(min_length=1, max_length=4)] = [None]
-    windows: Annotated[list[tuple[Finite | None, Finite | None]], Field(min_length=1)] = [
+    windows: Annotated[list[tuple[FiniteFloat | None, FiniteFloat | None]], Field(min_length=1)] = [
         (None, None)
     ]
     schedules: Annotated[list[Schedule | None], Field(min_length=1, max_length=5)] = [None]
-    guidance_scales: Annotated[list[Guidance | None], Field(min_length=1)] = [None]
+    guidance_scales: Annotated[list[GuidanceScale | None], Field(min_length=1)] = [None]
     model: str | None = None
-    output_format: Format = "png"
+    output_format: FileFormat = "png"
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
-def named(*models: type[BaseModel]) -> tuple[str, ...]:
-    """All fields of these requests, which an error may be about."""
+def field_names(*models: type[BaseModel]) -> tuple[str, ...]:
+    """The names of all fields of these requests."""
     return tuple(name for model in models for name in model.model_fields)
 
 
-def properties(model: type[BaseModel], pictures: dict[str, Any], required: list[str]) -> Any:
+def form_schema(model: type[BaseModel], pictures: dict[str, Any], required: list[str]) -> Any:
     """The JSON schema of a multipart form: a request's fields and its pictures."""
     schema = model.model_json_schema()
     schema["properties"] |= pictures

@@ -1,4 +1,4 @@
-"""Reading requests: forms with pictures, JSON, and what a service's limits make of them."""
+"""Reading requests: forms with pictures, JSON, and the checks against a service's limits."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from mdp_lite.pipeline import check
 from mdp_lite.serve import pictures
-from mdp_lite.serve.errors import GONE, Refused
+from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.service import Service
 
 T = TypeVar("T", bound=BaseModel)
@@ -20,136 +20,138 @@ TEXT_BYTES, TEXTS = 64 * 1024, 64  # of a field, and how many fields
 FILES = ("image", "image[]", "mask")
 
 
-class Form(NamedTuple):
-    """A form's texts by name, and its files, whose names are never looked at."""
+class UploadForm(NamedTuple):
+    """The texts of a form by name, and its files; the client's file names are never read."""
 
     texts: dict[str, str]
     images: list[bytes]
     mask: bytes | None
 
 
-async def form(request: Request, service: Service) -> Form:
-    """A form, if it is one and has no more than is allowed."""
-    _of_type(request, *FORMS)
+async def read_form(request: Request, service: Service) -> UploadForm:
+    """A form within the limits on files, fields and bytes."""
+    _check_type(request, *FORMS)
     most = service.settings.limits.images + 1
     try:
-        async with request.form(
-            max_files=most, max_fields=TEXTS, max_part_size=TEXT_BYTES
-        ) as given:
-            return await _parts(list(given.multi_items()), service)
-    except (Refused, HTTPException):
+        async with request.form(max_files=most, max_fields=TEXTS, max_part_size=TEXT_BYTES) as form:
+            return await _read_parts(list(form.multi_items()), service)
+    except (ApiError, HTTPException):
         raise
     except ClientDisconnect:
-        raise _gone() from None
-    except Exception:  # the parser's own, of which there are several
-        raise Refused(400, "the form can't be read", "invalid_form") from None
+        raise _client_left() from None
+    except Exception:  # the parser raises several kinds
+        raise ApiError(400, "the form can't be read", "invalid_form") from None
 
 
-async def document(request: Request, kind: type[T]) -> T:
+async def read_json(request: Request, kind: type[T]) -> T:
     """A request in JSON."""
-    _of_type(request, "application/json")
-    return kind.model_validate(parsed(await body(request)))
+    _check_type(request, "application/json")
+    return kind.model_validate(parse_object(await read_body(request)))
 
 
-async def body(request: Request) -> bytes:
-    """All of a body."""
+async def read_body(request: Request) -> bytes:
+    """All bytes of a body."""
     try:
         return await request.body()
     except ClientDisconnect:
-        raise _gone() from None
+        raise _client_left() from None
 
 
-def parsed(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes) -> dict[str, Any]:
     """A JSON object."""
     try:
-        found = json.loads(data)
+        value = json.loads(data)
     except (ValueError, RecursionError):
-        raise Refused(400, "the body must be JSON", "invalid_json") from None
-    if not isinstance(found, dict):
-        raise Refused(400, "the body must be a JSON object", "invalid_json")
-    return found
+        raise ApiError(400, "the body must be JSON", "invalid_json") from None
+    if not isinstance(value, dict):
+        raise ApiError(400, "the body must be a JSON object", "invalid_json")
+    return value
 
 
-async def sources(given: Form, size: str, fit: str, service: Service) -> list[Image.Image]:
-    """The pictures of a form, upright RGB, of the size asked for."""
-    most, wanted = service.settings.limits.pixels, size_of(size, service)
+async def read_pictures(
+    form: UploadForm, size: str, fit: str, service: Service
+) -> list[Image.Image]:
+    """The pictures of a form as upright RGB, fitted to the request's size."""
+    most, target = service.settings.limits.pixels, check_size(size, service)
 
     def read() -> list[Image.Image]:
-        found = [pictures.source(data, "image", most) for data in given.images]
-        return [pictures.sized(one, fit, wanted) for one in found]
+        uploads = [pictures.read_rgb(data, "image", most) for data in form.images]
+        return [pictures.fit_to_size(one, fit, target) for one in uploads]
 
-    return await service.read(read)
+    return await service.process_pictures(read)
 
 
-async def mask(given: Form, size: str, fit: str, service: Service) -> Image.Image | None:
-    """The mask of a form, as grey."""
-    data, wanted = given.mask, size_of(size, service)
+async def read_mask(form: UploadForm, size: str, fit: str, service: Service) -> Image.Image | None:
+    """The mask of a form as a grey picture, fitted to the request's size; None if it has none."""
+    data, target = form.mask, check_size(size, service)
     if data is None:
         return None
     most = service.settings.limits.pixels
-    return await service.read(lambda: pictures.sized(pictures.mask(data, most), fit, wanted))
+    return await service.process_pictures(
+        lambda: pictures.fit_to_size(pictures.read_mask(data, most), fit, target)
+    )
 
 
-def size_of(size: str, service: Service) -> tuple[int, int] | None:
-    """WIDTHxHEIGHT that the model and the limits allow, or None for auto."""
-    wanted, factor = pictures.size_of(size), service.editor.runner.factor
+def check_size(size: str, service: Service) -> tuple[int, int] | None:
+    """(width, height) of WIDTHxHEIGHT if the model and the limits allow it; None for auto."""
+    target, factor = pictures.parse_size(size), service.editor.runner.factor
     most = service.settings.limits.side
-    for side in wanted or ():
+    for side in target or ():
         if side % factor or side > most:
             message = f"size must be multiples of {factor} up to {most}, or auto, got {size}"
-            raise Refused(400, message, "invalid_value", "size")
-    return wanted
+            raise ApiError(400, message, "invalid_value", "size")
+    return target
 
 
-def checked(fields: Any, service: Service) -> None:
-    """The limits that all requests share: the model's name, steps, prompts, pictures, time."""
+def check_limits(fields: Any, service: Service) -> None:
+    """Check what all requests have in common: the model's name, steps, prompts, pictures, time."""
     limits, settings = service.settings.limits, service.settings
-    said: Callable[[str], Any] = lambda name: getattr(fields, name, None)  # noqa: E731
-    if said("model") not in (None, settings.alias):
-        message = f"no model {said('model')!r} here, there is {settings.alias!r}"
-        raise Refused(404, message, "model_not_found", "model")
+    value_of: Callable[[str], Any] = lambda name: getattr(fields, name, None)  # noqa: E731
+    if value_of("model") not in (None, settings.alias):
+        message = f"no model {value_of('model')!r} here, there is {settings.alias!r}"
+        raise ApiError(404, message, "model_not_found", "model")
     bounds = {
         "num_inference_steps": limits.steps, "n": limits.pictures, "deadline": limits.deadline
     }  # fmt: skip
     for name, most in bounds.items():
-        if (said(name) or 0) > most:
-            message = f"{name} must be at most {most:g}, got {said(name):g}"
-            raise Refused(400, message, "invalid_value", name)
+        if (value_of(name) or 0) > most:
+            message = f"{name} must be at most {most:g}, got {value_of(name):g}"
+            raise ApiError(400, message, "invalid_value", name)
     names = ("prompt", "edit_prompt", "source_prompt", "negative_prompt")
-    texts = {name: said(name) for name in names} | {
-        f"prompts.{i}": text for i, text in enumerate(said("prompts") or ())
+    texts = {name: value_of(name) for name in names} | {
+        f"prompts.{i}": text for i, text in enumerate(value_of("prompts") or ())
     }
     for name, text in texts.items():
         if text is not None and len(check.text(name, text)) > limits.prompt:
             message = f"{name} must have at most {limits.prompt} characters, got {len(text)}"
-            raise Refused(400, message, "invalid_value", name)
+            raise ApiError(400, message, "invalid_value", name)
 
 
-async def _parts(parts: list[tuple[str, Any]], service: Service) -> Form:
+async def _read_parts(parts: list[tuple[str, Any]], service: Service) -> UploadForm:
     texts: dict[str, str] = {}
     files: dict[str, list[bytes]] = {"image": [], "mask": []}
     for name, value in parts:
         if isinstance(value, str):
             if name in FILES:
                 message = f"{name} must be an uploaded file; addresses are never fetched"
-                raise Refused(400, message, "invalid_image", name)
+                raise ApiError(400, message, "invalid_image", name)
             texts[name] = value
         elif name not in FILES:
-            raise Refused(400, f"{name} is no file of this request", "unknown_parameter", name)
+            raise ApiError(400, f"{name} is no file of this request", "unknown_parameter", name)
         else:
             files[name.removesuffix("[]")].append(await value.read())
     if len(files["image"]) > service.settings.limits.images or len(files["mask"]) > 1:
         most = service.settings.limits.images
-        raise Refused(400, f"at most {most} images and one mask", "too_many_files", "image")
-    return Form(texts, files["image"], next(iter(files["mask"]), None))
+        raise ApiError(400, f"at most {most} images and one mask", "too_many_files", "image")
+    return UploadForm(texts, files["image"], next(iter(files["mask"]), None))
 
 
-def _of_type(request: Request, *kinds: str) -> None:
-    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if said not in kinds:
-        message = f"want {kinds[0]}, got {said or 'nothing'}"
-        raise Refused(415, message, "unsupported_media_type")
+def _check_type(request: Request, *kinds: str) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in kinds:
+        message = f"want {kinds[0]}, got {kind or 'nothing'}"
+        raise ApiError(415, message, "unsupported_media_type")
 
 
-def _gone() -> Refused:
-    return Refused(GONE, "the client has left", "client_closed_request")
+def _client_left() -> ApiError:
+    return ApiError(CLIENT_LEFT, "the client has left", "client_closed_request")

@@ -1,6 +1,6 @@
-"""Clients' sources by id: in this process, or made anew by the recipe that any process left.
+"""Clients' sources by id: in this process, or made again from a recipe of any process.
 
-Without a cache folder there are no recipes: a source is known where it was made, and nowhere else.
+Without a cache folder there are no recipes, and only the process that made a source knows it.
 """
 
 from functools import partial
@@ -8,67 +8,69 @@ from functools import partial
 from fastapi import Request
 
 from mdp_lite.pipeline.result import Source
-from mdp_lite.serve import work
-from mdp_lite.serve.answers import left
+from mdp_lite.serve.answers import wait_for_disconnect
 from mdp_lite.serve.costs import rows_of_source
-from mdp_lite.serve.errors import Refused
-from mdp_lite.serve.service import Service, attended
-from mdp_lite.serve.work import Drawn, Inverted
+from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.service import Service, run_while_connected
+from mdp_lite.serve.work import Recipe, get_or_make_source, picture_bytes
 
 
-async def made(request: Request, service: Service, origin: Drawn | Inverted) -> Source:
-    """A source, for as long as the client is there: let in by its cost, and made as a job."""
-    rows = rows_of_source(service.editor, origin)
-    run = lambda: service.job(rows, lambda editor: work.source_of(editor, origin))  # noqa: E731
-    task = service.admitted(rows, work.held(origin), run)
-    source, _ = await attended(task, left(request), service.metrics.cancelled.inc)
+async def make_source(request: Request, service: Service, recipe: Recipe) -> Source:
+    """A source from a recipe, as a job; it is cancelled if the client disconnects."""
+    rows = rows_of_source(service.editor, recipe)
+    work = lambda editor: get_or_make_source(editor, recipe)  # noqa: E731
+    task = service.admit(rows, picture_bytes(recipe), lambda: service.run_job(rows, work))
+    left = wait_for_disconnect(request)
+    source, _ = await run_while_connected(task, left, service.metrics.cancelled.inc)
     return source
 
 
-async def keep(service: Service, owner: str, origin: Drawn | Inverted, source: Source) -> str:
-    """A new source's id, once all who share the folder can find it."""
+async def keep_source(service: Service, owner: str, recipe: Recipe, source: Source) -> str:
+    """Store a new source and its recipe; returns its id once all processes can find it."""
     name = service.store.put(source, owner)
     if service.recipes is not None:
         try:
-            await service.read(partial(service.recipes.put, name, owner, origin))
+            await service.process_pictures(partial(service.recipes.put, name, owner, recipe))
         except OSError:
             service.store.drop(name, owner)
             message = "the folder of sources can't be written to"
-            raise Refused(503, message, "source_not_kept", retry=30) from None
+            raise ApiError(503, message, "source_not_kept", retry=30) from None
     return name
 
 
-async def find(request: Request, service: Service, owner: str, name: str) -> Source:
-    """A source of the client; another's is not there, nor one that any process has forgotten."""
+async def find_source(request: Request, service: Service, owner: str, name: str) -> Source:
+    """A source of this owner. Raises a 404 for others' and for those that any process deleted."""
     source, recipes = service.store.get(name, owner), service.recipes
     if recipes is None:
         if source is None:
-            raise _missing(service, name)
+            raise _not_found(service, name)
         return source
-    if source is not None and await service.read(partial(recipes.used, name, owner)):
+    if source is not None and await service.process_pictures(
+        partial(recipes.mark_used, name, owner)
+    ):
         return source
-    origin = await service.read(partial(recipes.get, name, owner))
-    if origin is None:
+    recipe = await service.process_pictures(partial(recipes.get, name, owner))
+    if recipe is None:
         service.store.drop(name, owner)
-        raise _missing(service, name)
-    source = await made(request, service, origin)
+        raise _not_found(service, name)
+    source = await make_source(request, service, recipe)
     service.metrics.rebuilt.inc()
     service.store.put(source, owner, name)
     return source
 
 
-async def forget(service: Service, owner: str, name: str) -> None:
-    """Forget a source, wherever it is; one that is nowhere is not there."""
-    there, recipes = service.store.drop(name, owner), service.recipes
+async def forget_source(service: Service, owner: str, name: str) -> None:
+    """Delete a source for all processes. Raises a 404 if there is none."""
+    exists, recipes = service.store.drop(name, owner), service.recipes
     if recipes is not None:
-        there = await service.read(partial(recipes.used, name, owner))
-        await service.read(partial(recipes.drop, name, owner))
-    if not there:
-        raise _missing(service, name)
+        exists = await service.process_pictures(partial(recipes.mark_used, name, owner))
+        await service.process_pictures(partial(recipes.drop, name, owner))
+    if not exists:
+        raise _not_found(service, name)
 
 
-def _missing(service: Service, name: str) -> Refused:
+def _not_found(service: Service, name: str) -> ApiError:
     message = f"no source {name!r}: it has expired, or never was"
     if service.recipes is None and service.settings.replicas > 1:
         message += ", or another replica has it: they share sources only through --cache"
-    return Refused(404, message, "source_not_found", "source")
+    return ApiError(404, message, "source_not_found", "source")

@@ -1,4 +1,4 @@
-"""What a service tells of itself to Prometheus."""
+"""The metrics of a service, for Prometheus."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """Counters of one service, in a registry of its own; the rest is read when it is asked for."""
+    """Counters of one service, in their own registry. Gauges are read when Prometheus asks."""
 
     def __init__(self, service: Any) -> None:
         self._service, self.registry = service, CollectorRegistry()
@@ -22,7 +22,7 @@ class Metrics:
         self.refused = counter("refused", "requests refused as too much was waiting")
         self.edits = counter("edits", "edits that were done", ("finished",))
         self.sources = counter("sources_made", "sources that were made")
-        self.rebuilt = counter("sources_rebuilt", "sources that were made anew by a recipe")
+        self.rebuilt = counter("sources_rebuilt", "sources that were made again from a recipe")
         self.seconds = Histogram(
             "mdp_lite_seconds", "seconds of a stage", ("stage",), buckets=BUCKETS,
             registry=self.registry,
@@ -30,26 +30,26 @@ class Metrics:
         self.registry.register(self)  # type: ignore[arg-type]
 
     def collect(self) -> Iterator[Any]:
-        """What is read off the service now, as prometheus_client asks for it."""
-        service, desk = self._service, self._service.desk
+        """The gauges and counters that the service and its batcher hold now."""
+        service, batcher = self._service, self._service.batcher
         for name, value, text in (
-            ("open_requests", service.open, "requests that are not answered yet"),
+            ("open_requests", service.open_requests, "requests that are not answered yet"),
             ("waiting_rows", service.rows, "UNet rows that were let in and are not done"),
-            ("waiting_bytes", service.held, "bytes of their pictures"),
+            ("waiting_bytes", service.waiting_bytes, "bytes of their pictures"),
             ("jobs", service.jobs, "jobs that work now"),
-            ("members", desk.members, "jobs that wait for the models or are between two steps"),
+            ("members", batcher.clients, "jobs that wait for the models or are between two steps"),
             ("sources", len(service.store), "sources that are kept"),
             ("source_bytes", service.store.size, "bytes that they take"),
         ):
             yield GaugeMetricFamily(f"mdp_lite_{name}", text, value)
         for name, value, text in (
-            ("unet_calls", desk.calls, "calls of the UNet"),
-            ("unet_rows", desk.rows, "rows of these calls"),
-            ("unet_seconds", desk.seconds, "seconds that they took"),
-            ("halved", desk.halved, "calls that were halved for want of memory"),
+            ("unet_calls", batcher.calls, "calls of the UNet"),
+            ("unet_rows", batcher.rows, "rows of these calls"),
+            ("unet_seconds", batcher.seconds, "seconds that they took"),
+            ("halved", batcher.halved, "calls that were halved for want of memory"),
         ):
             yield CounterMetricFamily(f"mdp_lite_{name}", text, value)
 
     def text(self) -> bytes:
-        """All of them as Prometheus reads them."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

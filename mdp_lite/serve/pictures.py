@@ -1,81 +1,80 @@
-"""Pictures in and out of requests: allow-listed formats, nothing of the upload but its pixels."""
+"""Pictures in and out of requests: only listed formats, and only the pixels of an upload."""
 
 import base64
 import binascii
 import io
 import json
-from typing import Any
 
 from PIL import Image
 
 from mdp_lite.pictures import images
-from mdp_lite.pictures.fit import frame
-from mdp_lite.serve.errors import Refused
+from mdp_lite.pictures.fit import plan_fit
+from mdp_lite.pipeline.provenance import Settings
+from mdp_lite.serve.errors import ApiError
 
 QUALITY = 90  # of JPEG and WebP, in percent
 USER_COMMENT, EXIF, DESCRIPTION = 0x9286, 0x8769, 0x010E  # tags
 MIME = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
-Settings = dict[str, Any]
 
-
-def read(data: bytes, param: str, most: int) -> Image.Image:
-    """The picture in an upload, upright, in its own mode; anything else is a Refused."""
+def read_upload(data: bytes, param: str, max_pixels: int) -> Image.Image:
+    """The picture in an upload, upright, in its own mode. Raises ApiError for anything else."""
     try:
-        return images.upright(images.decoded(io.BytesIO(data), param, most))
+        return images.upright(images.decode_picture(io.BytesIO(data), param, max_pixels))
     except ValueError as error:
-        raise Refused(400, str(error), "invalid_image", param) from None
+        raise ApiError(400, str(error), "invalid_image", param) from None
     except MemoryError:
         raise
-    except Exception as error:  # a parser that fails in a way of its own
+    except Exception as error:  # some parsers fail in unexpected ways
         message = f"picture can't be read ({type(error).__name__}): {param}"
-        raise Refused(400, message, "invalid_image", param) from None
+        raise ApiError(400, message, "invalid_image", param) from None
 
 
-def source(data: bytes, param: str, most: int) -> Image.Image:
-    """An upload as RGB on white."""
-    picture = read(data, param, most)
+def read_rgb(data: bytes, param: str, max_pixels: int) -> Image.Image:
+    """An upload as RGB; transparent pixels become white."""
+    picture = read_upload(data, param, max_pixels)
     try:
         return images.to_rgb(picture)
     except (ValueError, OSError) as error:
-        raise Refused(400, str(error), "invalid_image", param) from None
+        raise ApiError(400, str(error), "invalid_image", param) from None
 
 
-def mask(data: bytes, most: int) -> Image.Image:
-    """A mask, white where the edit is: where an upload is transparent, as OpenAI has it.
+def read_mask(data: bytes, max_pixels: int) -> Image.Image:
+    """A mask as a grey picture: white is edited.
 
-    One without transparency is taken as it is: white is edited.
+    As in OpenAI's API, transparent pixels of the upload are edited; in an upload without
+    transparency, white ones are.
     """
-    picture = read(data, "mask", most)
+    picture = read_upload(data, "mask", max_pixels)
     if picture.has_transparency_data:
         return picture.convert("RGBA").getchannel("A").point([255 - v for v in range(256)])
     try:
         return images.to_rgb(picture).convert("L")
     except (ValueError, OSError) as error:
-        raise Refused(400, str(error), "invalid_image", "mask") from None
+        raise ApiError(400, str(error), "invalid_image", "mask") from None
 
 
-def sized(picture: Image.Image, fit: str, size: tuple[int, int] | None) -> Image.Image:
-    """A picture or mask fitted to a size that was asked for."""
+def fit_to_size(picture: Image.Image, fit: str, size: tuple[int, int] | None) -> Image.Image:
+    """A picture or mask fitted to a size (width, height); as it is if size is None."""
     if size is None or size == picture.size:
         return picture
-    fitted = frame(fit, picture.size, size).fitted(picture.convert("RGB"))
+    fitted = plan_fit(fit, picture.size, size).apply(picture.convert("RGB"))
     return fitted.convert(picture.mode)
 
 
-def size_of(text: str) -> tuple[int, int] | None:
-    """640x480, or None for auto."""
+def parse_size(text: str) -> tuple[int, int] | None:
+    """ "640x480" -> (640, 480); "auto" -> None."""
     if text == "auto":
         return None
     width, height = text.split("x")
     return int(width), int(height)
 
 
-def written(
+def encode(
     picture: Image.Image, kind: str, quality: int | None, settings: Settings | None
 ) -> bytes:
-    """A picture as a file, with its settings unless they are None, and nothing else."""
-    out, plain = io.BytesIO(), images.bare(picture)
+    """A picture as a file, with its settings unless they are None, and no other metadata."""
+    out, plain = io.BytesIO(), images.strip_metadata(picture)
     if kind == "png":
         plain.save(out, "PNG", pnginfo=images.chunks(settings) if settings else None)
         return out.getvalue()
@@ -84,24 +83,24 @@ def written(
     return out.getvalue()
 
 
-def encoded(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
     """Bytes as base64."""
     return base64.b64encode(data).decode("ascii")
 
 
-def decoded(text: str, param: str) -> bytes:
-    """Base64, or a data: URI of it, as bytes; other URIs are never fetched."""
+def from_base64(text: str, param: str) -> bytes:
+    """The bytes of base64 or of a data: URI with base64; other URIs are never fetched."""
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         message = f"{param} must be base64; addresses are never fetched"
-        raise Refused(400, message, "invalid_image", param) from None
+        raise ApiError(400, message, "invalid_image", param) from None
 
 
 def _exif(settings: Settings) -> bytes:
-    """The same two texts as in a PNG: UserComment as galleries read it, and the JSON object."""
+    """The same two texts as in a PNG: UserComment for galleries, and the JSON object."""
     exif = Image.Exif()
     exif[DESCRIPTION] = json.dumps({images.KEY: settings}, allow_nan=False)
     text = images.parameters(settings).encode("utf-16-be", "surrogatepass")

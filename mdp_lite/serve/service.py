@@ -1,4 +1,4 @@
-"""Between asyncio and the models: who is let in, in which thread it works, how it is let go."""
+"""Between asyncio and the models: admits work, runs it in worker threads, and cancels it."""
 
 import asyncio
 import logging
@@ -12,193 +12,202 @@ from typing import Any, TypeVar
 
 import torch
 
-from mdp_lite.batcher.batcher import Member
+from mdp_lite.batcher.batcher import Client
+from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.editor import Editor
 from mdp_lite.engine.graphs import BUCKETS
-from mdp_lite.pipeline.sweep import room
-from mdp_lite.serve.errors import GONE, Refused
+from mdp_lite.pipeline.sweep import rows_in_budget
+from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.metrics import Metrics
-from mdp_lite.serve.recipes import Recipes
-from mdp_lite.serve.settings import Settings
-from mdp_lite.serve.store import Store
+from mdp_lite.serve.recipes import RecipeStore
+from mdp_lite.serve.settings import ServiceSettings
+from mdp_lite.serve.store import SourceStore
 
 T = TypeVar("T")
-LONG = 1000  # UNet rows: jobs of more take at most half of the places
-LONGEST = 120  # seconds after which a client is told to try again, at most
+LONG = 1000  # UNet rows: jobs of more take at most half of the slots
+LONGEST = 120  # seconds of waiting that Retry-After names, at most
 log = logging.getLogger("mdp_lite.serve")
 
 
 class Service:
     """One model behind one thread. Everything here but the jobs runs in the loop of asyncio.
 
-    open is how many requests are; rows are those of all jobs that were let in and are not done,
-    held the bytes of their pictures.
+    open_requests is the number of open requests, jobs the number of running jobs. rows are the UNet
+    rows of admitted work that is not done, waiting_bytes the bytes of its input pictures.
     """
 
-    def __init__(self, editor: Editor, settings: Settings) -> None:
+    def __init__(self, editor: Editor, settings: ServiceSettings) -> None:
         self.editor, self.settings, limits = editor, settings, settings.limits
-        self.most = most_rows(editor, settings.most)
-        self.desk = desk_of(editor, self.most)
-        self.store = Store(limits)
-        self.recipes = Recipes(editor.cache, editor.runner, limits) if editor.cache else None
-        self.open = self.rows = self.held = self.jobs = 0
+        self.max_rows = choose_max_rows(editor, settings.max_rows)
+        self.batcher = make_batcher(editor, self.max_rows)
+        self.store = SourceStore(limits)
+        self.recipes = RecipeStore(editor.cache, editor.runner, limits) if editor.cache else None
+        self.open_requests = self.rows = self.waiting_bytes = self.jobs = 0
         self.draining = self._warm = False
         self.metrics = Metrics(self)
-        self._engine = threading.Thread(target=self._call_models, name="models", daemon=True)
+        self._engine = threading.Thread(target=self._run_models, name="models", daemon=True)
         self._workers = ThreadPoolExecutor(limits.jobs, "job")
-        self._readers = ThreadPoolExecutor(1, "pictures")  # Pillow's warnings are not for threads
-        self._places = asyncio.Semaphore(limits.jobs)
-        self._long = asyncio.Semaphore(max(1, limits.jobs // 2))
+        # One thread, because the warning filters that Pillow's reading sets are process-wide.
+        self._picture_thread = ThreadPoolExecutor(1, "pictures")
+        self._slots = asyncio.Semaphore(limits.jobs)
+        self._long_slots = asyncio.Semaphore(max(1, limits.jobs // 2))
 
     def start(self) -> None:
-        """Begin to answer, once the models have made what they make once."""
+        """Start the models' thread; it warms up first."""
         self._engine.start()
 
     def close(self) -> None:
-        """Let everybody go; returns once no thread works any more."""
-        self.desk.close()
+        """Stop all work; returns once no thread runs any more."""
+        self.batcher.close()
         self._workers.shutdown()
-        self._readers.shutdown()
+        self._picture_thread.shutdown()
         if self._engine.is_alive():
             self._engine.join()
 
     @property
     def live(self) -> bool:
-        """Whether the models answer, or will."""
+        """Whether the models' thread is alive."""
         return self._engine.is_alive()
 
     def pulse(self) -> None:
-        """Returns as the thread of the models has calculated something; Stopped if it is dead."""
-        with self.desk.member() as one:
-            self.desk.work(one, lambda: torch.ones((), device=self.editor.device).item())
+        """Return once the models' thread has computed something; Stopped if it is dead."""
+        with self.batcher.client() as client:
+            ones = lambda: torch.ones((), device=self.editor.device).item()  # noqa: E731
+            self.batcher.call(client, ones)
 
     @property
     def ready(self) -> bool:
-        """Whether new requests are welcome."""
+        """Whether the service takes new requests."""
         return self._warm and self.live and not self.draining
 
     @property
-    def wait(self) -> float:
-        """Seconds until what was let in is done, by how fast rows were so far."""
-        speed = self.desk.rows / self.desk.seconds if self.desk.seconds else 100.0
+    def wait_seconds(self) -> float:
+        """Seconds until all admitted work is done, at the speed so far."""
+        batcher = self.batcher
+        speed = batcher.rows / batcher.seconds if batcher.seconds else 100.0
         return min(self.rows / speed, LONGEST)
 
-    def admitted(
-        self, rows: int, held: int, work: Callable[[], Coroutine[Any, Any, T]]
+    def admit(
+        self, rows: int, input_bytes: int, work: Callable[[], Coroutine[Any, Any, T]]
     ) -> "asyncio.Task[T]":
-        """Let in work of so many rows and bytes as a task, or refuse it; its end frees them."""
+        """Start work as a task and count its rows and bytes until it ends, or refuse it.
+
+        Raises ApiError: 400 for a request that is too expensive, 429 if too much is waiting.
+        """
         limits = self.settings.limits
         if rows > limits.rows:
             message = f"this takes {rows} UNet rows, at most {limits.rows} are allowed"
-            raise Refused(400, message, "too_expensive")
-        fits = self.held + held <= limits.waiting_bytes
+            raise ApiError(400, message, "too_expensive")
+        size = self.waiting_bytes
+        fits = size + input_bytes <= limits.waiting_bytes
         if self.rows and not (fits and self.rows + rows <= limits.waiting_rows):
             self.metrics.refused.inc()
-            message = f"too much is waiting: {self.rows} UNet rows, {self.held} bytes of pictures"
-            raise Refused(429, message, "rate_limit_exceeded", retry=math.ceil(self.wait))
-        self.rows, self.held = self.rows + rows, self.held + held
+            message = f"too much is waiting: {self.rows} UNet rows, {size} bytes of pictures"
+            raise ApiError(429, message, "rate_limit_exceeded", retry=math.ceil(self.wait_seconds))
+        self._count(rows, input_bytes)
         task = asyncio.create_task(work())
-        task.add_done_callback(lambda _: self._released(rows, held))
+        task.add_done_callback(lambda _: self._count(-rows, -input_bytes))
         return task
 
-    def _released(self, rows: int, held: int) -> None:
-        self.rows, self.held = self.rows - rows, self.held - held
+    def _count(self, rows: int, input_bytes: int) -> None:
+        self.rows, self.waiting_bytes = self.rows + rows, self.waiting_bytes + input_bytes
 
-    async def job(
+    async def run_job(
         self, rows: int, work: Callable[[Editor], T], end: float | None = None
     ) -> tuple[T, float]:
-        """What a job of admitted work gives, and how many seconds it waited.
+        """Run admitted work in a worker thread; returns its result and the seconds it waited.
 
-        Cancelling it stops it; it ends when its thread has nothing more to do.
+        Cancelling stops the work, and ends when its thread is done. Raises ApiError (503) if the
+        deadline `end` passes before there is a free slot.
         """
-        asked = time.monotonic()
-        async with self._place(rows, end):
-            waited = time.monotonic() - asked
-            return await self._worked(work), waited
+        queued = time.monotonic()
+        async with self._slot(rows, end):
+            waited = time.monotonic() - queued
+            return await self._run_in_worker(work), waited
 
-    async def read(self, work: Callable[[], T]) -> T:
-        """Work on pictures, in a thread of its own."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+    async def process_pictures(self, work: Callable[[], T]) -> T:
+        """Run work on pictures or their files in the thread for pictures."""
+        return await asyncio.get_running_loop().run_in_executor(self._picture_thread, work)
 
     @asynccontextmanager
-    async def _place(self, rows: int, end: float | None) -> AsyncIterator[None]:
-        """A place among those that work now; a long job leaves some to short ones."""
+    async def _slot(self, rows: int, end: float | None) -> AsyncIterator[None]:
+        """One of the slots of running jobs; long jobs leave some of them to short ones."""
         long = rows > LONG
         try:
             async with asyncio.timeout(None if end is None else max(0, end - time.monotonic())):
                 if long:
-                    await self._long.acquire()
+                    await self._long_slots.acquire()
                 try:
-                    await self._places.acquire()
+                    await self._slots.acquire()
                 except BaseException:
                     if long:
-                        self._long.release()
+                        self._long_slots.release()
                     raise
         except TimeoutError:
             message = "the deadline passed before work could begin"
-            raise Refused(503, message, "deadline_exceeded", retry=self.wait) from None
+            raise ApiError(503, message, "deadline_exceeded", retry=self.wait_seconds) from None
         self.jobs += 1
         try:
             yield
         finally:
             self.jobs -= 1
-            self._places.release()
+            self._slots.release()
             if long:
-                self._long.release()
+                self._long_slots.release()
 
     @contextmanager
-    def lent(self) -> Iterator[Editor]:
-        """The editor for who works in a thread of their own, beside the requests."""
-        with self.desk.member() as member:
-            yield shared(self.editor, self.desk, member)
+    def borrow_editor(self) -> Iterator[Editor]:
+        """The editor for a thread that is not one of the workers, such as one of the page."""
+        with self.batcher.client() as client:
+            yield client_editor(self.editor, self.batcher, client)
 
-    async def _worked(self, work: Callable[[Editor], T]) -> T:
-        member = Member()
+    async def _run_in_worker(self, work: Callable[[Editor], T]) -> T:
+        client = Client()
 
         def run() -> T:
-            with self.desk.member(member):
-                return work(shared(self.editor, self.desk, member))
+            with self.batcher.client(client):
+                return work(client_editor(self.editor, self.batcher, client))
 
-        done = asyncio.get_running_loop().run_in_executor(self._workers, run)
+        end = asyncio.get_running_loop().run_in_executor(self._workers, run)
         try:
-            return await asyncio.shield(done)
+            return await asyncio.shield(end)
         except asyncio.CancelledError:
-            self.desk.stop(member)
-            await _ended(done)  # one step at most
+            self.batcher.stop(client)
+            await _wait_for_end(end)  # one step at most
             raise
 
-    def _call_models(self) -> None:
+    def _run_models(self) -> None:
         try:
-            warmed(self.editor, self.most)
+            prepare_models(self.editor, self.max_rows)
             self._warm = True
-            self.desk.run()
+            self.batcher.run()
         except BaseException:
             log.exception("the thread that calls the models ended")
             raise
         finally:
-            self.desk.close()  # nobody waits for answers that can't come
+            self.batcher.close()  # so that nobody waits for answers that can't come
 
 
-async def _ended(done: "asyncio.Future[Any]") -> None:
-    """Wait for work that nobody wants the result of, however often the waiting is cancelled."""
-    while not done.done():
+async def _wait_for_end(end: "asyncio.Future[Any]") -> None:
+    """Wait for work whose result is not needed, even if the waiting is cancelled again."""
+    while not end.done():
         with suppress(asyncio.CancelledError):
-            await asyncio.wait({done})
-    done.exception()
+            await asyncio.wait({end})
+    end.exception()
 
 
-async def attended(
+async def run_while_connected(
     task: "asyncio.Task[T]", left: Awaitable[None], on_left: Callable[[], None]
 ) -> T:
-    """A task's result; if the client leaves before, the task is cancelled and that is told."""
+    """A task's result. If the client leaves first, on_left is called and the task is cancelled."""
     gone = asyncio.ensure_future(left)
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise Refused(GONE, "the client has left", "client_closed_request")
+        raise ApiError(CLIENT_LEFT, "the client has left", "client_closed_request")
     finally:
-        if not task.done():  # the client left, or the framework saw that first
+        if not task.done():  # the client left, or the framework cancelled the request
             on_left()
         for one in (task, gone):
             one.cancel()
@@ -206,25 +215,25 @@ async def attended(
 
 
 @torch.no_grad()
-def warmed(editor: Editor, most: int) -> None:
-    """Fit the previews, and record graphs of all counts of rows that may come in a call."""
-    codec = editor.runner
-    x, c, t = codec.noise(0, *codec.size), codec.condition(""), codec.grid(None).t[:1]
-    codec.latent(codec.picture(0 * x))
-    for rows in BUCKETS if codec.engine.recorder else ():
-        if rows <= most:
-            some = [one.expand(rows, *one.shape[1:]) for one in (x.to(c), t, c)]
-            codec.unet(*some)
-    _ = codec.colours
+def prepare_models(editor: Editor, max_rows: int) -> None:
+    """Fit the preview map, and record graphs of all row counts that a call may have."""
+    runner = editor.runner
+    x, c, t = runner.noise(0, *runner.size), runner.condition(""), runner.grid(None).t[:1]
+    runner.encode(runner.decode(0 * x))
+    for rows in BUCKETS if runner.engine.recorder else ():
+        if rows <= max_rows:
+            inputs = [one.expand(rows, *one.shape[1:]) for one in (x.to(c), t, c)]
+            runner.unet(*inputs)
+    _ = runner.preview_map
 
 
-def most_rows(editor: Editor, asked: int | None) -> int:
-    """How many rows go into one call: those asked for, or by default what the device is good at."""
-    if asked is not None:
-        return asked
+def choose_max_rows(editor: Editor, max_rows: int | None) -> int:
+    """Rows of one call: the setting if there is one, else 0 on a CPU and what fits on a GPU."""
+    if max_rows is not None:
+        return max_rows
     if editor.device.type == "cpu":
         return 0
-    config, codec = editor.models.unet.config, editor.runner
-    width, height = codec.size
-    shape = (height // codec.factor, width // codec.factor)
-    return room(config, shape, next(editor.models.unet.parameters()).element_size())
+    runner, unet = editor.runner, editor.models.unet
+    width, height = runner.size
+    shape = (height // runner.factor, width // runner.factor)
+    return rows_in_budget(unet.config, shape, next(unet.parameters()).element_size())

@@ -1,24 +1,27 @@
-"""What an operator says of a service: where it listens, who may use it, and how much of it."""
+"""The settings of a service: its address, who may use it, and its limits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image
 
+from mdp_lite.names import BadInput
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LEAST_KEY = 16  # characters
 
-SafetyHook = Callable[[Sequence[Image.Image]], Sequence[bool]]  # True: not to be shown
+SafetyHook = Callable[[Sequence[Image.Image]], Sequence[bool]]  # True: hold the picture back
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one request, one client and all together may ask for; all are checked before work.
+    """Limits for one request and for all together; they are checked before work begins.
 
-    pixels are those of an upload, side those of the model's picture, rows UNet rows; waiting_bytes
-    is what the pictures of all that were let in take, requests how many are open at one time. read
-    is how many seconds a body may take to arrive, write how long an answer may wait for a client
-    to read on, seconds how long a source is kept unused.
+    Of one request: body_bytes; pixels of an upload; side of the model's picture; steps; images
+    (uploads); pictures (of an answer); cells of a sweep; prompt in characters; rows of the UNet;
+    deadline in seconds. Of all: waiting_rows and waiting_bytes of admitted work; open requests;
+    jobs that run at one time; sources and source_bytes that are stored. In seconds: read, for a
+    body to arrive; write, for a client to read on; seconds, for which an unused source is stored.
     """
 
     body_bytes: int = 24 * 2**20
@@ -43,13 +46,13 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The service of one model, known to clients as its alias.
+class ServiceSettings:
+    """The settings of the service of one model; clients know the model by the alias.
 
-    keys are those that clients show as bearer tokens; origins are the pages that browsers may call
-    from. most is how many UNet rows go into one call: None as many as memory has room for on a
-    GPU, and on a CPU 0, where every picture has the bits that it has alone. replicas is how many
-    services there may be at one time of which a client's request reaches any.
+    keys: the bearer tokens of clients. origins: the pages that browsers may call from. max_rows:
+    UNet rows of one call; None means as many as 2 GiB hold on a GPU, and 0 on a CPU. With 0 each
+    picture is computed alone and has exactly the bits that it has without a service. replicas: how
+    many copies of the service there may be, of which any may get a request.
     """
 
     alias: str = "mdp-lite"
@@ -58,7 +61,7 @@ class Settings:
     keys: tuple[str, ...] = ()
     open: bool = False
     origins: tuple[str, ...] = ()
-    most: int | None = None
+    max_rows: int | None = None
     metadata: bool = True
     drain: float = 30.0
     safety_hook: SafetyHook | None = None
@@ -71,18 +74,18 @@ class Settings:
         return self.host in LOOPBACK
 
 
-def checked(settings: Settings) -> Settings:
-    """The settings, or a ValueError: a service that others reach needs a key."""
+def check_settings(settings: ServiceSettings) -> ServiceSettings:
+    """The settings. Raises BadInput, for example if others reach the service without a key."""
     if not settings.local and not settings.keys and not settings.open:
-        raise ValueError(
+        raise BadInput(
             f"a service on {settings.host} needs an API key: set MDP_LITE_API_KEYS, "
             "or say --open if everybody who reaches it may use it"
         )
     for key in settings.keys:
         if len(key) < LEAST_KEY or not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError(f"an API key must have {LEAST_KEY} or more ASCII characters, no space")
+            raise BadInput(f"an API key must have {LEAST_KEY} or more ASCII characters, no space")
     if not 0 <= settings.port <= 65535:
-        raise ValueError(f"port must be from 0 to 65535, got {settings.port}")
-    if settings.most is not None and settings.most < 0:
-        raise ValueError(f"rows of a call must be 0 or more, got {settings.most}")
+        raise BadInput(f"port must be from 0 to 65535, got {settings.port}")
+    if settings.max_rows is not None and settings.max_rows < 0:
+        raise BadInput(f"rows of a call must be 0 or more, got {settings.max_rows}")
     return settings

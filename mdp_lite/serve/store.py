@@ -1,94 +1,98 @@
-"""Sources that clients may edit again: so many, so large, so long, and each its owner's alone."""
+"""The sources that clients may edit again, in memory: bounded, and each for its owner alone."""
 
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mdp_lite.names import BadInput
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.settings import Limits
 
 
 @dataclass
-class Kept:
-    """A source, whose it is, what it takes, and until when it is kept unless it is used."""
+class StoredSource:
+    """A source, its owner, its bytes, and when it expires unless it is used before."""
 
     source: Source
     owner: str
     size: int
-    until: float
+    expires: float
 
 
-class Store:
-    """Sources by id, used by one thread. clock is a monotonic one, which no clock change moves."""
+class SourceStore:
+    """Sources by id, for one thread. clock is monotonic, so a changed system time has no effect."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
-        self._kept: dict[str, Kept] = {}  # least recently used first
+        self._sources: dict[str, StoredSource] = {}  # least recently used first
 
     def __len__(self) -> int:
         self._expire()
-        return len(self._kept)
+        return len(self._sources)
 
     @property
     def size(self) -> int:
-        """Bytes that all take."""
-        return sum(one.size for one in self._kept.values())
+        """Bytes of all sources."""
+        return sum(one.size for one in self._sources.values())
 
     def put(self, source: Source, owner: str, name: str | None = None) -> str:
-        """Keep a source; an id that is new can't be guessed. Too large a one is a ValueError."""
-        size, most = size_of(source), self._limits.source_bytes
+        """Store a source under this name, or under a new id that can't be guessed.
+
+        Raises BadInput if it is too large.
+        """
+        size, most = source_bytes(source), self._limits.source_bytes
         if size > most:
-            raise ValueError(f"a source must take at most {most} bytes, this takes {size}")
+            raise BadInput(f"a source must take at most {most} bytes, this takes {size}")
         self._expire()
         name = name or f"src_{secrets.token_urlsafe(18)}"
-        self._kept.pop(name, None)
-        until = self._clock() + self._limits.seconds
-        while self._kept and not self._fits(size):
-            del self._kept[self._least_missed()]
-        self._kept[name] = Kept(source, owner, size, until)
+        self._sources.pop(name, None)
+        expires = self._clock() + self._limits.seconds
+        while self._sources and not self._fits(size):
+            del self._sources[self._choose_victim()]
+        self._sources[name] = StoredSource(source, owner, size, expires)
         return name
 
     def get(self, name: str, owner: str) -> Source | None:
-        """A source that is still there and this owner's, which counts as used now."""
+        """The source of this name and owner, which counts as used now; None if there is none."""
         self._expire()
-        found = self._kept.get(name)
-        if found is None or found.owner != owner:
+        entry = self._sources.get(name)
+        if entry is None or entry.owner != owner:
             return None
-        found.until = self._clock() + self._limits.seconds
-        self._kept[name] = self._kept.pop(name)
-        return found.source
+        entry.expires = self._clock() + self._limits.seconds
+        self._sources[name] = self._sources.pop(name)
+        return entry.source
 
-    def left(self, name: str) -> float:
-        """Seconds until a source is forgotten."""
-        return max(0.0, self._kept[name].until - self._clock())
+    def seconds_left(self, name: str) -> float:
+        """Seconds until a source expires."""
+        return max(0.0, self._sources[name].expires - self._clock())
 
     def drop(self, name: str, owner: str) -> bool:
-        """Forget a source; whether it was there and this owner's."""
+        """Delete a source; returns whether this owner had one of this name."""
         if self.get(name, owner) is None:
             return False
-        del self._kept[name]
+        del self._sources[name]
         return True
 
     def _fits(self, size: int) -> bool:
         limits = self._limits
-        return len(self._kept) < limits.sources and self.size + size <= limits.source_bytes
+        return len(self._sources) < limits.sources and self.size + size <= limits.source_bytes
 
-    def _least_missed(self) -> str:
-        """The least recently used of the owner who has most: nobody pushes out the others'."""
+    def _choose_victim(self) -> str:
+        """The least recently used of the owner who has most bytes; no owner can evict others'."""
         sizes: dict[str, int] = {}
-        for one in self._kept.values():
+        for one in self._sources.values():
             sizes[one.owner] = sizes.get(one.owner, 0) + one.size
-        most = max(sizes, key=lambda owner: sizes[owner])
-        return next(name for name, one in self._kept.items() if one.owner == most)
+        largest = max(sizes, key=lambda owner: sizes[owner])
+        return next(name for name, one in self._sources.items() if one.owner == largest)
 
     def _expire(self) -> None:
         now = self._clock()
-        for name in [name for name, one in self._kept.items() if one.until <= now]:
-            del self._kept[name]
+        for name in [name for name, one in self._sources.items() if one.expires <= now]:
+            del self._sources[name]
 
 
-def size_of(source: Source) -> int:
+def source_bytes(source: Source) -> int:
     """Bytes of a source's tensors and pictures."""
     tensors = [part for part in source.path if part is not None]
     pixels = sum(image.width * image.height for image in (source.image, source.picture))

@@ -1,4 +1,4 @@
-"""What a request comes down to: one source, or one picture of it, made in a thread of its own."""
+"""The work of a request: making a source or a picture. It runs in a worker thread of its job."""
 
 import time
 from collections.abc import Callable
@@ -8,64 +8,66 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite.editor import Editor
-from mdp_lite.method.ddim import aimed
+from mdp_lite.method.ddim import x0_between
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.preview import preview
 from mdp_lite.pipeline.provenance import describe_edit, describe_source
 from mdp_lite.pipeline.request import Request
-from mdp_lite.pipeline.result import Cost, Source
-from mdp_lite.serve.fields import Steering, SweepFields
+from mdp_lite.pipeline.result import Cost, Source, add_costs
+from mdp_lite.serve.fields import SteeringFields, SweepFields
 
-Size = tuple[int, int] | None
-Tell = Callable[[Image.Image], None]  # of a preview, from the thread that works
+Size = tuple[int, int] | None  # (width, height); None: the default
+OnPreview = Callable[[Image.Image], None]  # is called in the worker thread
 
 
-class Drawn(NamedTuple):
-    """A source from a prompt and a seed; what is None is the model's default."""
+class PromptRecipe(NamedTuple):
+    """How to make a source from a prompt and a seed; None means the model's default."""
 
     prompt: str
     seed: int
-    steps: int | None
-    guidance: float | None
-    negative: str
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    negative_prompt: str
     size: Size
 
 
-class Inverted(NamedTuple):
-    """A source from an RGB picture."""
+class PictureRecipe(NamedTuple):
+    """How to make a source from an RGB picture."""
 
     picture: Image.Image
     prompt: str
-    how: Inversion
-    steps: int | None
-    guidance: float | None
-    negative: str
+    inversion: Inversion
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    negative_prompt: str
     size: Size
     fit: str
 
 
-Origin = Drawn | Inverted | Source
+Recipe = PromptRecipe | PictureRecipe
 
 
-def held(origin: Origin) -> int:
-    """Bytes of the picture that it comes with."""
-    return 3 * origin.picture.width * origin.picture.height if isinstance(origin, Inverted) else 0
+def picture_bytes(origin: Recipe | Source) -> int:
+    """Bytes of the picture that a recipe holds as RGB; 0 if it has none."""
+    if not isinstance(origin, PictureRecipe):
+        return 0
+    return 3 * origin.picture.width * origin.picture.height
 
 
-class Steered(NamedTuple):
-    """Where an edit is to lead, and how; end is by the monotonic clock."""
+class EditSpec(NamedTuple):
+    """An edit of a source that may not exist yet; end is its deadline on the monotonic clock."""
 
     prompt: str
-    by: Steering
-    guidance: float | None
-    negative: str | None
+    steering: SteeringFields
+    guidance_scale: float | None
+    negative_prompt: str | None
     mask: Image.Image | None = None
     end: float | None = None
     previews: int = 0
 
 
-class Made(NamedTuple):
-    """A picture, with what it was made with and what it cost, and how long each stage took."""
+class PictureResult(NamedTuple):
+    """A picture, the settings that it was made with, its cost, and the seconds of each stage."""
 
     image: Image.Image
     settings: dict[str, Any]
@@ -76,106 +78,119 @@ class Made(NamedTuple):
     seconds: dict[str, float]
 
 
-def source_of(editor: Editor, origin: Origin) -> Source:
-    """The source, made unless it is there."""
+def get_or_make_source(editor: Editor, origin: Recipe | Source) -> Source:
+    """The source itself, or the one that a recipe makes."""
     if isinstance(origin, Source):
         return origin
-    width, height = origin.size or (None, None)
-    settings = origin.steps, origin.guidance, origin.negative, width, height
-    if isinstance(origin, Drawn):
-        return editor.generate(origin.prompt, origin.seed, *settings)
-    given = origin.guidance if METHODS[origin.how.method].repeats else None
-    picture, prompt, how = origin.picture, origin.prompt, origin.how
-    return editor.invert(picture, prompt, how, settings[0], given, *settings[2:], origin.fit)
+    steps, g, negative = origin.num_inference_steps, origin.guidance_scale, origin.negative_prompt
+    size = origin.size or (None, None)
+    if isinstance(origin, PromptRecipe):
+        return editor.generate(origin.prompt, origin.seed, steps, g, negative, *size)
+    g = inversion_guidance(origin)
+    return editor.invert(
+        origin.picture, origin.prompt, origin.inversion, steps, g, negative, *size, origin.fit
+    )
 
 
-def edited(editor: Editor, origin: Origin, to: Steered, tell: Tell) -> Made:
-    """An edit, with previews on its way; at its end in time it is the best so far."""
+def inversion_guidance(recipe: PictureRecipe) -> float | None:
+    """The guidance scale of an inversion; None for a method whose edits do not repeat it."""
+    repeats = METHODS[recipe.inversion.method].repeats_guidance
+    return recipe.guidance_scale if repeats else None
+
+
+def edit_picture(
+    editor: Editor, origin: Recipe | Source, spec: EditSpec, on_preview: OnPreview
+) -> PictureResult:
+    """An edit with its previews; at its deadline the result is the best picture so far."""
     started = time.monotonic()
-    source = source_of(editor, origin)
-    there = time.monotonic()
-    left = None if to.end is None else max(to.end - there, 1e-3)
-    at = None
-    for done, (_, _, _, (at,)) in enumerate(editor.steps([request(source, to)], 0, left), 1):
-        if due(done, len(at.task.plan.legs), to.previews):
-            tell(source.frame.undone(editor.preview(at), source.picture))
-    assert at is not None  # a path has at least one step
-    made = editor.result(at)
-    seconds = {"invert": there - started, "edit": time.monotonic() - there}
-    cost = made.cost if isinstance(origin, Source) else total(source.cost, made.cost)
-    settings = describe_edit(editor.models.name, source, made, asked(to))
-    cut = source.truncated or made.truncated
-    return Made(made.picture, settings, cost, seed_of(source), cut, made.finished, seconds)
+    source = get_or_make_source(editor, origin)
+    inverted = time.monotonic()
+    deadline = None if spec.end is None else max(spec.end - inverted, 1e-3)
+    state = None
+    for done, progress in enumerate(editor.steps([build_request(source, spec)], 0, deadline), 1):
+        (state,) = progress.states
+        if is_preview_due(done, len(state.task.plan.segments), spec.previews):
+            on_preview(source.fit.undo(editor.preview(state), source.picture))
+    assert state is not None  # a path has at least one step
+    edit = editor.result(state)
+    seconds = {"invert": inverted - started, "edit": time.monotonic() - inverted}
+    cost = edit.cost if isinstance(origin, Source) else add_costs(source.cost, edit.cost)
+    settings = describe_edit(editor.models.name, source, edit, window_settings(spec))
+    cut, seed = source.truncated or edit.truncated, seed_of(source)
+    return PictureResult(edit.picture, settings, cost, seed, cut, edit.finished, seconds)
 
 
-def drawn(editor: Editor, origin: Drawn, previews: int, tell: Tell) -> Made:
-    """A picture from a prompt and a seed."""
-    started, grid, codec = time.monotonic(), editor.runner.grid(origin.steps), editor.runner
-    before: list[Tensor] = []
+def generate_picture(
+    editor: Editor, recipe: PromptRecipe, previews: int, on_preview: OnPreview
+) -> PictureResult:
+    """A picture from a prompt and a seed, with its previews."""
+    started, runner = time.monotonic(), editor.runner
+    grid = runner.grid(recipe.num_inference_steps)
+    previous: list[Tensor] = []
 
-    def on_step(done: int, steps: int, x: Tensor) -> None:
-        if before and due(done, steps, previews):
-            x0 = aimed(before[0], x, grid.a[done - 1], grid.b[done - 1])
-            tell(preview(codec.colours, x0, codec.factor))
-        before[:] = [x]
+    def on_step(done: int, total: int, x: Tensor) -> None:
+        if previous and is_preview_due(done, total, previews):
+            x0 = x0_between(previous[0], x, grid.a[done - 1], grid.b[done - 1])
+            on_preview(preview(runner.preview_map, x0, runner.factor))
+        previous[:] = [x]
 
-    width, height = origin.size or (None, None)
     source = editor.generate(
-        origin.prompt, origin.seed, origin.steps, origin.guidance, origin.negative, width, height,
-        on_step,
+        recipe.prompt, recipe.seed, recipe.num_inference_steps, recipe.guidance_scale,
+        recipe.negative_prompt, *(recipe.size or (None, None)), on_step,
     )  # fmt: skip
     seconds = {"generate": time.monotonic() - started}
-    settings = describe_source(editor.models.name, source)
-    return Made(source.image, settings, source.cost, source.seed, source.truncated, True, seconds)
+    settings, cut = describe_source(editor.models.name, source), source.truncated
+    return PictureResult(source.image, settings, source.cost, source.seed, cut, True, seconds)
 
 
-def swept(
-    editor: Editor, source: Source, fields: SweepFields, most: int
-) -> tuple[list[Made], Cost]:
-    """Every cell of a sweep, and what all cost together."""
+def sweep_pictures(
+    editor: Editor, source: Source, fields: SweepFields, max_rows: int
+) -> tuple[list[PictureResult], Cost]:
+    """Every cell of a sweep, and the cost of all of them together."""
     started = time.monotonic()
-    done = editor.sweep(
+    sweep = editor.sweep(
         source, fields.prompts, fields.variants, fields.windows, fields.schedules,
-        fields.guidance_scales, most,
+        fields.guidance_scales, max_rows,
     )  # fmt: skip
     seconds = {"edit": time.monotonic() - started}
-    made = [
-        Made(
-            one.picture, describe_edit(editor.models.name, source, one, cell(of)), one.cost, seed_of(source),
-            source.truncated or one.truncated, True, seconds,
+    name, seed = editor.models.name, seed_of(source)
+    results = [
+        PictureResult(
+            edit.picture, describe_edit(name, source, edit, cell_settings(cell)), edit.cost, seed,
+            source.truncated or edit.truncated, True, seconds,
         )
-        for of, one in zip(done.cells, done.edits, strict=True)
+        for cell, edit in zip(sweep.cells, sweep.edits, strict=True)
     ]  # fmt: skip
-    return made, done.cost
+    return results, sweep.cost
 
 
-def due(done: int, total: int, previews: int) -> bool:
-    """Whether a preview is, so many spread evenly over all that is to do."""
+def is_preview_due(done: int, total: int, previews: int) -> bool:
+    """Whether step `done` of `total` shows a preview; previews are spread evenly over the steps."""
     last, now = ((previews + 1) * k // total for k in (done - 1, done))
     return last < now <= previews
 
 
-def request(source: Source, to: Steered) -> Request:
-    """The edit as the core takes it."""
-    by, mask = to.by, "auto" if to.by.mask_auto else to.mask
+def build_request(source: Source, spec: EditSpec) -> Request:
+    """The edit as a request to the Editor."""
+    by, mask = spec.steering, "auto" if spec.steering.mask_auto else spec.mask
     return Request(
-        source, to.prompt, by.variant, by.t_max, by.t_m, by.schedule, by.strength, None,
-        to.guidance, to.negative, mask, True, by.feather, by.proximal,
+        source, spec.prompt, by.variant, by.t_max, by.t_m, by.schedule, by.strength, None,
+        spec.guidance_scale, spec.negative_prompt, mask, True, by.feather, by.proximal,
     )  # fmt: skip
 
 
-def cell(of: Request) -> dict[str, Any]:
-    """What tells a cell of a sweep from the others."""
+def cell_settings(cell: Request) -> dict[str, Any]:
+    """The settings in which a cell of a sweep differs from the others."""
     names = ("variant", "t_max", "t_m", "schedule")
-    return {name: getattr(of, name) for name in names}
+    return {name: getattr(cell, name) for name in names}
 
 
-def asked(to: Steered) -> dict[str, Any]:
-    """The settings of an edit that its picture tells of."""
+def window_settings(spec: EditSpec) -> dict[str, Any]:
+    """The settings of an edit that are written into its picture file."""
     names = ("t_max", "t_m", "schedule", "strength", "proximal")
-    return {name: getattr(to.by, name) for name in names}
+    return {name: getattr(spec.steering, name) for name in names}
 
 
 def seed_of(source: Source) -> int | None:
     """The seed that a source was made with, if any."""
-    return source.seed if source.how is None else source.how.seed
+    return source.seed if source.inversion is None else source.inversion.seed

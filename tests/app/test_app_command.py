@@ -1,4 +1,4 @@
-"""`mdp-lite app`: its arguments, what it says without gradio, and the fence around its server."""
+"""`mdp-lite app`: its arguments, its error without gradio, and the guard around its server."""
 
 import asyncio
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mdp_lite.__main__ import main
-from mdp_lite.app.fence import HEADERS, LOOPBACK, Fence, names_of
+from mdp_lite.app.guard import HEADERS, LOOPBACK, PageGuard, allowed_hosts
 from mdp_lite.cli.arguments import build_parser
 
 
@@ -32,8 +32,8 @@ def test_without_gradio_it_says_what_to_install(
     says_one_line("app needs more: pip install 'mdp-lite[app]'")
 
 
-def answered(names: tuple[str, ...], host: str, kind: str = "http") -> list[dict[str, Any]]:
-    """What a client gets through the fence."""
+def answer(hosts: tuple[str, ...], host: str, kind: str = "http") -> list[dict[str, Any]]:
+    """The messages that a client gets through the guard."""
     sent: list[dict[str, Any]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -43,23 +43,23 @@ def answered(names: tuple[str, ...], host: str, kind: str = "http") -> list[dict
         sent.append(message)
 
     headers = [(b"host", host.encode())] if host else []
-    asyncio.run(Fence(app, names)({"type": kind, "headers": headers}, None, send))
+    asyncio.run(PageGuard(app, hosts)({"type": kind, "headers": headers}, None, send))
     return sent
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost", "LOCALHOST:1", "[::1]:7860"])
 def test_this_machine_gets_the_page_and_its_policy(host: str) -> None:
-    (start,) = answered(LOOPBACK, host)
+    (start,) = answer(LOOPBACK, host)
     assert start["status"] == 200 and start["headers"] == list(HEADERS)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:7860", ""])
-def test_other_names_are_refused(host: str) -> None:
-    assert answered(LOOPBACK, host)[0]["status"] == 403
-    assert answered(LOOPBACK, host, "websocket") == [{"type": "websocket.close", "code": 1008}]
-    assert answered((), host)[0]["status"] == 200  # served to others: any name
+def test_other_hosts_are_refused(host: str) -> None:
+    assert answer(LOOPBACK, host)[0]["status"] == 403
+    assert answer(LOOPBACK, host, "websocket") == [{"type": "websocket.close", "code": 1008}]
+    assert answer((), host)[0]["status"] == 200  # served to others: any host
 
 
-def test_names_are_asked_for_where_the_host_is_this_machine() -> None:
-    assert names_of("127.0.0.1", False) == LOOPBACK
-    assert names_of("0.0.0.0", False) == names_of("127.0.0.1", True) == ()
+def test_hosts_are_limited_if_the_server_is_for_this_machine() -> None:
+    assert allowed_hosts("127.0.0.1", False) == LOOPBACK
+    assert allowed_hosts("0.0.0.0", False) == allowed_hosts("127.0.0.1", True) == ()

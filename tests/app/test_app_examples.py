@@ -1,9 +1,9 @@
-"""The app's examples are drawings that training never saw, with their captions."""
+"""The app's examples are synthetic scenes that training never used, with their captions."""
 
 import pytest
 
 from mdp_lite.app.examples import EXAMPLES, FOLDER, Example
-from mdp_lite.app.form import MOST_TEXT
+from mdp_lite.app.form import MAX_TEXT
 from mdp_lite.eval import world
 from mdp_lite.pictures import images
 
@@ -11,11 +11,11 @@ SEEDS = {"house": 20_001_871, "boat": 20_023_084, "tree": 20_017_830}
 
 
 @pytest.mark.parametrize("one", EXAMPLES, ids=lambda one: one.name)
-def test_an_example_is_a_held_back_drawing(one: Example) -> None:
+def test_an_example_is_a_scene_that_training_did_not_use(one: Example) -> None:
     scene = world.sample(SEEDS[one.name])
-    assert world.held_back(scene) and world.caption(scene) == one.source_prompt
+    assert world.is_held_back(scene) and world.caption(scene) == one.source_prompt
     assert images.open_picture(one.file).tobytes() == world.draw(scene).tobytes()
-    assert one.prompt != one.source_prompt and len(one.prompt) < MOST_TEXT
+    assert one.prompt != one.source_prompt and len(one.prompt) < MAX_TEXT
 
 
 def test_every_picture_of_the_folder_is_an_example() -> None:

@@ -1,4 +1,4 @@
-"""The form of the app: bounds, what it comes down to, and the same edit elsewhere."""
+"""The form of the app: its checks, its request, and the same edit elsewhere."""
 
 import json
 import shlex
@@ -10,16 +10,24 @@ import pytest
 from PIL import Image
 
 from mdp_lite.__main__ import main
-from mdp_lite.app.form import CASES, Form, bounded, checked, filled, request, suggested
-from mdp_lite.app.made import Made
-from mdp_lite.app.restore import restored
+from mdp_lite.app.form import (
+    CASES,
+    EditForm,
+    build_request,
+    check_bounds,
+    check_form,
+    default_form,
+    fill_form,
+)
+from mdp_lite.app.restore import restore_form
+from mdp_lite.app.results import AppResult
+from mdp_lite.app.runs import MASK_FILE
 from mdp_lite.app.sessions import Session
-from mdp_lite.app.snippets import command, python
+from mdp_lite.app.snippets import python_code, shell_command
 from mdp_lite.app.studio import Studio
-from mdp_lite.app.work import MASK, edited
 from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
-from support.studios import DRAWN, REAL, asked, ended, picture, studio, visitor
+from support.studios import GENERATED, REAL, edit, picture, studio, visitor
 
 __all__ = ["studio", "visitor"]  # fixtures
 
@@ -46,119 +54,119 @@ BAD = [
 ]
 FORMS = {
     "picture": REAL,
-    "prompt": replace(DRAWN, seed=7, variant="x"),
+    "prompt": replace(GENERATED, seed=7, variant="x"),
     "window": replace(REAL, steer="window", t_max=8, t_m=3.5, variant="c", schedule="linear"),
     "negative": replace(REAL, negative_prompt="night", method="ddim", fit="pad"),
     "seeded": replace(REAL, seed=3, variant="beta", schedule="cosine", prompt='it\'s a "boat"'),
     "found": replace(REAL, where="found", feather=2),
     "painted": replace(REAL, where="painted", feather=1),
-    "found in a made one": replace(DRAWN, where="found", negative_prompt="the night"),
+    "found in a generated one": replace(GENERATED, where="found", negative_prompt="the night"),
 }
 
 
 @pytest.mark.parametrize(("change", "sentence"), BAD, ids=[str(one)[:40] for one, _ in BAD])
 def test_a_bad_field_is_one_sentence(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError) as caught:
-        checked(replace(REAL, **change))
+        check_form(replace(REAL, **change))
     assert str(caught.value).startswith(sentence) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_page_starts_from_the_model_s_defaults(case: str, editor: Editor) -> None:
-    form = suggested(editor, case)
+    form = default_form(editor, case)
     assert (form.steps, form.guidance_scale, form.t_max, form.t_m) == (10, 3.0, 9, 5)
-    assert bounded(form) == form
+    assert check_bounds(form) == form
 
 
 def test_numbers_of_a_browser_may_be_floats() -> None:
-    form = filled(REAL, {"steps": 20.0, "seed": 4.0, "strength": 1.0})
+    form = fill_form(REAL, {"steps": 20.0, "seed": 4.0, "strength": 1.0})
     assert (form.steps, form.seed, form.strength) == (20, 4, 1.0)
     assert isinstance(form.steps, int) and isinstance(form.strength, float)
 
 
-def test_painting_nothing_is_said(editor: Editor) -> None:
+def test_painting_nothing_is_an_error(editor: Editor) -> None:
     source = editor.generate("a", 0, 2)
     with pytest.raises(ValueError, match="paint where the edit may happen first"):
-        request(source, replace(REAL, where="painted"), None)
+        build_request(source, replace(REAL, where="painted"), None)
 
 
 def mask() -> Image.Image:
-    made = Image.new("L", (48, 40))
-    made.paste(255, (8, 8, 30, 30))
-    return made
+    image = Image.new("L", (48, 40))
+    image.paste(255, (8, 8, 30, 30))
+    return image
 
 
 @pytest.fixture
-def made_of(
+def run_form(
     studio: Studio, visitor: Session, checkpoint: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:  # fmt: skip
     """Runs a form by name in an empty folder, where the model is named "random"."""
-    folder = tmp_path / "desk"
+    folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
     Path("random").symlink_to(checkpoint)
     picture().save("photo.png")
 
-    def run(name: str) -> Made:
+    def run(name: str) -> AppResult:
         form = FORMS[name]
-        made, _ = ended(edited(studio, visitor, asked(form, mask())))
-        made_mask = made.after.with_name(MASK)
-        if made_mask.exists():
-            Path(MASK).write_bytes(made_mask.read_bytes())
-        return made
+        result, _ = edit(studio, visitor, form, mask())
+        mask_file = result.edit_file.with_name(MASK_FILE)
+        if mask_file.exists():
+            Path(MASK_FILE).write_bytes(mask_file.read_bytes())
+        return result
 
     return run
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_the_command_line_makes_the_same_picture(name: str, made_of: Any) -> None:
-    made, line = made_of(name), command(FORMS[name], "photo.png", "random")
+def test_the_command_line_makes_the_same_picture(name: str, run_form: Any) -> None:
+    result, line = run_form(name), shell_command(FORMS[name], "photo.png", "random")
     program, *words = shlex.split(line)
     assert program == "mdp-lite" and main([*words, "--quiet"]) == 0
-    want = images.open_picture(made.after)
+    want = images.open_picture(result.edit_file)
     assert images.open_picture("edited.png").tobytes() == want.tobytes()
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_the_python_makes_the_same_picture(name: str, made_of: Any) -> None:
-    made = made_of(name)
-    exec(python(FORMS[name], "photo.png", "random"), {})
-    want = images.open_picture(made.after)
+def test_the_python_makes_the_same_picture(name: str, run_form: Any) -> None:
+    result = run_form(name)
+    exec(python_code(FORMS[name], "photo.png", "random"), {})
+    want = images.open_picture(result.edit_file)
     assert images.open_picture("edited.png").tobytes() == want.tobytes()
 
 
 def test_the_bundled_model_needs_no_name() -> None:
-    assert "--model" not in command(REAL, "photo.png", "tiny")
-    assert "from_pretrained()" in python(REAL, "photo.png", "tiny")
+    assert "--model" not in shell_command(REAL, "photo.png", "tiny")
+    assert "from_pretrained()" in python_code(REAL, "photo.png", "tiny")
 
 
 # settings of a PNG
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_a_png_restores_its_form(name: str, made_of: Any) -> None:
-    made = made_of(name)
-    form, notes = restored(str(made.after), Form(), "random")
+def test_a_png_restores_its_form(name: str, run_form: Any) -> None:
+    result = run_form(name)
+    form, notes = restore_form(str(result.edit_file), EditForm(), "random")
     want = FORMS[name]
-    if want.steer == "strength":  # what does not count is not in the picture
-        want = replace(want, t_max=Form().t_max, t_m=Form().t_m)
+    if want.steer == "strength":  # the unused window is not in the picture
+        want = replace(want, t_max=EditForm().t_max, t_m=EditForm().t_m)
     if want.where == "everywhere":
         want = replace(want, feather=form.feather)
     assert form == want
     assert any("Paint the mask again" in note for note in notes) == (name == "painted")
 
 
-def test_a_png_of_the_command_line_restores_its_form(made_of: Any) -> None:
-    made_of("picture")
+def test_a_png_of_the_command_line_restores_its_form(run_form: Any) -> None:
+    run_form("picture")
     line = "edit photo.png --prompt boat --source-prompt a --variant all --t-m 2 --proximal 0.5"
     assert main([*line.split(), "--model", "random", "--quiet"]) == 0
-    form, notes = restored("edited-c.png", REAL, "random")
+    form, notes = restore_form("edited-c.png", REAL, "random")
     assert (form.variant, form.steer, form.t_m, form.prompt) == ("c", "window", 2.0, "boat")
     assert notes[0] == "proximal is not on this page and was left out."
-    assert restored("edited.sheet.png", REAL, "random")[0].variant == "epsilon"
+    assert restore_form("edited.sheet.png", REAL, "random")[0].variant == "epsilon"
     assert main("generate house --seed 5 --model random --quiet".split()) == 0
-    form, notes = restored("out.png", REAL, "other")
+    form, notes = restore_form("out.png", REAL, "other")
     assert (form.case, form.source_prompt, form.seed) == ("prompt", "house", 5)
     assert form.prompt == REAL.prompt
     assert notes == ["It was made with the model 'random', this page has 'other'."]
@@ -175,9 +183,9 @@ def png(path: Path, settings: Any) -> str:
     {"variant": "c", "strength": 7}, {"t_max": {}, "variant": 1},
     {"method": "magic"}, {"fit": "own"}, {"inversion": {"seed": -4}}, {"where": ["found"]},
 ])  # fmt: skip
-def test_settings_of_strangers_are_checked(bad: dict[str, Any], tmp_path: Path) -> None:
+def test_settings_of_a_png_are_checked(bad: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
-        restored(png(tmp_path / "a.png", bad), REAL, "tiny")
+        restore_form(png(tmp_path / "a.png", bad), REAL, "tiny")
     assert "\n" not in str(caught.value)
 
 
@@ -185,8 +193,8 @@ def test_a_picture_without_settings_is_named(tmp_path: Path) -> None:
     picture(8, 8).save(tmp_path / "plain.png")
     for name in ("plain.png", "none.png"):
         with pytest.raises(ValueError, match=name) as caught:
-            restored(str(tmp_path / name), REAL, "tiny")
+            restore_form(str(tmp_path / name), REAL, "tiny")
         assert str(tmp_path) not in str(caught.value)
     with pytest.raises(ValueError, match="give a PNG"):
-        restored(None, REAL, "tiny")
-    assert json.dumps(restored(png(tmp_path / "b.png", {}), REAL, "tiny")[0].seed) == "0"
+        restore_form(None, REAL, "tiny")
+    assert json.dumps(restore_form(png(tmp_path / "b.png", {}), REAL, "tiny")[0].seed) == "0"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdp_lite.checkpoint.tokenizer import learn, load_tokenizer
+from mdp_lite.checkpoint.tokenizer import add_words, load_tokenizer
 from mdp_lite.models.config import CLIPConfig
 from mdp_lite_weights.embeddings import read_embedding
 from support.embedding_files import File, vectors
@@ -116,5 +116,5 @@ def test_bad_words(found: list[tuple[str, Tensor]], sentence: str, checkpoint: P
     config = CLIPConfig(**text)
     tokenizer = load_tokenizer(checkpoint / "tokenizer", config)
     with pytest.raises(ValueError) as caught:
-        learn(tokenizer, found, config)
+        add_words(tokenizer, found, config)
     assert sentence in str(caught.value)

@@ -1,4 +1,4 @@
-"""Foreign, incomplete and damaged model files: each its own sentence, and nothing is executed."""
+"""Foreign, incomplete and damaged model files: one sentence each, and nothing is executed."""
 
 import pickle
 import re
@@ -11,6 +11,7 @@ import torch
 
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
+from mdp_lite.names import BadCheckpoint
 from mdp_lite_weights import keys
 from support.ldm import Tensors, single, write_folder, write_single
 
@@ -22,8 +23,8 @@ FIRST = f"{UNET}input_blocks.0.0.weight"
 
 def of(**tensors: torch.Tensor) -> Make:
     """A file with these tensors alone; two underscores stand for a dot."""
-    named = {key.replace("__", "."): tensor for key, tensor in tensors.items()}
-    return lambda path, _: write_single(path, named)
+    tensors_by_key = {key.replace("__", "."): tensor for key, tensor in tensors.items()}
+    return lambda path, _: write_single(path, tensors_by_key)
 
 
 def plus(tensors: Tensors) -> Make:
@@ -139,7 +140,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Tensors:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tmp_path / "desk" / "model.safetensors"
+    return tmp_path / "folder" / "model.safetensors"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -149,7 +150,7 @@ def test_a_bad_file(
     make, sentence = FILES[name]
     file.parent.mkdir()
     make(file, whole)
-    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+    with pytest.raises(BadCheckpoint, match=re.escape(sentence)) as caught:
         Editor.from_pretrained(file, "cpu")
     assert "\n" not in str(caught.value) and str(file.parent.parent) not in str(caught.value)
     assert main(["info", str(file)]) == 2
@@ -174,9 +175,11 @@ def test_no_pickle_is_executed(ending: str, form: str, tmp_path: Path) -> None:
         torch.save({"state_dict": Payload(mark)}, path)
     else:
         path.write_bytes(pickle.dumps(Payload(mark)))
-    named = "is not a readable safetensors file" if ending == "safetensors" else "mdp-lite convert"
+    sentence = (
+        "is not a readable safetensors file" if ending == "safetensors" else "mdp-lite convert"
+    )
     for place in ({"name": path}, {"vae": path}, {"loras": [path]}, {"embeddings": [path]}):
-        with pytest.raises(ValueError, match=named):
+        with pytest.raises(BadCheckpoint, match=sentence):
             Editor.from_pretrained(**place)
     assert not mark.exists()
     pickle.loads(pickle.dumps(Payload(mark)))  # the payload would have worked
@@ -186,7 +189,7 @@ def test_no_pickle_is_executed(ending: str, form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["", "no such folder", "org/name/", "/nowhere/model", 7, None])
 def test_neither_an_id_nor_a_path(place: object) -> None:
     want = 'a model must be one of tiny, a folder, a .safetensors file or a hub id like "org/name"'
-    with pytest.raises(ValueError, match=f"{want}, got"):
+    with pytest.raises(BadCheckpoint, match=f"{want}, got"):
         Editor.from_pretrained(place)  # type: ignore[arg-type]
 
 
@@ -194,6 +197,6 @@ def test_another_kind_of_file(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(b"GGUF")
     with pytest.raises(
-        ValueError, match=r"a model file must end in .safetensors, got .*model.gguf"
+        BadCheckpoint, match=r"a model file must end in .safetensors, got .*model.gguf"
     ):
         Editor.from_pretrained(path)

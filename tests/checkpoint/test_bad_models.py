@@ -14,6 +14,7 @@ from safetensors.torch import load, save_file
 
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
+from mdp_lite.names import BadCheckpoint
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 Damage = Callable[[Path], Any]
@@ -24,8 +25,8 @@ def options(name: str, **changed: Any) -> Damage:
 
     def damage(folder: Path) -> None:
         data = json.loads((folder / name).read_text("utf-8")) | changed
-        kept = {key: value for key, value in data.items() if value is not None}
-        (folder / name).write_text(json.dumps(kept), "utf-8")
+        rest = {key: value for key, value in data.items() if value is not None}
+        (folder / name).write_text(json.dumps(rest), "utf-8")
 
     return damage
 
@@ -49,7 +50,7 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     ),
     "broken JSON": (
         lambda folder: (folder / UNET).write_text("{"),
-        "unet/config.json must be JSON: Expecting",
+        "unet/config.json must be JSON: ",
     ),
     "JSON list": (
         lambda folder: (folder / UNET).write_text("[]"),
@@ -192,18 +193,18 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.fixture
-def broken(checkpoint: Path, tmp_path: Path) -> Path:
+def model(checkpoint: Path, tmp_path: Path) -> Path:
     """A copy of the model to break."""
     return Path(shutil.copytree(checkpoint, tmp_path / "broken"))
 
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_broken_model_folder(
-    name: str, broken: Path, says_one_line: Callable[[str], None]
+    name: str, model: Path, says_one_line: Callable[[str], None]
 ) -> None:
     damage, sentence = FOLDERS[name]
-    damage(broken)
-    with pytest.raises(ValueError, match=re.escape(sentence)):
-        Editor.from_pretrained(broken, "cpu")
-    assert main(["info", str(broken)]) == 2
+    damage(model)
+    with pytest.raises(BadCheckpoint, match=re.escape(sentence)):
+        Editor.from_pretrained(model, "cpu")
+    assert main(["info", str(model)]) == 2
     says_one_line(sentence)

@@ -1,4 +1,4 @@
-"""The bundled checkpoint: diffusers loads it unchanged and draws what we draw."""
+"""The bundled checkpoint: diffusers loads it unchanged and gives the same pictures."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from transformers import CLIPTextModel
 from mdp_lite import Editor
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.eval import world
-from mdp_lite.method.schedule import table, window
+from mdp_lite.method.schedule import variant_table, window
 from mdp_lite_weights import locate
 from support.places import ROOT
 from train_tiny.tokens import END, START
@@ -85,7 +85,7 @@ def test_same_seed_twice_is_the_same_bits(editor: Editor) -> None:
 def test_a_replayed_picture_comes_back(editor: Editor) -> None:
     scene, n = world.sample(7), editor.models.defaults.num_inference_steps
     source = editor.invert(world.draw(scene), world.caption(scene))
-    back = editor.edit(source, caption(8), weights=table("epsilon", window(n, n, n)))
+    back = editor.edit(source, caption(8), weights=variant_table("epsilon", window(n, n, n)))
     assert source.original is not None
     assert (back.latent - editor.runner.encode(source.original)).abs().max() <= 1e-5
 
@@ -100,7 +100,7 @@ def test_defaults_are_the_checkpoints_own(editor: Editor) -> None:
 
 
 def test_its_tokenizer_is_read_without_transformers() -> None:
-    """Which takes longer to import than an edit takes; the ids are held against it elsewhere."""
+    """Importing transformers takes longer than an edit; other tests compare the ids with it."""
     code = "import sys; from mdp_lite import Editor; Editor.from_pretrained(device='cpu')"
     line = [sys.executable, "-c", f"{code}; print('transformers' in sys.modules)"]
     rooms = os.pathsep.join(str(ROOT / room) for room in (".", "kernels", "weights"))

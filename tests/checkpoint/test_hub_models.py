@@ -10,6 +10,7 @@ from safetensors.torch import save
 
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
+from mdp_lite.names import BadCheckpoint
 from mdp_lite_weights.files import TOKENIZER
 from support.hub_cache import write_snapshot
 from support.ldm import single, write_folder, write_single
@@ -71,6 +72,12 @@ def test_no_name_leads_out_of_the_cache(name: str, cache: Path, checkpoint: Path
     outside.write_bytes(b"")
     with pytest.raises(ValueError, match="want|must be"):
         Editor.from_pretrained(name)
+
+
+@pytest.mark.parametrize("bad", [{"revision": "../main"}, {"token": "two words"}])
+def test_a_bad_revision_or_token_is_refused(cache: Path, bad: dict[str, str]) -> None:
+    with pytest.raises(BadCheckpoint, match=f"{next(iter(bad))} must be"):
+        Editor.from_pretrained(MODEL, **bad)
 
 
 def test_a_pickle_is_refused_before_it_is_fetched(cache: Path) -> None:

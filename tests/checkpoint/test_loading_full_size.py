@@ -27,7 +27,7 @@ MEMORY, RATIO = 1.15, 3.0  # peak over the weights' bytes; diffusers' seconds ov
 pytestmark = pytest.mark.slow
 
 
-def measured(models: Path, *options: str) -> dict[str, Any]:
+def measure(models: Path, *options: str) -> dict[str, Any]:
     output = models / "loading.json"
     command = [sys.executable, "-m", "benchmarks.loading", "--models", str(models)]
     rooms = os.pathsep.join((".", "kernels", "weights"))
@@ -50,7 +50,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def once(models: Path) -> dict[str, Any]:
-    return measured(models, "--rounds", "1")
+    return measure(models, "--rounds", "1")
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -62,7 +62,7 @@ def test_peak_memory(once: dict[str, Any], pair: str) -> None:
 
 
 def test_mapped_loading_is_faster(models: Path, once: dict[str, Any]) -> None:
-    found = measured(models, "--pairs", "float32-float32")["float32-float32"]
+    found = measure(models, "--pairs", "float32-float32")["float32-float32"]
     first, again = found["ratio_of_seconds"], found["ratio_of_seconds_again"]
     print(f"float32-float32: {first:.2f} times as fast as diffusers; second load {again:.2f}")
     assert first >= RATIO

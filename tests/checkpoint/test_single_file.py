@@ -1,4 +1,4 @@
-"""Single LDM files: their tensors, what is inferred, and that diffusers reads them alike."""
+"""SingleFile LDM files: their tensors, what is inferred, and that diffusers reads them alike."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 
 from mdp_lite.editor import Editor
 from mdp_lite_weights import Choices, keys, open_checkpoint
-from mdp_lite_weights.single import TELLS
+from mdp_lite_weights.single import PREDICTION_KEY
 from support.ldm import Tensors, single, write_folder, write_single
 
 KINDS = ("SD 1.x", "SD 2.x")
@@ -38,7 +38,7 @@ def equal(got: dict[str, Tensors], want: dict[str, Tensors]) -> bool:
     return same and all(torch.equal(got[p][k], want[p][k]) for p in want for k in want[p])
 
 
-def saved_like(path: Path, case: Case, change: Tensors, **metadata: str) -> Path:
+def write_changed(path: Path, case: Case, change: Tensors, **metadata: str) -> Path:
     return write_single(path, case.tensors | change, **metadata)
 
 
@@ -58,7 +58,7 @@ def test_no_key_is_left_in_one_layout(case: Case) -> None:
 
 
 def test_bit_equal_to_the_folder(case: Case, tmp_path: Path) -> None:
-    path = saved_like(tmp_path / "model.safetensors", case, {})
+    path = write_changed(tmp_path / "model.safetensors", case, {})
     assert equal(open_checkpoint(path).tensors, case.parts)
     first = Editor.from_pretrained(path, tokenizer=case.folder / "tokenizer")
     second = Editor.from_pretrained(case.folder)
@@ -70,7 +70,7 @@ def test_bit_equal_to_the_folder(case: Case, tmp_path: Path) -> None:
 def test_diffusers_reads_the_same_from_it(case: Case, tmp_path: Path) -> None:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    path = str(saved_like(tmp_path / "model.safetensors", case, {}))
+    path = str(write_changed(tmp_path / "model.safetensors", case, {}))
     for kind, part in ((UNet2DConditionModel, "unet"), (AutoencoderKL, "vae")):
         config = str(case.folder)
         model = kind.from_single_file(path, config=config, subfolder=part, local_files_only=True)
@@ -81,7 +81,7 @@ def test_diffusers_reads_the_same_from_it(case: Case, tmp_path: Path) -> None:
 
 def test_configs_are_told_by_the_tensors(case: Case, tmp_path: Path) -> None:
     folder = Editor.from_pretrained(case.folder).models
-    path = saved_like(tmp_path / "model.safetensors", case, {})
+    path = write_changed(tmp_path / "model.safetensors", case, {})
     file = Editor.from_pretrained(path, tokenizer=case.folder).models
     for part in ("unet", "text_encoder"):
         assert getattr(file, part).config == getattr(folder, part).config
@@ -99,7 +99,7 @@ def test_what_has_no_use_is_left_out(case: Case, tmp_path: Path) -> None:
         more |= {f"{text}transformer.resblocks.23.ln_1.weight": torch.zeros(64)}
     else:
         more |= {f"{text}text_model.embeddings.position_ids": torch.arange(26)[None].float()}
-    path = saved_like(tmp_path / "model.safetensors", case, more)
+    path = write_changed(tmp_path / "model.safetensors", case, more)
     assert equal(open_checkpoint(path).tensors, case.parts)
 
 
@@ -114,19 +114,19 @@ def test_a_text_encoder_without_its_prefix(cases: dict[str, Case], tmp_path: Pat
 
 
 def test_the_average_is_taken_when_asked_for(case: Case, tmp_path: Path) -> None:
-    unet = keys.below(case.tensors, keys.UNET_AT)
+    unet = keys.strip_prefix(case.tensors, keys.UNET_AT)
     ema = {f"model_ema.diffusion_model{k.replace('.', '')}": t + 1 for k, t in unet.items()}
-    path = saved_like(tmp_path / "ema.safetensors", case, ema)
+    path = write_changed(tmp_path / "ema.safetensors", case, ema)
     assert equal(open_checkpoint(path).tensors, case.parts)
-    averaged = open_checkpoint(path, Choices(ema=True)).tensors["unet"]
-    assert all(torch.equal(averaged[k], t + 1) for k, t in case.parts["unet"].items())
-    path = saved_like(tmp_path / "plain.safetensors", case, {})
+    averages = open_checkpoint(path, Choices(ema=True)).tensors["unet"]
+    assert all(torch.equal(averages[k], t + 1) for k, t in case.parts["unet"].items())
+    path = write_changed(tmp_path / "plain.safetensors", case, {})
     with pytest.raises(ValueError, match="plain.safetensors holds no whole model_ema"):
         open_checkpoint(path, Choices(ema=True))
 
 
 def spread(width: float) -> Tensors:
-    key = keys.UNET_AT + keys.ldm_unet_key(TELLS)
+    key = keys.UNET_AT + keys.ldm_unet_key(PREDICTION_KEY)
     return {key: torch.linspace(-1, 1, 64) * width * 3**0.5}
 
 
@@ -135,8 +135,18 @@ def spread(width: float) -> Tensors:
     [
         (spread(0.05), {}, "epsilon", "spread 0.05"),
         (spread(0.2), {}, "v_prediction", "spread 0.2"),
-        (spread(0.05), {"modelspec.prediction_type": "v"}, "v_prediction", "said by the file"),
-        (spread(0.2), {"modelspec.prediction_type": "epsilon"}, "epsilon", "said by the file"),
+        (
+            spread(0.05),
+            {"modelspec.prediction_type": "v"},
+            "v_prediction",
+            "from the file's metadata",
+        ),
+        (
+            spread(0.2),
+            {"modelspec.prediction_type": "epsilon"},
+            "epsilon",
+            "from the file's metadata",
+        ),
         ({"v_pred": torch.zeros(1)}, {}, "v_prediction", "marked"),
         ({"ztsnr": torch.zeros(1)}, {}, "v_prediction", "ends in noise"),
     ],
@@ -146,7 +156,7 @@ def test_the_prediction_type(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     case = cases["SD 2.x"]
-    path = saved_like(tmp_path / "m.safetensors", case, change, **metadata)
+    path = write_changed(tmp_path / "m.safetensors", case, change, **metadata)
     found = open_checkpoint(path)
     assert found.configs["scheduler"]["prediction_type"] == want
     assert says in found.notes[0] and want in found.notes[0]
@@ -165,7 +175,7 @@ def test_the_schedule_of_the_file(case: Case, tmp_path: Path) -> None:
         abar = DDIMScheduler(**kept, rescale_betas_zero_snr=zero).alphas_cumprod
         for dtype in (torch.float32, torch.float16):
             change = {"alphas_cumprod": abar.to(dtype)}
-            found = open_checkpoint(saved_like(tmp_path / "m.safetensors", case, change))
+            found = open_checkpoint(write_changed(tmp_path / "m.safetensors", case, change))
             scheduler = found.configs["scheduler"]
             assert scheduler["rescale_betas_zero_snr"] is zero
             assert scheduler["timestep_spacing"] == ("trailing" if zero else "leading")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import CLIPTokenizer
 
-from mdp_lite.checkpoint.tokenizer import Quick, Tokenizer, _quick, load_tokenizer
+from mdp_lite.checkpoint.tokenizer import FastTokenizer, Tokenizer, _load_fast, load_tokenizer
 from mdp_lite.models.config import CLIPConfig
 from support.checkpoints import WORDS
 from train_tiny.tokens import END, LENGTH, START, write_tokenizer
@@ -27,9 +27,9 @@ def rewrite(path: Path, **changed: Any) -> None:
     path.write_text(json.dumps(data | changed), "utf-8")
 
 
-def added(token: str, **more: Any) -> dict[str, Any]:
+def build_token(content: str, **more: Any) -> dict[str, Any]:
     flags = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
-    return {"content": token, **flags, **more}
+    return {"content": content, **flags, **more}
 
 
 def plain(folder: Path, pad: str) -> None:
@@ -42,7 +42,11 @@ def plain(folder: Path, pad: str) -> None:
 def early_4(folder: Path, pad: str) -> None:
     """As the folders of SD 1 have it: tokens with flags, in both config files."""
     plain(folder, pad)
-    tokens = {"bos_token": added(START), "eos_token": added(END), "unk_token": added(END)}
+    tokens = {
+        "bos_token": build_token(START),
+        "eos_token": build_token(END),
+        "unk_token": build_token(END),
+    }
     rewrite(folder / "special_tokens_map.json", **tokens)
     typed = {name: {"__type": "AddedToken", **token} for name, token in tokens.items()}
     rewrite(folder / "tokenizer_config.json", **typed)
@@ -54,7 +58,7 @@ def late_4(folder: Path, pad: str) -> None:
     (folder / "special_tokens_map.json").unlink()
     ids = json.loads((folder / "vocab.json").read_text("utf-8"))
     special = {"normalized": False, "special": True}
-    table = {str(ids[token]): added(token, **special) for token in {START, END, pad}}
+    table = {str(ids[token]): build_token(token, **special) for token in {START, END, pad}}
     rewrite(folder / "tokenizer_config.json", added_tokens_decoder=table)
 
 
@@ -80,7 +84,7 @@ def fast_4(folder: Path, pad: str) -> None:
     rewrite(folder / "tokenizer_config.json", tokenizer_class="CLIPTokenizerFast")
 
 
-def borrowed(folder: Path, pad: str) -> None:
+def other_pad(folder: Path, pad: str) -> None:
     """Made to pad with another token: the pad is given by whoever loads it."""
     plain(folder, END)
 
@@ -92,12 +96,12 @@ def bare(folder: Path, pad: str) -> None:
     (folder / "tokenizer_config.json").unlink()
 
 
-FORMS = (early_4, late_4, fast_5, fast_4, borrowed, bare)
+FORMS = (early_4, late_4, fast_5, fast_4, other_pad, bare)
 
 
-def opened(form: Callable[[Path, str], None], folder: Path, pad: str) -> Tokenizer:
+def open_form(form: Callable[[Path, str], None], folder: Path, pad: str) -> Tokenizer:
     form(folder, pad)
-    return load_tokenizer(folder, CONFIG, pad if form in (borrowed, bare) else None)
+    return load_tokenizer(folder, CONFIG, pad if form in (other_pad, bare) else None)
 
 
 @pytest.mark.parametrize("pad", [END, "!"])
@@ -107,17 +111,17 @@ def test_every_form_gives_the_same_ids(
 ) -> None:
     plain(tmp_path / "plain", pad)
     theirs = CLIPTokenizer.from_pretrained(tmp_path / "plain")
-    ours = opened(form, tmp_path / "form", pad)
+    ours = open_form(form, tmp_path / "form", pad)
     for prompt in PROMPTS:
         want = theirs(prompt, padding="max_length", truncation=True)["input_ids"]
         assert ours.ids(prompt) == (want, len(theirs(prompt, verbose=False)["input_ids"]) > LENGTH)
 
 
 def test_only_a_plain_tokenizer_json_is_read_without_transformers(tmp_path: Path) -> None:
-    kinds = {form: type(opened(form, tmp_path / form.__name__, END).clip) for form in FORMS}
-    assert [form for form, kind in kinds.items() if kind is Quick] == [fast_5, fast_4]
+    kinds = {form: type(open_form(form, tmp_path / form.__name__, END).clip) for form in FORMS}
+    assert [form for form, kind in kinds.items() if kind is FastTokenizer] == [fast_5, fast_4]
     folder = tmp_path / "fast_5"
-    assert isinstance(load_tokenizer(folder, CONFIG, grows=True).clip, CLIPTokenizer)
+    assert isinstance(load_tokenizer(folder, CONFIG, growable=True).clip, CLIPTokenizer)
     assert isinstance(load_tokenizer(folder, CONFIG, END).clip, CLIPTokenizer)
 
 
@@ -126,7 +130,7 @@ def test_only_a_plain_tokenizer_json_is_read_without_transformers(tmp_path: Path
     [
         ("tokenizer.json", {"normalizer": None}),
         ("tokenizer_config.json", {"model_max_length": 1e30}),
-        ("tokenizer_config.json", {"eos_token": added(END)}),
+        ("tokenizer_config.json", {"eos_token": build_token(END)}),
         ("tokenizer_config.json", {"bos_token": END}),
         ("special_tokens_map.json", {"pad_token": END}),
     ],
@@ -135,9 +139,9 @@ def test_what_is_out_of_the_ordinary_is_left_to_transformers(
     file: str, changed: dict[str, Any], tmp_path: Path
 ) -> None:
     fast_5(tmp_path, END)
-    assert isinstance(load_tokenizer(tmp_path, CONFIG).clip, Quick)
+    assert isinstance(load_tokenizer(tmp_path, CONFIG).clip, FastTokenizer)
     rewrite(tmp_path / file, **changed)
-    assert _quick(tmp_path) is None
+    assert _load_fast(tmp_path) is None
 
 
 def test_the_text_encoder_may_be_shorter(tmp_path: Path) -> None:
@@ -148,9 +152,9 @@ def test_the_text_encoder_may_be_shorter(tmp_path: Path) -> None:
 
 
 def test_threads_share_a_tokenizer(tmp_path: Path) -> None:
-    alone = opened(fast_4, tmp_path / "alone", END)
+    alone = open_form(fast_4, tmp_path / "alone", END)
     want = [alone.ids(prompt) for prompt in PROMPTS]
-    tokenizer = opened(fast_4, tmp_path / "shared", END)
+    tokenizer = open_form(fast_4, tmp_path / "shared", END)
     assert tokenizer.clip.backend_tokenizer.truncation is None
     assert tokenizer.clip.backend_tokenizer.padding is None
 

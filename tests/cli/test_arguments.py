@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mdp_lite.__main__ import main
-from mdp_lite.cli import arguments
-from mdp_lite.method.schedule import SHAPES, VARIANTS
+from mdp_lite.method.schedule import CURVES, DEFAULT_WINDOWS
+from mdp_lite.names import SCHEDULES, VARIANTS
 from support.places import ROOT
 
 PATHS = os.pathsep.join(str(ROOT / room) for room in ("", "kernels", "weights"))
@@ -17,8 +17,8 @@ ENV = os.environ | {"PYTHONPATH": PATHS}
 
 
 def test_choices_are_those_of_the_library() -> None:
-    assert set(arguments.VARIANTS) == set(VARIANTS)
-    assert arguments.SCHEDULES == tuple(SHAPES)
+    assert set(VARIANTS) == set(DEFAULT_WINDOWS)
+    assert SCHEDULES == tuple(CURVES)
 
 
 @pytest.mark.parametrize("line", [[], ["generate"], ["edit"], ["invert"], ["info"], ["demo"]])

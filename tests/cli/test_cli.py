@@ -1,4 +1,4 @@
-"""The mdp-lite command: what it makes, says and writes."""
+"""The mdp-lite command: what it writes, prints and costs."""
 
 import io
 import json
@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from mdp_lite.__main__ import main
-from mdp_lite.cli import arguments
 from mdp_lite.editor import Editor
 from mdp_lite.models.unet import UNet
+from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.result import Cost
 
@@ -23,39 +23,12 @@ TARGET = "a blue boat"
 Run = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
-def desk(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a picture, and the model under the name "model"."""
-    monkeypatch.chdir(tmp_path)
-    Path("model").symlink_to(checkpoint)
+@pytest.fixture(autouse=True)
+def folder(work_folder: Path) -> Path:
+    """The working folder with two pictures."""
     Image.effect_noise((48, 40), 60).convert("RGB").save("photo.jpg")
     Image.effect_noise((32, 32), 60).convert("RGB").save("fits.png")
-    return tmp_path
-
-
-@pytest.fixture
-def run(desk: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command with --json on the random model and returns the object it printed."""
-
-    def call(*line: str) -> dict[str, Any]:
-        assert main([*line, "--model", "model", "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return call
-
-
-@pytest.fixture
-def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each call of the UNet had."""
-    seen: list[int] = []
-    forward = UNet.predict
-
-    def counting(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
-        seen.append(len(x))
-        return forward(self, x, t, c, *attend)
-
-    monkeypatch.setattr(UNet, "predict", counting)
-    return seen
+    return work_folder
 
 
 LINES: dict[str, tuple[str, ...]] = {
@@ -71,7 +44,7 @@ LINES: dict[str, tuple[str, ...]] = {
 FILES = {
     "edit": ["edited.png", "edited.sheet.png"],
     "edit all": [
-        *(f"edited-{variant}.png" for variant in arguments.VARIANTS),
+        *(f"edited-{variant}.png" for variant in VARIANTS),
         "edited.sheet.png",
     ],
     "generate": ["out.png"],
@@ -80,30 +53,30 @@ FILES = {
 }
 
 
-def listing(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+def listing(place: Path) -> list[str]:
+    return sorted(str(path.relative_to(place)) for path in place.rglob("*"))
 
 
 @pytest.mark.parametrize("name", LINES)
 def test_a_command_writes_what_it_says_and_costs_what_it_says(
-    name: str, run: Run, desk: Path, rows: list[int]
+    name: str, run: Run, folder: Path, unet_rows: list[int]
 ) -> None:
-    before = listing(desk)
+    before = listing(folder)
     said = run(*LINES[name])
     files = FILES.get(name, FILES.get(name.split()[0]))
     assert said["files"] == files
-    assert listing(desk) == sorted([*before, *files])
-    assert said["cost"] == Cost(sum(rows), len(rows))._asdict()
+    assert listing(folder) == sorted([*before, *files])
+    assert said["cost"] == Cost(sum(unet_rows), len(unet_rows))._asdict()
     assert said["dry_run"] is False and said["truncated"] is False and said["seconds"] > 0
 
 
 @pytest.mark.parametrize("name", LINES)
 def test_a_dry_run_says_the_same_and_does_nothing(
-    name: str, run: Run, desk: Path, rows: list[int]
+    name: str, run: Run, folder: Path, unet_rows: list[int]
 ) -> None:
-    before = listing(desk)
+    before = listing(folder)
     said = run(*LINES[name], "--dry-run", "-o", "new/out.png")
-    assert (listing(desk), rows) == (before, [])
+    assert (listing(folder), unet_rows) == (before, [])
     real = run(*LINES[name], "-o", "new/out.png")
     assert said["dry_run"] is True
     for key in ("cost", "files", "settings", "seed", "truncated"):
@@ -116,7 +89,7 @@ def test_generate_is_the_editor(run: Run, editor: Editor) -> None:
     assert images.open_picture("a.png").tobytes() == want.tobytes()
 
 
-@pytest.mark.parametrize("variant", arguments.VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_edit_is_the_editor(variant: str, run: Run, editor: Editor) -> None:
     line = f"--variant {variant} --t-max 8 --schedule linear --strength 0.3".split()
     run("edit", "photo.jpg", "--prompt", TARGET, "--source-prompt", "a", *line)
@@ -134,7 +107,7 @@ def test_invert_tells_how_near_it_comes(run: Run, editor: Editor) -> None:
     assert run("invert", "fits.png", "--method", "ddim")["psnr_to_vae"] < 60
 
 
-def test_metadata_reads_back_and_tells_nothing_of_the_machine(run: Run, desk: Path) -> None:
+def test_metadata_reads_back_and_tells_nothing_of_the_machine(run: Run, folder: Path) -> None:
     said = run("edit", "photo.jpg", "--prompt", TARGET, "--variant", "c", "--t-m", "2")
     settings = images.read_settings("edited.png")
     assert settings == said["settings"]
@@ -142,7 +115,7 @@ def test_metadata_reads_back_and_tells_nothing_of_the_machine(run: Run, desk: Pa
     assert settings["model"] == "model" and settings["ai_generated"] is True
     for file in ("edited.png", "edited.sheet.png"):
         text = Path(file).read_bytes()
-        assert b"photo" not in text and str(desk).encode() not in text
+        assert b"photo" not in text and str(folder).encode() not in text
         assert images.read_settings(file)["source_prompt"] == ""
 
 
@@ -171,7 +144,7 @@ def test_an_earlier_output_is_replaced(run: Run) -> None:
 # what people see
 
 
-def test_lines_for_people(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invert", "fits.png", "--model", "model"]) == 0
     out, err = capsys.readouterr()
     wrote, picture, vae, cost = out.splitlines()
@@ -181,7 +154,7 @@ def test_lines_for_people(desk: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert (cost, err) == ("cost: 10 UNet rows in 10 calls", "")
 
 
-def test_what_was_cut_is_said_once(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_cut_is_said_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["edit", "photo.jpg", "--prompt", "boat " * 40, "--variant", "all", "--model", "model"]
     assert main([*line, "--json"]) == 0
     out, err = capsys.readouterr()
@@ -194,7 +167,7 @@ def test_what_was_cut_is_said_once(desk: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("flag", ["--quiet", "--json"])
 def test_quiet_and_json_keep_stdout_clean(
-    flag: str, desk: Path, capsys: pytest.CaptureFixture[str]
+    flag: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["edit", "photo.jpg", "--prompt", "a", "--model", "model", flag]) == 0
     out, err = capsys.readouterr()
@@ -211,7 +184,7 @@ class Terminal(io.StringIO):
 def test_progress_goes_to_a_terminal_on_stderr(
     flag: list[str],
     shown: bool,
-    desk: Path,
+    folder: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -229,20 +202,20 @@ def test_progress_goes_to_a_terminal_on_stderr(
 
 
 def test_ctrl_c_stops_with_130_and_writes_nothing(
-    desk: Path, monkeypatch: pytest.MonkeyPatch, says_one_line: Callable[[str], None]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, says_one_line: Callable[[str], None]
 ) -> None:
     def interrupt(*args: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(UNet, "predict", interrupt)
-    before = listing(desk)
+    before = listing(folder)
     assert main(["generate", "a", "--model", "model"]) == 130
     says_one_line("mdp-lite: stopped")
-    assert listing(desk) == before
+    assert listing(folder) == before
 
 
 def test_a_failure_that_is_no_bad_input_is_one_line_too(
-    desk: Path, monkeypatch: pytest.MonkeyPatch, says_one_line: Callable[[str], None]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, says_one_line: Callable[[str], None]
 ) -> None:
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -253,7 +226,7 @@ def test_a_failure_that_is_no_bad_input_is_one_line_too(
 
 
 def test_info_tells_parts_and_sizes(
-    desk: Path, editor: Editor, capsys: pytest.CaptureFixture[str]
+    folder: Path, editor: Editor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["info", "model", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

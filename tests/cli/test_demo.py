@@ -9,17 +9,13 @@ import pytest
 
 import mdp_lite_weights
 from mdp_lite.__main__ import main
-from mdp_lite.cli import arguments
-from mdp_lite.cli.commands import REAL, STEPS
+from mdp_lite.cli.demo import REAL, STEPS
 from mdp_lite.eval import world
+from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
 
 TINY = Path(mdp_lite_weights.__file__).parent / "tiny"
-SHEET = [
-    f"{case}-{name}.png"
-    for case in ("synthetic", "real")
-    for name in ("source", *arguments.VARIANTS)
-]
+SHEET = [f"{case}-{name}.png" for case in ("synthetic", "real") for name in ("source", *VARIANTS)]
 
 
 def test_demo_shows_both_cases_and_all_variants(
@@ -55,8 +51,8 @@ def test_demo_of_the_bundled_model(
     assert main(["demo", "-o", "shown", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert set(os.listdir("shown")) == {*SHEET, "sheet.png"}
-    # Weights of 1 are free: of a cosine's window, which starts at row 2, the first; for x also
-    # what comes before it.
+    # A weight of 1 needs no call: the first of a cosine's window, which starts at step 2; for x
+    # also the steps before it.
     calls = {"source": STEPS, "epsilon": STEPS - 1, "c": STEPS, "x": STEPS - 3, "beta": STEPS}
     assert said["settings"]["model"] == "tiny"
     assert said["cost"]["unet_calls"] == 2 * sum(calls.values())

@@ -1,6 +1,5 @@
 """mdp-lite edit with --mask, --box, --auto-mask, --fit: what it writes, costs and refuses."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,21 @@ from PIL import Image
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
-from mdp_lite.pipeline.masks import LOOKS
+from mdp_lite.pipeline.masks import MASK_STEPS
 
 EDIT = ("edit", "photo.png", "--prompt", "a blue boat", "--source-prompt", "a", "--strength", "1")
 
 Run = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
-def desk(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a picture and a mask of it, and the model under the name "model"."""
-    monkeypatch.chdir(tmp_path)
-    Path("model").symlink_to(checkpoint)
+@pytest.fixture(autouse=True)
+def folder(work_folder: Path) -> Path:
+    """The working folder with a picture and a mask of it."""
     Image.effect_noise((48, 40), 60).convert("RGB").save("photo.png")
     mask = Image.new("L", (48, 40))
     mask.paste(255, (10, 12, 30, 25))
     mask.save("mask.png")
-    return tmp_path
-
-
-@pytest.fixture
-def run(desk: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command with --json on the random model and returns the object it printed."""
-
-    def call(*line: str) -> dict[str, Any]:
-        assert main([*line, "--model", "model", "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return call
+    return work_folder
 
 
 def changed() -> np.ndarray:
@@ -61,18 +47,18 @@ def test_pixels_outside_stay(run: Run, where: tuple[str, str]) -> None:
 
 def test_no_paste_and_feather_reach_the_editor(run: Run, editor: Editor) -> None:
     source = editor.invert(images.open_picture("photo.png"), "a")
-    for line, asked in ((["--no-paste"], {"paste": False}), (["--feather", "3"], {"feather": 3})):
+    for line, options in ((["--no-paste"], {"paste": False}), (["--feather", "3"], {"feather": 3})):
         run(*EDIT, "--box", "10,12,30,25", *line)
-        want = editor.edit(source, "a blue boat", strength=1, mask=(10, 12, 30, 25), **asked)  # type: ignore[arg-type]
+        want = editor.edit(source, "a blue boat", strength=1, mask=(10, 12, 30, 25), **options)  # type: ignore[arg-type]
         assert images.open_picture("edited.png").tobytes() == want.picture.tobytes()
 
 
 def test_an_automatic_mask_is_saved_and_paid_for(run: Run) -> None:
     plain = run(*EDIT)
     said = run(*EDIT, "--auto-mask", "--save-mask", "used.png")
-    rehearsed = run(*EDIT, "--auto-mask", "--save-mask", "used.png", "--dry-run")
-    assert said["cost"]["unet_rows"] == plain["cost"]["unet_rows"] + 2 * LOOKS
-    assert (rehearsed["cost"], rehearsed["files"]) == (said["cost"], said["files"])
+    dry = run(*EDIT, "--auto-mask", "--save-mask", "used.png", "--dry-run")
+    assert said["cost"]["unet_rows"] == plain["cost"]["unet_rows"] + 2 * MASK_STEPS
+    assert (dry["cost"], dry["files"]) == (said["cost"], said["files"])
     used = np.asarray(images.open_picture("used.png"))
     assert 0 < used.mean() < 255 and not changed()[used == 0].any()
 
@@ -85,8 +71,8 @@ def test_an_automatic_mask_is_saved_and_paid_for(run: Run) -> None:
         ("resize", "resized to 32x32"),
     ],
 )
-def test_a_fit_is_told_and_undone(
-    fit: str, done: str, desk: Path, capsys: pytest.CaptureFixture[str]
+def test_a_fit_is_described_and_undone(
+    fit: str, done: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*EDIT, "--model", "model", "--fit", fit]) == 0
     assert capsys.readouterr().err == f"mdp-lite: the picture of 48x40 was {done}\n"
@@ -107,7 +93,7 @@ def test_own_and_invert_keep_the_size(run: Run) -> None:
         (["--box", "1,2,3"], "must be X0,Y0,X1,Y1 in pixels, got '1,2,3'"),
         (["--box", "1,2,3,nan"], "must be X0,Y0,X1,Y1 in pixels, got '1,2,3,nan'"),
         (["--box", "0,0,99,9"], "a box must have 0 <= x0 < x1 <= 48 and 0 <= y0 < y1 <= 40"),
-        (["--mask", "mask.png", "--auto-mask"], "not allowed with argument --mask"),
+        (["--mask", "mask.png", "--auto-mask"], "--auto-mask"),
         (["--mask", "gone.png"], "got no such file: 'gone.png'"),
         (["--feather", "3"], "feather needs a mask: give --mask, --box or --auto-mask"),
         (["--save-mask", "a.png"], "save-mask needs a mask: give --mask, --box or --auto-mask"),
@@ -117,15 +103,15 @@ def test_own_and_invert_keep_the_size(run: Run) -> None:
     ],
 )
 def test_bad_lines_are_one_sentence(
-    line: list[str], sentence: str, desk: Path, says_one_line: Callable[[str], None]
+    line: list[str], sentence: str, folder: Path, says_one_line: Callable[[str], None]
 ) -> None:
-    before = sorted(desk.iterdir())
+    before = sorted(folder.iterdir())
     assert main([*EDIT, *line, "--model", "model", "--quiet"]) == 2
     says_one_line(sentence)
-    assert sorted(desk.iterdir()) == before
+    assert sorted(folder.iterdir()) == before
 
 
-def test_a_fit_needs_a_picture(desk: Path, says_one_line: Callable[[str], None]) -> None:
+def test_a_fit_needs_a_picture(folder: Path, says_one_line: Callable[[str], None]) -> None:
     line = ["edit", "--source-prompt", "a", "--prompt", "b", "--fit", "pad", "--model", "model"]
     assert main(line) == 2
     says_one_line("fit is for inverting a PICTURE, got 'pad' without one")

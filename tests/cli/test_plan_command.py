@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from mdp_lite.__main__ import main
-from mdp_lite.cli import arguments
 from mdp_lite.editor import Editor
-from mdp_lite.engine import flops as cost
-from mdp_lite.engine.estimate import estimate, walked
-from mdp_lite.method.sample import zero_weights
-from mdp_lite.models.unet import UNet
+from mdp_lite.engine import flops
+from mdp_lite.engine.estimate import estimate
+from mdp_lite.method.plan import naive_plan
+from mdp_lite.method.schedule import zero_weights
+from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import LEAST, MARGIN, Table, contact, tile
 from mdp_lite.pipeline.request import Request
@@ -26,35 +26,10 @@ SWEEP = "sweep --variants epsilon,c,x --t-max 9,10 --t-m 4,5 --schedules constan
 Run = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
-def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each call of the UNet had."""
-    seen: list[int] = []
-    forward = UNet.predict
-
-    def counting(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
-        if not x.is_meta:  # where only the cost is found
-            seen.append(len(x))
-        return forward(self, x, t, c, *attend)
-
-    monkeypatch.setattr(UNet, "predict", counting)
-    return seen
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:  # fmt: skip
-    """Runs a command with --json on the random model in a folder with a picture."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def photo(work_folder: Path) -> None:
+    """A picture in the working folder."""
     Image.effect_noise((48, 40), 60).convert("RGB").save("photo.jpg")
-
-    def call(*line: str) -> dict[str, Any]:
-        assert main([*line, "--model", str(checkpoint), "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return call
 
 
 # --- plan --------------------------------------------------------------------------------------
@@ -70,31 +45,37 @@ def run(
         ("photo.jpg", *SOURCE, "--method", "ddim"),
     ],
 )
-def test_a_plan_costs_what_the_edit_costs(line: tuple[str, ...], run: Run, rows: list[int]) -> None:
+def test_a_plan_costs_what_the_edit_costs(
+    line: tuple[str, ...], run: Run, unet_rows: list[int]
+) -> None:
     said = run("plan", *line, "--variant", "all")
     plans = said["plans"]
-    assert list(plans) == list(arguments.VARIANTS)
+    assert list(plans) == list(VARIANTS)
     assert not Path("edited.png").exists()
     costs = run("edit", *line, "--variant", "all", "--dry-run")["costs"]
-    assert rows == []
+    assert unet_rows == []
     for variant, one in plans.items():
         wanted = {key: one["cost"][key] for key in ("unet_rows", "unet_calls")}
         assert costs[variant] == {**wanted, "backward_rows": 0}
         assert one["cost"]["unet_rows"] <= one["naive"]["unet_rows"]
         assert one["cost"]["flops"] <= one["naive"]["flops"]
-        assert sum(len(leg["reads"]) for leg in one["legs"]) == one["cost"]["unet_rows"]
+        segments = one["segments"]
+        assert sum(len(segment["reads"]) for segment in segments) == one["cost"]["unet_rows"]
+        assert segments[-1]["steps"][1] == said["steps"]
         assert one["naive"]["unet_calls"] == said["steps"]
 
 
-def test_a_plan_for_people(run: Run, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["plan", *SOURCE, "--model", str(checkpoint), "--t-max", "9", "--t-m", "5"]
+def test_a_plan_for_people(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["plan", *SOURCE, "--model", "model", "--t-max", "9", "--t-m", "5"]
     assert main([*line, "--steps", "10"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "epsilon, 32x32:" and lines[1].endswith("of the UNet, 2 rows (null + c)")
+    assert lines[0] == "epsilon, 32x32:" and lines[1].endswith(
+        "UNet calls of 2 rows each (null + c)"
+    )
     assert lines[2:5] == [
-        "rows 1 to 5: the distance from the source is scaled, no call",
-        "rows 6 to 9: 4 calls of the UNet, 2 rows (null + c)",
+        "steps 1 to 5: the difference from the source is scaled, no UNet call",
+        "steps 6 to 9: 4 UNet calls of 2 rows each (null + c)",
         "10 UNet rows in 5 calls",
     ]
     assert "each step by itself: 20 UNet rows in 10 calls" in out and err == ""
@@ -104,13 +85,13 @@ def test_an_estimate_adds_up(editor: Editor) -> None:
     source = editor.generate("a red house", num_inference_steps=6)
     table = editor.tasks([Request(source, "a boat", "beta", 6, 3, "linear")])[0].weights
     none = zero_weights(6)
-    plans = (walked(none, True), 2), (walked(table, True), 3), (walked(none, False), 1)
+    plans = (naive_plan(none, True), 2), (naive_plan(table, True), 3), (naive_plan(none, False), 1)
     for plan, wide in plans:
         found, models = estimate(editor.models, plan, 32, 32), editor.models
         tokens = models.text_encoder.config.max_position_embeddings
-        one = cost.unet(models.unet.config, 8, 8, tokens=tokens)
-        widest = cost.unet(models.unet.config, 8, 8, wide, tokens)
-        decode = cost.decode(models.vae.config, 32, 32)
+        one = flops.unet(models.unet.config, 8, 8, tokens=tokens)
+        widest = flops.unet(models.unet.config, 8, 8, wide, tokens)
+        decode = flops.decode(models.vae.config, 32, 32)
         assert found.unet_rows == plan.unet_rows
         # A row more costs what the first costs, but for the one embedding of t.
         least = decode.flops + plan.unet_calls * one.flops
@@ -129,12 +110,12 @@ def test_an_estimate_adds_up(editor: Editor) -> None:
 
 @pytest.mark.parametrize("where", [SOURCE, (*SOURCE, "--seed", "3,4"), ("photo.jpg", *SOURCE)])
 def test_a_sweep_writes_a_sheet_its_cells_and_a_line_for_each(
-    where: tuple[str, ...], run: Run, rows: list[int], editor: Editor
+    where: tuple[str, ...], run: Run, unet_rows: list[int], editor: Editor
 ) -> None:
     before = run(*SWEEP, *where, "--dry-run")
-    assert rows == [] and not Path("sweep").exists()
+    assert unet_rows == [] and not Path("sweep").exists()
     said = run(*SWEEP, *where)
-    assert said["cost"] == Cost(sum(rows), len(rows))._asdict()
+    assert said["cost"] == Cost(sum(unet_rows), len(unet_rows))._asdict()
     for key in ("cost", "costs", "cells", "files", "settings", "truncated"):
         assert said[key] == before[key]
     assert said["costs"]["sweep"]["unet_rows"] < said["costs"]["naive"]["unet_rows"]
@@ -176,12 +157,12 @@ BAD = {
 
 @pytest.mark.parametrize("line", BAD)
 def test_bad_lines_are_one_sentence(
-    line: str, run: Run, checkpoint: Path, rows: list[int],
+    line: str, unet_rows: list[int],
     says_one_line: Callable[[str], None],
 ) -> None:  # fmt: skip
-    assert main([*line.split(), "--model", str(checkpoint)]) == 2
+    assert main([*line.split(), "--model", "model"]) == 2
     says_one_line(BAD[line])
-    assert rows == [] and not Path("sweep").exists()
+    assert unet_rows == [] and not Path("sweep").exists()
 
 
 # --- contact sheets ----------------------------------------------------------------------------

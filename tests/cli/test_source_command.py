@@ -1,8 +1,8 @@
 """Saved sources and the cache on the command line."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,25 +12,13 @@ from mdp_lite.pipeline.result import Cost
 from support.source_cases import picture
 
 Says = Callable[[str], None]
+Run = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
-def run(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Callable[..., dict]:  # fmt: skip
-    """Runs a command on the tiny model in an empty folder; what it tells in JSON."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MDP_LITE_CACHE", raising=False)
+@pytest.fixture(autouse=True)
+def house(work_folder: Path) -> None:
+    """A picture in the working folder."""
     picture().save("house.png")
-
-    def go(*words: str) -> dict:
-        done = main([*words, "--model", str(checkpoint), "--device", "cpu", "--json"])
-        captured = capsys.readouterr()
-        assert done == 0, captured.err
-        return json.loads(captured.out)
-
-    return go
 
 
 def pixels(name: str) -> bytes:
@@ -50,17 +38,17 @@ SAME = {
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_a_saved_source_gives_the_same_edit(run: Callable[..., dict], name: str) -> None:
-    told = run(*FIRST[name], "--save-source", "kept/source.safetensors")
-    assert "kept/source.safetensors" in told["files"]
+def test_a_saved_source_gives_the_same_edit(run: Run, name: str) -> None:
+    report = run(*FIRST[name], "--save-source", "saved/source.safetensors")
+    assert "saved/source.safetensors" in report["files"]
     run("edit", *SAME[name], "--prompt", "a red boat", "-o", "plain.png")
-    told = run("edit", "kept/source.safetensors", "--prompt", "a red boat", "-o", "again.png")
-    assert told["costs"]["source"] == Cost(0, 0)._asdict()
+    report = run("edit", "saved/source.safetensors", "--prompt", "a red boat", "-o", "again.png")
+    assert report["costs"]["source"] == Cost(0, 0)._asdict()
     assert pixels("again.png") == pixels("plain.png")
-    assert [path.name for path in Path("kept").iterdir()] == ["source.safetensors"]
+    assert [path.name for path in Path("saved").iterdir()] == ["source.safetensors"]
 
 
-def test_a_saved_source_can_be_planned_and_swept(run: Callable[..., dict]) -> None:
+def test_a_saved_source_can_be_planned_and_swept(run: Run) -> None:
     run("generate", "a house", "--save-source", "s.safetensors")
     planned = run("plan", "s.safetensors", "--prompt", "a boat")
     plain = run("plan", "--source-prompt", "a house", "--prompt", "a boat")
@@ -71,7 +59,7 @@ def test_a_saved_source_can_be_planned_and_swept(run: Callable[..., dict]) -> No
 
 @pytest.mark.parametrize("how", ["flag", "variable"])
 def test_the_cache_makes_no_source_twice(
-    run: Callable[..., dict], monkeypatch: pytest.MonkeyPatch, how: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     flag = ("--cache", "cache") if how == "flag" else ()
     if how == "variable":
@@ -85,9 +73,9 @@ def test_the_cache_makes_no_source_twice(
     assert pixels("first.png") == pixels("again.png")
 
 
-def test_a_dry_run_saves_no_source(run: Callable[..., dict]) -> None:
-    told = run("generate", "a house", "--save-source", "new/s.safetensors", "--dry-run")
-    assert "new/s.safetensors" in told["files"] and not Path("new").exists()
+def test_a_dry_run_saves_no_source(run: Run) -> None:
+    report = run("generate", "a house", "--save-source", "new/s.safetensors", "--dry-run")
+    assert "new/s.safetensors" in report["files"] and not Path("new").exists()
 
 
 BAD = {
@@ -102,20 +90,16 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_words_are_one_line(
-    run: Callable[..., dict], checkpoint: Path, says_one_line: Says, name: str
-) -> None:
+def test_bad_words_are_one_line(run: Run, says_one_line: Says, name: str) -> None:
     run("generate", "a house", "--save-source", "s.safetensors")
     words, sentence = BAD[name]
-    asked = ["edit", "s.safetensors", "--prompt", "a boat", "--model", str(checkpoint), *words]
-    assert main([*asked, "--quiet"]) == 2
+    line = ["edit", "s.safetensors", "--prompt", "a boat", "--model", "model", *words]
+    assert main([*line, "--quiet"]) == 2
     says_one_line(sentence)
     assert not Path("edited.png").exists()
 
 
-def test_a_models_file_is_no_source(
-    run: Callable[..., dict], checkpoint: Path, says_one_line: Says
-) -> None:
-    file = str(checkpoint / "unet" / "diffusion_pytorch_model.safetensors")
-    assert main(["edit", file, "--prompt", "a boat", "--model", str(checkpoint)]) == 2
+def test_a_models_file_is_no_source(run: Run, says_one_line: Says) -> None:
+    file = "model/unet/diffusion_pytorch_model.safetensors"
+    assert main(["edit", file, "--prompt", "a boat", "--model", "model"]) == 2
     says_one_line("unet/diffusion_pytorch_model.safetensors: holds no source of mdp_lite")

@@ -16,33 +16,16 @@ import torch
 from torch import Tensor
 
 from mdp_lite.__main__ import main
-from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor
 from mdp_lite.engine import aot, packages
-from mdp_lite.engine.engine import attending
+from mdp_lite.engine.engine import choose_attention
 from mdp_lite.engine.packages import Shape
 from mdp_lite.models.transformer import SDPA
-from mdp_lite.models.unet import UNet
-from support.checkpoints import UNET_CONFIG, write_checkpoint, write_part
 from support.places import ROOT
+from support.small_unet import CPU, HEIGHT, WIDTH, inputs, open_packages, write_small
 
-CPU = torch.device("cpu")
-SMALL = replace(
-    UNET_CONFIG,
-    block_out_channels=(16,),
-    down_block_types=("CrossAttnDownBlock2D",),
-    up_block_types=("UpBlock2D",),
-)
-HEIGHT, WIDTH, ROWS = 6, 4, 2  # cells, and rows of the one package that is compiled
+ROWS = 2  # of the one package that is compiled
 BOUND = 1e-5  # of float32 against the eager model, relative to the largest value
-
-
-def write_small(folder: Path) -> Path:
-    """The random model with a UNet of one level: it is compiled in half the time."""
-    write_checkpoint(folder)
-    torch.manual_seed(1)
-    write_part(folder / "unet", "diffusion_pytorch_model.safetensors", UNet(SMALL), SMALL)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +39,8 @@ def small(model: Path) -> Editor:
 
 
 @pytest.fixture(scope="module")
-def written(model: Path) -> tuple[Path, dict[str, Any]]:
-    """A folder that the command wrote a package to, and what it told."""
+def package_folder(model: Path) -> tuple[Path, dict[str, Any]]:
+    """A folder into which the command wrote a package, and its JSON output."""
     folder = model.parent / "packages"
     size = ("--height", str(4 * HEIGHT), "--width", str(4 * WIDTH))
     line = command(model, folder, "--rows", str(ROWS), "--json", *size)
@@ -72,25 +55,13 @@ def written(model: Path) -> tuple[Path, dict[str, Any]]:
 
 
 @pytest.fixture
-def folder(written: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+def folder(package_folder: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
     """A copy to damage."""
-    return shutil.copytree(written[0], tmp_path / "packages")
+    return shutil.copytree(package_folder[0], tmp_path / "packages")
 
 
 def command(model: Path, folder: Path, *more: str) -> list[str]:
     return ["compile", "--model", str(model), "--device", "cpu", "-o", str(folder), *more]
-
-
-def opened(folder: Path, editor: Editor) -> aot.Packages:
-    hashed = model_hash(editor.models.origin)
-    return aot.opened(folder, editor.models.unet, CPU, attending(CPU, traced=True), hashed)
-
-
-def inputs(editor: Editor, rows: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    torch.manual_seed(seed)
-    tokens = editor.models.text_encoder.config.max_position_embeddings
-    x, c = torch.randn(rows, 4, HEIGHT, WIDTH), torch.randn(rows, tokens, SMALL.cross_attention_dim)
-    return x, torch.randint(0, 1000, (rows,)), c
 
 
 @torch.no_grad()
@@ -103,8 +74,8 @@ def assert_near(got: Tensor, want: Tensor, bound: float = BOUND) -> None:
     assert float((got - want).abs().max() / want.abs().max()) < bound
 
 
-def test_an_edit_by_packages_is_the_edit(model: Path, small: Editor, written: Any) -> None:
-    ahead = Editor.from_pretrained(model, "cpu", packages=written[0])
+def test_an_edit_by_packages_is_the_edit(model: Path, small: Editor, package_folder: Any) -> None:
+    ahead = Editor.from_pretrained(model, "cpu", packages=package_folder[0])
     where = {"num_inference_steps": 4, "width": 4 * WIDTH, "height": 4 * HEIGHT}
     source, same = (one.generate("a red house", 3, **where) for one in (small, ahead))
     assert_near(same.path.x, source.path.x, 1e-4)
@@ -117,77 +88,82 @@ def test_an_edit_by_packages_is_the_edit(model: Path, small: Editor, written: An
 
 
 def test_aot_without_packages_or_with_anothers_is_refused(
-    checkpoint: Path, written: Any, tmp_path: Path
+    checkpoint: Path, package_folder: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="engine aot needs packages, the folder that"):
         Editor.from_pretrained(checkpoint, "cpu", engine="aot")
     with pytest.raises(ValueError, match="was made for model .*, want .*: make one here"):
-        Editor.from_pretrained(checkpoint, "cpu", packages=written[0])
+        Editor.from_pretrained(checkpoint, "cpu", packages=package_folder[0])
     with pytest.raises(ValueError, match="no packages in empty: make one here"):
         Editor.from_pretrained(checkpoint, "cpu", engine="aot", packages=tmp_path / "empty")
 
 
-def test_the_command_tells_what_it_wrote(written: tuple[Path, dict[str, Any]]) -> None:
-    folder, said = written
-    (file,), (size,), (shape,) = said["files"], said["bytes"], said["shapes"]
-    assert Path(file).parent == folder and Path(file).is_file() and said["seconds"][0] > 0
+def test_the_command_reports_what_it_wrote(package_folder: tuple[Path, dict[str, Any]]) -> None:
+    folder, report = package_folder
+    (file,), (size,), (shape,) = report["files"], report["bytes"], report["shapes"]
+    assert Path(file).parent == folder and Path(file).is_file() and report["seconds"][0] > 0
     assert shape["rows"] == ROWS and (shape["height"], shape["width"]) == (HEIGHT, WIDTH)
-    (package,) = packages.found(folder)
-    held = [path for path in package.place.rglob("*") if path.is_file()]
-    assert size == sum(path.stat().st_size for path in held)
-    assert {path.suffix for path in held} == {".so", ".json"}
-    assert said["made"] == asdict(package.made)
+    (package,) = packages.read_packages(folder)
+    content = [path for path in package.code_folder.rglob("*") if path.is_file()]
+    assert size == sum(path.stat().st_size for path in content)
+    assert {path.suffix for path in content} == {".so", ".json"}
+    assert report["made_for"] == asdict(package.target)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
 def test_the_eager_model_in_float32(
-    written: tuple[Path, dict[str, Any]], small: Editor, rows: int
+    package_folder: tuple[Path, dict[str, Any]], small: Editor, rows: int
 ) -> None:
-    run, (x, t, c) = opened(written[0], small), inputs(small, rows)
+    run, (x, t, c) = open_packages(package_folder[0], small), inputs(small, rows)
     assert run.counts(HEIGHT, WIDTH, c.shape[1]) == [ROWS]
     assert_near(run(x, t, c), eager(small, x, t, c))
     assert_near(run(x, t[0], c), eager(small, x, t[0], c))
 
 
-def test_inputs_that_lie_otherwise(written: tuple[Path, dict[str, Any]], small: Editor) -> None:
-    run, (x, t, c) = opened(written[0], small), inputs(small, ROWS)
+def test_inputs_that_lie_otherwise(
+    package_folder: tuple[Path, dict[str, Any]], small: Editor
+) -> None:
+    run, (x, t, c) = open_packages(package_folder[0], small), inputs(small, ROWS)
     aside = (x.to(memory_format=torch.channels_last), t.int(), c.mT.contiguous().mT)
     assert not aside[0].is_contiguous() and not aside[2].is_contiguous()
     assert torch.equal(run(*aside), run(x, t, c))
 
 
-def test_two_threads_at_once(written: tuple[Path, dict[str, Any]], small: Editor) -> None:
-    run, asked = opened(written[0], small), [inputs(small, ROWS, seed) for seed in range(40)]
-    want = [eager(small, *one) for one in asked]
+def test_two_threads_at_once(package_folder: tuple[Path, dict[str, Any]], small: Editor) -> None:
+    run, calls = (
+        open_packages(package_folder[0], small),
+        [inputs(small, ROWS, seed) for seed in range(40)],
+    )
+    want = [eager(small, *one) for one in calls]
     with ThreadPoolExecutor(2) as pool:
-        for got, right in zip(pool.map(lambda one: run(*one), asked), want, strict=True):
+        for got, right in zip(pool.map(lambda one: run(*one), calls), want, strict=True):
             assert_near(got, right)
 
 
-ALONE = """
+SCRIPT = """
 import sys
 started = []
 sys.addaudithook(lambda event, args: started.append(event) if event in (
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork") else None)
 import torch
-from test_aot import Editor, Path, opened, inputs
+from pathlib import Path
+from mdp_lite.editor import Editor
+from support.small_unet import inputs, open_packages
 model, folder = map(Path, sys.argv[1:])
 small = Editor.from_pretrained(model, "cpu", engine="eager")
 before, started[:] = list(started), []
-torch.save(opened(folder, small)(*inputs(small, 2)), "out.pt")
+torch.save(open_packages(folder, small)(*inputs(small, 2)), "out.pt")
 print(started)
 """
 
 
 def test_no_compiler_and_no_process(
-    written: tuple[Path, dict[str, Any]], small: Editor, model: Path, tmp_path: Path
+    package_folder: tuple[Path, dict[str, Any]], small: Editor, model: Path, tmp_path: Path
 ) -> None:
-    roots = os.pathsep.join(
-        str(ROOT / room) for room in ("tests/engine", "tests", ".", "kernels", "weights")
-    )
+    roots = os.pathsep.join(str(ROOT / room) for room in ("tests", ".", "kernels", "weights"))
     cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "none")}
     env = {"PATH": "/nonexistent", "PYTHONPATH": roots, "OMP_NUM_THREADS": "1", **cache}
-    line = [sys.executable, "-c", ALONE, str(model), str(written[0])]
+    line = [sys.executable, "-c", SCRIPT, str(model), str(package_folder[0])]
     done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[]\n"
@@ -209,15 +185,15 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize("harm", [flip, cut, Path.unlink])
 def test_damaged_code_is_refused(folder: Path, small: Editor, harm: Callable[[Path], None]) -> None:
     harm(next(folder.rglob("*.so")))
-    run = opened(folder, small)
+    run = open_packages(folder, small)
     with pytest.raises(ValueError, match="package .* is damaged, a file of it is not as it was"):
         run(*inputs(small, ROWS))
 
 
 def test_other_cells_and_other_inputs_are_refused(
-    written: tuple[Path, dict[str, Any]], small: Editor
+    package_folder: tuple[Path, dict[str, Any]], small: Editor
 ) -> None:
-    run, (x, t, c) = opened(written[0], small), inputs(small, ROWS)
+    run, (x, t, c) = open_packages(package_folder[0], small), inputs(small, ROWS)
     with pytest.raises(ValueError, match="want a package for 4x6 cells .* got those for 6x4"):
         run(x.mT, t, c)
     with pytest.raises(ValueError, match="a package's inputs must be"):
@@ -229,14 +205,14 @@ def test_other_cells_and_other_inputs_are_refused(
 def test_a_compilation_that_fails_leaves_nothing(
     small: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*given: object) -> None:
+    def fail(*args: object) -> None:
         raise RuntimeError("the compiler broke")
 
-    monkeypatch.setattr(aot, "_build", broken)
+    monkeypatch.setattr(aot, "_build", fail)
     unet, shape = small.models.unet, Shape(1, 4, 4, 4)
-    made = aot.made_for(unet, CPU, SDPA, "0" * 64)
+    target = aot.package_target(unet, CPU, SDPA, "0" * 64)
     with pytest.raises(RuntimeError, match="the compiler broke"):
-        aot.compiled(unet, SDPA, shape, made, tmp_path)
+        aot.compile_package(unet, SDPA, shape, target, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -270,17 +246,17 @@ def test_bad_compilations(
 def test_an_output_that_is_a_file(model: Path, says_one_line: Callable[[str], None]) -> None:
     file = model / "mdp_lite.json"
     assert main(command(model, file)) == 2
-    says_one_line("output must be a folder that can be written, got ")
+    says_one_line("output must be a folder that can be package_folder, got ")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("bfloat16", 2e-2)])
 def test_the_bundled_model(tmp_path: Path, dtype: str, bound: float) -> None:
     editor = Editor.from_pretrained("tiny", "cpu", dtype, engine="eager")
-    unet, attend = editor.models.unet, attending(CPU, traced=True)
-    made, shape = aot.made_for(unet, CPU, attend, "0" * 64), Shape(2, 16, 16, 24)
-    aot.compiled(unet, attend, shape, made, tmp_path)
-    run = aot.opened(tmp_path, unet, CPU, attend, "0" * 64)
+    unet, attend = editor.models.unet, choose_attention(CPU, traced=True)
+    target, shape = aot.package_target(unet, CPU, attend, "0" * 64), Shape(2, 16, 16, 24)
+    aot.compile_package(unet, attend, shape, target, tmp_path)
+    run = aot.open_packages(tmp_path, unet, CPU, attend, "0" * 64)
     x, t, c = torch.randn(2, 4, 16, 16), torch.tensor(500), torch.randn(2, 24, 128)
     x, c = (rows.to(unet.conv_in.weight.dtype) for rows in (x, c))
     got = run(x, t, c).float()
@@ -289,14 +265,14 @@ def test_the_bundled_model(tmp_path: Path, dtype: str, bound: float) -> None:
 
 @pytest.mark.slow
 def test_weights_outside_are_the_models_own(model: Path, tmp_path: Path) -> None:
-    """As on a GPU: a package of code alone, which reads what the model has and no copy of it."""
+    """As on a GPU: a package of code only, which reads the weights of the model, not a copy."""
     editor = Editor.from_pretrained(model, "cpu", engine="eager")
-    unet, asked = editor.models.unet, inputs(editor, ROWS)
-    shape = Shape(ROWS, HEIGHT, WIDTH, asked[2].shape[1])
-    made = replace(aot.made_for(unet, CPU, SDPA, "0" * 64), weights="outside, contiguous")
-    package = aot.compiled(unet, SDPA, shape, made, tmp_path)
+    unet, calls = editor.models.unet, inputs(editor, ROWS)
+    shape = Shape(ROWS, HEIGHT, WIDTH, calls[2].shape[1])
+    target = replace(aot.package_target(unet, CPU, SDPA, "0" * 64), weights="outside, contiguous")
+    package = aot.compile_package(unet, SDPA, shape, target, tmp_path)
     run = aot.Packages({shape: package}, unet, CPU)
-    assert_near(run(*asked), eager(editor, *asked))
+    assert_near(run(*calls), eager(editor, *calls))
     with torch.no_grad():
         unet.conv_out.weight.mul_(2)
-    assert_near(run(*asked), eager(editor, *asked))
+    assert_near(run(*calls), eager(editor, *calls))

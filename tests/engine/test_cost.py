@@ -1,4 +1,4 @@
-"""Costs from settings alone: against hand counts, torch's counters on real models, diffusers."""
+"""Costs from configs alone, compared with hand counts, torch's counters and diffusers."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -12,7 +12,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from mdp_lite.engine import flops as cost
+from mdp_lite.engine import flops
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
 from mdp_lite.models.unet import UNet
@@ -62,50 +62,50 @@ def test_unet_flops_by_hand() -> None:
     want += resnet(32, 16, small) + resnet(24, 16, small) + 2 * transformer(16, small, tokens)
     want += 9 * linear(16, 16, big) + resnet(24, 8, big) + resnet(16, 8, big)
     want += 9 * linear(8, 4, big)
-    assert cost.unet(UNET_CONFIG, 8, 12, tokens=tokens).flops == want
+    assert flops.unet(UNET_CONFIG, 8, 12, tokens=tokens).flops == want
 
 
 def test_text_flops_by_hand() -> None:
     layer = 4 * linear(16, 16, 24) + attention(16, 24, 24) + 2 * linear(16, 32, 24)
-    assert cost.text(TEXT_CONFIG, 24, rows=2).flops == 2 * 3 * layer
+    assert flops.text(TEXT_CONFIG, 24, rows=2).flops == 2 * 3 * layer
 
 
-def real_unet() -> tuple[Run, cost.Work]:
+def real_unet() -> tuple[Run, flops.CallCost]:
     unet, x, c = UNet(UNET_CONFIG), torch.zeros(2, 4, 8, 8), torch.zeros(2, 24, 16)
-    return lambda: unet(x, torch.tensor(5.0), c), cost.unet(UNET_CONFIG, 8, 8, 2, 24)
+    return lambda: unet(x, torch.tensor(5.0), c), flops.unet(UNET_CONFIG, 8, 8, 2, 24)
 
 
-def real_text() -> tuple[Run, cost.Work]:
+def real_text() -> tuple[Run, flops.CallCost]:
     text, ids = CLIPTextEncoder(TEXT_CONFIG), torch.zeros(3, 24, dtype=torch.long)
-    return lambda: text(ids), cost.text(TEXT_CONFIG, 24, 3)
+    return lambda: text(ids), flops.text(TEXT_CONFIG, 24, 3)
 
 
-def real_encode() -> tuple[Run, cost.Work]:
+def real_encode() -> tuple[Run, flops.CallCost]:
     vae, picture = VAE(VAE_CONFIG), torch.zeros(2, 3, 32, 64)
-    return lambda: vae.encode(picture), cost.encode(VAE_CONFIG, 32, 64, 2)
+    return lambda: vae.encode(picture), flops.encode(VAE_CONFIG, 32, 64, 2)
 
 
-def real_decode() -> tuple[Run, cost.Work]:
+def real_decode() -> tuple[Run, flops.CallCost]:
     vae, latent = VAE(VAE_CONFIG), torch.zeros(2, 4, 8, 16)
-    return lambda: vae.decode(latent), cost.decode(VAE_CONFIG, 32, 64, 2)
+    return lambda: vae.decode(latent), flops.decode(VAE_CONFIG, 32, 64, 2)
 
 
 @pytest.mark.parametrize("case", [real_unet, real_text, real_encode, real_decode])
 def test_flops_are_what_torch_counts_on_a_real_model(
-    case: Callable[[], tuple[Run, cost.Work]],
+    case: Callable[[], tuple[Run, flops.CallCost]],
 ) -> None:
-    def fused(q: torch.Size, k: torch.Size, v: torch.Size, *_: object, **__: object) -> int:
+    def count_fused(q: torch.Size, k: torch.Size, v: torch.Size, *_: object, **__: object) -> int:
         return sdpa_flop_count(q, k, v)
 
-    run, work = case()
+    run, call = case()
     # torch's counter has no formula for the attention that a real CPU runs.
-    formula = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: fused}
+    formula = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: count_fused}
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=formula) as counter:
         run()
-    assert work.flops == counter.get_total_flops() > 0
+    assert call.flops == counter.get_total_flops() > 0
 
 
-def counted_on_meta(build: Callable[[], nn.Module], run: Callable[[nn.Module], object]) -> int:
+def count_on_meta(build: Callable[[], nn.Module], run: Callable[[nn.Module], object]) -> int:
     with torch.device("meta"), torch.no_grad():
         model = build()
         with FlopCounterMode(display=False) as counter:
@@ -114,13 +114,13 @@ def counted_on_meta(build: Callable[[], nn.Module], run: Callable[[nn.Module], o
 
 
 def test_stable_diffusion_1_costs_what_diffusers_costs() -> None:
-    unet = counted_on_meta(
+    unet = count_on_meta(
         lambda: UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
         lambda model: model(torch.empty(1, 4, 64, 64), torch.empty(()), torch.empty(1, 77, 768)),
     )
-    assert cost.unet(SD1, 64, 64).flops == unet
+    assert flops.unet(SD1, 64, 64).flops == unet
     assert round(unet / 1e9, 1) == 803.3  # half of it, 402, are the multiply-adds
-    vae = counted_on_meta(
+    vae = count_on_meta(
         lambda: AutoencoderKL(
             block_out_channels=SD_VAE.block_out_channels,
             down_block_types=("DownEncoderBlock2D",) * 4,
@@ -129,10 +129,10 @@ def test_stable_diffusion_1_costs_what_diffusers_costs() -> None:
         ),
         lambda model: model.decode(torch.empty(1, 4, 64, 64)),  # type: ignore[operator]
     )
-    assert cost.decode(SD_VAE, 512, 512).flops == vae
+    assert flops.decode(SD_VAE, 512, 512).flops == vae
 
 
-def measured_peak(run: Run) -> int:
+def measure_peak(run: Run) -> int:
     """The most bytes that torch's allocator had given out at one time during a run."""
     with torch.no_grad():
         run()
@@ -150,8 +150,8 @@ def measured_peak(run: Run) -> int:
 def test_unet_peak_is_what_the_allocator_sees(dtype: torch.dtype) -> None:
     x, c = torch.zeros(1, 4, 32, 32, dtype=dtype), torch.zeros(1, 24, 16, dtype=dtype)
     t, unet = torch.tensor(5.0), UNet(ATTENDING).to(dtype)
-    real = measured_peak(lambda: unet(x, t, c)) + x.nbytes + c.nbytes + t.nbytes
-    peak = cost.unet(ATTENDING, 32, 32, tokens=24, dtype=dtype).peak_bytes
+    real = measure_peak(lambda: unet(x, t, c)) + x.nbytes + c.nbytes + t.nbytes
+    peak = flops.unet(ATTENDING, 32, 32, tokens=24, dtype=dtype).peak_bytes
     scratch = real - peak  # a processor with bfloat16 kernels gives them memory of their own
     assert scratch == 0 if dtype == torch.float32 else 0 <= scratch < peak / 10
 
@@ -160,7 +160,7 @@ def test_decoder_peak_by_hand() -> None:
     """In the last level: its input, the second residual block's, and three maps within that."""
     latent, cells = 4 * 32 * 32, 8 * 128 * 128
     kept = latent * 3  # as given, unscaled, and convolved
-    assert cost.decode(VAE_CONFIG, 128, 128).peak_bytes == 4 * (5 * cells + kept)
+    assert flops.decode(VAE_CONFIG, 128, 128).peak_bytes == 4 * (5 * cells + kept)
 
 
 def test_attention_is_never_a_matrix_in_memory() -> None:
@@ -168,13 +168,13 @@ def test_attention_is_never_a_matrix_in_memory() -> None:
     text = 77 * 2 * (5 * 320 + 5 * 640 + 6 * 1280) * 4  # keys and values, made before all else
     # In a process of its own: once torch.compile has run, frames hold arguments for longer.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-        work = fresh.submit(cost.unet, SD1, 64, 64).result()
-    assert work.peak_bytes < scores / 4 + text
+        call = fresh.submit(flops.unet, SD1, 64, 64).result()
+    assert call.peak_bytes < scores / 4 + text
 
 
 def test_bytes_follow_dtype_and_rows() -> None:
-    one = cost.unet(UNET_CONFIG, 8, 8)
-    two = cost.unet(UNET_CONFIG, 8, 8, rows=2)
-    half = cost.unet(UNET_CONFIG, 8, 8, dtype=torch.float16)
+    one = flops.unet(UNET_CONFIG, 8, 8)
+    two = flops.unet(UNET_CONFIG, 8, 8, rows=2)
+    half = flops.unet(UNET_CONFIG, 8, 8, dtype=torch.float16)
     assert 1.9 * one.peak_bytes < two.peak_bytes <= 2 * one.peak_bytes
     assert half.flops == one.flops and 0.5 <= half.peak_bytes / one.peak_bytes < 0.51

@@ -17,14 +17,14 @@ from torch import Tensor
 from mdp_lite import Editor
 from mdp_lite.engine.graphs import (
     BUCKETS,
-    Bucketed,
-    Fixed,
-    Lifted,
-    Lifting,
-    Maker,
-    Whole,
+    CachedUNet,
+    GraphCache,
+    GraphRecorder,
+    PaddedUNet,
+    SplitUNet,
+    StepGraphs,
     Work,
-    filled,
+    pad_to_bucket,
 )
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import VARIANTS
@@ -60,9 +60,13 @@ def near(a: Tensor, b: Tensor) -> bool:
 
 def inputs(editor: Editor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     config = editor.models.unet.config
-    made = torch.Generator().manual_seed(rows)
-    x = torch.randn(rows, config.in_channels, 8, 8, generator=made)
-    return x, torch.tensor(500), torch.randn(rows, 77, config.cross_attention_dim, generator=made)
+    generator = torch.Generator().manual_seed(rows)
+    x = torch.randn(rows, config.in_channels, 8, 8, generator=generator)
+    return (
+        x,
+        torch.tensor(500),
+        torch.randn(rows, 77, config.cross_attention_dim, generator=generator),
+    )
 
 
 def latents(editor: Editor, source: Any) -> Iterator[Tensor]:
@@ -70,17 +74,17 @@ def latents(editor: Editor, source: Any) -> Iterator[Tensor]:
         for schedule in SCHEDULES:
             request = Request(source, TARGET, variant, t_max=5, t_m=3, schedule=schedule)
             *_, last = editor.steps([request])
-            yield last.at[0].x
+            yield last.states[0].x
 
 
 @pytest.fixture
 def recording(editor: Editor) -> Editor:
     """An editor whose edits are whole recorded steps."""
-    maker = Maker(again)
+    recorder = GraphRecorder(again)
     own = Editor(editor.models, editor.device)
     unet = editor.models.unet
-    whole = Whole(maker, Lifted(unet.predict, unet.times, unet.text))
-    own.runner.engine = own.runner.engine._replace(alone=whole, maker=maker)
+    graphs = StepGraphs(recorder, SplitUNet(unet.predict, unet.times, unet.text))
+    own.runner.engine = own.runner.engine._replace(single_step=graphs, recorder=recorder)
     return own
 
 
@@ -125,14 +129,14 @@ def test_one_recording_serves_other_sources_prompts_and_weights(
 def test_a_recorded_step_that_is_not_finite_is_taken_the_guarded_way(recording: Editor) -> None:
     source = recording.generate("a red house", 3, N)
     want = recording.edit(source, TARGET).latent
-    whole, seen = recording.runner.engine.single_step, []
+    single_step, results = recording.runner.engine.single_step, []
 
-    def spoilt(task: Any, i: int, reads: Any, x: Tensor, v: bool) -> Any:
-        seen.append(whole(task, i, reads, x * torch.nan, v))
+    def spoil(task: Any, i: int, reads: Any, x: Tensor, v_prediction: bool) -> Any:
+        results.append(single_step(task, i, reads, x * torch.nan, v_prediction))
 
-    recording.runner.engine = recording.runner.engine._replace(alone=spoilt)
+    recording.runner.engine = recording.runner.engine._replace(single_step=spoil)
     assert near(recording.edit(source, TARGET).latent, want)
-    assert seen and set(seen) == {None}
+    assert results and set(results) == {None}
 
 
 def test_what_cannot_be_recorded_runs_as_ever_and_says_so_once(
@@ -142,16 +146,16 @@ def test_what_cannot_be_recorded_runs_as_ever_and_says_so_once(
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     own, unet = Editor(editor.models, CPU), editor.models.unet
-    maker = Maker(refuse)
-    whole = Whole(maker, Lifted(unet.predict, unet.times, unet.text))
-    own.runner.engine = own.runner.engine._replace(alone=whole, maker=maker)
+    recorder = GraphRecorder(refuse)
+    graphs = StepGraphs(recorder, SplitUNet(unet.predict, unet.times, unet.text))
+    own.runner.engine = own.runner.engine._replace(single_step=graphs, recorder=recorder)
     source = editor.generate("a red house", 3, N)
     with caplog.at_level(logging.WARNING, "mdp_lite"):
         assert torch.equal(own.edit(source, TARGET).latent, editor.edit(source, TARGET).latent)
     (record,) = caplog.records
-    assert "run eagerly: operation not permitted" in record.message and not maker.count
+    assert "run eagerly: operation not permitted" in record.message and not recorder.count
     x, t, c = inputs(editor, 2)
-    assert torch.equal(Fixed(maker, unet)(x, t, c), unet(x, t, c))
+    assert torch.equal(GraphCache(recorder, unet)(x, t, c), unet(x, t, c))
 
 
 def test_unknown_shapes_are_refused_once_the_engine_is_closed(recording: Editor) -> None:
@@ -165,12 +169,12 @@ def test_unknown_shapes_are_refused_once_the_engine_is_closed(recording: Editor)
 
 def test_what_was_warmed_up_serves_all_edits_and_nothing_else(recording: Editor) -> None:
     warm_up(recording, rows=(1, 2), num_inference_steps=N, only=True)
-    made, picture = recording.runner.engine.recorder.count, Image.new("RGB", (32, 32), "red")
+    count, picture = recording.runner.engine.recorder.count, Image.new("RGB", (32, 32), "red")
     sources = [recording.generate("a house", 1, N), recording.invert(picture, "a", "replay", N)]
     for source in [*sources, recording.invert(picture, "a", "edit-friendly", N)]:
         for variant in VARIANTS:
             recording.edit(source, TARGET, variant, t_max=5, t_m=3, guidance_scale=2.5)
-    assert recording.runner.engine.recorder.count == made > 0
+    assert recording.runner.engine.recorder.count == count > 0
     with pytest.raises(ValueError, match="engine was warmed up for"):
         recording.edit(recording.generate("a house", 1, N, width=40), TARGET)
     with pytest.raises(ValueError, match="rows of a call must be 1 or more, got 0"):
@@ -178,43 +182,45 @@ def test_what_was_warmed_up_serves_all_edits_and_nothing_else(recording: Editor)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 7, 64, 65])
-def test_rows_are_filled_up_to_few_counts(editor: Editor, rows: int) -> None:
+def test_rows_are_padded_to_few_counts(editor: Editor, rows: int) -> None:
     x, t, c = inputs(editor, rows)
     for when in (t, t.expand(rows)):
-        more, times, texts = filled(x, when, c)
+        more, times, texts = pad_to_bucket(x, when, c)
         assert len(more) == len(texts) == next((b for b in BUCKETS if b >= rows), rows)
         assert len(times) == len(more) if when.ndim else times is when
         assert torch.equal(more[:rows], x) and torch.equal(more[-1], x[-1])
     if rows < 10:
         unet = editor.runner.engine.denoise
-        assert torch.equal(Bucketed(Fixed(Maker(again), unet))(x, t, c), unet(x, t, c))
+        assert torch.equal(
+            PaddedUNet(GraphCache(GraphRecorder(again), unet))(x, t, c), unet(x, t, c)
+        )
 
 
 def test_what_depends_on_t_or_c_alone_is_computed_when_they_change(editor: Editor) -> None:
-    unet, seen = editor.models.unet, []
+    unet, calls = editor.models.unet, []
 
-    def noted(name: str) -> Any:
-        return lambda *given: seen.append(name) or getattr(unet, name)(*given)
+    def log_calls(name: str) -> Any:
+        return lambda *args: calls.append(name) or getattr(unet, name)(*args)
 
-    lifting = Lifting(Lifted(*map(noted, ("predict", "times", "text"))))
+    denoise = CachedUNet(SplitUNet(*map(log_calls, ("predict", "times", "text"))))
     x, t, c = inputs(editor, 2)
-    calls = [(x, t, c), (2 * x, t, c.clone()), (x, t + 1, c), (x, t, c + 1), (x, t, c)]
+    inputs_ = [(x, t, c), (2 * x, t, c.clone()), (x, t + 1, c), (x, t, c + 1), (x, t, c)]
     with torch.no_grad():
-        for given in calls:
-            assert torch.equal(lifting(*given), unet(*given))
-        assert seen.count("predict") == 5 and seen.count("times") == 2 and seen.count("text") == 3
+        for one in inputs_:
+            assert torch.equal(denoise(*one), unet(*one))
+        assert [calls.count(one) for one in ("predict", "times", "text")] == [5, 2, 3]
         each = torch.tensor([3, 5])
-        for k, out in enumerate(lifting(x, each, c)):
+        for k, out in enumerate(denoise(x, each, c)):
             assert torch.equal(out, unet(x, each[k], c)[k])
     leaf = c.clone().requires_grad_()
-    lifting(x, t, leaf).sum().backward()
+    denoise(x, t, leaf).sum().backward()
     assert leaf.grad is not None and leaf.grad.abs().sum() > 0
 
 
 # --- compiled -----------------------------------------------------------------------------------
 
 
-SMALL = replace(
+ATTENDING = replace(
     UNET_CONFIG, block_out_channels=(16,), down_block_types=("CrossAttnDownBlock2D",),
     up_block_types=("CrossAttnUpBlock2D",),
 )  # fmt: skip
@@ -224,7 +230,7 @@ SMALL = replace(
 def pair(editor: Editor) -> Iterator[tuple[Editor, Editor]]:
     """The same small UNet eager and compiled, with the native attention where there is one."""
     torch.manual_seed(0)
-    models = replace(editor.models, unet=UNet(SMALL).eval())
+    models = replace(editor.models, unet=UNet(ATTENDING).eval())
     torch._dynamo.reset()
     yield Editor(models, CPU), Editor(models, CPU, engine="compile")
     torch._dynamo.reset()

@@ -1,4 +1,4 @@
-"""Which way the denoiser is run: by device and by wish, and what is refused before any work."""
+"""Engine modes: the default for a device, and what is refused before any work."""
 
 import logging
 from dataclasses import replace
@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdp_lite import Editor
+from mdp_lite import Editor, names
 from mdp_lite.checkpoint.load import Models
-from mdp_lite.cli import arguments
+from mdp_lite.cli.arguments import build_parser
 from mdp_lite.engine import engine
-from mdp_lite.method.mdp import Levels, SourceRow, update
-from mdp_lite.method.schedule import Weights
+from mdp_lite.method.mdp import SourceStep, update
+from mdp_lite.method.schedule import StepCoefficients, Weights
 from mdp_lite_kernels import attention
 
 CPU = torch.device("cpu")
@@ -23,11 +23,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_compile_needs_a_compiler_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ValueError, match="engine compile needs a C\\+\\+ compiler .*, got none"):
-        engine.chosen("compile", CPU)
+        engine.choose_mode("compile", CPU)
 
 
-def test_the_command_line_knows_the_modes() -> None:
-    assert arguments.ENGINES == engine.MODES
+@pytest.mark.parametrize("mode", names.ENGINES)
+def test_the_command_line_knows_the_modes(mode: str) -> None:
+    line = ["generate", "a", "--engine", mode]
+    assert build_parser().parse_args(line).engine == mode
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def test_the_command_line_knows_the_modes() -> None:
     [("auto", "cpu", "eager"), ("auto", "cuda", "graph"), ("eager", "cuda", "eager")],
 )
 def test_the_mode_is_by_device(mode: str, device: str, want: str) -> None:
-    assert engine.chosen(mode, torch.device(device)) == want
+    assert engine.choose_mode(mode, torch.device(device)) == want
 
 
 @pytest.mark.parametrize(
@@ -51,28 +53,28 @@ def test_a_mode_that_cannot_be_is_refused_before_loading(mode: str, says: str) -
 
 
 def test_a_denoiser_of_ones_own_is_called_as_it_is(editor: Editor) -> None:
-    seen: list[int] = []
+    rows: list[int] = []
 
     class Own(torch.nn.Module):
         def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-            seen.append(len(x))
+            rows.append(len(x))
             return torch.zeros_like(x)
 
     own = Own()
     own.config = editor.models.unet.config  # type: ignore[assignment]
     models: Models = replace(editor.models, unet=own)  # type: ignore[arg-type]
     Editor(models, CPU, engine="compile").generate("a", 1, 2)
-    assert seen == [2, 2]
+    assert rows == [2, 2]
 
 
 def test_a_machine_without_the_native_attention_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(attention, "best_path", lambda: 0)
-    engine._say_once.cache_clear()
+    engine._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, "mdp_lite"):
         for _ in range(3):
-            assert engine.attending(CPU) is engine.SDPA
+            assert engine.choose_attention(CPU) is engine.SDPA
     assert [r.message for r in caplog.records].count(caplog.records[0].message) == 1
     assert "native attention" in caplog.records[0].message
 
@@ -82,19 +84,19 @@ def test_a_machine_without_the_native_attention_says_so_once(
 def test_the_scripted_update_is_the_update(v: bool, noise: bool) -> None:
     made = torch.Generator().manual_seed(1)
     e, x, eps, x0, onward, z = torch.randn(6, 1, 4, 3, 5, generator=made, dtype=torch.float64)
-    at = Levels(torch.tensor(500), *torch.tensor([0.3, 0.4], dtype=torch.float64))
-    source = SourceRow(torch.zeros(1, 5, 6), eps, x0, onward, z if noise else None)
+    coeffs = StepCoefficients(torch.tensor(500), *torch.tensor([0.3, 0.4], dtype=torch.float64))
+    source = SourceStep(torch.zeros(1, 5, 6), eps, x0, onward, z if noise else None)
     w = Weights(*torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64))
-    scripted = engine.scripted()(e, x, at, source, w, v)
-    for a, b in zip(scripted, update(e, x, at, source, w, v), strict=True):
+    scripted = engine.script_update()(e, x, coeffs, source, w, v)
+    for a, b in zip(scripted, update(e, x, coeffs, source, w, v), strict=True):
         assert torch.equal(a, b)
 
 
 def test_any_number_of_shapes_is_compiled() -> None:
     """torch gives up after eight of one function, which two editors have in common."""
     torch._dynamo.reset()
-    turned = engine.Compiled(lambda x: x.t(), CPU)
+    transpose = engine.CompiledFunction(lambda x: x.t(), CPU)
     for rows in range(1, 13):
         x = torch.randn(rows, 2)
-        assert torch.equal(turned(x), x.t())
+        assert torch.equal(transpose(x), x.t())
     torch._dynamo.reset()

@@ -1,4 +1,4 @@
-"""bench edits: what it measures and keeps, that it is told alike again, and what it refuses."""
+"""bench edits: its figures and file, resuming a run, its tables, and bad input."""
 
 import json
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from PIL import Image
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.eval import edits_command
-from mdp_lite.eval.contest import methods, settings, usual
-from mdp_lite.eval.edit_tables import ahead, main_table, summary, tables
+from mdp_lite.eval.edit_batches import CASES
+from mdp_lite.eval.edit_tables import find_lead, format_main_table, format_tables, summarize
 from mdp_lite.eval.edits import KINDS
-from mdp_lite.eval.given import CASES
+from mdp_lite.eval.methods import build_candidates, build_methods, default_cell
 from mdp_lite.names import VARIANTS
-from mdp_lite.pipeline.request import described
+from mdp_lite.pipeline.request import build_weights
 
 Says = Callable[[str], None]
 FEW = ["bench", "edits", "--pictures", "2", "--steps", "3", "--quiet"]
@@ -63,25 +63,26 @@ def test_rows_are_what_the_methods_cost(measured: tuple[Path, dict]) -> None:
     assert section["p2p-refine"]["source rows"][0] > 6  # null-text
 
 
-def test_a_file_is_resumed_and_tells_the_same(
+def test_a_file_is_resumed_and_reports_the_same(
     measured: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     file, _ = measured
     capsys.readouterr()
 
-    def never(*given: object) -> None:
+    def never(*args: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(edits_command, "contested", never)
-    told = []
+    monkeypatch.setattr(edits_command, "measure_kind", never)
+    texts = []
     for _ in range(2):
         assert main([*FEW[:-1], "--kinds", "color,add", "-o", str(file)]) == 0
-        told.append(capsys.readouterr().out)
-    assert told[0] == told[1] and "| mdp-epsilon" in told[0] and "right and kept" in told[0]
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert "| mdp-epsilon" in texts[0] and "right and kept" in texts[0]
 
 
-def test_two_runs_tell_the_same(tmp_path: Path, measured: tuple[Path, dict]) -> None:
+def test_two_runs_have_equal_figures(tmp_path: Path, measured: tuple[Path, dict]) -> None:
     file = tmp_path / "again.json"
     names = "mdp-epsilon,p2p-refine,sdedit"
     assert main([*FEW, "--kinds", "color", "--methods", names, "-o", str(file)]) == 0
@@ -94,8 +95,8 @@ def test_two_runs_tell_the_same(tmp_path: Path, measured: tuple[Path, dict]) -> 
 
 def test_a_sheet_shows_every_method(tmp_path: Path) -> None:
     page = tmp_path / "sheet.png"
-    asked = ["--kinds", "color", "--methods", "mdp-epsilon,sdedit", "--sheet", str(page)]
-    assert main([*FEW, *asked]) == 0
+    words = ["--kinds", "color", "--methods", "mdp-epsilon,sdedit", "--sheet", str(page)]
+    assert main([*FEW, *words]) == 0
     with Image.open(page) as image:
         assert image.width > 3 * 192 and image.height > 2 * 192
 
@@ -115,12 +116,12 @@ def test_dry_run_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         (["--rounds", "3"], "takes no rounds"),
     ],
 )
-def test_what_is_refused(words: list[str], sentence: str, says_one_line: Says) -> None:
+def test_bad_input_is_refused(words: list[str], sentence: str, says_one_line: Says) -> None:
     assert main(["bench", "edits", *words]) == 2
     says_one_line(sentence)
 
 
-def test_others_take_none_of_its_options(says_one_line: Says) -> None:
+def test_other_benchmarks_take_none_of_its_options(says_one_line: Says) -> None:
     assert main(["bench", "speed", "--short"]) == 2
     says_one_line("bench speed takes no kinds, split, short or sheet")
 
@@ -140,35 +141,36 @@ SECTION = {
 }
 
 
-def test_our_best_is_held_against_the_best_rival() -> None:
-    found = ahead(SECTION, SECTION)
+def test_our_best_is_compared_with_the_best_rival() -> None:
+    found = find_lead(SECTION, SECTION)
     assert (found["ours"], found["rival"]) == ("mdp-x", "sdedit")
     assert found["apart"]["mean"] == 0.5  # 1, 0, 1, 0
-    assert ahead({"sdedit": SECTION["sdedit"]}, SECTION) == {}
+    assert find_lead({"sdedit": SECTION["sdedit"]}, SECTION) == {}
 
 
-def test_kinds_are_told_alone_and_together() -> None:
-    data = summary({"real color": SECTION, "real time": SECTION})["cases"]
+def test_kinds_are_summarized_each_and_together() -> None:
+    data = summarize({"real color": SECTION, "real time": SECTION})["cases"]
     assert set(data) == {"real"} and set(data["real"]) == {"all", "color", "time", "ahead"}
     assert data["real"]["all"]["mdp-x"]["both"]["mean"] == 0.75
-    heads = [cell.strip() for cell in main_table(data["real"]["all"])[0].split("|")[1:-1]]
+    heads = [cell.strip() for cell in format_main_table(data["real"]["all"])[0].split("|")[1:-1]]
     assert heads == ["method", "right", "right and kept", "UNet rows"]
     settings = {"model": "tiny", "steps": 3, "guidance": 4.0, "dtype": "float32", "device": "cpu",
                 "edits": 4, "split": "report", "first_seed": 7}  # fmt: skip
-    text = "\n".join(tables({**settings, "cases": data}))
+    text = "\n".join(format_tables({**settings, "cases": data}))
     assert "- all: mdp-x - sdedit = +0.50" in text and "real, right and kept by kind" in text
 
 
 @pytest.mark.parametrize("n", [1, 4, 12, 50])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_is_scored_is_what_an_editor_does(variant: str, n: int) -> None:
-    ours, theirs = usual(variant, n).weights(n), described(n, Defaults(), variant)
+def test_the_default_cell_is_that_of_an_editor(variant: str, n: int) -> None:
+    ours = default_cell(variant, n).build_weights(n)
+    theirs = build_weights(n, Defaults(), variant)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-def test_settings_are_tried_of_every_method() -> None:
+def test_every_method_has_candidates() -> None:
     for case in CASES:
-        tried, used = settings(case, 50), methods(case, 50)
+        tried, used = build_candidates(case, 50), build_methods(case, 50)
         assert len(set(tried)) == len(tried) > len(used)
         families = {"mdp", "sdedit", "edit", "masactrl", "pnp"}
         families |= {"p2p"} if case == "synthetic" else set()  # null-text is left to the report

@@ -1,4 +1,4 @@
-"""bench inversion: known figures, its columns, cost and file, and what it refuses."""
+"""bench inversion: known figures, its columns, cost and file, and bad input."""
 
 import json
 from collections.abc import Callable
@@ -11,13 +11,20 @@ from torch import nn
 
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
-from mdp_lite.eval import bench_command, inversions, resources, score
+from mdp_lite.eval import inversion_command, inversions, resources, score
 from mdp_lite.eval.cases import KINDS
-from mdp_lite.eval.interval import apart, interval
-from mdp_lite.eval.inversion_tables import Measured, summary, tables
-from mdp_lite.eval.inversions import Row, cost_alone, drawn_cases, inverted, rebuilt, rows
+from mdp_lite.eval.interval import difference_interval, mean_interval
+from mdp_lite.eval.inversion_tables import InversionFigures, format_tables, summarize
+from mdp_lite.eval.inversions import (
+    InversionSetup,
+    build_setups,
+    cost_of_one,
+    invert_cases,
+    make_mixed_cases,
+    score_reconstruction,
+)
 from mdp_lite.eval.reader import Reader
-from mdp_lite.eval.scene import held_back
+from mdp_lite.eval.scene import is_held_back
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.inversion_methods import Inversion
@@ -39,93 +46,99 @@ COLUMNS = (
 
 
 def test_an_interval_is_that_of_the_binomial() -> None:
-    mean, low, high = interval([0.0, 1.0] * 50)
+    mean, low, high = mean_interval([0.0, 1.0] * 50)
     assert mean == 0.5  # of 100 draws at 1/2, 95% are within 40 and 60
     assert low == pytest.approx(0.40, abs=0.011) and high == pytest.approx(0.60, abs=0.011)
-    assert interval([0.0, 1.0] * 50) == (mean, low, high)
+    assert mean_interval([0.0, 1.0] * 50) == (mean, low, high)
 
 
 def test_equal_values_have_no_spread_and_unknown_ones_do_not_count() -> None:
-    assert interval([0.1] * 7) == (0.1, 0.1, 0.1)
-    assert interval([2.0, NAN, 2.0]) == (2, 2, 2)
-    assert str(interval([NAN]).mean) == "nan"
+    assert mean_interval([0.1] * 7) == (0.1, 0.1, 0.1)
+    assert mean_interval([2.0, NAN, 2.0]) == (2, 2, 2)
+    assert str(mean_interval([NAN]).mean) == "nan"
 
 
 def test_pairs_are_compared_as_pairs() -> None:
     values = [float(v) for v in range(20)]
-    assert apart([v + 0.5 for v in values], values) == (0.5, 0.5, 0.5)
+    assert difference_interval([v + 0.5 for v in values], values) == (0.5, 0.5, 0.5)
 
 
 # --- figures -----------------------------------------------------------------------------------
 
 
 def test_no_picture_comes_twice_and_the_kinds_take_turns() -> None:
-    cases = drawn_cases(14)
+    cases = make_mixed_cases(14)
     assert [case.kind for case in cases] == [*KINDS, *KINDS, *KINDS[:2]]
-    assert len({case.seed for case in cases}) == len({case.before for case in cases}) == 14
-    assert all(held_back(case.before) and held_back(case.after) for case in cases)
-    assert drawn_cases(5) == cases[:5]
+    assert len({case.seed for case in cases}) == len({case.source_scene for case in cases}) == 14
+    assert all(
+        is_held_back(case.source_scene) and is_held_back(case.target_scene) for case in cases
+    )
+    assert make_mixed_cases(5) == cases[:5]
 
 
-def test_the_rows_that_an_epsilon_edit_evaluates() -> None:
-    found = rows(Editor.from_pretrained(device="cpu"), 50)  # the window is 47/26 of 50
+def test_null_text_planned_tunes_the_steps_that_an_epsilon_edit_calls() -> None:
+    found = build_setups(Editor.from_pretrained(device="cpu"), 50)  # the window is 47/26 of 50
     assert tuple(found) == METHODS
-    assert found["null-text-planned"].how.rows == (0, 1, 2, *range(29, 50))
+    assert found["null-text-planned"].inversion.tuned_steps == (0, 1, 2, *range(29, 50))
 
 
-def test_a_replayed_source_rebuilds_its_picture_exactly(editor: Editor) -> None:
-    cases, row = drawn_cases(2), Row(Inversion("replay"))
-    sources = inverted(editor, row, cases, 4, 1.0)
-    found = rebuilt(editor, sources)
+def test_a_replayed_source_reconstructs_its_picture_exactly(editor: Editor) -> None:
+    cases, setup = make_mixed_cases(2), InversionSetup(Inversion("replay"))
+    sources = invert_cases(editor, setup, cases, 4, 1.0)
+    found = score_reconstruction(editor, sources)
     for source, psnr in zip(sources, found["picture"], strict=True):
         assert source.original
         assert psnr == pytest.approx(images.psnr(source.image, source.original), abs=1e-3)
     assert min(found["vae"]) > 106 and found["latent"] == [0, 0]
     assert found["forward"] == found["anew_rows"] == [4, 4] and found["backward"] == [0, 0]
-    under = score.conditions(editor, (case.source for case in cases), 1.0)
+    under = score.build_guidance(editor, (case.source for case in cases), 1.0)
     x = torch.cat([source.path.x[0] for source in sources])
-    last = score.sample(editor, sources[0].grid, x, under).x[-1]
+    last = score.sample_path(editor, sources[0].grid, x, under).x[-1]
     want = (last - torch.cat([s.path.x[-1] for s in sources])).abs().amax((1, 2, 3))
     assert found["anew"] == pytest.approx(want.tolist(), rel=1e-4)
     assert min(found["anew"]) > 1e-4
 
 
 def test_errors_are_those_of_the_path(editor: Editor) -> None:
-    (source,) = inverted(editor, Row(Inversion("replay")), drawn_cases(1), 3, 1.0)
+    (source,) = invert_cases(
+        editor, InversionSetup(Inversion("replay")), make_mixed_cases(1), 3, 1.0
+    )
     x = source.path.x.clone()
     x[-1, 0, 2, 5, 5] += 0.25
     moved = replace(source, path=source.path._replace(x=x))
-    assert rebuilt(editor, [moved])["latent"] == pytest.approx([0.25])
-    (again,) = inverted(editor, Row(Inversion("ddim")), drawn_cases(1), 3, 3.0)
-    found = rebuilt(editor, [again])
+    assert score_reconstruction(editor, [moved])["latent"] == pytest.approx([0.25])
+    (again,) = invert_cases(editor, InversionSetup(Inversion("ddim")), make_mixed_cases(1), 3, 3.0)
+    found = score_reconstruction(editor, [again])
     assert found["anew"] == found["latent"] and found["anew_rows"] == [0]  # it is the model's own
     assert found["forward"] == [3 + 2 * 3]
 
 
 @pytest.mark.parametrize("tuned", [None, (0, 2)])
-def test_what_one_picture_costs_does_not_hang_on_its_company(
+def test_the_cost_of_one_picture_does_not_depend_on_others(
     editor: Editor, tuned: tuple[int, ...] | None
 ) -> None:
-    how = Inversion("null-text", inner_steps=3, early_stop=0.1, rows=tuned)
-    cases = drawn_cases(3)
-    together = inverted(editor, Row(how), cases, 5, 3.0)
-    alone = [inverted(editor, Row(how), [case], 5, 3.0)[0].cost for case in cases]
-    assert [cost_alone(source) for source in together] == alone
-    assert len({cost.unet_rows for cost in alone}) > 1  # else this shows nothing
+    how = Inversion("null-text", inner_steps=3, early_stop=0.1, tuned_steps=tuned)
+    cases = make_mixed_cases(3)
+    together = invert_cases(editor, InversionSetup(how), cases, 5, 3.0)
+    single = [invert_cases(editor, InversionSetup(how), [c], 5, 3.0)[0].cost for c in cases]
+    assert [cost_of_one(source) for source in together] == single
+    assert len({cost.unet_rows for cost in single}) > 1  # else this shows nothing
 
 
-def test_an_edit_is_scored_against_its_drawn_answer(editor: Editor) -> None:
-    cases = drawn_cases(4)
-    sources = inverted(editor, Row(Inversion("negative-prompt")), cases, 6, 3.0)
+def test_an_edit_is_scored_against_its_true_answer(editor: Editor) -> None:
+    cases = make_mixed_cases(4)
+    sources = invert_cases(editor, InversionSetup(Inversion("negative-prompt")), cases, 6, 3.0)
     found = {
-        q: inversions.edited(editor, Reader(), Row(Inversion(), q), cases, sources, "epsilon")
+        q: inversions.score_edits(
+            editor, Reader(), InversionSetup(Inversion(), q), cases, sources, "epsilon"
+        )
         for q in (None, 0.7)
     }
     how = ("epsilon", *paper_window(6))
     plain = [editor.edit(s, case.target, *how) for s, case in zip(sources, cases, strict=True)]
-    answers = score.drawn(case.after for case in cases)
-    pictures = inversions.stacked([one.image for one in plain])
-    want = score.distances(pictures, answers, score.regions(cases))
+    answers = score.render(case.target_scene for case in cases)
+    pictures = inversions.stack_pictures([one.image for one in plain])
+    want = score.measure_distances(pictures, answers, score.field_regions(cases))
     assert found[None]["whole"] == pytest.approx(want["whole"], abs=0.05)
     assert found[None]["rows"] == [one.cost.unet_rows for one in plain]
     assert found[0.7]["whole"] != found[None]["whole"]
@@ -135,19 +148,19 @@ def test_an_edit_is_scored_against_its_drawn_answer(editor: Editor) -> None:
 # --- resources ---------------------------------------------------------------------------------
 
 
-def test_peak_memory_is_what_was_taken_and_given_back() -> None:
+def test_peak_memory_counts_memory_that_is_freed_again() -> None:
     def run() -> None:
         torch.ones(16 * 2**20)  # 64 MiB
 
-    found = resources.taken(run, torch.device("cpu"))
+    found = resources.measure_resources(run, torch.device("cpu"))
     if found.peak_bytes is None:
-        pytest.skip("this system does not tell")
+        pytest.skip("this system does not report memory")
     assert 0.9 * 2**26 < found.peak_bytes < 1.3 * 2**26
     assert found.seconds > 0
 
 
-class Lines(nn.Module):
-    """Two matrix products of one size, of which one alone reads the condition."""
+class TwoProducts(nn.Module):
+    """Two matrix products of one size; only one of them reads the condition."""
 
     def __init__(self, editor: Editor) -> None:
         super().__init__()
@@ -158,8 +171,8 @@ class Lines(nn.Module):
         return self.layer(c) + self.layer(torch.zeros_like(c))
 
 
-def test_a_backward_row_counts_what_the_condition_reaches(editor: Editor) -> None:
-    assert resources.backward_share(Lines(editor), 4, 4, 6) == 0.5  # type: ignore[arg-type]
+def test_a_backward_row_counts_only_what_depends_on_the_condition(editor: Editor) -> None:
+    assert resources.backward_share(TwoProducts(editor), 4, 4, 6) == 0.5  # type: ignore[arg-type]
     assert 0 < resources.backward_share(editor.models.unet, 16, 16, 20) < 1.5
 
 
@@ -167,12 +180,12 @@ def test_a_backward_row_counts_what_the_condition_reaches(editor: Editor) -> Non
 
 
 def test_a_summary_counts_backward_rows_and_compares_with_replay() -> None:
-    def measured(forward: float, backward: float, both: list[float]) -> Measured:
+    def make(forward: float, backward: float, both: list[float]) -> InversionFigures:
         guided = {"forward": [forward] * 2, "backward": [backward] * 2}
         figures = {"guidance 1": guided, "epsilon": {"both": both}}
-        return Measured(figures, "guidance 1", resources.Taken(1.5, None))
+        return InversionFigures(figures, "guidance 1", resources.ResourceUse(1.5, None))
 
-    found = summary({"replay": measured(5, 0, [0, 1]), "b": measured(8, 4, [1, 1])}, 0.5)
+    found = summarize({"replay": make(5, 0, [0, 1]), "b": make(8, 4, [1, 1])}, 0.5)
     assert found["b"]["guidance 1"]["equivalents"] == {"mean": 10, "low": 10, "high": 10}
     assert found["b"]["epsilon"]["apart"]["mean"] == 0.5
     assert found["b"]["seconds"] == 1.5 and found["b"]["peak_bytes"] is None
@@ -186,9 +199,9 @@ def run(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Runs:  # fmt: skip
-    """Runs the command on the tiny model in an empty folder; what it tells in JSON."""
+    """A function that runs the command on the tiny model and returns its JSON."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bench_command, "ROUNDS", 1)
+    monkeypatch.setattr(inversion_command, "ROUNDS", 1)
 
     def go(*words: str, steps: str = "2", pictures: str = "2") -> dict:
         some = ("--steps", steps, "--pictures", pictures, "--model", str(checkpoint))
@@ -200,36 +213,36 @@ def run(
     return go
 
 
-def steady(data: dict) -> dict:
-    """All but what no two runs have alike."""
+def drop_times(data: dict) -> dict:
+    """All but seconds and memory, which differ from run to run."""
     rest = {k: v for k, v in data.items() if k not in ("methods", "files")}
     drop = ("seconds", "peak_bytes")
     methods = data["methods"].items()
     return rest | {n: {k: v for k, v in one.items() if k not in drop} for n, one in methods}
 
 
-def test_figures_are_alike_again_and_from_a_file(run: Runs) -> None:
+def test_figures_are_equal_in_a_second_run_and_from_a_file(run: Runs) -> None:
     some = "negative-prompt-proximal,replay"
-    first = run("-o", "kept.json", "--methods", "replay")
-    assert list(first["methods"]) == ["replay"] and first["files"] == ["kept.json"]
-    more = run("-o", "kept.json", "--methods", some)
-    assert steady(more) == steady(run("--methods", some))
-    dry = run("-o", "kept.json", "--dry-run", "--methods", some)
-    assert dry["most"] == {}  # nothing is left to do
+    first = run("-o", "figures.json", "--methods", "replay")
+    assert list(first["methods"]) == ["replay"] and first["files"] == ["figures.json"]
+    more = run("-o", "figures.json", "--methods", some)
+    assert drop_times(more) == drop_times(run("--methods", some))
+    dry = run("-o", "figures.json", "--dry-run", "--methods", some)
+    assert dry["at_most"] == {}  # nothing is left to do
 
 
-def test_a_dry_run_tells_the_cost_and_writes_nothing(run: Runs) -> None:
-    dry, wet = run("--dry-run", "-o", "kept.json", pictures="1"), run(pictures="1")
-    assert not Path("kept.json").exists()
+def test_a_dry_run_reports_the_cost_and_writes_nothing(run: Runs) -> None:
+    dry, wet = run("--dry-run", "-o", "figures.json", pictures="1"), run(pictures="1")
+    assert not Path("figures.json").exists()
     for name in METHODS:
-        most, spent = dry["most"][name], wet["spent"][name]
+        most, spent = dry["at_most"][name], wet["spent"][name]
         if name.startswith("null-text"):
             assert most["backward_rows"] >= spent["backward_rows"] > 0
             assert most["unet_rows"] >= spent["unet_rows"]
         else:
             assert most == spent, name
     assert tuple(wet["methods"]) == METHODS
-    text = "\n".join(tables(wet))
+    text = "\n".join(format_tables(wet))
     for column in COLUMNS:
         assert f" {column} " in text
     assert all(text.count(f"| {name} ") == 5 for name in METHODS)
@@ -240,21 +253,21 @@ def test_progress_is_on_stderr_and_can_be_left_out(
     run: Runs, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["bench", "inversion", "--pictures", "1", "--steps", "2", "--methods", "replay"]
-    asked = [*words, "--model", str(checkpoint), "--device", "cpu"]
-    assert main(asked) == 0
-    told = capsys.readouterr()
-    assert "mdp-lite: replay: " in told.err and "| replay " in told.out
-    assert main([*asked, "--quiet"]) == 0
+    command = [*words, "--model", str(checkpoint), "--device", "cpu"]
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "mdp-lite: replay: " in captured.err and "| replay " in captured.out
+    assert main([*command, "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
 
 
 BAD = {
     "pictures": (["--pictures", "0"], "pictures must be 1 or more, got 0"),
     "method": (["--methods", "replay,magic"], "methods must be of replay, ddim, "),
-    "what": (["editing"], "invalid choice: 'editing'"),
-    "ending": (["-o", "kept.txt"], "must end in .json, got 'kept.txt'"),
+    "what": (["editing"], "argument what"),
+    "ending": (["-o", "figures.txt"], "must end in .json, got 'figures.txt'"),
     "steps": (["--steps", "101"], "null-text must have at most 100 steps"),
-    "others": (["--steps", "4", "-o", "kept.json"], "(steps 2 there, 4 here): give another output"),
+    "others": (["--steps", "4", "-o", "figures.json"], "(steps 2 there, 4 here)"),
     "foreign": (["-o", "foreign.json"], "foreign.json has none"),
 }
 
@@ -263,7 +276,7 @@ BAD = {
 def test_bad_words_are_one_line(
     run: Runs, checkpoint: Path, says_one_line: Says, name: str
 ) -> None:
-    run("-o", "kept.json", "--methods", "replay", pictures="1")
+    run("-o", "figures.json", "--methods", "replay", pictures="1")
     Path("foreign.json").write_text("[1]")
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     words, sentence = BAD[name]

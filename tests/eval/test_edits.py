@@ -1,44 +1,51 @@
-"""The suite of drawn edits and what it scores: honest cases, known distances, the anchors' rows."""
+"""The suite of synthetic edits and its scores: held-back cases, known distances, anchors."""
 
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
-from test_eval import Codes, coded, other
 from torch import Tensor
 
 from mdp_lite.eval import world
-from mdp_lite.eval.cases import Case
-from mdp_lite.eval.edit_scores import placed, regions, scores, seen, unlike
-from mdp_lite.eval.edits import KINDS, SPLITS, changed, edits
+from mdp_lite.eval.cases import EditCase
+from mdp_lite.eval.edit_scores import (
+    edit_regions,
+    find_object,
+    lack_change,
+    object_overlap,
+    score_edits,
+)
+from mdp_lite.eval.edits import KINDS, SPLITS, find_changes, iterate_edits
 from mdp_lite.eval.metrics import ssim, ssim_map
 from mdp_lite.eval.reader import HEADS, load_reader, read, truth
-from mdp_lite.eval.score import drawn
+from mdp_lite.eval.score import render
 from mdp_lite.eval.world import change, sample
+from support.coded_pictures import CodeReader, encode_scenes, other_value
 
 
-def some(kind: str, count: int = 6, split: str = "report") -> list[Case]:
-    return list(islice(edits(kind, split), count))
+def some(kind: str, count: int = 6, split: str = "report") -> list[EditCase]:
+    return list(islice(iterate_edits(kind, split), count))
 
 
-def sides(cases: list[Case]) -> tuple[Tensor, Tensor]:
-    """The pictures before and after."""
-    return drawn(case.before for case in cases), drawn(case.after for case in cases)
+def render_both(cases: list[EditCase]) -> tuple[Tensor, Tensor]:
+    """The pictures of the source scenes and of the target scenes."""
+    return render(c.source_scene for c in cases), render(c.target_scene for c in cases)
 
 
 # --- cases -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_edit_changes_what_its_kind_says_between_records_that_training_never_sees(
+def test_an_edit_changes_what_its_kind_says_between_scenes_that_training_never_sees(
     kind: str,
 ) -> None:
     fields = {"add": {"light"}, "remove": {"light"}, "style": {"time", "weather"}}
     for case in some(kind):
-        assert world.held_back(case.before) and world.held_back(case.after)
-        assert sample(case.seed) == case.before
-        now = set(changed(case.before, case.after))
+        assert world.is_held_back(case.source_scene) and world.is_held_back(case.target_scene)
+        assert sample(case.seed) == case.source_scene
+        now = set(find_changes(case.source_scene, case.target_scene))
         if kind == "two":
             assert len(now) == 2 and now <= {"object", "color", "ground", "time"}
         else:
@@ -49,19 +56,20 @@ def test_an_edit_changes_what_its_kind_says_between_records_that_training_never_
 def test_prompts_name_little_and_say_the_change(kind: str) -> None:
     for case in some(kind):
         assert case.source != case.target
-        told = [f for f in world.FIELDS if f != "light" and getattr(case.before, f) in case.source]
-        assert len(told) <= 4, case.source
-        for name in changed(case.before, case.after):
+        scene, fields = case.source_scene, [f for f in world.FIELDS if f != "light"]
+        named = [f for f in fields if getattr(scene, f) in case.source]
+        assert len(named) <= 4, case.source
+        for name in find_changes(case.source_scene, case.target_scene):
             if name != "light":
-                assert getattr(case.after, name) in case.target
+                assert getattr(case.target_scene, name) in case.target
     words = {"add": ("", "with the"), "remove": ("with the", "with no")}
-    for kind, (before, after) in words.items():
+    for kind, (old, new) in words.items():
         for case in some(kind, 2):
-            assert before in case.source and after in case.target
+            assert old in case.source and new in case.target
             assert (kind == "add") == ("with" not in case.source)
 
 
-def test_splits_and_kinds_share_no_record_and_come_again() -> None:
+def test_splits_and_kinds_share_no_scene_and_equal_calls_are_equal() -> None:
     seeds = [c.seed for split in SPLITS for kind in KINDS for c in some(kind, 3, split)]
     assert len(set(seeds)) == len(seeds)
     assert some("color") == some("color")
@@ -78,10 +86,8 @@ def test_doing_nothing_wins_nothing_and_the_truth_wins_all() -> None:
     reader = load_reader()
     for kind in KINDS:
         cases = some(kind, 8)
-        before, after = (
-            drawn(part) for part in zip(*((c.before, c.after) for c in cases), strict=True)
-        )
-        still, done = (scores(reader, cases, before, p, True) for p in (before, after))
+        source, target = render_both(cases)
+        still, done = (score_edits(reader, cases, source, p, True) for p in (source, target))
         assert sum(still["right"]) == sum(still["both"]) == 0
         assert still["fields"] == [1.0] * 8
         assert sum(still["kept"]) == sum(done["both"]) == 8
@@ -89,72 +95,79 @@ def test_doing_nothing_wins_nothing_and_the_truth_wins_all() -> None:
 
 
 def test_an_object_that_moved_or_shrank_is_not_kept() -> None:
-    case = next(c for c in edits("color", "report") if c.before.size > 0.6)
-    far = next(v for v in world.FIELDS["position"] if v != case.after.position)
-    small = replace(case.after, size=0.0)
-    pictures = drawn([case.after, change(case.after, "position", far), small])
-    same, moved, less = placed([case] * 3, pictures)
+    case = next(c for c in iterate_edits("color", "report") if c.source_scene.size > 0.6)
+    far = next(v for v in world.FIELDS["position"] if v != case.target_scene.position)
+    small = replace(case.target_scene, size=0.0)
+    pictures = render([case.target_scene, change(case.target_scene, "position", far), small])
+    same, moved, less = object_overlap([case] * 3, pictures)
     assert same == 1 and moved < 0.2 and moved < less < 0.8
 
 
 def test_of_an_object_that_was_to_move_only_the_size_is_kept() -> None:
     case = some("position", 1)[0]
-    shifted = replace(case.after, dx=1 - case.after.dx)
-    assert placed([case], drawn([shifted]))[0] > 0.7
-    large, small = (replace(case.after, size=size) for size in (1.0, 0.0))
+    shifted = replace(case.target_scene, dx=1 - case.target_scene.dx)
+    assert object_overlap([case], render([shifted]))[0] > 0.7
+    large, small = (replace(case.target_scene, size=size) for size in (1.0, 0.0))
     # (0.75 / 1.25)^2 = 0.36 of the area itself; a companion's or the edge's pixels blur that.
-    assert placed([case._replace(after=large)], drawn([small]))[0] < 0.7
+    assert object_overlap([case._replace(target_scene=large)], render([small]))[0] < 0.7
 
 
-def test_scenery_is_what_lies_between_before_and_after() -> None:
-    before, after = torch.zeros(1, 3, 1, 4), torch.zeros(1, 3, 1, 4)
-    after[..., :3] = torch.tensor([0.8, 0.4, 0.0])[:, None, None]  # the last pixel stays as it was
-    half = (before + after) / 2
+def test_mixtures_of_both_sceneries_are_scenery() -> None:
+    source, target = torch.zeros(1, 3, 1, 4), torch.zeros(1, 3, 1, 4)
+    target[..., :3] = torch.tensor([0.8, 0.4, 0.0])[:, None, None]  # the last pixel stays as it was
+    half = (source + target) / 2
     beyond, beside = half.clone(), half.clone()
-    beyond[..., 0] = after[..., 0] * 1.5  # 0.4 past the end in the first channel
+    beyond[..., 0] = target[..., 0] * 1.5  # 0.4 past the end in the first channel
     beside[:, 2, :, 1] = 0.31
     beside[:, 2, :, 2] = 0.29
     beside[:, 2, :, 3] = -0.31
     for picture, want in (
-        (before, [0, 0, 0, 0]),
-        (after, [0, 0, 0, 0]),
+        (source, [0, 0, 0, 0]),
+        (target, [0, 0, 0, 0]),
         (half, [0, 0, 0, 0]),
         (beyond, [1, 0, 0, 0]),
         (beside, [0, 1, 0, 1]),
     ):
-        assert seen(picture, before, after)[0, 0].int().tolist() == want
+        assert find_object(picture, source, target)[0, 0].int().tolist() == want
 
 
 def test_the_true_answer_differs_from_the_picture_inside_the_region_alone() -> None:
     for kind in ("color", "two", "add", "ground"):
         cases = some(kind, 4)
-        before, after = (
-            drawn(part) for part in zip(*((c.before, c.after) for c in cases), strict=True)
-        )
-        far = ((before - after).abs().amax(1) > 0.1) & ~regions(cases)
+        source, target = render_both(cases)
+        far = ((source - target).abs().amax(1) > 0.1) & ~edit_regions(cases)
         assert far.float().mean() < 0.01, kind
 
 
-def test_what_was_named_must_be_right_and_the_rest_kept() -> None:
+def test_the_named_fields_must_be_right_and_the_others_kept() -> None:
     case = some("two", 1)[0]
-    first, second = changed(case.before, case.after)
-    half = change(case.before, first, getattr(case.after, first))
-    spoilt = change(case.after, "companion", other("companion", case.after.companion))
-    before = coded([case.before] * 4)
-    found = scores(Codes(), [case] * 4, before, coded([case.after, half, spoilt, case.before]),
-                   False)  # type: ignore[arg-type]  # fmt: skip
+    first, second = find_changes(case.source_scene, case.target_scene)
+    half = change(case.source_scene, first, getattr(case.target_scene, first))
+    spoilt = change(
+        case.target_scene, "companion", other_value("companion", case.target_scene.companion)
+    )
+    source = encode_scenes([case.source_scene] * 4)
+    target = encode_scenes([case.target_scene, half, spoilt, case.source_scene])
+    reader: Any = CodeReader()
+    found = score_edits(reader, [case] * 4, source, target, False)
     assert found["right"] == [1, 0, 1, 0]
     assert found["fields"] == found["kept"] == [1, 1, 0, 1]
     assert found["both"] == [1, 0, 0, 0]
-    answers = [half, case.before, change(case.before, second, getattr(case.after, second))]
-    assert unlike(Codes(), [case] * 3, coded(answers)) == [False, True, False]  # type: ignore[arg-type]
+    answers = [
+        half,
+        case.source_scene,
+        change(case.source_scene, second, getattr(case.target_scene, second)),
+    ]
+    assert lack_change(reader, [case] * 3, encode_scenes(answers)) == [False, True, False]
 
 
-def test_the_reader_is_right_of_99_in_100_drawings() -> None:
+def test_the_reader_reads_99_of_100_pictures_right() -> None:
     cases = [case for kind in KINDS for case in some(kind, 12)]
-    found = read(load_reader(), drawn(case.after for case in cases))
+    found = read(load_reader(), render(case.target_scene for case in cases))
     for name in HEADS:
-        right = [got[name] == truth(c.after)[name] for got, c in zip(found, cases, strict=True)]
+        right = [
+            got[name] == truth(c.target_scene)[name] for got, c in zip(found, cases, strict=True)
+        ]
         assert sum(right) >= 0.99 * len(right), name
 
 

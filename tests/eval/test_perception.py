@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mdp_lite.eval.perception import load_clip, load_dino, perceived
+from mdp_lite.eval.perception import load_clip, load_dino, score_perception
 from train_tiny.tokens import write_tokenizer
 
 TEXTS = ("a red house", "a blue boat")
@@ -15,7 +15,7 @@ TEXTS = ("a red house", "a blue boat")
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLIP of 16 channels, whole: weights, tokenizer and what pictures are made into."""
+    """A CLIP of 16 channels, whole: weights, tokenizer and image processor."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
     folder = tmp_path_factory.mktemp("clip")
@@ -31,7 +31,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = CLIPModel(config)
     for encoder in (model.text_model, model.vision_model):
         for weight in encoder.parameters():
-            torch.nn.init.normal_(weight)  # far apart, so that texts and pictures are told apart
+            torch.nn.init.normal_(weight)  # far apart, so that texts and pictures differ
     model.save_pretrained(folder)
     size = {"shortest_edge": 32}
     CLIPImageProcessor(size=size, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
@@ -61,19 +61,21 @@ def test_similarity_is_the_cosine_of_projections(clip_folder: Path) -> None:
     from transformers import CLIPModel, CLIPProcessor
 
     model = CLIPModel.from_pretrained(clip_folder).eval()
-    seen = CLIPProcessor.from_pretrained(clip_folder)
+    processor = CLIPProcessor.from_pretrained(clip_folder)
     score, found = load_clip(str(clip_folder)), []
     for seed in range(4):
         for text in TEXTS:
-            given = seen(text=[text], images=[picture(seed)], return_tensors="pt")
+            inputs = processor(text=[text], images=[picture(seed)], return_tensors="pt")
             with torch.no_grad():
-                a = model.visual_projection(model.vision_model(given["pixel_values"]).pooler_output)
-                text_given = {name: given[name] for name in ("input_ids", "attention_mask")}
-                b = model.text_projection(model.text_model(**text_given).pooler_output)
+                a = model.visual_projection(
+                    model.vision_model(inputs["pixel_values"]).pooler_output
+                )
+                text_inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+                b = model.text_projection(model.text_model(**text_inputs).pooler_output)
             cosine = (a @ b.T).item() / (a.norm() * b.norm()).item()
             found.append(cosine)
             assert score(picture(seed), text) == pytest.approx(100 * max(cosine, 0), abs=1e-3)
-    assert min(found) < 0 < max(found)  # both sides of the limit were seen
+    assert min(found) < 0 < max(found)  # cosines below and above 0 occur
 
 
 def test_structure_is_the_distance_of_keys(dino_folder: Path) -> None:
@@ -86,9 +88,9 @@ def test_structure_is_the_distance_of_keys(dino_folder: Path) -> None:
     for seed in (0, 1):
         x = np.array(picture(seed).resize((224, 224), Image.Resampling.BILINEAR)) / 255
         x = (x - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-        given = torch.from_numpy(x).permute(2, 0, 1)[None].float()
+        pixels = torch.from_numpy(x).permute(2, 0, 1)[None].float()
         with torch.no_grad():
-            hidden = model.layers[0](model.embeddings(given))
+            hidden = model.layers[0](model.embeddings(pixels))
             hidden = hidden[0] if isinstance(hidden, tuple) else hidden
             k = layer.attention.k_proj(layer.layernorm_before(hidden))[0]
         norm = k.norm(dim=1)
@@ -104,7 +106,7 @@ def test_the_part_is_the_edited_picture_where_the_mask_is(
     clip, dino = load_clip(str(clip_folder)), load_dino(str(dino_folder))
     mask = np.zeros((64, 64), np.bool_)
     mask[:20] = True
-    found = perceived(clip, dino, picture(0), picture(1), mask, TEXTS)
+    found = score_perception(clip, dino, picture(0), picture(1), mask, TEXTS)
     black = np.array(picture(1))
     black[20:] = 0
     want = {
@@ -114,12 +116,12 @@ def test_the_part_is_the_edited_picture_where_the_mask_is(
         "clip_similarity_target_image_edit_part": clip(Image.fromarray(black), TEXTS[1]),
     }
     assert found == want
-    nothing = perceived(clip, None, picture(0), picture(1), np.zeros_like(mask), TEXTS)
+    nothing = score_perception(clip, None, picture(0), picture(1), np.zeros_like(mask), TEXTS)
     assert nothing["clip_similarity_target_image_edit_part"] == "nan"
-    assert perceived(None, None, picture(0), picture(1), mask, TEXTS) == {}
+    assert score_perception(None, None, picture(0), picture(1), mask, TEXTS) == {}
 
 
-def test_what_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_network_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="^clip must be a CLIPModel of transformers, got "):
         load_clip(str(tmp_path))
     with pytest.raises(ValueError, match="^dino must be a ViTModel of transformers, got "):

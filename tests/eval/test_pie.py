@@ -13,8 +13,15 @@ from PIL import Image
 
 from mdp_lite.__main__ import main
 from mdp_lite.eval import pie_command
-from mdp_lite.eval.pie import SIDE, decoded, record, records
-from mdp_lite.eval.pie_metrics import METRICS, compared, figures, mean, square
+from mdp_lite.eval.pie import SIDE, decode_mask, parse_edit, read_edits
+from mdp_lite.eval.pie_metrics import (
+    METRICS,
+    compare,
+    compute_metrics,
+    crop_square,
+    mean,
+    to_table_units,
+)
 
 Says = Callable[[str], None]
 EDITS = {
@@ -58,8 +65,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- reading -----------------------------------------------------------------------------------
 
 
-def test_records_are_read_as_they_are(folder: Path) -> None:
-    first, second = records(folder)
+def test_edits_are_read_as_they_are(folder: Path) -> None:
+    first, second = read_edits(folder)
     assert first.key == "000000000000" and first.picture == "0_random_140/000000000000.jpg"
     assert (first.source, first.target) == ("a red house", "a blue house ")  # brackets alone go
     assert first.type == 6 and first.blended == ("red", "blue") and second.blended == ()
@@ -69,9 +76,9 @@ def test_records_are_read_as_they_are(folder: Path) -> None:
 
 
 def test_a_mask_is_cut_at_the_end() -> None:
-    mask = decoded("0", [SIDE * SIDE - SIDE - 3, 99999])
+    mask = decode_mask("0", [SIDE * SIDE - SIDE - 3, 99999])
     assert mask[-2, -3:].all() and not mask[-2, -4] and mask.shape == (SIDE, SIDE)
-    assert decoded("0", []).sum() == 4 * 511
+    assert decode_mask("0", []).sum() == 4 * 511
 
 
 @pytest.mark.parametrize(
@@ -85,21 +92,21 @@ def test_a_mask_is_cut_at_the_end() -> None:
         ({"original_prompt": None}, None),
     ],
 )
-def test_bad_records_are_refused(change: dict, sentence: str | None) -> None:
+def test_bad_edits_are_refused(change: dict, sentence: str | None) -> None:
     item = {**EDITS["000000000000"], **change}
     if sentence is None:
         del item["original_prompt"]
         sentence = "edit 7 must have .*, no original_prompt"
     with pytest.raises(ValueError, match=sentence):
-        record("7", item)
+        parse_edit("7", item)
 
 
 def test_a_folder_without_a_mapping_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="data must be a folder with mapping_file.json"):
-        records(tmp_path)
+        read_edits(tmp_path)
     (tmp_path / "mapping_file.json").write_text("[")
     with pytest.raises(ValueError, match="must be JSON"):
-        records(tmp_path)
+        read_edits(tmp_path)
 
 
 # --- metrics -----------------------------------------------------------------------------------
@@ -109,11 +116,11 @@ def grey(level: int) -> Image.Image:
     return Image.new("RGB", (SIDE, SIDE), (level,) * 3)
 
 
-def test_what_is_masked_is_black_and_counts_in_the_mean() -> None:
+def test_masked_pixels_are_black_and_count_in_the_mean() -> None:
     # A difference of 51/255 = 0.2 everywhere; a quarter of the picture is to be edited.
     mask = np.zeros((SIDE, SIDE), np.bool_)
     mask[:256, :256] = True
-    found = figures(grey(100), grey(151), mask)
+    found = compute_metrics(grey(100), grey(151), mask)
     assert found["mse"] == pytest.approx(0.04, rel=1e-4)
     assert found["mse_unedit_part"] == pytest.approx(0.03, rel=1e-4)  # 0.75 of it
     assert found["mse_edit_part"] == pytest.approx(0.01, rel=1e-4)
@@ -128,27 +135,27 @@ def test_what_is_masked_is_black_and_counts_in_the_mean() -> None:
 
 
 def test_a_mask_of_everything_leaves_the_text_nan() -> None:
-    found = figures(grey(10), grey(20), np.ones((SIDE, SIDE), np.bool_))
+    found = compute_metrics(grey(10), grey(20), np.ones((SIDE, SIDE), np.bool_))
     assert found["psnr_unedit_part"] == found["mse_unedit_part"] == "nan"
     assert found["ssim_unedit_part"] == "nan" and isinstance(found["ssim_edit_part"], float)
     assert mean([1.0, "nan", 3.0]) == 2.0 and math.isnan(mean(["nan"]))
 
 
-def test_of_a_collage_the_last_picture_counts() -> None:
+def test_the_last_picture_of_a_collage_counts() -> None:
     wide = Image.new("RGB", (4 * SIDE, SIDE))
     wide.paste(noisy(3), (3 * SIDE, 0))
-    assert np.array_equal(np.array(square(wide)), np.array(noisy(3)))
-    assert square(noisy(3)).size == (SIDE, SIDE)
+    assert np.array_equal(np.array(crop_square(wide)), np.array(noisy(3)))
+    assert crop_square(noisy(3)).size == (SIDE, SIDE)
     nothing = np.zeros((SIDE, SIDE), np.bool_)
-    assert figures(noisy(3), wide, nothing)["mse"] == 0
+    assert compute_metrics(noisy(3), wide, nothing)["mse"] == 0
     with pytest.raises(ValueError, match="one size, got"):
-        figures(noisy(3), Image.new("RGB", (256, 256)), nothing)
+        compute_metrics(noisy(3), Image.new("RGB", (256, 256)), nothing)
 
 
 def test_units_are_those_of_the_published_tables() -> None:
-    assert format_count("mse_unedit_part", 0.0033) == pytest.approx(33)
-    assert format_count("ssim_unedit_part", 0.84) == pytest.approx(84)
-    assert format_count("psnr_unedit_part", 27.0) == 27
+    assert to_table_units("mse_unedit_part", 0.0033) == pytest.approx(33)
+    assert to_table_units("ssim_unedit_part", 0.84) == pytest.approx(84)
+    assert to_table_units("psnr_unedit_part", 27.0) == 27
 
 
 def test_metrics_are_those_of_torchmetrics() -> None:
@@ -156,7 +163,7 @@ def test_metrics_are_those_of_torchmetrics() -> None:
     regression = pytest.importorskip("torchmetrics.regression")
     a, b = (torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
     b = 0.7 * a + 0.3 * b
-    found = compared(a, b)
+    found = compare(a, b)
     psnr = image.PeakSignalNoiseRatio(data_range=1.0)(a, b)
     ssim = image.StructuralSimilarityIndexMeasure(data_range=1.0)(a, b)
     assert found["psnr"] == pytest.approx(psnr.item(), abs=1e-4)
@@ -189,16 +196,16 @@ def test_a_folder_is_edited_and_evaluated_and_resumed(
     assert float(rows[0]["no edit|psnr_unedit_part"]) > float(rows[0]["sdedit|psnr_unedit_part"])
     first = capsys.readouterr().out
     assert "| no edit" in first and "psnr_unedit_part" in first
-    monkeypatch.setattr(pie_command, "made", None)  # nothing is made again
+    monkeypatch.setattr(pie_command, "run_method", None)  # nothing is made again
     assert main(command) == 0
     assert capsys.readouterr().out == first
 
 
-def test_what_is_refused(folder: Path, checkpoint: Path, says_one_line: Says) -> None:
+def test_bad_input_is_refused(folder: Path, checkpoint: Path, says_one_line: Says) -> None:
     assert main(["bench", "pie"]) == 2
     says_one_line("bench pie needs --data")
-    asked = ["--model", str(checkpoint), "--data", str(folder)]
-    assert main(["bench", "pie", *asked, "--methods", "ours"]) == 2
+    words = ["--model", str(checkpoint), "--data", str(folder)]
+    assert main(["bench", "pie", *words, "--methods", "ours"]) == 2
     says_one_line("methods must be of no edit, vae, mdp-c")
     assert main(["bench", "edits", "--data", "x"]) == 2
     says_one_line("bench edits takes no data")

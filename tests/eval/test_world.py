@@ -1,4 +1,4 @@
-"""The drawn world: reproducible records, honest masks, and captions inside a small vocabulary."""
+"""The synthetic world: reproducible scenes, exact masks, captions from a small vocabulary."""
 
 import random
 from dataclasses import asdict, replace
@@ -47,7 +47,7 @@ def test_change_sets_one_field_and_keeps_the_others(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", world.FIELDS)
-def test_a_change_shows_and_stays_inside_the_masks(field: str) -> None:
+def test_a_change_is_visible_and_stays_inside_the_masks(field: str) -> None:
     for seed in SEEDS:
         before = world.sample(seed)
         after = world.change(before, field, other_value(before, field))
@@ -88,7 +88,7 @@ def test_objects_keep_to_their_bands_below_the_sun() -> None:
 
 @pytest.mark.parametrize("time", world.FIELDS["time"])
 @pytest.mark.parametrize("weather", world.FIELDS["weather"])
-def test_object_colours_are_told_apart_in_any_light(time: str, weather: str) -> None:
+def test_object_colours_differ_in_any_light(time: str, weather: str) -> None:
     scene = replace(world.sample(2), object="mushroom", time=time, weather=weather)
     body = paint.object_cast(scene, 64).body.alpha > 0.99
     means = {
@@ -101,7 +101,7 @@ def test_object_colours_are_told_apart_in_any_light(time: str, weather: str) -> 
 
 @pytest.mark.parametrize("time", world.FIELDS["time"])
 @pytest.mark.parametrize("weather", world.FIELDS["weather"])
-def test_grounds_are_told_apart_in_any_light(time: str, weather: str) -> None:
+def test_grounds_differ_in_any_light(time: str, weather: str) -> None:
     scene = replace(world.sample(2), time=time, weather=weather)
     values = world.FIELDS["ground"]
     means = {g: pixels(world.change(scene, "ground", g))[40:].mean(axis=(0, 1)) for g in values}
@@ -123,13 +123,13 @@ def test_captions_keep_to_the_vocabulary_and_the_length() -> None:
     assert len(world.WORDS) == len(set(world.WORDS)) < 50
 
 
-def test_a_full_caption_tells_all_named_fields_and_nothing_else() -> None:
+def test_a_full_caption_names_all_fields_and_nothing_else() -> None:
     for form in ("comma", "sentence"):
-        told: dict[str, tuple[str, ...]] = {}
+        texts: dict[str, tuple[str, ...]] = {}
         for seed in range(600):
             scene = world.sample(seed)
             named = tuple(getattr(scene, field) for field in world.FIELDS)
-            assert told.setdefault(world.caption(scene, form=form), named) == named
+            assert texts.setdefault(world.caption(scene, form=form), named) == named
 
 
 EXAMPLE = replace(
@@ -170,11 +170,13 @@ def test_random_captions_name_the_object_in_about_nine_of_ten() -> None:
     assert 0.86 < named / len(texts) < 0.94
 
 
-def test_about_one_combination_in_twenty_is_held_back() -> None:
+def test_training_never_sees_about_one_combination_in_twenty() -> None:
     scenes = [world.sample(seed) for seed in range(6000)]
-    share = sum(world.held_back(scene) for scene in scenes) / len(scenes)
+    share = sum(world.is_held_back(scene) for scene in scenes) / len(scenes)
     assert 0.035 < share < 0.065
-    assert all(world.held_back(s) == world.held_back(replace(s, dx=0.5)) for s in scenes[:200])
+    assert all(
+        world.is_held_back(s) == world.is_held_back(replace(s, dx=0.5)) for s in scenes[:200]
+    )
 
 
 def test_wrong_fields_and_values_are_named() -> None:

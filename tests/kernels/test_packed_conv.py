@@ -1,4 +1,4 @@
-"""Convolutions with packed weights against torch's own, which are their reference."""
+"""Convolutions with pack_convolutions weights against torch's own, which are their reference."""
 
 from copy import deepcopy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mdp_lite_kernels.packed_conv import MOST_CELLS, PackedConv2d, packed, takes
+from mdp_lite_kernels.packed_conv import MAX_CELLS, PackedConv2d, pack_convolutions, takes
 
 SHAPES = [  # pictures, channels in and out, height, width, kernel, stride, padding
     (1, 8, 16, 8, 8, 3, 1, 1), (2, 64, 96, 7, 5, 3, 1, 1), (3, 96, 64, 9, 8, 1, 1, 0),
@@ -47,7 +47,7 @@ def test_packed_for_one_shape_serves_others(dtype: torch.dtype = torch.float32) 
         more = torch.randn(pictures, x.shape[1], side, side)
         assert (ours(more) - conv(more)).abs().max() <= 1e-5
     assert takes(conv, torch.empty(1, 64, 45, 45)) and not takes(conv, torch.empty(1, 64, 46, 46))
-    assert 45 * 45 <= MOST_CELLS < 46 * 46
+    assert 45 * 45 <= MAX_CELLS < 46 * 46
 
 
 @pytest.mark.parametrize("dtype", ROUNDING, ids=str)
@@ -74,7 +74,7 @@ def test_a_model_keeps_its_weights_and_copies() -> None:
     model.requires_grad_(False)
     weights, x = [w.data_ptr() for w in model.parameters()], torch.randn(1, 4, 6, 6)
     want = model(x)
-    packed(model)
+    pack_convolutions(model)
     assert [w.data_ptr() for w in model.parameters()] == weights
     assert (model(x) - want).abs().max() <= 1e-5
     assert torch.equal(deepcopy(model)(x), model(x))

@@ -9,33 +9,35 @@ from torch import Tensor, cat
 
 from mdp_lite.method import ddim
 from mdp_lite.method.inversion import invert
-from mdp_lite.method.sample import Conditions, Path, record, walk
-from mdp_lite.method.schedule import SHAPES, VARIANTS, Weights, table, window
+from mdp_lite.method.mdp import Guidance
+from mdp_lite.method.sample import Trajectory, record, sample
+from mdp_lite.method.schedule import CURVES, Weights, variant_table, window
+from mdp_lite.names import VARIANTS
 from support.toy import C_A, C_B, NULL, SETUPS, Setup, X, grid, toy
 
 BOUND = 1e-10
-GUIDANCE = 7.5
+G = 7.5
 setups = pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 lengths = pytest.mark.parametrize("n", [10, 50])
 
 
-class Levels(NamedTuple):
-    """Row i: timestep t, abar a that the step leaves and b that it reaches."""
+class Coefficients(NamedTuple):
+    """Step i: timestep t, abar a that the step leaves and b that it reaches."""
 
     t: int
     a: float
     b: float
 
 
-class Walked(NamedTuple):
-    """What the written-out loop leaves: N+1 latents, N guided noises, N predictions of x_0."""
+class Written(NamedTuple):
+    """Results of the loop written out here: N+1 latents, N guided noises, N predicted x_0."""
 
     x: list[Tensor]
     eps: list[Tensor]
     x0: list[Tensor]
 
 
-def levels(setup: Setup, n: int) -> list[Levels]:
+def coefficients(setup: Setup, n: int) -> list[Coefficients]:
     """Stable Diffusion's noise schedule; trailing steps for zero terminal SNR, else leading."""
     abar = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
     t = np.arange(n)[::-1] * (1000 // n) + 1
@@ -45,7 +47,7 @@ def levels(setup: Setup, n: int) -> list[Levels]:
         t = np.round(np.arange(1000, 0, -1000 / n)).astype(int) - 1
     before = t - 1000 // n
     b = np.where(before < 0, abar[0], abar[before])
-    return [Levels(int(t[i]), float(abar[t[i]]), float(b[i])) for i in range(n)]
+    return [Coefficients(int(t[i]), float(abar[t[i]]), float(b[i])) for i in range(n)]
 
 
 def guided(x: Tensor, t: int, c: Tensor, w_c: float, w_beta: float) -> Tensor:
@@ -55,7 +57,7 @@ def guided(x: Tensor, t: int, c: Tensor, w_c: float, w_beta: float) -> Tensor:
     if w_beta > 0:
         out = (1 - w_beta) * out + w_beta * rows(x, t, stack_a)
     e_null, e_text = out.chunk(2)
-    return e_null + GUIDANCE * (e_text - e_null)
+    return e_null + G * (e_text - e_null)
 
 
 def rows(x: Tensor, t: int, stack: Tensor) -> Tensor:
@@ -63,11 +65,11 @@ def rows(x: Tensor, t: int, stack: Tensor) -> Tensor:
 
 
 def written_out(
-    setup: Setup, n: int, c: Tensor, source: Walked | None = None, w: np.ndarray | None = None
-) -> Walked:
+    setup: Setup, n: int, c: Tensor, source: Written | None = None, w: np.ndarray | None = None
+) -> Written:
     """The published loop, reading nothing of mdp_lite; w (4, N) in the order c, eps, x, beta."""
-    x, walked = X, Walked([X], [], [])
-    for i, (t, a, b) in enumerate(levels(setup, n)):
+    x, result = X, Written([X], [], [])
+    for i, (t, a, b) in enumerate(coefficients(setup, n)):
         w_c, w_eps, w_x, w_beta = (0.0,) * 4 if w is None else w[:, i]
         e = guided(x, t, c, w_c, w_beta)
         if setup[0] == "v_prediction":
@@ -81,15 +83,20 @@ def written_out(
             x0 = (x - (1 - a) ** 0.5 * eps) / a**0.5 if a > 0 else x0
         x = b**0.5 * x0 + (1 - b) ** 0.5 * eps
         x = (1 - w_x) * x + w_x * source.x[i + 1] if source else x
-        walked.x.append(x), walked.eps.append(eps), walked.x0.append(x0)
-    return walked
+        result.x.append(x), result.eps.append(eps), result.x0.append(x0)
+    return result
 
 
 def ours(
-    setup: Setup, n: int, c: Tensor, source: Path | None = None, weights: Weights | None = None
-) -> Path:
-    to, v = Conditions(c, NULL, torch.tensor(GUIDANCE)), setup[0] == "v_prediction"
-    return record(X, list(walk(toy, grid(setup, n), X, to, source, weights, v)), c)
+    setup: Setup,
+    n: int,
+    c: Tensor,
+    source: Trajectory | None = None,
+    weights: Weights | None = None,
+) -> Trajectory:
+    guidance, v = Guidance(c, NULL, torch.tensor(G)), setup[0] == "v_prediction"
+    steps = sample(toy, grid(setup, n), X, guidance, v, source, weights)
+    return record(X, list(steps), c)
 
 
 def distance(got: Tensor, want: list[Tensor]) -> float:
@@ -99,7 +106,7 @@ def distance(got: Tensor, want: list[Tensor]) -> float:
 
 
 def check_edit(setup: Setup, n: int, weights: Weights) -> None:
-    """Path A, then the edit along it, ours and written out: every latent and every noise."""
+    """Trajectory A, then the edit along it, ours and written out: every latent and every noise."""
     theirs_a, ours_a = written_out(setup, n, C_A), ours(setup, n, C_A)
     assert distance(ours_a.x, theirs_a.x) <= BOUND
     theirs = written_out(setup, n, C_B, theirs_a, torch.stack(list(weights)).numpy())
@@ -110,10 +117,12 @@ def check_edit(setup: Setup, n: int, weights: Weights) -> None:
 
 @setups
 @lengths
-@pytest.mark.parametrize("schedule", SHAPES)
+@pytest.mark.parametrize("schedule", CURVES)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variant_follows_its_equation(setup: Setup, n: int, variant: str, schedule: str) -> None:
-    check_edit(setup, n, table(variant, window(n, round(0.94 * n), round(0.52 * n), schedule)))
+    check_edit(
+        setup, n, variant_table(variant, window(n, round(0.94 * n), round(0.52 * n), schedule))
+    )
 
 
 @setups
@@ -121,7 +130,7 @@ def test_variant_follows_its_equation(setup: Setup, n: int, variant: str, schedu
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("weight", [0.3, 1.0])
 def test_fractional_edges_and_weights(setup: Setup, n: int, variant: str, weight: float) -> None:
-    check_edit(setup, n, table(variant, weight * window(n, 0.93 * n, 0.51 * n)))
+    check_edit(setup, n, variant_table(variant, weight * window(n, 0.93 * n, 0.51 * n)))
 
 
 @setups
@@ -137,16 +146,16 @@ def test_mixed_columns(setup: Setup, n: int, seed: int) -> None:
 @lengths
 def test_inversion_follows_its_equation(setup: Setup, n: int) -> None:
     """Up from b to a along the noise predicted at x_b, asked for with the timestep of a."""
-    x, walked, v = X, Walked([], [], []), setup[0] != "epsilon"
-    for t, a, b in reversed(levels(setup, n)):
+    x, result, v = X, Written([], [], []), setup[0] != "epsilon"
+    for t, a, b in reversed(coefficients(setup, n)):
         e = guided(x, t, C_A, 0.0, 0.0)
         eps = b**0.5 * e + (1 - b) ** 0.5 * x if v else e
         x0 = (x - (1 - b) ** 0.5 * eps) / b**0.5
         x = a**0.5 * x0 + (1 - a) ** 0.5 * eps
-        walked.x.append(x), walked.eps.append(eps)
-    steps = list(invert(toy, grid(setup, n), X, Conditions(C_A, NULL, torch.tensor(GUIDANCE)), v))
-    assert distance(torch.stack([step.x for step in steps]), walked.x) <= BOUND
-    assert distance(torch.stack([step.eps for step in steps]), walked.eps) <= BOUND
+        result.x.append(x), result.eps.append(eps)
+    steps = list(invert(toy, grid(setup, n), X, Guidance(C_A, NULL, torch.tensor(G)), v))
+    assert distance(torch.stack([step.x for step in steps]), result.x) <= BOUND
+    assert distance(torch.stack([step.eps for step in steps]), result.eps) <= BOUND
 
 
 @pytest.mark.parametrize("name", ["x", "t", "c"])
@@ -156,22 +165,22 @@ def test_the_toy_depends_on_everything(name: str) -> None:
     assert (toy(**inputs) - toy(**changed)).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("v", [False, True])
-def test_the_gain_of_a_prediction_is_its_derivative(v: bool) -> None:
+@pytest.mark.parametrize("v_prediction", [False, True])
+def test_the_gain_of_a_prediction_is_its_derivative(v_prediction: bool) -> None:
     a, b = torch.tensor(0.3, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
     x, e = torch.randn(2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     def moved(e: torch.Tensor) -> torch.Tensor:
-        x0, eps = ddim.seen(e, x, a, v)
+        x0, eps = ddim.split_prediction(e, x, a, v_prediction)
         return ddim.renoise(x0, eps, b)
 
     found = torch.autograd.functional.jacobian(moved, e)
-    assert torch.allclose(ddim.gain(a, b, v), found, rtol=1e-12)
+    assert torch.allclose(ddim.step_gain(a, b, v_prediction), found, rtol=1e-12)
 
 
-def test_what_a_step_aimed_at_is_found_from_its_ends() -> None:
+def test_the_x0_of_a_step_follows_from_its_two_ends() -> None:
     a, b = torch.tensor(0.3, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
     x, eps = torch.randn(2, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     onward, x0 = ddim.ddim(x, eps, a, b), (x - 0.7**0.5 * eps) / 0.3**0.5
-    assert torch.allclose(ddim.aimed(x, onward, a, b), x0, rtol=1e-12)
-    assert torch.equal(ddim.aimed(x, onward, a, a), onward)  # no step: nothing is known
+    assert torch.allclose(ddim.x0_between(x, onward, a, b), x0, rtol=1e-12)
+    assert torch.equal(ddim.x0_between(x, onward, a, a), onward)  # no step: x_0 can't be found

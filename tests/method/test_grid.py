@@ -14,14 +14,14 @@ from torch import Tensor
 from mdp_lite.checkpoint.config_files import read_scheduler_config
 from mdp_lite.method.ddim import ddim, renoise, v_to_eps, v_to_x0
 from mdp_lite.method.inversion import invert
-from mdp_lite.method.mdp import step
-from mdp_lite.method.sample import Conditions, levels, no_source
-from mdp_lite.method.schedule import Weights, alphas_cumprod, ddim_grid
+from mdp_lite.method.mdp import Guidance
+from mdp_lite.method.sample import free_terms, step
+from mdp_lite.method.schedule import alphas_cumprod, ddim_grid
 from mdp_lite.models.config import SchedulerConfig
 
 SPACINGS = ("leading", "trailing", "linspace")
 STEPS = (1, 2, 3, 7, 10, 12, 20, 33, 49, 50, 99, 100, 250, 333, 499, 500, 501, 999, 1000)
-NOWHERE = torch.zeros(1, 1, 1)  # a condition that the denoisers of these tests never read
+UNREAD = torch.zeros(1, 1, 1)  # a condition that the denoisers of these tests never read
 
 
 def scheduler(kind: type = DDIMScheduler, **options: Any) -> Any:
@@ -116,16 +116,15 @@ STEP_OPTIONS = [
 @pytest.mark.parametrize("options", STEP_OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
 @pytest.mark.parametrize("zero_snr", [True, False])
 def test_step_is_diffusers(options: dict[str, Any], zero_snr: bool) -> None:
-    v = options["prediction_type"] == "v_prediction"
-    theirs, config = both(20, rescale_betas_zero_snr=zero_snr and v, **options)
-    grid, theirs, zero = ddim_grid(config, 20), double(theirs), torch.zeros((), dtype=torch.float64)
+    v_prediction = options["prediction_type"] == "v_prediction"
+    theirs, config = both(20, rescale_betas_zero_snr=zero_snr and v_prediction, **options)
+    grid, theirs = ddim_grid(config, 20), double(theirs)
+    guidance = Guidance(UNREAD, None, torch.ones(()))
     for i in range(20):
         x, out = random(i), random(100 + i)
         want = theirs.step(out, int(grid.t[i]), x).prev_sample
-        got = step(
-            lambda x, t, c, out=out: out, x, levels(grid, i), NOWHERE, None, torch.ones(()),
-            no_source(x, NOWHERE), Weights(zero, zero, zero, zero), v=v,
-        )  # fmt: skip
+        terms = free_terms(grid.select_step(i), guidance, x)
+        got = step(lambda x, t, c, out=out: out, x, terms, guidance.reads, v_prediction)
         assert (got.x - want).abs().max() <= 1e-10
 
 
@@ -134,8 +133,8 @@ def test_step_is_diffusers(options: dict[str, Any], zero_snr: bool) -> None:
 def test_inverse_step_is_diffusers(options: dict[str, Any], zero_snr: bool) -> None:
     if options["timestep_spacing"] == "linspace":
         options = options | {"timestep_spacing": "leading", "steps_offset": 1}  # they have none
-    v = options["prediction_type"] == "v_prediction"
-    options = options | {"rescale_betas_zero_snr": zero_snr and v}
+    v_prediction = options["prediction_type"] == "v_prediction"
+    options = options | {"rescale_betas_zero_snr": zero_snr and v_prediction}
     grid = ddim_grid(both(20, **options)[1], 20)
     theirs = double(scheduler(DDIMInverseScheduler, **options))
     theirs.set_timesteps(20)
@@ -143,12 +142,11 @@ def test_inverse_step_is_diffusers(options: dict[str, Any], zero_snr: bool) -> N
     want = x = random(0)
     outs = [random(100 + i) for i in range(20)]
     calls = iter(outs)
-    under = Conditions(NOWHERE, None, torch.ones(()))
-    for taken, t, out in zip(
-        invert(lambda x, t, c: next(calls), grid, x, under, v), theirs.timesteps, outs, strict=True
-    ):
+    guidance = Guidance(UNREAD, None, torch.ones(()))
+    steps = invert(lambda x, t, c: next(calls), grid, x, guidance, v_prediction)
+    for got, t, out in zip(steps, theirs.timesteps, outs, strict=True):
         want = theirs.step(out, int(t), want).prev_sample
-        assert (taken.x - want).abs().max() <= 1e-10
+        assert (got.x - want).abs().max() <= 1e-10
 
 
 level = st.floats(1e-4, 1.0)

@@ -1,4 +1,4 @@
-"""What each inversion promises (null-text has a file of its own), on every kind of grid."""
+"""What each inversion promises, on every kind of grid; null-text is in test_null_text.py."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import ddim
 from mdp_lite.method.inversion import invert, replay
-from mdp_lite.method.mdp import update
-from mdp_lite.method.sample import Conditions, levels, source_row, walk
+from mdp_lite.method.mdp import Guidance, update
+from mdp_lite.method.sample import sample, source_step
 from mdp_lite.method.schedule import Grid, Weights, ddim_grid
 from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
@@ -33,7 +33,7 @@ class Case(NamedTuple):
     name: str
 
     @property
-    def v(self) -> bool:
+    def v_prediction(self) -> bool:
         return self.editor.runner.v_prediction
 
     @property
@@ -70,7 +70,7 @@ schedulers = st.builds(
 
 
 def grid_of(config: SchedulerConfig, n: int) -> Grid:
-    """Settings that have no grid of n steps, told in test_grid.py, are passed over."""
+    """Settings that have no grid of n steps (see test_grid.py) are passed over."""
     try:
         return ddim_grid(config, n)
     except ValueError:
@@ -81,19 +81,19 @@ def grid_of(config: SchedulerConfig, n: int) -> Grid:
 @settings(deadline=None, derandomize=True, max_examples=80)
 def test_replay_ends_at_the_picture(config: SchedulerConfig, n: int, seed: int, g: float) -> None:
     """In the precision that the library has: a denoiser in float32, latents in float64."""
-    on, v = grid_of(config, n), config.prediction_type != "epsilon"
+    on, v_prediction = grid_of(config, n), config.prediction_type != "epsilon"
     x = torch.randn(NOISE.shape, generator=torch.Generator().manual_seed(seed)).double()
-    under = Conditions(C_A.float(), 0 * C_A.float(), torch.tensor(g))
-    path = replay(x, list(invert(toy, on, x, under, v)), under.c)
-    walked, start = path.x[0], 0
-    if on.a[0] == 0:  # from noise alone nothing leads anywhere: the first step is the source's own
-        walked, start = path.x[1], 1
+    guidance = Guidance(C_A.float(), 0 * C_A.float(), torch.tensor(g))
+    path = replay(x, list(invert(toy, on, x, guidance, v_prediction)), guidance.c)
+    latent, start = path.x[0], 0
+    if on.a[0] == 0:  # noise alone leads nowhere: the first step is taken from the source
+        latent, start = path.x[1], 1
     for i in range(start, n):
-        walked = ddim(walked, path.eps[i], on.a[i], on.b[i])
-    assert (walked - x).abs().max() <= 1e-5
+        latent = ddim(latent, path.eps[i], on.a[i], on.b[i])
+    assert (latent - x).abs().max() <= 1e-5
     column, zero = torch.ones(n).double(), torch.zeros(n).double()
     weights = Weights(zero, column, zero, zero)
-    *_, edit = walk(toy, on, path.x[0], under, path, weights, v)
+    *_, edit = sample(toy, on, path.x[0], guidance, v_prediction, path, weights)
     assert (edit.x - x).abs().max() <= 1e-5
 
 
@@ -127,7 +127,7 @@ def test_a_path_is_whole_and_finite(case: Case, method: str) -> None:
     assert not torch.equal(path.eps, other.path.eps)  # the prompt is read
 
 
-def test_direct_says_why_it_can_not_start_from_noise_alone(case: Case) -> None:
+def test_direct_refuses_to_start_from_noise_alone(case: Case) -> None:
     if case.zero:
         with pytest.raises(ValueError, match=r"direct can't start from noise alone .*take replay"):
             case.invert("direct")
@@ -140,14 +140,15 @@ def test_steps_along_the_noise_lead_along_the_path(case: Case, method: str) -> N
     source = case.invert(method)
     path, on = source.path, source.grid
     for i in range(N):
-        e, at = torch.randn_like(path.x[i]), levels(on, i)
-        step = update(e, path.x[i], at, source_row(path, on, i), ALONG, case.v)
+        e, coeffs = torch.randn_like(path.x[i]), on.select_step(i)
+        source_i = source_step(path, on, i)
+        step = update(e, path.x[i], coeffs, source_i, ALONG, case.v_prediction)
         assert (step.x - path.x[i + 1]).abs().max() <= 1e-10
-        if at.a > 0:  # written out once more: Eq. 12, with the noise of eta = 1 where there is any
-            x0 = (path.x[i] - (1 - at.a).sqrt() * path.eps[i]) / at.a.sqrt()
+        if coeffs.a > 0:  # Eq. 12 once more, with the noise of eta = 1 where there is any
+            x0 = (path.x[i] - (1 - coeffs.a).sqrt() * path.eps[i]) / coeffs.a.sqrt()
             noisy = path.noise is not None
-            var = (1 - at.b) / (1 - at.a) * (1 - at.a / at.b) if noisy else 0
-            want = at.b.sqrt() * x0 + (1 - at.b - var).sqrt() * path.eps[i]
+            var = (1 - coeffs.b) / (1 - coeffs.a) * (1 - coeffs.a / coeffs.b) if noisy else 0
+            want = coeffs.b.sqrt() * x0 + (1 - coeffs.b - var).sqrt() * path.eps[i]
             want = want + path.noise[i] if path.noise is not None else want
             assert (want - path.x[i + 1]).abs().max() <= 1e-10
 
@@ -163,10 +164,10 @@ def test_these_end_at_the_picture_and_the_others_drift(case: Case, method: str) 
 
 @pytest.mark.parametrize("g", [1.0, G])
 def test_ddim_ends_where_sampling_from_its_noise_does(case: Case, g: float) -> None:
-    source, codec = case.invert("ddim", g=g), case.editor.runner
-    to = codec.conditions(PROMPT, "", g)
+    source, runner = case.invert("ddim", g=g), case.editor.runner
+    to = runner.guidance(PROMPT, "", g)
     with torch.no_grad():
-        steps = list(walk(codec.unet, source.grid, source.path.x[0], to, v=case.v))
+        steps = list(sample(runner.unet, source.grid, source.path.x[0], to, case.v_prediction))
     assert torch.equal(steps[-1].x, source.path.x[-1])
     assert torch.equal(source.path.x[0], case.invert("replay", g=None).path.x[0])
 
@@ -178,10 +179,10 @@ def residual(case: Case, source: Source) -> float:
     """How far x_i is from where the noise that is predicted at it leads up from x_{i+1}."""
     far = []
     for i in range(N):
-        x, below, (t, a, b) = source.path.x[i], source.path.x[i + 1], levels(source.grid, i)
+        x, below, (t, a, b) = source.path.x[i], source.path.x[i + 1], source.grid.select_step(i)
         if a == 0:
             continue  # all of x_0 is noise: any one is where it leads
-        _, eps = noise_in(prediction(case.editor, x, t, PROMPT, "", 1.0), x, a, case.v)
+        _, eps = noise_in(prediction(case.editor, x, t, PROMPT, "", 1.0), x, a, case.v_prediction)
         x0 = (below - (1 - b).sqrt() * eps) / b.sqrt()
         far.append(float((a.sqrt() * x0 + (1 - a).sqrt() * eps - x).norm()))
     return max(far)
@@ -189,11 +190,11 @@ def residual(case: Case, source: Source) -> float:
 
 def drift(case: Case, source: Source) -> float:
     """How far from the picture sampling without guidance ends."""
-    codec = case.editor.runner
-    to = codec.conditions(PROMPT, "", 1.0)
+    runner = case.editor.runner
+    to = runner.guidance(PROMPT, "", 1.0)
     with torch.no_grad():
-        *_, end = walk(codec.unet, source.grid, source.path.x[0], to, v=case.v)
-    return float((end.x - codec.latent(PICTURE)).norm())
+        *_, end = sample(runner.unet, source.grid, source.path.x[0], to, case.v_prediction)
+    return float((end.x - runner.encode(PICTURE)).norm())
 
 
 def test_more_iterations_come_nearer_to_the_fixed_point(case: Case) -> None:
@@ -216,12 +217,12 @@ def test_one_iteration_is_replay(case: Case) -> None:
 
 
 def test_the_prompt_as_the_negative_one_needs_no_guidance(case: Case) -> None:
-    source, codec = case.invert("negative-prompt"), case.editor.runner
+    source, runner = case.invert("negative-prompt"), case.editor.runner
     assert source.guidance_scale == G and source.negative_prompt == PROMPT
     assert source.cost == (2 * N, 2 * N, 0)
-    to = codec.conditions(PROMPT, "", 1.0)
+    to = runner.guidance(PROMPT, "", 1.0)
     with torch.no_grad():
-        plain = list(walk(codec.unet, source.grid, source.path.x[0], to, v=case.v))
+        plain = list(sample(runner.unet, source.grid, source.path.x[0], to, case.v_prediction))
     assert torch.equal(plain[-1].x, source.path.x[-1])
 
 
@@ -243,8 +244,8 @@ def test_direct_is_algorithm_1_of_pnp_inversion(case: Case) -> None:
     source, pivots = case.invert("direct"), case.invert("replay", g=None).path.x
     z = pivots[0]
     for i in range(N):
-        t, a, b = levels(source.grid, i)
-        x0, eps = noise_in(prediction(case.editor, z, t, PROMPT, "", G), z, a, case.v)
+        t, a, b = source.grid.select_step(i)
+        x0, eps = noise_in(prediction(case.editor, z, t, PROMPT, "", G), z, a, case.v_prediction)
         assert (source.path.eps[i] - eps).abs().max() <= 1e-10
         z = b.sqrt() * x0 + (1 - b).sqrt() * eps
         offset = pivots[i + 1] - z
@@ -260,7 +261,7 @@ def test_an_edit_is_not_given_the_offset_of_direct(case: Case) -> None:
     source, edit = case.invert("direct"), case.editor.edit
     zero, one = torch.zeros(N).double(), torch.ones(N).double()
     along = edit(source, "a blue boat", weights=Weights(zero, one, zero, zero))
-    assert {leg.kind for leg in along.plan.legs} == {"along"} and along.cost.unet_rows == 0
+    assert {one.kind for one in along.plan.segments} == {"along"} and along.cost.unet_rows == 0
     x, (path, on) = source.path.x[0], (source.path, source.grid)
     for i in range(N):
         x = ddim(x, path.eps[i], on.a[i], on.b[i])
@@ -274,13 +275,13 @@ def test_edit_friendly_noise_is_the_papers(case: Case) -> None:
     """Huberman-Spiegelglas et al., arXiv 2304.06140, Eqs. 3 to 6: DDPM's posterior, eta = 1."""
     source = case.invert("edit-friendly")
     path, x = source.path, case.editor.runner.encode(PICTURE)
-    drawn = torch.randn(N, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    noises = torch.randn(N, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     assert path.noise is not None
     for i in range(N):
-        t, a, b = levels(source.grid, i)
-        at = a.sqrt() * x + (1 - a).sqrt() * drawn[i]  # noises that know nothing of each other
+        t, a, b = source.grid.select_step(i)
+        at = a.sqrt() * x + (1 - a).sqrt() * noises[i]  # noises that know nothing of each other
         assert (path.x[i] - at).abs().max() <= 1e-10
-        x0, eps = noise_in(prediction(case.editor, at, t, PROMPT, "", G), at, a, case.v)
+        x0, eps = noise_in(prediction(case.editor, at, t, PROMPT, "", G), at, a, case.v_prediction)
         assert (path.eps[i] - eps).abs().max() <= 1e-10
         sigma = ((1 - b) / (1 - a) * (1 - a / b)).sqrt()
         z = (path.x[i + 1] - b.sqrt() * x0 - (1 - b - sigma**2).sqrt() * eps) / sigma

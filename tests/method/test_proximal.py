@@ -37,20 +37,20 @@ def test_each_picture_has_its_own_threshold() -> None:
     d = d * torch.tensor([1.0, 10.0, 0.1]).double()[:, None, None, None]
     together = proximal(d, quantile(0.7))
     assert torch.equal(together, torch.cat([proximal(one, quantile(0.7)) for one in d.split(1)]))
-    for kept, one in zip(together, d, strict=True):
+    for result, one in zip(together, d, strict=True):
         size = one.abs().flatten().sort().values
-        assert int((kept != 0).sum()) == 36 == int((one.abs() >= size[84]).sum())  # of 120, 30%
-        assert torch.equal(kept[kept != 0], one[kept != 0])
+        assert int((result != 0).sum()) == 36 == int((one.abs() >= size[84]).sum())  # of 120, 30%
+        assert torch.equal(result[result != 0], one[result != 0])
 
 
 def test_guidance_is_plain_but_where_the_difference_is_least() -> None:
     out = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(1)).double()
     g, (null, c) = quantile(7.5), out.chunk(2)
-    plain, most = guide(out, True, g), guide(out, True, g, q=quantile(0.0))
+    plain, thresholded = guide(out, True, g), guide(out, True, g, q=quantile(0.0))
     least = (c - null).abs().flatten().argmin()
-    apart = (plain != most).flatten().nonzero().flatten()
-    assert apart.tolist() == [int(least)]
-    assert most.flatten()[least] == null.flatten()[least]
+    differ = (plain != thresholded).flatten().nonzero().flatten()
+    assert differ.tolist() == [int(least)]
+    assert thresholded.flatten()[least] == null.flatten()[least]
 
 
 def test_the_mixture_of_beta_is_what_differs() -> None:
@@ -81,10 +81,10 @@ def test_edits_in_a_batch_have_each_their_own(editor: Editor) -> None:
     source = editor.generate(PROMPT, 1, N)
     requests = [Request(source, TARGET, "c", proximal=q) for q in (None, 0.5, 0.9)]
     together = editor.edits(requests)
-    for one, asked in zip(together, requests, strict=True):
-        assert torch.equal(one.latent, editor.edits([asked])[0].latent)
+    for one, request in zip(together, requests, strict=True):
+        assert torch.equal(one.latent, editor.edits([request])[0].latent)
     assert not torch.equal(together[1].latent, together[2].latent)
-    for one, other in zip(together, editor.edits(requests, most=8), strict=True):
+    for one, other in zip(together, editor.edits(requests, max_rows=8), strict=True):
         assert torch.equal(one.latent, other.latent)  # one thread, guided: to the bit
 
 

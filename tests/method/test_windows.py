@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mdp_lite.method.schedule import SHAPES, VARIANTS, leashed, paper_window, table, window
+from mdp_lite.method.schedule import CURVES, add_leash, paper_window, variant_table, window
+from mdp_lite.names import VARIANTS
 
-# The schedules of MDP.ipynb, over a window of m whole rows.
+# The schedules of MDP.ipynb, over a window of m whole steps.
 PUBLISHED: dict[str, Callable[[int], np.ndarray]] = {
     "constant": np.ones,
     "linear": lambda m: np.linspace(1, 0, m),
@@ -22,7 +23,7 @@ PUBLISHED: dict[str, Callable[[int], np.ndarray]] = {
 # (N, t_max, t_m): the notebook's ranges at N = 50, and the edges of what is possible.
 WHOLE = [(50, t_max, t_m) for t_max in (50, 49, 48, 47, 45) for t_m in (25, 26)]
 WHOLE += [(10, 9, 5), (10, 10, 10), (10, 10, 1), (10, 3, 3), (10, 3, 2), (10, 1, 1), (1, 1, 1)]
-schedules = st.sampled_from(sorted(SHAPES))
+schedules = st.sampled_from(sorted(CURVES))
 
 
 @pytest.mark.parametrize("schedule", PUBLISHED)
@@ -36,7 +37,7 @@ def test_whole_edges_give_the_published_table(n: int, t_max: int, t_m: int, sche
     assert np.abs(got.numpy() - want).max() <= 1e-12
 
 
-@pytest.mark.parametrize("schedule", SHAPES)
+@pytest.mark.parametrize("schedule", CURVES)
 @pytest.mark.parametrize("t_max", [0, 4, 10])
 def test_an_empty_window_is_plain_sampling(t_max: int, schedule: str) -> None:
     assert not window(10, t_max, 0, schedule).any()
@@ -57,10 +58,10 @@ def test_a_constant_window_weighs_t_m(case: tuple[int, float, float]) -> None:
     n, t_max, t_m = case
     w = window(n, t_max, t_m)
     assert w.sum().item() == pytest.approx(t_m, abs=1e-9)
-    rows = torch.arange(n, dtype=torch.float64)  # in float32 2 - 2e-8 would be 2
-    inside = (rows > n - t_max - 1) & (rows < n - (t_max - t_m))
+    steps = torch.arange(n, dtype=torch.float64)  # in float32 2 - 2e-8 would be 2
+    inside = (steps > n - t_max - 1) & (steps < n - (t_max - t_m))
     assert (w[~inside] <= 1e-9).all()
-    whole = (rows >= n - t_max) & (rows + 1 <= n - (t_max - t_m))
+    whole = (steps >= n - t_max) & (steps + 1 <= n - (t_max - t_m))
     assert ((w[whole] - 1).abs() <= 1e-9).all()
 
 
@@ -111,32 +112,32 @@ def test_paper_window_is_the_authors_and_scales() -> None:
 @pytest.mark.parametrize("n, t_max, t_m", [(12, 12, 4), (50, 47, 17), (7, 7, 0)])
 def test_a_leash_pulls_after_the_window(n: int, t_max: int, t_m: int) -> None:
     """Of what an edit has moved away exp(-2 s) is left after a share s of the path."""
-    weights = leashed(table("x", window(n, t_max, t_m)), t_max, t_m)
+    weights = add_leash(variant_table("x", window(n, t_max, t_m)), t_max, t_m)
     start, end = n - t_max + t_m, round(11 / 12 * n)
     assert torch.equal(weights.x[:start], window(n, t_max, t_m)[:start])
     left = (1 - weights.x[start:end]).prod().item()
     assert left == pytest.approx(math.exp(-2 * (end - start) / n), abs=1e-12)
     assert not weights.x[end:].any()
-    half = leashed(table("x", window(n, t_max, t_m)), t_max, t_m, 0.5)
+    half = add_leash(variant_table("x", window(n, t_max, t_m)), t_max, t_m, 0.5)
     assert (1 - half.x[start:end]).prod().item() == pytest.approx(math.sqrt(left), abs=1e-12)
 
 
 def test_a_leash_leaves_the_other_columns() -> None:
-    before = table("epsilon", window(12, 11, 4))
-    after = leashed(before, 11, 4)
+    before = variant_table("epsilon", window(12, 11, 4))
+    after = add_leash(before, 11, 4)
     assert torch.equal(after.eps, before.eps) and not after.c.any() and not after.beta.any()
     assert after.x.nonzero().flatten().tolist() == list(range(5, 11))
 
 
 def test_a_window_that_ends_last_has_no_leash() -> None:
-    before = table("x", window(12, 12, 12))
-    assert torch.equal(leashed(before, 12, 12).x, before.x)
+    before = variant_table("x", window(12, 12, 12))
+    assert torch.equal(add_leash(before, 12, 12).x, before.x)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_fills_its_own_column(variant: str) -> None:
     w = window(10, 9, 5, "linear")
-    weights = table(variant, w)._asdict()
+    weights = variant_table(variant, w)._asdict()
     column = {"epsilon": "eps"}.get(variant, variant)
     assert torch.equal(weights.pop(column), w)
     assert len(weights) == 3
@@ -165,5 +166,5 @@ def test_a_window_that_is_none_is_refused(arguments: tuple, message: str) -> Non
 
 
 def test_an_unknown_variant_is_refused() -> None:
-    with pytest.raises(ValueError, match="variant must be one of c, epsilon, x, beta, got 'eps'"):
-        table("eps", torch.zeros(10))
+    with pytest.raises(ValueError, match="variant must be one of epsilon, c, x, beta, got 'eps'"):
+        variant_table("eps", torch.zeros(10))

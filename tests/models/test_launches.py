@@ -19,7 +19,7 @@ FREE = {  # they only look at memory in another way
 SD15 = UNetConfig(cross_attention_dim=768, sample_size=64)
 
 
-class Counted(TorchDispatchMode):
+class CallCounter(TorchDispatchMode):
     """Counts what is called under it."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Counted(TorchDispatchMode):
 
 
 @pytest.fixture(scope="module")
-def launches() -> dict[str, Counted]:
+def launches() -> dict[str, CallCounter]:
     """By whom, for one guided step at 512x512 in 16 bits."""
     meta = {"device": "meta", "dtype": torch.bfloat16}
     with torch.device("meta"):
@@ -55,25 +55,27 @@ def launches() -> dict[str, Counted]:
         "ours": lambda: ours(x, t, c),
         "of a recorded step": lambda: ours.predict(x, times, text),
     }
-    counts = {}
+    counters = {}
     with torch.no_grad():
         for name, run in runs.items():
-            with Counted() as counts[name]:
+            with CallCounter() as counters[name]:
                 run()
-    return counts
+    return counters
 
 
-def test_a_call_launches_less_than_diffusers(launches: dict[str, Counted]) -> None:
-    told = {name: one.launches for name, one in launches.items()}
-    print(told)
-    assert told["ours"] < told["diffusers"]
-    assert told["of a recorded step"] <= told["ours"] - 32 - 22 - 4, told  # keys, values; times
+def test_a_call_launches_less_than_diffusers(launches: dict[str, CallCounter]) -> None:
+    counts = {name: one.launches for name, one in launches.items()}
+    print(counts)
+    assert counts["ours"] < counts["diffusers"]
+    assert counts["of a recorded step"] <= counts["ours"] - 32 - 22 - 4, (
+        counts
+    )  # keys, values; times
 
 
 def test_what_depends_on_the_text_or_the_time_alone_is_not_computed_again(
-    launches: dict[str, Counted],
+    launches: dict[str, CallCounter],
 ) -> None:
-    lifted, whole = launches["of a recorded step"].calls, launches["ours"].calls
+    recorded, whole = launches["of a recorded step"].calls, launches["ours"].calls
     linear = lambda calls: calls["addmm"] + calls["mm"] + calls["linear"]  # noqa: E731
-    assert linear(whole) - linear(lifted) == 32 + 22 + 2
-    assert lifted["convolution"] == whole["convolution"]
+    assert linear(whole) - linear(recorded) == 32 + 22 + 2
+    assert recorded["convolution"] == whole["convolution"]

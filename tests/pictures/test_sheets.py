@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image, ImageChops, ImageFont
 
-from mdp_lite.pictures.sheets import LEAST, MARGIN, clip, enlarge, sheet, wrap
+from mdp_lite.pictures.sheets import MARGIN, MIN_SIDE, clip, enlarge, sheet, wrap
 
 NOISE = Image.effect_noise((64, 64), 60).convert("RGB")
 RED = Image.new("RGB", (64, 64), "red")
@@ -12,12 +12,12 @@ RED = Image.new("RGB", (64, 64), "red")
 def test_a_sheet_shows_every_picture_enlarged() -> None:
     rows = [[("one", NOISE), ("two", RED)], [("three", NOISE.transpose(Image.Transpose.ROTATE_90))]]
     page = sheet(rows)
-    assert page.width == 2 * LEAST + 3 * MARGIN
-    for (_, picture), left in zip(rows[0], (MARGIN, 2 * MARGIN + LEAST), strict=True):
+    assert page.width == 2 * MIN_SIDE + 3 * MARGIN
+    for (_, picture), left in zip(rows[0], (MARGIN, 2 * MARGIN + MIN_SIDE), strict=True):
         tops = [
             top
-            for top in range(page.height - LEAST)
-            if page.crop((left, top, left + LEAST, top + LEAST)).tobytes()
+            for top in range(page.height - MIN_SIDE)
+            if page.crop((left, top, left + MIN_SIDE, top + MIN_SIDE)).tobytes()
             == enlarge(picture).tobytes()
         ]
         assert len(tops) == 1
@@ -30,26 +30,26 @@ def test_labels_are_drawn_above_and_inside_the_column() -> None:
     box = ImageChops.invert(page).getbbox()
     assert box is not None
     left, top, right, bottom = box
-    assert left >= MARGIN and right <= MARGIN + LEAST
-    assert top >= MARGIN and bottom <= page.height - MARGIN - LEAST
+    assert left >= MARGIN and right <= MARGIN + MIN_SIDE
+    assert top >= MARGIN and bottom <= page.height - MARGIN - MIN_SIDE
 
 
 @pytest.mark.parametrize("label", ["word " * 200, "x" * 500, "", "two\nlines", "赤い家"])
 def test_a_label_of_any_length_fits(label: str) -> None:
     font = ImageFont.load_default(15)
-    lines = wrap(label, LEAST, font)
+    lines = wrap(label, MIN_SIDE, font)
     assert 1 <= len(lines) <= 4
-    assert all(font.getlength(line) <= LEAST for line in lines)
+    assert all(font.getlength(line) <= MIN_SIDE for line in lines)
     assert lines[-1].endswith("...") == (len(label) >= 500)
-    assert clip("short", LEAST, font) == "short"
+    assert clip("short", MIN_SIDE, font) == "short"
 
 
 @pytest.mark.parametrize("size", [(64, 64), (100, 30), (192, 192), (500, 300)])
 def test_enlarging_is_by_whole_factors(size: tuple[int, int]) -> None:
     big = enlarge(Image.new("RGB", size))
-    assert min(big.size) >= LEAST
+    assert min(big.size) >= MIN_SIDE
     assert big.width % size[0] == 0 and big.width // size[0] == big.height // size[1]
-    assert min(size) < LEAST or big.size == size
+    assert min(size) < MIN_SIDE or big.size == size
 
 
 @pytest.mark.parametrize("rows", [[], [[]]])

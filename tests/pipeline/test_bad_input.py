@@ -18,7 +18,7 @@ N = 4  # steps of the source that is edited
 
 
 def weights(**columns: torch.Tensor) -> Weights:
-    """A table of N rows of 0, but for these columns."""
+    """A table of N steps of 0, but for these columns."""
     zeros = torch.zeros(N, dtype=torch.float64)
     return Weights(**({"c": zeros, "eps": zeros, "x": zeros, "beta": zeros} | columns))
 
@@ -76,7 +76,7 @@ EDIT: list[tuple[dict[str, Any], str]] = [
     ({"strength": 1.1}, "strength must be from 0 to 1, got 1.1"),
     ({"strength": NAN}, "strength must be a finite number, got nan"),
     ({"strength": 0.5, "t_m": 1}, "strength and t_m set the same thing: give one of them"),
-    ({"variant": "eps"}, "variant must be one of c, epsilon, x, beta, got 'eps'"),
+    ({"variant": "eps"}, "variant must be one of epsilon, c, x, beta, got 'eps'"),
     (
         {"schedule": "sin"},
         "schedule must be one of constant, linear, cosine, exp, leash, got 'sin'",
@@ -93,9 +93,12 @@ EDIT: list[tuple[dict[str, Any], str]] = [
     ),
 ]
 INVERT: list[tuple[dict[str, Any], str]] = [
-    ({"image": "picture.png"}, "image must be a PIL image, got str"),
-    ({"image": None}, "image must be a PIL image, got NoneType"),
-    ({"image": torch.zeros(1, 3, 32, 32)}, "image must be a PIL image, got Tensor"),
+    ({"image": "picture.png"}, "picture must be a PNG, JPEG or WebP file, got no such file: "),
+    ({"image": None}, "image must be a PIL image, a path or a numpy array, got NoneType"),
+    (
+        {"image": torch.zeros(1, 3, 32, 32)},
+        "must be a PIL image, a path or a numpy array, got Tensor",
+    ),
     ({"image": Image.new("RGB", (0, 4))}, "image must have at least one pixel, got 0x4"),
     ({"image": Image.new("F", (4, 4))}, "got mode F"),
     ({"prompt": None}, "prompt must be a text, got NoneType"),

@@ -30,7 +30,7 @@ BAD: list[tuple[Any, str]] = [
     (Image.new("L", (48, 40)), "mask must be white somewhere, got only black"),
     (Image.new("F", (48, 40)), "mask must be RGB, RGBA, L, P, CMYK or alike, got mode F"),
     (
-        (0, 0, 4, 40),  # of 48 pixels in a row the model sees 40
+        (0, 0, 4, 40),  # of 48 pixels of a line the model sees 40
         "mask must be white somewhere, got only black in the part of the picture that the model "
         "sees",
     ),

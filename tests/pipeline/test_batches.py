@@ -8,34 +8,34 @@ import torch
 from torch import Tensor
 
 from mdp_lite.editor import Editor
-from mdp_lite.method.execute import Task
-from mdp_lite.method.sample import zero_weights
-from mdp_lite.names import VARIANTS, Weights
+from mdp_lite.method.execute import EditTask
+from mdp_lite.method.schedule import Weights, zero_weights
+from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Source
-from support.tables import reached
+from support.tables import final_latents
 
 PROMPTS = ("a red house", "a blue boat on the grass", [("a boat", 0.3), ("a house", 0.7)], "")
 SOURCES, POOL, BATCHES = 6, 40, 100
-APART = 1e-5  # of the largest value, where a call holds several edits' rows, in fp32
+MAX_ERROR = 1e-5  # of the largest value, where a call holds several edits' rows, in fp32
 
 
 @pytest.fixture(scope="module")
 def sources(editor: Editor) -> list[Source]:
     """Of unlike sizes, lengths, guidances, and kinds."""
-    made = [
+    found = [
         editor.generate("a red house", 1, 5),
         editor.generate("a red house", 2, 7, 1.0, width=40, height=24),
         editor.generate("", 3, 4, 2.0, "a boat"),
         editor.generate("a blue house on the grass", 4, 5, 1.0),
     ]
-    picture = made[0].image
-    made += [
+    picture = found[0].image
+    found += [
         editor.invert(picture, "a red house", "replay", 6),
         editor.invert(picture, "a house", "ddim", 5, 2.0, width=40, height=24),
     ]
-    assert len(made) == SOURCES
-    return made
+    assert len(found) == SOURCES
+    return found
 
 
 def request(source: Source, choose: Random) -> Request:
@@ -61,7 +61,7 @@ def request(source: Source, choose: Random) -> Request:
 
 
 @pytest.fixture(scope="module")
-def pool(editor: Editor, sources: list[Source]) -> list[Task]:
+def pool(editor: Editor, sources: list[Source]) -> list[EditTask]:
     """Unlike edits to compose batches of."""
     choose = Random(0)
     return editor.tasks([request(choose.choice(sources), choose) for _ in range(POOL)])
@@ -77,8 +77,8 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @torch.no_grad()
-def latents(editor: Editor, tasks: list[Task], most: int = 0) -> list[Tensor]:
-    return reached(editor.models.unet, tasks, False, most)
+def latents(editor: Editor, tasks: list[EditTask], max_rows: int = 0) -> list[Tensor]:
+    return final_latents(editor.models.unet, tasks, False, max_rows)
 
 
 slow = pytest.mark.slow
@@ -92,7 +92,7 @@ COUNTS = [  # threads, edits to choose from, batches
 
 @pytest.mark.parametrize(("threads", "count", "batches"), COUNTS, indirect=["threads"])
 def test_an_edit_has_its_bits_in_any_batch(
-    editor: Editor, pool: list[Task], threads: None, count: int, batches: int
+    editor: Editor, pool: list[EditTask], threads: None, count: int, batches: int
 ) -> None:
     alone, choose = [latents(editor, [task])[0] for task in pool[:count]], Random(batches)
     for _ in range(batches):
@@ -101,23 +101,23 @@ def test_an_edit_has_its_bits_in_any_batch(
         assert all(torch.equal(alone[i], x) for i, x in zip(batch, together, strict=True))
 
 
-def test_the_edits_are_unlike(pool: list[Task]) -> None:
+def test_the_edits_are_unlike(pool: list[EditTask]) -> None:
     assert len({task.source.x.shape[-2:] for task in pool}) == 2
     assert len({task.plan.n for task in pool}) == 4
-    assert {len(leg.reads) for task in pool for leg in task.plan.legs} == {0, 1, 2, 3}
+    assert {len(one.reads) for task in pool for one in task.plan.segments} == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("most", [2, 5, 16])
+@pytest.mark.parametrize("max_rows", [2, 5, 16])
 def test_in_one_call_with_others_it_differs_by_rounding(
-    editor: Editor, pool: list[Task], most: int
+    editor: Editor, pool: list[EditTask], max_rows: int
 ) -> None:
-    choose = Random(most)
+    choose = Random(max_rows)
     for _ in range(4):
         batch = choose.sample(range(POOL), 8)
-        together = latents(editor, [pool[i] for i in batch], most)
+        together = latents(editor, [pool[i] for i in batch], max_rows)
         for i, x in zip(batch, together, strict=True):
             (alone,) = latents(editor, [pool[i]])
-            assert (x - alone).abs().max() <= APART * alone.abs().max()
+            assert (x - alone).abs().max() <= MAX_ERROR * alone.abs().max()
 
 
 def test_the_editor_gives_those_bits(editor: Editor, sources: list[Source]) -> None:

@@ -10,16 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mdp_lite import editor as face
 from mdp_lite.editor import Editor
-from mdp_lite.pipeline import progress as steps
-from mdp_lite.pipeline import runner as codec
+from mdp_lite.pipeline import edit as edits
+from mdp_lite.pipeline import runner, sources
 from mdp_lite.pipeline.request import Request
 from support.watched import N, Watched, unlike
 
 
 class Clock:
-    """A monotonic clock that only models move: a call of the UNet by 1 s, a decoding by 2 s."""
+    """A monotonic clock that only models advance: a UNet call by 1 s, decoding by 2 s."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -27,12 +26,12 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    def moves(self, seconds: float) -> Callable[[], None]:
+    def advance(self, seconds: float) -> Callable[[], None]:
         return lambda: setattr(self, "now", self.now + seconds)
 
 
-class Decoding(nn.Module):
-    """A VAE that moves the clock as it decodes."""
+class SlowVAE(nn.Module):
+    """A VAE that advances the clock when it decodes."""
 
     def __init__(self, vae: Any, wait: Callable[[], None]) -> None:
         super().__init__()
@@ -46,10 +45,10 @@ class Decoding(nn.Module):
 @pytest.fixture
 def timed(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> tuple[Editor, Clock, Watched]:
     clock = Clock()
-    for module in (steps, face, codec):
+    for module in (edits, sources, runner):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
-    unet: Any = Watched(editor.models.unet, clock.moves(1))
-    vae: Any = Decoding(editor.models.vae, clock.moves(2))
+    unet: Any = Watched(editor.models.unet, clock.advance(1))
+    vae: Any = SlowVAE(editor.models.vae, clock.advance(2))
     return Editor(replace(editor.models, unet=unet, vae=vae), editor.device), clock, unet
 
 
@@ -59,11 +58,11 @@ def test_a_deadline_is_kept_but_for_one_step(
 ) -> None:
     editor, clock, unet = timed
     source = editor.generate("a red house", 1, N)  # that decoded a picture of this size
-    began, calls = clock.now, unet.calls
+    start, calls = clock.now, unet.calls
     edit = editor.edit(source, "a boat", "c", t_max=N, t_m=0, deadline=deadline)
     calls = unet.calls - calls
-    assert clock.now - began < deadline + 1 or calls == 1
-    assert clock.now - began >= deadline  # no step less than there was time for
+    assert clock.now - start < deadline + 1 or calls == 1
+    assert clock.now - start >= deadline  # all steps that there was time for
     assert not edit.finished and edit.cost.unet_calls == calls
 
 
@@ -73,9 +72,9 @@ def test_a_decoding_that_is_not_known_comes_on_top(
     new, clock, unet = timed
     source = editor.generate("a red house", 1, N)  # by another editor
     for calls in (5, 3):
-        began, before = clock.now, unet.calls
+        start, before = clock.now, unet.calls
         new.edit(source, "a boat", "c", t_max=N, t_m=0, deadline=5)
-        assert (unet.calls - before, clock.now - began) == (calls, calls + 2)
+        assert (unet.calls - before, clock.now - start) == (calls, calls + 2)
 
 
 def test_the_best_picture_so_far_is_the_predicted_one(
@@ -85,9 +84,9 @@ def test_the_best_picture_so_far_is_the_predicted_one(
     source = editor.generate("a red house", 1, N)
     request = Request(source, "a boat", "c", t_max=N, t_m=0)
     edit = editor.edits([request], deadline=5.5)[0]
-    stood = next(one.at[0] for one in editor.steps([request]) if one.at[0].row == 4)
-    assert torch.equal(edit.latent, stood.x0)
-    assert edit.image.tobytes() == editor.runner.decode(stood.x0).tobytes()
+    state = next(one.states[0] for one in editor.steps([request]) if one.states[0].step == 4)
+    assert torch.equal(edit.latent, state.x0)
+    assert edit.image.tobytes() == editor.runner.decode(state.x0).tobytes()
 
 
 def test_a_deadline_of_unlike_edits_shows_each_as_it_is(
@@ -95,9 +94,9 @@ def test_a_deadline_of_unlike_edits_shows_each_as_it_is(
 ) -> None:
     editor, clock, _ = timed
     requests = unlike(editor)
-    began = clock.now
+    start = clock.now
     edits = editor.edits(requests, deadline=25)
-    assert 25 <= clock.now - began < 26
+    assert 25 <= clock.now - start < 26
     assert {edit.finished for edit in edits} == {True, False}
     assert all(edit.latent.isfinite().all() for edit in edits)
     whole = editor.edits(requests)
@@ -115,9 +114,9 @@ def test_a_deadline_on_the_real_clock(editor: Editor) -> None:
     unet: Any = Watched(editor.models.unet, lambda: time.sleep(0.05))
     slow = Editor(replace(editor.models, unet=unet), editor.device)
     source = editor.generate("a red house", 1, 50)
-    began = time.monotonic()
+    start = time.monotonic()
     edit = slow.edit(source, "a boat", "c", t_max=50, t_m=0, deadline=0.3)
-    took = time.monotonic() - began
+    took = time.monotonic() - start
     assert not edit.finished and 1 <= unet.calls <= 6
     assert 0.25 <= took <= 1.0  # all steps would be 2.5 s; the rest is for a busy machine
 

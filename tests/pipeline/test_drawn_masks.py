@@ -1,4 +1,4 @@
-"""Masked edits on the drawn world, where the true mask and the true answer are known."""
+"""Masked edits on synthetic scenes, whose true mask and true answer are known."""
 
 import numpy as np
 import pytest

@@ -2,8 +2,9 @@
 
     python -m pytest -m slow -rP tests/pipeline/test_full_size_null_text.py
 
-A process of its own builds the UNet with random weights and tunes one step of a 512x512 picture.
-Its highest resident memory is held against the weights, and against a step that is not tuned.
+Another process builds the UNet with random weights and tunes one step of a 512x512 picture.
+Its highest resident memory is compared with the size of the weights, and with the memory after a
+step that is not tuned.
 """
 
 import json
@@ -29,7 +30,8 @@ import torch
 from support.full_size import fill
 from mdp_lite.models.config import SchedulerConfig, UNetConfig
 from mdp_lite.method.null_text import null_text
-from mdp_lite.method.sample import Conditions, Path
+from mdp_lite.method.mdp import Guidance
+from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import ddim_grid
 from mdp_lite.models.unet import UNet
 
@@ -44,11 +46,11 @@ random = torch.Generator().manual_seed(1)
 x = torch.randn((3, 1, 4, 64, 64), generator=random, dtype=torch.float64)
 c, null = (torch.randn((1, 77, 768), generator=random).to(unet.conv_in.weight) for _ in range(2))
 grid = ddim_grid(SchedulerConfig(steps_offset=1, set_alpha_to_one=False), 2)
-to = Conditions(c, null, torch.tensor(7.5))
+to = Guidance(c, null, torch.tensor(7.5))
 seconds, peaks = [], [highest()]
 for inner_steps in (0, 2):
     began = time.perf_counter()
-    tuned = next(null_text(unet, grid, Path(x, x[1:], c), to, False, inner_steps, -1.0, (0,)))
+    tuned = next(null_text(unet, grid, Trajectory(x, x[1:], c), to, False, inner_steps, -1.0, (0,)))
     seconds.append(time.perf_counter() - began)
     peaks.append(highest())
     assert tuned.backward == inner_steps
@@ -65,11 +67,11 @@ def test_a_step_keeps_one_row_of_activations(dtype: str) -> None:
     command = [sys.executable, "-c", STEP, dtype]
     done = subprocess.run(command, cwd=ROOT, env=paths, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    built, plain, tuned = told["peaks"]
+    printed = json.loads(done.stdout)
+    built, plain, tuned = printed["peaks"]
     print(
-        f"{dtype}: weights {told['weights'] / GIB:.2f} GiB; most memory once built "
+        f"{dtype}: weights {printed['weights'] / GIB:.2f} GiB; most memory once built "
         f"{built / GIB:.2f}, after a step that is not tuned {plain / GIB:.2f}, tuned "
-        f"{tuned / GIB:.2f} GiB; {told['seconds'][1]:.0f} s with 2 iterations"
+        f"{tuned / GIB:.2f} GiB; {printed['seconds'][1]:.0f} s with 2 iterations"
     )
-    assert plain < tuned <= told["weights"] + GIB * (ROOM[dtype] + 0.6)
+    assert plain < tuned <= printed["weights"] + GIB * (ROOM[dtype] + 0.6)

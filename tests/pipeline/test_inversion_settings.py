@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from mdp_lite.editor import Editor
-from mdp_lite.method.sample import walk
-from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
+from mdp_lite.method.sample import sample
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, resolve_inversion
 from mdp_lite.pipeline.result import Source
 from support.inverting import PROMPT, SETUPS, G, N, counting, double, noise_in, picture, prediction
-from support.tables import apart
+from support.tables import relative_error
 
 PICTURE = picture()
 
@@ -34,7 +34,7 @@ def test_more_or_fewer_steps_up_than_down(exact: Editor, method: str, m: int) ->
     assert len(source.path.x) == N + 1 and len(source.grid.t) == N
     to = exact.runner.guidance(PROMPT, PROMPT if rows == 1 else "", G)
     with torch.no_grad():
-        *_, end = walk(exact.runner.unet, source.grid, source.path.x[0], to)
+        *_, end = sample(exact.runner.unet, source.grid, source.path.x[0], to)
     assert torch.equal(end.x, source.path.x[-1])
 
 
@@ -59,13 +59,13 @@ def test_as_many_steps_up_as_down_is_the_sampling_grid(editor: Editor, setup: st
 def test_steps_up_go_evenly_to_where_sampling_starts(
     exact: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every timestep that the denoiser is told, in order, though the grids have nothing alike."""
-    told: list[int] = []
+    """Every timestep of a UNet call, in order, although the two grids share none."""
+    times: list[int] = []
     unet = exact.runner.unet
-    watched = lambda x, t, c: told.append(int(t)) or unet(x, t, c)  # noqa: E731
+    watched = lambda x, t, c: times.append(int(t)) or unet(x, t, c)  # noqa: E731
     monkeypatch.setattr(exact.runner, "unet", watched)
     exact.invert(PICTURE, PROMPT, Inversion("ddim", inversion_steps=13), 5)
-    up, down = told[:13], told[13:]
+    up, down = times[:13], times[13:]
     assert up == sorted(up) and down == [801, 601, 401, 201, 1]
     assert (up[0], up[-1]) == (1, 801)
     assert all(abs(b - a - 800 / 12) <= 1 for a, b in zip(up, up[1:], strict=False))
@@ -84,7 +84,7 @@ def test_edit_friendly_noise_is_of_its_seed(exact: Editor) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_guidance_where_none_is_given(exact: Editor, method: str) -> None:
+def test_guidance_if_none_is_given(exact: Editor, method: str) -> None:
     """Edit-friendly inverts at 3.5 and edits at the model's; replay and fixed-point at 1."""
     model = exact.models.defaults.guidance_scale
     plain = exact.invert(PICTURE, PROMPT, method, 3)
@@ -98,22 +98,22 @@ def test_guidance_where_none_is_given(exact: Editor, method: str) -> None:
 
 # --- what is refused ---------------------------------------------------------------------------
 
-GIVEN = {
+SETTINGS = {
     "inversion_steps": 5,
     "iterations": 2,
     "inner_steps": 3,
     "early_stop": 1e-3,
-    "rows": (1,),
+    "tuned_steps": (1,),
     "seed": 4,
 }
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_setting_is_its_methods_alone(method: str, name: str) -> None:
-    how = Inversion(method, **{name: GIVEN[name]})
+    how = Inversion(method, **{name: SETTINGS[name]})
     if name in METHODS[method].settings:
-        assert getattr(resolve_inversion(how, N), name) == GIVEN[name]
+        assert getattr(resolve_inversion(how, N), name) == SETTINGS[name]
     else:
         with pytest.raises(ValueError, match=f"{name} is not a setting of {method}, got "):
             resolve_inversion(how, N)
@@ -125,8 +125,8 @@ def test_defaults_are_the_papers() -> None:
     assert resolve_inversion("fixed-point", N).iterations == 5
     assert resolve_inversion("edit-friendly", N).seed == 0
     tuned = resolve_inversion("null-text", N)
-    assert (tuned.inner_steps, tuned.early_stop, tuned.rows) == (10, 1e-5, None)
-    assert resolve_inversion(Inversion("null-text", rows=(5, 1, 1)), N).rows == (1, 5)
+    assert (tuned.inner_steps, tuned.early_stop, tuned.tuned_steps) == (10, 1e-5, None)
+    assert resolve_inversion(Inversion("null-text", tuned_steps=(5, 1, 1)), N).tuned_steps == (1, 5)
     assert (
         resolve_inversion(Inversion("null-text", inner_steps=0, early_stop=0), N).early_stop == 0.0
     )
@@ -136,7 +136,8 @@ STEPS = "inversion_steps must be a whole number from 1 to 1000"
 TIMES = "iterations must be a whole number from 1 to 1000"
 INNER = "inner_steps must be a whole number from 0 to 1000"
 LOSS = "early_stop must be a loss of 0 or more"
-ROW = "a step of rows must be a whole number from 0 to 7"
+STEP = "a step of tuned_steps must be a whole number from 0 to 7"
+LIST = "tuned_steps must be a list of steps"
 SEED = "seed must be a whole number from 0 to "
 BAD = [
     *(("ddim", "inversion_steps", bad, STEPS) for bad in (0, -1, 1001, 2.0, "5", True)),
@@ -144,8 +145,8 @@ BAD = [
     *(("fixed-point", "iterations", bad, TIMES) for bad in (0, -3, 1.5, False, 10**6)),
     *(("null-text", "inner_steps", bad, INNER) for bad in (-1, 2.5, "10", True)),
     *(("null-text", "early_stop", bad, LOSS) for bad in (-1.5, float("nan"), float("inf"), "0")),
-    *(("null-text", "rows", bad, "rows must be a list of steps") for bad in (3, "plan", 1.0)),
-    *(("null-text", "rows", bad, ROW) for bad in ((8,), (-1,), (0.5,), (True,), ("1",))),
+    *(("null-text", "tuned_steps", bad, LIST) for bad in (3, "plan", 1.0)),
+    *(("null-text", "tuned_steps", bad, STEP) for bad in ((8,), (-1,), (0.5,), (True,), ("1",))),
     *(("edit-friendly", "seed", bad, SEED) for bad in (-1, 2**63, 1.0, "7")),
 ]
 
@@ -188,7 +189,7 @@ def tensors(source: Source) -> list[Tensor]:
     return [one for one in source.path if one is not None]
 
 
-BATCHED = [method for method in METHODS if method != "null-text"]  # which test_null_text.py has
+BATCHED = [method for method in METHODS if method != "null-text"]  # see test_null_text.py
 
 
 @pytest.mark.parametrize("g", [1.0, G])
@@ -199,10 +200,10 @@ def test_pictures_together_are_as_alone(editor: Editor, method: str, g: float) -
     for one, image, prompt in zip(together, PICTURES, PROMPTS, strict=True):
         alone = editor.invert(image, prompt, method, 4, g, fit="pad")
         for a, b in zip(tensors(one), tensors(alone), strict=True):
-            assert a.shape == b.shape and apart(a, b) <= 1e-5
+            assert a.shape == b.shape and relative_error(a, b) <= 1e-5
             if g > 1 and prompt and method in ("replay", "fixed-point", "edit-friendly"):
                 assert torch.equal(a, b)
-        assert (one.prompt, one.frame, one.how) == (alone.prompt, alone.frame, alone.how)
+        assert (one.prompt, one.fit, one.inversion) == (alone.prompt, alone.fit, alone.inversion)
         assert one.picture.tobytes() == alone.picture.tobytes()
 
 
@@ -216,9 +217,9 @@ def test_one_picture_is_invert_to_the_bit(editor: Editor) -> None:
 
 def test_they_hold_no_memory_in_common(editor: Editor) -> None:
     first, second = editor.inverts(PICTURES[:1] * 2, [PROMPT] * 2, "replay", N)
-    kept = second.path.x.clone()
+    before = second.path.x.clone()
     first.path.x.zero_()
-    assert torch.equal(second.path.x, kept)
+    assert torch.equal(second.path.x, before)
 
 
 @pytest.mark.parametrize("prompts", [[], ["a"], ["a"] * 4])
@@ -235,25 +236,25 @@ def test_pictures_and_prompts_are_lists(exact: Editor) -> None:
         exact.inverts(PICTURE, ["a"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least one, got 0"):
         exact.inverts([], [])
-    with pytest.raises(ValueError, match="image must be a PIL image, got str"):
+    with pytest.raises(ValueError, match="picture must be .*, got no such file: 'b.png'"):
         exact.inverts([PICTURE, "b.png"], ["a", "b"])  # type: ignore[list-item]
 
 
 def test_a_cache_makes_only_those_that_are_missing(checkpoint: Path, tmp_path: Path) -> None:
-    kept = Editor.from_pretrained(checkpoint, device="cpu", cache=tmp_path)
-    kept, unet = counting(kept)
-    first = kept.inverts(PICTURES[:2], PROMPTS[:2], "negative-prompt", N)
-    assert unet.seen() == (2 * 2 * N, 2 * N, 0)
-    again = kept.inverts(PICTURES[:2], PROMPTS[:2], "negative-prompt", N)
-    assert unet.seen() == (0, 0, 0) and [one.cost for one in again] == [(0, 0, 0)] * 2
-    mixed = kept.inverts(
+    cached = Editor.from_pretrained(checkpoint, device="cpu", cache=tmp_path)
+    cached, unet = counting(cached)
+    first = cached.inverts(PICTURES[:2], PROMPTS[:2], "negative-prompt", N)
+    assert unet.counts() == (2 * 2 * N, 2 * N, 0)
+    again = cached.inverts(PICTURES[:2], PROMPTS[:2], "negative-prompt", N)
+    assert unet.counts() == (0, 0, 0) and [one.cost for one in again] == [(0, 0, 0)] * 2
+    mixed = cached.inverts(
         [PICTURES[2], PICTURES[1], PICTURES[0]], [PROMPTS[2], PROMPTS[1], "a boat"],
         "negative-prompt", N,
     )  # fmt: skip
-    assert unet.seen() == (2 * 2 * N, 2 * N, 0)
+    assert unet.counts() == (2 * 2 * N, 2 * N, 0)
     assert [one.cost.unet_rows for one in mixed] == [2 * N, 0, 2 * N]
     for a, b in ((first[0], again[0]), (first[1], again[1]), (first[1], mixed[1])):
         assert all(map(torch.equal, tensors(a), tensors(b)))
     assert [one.prompt for one in mixed] == [PROMPTS[2], PROMPTS[1], "a boat"]
-    kept.inverts(PICTURES[:1], PROMPTS[:1], Inversion("negative-prompt", inversion_steps=2), N)
-    assert unet.seen() == (N + 2, N + 2, 0)  # another setting is another source
+    cached.inverts(PICTURES[:1], PROMPTS[:1], Inversion("negative-prompt", inversion_steps=2), N)
+    assert unet.counts() == (N + 2, N + 2, 0)  # another setting is another source

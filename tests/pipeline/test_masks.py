@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.models.unet import UNet
-from mdp_lite.names import VARIANTS
-from mdp_lite.pictures.fit import FITS, Frame, Size, frame
-from mdp_lite.pipeline.masks import LOOKS, from_cells, pasted, read, to_cells
+from mdp_lite.names import FITS, VARIANTS
+from mdp_lite.pictures.fit import Fit, Size, plan_fit
+from mdp_lite.pipeline.masks import MASK_STEPS, from_cells, paste, read_mask, to_cells
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Cost
 
@@ -35,9 +35,9 @@ def spot(size: Size) -> Image.Image:
     return Image.fromarray((255 * inside).astype(np.uint8))
 
 
-def framed(fit: str, size: Size, target: Size = (40, 32)) -> Frame:
+def fit_of(mode: str, size: Size, target: Size = (40, 32)) -> Fit:
     own = (-(-size[0] // FACTOR) * FACTOR, -(-size[1] // FACTOR) * FACTOR)
-    return frame(fit, size, own if fit == "own" else target)
+    return plan_fit(mode, size, own if mode == "own" else target)
 
 
 def outside(edit: Edit, picture: Image.Image) -> np.ndarray:
@@ -62,19 +62,21 @@ def source(editor: Editor) -> Source:
     data=st.data(),
 )
 def test_a_cell_counts_when_one_pixel_of_it_is_marked(fit: str, size: Size, data: Any) -> None:
-    one = framed(fit, size)
+    one = fit_of(fit, size)
     at = data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(0, size[1] - 1))
     pixels = Image.new("L", size)
     pixels.putpixel(at, 200)
     cells = to_cells(pixels, one, FACTOR)
-    want = torch.zeros(one.target[1] // FACTOR, one.target[0] // FACTOR, dtype=torch.bool)
+    want = torch.zeros(one.target_size[1] // FACTOR, one.target_size[0] // FACTOR, dtype=torch.bool)
+    source, target = one.source_box, one.target_box
     edges = []  # of the marked pixel, in the model's pixels
     for axis in (0, 1):
-        grow = (one.held[axis + 2] - one.held[axis]) / (one.seen[axis + 2] - one.seen[axis])
-        ends = (at[axis] - one.seen[axis], at[axis] + 1 - one.seen[axis])
-        edges.append([one.held[axis] + grow * end for end in ends])
-    seen = all(one.seen[k] <= at[k] < one.seen[k + 2] for k in (0, 1))
-    for y, x in np.ndindex(*want.shape) if seen else ():
+        start, target_start = source[axis], target[axis]
+        scale = (target[axis + 2] - target_start) / (source[axis + 2] - start)
+        ends = (at[axis] - start, at[axis] + 1 - start)
+        edges.append([target_start + scale * end for end in ends])
+    visible = all(source[k] <= at[k] < source[k + 2] for k in (0, 1))
+    for y, x in np.ndindex(*want.shape) if visible else ():
         near = [
             edges[k][0] < FACTOR * (cell + 1) - 1e-9 and edges[k][1] > FACTOR * cell + 1e-9
             for k, cell in enumerate((x, y))
@@ -87,35 +89,35 @@ def test_a_cell_counts_when_one_pixel_of_it_is_marked(fit: str, size: Size, data
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("size", [(40, 32), (80, 64), (20, 16)])
 def test_cells_shown_as_pixels_are_the_same_cells(fit: str, size: Size) -> None:
-    one = framed(fit, size)
-    shape = (one.target[1] // FACTOR, one.target[0] // FACTOR)
+    one = fit_of(fit, size)
+    shape = (one.target_size[1] // FACTOR, one.target_size[0] // FACTOR)
     cells = (torch.rand(shape, generator=torch.manual_seed(0)) > 0.6).double()
     assert torch.equal(to_cells(from_cells(cells, one, FACTOR).pixels, one, FACTOR), cells)
 
 
 def test_a_grey_mask_is_a_share() -> None:
-    mask = read(Image.new("L", (40, 32), 51), framed("own", (40, 32)), FACTOR)
+    mask = read_mask(Image.new("L", (40, 32), 51), fit_of("own", (40, 32)), FACTOR)
     assert torch.equal(mask.cells, torch.full((8, 10), 0.2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "P", "RGBA", "LA", "I;16", "CMYK"])
 def test_masks_of_every_mode_are_read(mode: str) -> None:
-    drawn = spot((40, 32))
-    deep = Image.fromarray(np.asarray(drawn).astype(np.uint16) * 257)
-    given = deep if mode == "I;16" else drawn.convert("RGB").convert(mode)
-    found = read(given, framed("own", (40, 32)), FACTOR)
-    assert (np.asarray(found.pixels) > 127).tobytes() == (np.asarray(drawn) > 127).tobytes()
+    mask = spot((40, 32))
+    deep = Image.fromarray(np.asarray(mask).astype(np.uint16) * 257)
+    given = deep if mode == "I;16" else mask.convert("RGB").convert(mode)
+    found = read_mask(given, fit_of("own", (40, 32)), FACTOR)
+    assert (np.asarray(found.pixels) > 127).tobytes() == (np.asarray(mask) > 127).tobytes()
 
 
 def test_what_is_transparent_in_a_mask_is_black() -> None:
-    drawn = Image.new("RGBA", (40, 32), "white")
-    drawn.putalpha(spot((40, 32)))
-    found = read(drawn, framed("own", (40, 32)), FACTOR)
+    mask = Image.new("RGBA", (40, 32), "white")
+    mask.putalpha(spot((40, 32)))
+    found = read_mask(mask, fit_of("own", (40, 32)), FACTOR)
     assert found.pixels.tobytes() == spot((40, 32)).tobytes()
 
 
 def test_a_box_is_its_pixels() -> None:
-    found = read((4, 8, 12, 9), framed("own", (40, 32)), FACTOR)
+    found = read_mask((4, 8, 12, 9), fit_of("own", (40, 32)), FACTOR)
     assert found.pixels.getbbox() == (4, 8, 12, 9)
     want = torch.zeros(8, 10, dtype=torch.float64)
     want[2, 1:3] = 1
@@ -160,14 +162,14 @@ def test_pixels_outside_of_a_large_picture_at_its_own_size(editor: Editor) -> No
 def test_without_paste_the_vae_has_touched_all(editor: Editor, source: Source) -> None:
     edit = editor.edit(source, TARGET, strength=1, mask=spot((48, 40)), paste=False)
     assert outside(edit, source.picture).mean() > 0.5
-    assert edit.picture.tobytes() == source.frame.undone(edit.image, source.picture).tobytes()
+    assert edit.picture.tobytes() == source.fit.undo(edit.image, source.picture).tobytes()
 
 
 def test_feather_fades_inside_the_edge_and_never_outside() -> None:
     black, white = Image.new("RGB", (60, 60)), Image.new("RGB", (60, 60), "white")
-    box = read((10, 10, 50, 50), framed("own", (60, 60)), FACTOR).pixels
-    hard = np.asarray(pasted(white, black, box, 0))[:, :, 0]
-    soft = np.asarray(pasted(white, black, box, 5))[:, :, 0]
+    box = read_mask((10, 10, 50, 50), fit_of("own", (60, 60)), FACTOR).pixels
+    hard = np.asarray(paste(white, black, box, 0))[:, :, 0]
+    soft = np.asarray(paste(white, black, box, 5))[:, :, 0]
     assert hard.tobytes() == box.tobytes()
     assert (soft[hard == 0] == 0).all() and soft[30, 30] == 255
     line = soft[30, 10:16].astype(int)
@@ -208,18 +210,18 @@ def test_a_mask_costs_nothing(editor: Editor, source: Source) -> None:
 def test_an_automatic_mask_shows_itself_and_what_it_costs(
     editor: Editor, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
+    rows: list[int] = []
     forward = UNet.predict
 
     def counting(self: UNet, x: Tensor, t: Tensor, c: Tensor, *attend: Any) -> Tensor:
-        seen.append(len(x))
+        rows.append(len(x))
         return forward(self, x, t, c, *attend)
 
     monkeypatch.setattr(UNet, "predict", counting)
     edit = editor.edit(source, TARGET, mask="auto")
-    assert edit.cost == Cost(sum(seen), len(seen))
+    assert edit.cost == Cost(sum(rows), len(rows))
     plain = editor.edit(source, TARGET)
-    assert edit.cost.unet_rows - plain.cost.unet_rows == 2 * LOOKS
+    assert edit.cost.unet_rows - plain.cost.unet_rows == 2 * MASK_STEPS
     assert edit.mask is not None and edit.mask.size == (48, 40)
     assert 0 < np.asarray(edit.mask).mean() < 255
     assert not outside(edit, source.picture).any()
@@ -227,7 +229,7 @@ def test_an_automatic_mask_shows_itself_and_what_it_costs(
 
 def test_an_automatic_mask_leaves_padding_out(editor: Editor) -> None:
     source = editor.invert(noise((60, 16)), "a red house", fit="pad", num_inference_steps=4)
-    assert source.frame.held == (0, 11, 32, 20)
+    assert source.fit.target_box == (0, 11, 32, 20)
     edit = editor.edit(source, TARGET, strength=1, mask="auto")
     shown = torch.zeros(8, 8, dtype=torch.bool)
     shown[2:5] = True
@@ -238,13 +240,13 @@ def test_an_automatic_mask_leaves_padding_out(editor: Editor) -> None:
 
 def test_an_automatic_mask_of_equal_prompts_is_everything(editor: Editor, source: Source) -> None:
     edit = editor.edit(source, source.prompt, mask="auto")
-    one = source.frame
-    assert edit.mask is not None and edit.mask.crop(one.seen).getextrema() == (255, 255)
+    one = source.fit
+    assert edit.mask is not None and edit.mask.crop(one.source_box).getextrema() == (255, 255)
 
 
 def test_masked_edits_together_are_those_alone(editor: Editor, source: Source) -> None:
-    asked = [Request(source, TARGET, mask=where) for where in ("auto", (4, 4, 30, 30), None)]
-    together = editor.edits(asked)
-    for request, edit in zip(asked, together, strict=True):
+    requests = [Request(source, TARGET, mask=where) for where in ("auto", (4, 4, 30, 30), None)]
+    together = editor.edits(requests)
+    for request, edit in zip(requests, together, strict=True):
         alone = editor.edit(source, TARGET, mask=request.mask)  # type: ignore[arg-type]
         assert edit.picture.tobytes() == alone.picture.tobytes() and edit.cost == alone.cost

@@ -1,4 +1,4 @@
-"""An edit at once is the edit of a generated source, for less."""
+"""once() gives the edit of a generated source in fewer UNet calls."""
 
 import pytest
 import torch
@@ -18,19 +18,19 @@ def test_the_same_bits_as_a_source_and_its_edit(
     how = {"t_max": 9, "t_m": 5, "schedule": schedule}
     source = editor.generate(SOURCE, SEED, N)
     edit = editor.edit(source, TARGET, variant, **how)
-    made = once(editor, SOURCE, TARGET, SEED, variant, N, **how)
-    assert torch.equal(made.latent, edit.latent)
-    assert made.image.tobytes() == edit.image.tobytes()
-    assert made.plan == edit.plan
-    assert made.cost.unet_rows < source.cost.unet_rows + edit.cost.unet_rows
+    result = once(editor, SOURCE, TARGET, SEED, variant, N, **how)
+    assert torch.equal(result.latent, edit.latent)
+    assert result.image.tobytes() == edit.image.tobytes()
+    assert result.plan == edit.plan
+    assert result.cost.unet_rows < source.cost.unet_rows + edit.cost.unet_rows
 
 
 @pytest.mark.parametrize(("variant", "rows"), [("epsilon", 6), ("x", 6), ("c", 0), ("beta", 0)])
 def test_the_source_ends_where_the_window_does(editor: Editor, variant: str, rows: int) -> None:
-    """c and beta read the source's condition alone: it has no path at all."""
-    made = once(editor, SOURCE, TARGET, SEED, variant, N, t_max=9, t_m=5)
-    assert made.cost.unet_rows - made.plan.unet_rows == 2 * rows
-    assert made.cost.unet_calls - made.plan.unet_calls == rows
+    """c and beta read only the source's condition: no step of its path is computed."""
+    result = once(editor, SOURCE, TARGET, SEED, variant, N, t_max=9, t_m=5)
+    assert result.cost.unet_rows - result.plan.unet_rows == 2 * rows
+    assert result.cost.unet_calls - result.plan.unet_calls == rows
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,14 @@ def test_the_source_ends_where_the_window_does(editor: Editor, variant: str, row
     [(SOURCE, SOURCE, 3.0, ""), (SOURCE, TARGET, 1.0, ""), ("", TARGET, 3.0, ""),
      (SOURCE, "", 3.0, ""), (SOURCE, TARGET, 3.0, TARGET)],
 )  # fmt: skip
-def test_rows_that_are_equal_are_told_as_the_editor_tells_them(
+def test_equal_rows_are_left_out_as_the_editor_does(
     editor: Editor, source: str, target: str, g: float, negative: str
 ) -> None:
     for variant in VARIANTS:
         path = editor.generate(source, SEED, N, g, negative)
         edit = editor.edit(path, target, variant, t_max=9, t_m=5)
-        made = once(editor, source, target, SEED, variant, N, g, negative, t_max=9, t_m=5)
-        assert torch.equal(made.latent, edit.latent) and made.plan == edit.plan
+        result = once(editor, source, target, SEED, variant, N, g, negative, t_max=9, t_m=5)
+        assert torch.equal(result.latent, edit.latent) and result.plan == edit.plan
 
 
 def test_bad_input_is_refused(editor: Editor) -> None:

@@ -17,7 +17,7 @@ from mdp_lite.eval import world
 from mdp_lite.models.config import VAEConfig
 from mdp_lite.models.vae import VAE
 from mdp_lite.pictures import images
-from mdp_lite.pipeline.preview import fit_preview, preview, rgb
+from mdp_lite.pipeline.preview import fit_preview, preview, to_rgb
 from mdp_lite.pipeline.request import Request
 from mdp_lite_weights import locate
 from support.watched import Watched, unlike
@@ -38,7 +38,7 @@ class Linear(nn.Module):
         return F.interpolate(small, scale_factor=self.config.factor)
 
 
-class Counted(nn.Module):
+class CountingVAE(nn.Module):
     """A VAE that counts the latents it decodes."""
 
     def __init__(self, vae: VAE) -> None:
@@ -82,32 +82,32 @@ def test_a_checkpoint_has_one_map(editor: Editor) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in vae.state_dict().items())
 
 
-def test_previews_of_drawn_pictures_are_near_them(bundled: Editor) -> None:
+def test_previews_of_synthetic_pictures_are_near_them(bundled: Editor) -> None:
     """Measured: 20.9 dB in the mean, 19.1 at worst; mid-grey 13.1, each picture's own grey 17.5."""
     fitted, factor = fit_preview(bundled.models.vae), bundled.runner.factor
-    drawn = [world.draw(world.sample(seed)) for seed in range(24)]
-    x = torch.cat([bundled.runner.encode(picture) for picture in drawn])
-    truths = torch.cat([F.avg_pool2d(images.to_tensor(one).double(), factor) for one in drawn])
+    scenes = [world.draw(world.sample(seed)) for seed in range(24)]
+    x = torch.cat([bundled.runner.encode(picture) for picture in scenes])
+    truths = torch.cat([F.avg_pool2d(images.to_tensor(one).double(), factor) for one in scenes])
     ours, grey, own = (
         torch.tensor([psnr(*pair) for pair in zip(pictures, truths, strict=True)])
-        for pictures in (rgb(fitted, x), torch.zeros_like(truths), greys(truths))
+        for pictures in (to_rgb(fitted, x), torch.zeros_like(truths), greys(truths))
     )
     assert (ours - grey).mean() >= 7 and (ours - grey).min() >= 3
     assert (ours - own).mean() >= 3  # foggy pictures are nearly one grey
     cells = torch.cat([x, torch.ones_like(x[:, :1])], 1).movedim(1, -1).flatten(0, -2)
     best = torch.linalg.lstsq(cells, truths.movedim(1, -1).flatten(0, -2)).solution
-    assert psnr(rgb(fitted, x), truths) >= psnr(rgb(best, x), truths) - 1.5
+    assert psnr(to_rgb(fitted, x), truths) >= psnr(to_rgb(best, x), truths) - 1.5
 
 
 def test_a_preview_of_an_edit_shows_what_its_decoding_shows(bundled: Editor) -> None:
     scenes = [world.caption(world.sample(seed)) for seed in (7, 8)]
     source = bundled.generate(scenes[0], 5, 10)
-    for tick in bundled.steps([Request(source, scenes[1], "epsilon", 9, 5)]):
-        (at,) = tick.at
-        if at.row >= 5:
+    for progress in bundled.steps([Request(source, scenes[1], "epsilon", 9, 5)]):
+        (state,) = progress.states
+        if state.step >= 5:
             small, true = (
                 F.avg_pool2d(images.to_tensor(picture), bundled.runner.factor)
-                for picture in (bundled.preview(at), bundled.result(at).image)
+                for picture in (bundled.preview(state), bundled.result(state).image)
             )
             assert psnr(small, true) >= psnr(greys(true), true) + 3
 
@@ -115,17 +115,19 @@ def test_a_preview_of_an_edit_shows_what_its_decoding_shows(bundled: Editor) -> 
 def test_after_the_fit_a_preview_calls_no_model(editor: Editor) -> None:
     requests = unlike(editor)
     unet: Any = Watched(editor.models.unet)
-    vae: Any = Counted(editor.models.vae)
+    vae: Any = CountingVAE(editor.models.vae)
     watched = Editor(replace(editor.models, unet=unet, vae=vae), editor.device)
     *_, last = watched.steps(requests)
     rows = unet.calls
     assert vae.decoded == 0
-    watched.preview(last.at[0])
+    watched.preview(last.states[0])
     fit = vae.decoded
     assert fit > 0
-    pictures = [watched.preview(at) for at in last.at]
+    pictures = [watched.preview(state) for state in last.states]
     assert (unet.calls, vae.decoded) == (rows, fit)
-    assert [one.size for one in pictures] == [at.asked.source.image.size for at in last.at]
+    assert [one.size for one in pictures] == [
+        state.request.source.image.size for state in last.states
+    ]
 
 
 def test_a_preview_has_the_size_of_the_picture(editor: Editor) -> None:
@@ -151,21 +153,21 @@ def edit(
 
 
 def test_the_command_writes_previews(edit: Callable[..., dict[str, Any]]) -> None:
-    said = edit("--previews", "way.png")
-    assert said["files"] == ["edited.png", "edited.sheet.png", "way.png"] and said["finished"]
+    printed = edit("--previews", "way.png")
+    assert printed["files"] == ["edited.png", "edited.sheet.png", "way.png"] and printed["finished"]
     page, sheet = (images.open_picture(name) for name in ("way.png", "edited.sheet.png"))
     assert page.width > sheet.width
     plain = edit()
-    assert plain["files"] == ["edited.png", "edited.sheet.png"] and plain["cost"] == said["cost"]
+    assert plain["files"] == ["edited.png", "edited.sheet.png"] and plain["cost"] == printed["cost"]
 
 
 def test_the_command_keeps_a_deadline(edit: Callable[..., dict[str, Any]]) -> None:
-    said = edit("--variant", "all", "--deadline", "1e-9", "--previews", "way.png")
-    assert said["finished"] is False
+    printed = edit("--variant", "all", "--deadline", "1e-9", "--previews", "way.png")
+    assert printed["finished"] is False
     assert images.read_settings("edited-c.png")["finished"] is False
-    assert all(said["costs"][name]["unet_calls"] <= 1 for name in ("epsilon", "c", "x", "beta"))
-    said = edit("--deadline", "1e6")
-    assert said["finished"] is True and "finished" not in images.read_settings("edited.png")
+    assert all(printed["costs"][name]["unet_calls"] <= 1 for name in ("epsilon", "c", "x", "beta"))
+    printed = edit("--deadline", "1e6")
+    assert printed["finished"] is True and "finished" not in images.read_settings("edited.png")
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,19 @@ from torch import Tensor
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.editor import Editor
 from mdp_lite.method.plan import plan
-from mdp_lite.method.schedule import SHAPES, VARIANTS, Weights, leashed, paper_window, table, window
-from mdp_lite.pipeline.request import Request, described
+from mdp_lite.method.schedule import (
+    CURVES,
+    Weights,
+    add_leash,
+    paper_window,
+    variant_table,
+    window,
+)
+from mdp_lite.names import VARIANTS
+from mdp_lite.pipeline.request import Request, build_weights
 from mdp_lite.pipeline.result import Source
 from mdp_lite_weights import locate
-from support.tables import reached
+from support.tables import final_latents
 from support.toy import SETUPS, grid
 
 variants = pytest.mark.parametrize("variant", VARIANTS)
@@ -21,7 +29,7 @@ needs_model = pytest.mark.skipif(
     not (locate("tiny") / "model_index.json").is_file(), reason="no bundled checkpoint yet"
 )
 STRENGTHS = [i / 10 for i in range(11)]
-EDITS = [  # source, target, seed; each is made of a drawn path and of an inverted picture
+EDITS = [  # source, target, seed; each of a generated source and of an inverted picture
     (
         "a red house on the left, grass, clear day with the sun",
         "a blue house on the left, grass, clear day with the sun",
@@ -52,13 +60,13 @@ def bundled() -> Editor:
 
 
 def sources(editor: Editor, count: int, steps: int) -> list[tuple[Source, str]]:
-    """Sources with the prompt to edit them towards: drawn ones and inverted pictures in turn."""
-    made = []
+    """Sources with the prompt to edit them towards: generated and inverted in turn."""
+    found = []
     for source, target, seed in EDITS[:count]:
-        made.append((editor.generate(source, seed, steps), target))
+        found.append((editor.generate(source, seed, steps), target))
         picture = editor.generate(source, seed + 10, steps).image
-        made.append((editor.invert(picture, source, "replay", steps), target))
-    return made
+        found.append((editor.invert(picture, source, "replay", steps), target))
+    return found
 
 
 @torch.no_grad()
@@ -66,7 +74,7 @@ def distances(editor: Editor, variant: str, count: int, steps: int) -> Tensor:
     """How far edits (rows) of each strength (columns) are from their sources, by their norms."""
     pairs = sources(editor, count, steps)
     requests = [Request(s, c, variant, strength=w) for s, c in pairs for w in STRENGTHS]
-    latents = reached(editor.models.unet, editor.tasks(requests), False, 32)
+    latents = final_latents(editor.models.unet, editor.tasks(requests), False, 32)
     ends = [request.source.path.x[-1] for request in requests]
     far = [float((x - end).norm() / end.norm()) for x, end in zip(latents, ends, strict=True)]
     return torch.tensor(far, dtype=torch.float64).reshape(len(pairs), len(STRENGTHS))
@@ -102,7 +110,7 @@ def test_so_are_eight_edits(bundled: Editor, variant: str) -> None:
 
 
 DEFAULTS = Defaults(num_inference_steps=50, guidance_scale=7.5, t_max=0.94, t_m=0.52)
-schedules = pytest.mark.parametrize("schedule", SHAPES)
+schedules = pytest.mark.parametrize("schedule", CURVES)
 
 
 @variants
@@ -112,13 +120,13 @@ def test_the_ends_and_the_middle(variant: str, schedule: str, n: int) -> None:
     """0 is the source for free, 1 no source at all, 0.5 the default window to the bit."""
 
     def at(strength: float) -> Weights:
-        return described(n, DEFAULTS, variant, schedule=schedule, strength=strength)
+        return build_weights(n, DEFAULTS, variant, schedule=schedule, strength=strength)
 
-    (leg,) = plan(at(0.0), grid(SETUPS["epsilon"], n)).legs
-    assert leg.kind == "source"
+    (only,) = plan(at(0.0), grid(SETUPS["epsilon"], n)).segments
+    assert only.kind == "source"
     assert not any(column.any() for column in at(1.0))
-    default = table(variant, window(n, *paper_window(n), schedule))
-    default = leashed(default, *paper_window(n)) if schedule == "leash" else default
+    default = variant_table(variant, window(n, *paper_window(n), schedule))
+    default = add_leash(default, *paper_window(n)) if schedule == "leash" else default
     assert all(torch.equal(a, b) for a, b in zip(at(0.5), default, strict=True))
 
 
@@ -133,8 +141,8 @@ def test_weights_are_continuous_in_strength(
 ) -> None:
     def at(strength: float) -> Tensor:
         defaults = Defaults(n, 7.5, 0.94, share)
-        made = described(n, defaults, variant, t_max, schedule=schedule, strength=strength)
-        return torch.stack(list(made))
+        found = build_weights(n, defaults, variant, t_max, schedule=schedule, strength=strength)
+        return torch.stack(list(found))
 
     near, step = min(1.0, strength + 1e-6), 1e-6
     assert ((at(strength) >= 0) & (at(strength) <= 1)).all()
@@ -147,9 +155,9 @@ def test_latents_are_continuous_in_strength(editor: Editor, variant: str) -> Non
     source = editor.generate("a red house", 3, 6)
 
     def at(strength: float) -> Tensor:
-        asked = Request(source, "a blue boat", variant, strength=strength)
+        request = Request(source, "a blue boat", variant, strength=strength)
         with torch.no_grad():
-            return reached(editor.models.unet, editor.tasks([asked]), False)[0]
+            return final_latents(editor.models.unet, editor.tasks([request]), False)[0]
 
     scale = (at(1.0) - at(0.0)).norm()
     for strength in (0.0, 0.2, 0.25, 0.4999, 0.5, 0.6, 0.75, 0.9, 0.999):
@@ -162,4 +170,4 @@ def test_a_window_outside_the_path_is_refused_at_every_strength(
     strength: float, t_max: float
 ) -> None:
     with pytest.raises(ValueError, match="t_max must be|t_m must be"):
-        described(50, DEFAULTS, t_max=t_max, strength=strength)
+        build_weights(50, DEFAULTS, t_max=t_max, strength=strength)

@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mdp_lite.editor import Editor
-from mdp_lite.engine import flops as cost
-from mdp_lite.method.sample import walk
-from mdp_lite.method.schedule import SHAPES, VARIANTS
+from mdp_lite.engine import flops
+from mdp_lite.method.sample import sample
+from mdp_lite.method.schedule import CURVES
 from mdp_lite.models.config import UNetConfig, VAEConfig
-from mdp_lite.pipeline import sweep as sweeps
+from mdp_lite.names import VARIANTS
+from mdp_lite.pipeline import sweep
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Cost, Source
 from support.checkpoints import SCHEDULER, UNET_CONFIG
@@ -23,8 +24,8 @@ N, G, TARGET = 50, 7.5, "a blue boat"
 NATURAL = Image.effect_noise((32, 32), 60).convert("RGB")
 
 
-class Counted(nn.Module):
-    """A UNet that writes down how many rows each call had."""
+class CountingUNet(nn.Module):
+    """A UNet that records how many rows each call has."""
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ def counting(editor: Editor, dtype: torch.dtype) -> Editor:
     models = editor.models
     unet, text = (deepcopy(m).to(dtype) for m in (models.unet, models.text_encoder))
     scheduler = replace(SCHEDULER, steps_offset=0)
-    changed = replace(models, unet=Counted(unet), text_encoder=text, scheduler=scheduler)
+    changed = replace(models, unet=CountingUNet(unet), text_encoder=text, scheduler=scheduler)
     return Editor(changed, editor.device)
 
 
@@ -61,22 +62,25 @@ def source(exact: Editor) -> Source:
 
 
 def rows(editor: Editor) -> list[int]:
-    """What was called since the last time that this was asked."""
+    """The rows of each call since the last time."""
     unet = editor.models.unet
-    assert isinstance(unet, Counted)
-    seen, unet.rows = unet.rows, []
-    return seen
+    assert isinstance(unet, CountingUNet)
+    counts, unet.rows = unet.rows, []
+    return counts
 
 
 def naive(editor: Editor, cell: Request) -> Tensor:
-    """The cell's latent, every step walked."""
+    """The cell's latent, with no step left out."""
     (task,) = editor.tasks([cell])
-    path = walk(editor.models.unet, task.grid, task.source.x[0], task.to, task.source, task.weights)
+    steps = sample(
+        editor.models.unet, task.grid, task.source.x[0], task.guidance, source=task.source,
+        weights=task.weights,
+    )  # fmt: skip
     with torch.no_grad():
-        return list(path)[-1].x
+        return list(steps)[-1].x
 
 
-def apart(a: Tensor, b: Tensor) -> float:
+def relative_error(a: Tensor, b: Tensor) -> float:
     """Largest difference relative to the largest number."""
     return ((a - b).abs().max() / b.abs().max()).item()
 
@@ -92,7 +96,7 @@ def test_an_edit_needs_few_rows(variant: str, most: int, exact: Editor, source: 
     assert sum(seen) <= most
     assert Cost(sum(seen), len(seen)) == edit.cost
     cell = Request(source, TARGET, variant, 47, 26)
-    assert apart(edit.latent, naive(exact, cell)) <= 1e-10
+    assert relative_error(edit.latent, naive(exact, cell)) <= 1e-10
 
 
 def test_the_authors_six_windows_of_an_inverted_picture(exact: Editor) -> None:
@@ -100,18 +104,18 @@ def test_the_authors_six_windows_of_an_inverted_picture(exact: Editor) -> None:
     inverted = exact.invert(NATURAL, "a red house", num_inference_steps=N)
     rows(exact)
     windows = [(t_max, t_m) for t_max in (49, 48, 47) for t_m in (25, 26)]
-    made = exact.sweep(inverted, TARGET, windows=windows, guidance_scales=G)
-    assert sum(rows(exact)) == made.cost.unet_rows <= 2 * 138
-    assert made.naive == Cost(2 * 6 * N, 6 * N)
-    for cell, edit in list(zip(made.cells, made.edits, strict=True))[::5]:
-        assert apart(edit.latent, naive(exact, cell)) <= 1e-10
+    result = exact.sweep(inverted, TARGET, windows=windows, guidance_scales=G)
+    assert sum(rows(exact)) == result.cost.unet_rows <= 2 * 138
+    assert result.naive == Cost(2 * 6 * N, 6 * N)
+    for cell, edit in list(zip(result.cells, result.edits, strict=True))[::5]:
+        assert relative_error(edit.latent, naive(exact, cell)) <= 1e-10
 
 
 def test_the_authors_six_windows_of_a_generated_picture(exact: Editor, source: Source) -> None:
     # MDP.ipynb, synthetic pictures: t_max 50 to 45 with t_m 25.
     rows(exact)
-    made = exact.sweep(source, TARGET, windows=[(t_max, 25) for t_max in range(45, 51)])
-    assert sum(rows(exact)) == made.cost.unet_rows <= 2 * 138
+    result = exact.sweep(source, TARGET, windows=[(t_max, 25) for t_max in range(45, 51)])
+    assert sum(rows(exact)) == result.cost.unet_rows <= 2 * 138
 
 
 GRID = [(t_max, t_m) for t_max in range(44, 51) for t_m in range(20, 31)]
@@ -119,20 +123,20 @@ GRID = [(t_max, t_m) for t_max in range(44, 51) for t_m in range(20, 31)]
 
 def test_a_grid_of_77_windows(exact: Editor, source: Source) -> None:
     rows(exact)
-    made = exact.sweep(source, TARGET, windows=GRID)
+    result = exact.sweep(source, TARGET, windows=GRID)
     seen = rows(exact)
-    assert sum(seen) <= 3250 and max(seen) <= sweeps.MOST
-    assert made.cost == Cost(sum(seen), len(seen)) and len(seen) < 100
-    assert made.naive.unet_rows == 7700
+    assert sum(seen) <= 3250 and max(seen) <= sweep.MAX_ROWS
+    assert result.cost == Cost(sum(seen), len(seen)) and len(seen) < 100
+    assert result.naive.unet_rows == 7700
     for i in (0, 30, 43, 76):
-        assert apart(made.edits[i].latent, naive(exact, made.cells[i])) <= 1e-10
+        assert relative_error(result.edits[i].latent, naive(exact, result.cells[i])) <= 1e-10
 
 
 def test_a_grid_of_77_windows_in_fp32(single: Editor) -> None:
     source = single.generate("a red house", 3, N, G)
-    made = single.sweep(source, TARGET, windows=GRID)
+    result = single.sweep(source, TARGET, windows=GRID)
     for i in (0, 40):
-        far = (made.edits[i].latent - naive(single, made.cells[i])).abs().max().item()
+        far = (result.edits[i].latent - naive(single, result.cells[i])).abs().max().item()
         assert far <= 1e-4, far  # of numbers up to 43; 1.2e-5 was measured
 
 
@@ -147,19 +151,19 @@ def test_equal_cells_are_computed_and_decoded_once(
     decode = decoder.forward
     monkeypatch.setattr(decoder, "forward", lambda z: decoded.append(len(z)) or decode(z))
     rows(exact)
-    made = exact.sweep(source, TARGET, VARIANTS, [(N, 20)])
+    result = exact.sweep(source, TARGET, VARIANTS, [(N, 20)])
     assert sum(rows(exact)) == 2 * (N - 20 - 1)
     assert sum(decoded) == 1
-    first, *others = made.edits
+    first, *others = result.edits
     assert all(torch.equal(other.latent, first.latent) for other in others)
-    assert [edit.variant for edit in made.edits] == list(VARIANTS)
+    assert [edit.variant for edit in result.edits] == list(VARIANTS)
 
 
 def test_prefixes_that_are_equal_are_computed_once(exact: Editor, source: Source) -> None:
     rows(exact)
-    made = exact.sweep(source, TARGET, ("epsilon", "c"), [(40, 0), (40, 10)], most=0)
+    result = exact.sweep(source, TARGET, ("epsilon", "c"), [(40, 0), (40, 10)], max_rows=0)
     # 10 steps and the rest without a window, 29 and 39 of its own after each window.
-    assert sum(rows(exact)) == made.cost.unet_rows == 2 * (49 + 29 + 39)
+    assert sum(rows(exact)) == result.cost.unet_rows == 2 * (49 + 29 + 39)
 
 
 # --- equal to edits alone ----------------------------------------------------------------------
@@ -175,8 +179,8 @@ def mixed(editor: Editor) -> list[Source]:
     ]
 
 
-def cells_of(made: sweeps.Sweep) -> Iterator[tuple[Request, Tensor, bytes]]:
-    for cell, edit in zip(made.cells, made.edits, strict=True):
+def cells_of(result: sweep.Sweep) -> Iterator[tuple[Request, Tensor, bytes]]:
+    for cell, edit in zip(result.cells, result.edits, strict=True):
         yield cell, edit.latent, edit.image.tobytes()
 
 
@@ -184,17 +188,17 @@ def test_one_step_a_call_gives_the_bits_of_an_edit_alone(
     editor: Editor, mixed: list[Source]
 ) -> None:
     prompts = (TARGET, [("a red boat", 0.5), ("a house", 0.5)])
-    made = editor.sweep(mixed, prompts, ("c", "x"), [(9, 4)], "linear", most=0)
-    assert len(made.edits) == 12 == len(made.cells)
-    for cell, latent, image in cells_of(made):
+    result = editor.sweep(mixed, prompts, ("c", "x"), [(9, 4)], "linear", max_rows=0)
+    assert len(result.edits) == 12 == len(result.cells)
+    for cell, latent, image in cells_of(result):
         alone = editor.edits([cell])[0]
         assert torch.equal(latent, alone.latent) and alone.image.tobytes() == image
 
 
 def test_batches_change_nothing_but_the_last_bits(editor: Editor, mixed: list[Source]) -> None:
-    made = editor.sweep(mixed, TARGET, VARIANTS, [(9, 4)], list(SHAPES))
-    for cell, latent, _ in list(cells_of(made))[::5]:
-        assert apart(latent, editor.edits([cell])[0].latent) <= 1e-4
+    result = editor.sweep(mixed, TARGET, VARIANTS, [(9, 4)], list(CURVES))
+    for cell, latent, _ in list(cells_of(result))[::5]:
+        assert relative_error(latent, editor.edits([cell])[0].latent) <= 1e-4
 
 
 def test_progress_ends_at_the_end(editor: Editor, mixed: list[Source]) -> None:
@@ -218,32 +222,32 @@ SD_VAE = VAEConfig(
 
 @pytest.mark.parametrize(("config", "side"), [(SD, 64), (SD, 96), (UNET_CONFIG, 8)])
 def test_activations_of_a_batch_are_within_the_budget(config: UNetConfig, side: int) -> None:
-    row = cost.unet(config, side, side).peak_bytes
-    fit = sweeps.room(config, (1, 4, side, side), 4)
-    assert 1 <= fit <= sweeps.MOST and fit * row <= sweeps.BUDGET
+    row = flops.unet(config, side, side).peak_bytes
+    fit = sweep.rows_in_budget(config, (1, 4, side, side), 4)
+    assert 1 <= fit <= sweep.MAX_ROWS and fit * row <= sweep.MEMORY_BUDGET
 
 
 def test_pictures_decoded_at_once_are_within_the_budget(editor: Editor) -> None:
-    codec = deepcopy(editor.runner)
-    codec.models = replace(codec.models, vae=deepcopy(codec.models.vae))
-    codec.models.vae.config, codec.factor = SD_VAE, 8
+    runner = deepcopy(editor.runner)
+    runner.models = replace(runner.models, vae=deepcopy(runner.models.vae))
+    runner.models.vae.config, runner.factor = SD_VAE, 8
     for side in (16, 32, 64):
-        one = cost.decode(SD_VAE, 8 * side, 8 * side).peak_bytes
-        assert sweeps.room_for_pictures(codec, (1, 4, side, side)) * one <= sweeps.BUDGET
+        one = flops.decode(SD_VAE, 8 * side, 8 * side).peak_bytes
+        assert sweep.pictures_in_budget(runner, (1, 4, side, side)) * one <= sweep.MEMORY_BUDGET
 
 
-@pytest.mark.parametrize("most", [2, 7])
-def test_a_caller_may_bound_the_rows(most: int, exact: Editor, source: Source) -> None:
+@pytest.mark.parametrize("max_rows", [2, 7])
+def test_a_caller_may_bound_the_rows(max_rows: int, exact: Editor, source: Source) -> None:
     rows(exact)
-    exact.sweep(source, TARGET, windows=[(47, 40), (47, 41), (47, 42), (47, 43)], most=most)
-    assert max(rows(exact)) <= most
+    exact.sweep(source, TARGET, windows=[(47, 40), (47, 41), (47, 42), (47, 43)], max_rows=max_rows)
+    assert max(rows(exact)) <= max_rows
 
 
 # --- bad input ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("settings", "sentence"),
     [
         ({"prompts": []}, "prompts must have at least one entry, got none"),
         ({"variants": []}, "variants must have at least one entry, got none"),
@@ -252,14 +256,14 @@ def test_a_caller_may_bound_the_rows(most: int, exact: Editor, source: Source) -
         ({"schedules": "sine"}, "schedule must be one of"),
         ({"windows": [(20, 30)]}, "t_m must be at most t_max = 20, got 30"),
         ({"guidance_scales": 0.5}, "guidance_scale must be from 1"),
-        ({"most": -1}, "rows of a call must be 0 or more, got -1"),
-        ({"most": 1.5}, "rows of a call must be a whole number, got 1.5"),
+        ({"max_rows": -1}, "rows of a call must be 0 or more, got -1"),
+        ({"max_rows": 1.5}, "rows of a call must be a whole number, got 1.5"),
     ],
 )
 def test_bad_settings_are_one_sentence(
-    asked: dict, sentence: str, exact: Editor, source: Source
+    settings: dict, sentence: str, exact: Editor, source: Source
 ) -> None:
     rows(exact)
     with pytest.raises(ValueError, match=sentence):
-        exact.sweep(**({"sources": source, "prompts": TARGET} | asked))
+        exact.sweep(**({"sources": source, "prompts": TARGET} | settings))
     assert rows(exact) == []

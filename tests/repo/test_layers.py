@@ -1,8 +1,10 @@
-"""Imports run one way between the rooms, and only `engine` and `aot` name a compiler."""
+"""Imports only go down the floors of the house, and only engine/ names a compiler."""
 
 import ast
+import io
 import re
 import sys
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -24,7 +26,7 @@ ONLY_IN = {  # what one module of mdp_lite alone may import
         "mdp_lite.eval.perception",
     ),  # one in the core
     "tokenizers": ("mdp_lite.checkpoint.tokenizer",),
-    "tqdm": ("mdp_lite.__main__",),
+    "tqdm": ("mdp_lite.cli.console",),
     "ray": ("mdp_lite.batch.cluster", "mdp_lite.serve.cluster"),  # of the extra [ray], one a room
 }
 LAZY = ("transformers", "ray")  # seconds of import, or not there
@@ -46,11 +48,14 @@ COMPILERS = (
 )
 MAY_COMPILE = ("mdp_lite.engine.engine", "mdp_lite.engine.aot")
 MAIN, JOINS = "mdp_lite.__main__", "mdp_lite.joins"  # where sub-packages meet
-# The rooms of mdp_lite, ground floor first: a room imports only rooms before it.
+# The rooms of mdp_lite, ground floor first: a room imports only itself and rooms before it.
 FLOORS = (
     "names", "version", "models", "pictures", "method", "checkpoint", "engine", "pipeline",
     "store", "editor", "batcher", "cli",
 )  # fmt: skip
+LOOSE = {"__init__", "__main__", "editor", "joins", "names", "version"}  # files in no room
+THE_PAPER = ("method", "models")  # readable without any other room
+PAPER_MAY = {"torch", "einops"}
 
 
 def module_name(path: Path) -> str:
@@ -133,6 +138,8 @@ def wrong_import(module: str, name: str, lazy: bool) -> str | None:
         return "must be imported inside a function" if top in LAZY and not lazy else None
     if top == "mdp_lite":
         return wrong_room(module, name, lazy)
+    if within(module, "mdp_lite") and room_of(module) in THE_PAPER:
+        return None if top in PAPER_MAY else "method and models import torch and einops alone"
     room = subpackage(module)
     allowed = CORE | (EXTRAS.get(EXTRA_OF.get(room, room), set()) if room else set())
     return None if top in allowed else "not a declared dependency of this room"
@@ -150,9 +157,16 @@ def wrong_room(module: str, name: str, lazy: bool) -> str | None:
     return "sub-packages never import each other" if room else "the core imports no sub-package"
 
 
+def room_of(name: str) -> str:
+    """`method` for mdp_lite.method.mdp, `editor` for mdp_lite.editor."""
+    return f"{name}.".split(".")[1]
+
+
 def climbs(module: str, name: str) -> str | None:
-    """Why an import runs up the floors, or None."""
-    room, other = (f"{one}.".split(".")[1] for one in (module, name))
+    """Why an import goes up the floors, or None."""
+    room, other = room_of(module), room_of(name)
+    if room in THE_PAPER and other not in (*THE_PAPER, "names"):
+        return f"{room} imports nothing of ours but method, models and names"
     if room in FLOORS and other in FLOORS and FLOORS.index(other) > FLOORS.index(room):
         return f"{room} stands below {other}"
     return None
@@ -178,7 +192,33 @@ def test_imports_run_one_way(module: str) -> None:
 
 def test_every_folder_of_mdp_lite_is_a_known_room() -> None:
     folders = {p.parent.name for p in (ROOT / "mdp_lite").glob("*/__init__.py")}
-    assert folders <= SUBPACKAGES | set(FLOORS)
+    assert folders == SUBPACKAGES | (set(FLOORS) - LOOSE)
+
+
+def test_nothing_lies_loose_in_mdp_lite() -> None:
+    assert {p.stem for p in (ROOT / "mdp_lite").glob("*.py")} == LOOSE
+
+
+def code_lines(path: Path) -> int:
+    """Lines of a file that hold code: no docstrings, comments or blank lines."""
+    text = path.read_text("utf-8")
+    ends = (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT)
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    lines = {
+        line
+        for token in tokens
+        if token.type not in (*ends, tokenize.ENDMARKER)
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
+def test_the_paper_is_short_enough_to_read() -> None:
+    files = [p for room in THE_PAPER for p in (ROOT / "mdp_lite" / room).glob("*.py")]
+    assert sum(map(code_lines, files)) <= 1500
 
 
 def test_the_walk_sees_the_code() -> None:
@@ -240,6 +280,14 @@ PLANTED = [
     ("mdp_lite.eval.contest", "def f():\n    import transformers"),
     ("mdp_lite.eval.perception", "import transformers"),
     ("mdp_lite.editor", "from tqdm import tqdm"),
+    ("mdp_lite.__main__", "from tqdm import tqdm"),
+    ("mdp_lite.models.config", "from mdp_lite.checkpoint import config_files"),
+    ("mdp_lite.method.mdp", "from mdp_lite.pictures import images"),
+    ("mdp_lite.method.mdp", "import numpy"),
+    ("mdp_lite.models.vae", "from PIL import Image"),
+    ("mdp_lite.pipeline.once", "from mdp_lite.editor import Editor"),
+    ("mdp_lite.store.cache", "def f():\n    from mdp_lite.cli import reports"),
+    ("mdp_lite.checkpoint.load", "from mdp_lite.engine import aot"),
     ("mdp_lite.models.unet", "from diffusers import UNet2DConditionModel"),
     ("mdp_lite.checkpoint.load", "import huggingface_hub"),
     ("mdp_lite.eval.metrics", "import scipy"),
@@ -258,7 +306,12 @@ ALLOWED = [
     ("mdp_lite.checkpoint.tokenizer", "def f():\n    from transformers import CLIPTokenizer"),
     ("mdp_lite.engine.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
     ("mdp_lite.engine.aot", "def f():\n    from torch._inductor import aoti_compile_and_package"),
-    ("mdp_lite.__main__", "from tqdm import tqdm\ndef f():\n    from mdp_lite.eval import suites"),
+    ("mdp_lite.__main__", "def f():\n    from mdp_lite.eval import suites"),
+    ("mdp_lite.cli.console", "from tqdm import tqdm"),
+    (
+        "mdp_lite.method.mdp",
+        "from mdp_lite.models.unet import UNet\nfrom mdp_lite.names import VARIANTS",
+    ),
     ("mdp_lite.__main__", "def f():\n    from mdp_lite import joins"),
     ("mdp_lite.joins", "def f():\n    from mdp_lite.app import rival\n    import mdp_lite.eval"),
     (

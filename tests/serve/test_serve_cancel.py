@@ -1,4 +1,4 @@
-"""Clients that vanish: their work ends within a step, queued or running, and nothing is held."""
+"""Clients that disconnect: their work ends within a step, queued or running, and all is freed."""
 
 import gc
 import json
@@ -16,17 +16,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.batcher.batcher import Call, Desk, Member, Rows
+from mdp_lite.batcher.batcher import Batcher, Call, Client, UNetRows
 from mdp_lite.editor import Editor
 from mdp_lite.serve.settings import Limits
 from support.inverting import picture
-from support.serving import WAIT, Served, file_of, idle, served, until
+from support.serving import WAIT, RunningService, file_of, is_idle, run_service, wait_until
 
 STEP, STEPS, JOBS = 0.05, 20, 4
 LIMITS = Limits(jobs=JOBS, steps=STEPS)
 
 
-class Slow(nn.Module):
+class SlowUNet(nn.Module):
     """A UNet whose calls take some time."""
 
     def __init__(self, unet: nn.Module) -> None:
@@ -38,31 +38,31 @@ class Slow(nn.Module):
         return self.unet(x, t, c)
 
 
-def slow(editor: Editor) -> Editor:
-    return Editor(replace(editor.models, unet=Slow(editor.models.unet)), editor.device)  # type: ignore[arg-type]
+def slow_editor(editor: Editor) -> Editor:
+    return Editor(replace(editor.models, unet=SlowUNet(editor.models.unet)), editor.device)  # type: ignore[arg-type]
 
 
-def noted(desk: Desk, key: Callable[[Tensor], Any]) -> dict[Any, list[float]]:
-    """When each job's steps begin from now on, by what its first noise says of it."""
+def record_steps(batcher: Batcher, key: Callable[[Tensor], Any]) -> dict[Any, list[float]]:
+    """When the steps of each job begin from now on, by a key of its first noise."""
     begun: dict[Any, list[float]] = {}
-    names: dict[Member, Any] = {}
-    answers = desk._answers
+    names: dict[Client, Any] = {}
+    compute = batcher._compute
 
-    def watched(batch: Sequence[Call]) -> list[Any]:
+    def record(batch: Sequence[Call]) -> list[Any]:
         for one in batch:
-            if isinstance(one.work, Rows):
-                name = names.setdefault(one.member, key(one.work.x))
+            if isinstance(one.work, UNetRows):
+                name = names.setdefault(one.client, key(one.work.x))
                 begun.setdefault(name, []).append(time.monotonic())
-        return answers(batch)
+        return compute(batch)
 
-    desk._answers = watched  # type: ignore[method-assign]
+    batcher._compute = record  # type: ignore[method-assign]
     return begun
 
 
-def asked(at: Served, seed: int, stream: bool) -> socket.socket:
-    """A request on its way, over a connection of its own."""
-    said = {"prompt": "a", "seed": seed, "num_inference_steps": STEPS, "stream": stream}
-    body = json.dumps(said).encode()
+def send_request(at: RunningService, seed: int, stream: bool) -> socket.socket:
+    """A request that was sent, over a new connection."""
+    data = {"prompt": "a", "seed": seed, "num_inference_steps": STEPS, "stream": stream}
+    body = json.dumps(data).encode()
     host, port = at.url.removeprefix("http://").split(":")
     line = socket.create_connection((host, int(port)))
     head = f"POST /v1/images/generations HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}"
@@ -70,86 +70,86 @@ def asked(at: Served, seed: int, stream: bool) -> socket.socket:
     return line
 
 
-def vanished(at: Served, clients: int) -> dict[int, float]:
-    """When each of many clients left, at a random moment; returns once nothing is held."""
+def disconnect_clients(at: RunningService, clients: int) -> dict[int, float]:
+    """When each of many clients left, at a random moment; returns once the service is idle."""
     choose, left = random.Random(clients), {}
 
-    def vanish(seed: int, after: float) -> None:
-        line = asked(at, seed, stream=bool(seed % 2))
+    def disconnect(seed: int, after: float) -> None:
+        line = send_request(at, seed, stream=bool(seed % 2))
         time.sleep(after)
         line.close()
         left[seed] = time.monotonic()
 
     moments = [1.5 * choose.random() for _ in range(clients)]
-    threads = [threading.Thread(target=vanish, args=pair) for pair in enumerate(moments)]
+    threads = [threading.Thread(target=disconnect, args=pair) for pair in enumerate(moments)]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
-    until(lambda: idle(at.service))
+    wait_until(lambda: is_idle(at.service))
     return left
 
 
 @pytest.mark.parametrize("clients", [16, pytest.param(100, marks=pytest.mark.slow)])
 def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) -> None:
-    with served(slow(editor), limits=LIMITS) as at:
+    with run_service(slow_editor(editor), limits=LIMITS) as at:
         first = {float(editor.runner.noise(seed, 32, 32)[0, 0, 0, 0]): seed for seed in range(clients)}  # fmt: skip  # noqa: E501
         near = lambda x: min(first, key=lambda value: abs(value - float(x[0, 0, 0, 0])))  # noqa: E731
-        begun = noted(at.service.desk, lambda x: first[near(x)])
-        left = vanished(at, clients)
+        begun = record_steps(at.service.batcher, lambda x: first[near(x)])
+        left = disconnect_clients(at, clients)
         after = {seed: sum(when > left[seed] for when in times) for seed, times in begun.items()}
         assert max(after.values()) <= 1, after
         assert 0 < len(begun) and sum(map(len, begun.values())) < clients * STEPS
         assert at.service.metrics.cancelled._value.get() == clients
-        assert at.service._places._value == JOBS and not at.service.desk._waiting
+        assert at.service._slots._value == JOBS and not at.service.batcher._waiting
         answer = httpx2.post(f"{at.url}/v1/images/generations", json={"prompt": "a"}, timeout=WAIT)
         assert answer.status_code == 200
 
 
 @pytest.mark.slow
-def test_memory_is_flat_while_hundreds_vanish(editor: Editor) -> None:
-    with served(slow(editor), limits=LIMITS) as at:
-        vanished(at, 100)
+def test_memory_is_flat_while_hundreds_disconnect(editor: Editor) -> None:
+    with run_service(slow_editor(editor), limits=LIMITS) as at:
+        disconnect_clients(at, 100)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for _ in range(3):
-            vanished(at, 100)
+            disconnect_clients(at, 100)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         print(f"grown by {grown} KiB")
         assert grown < 16 * 1024
 
 
 def test_a_client_that_leaves_the_queue_takes_nothing_with_it(editor: Editor) -> None:
-    with served(slow(editor), limits=replace(LIMITS, jobs=1)) as at:
-        begun = noted(at.service.desk, lambda x: float(x[0, 0, 0, 0]))
-        running, queued = asked(at, 1, False), asked(at, 2, False)
-        until(lambda: begun and at.service.jobs == 1 and at.service.rows == 4 * STEPS)
+    with run_service(slow_editor(editor), limits=replace(LIMITS, jobs=1)) as at:
+        begun = record_steps(at.service.batcher, lambda x: float(x[0, 0, 0, 0]))
+        running, queued = send_request(at, 1, False), send_request(at, 2, False)
+        wait_until(lambda: begun and at.service.jobs == 1 and at.service.rows == 4 * STEPS)
         queued.close()
-        until(lambda: at.service.rows == 2 * STEPS)
+        wait_until(lambda: at.service.rows == 2 * STEPS)
         assert at.service.jobs == 1 and len(begun) == 1
         running.close()
-        until(lambda: idle(at.service))
+        wait_until(lambda: is_idle(at.service))
         assert len(begun) == 1
 
 
-def test_what_a_stopped_job_held_is_freed(editor: Editor) -> None:
+def test_the_memory_of_a_stopped_job_is_freed(editor: Editor) -> None:
     def latents() -> int:
         gc.collect()
         found = (one for one in gc.get_objects() if type(one) is Tensor)
         return sum(one.dtype == torch.float64 and one.ndim == 4 for one in found)
 
-    with served(slow(editor), limits=LIMITS) as at:
+    with run_service(slow_editor(editor), limits=LIMITS) as at:
         before = latents()
         for seed in range(4):
-            line = asked(at, seed, stream=True)
-            until(lambda: at.service.jobs)
+            line = send_request(at, seed, stream=True)
+            wait_until(lambda: at.service.jobs)
             time.sleep(3 * STEP)
             line.close()
-            until(lambda: idle(at.service))
+            wait_until(lambda: is_idle(at.service))
         assert latents() <= before
 
 
 def test_an_upload_that_is_broken_off_leaves_nothing(editor: Editor) -> None:
-    with served(editor, limits=LIMITS) as at:
+    with run_service(editor, limits=LIMITS) as at:
         host, port = at.url.removeprefix("http://").split(":")
         for share in (0.1, 0.5, 0.9):
             request = httpx2.Request(
@@ -163,4 +163,4 @@ def test_an_upload_that_is_broken_off_leaves_nothing(editor: Editor) -> None:
             line.sendall(start + body[: int(share * len(body))])
             line.close()
         assert httpx2.get(f"{at.url}/health/ready", timeout=WAIT).status_code == 200
-        assert idle(at.service)
+        assert is_idle(at.service)

@@ -1,4 +1,4 @@
-"""Faults one by one: each fails what it must, nothing else, and the service goes on."""
+"""Faults one by one: each fails its own request alone, and the service goes on."""
 
 import base64
 import signal
@@ -20,53 +20,61 @@ from torch import Tensor, nn
 from mdp_lite.editor import Editor
 from mdp_lite.serve.settings import Limits
 from support.inverting import picture
-from support.serving import KEY, WAIT, Served, file_of, idle, opened, served, until
+from support.serving import (
+    KEY,
+    WAIT,
+    RunningService,
+    file_of,
+    is_idle,
+    read_image,
+    run_service,
+    wait_until,
+)
 
 FILE, STEPS = file_of(picture()), 4
 GOOD = {"prompt": "a boat", "seed": 1, "num_inference_steps": STEPS}
-BAD = GOOD | {"guidance_scale": 66}  # what the broken UNet below knows its victim by
 
 
-class Broken(nn.Module):
-    """A UNet that fails on calls that hold a picture of one size (64 pixels wide)."""
+class BrokenUNet(nn.Module):
+    """A UNet that fails on calls with very large latents, and with "rows" on calls of many rows."""
 
     def __init__(self, unet: nn.Module, how: str) -> None:
         super().__init__()
         self.unet, self.config, self.how = unet, unet.config, how
 
     def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        lost = x[:, 0, 0, 0].abs() > 50  # noise of a poisoned source
+        poisoned = x[:, 0, 0, 0].abs() > 50  # noise of a poisoned source
         if self.how == "rows" and len(x) > 4:
             raise torch.OutOfMemoryError("no room for these")
-        if lost.any() and self.how == "memory":
+        if poisoned.any() and self.how == "memory":
             raise torch.OutOfMemoryError("no room at all")
-        if lost.any() and self.how == "raises":
+        if poisoned.any() and self.how == "raises":
             raise RuntimeError("a bug with a secret in it")
         out = self.unet(x, t, c)
-        return torch.where(lost[:, None, None, None], float("nan"), out) if lost.any() else out
+        return torch.where(poisoned[:, None, None, None], float("nan"), out)
 
 
-def broken(editor: Editor, how: str) -> Editor:
-    return Editor(replace(editor.models, unet=Broken(editor.models.unet, how)), editor.device)  # type: ignore[arg-type]
+def break_unet(editor: Editor, how: str) -> Editor:
+    return Editor(replace(editor.models, unet=BrokenUNet(editor.models.unet, how)), editor.device)  # type: ignore[arg-type]
 
 
-def generate(at: Served, **said: object) -> httpx2.Response:
-    return httpx2.post(f"{at.url}/v1/images/generations", json=GOOD | said, timeout=WAIT)
+def generate(at: RunningService, **fields: object) -> httpx2.Response:
+    return httpx2.post(f"{at.url}/v1/images/generations", json=GOOD | fields, timeout=WAIT)
 
 
-def poison(at: Served) -> str:
-    """A source that the broken UNet can't stand."""
+def poison(at: RunningService) -> str:
+    """The id of a source on which the broken UNet fails."""
     data = {"source_prompt": "a", "seed": "3", "num_inference_steps": str(STEPS)}
     name = httpx2.post(f"{at.url}/v1/sources", data=data, timeout=WAIT).json()["id"]
-    kept = at.service.store._kept[name]
-    path = kept.source.path
-    kept.source = replace(kept.source, path=path._replace(x=path.x * 1e6))
+    entry = at.service.store._sources[name]
+    path = entry.source.path
+    entry.source = replace(entry.source, path=path._replace(x=path.x * 1e6))
     return name
 
 
-def edited(at: Served, name: str) -> httpx2.Response:
-    said = {"prompt": "a house", "variant": "c", "t_max": 3, "t_m": 1}
-    return httpx2.post(f"{at.url}/v1/sources/{name}/edits", json=said, timeout=WAIT)
+def post_edit(at: RunningService, name: str) -> httpx2.Response:
+    fields = {"prompt": "a house", "variant": "c", "t_max": 3, "t_m": 1}
+    return httpx2.post(f"{at.url}/v1/sources/{name}/edits", json=fields, timeout=WAIT)
 
 
 @pytest.mark.parametrize(
@@ -77,54 +85,57 @@ def edited(at: Served, name: str) -> httpx2.Response:
         ("raises", 500, "internal_error", "x-should-retry"),
     ],
 )
-@pytest.mark.parametrize("most", [0, 16])
+@pytest.mark.parametrize("max_rows", [0, 16])
 def test_a_poisoned_request_fails_alone(
-    editor: Editor, how: str, status: int, code: str, header: str, most: int
+    editor: Editor, how: str, status: int, code: str, header: str, max_rows: int
 ) -> None:
     want = editor.generate("a boat", 1, STEPS).image.tobytes()
-    with served(broken(editor, how), most=most) as at, ThreadPoolExecutor(8) as pool:
+    with (
+        run_service(break_unet(editor, how), max_rows=max_rows) as at,
+        ThreadPoolExecutor(8) as pool,
+    ):
         name = poison(at)
         good = [pool.submit(generate, at) for _ in range(6)]
-        bad = [pool.submit(edited, at, name) for _ in range(2)]
+        bad = [pool.submit(post_edit, at, name) for _ in range(2)]
         for one in good:
             answer = one.result(WAIT)
             assert answer.status_code == 200, answer.text
             data = base64.b64decode(answer.json()["data"][0]["b64_json"])
-            assert opened(data).tobytes() == want
+            assert read_image(data).tobytes() == want
         for one in bad:
             answer = one.result(WAIT)
             assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
             assert header in answer.headers and "secret" not in answer.text
-        until(lambda: idle(at.service))
+        wait_until(lambda: is_idle(at.service))
         assert at.service.ready
 
 
-def test_weights_that_are_nan_fail_every_request_and_the_service_stays(editor: Editor) -> None:
+def test_nan_weights_fail_every_request_and_the_service_stays(editor: Editor) -> None:
     unet = deepcopy(editor.models.unet)
     with torch.no_grad():
         unet.conv_in.weight.fill_(float("nan"))
-    with served(Editor(replace(editor.models, unet=unet), editor.device)) as at:
+    with run_service(Editor(replace(editor.models, unet=unet), editor.device)) as at:
         for _ in range(2):
             answer = generate(at)
             assert (answer.status_code, answer.json()["error"]["code"]) == (500, "not_finite")
             assert answer.headers["x-should-retry"] == "false"
-        until(lambda: idle(at.service))
+        wait_until(lambda: is_idle(at.service))
         assert at.service.ready
         assert httpx2.get(f"{at.url}/v1/models", timeout=WAIT).status_code == 200
 
 
-def test_without_memory_for_all_a_batch_is_halved(editor: Editor) -> None:
+def test_a_batch_that_does_not_fit_in_memory_is_halved(editor: Editor) -> None:
     want = editor.generate("a boat", 1, STEPS).image.tobytes()
-    with served(broken(editor, "rows"), most=8) as at, ThreadPoolExecutor(4) as pool:
+    with run_service(break_unet(editor, "rows"), max_rows=8) as at, ThreadPoolExecutor(4) as pool:
         for one in [pool.submit(generate, at) for _ in range(4)]:
             answer = one.result(WAIT)
             assert answer.status_code == 200
             data = base64.b64decode(answer.json()["data"][0]["b64_json"])
-            assert opened(data).tobytes() == want
+            assert read_image(data).tobytes() == want
 
 
-def test_a_slow_client_is_let_go_and_holds_nobody_up(editor: Editor) -> None:
-    with served(editor, limits=Limits(read=0.5)) as at:
+def test_a_slow_client_is_disconnected_and_blocks_nobody(editor: Editor) -> None:
+    with run_service(editor, limits=Limits(read=0.5)) as at:
         host, port = at.url.removeprefix("http://").split(":")
         head = f"POST /v1/images/edits HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99\r\n"
         kind = "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x"
@@ -132,19 +143,21 @@ def test_a_slow_client_is_let_go_and_holds_nobody_up(editor: Editor) -> None:
             line.sendall((head + kind).encode())
             assert generate(at).status_code == 200
             assert b"408" in line.recv(100)
-        assert idle(at.service)
+        assert is_idle(at.service)
 
 
-def test_a_client_that_does_not_read_holds_nobody_up(editor: Editor) -> None:
-    with served(editor) as at:
+def test_a_client_that_does_not_read_blocks_nobody(editor: Editor) -> None:
+    with run_service(editor) as at:
         host, port = at.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as line:
             line.sendall(f"GET /openapi.json HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             assert generate(at).status_code == 200
 
 
-def test_a_jump_of_the_clock_moves_nothing(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
-    with served(editor) as at:
+def test_a_jump_of_the_system_clock_has_no_effect(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_service(editor) as at:
         data = {"source_prompt": "a", "num_inference_steps": "2"}
         name = httpx2.post(f"{at.url}/v1/sources", data=data, timeout=WAIT).json()["id"]
         now = time.time()
@@ -155,16 +168,16 @@ def test_a_jump_of_the_clock_moves_nothing(editor: Editor, monkeypatch: pytest.M
 
 
 def test_if_the_models_thread_dies_the_service_says_so(editor: Editor) -> None:
-    with served(editor) as at:
-        at.service.desk.close()
-        until(lambda: not at.service.ready)
+    with run_service(editor) as at:
+        at.service.batcher.close()
+        wait_until(lambda: not at.service.ready)
         assert httpx2.get(f"{at.url}/health/ready", timeout=WAIT).status_code == 503
         assert httpx2.get(f"{at.url}/health/live", timeout=WAIT).status_code == 503
         assert generate(at).status_code == 503
 
 
 @pytest.mark.slow
-def test_sigterm_under_load_ends_what_was_begun(checkpoint: Path) -> None:
+def test_on_sigterm_running_requests_finish(checkpoint: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     code = "import sys; from mdp_lite.__main__ import main; sys.exit(main(sys.argv[1:]))"
@@ -174,9 +187,9 @@ def test_sigterm_under_load_ends_what_was_begun(checkpoint: Path) -> None:
     answers: list[int] = []
 
     def ask() -> None:
-        said = GOOD | {"num_inference_steps": 150}
+        body = GOOD | {"num_inference_steps": 150}
         answers.append(
-            httpx2.post(f"{at}/v1/images/generations", json=said, timeout=WAIT).status_code
+            httpx2.post(f"{at}/v1/images/generations", json=body, timeout=WAIT).status_code
         )
 
     def status(path: str) -> int:
@@ -186,13 +199,13 @@ def test_sigterm_under_load_ends_what_was_begun(checkpoint: Path) -> None:
             return 0
 
     try:
-        until(lambda: status("/health/ready") == 200)
+        wait_until(lambda: status("/health/ready") == 200)
         threads = [threading.Thread(target=ask) for _ in range(8)]
         for one in threads:
             one.start()
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
-        until(lambda: status("/health/ready") == 503)
+        wait_until(lambda: status("/health/ready") == 503)
         assert status("/health/live") == 200
         for one in threads:
             one.join(WAIT)
@@ -200,5 +213,5 @@ def test_sigterm_under_load_ends_what_was_begun(checkpoint: Path) -> None:
         assert status("/health/live") == 0
     finally:
         process.kill()
-        _, told = process.communicate()
-    assert f'"status": {200}' in told and KEY not in told
+        _, log = process.communicate()
+    assert f'"status": {200}' in log and KEY not in log

@@ -1,4 +1,4 @@
-"""Bodies that are nearly right: damaged pictures and forms get 200 or a typed 4xx, never a 5xx."""
+"""Damaged pictures and forms are answered with 200 or a typed 4xx, never with a 5xx."""
 
 import gc
 import resource
@@ -13,9 +13,9 @@ from PIL import Image
 from mdp_lite.editor import Editor
 from mdp_lite.serve.settings import Limits
 from support.inverting import picture
-from support.serving import Served, calling, file_of, idle, served, until
+from support.serving import RunningService, file_of, is_idle, open_client, run_service, wait_until
 
-# Of a form that stops within a file, Starlette leaves what it has of that to Python to close.
+# If a form stops within a file, Starlette does not close its temporary file; Python does.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <function SpooledTemporaryFile"
 )
@@ -32,19 +32,19 @@ LIMITS = Limits(pixels=256 * 256, steps=4)
 
 
 @pytest.fixture(scope="module")
-def at(editor: Editor) -> Iterator[Served]:
-    with served(editor, limits=LIMITS) as one:
+def at(editor: Editor) -> Iterator[RunningService]:
+    with run_service(editor, limits=LIMITS) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def client(at: Served) -> Iterator[httpx2.Client]:
-    with calling(at) as one:
+def client(at: RunningService) -> Iterator[httpx2.Client]:
+    with open_client(at) as one:
         yield one
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> bytes:
+def damage_picture(draw: st.DrawFn) -> bytes:
     """A picture's file with bytes changed, left out, put in, or doubled."""
     data = bytearray(draw(st.sampled_from(FILES)))
     for _ in range(draw(st.integers(1, 4))):
@@ -65,8 +65,8 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
-def forms(draw: st.DrawFn) -> bytes:
-    """A form's body, damaged likewise."""
+def damage_form(draw: st.DrawFn) -> bytes:
+    """The body of a form, damaged in the same ways."""
     field = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
     parts = [
         field % (b"prompt", b"", b"a"),
@@ -80,29 +80,31 @@ def forms(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-def typed(answer: httpx2.Response) -> None:
+def check_answer(answer: httpx2.Response) -> None:
     assert answer.status_code == 200 or 400 <= answer.status_code < 500, answer.text
     if answer.status_code != 200:
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
 def send_picture(client: httpx2.Client, data: bytes) -> None:
-    said = {"prompt": "a", "num_inference_steps": "1"}
-    typed(client.post("/v1/images/edits", data=said, files={"image": data, "mask": FILES[0]}))
+    fields = {"prompt": "a", "num_inference_steps": "1"}
+    check_answer(
+        client.post("/v1/images/edits", data=fields, files={"image": data, "mask": FILES[0]})
+    )
 
 
 def send_form(client: httpx2.Client, data: bytes) -> None:
     head = {"content-type": "multipart/form-data; boundary=x"}
-    typed(client.post("/v1/images/edits", content=data, headers=head))
+    check_answer(client.post("/v1/images/edits", content=data, headers=head))
 
 
-BODIES = [(damaged, send_picture), (forms, send_form)]
+BODIES = [(damage_picture, send_picture), (damage_form, send_form)]
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 few = settings(max_examples=40, deadline=None, suppress_health_check=QUIET)
 many = settings(max_examples=2000, deadline=None, suppress_health_check=QUIET)
 
 
-def sent(client: httpx2.Client, how: settings, make: Callable, send: Callable) -> None:
+def send_many(client: httpx2.Client, how: settings, make: Callable, send: Callable) -> None:
     @how
     @given(make())
     def run(data: bytes) -> None:
@@ -114,21 +116,21 @@ def sent(client: httpx2.Client, how: settings, make: Callable, send: Callable) -
 
 @pytest.mark.parametrize(("make", "send"), BODIES)
 def test_damaged_bodies_are_refused(
-    at: Served, client: httpx2.Client, make: Callable, send: Callable
+    at: RunningService, client: httpx2.Client, make: Callable, send: Callable
 ) -> None:
-    sent(client, few, make, send)
-    until(lambda: idle(at.service))
+    send_many(client, few, make, send)
+    wait_until(lambda: is_idle(at.service))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "send"), BODIES)
 def test_2000_damaged_bodies_and_no_more_memory(
-    at: Served, client: httpx2.Client, make: Callable, send: Callable
+    at: RunningService, client: httpx2.Client, make: Callable, send: Callable
 ) -> None:
-    sent(client, few, make, send)
+    send_many(client, few, make, send)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    sent(client, many, make, send)
+    send_many(client, many, make, send)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"grown by {grown} KiB")
     assert grown < 64 * 1024
-    until(lambda: idle(at.service))
+    wait_until(lambda: is_idle(at.service))

@@ -1,4 +1,4 @@
-"""What a request must not wait for: the other side's acknowledgement, threads that sleep."""
+"""Delays that a request must not have: a delayed acknowledgement, threads that sleep."""
 
 import os
 import re
@@ -12,16 +12,19 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from mdp_lite.serve.command import listening
-from mdp_lite.serve.settings import Settings
+from mdp_lite.serve.command import open_socket
+from mdp_lite.serve.settings import ServiceSettings
 from support.serving import WAIT
 
 CODE = "import sys; from mdp_lite.__main__ import main; sys.exit(main(sys.argv[1:]))"
 
 
-def test_an_answer_s_end_is_sent_at_once() -> None:
-    with listening(Settings(port=0)) as at, socket.create_connection(at.getsockname()):
-        one, _ = at.accept()
+def test_the_end_of_an_answer_is_sent_at_once() -> None:
+    with (
+        open_socket(ServiceSettings(port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        one, _ = listener.accept()
         with one:
             assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
@@ -30,11 +33,11 @@ def test_an_answer_s_end_is_sent_at_once() -> None:
 def service(tmp_path: Path) -> Iterator["tuple[int, httpx2.Client]"]:
     """A service of the bundled model on two threads: its process, and a client of it."""
     command = [sys.executable, "-c", CODE, "serve", "--port", "0"]
-    with (tmp_path / "told").open("wb") as file:
+    with (tmp_path / "log").open("wb") as file:
         process = subprocess.Popen(command, stderr=file, env=os.environ | {"OMP_NUM_THREADS": "2"})
     try:
         found = None
-        while not (found := re.search(r"(http://\S+)/v1", (tmp_path / "told").read_text())):
+        while not (found := re.search(r"(http://\S+)/v1", (tmp_path / "log").read_text())):
             assert process.poll() is None
             time.sleep(0.1)
         with httpx2.Client(base_url=found[1], timeout=WAIT) as client:
@@ -44,10 +47,10 @@ def service(tmp_path: Path) -> Iterator["tuple[int, httpx2.Client]"]:
         assert process.wait(WAIT) == 0
 
 
-def waits(pid: int) -> int:
+def count_sleeps(pid: int) -> int:
     """How often threads of a process have gone to sleep."""
-    told = [one.joinpath("status").read_text() for one in Path(f"/proc/{pid}/task").iterdir()]
-    return sum(int(n) for n in re.findall(r"^voluntary\D*(\d+)", "".join(told), re.MULTILINE))
+    texts = [one.joinpath("status").read_text() for one in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int(n) for n in re.findall(r"^voluntary\D*(\d+)", "".join(texts), re.MULTILINE))
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
@@ -55,13 +58,14 @@ def waits(pid: int) -> int:
 def test_openmp_does_not_sleep_between_layers(service: "tuple[int, httpx2.Client]") -> None:
     pid, client = service
     data = {"source_prompt": "a red house", "seed": "7", "num_inference_steps": "10"}
-    made = client.post("/v1/sources", data=data).raise_for_status().json()  # at once: still cold
+    # At once, while the service is still cold.
+    made = client.post("/v1/sources", data=data).raise_for_status().json()
 
     def edit() -> int:
         answer = client.post(f"/v1/sources/{made['id']}/edits", json={"prompt": "a boat"})
         return answer.raise_for_status().json()["usage"]["total_tokens"]
 
     edit()
-    before, rows = waits(pid), sum(edit() for _ in range(3))
-    # 300 a row where two threads have OpenMP's threads each, as it then lets them sleep.
-    assert waits(pid) - before < 50 * rows
+    before, rows = count_sleeps(pid), sum(edit() for _ in range(3))
+    # It is 300 a row if two threads have OpenMP threads each, because OpenMP then lets them sleep.
+    assert count_sleeps(pid) - before < 50 * rows

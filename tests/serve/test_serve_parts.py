@@ -1,4 +1,4 @@
-"""The parts of the service alone: the store, costs, settings, keys, the command's words."""
+"""The parts of the service alone: the store, costs, settings, keys, the command's options."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -11,14 +11,21 @@ from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.costs import rows_of_edit, rows_of_source, rows_of_sweep
-from mdp_lite.serve.errors import Refused
-from mdp_lite.serve.fields import Method, Steering, SweepFields
-from mdp_lite.serve.gate import bare, owner_of
-from mdp_lite.serve.settings import Limits, Settings, checked
-from mdp_lite.serve.store import Store, size_of
-from mdp_lite.serve.words import hook, keys, limits
-from mdp_lite.serve.work import Drawn, Inverted, Steered, request, source_of
+from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.fields import InversionName, SteeringFields, SweepFields
+from mdp_lite.serve.gate import owner_of, strip_port
+from mdp_lite.serve.options import load_hook, parse_limits, read_keys
+from mdp_lite.serve.settings import Limits, ServiceSettings, check_settings
+from mdp_lite.serve.store import SourceStore, source_bytes
+from mdp_lite.serve.work import (
+    EditSpec,
+    PictureRecipe,
+    PromptRecipe,
+    build_request,
+    get_or_make_source,
+)
 from support.inverting import picture
+from support.serving import ManualClock
 
 PICTURE, KEY = picture(), "k" * 20
 
@@ -28,27 +35,19 @@ def source(editor: Editor) -> Source:
     return editor.generate("a red house", 1, 3)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_source_stays_while_it_is_used(source: Source) -> None:
-    clock = Clock()
-    store = Store(Limits(seconds=10), clock)
+def test_a_source_lasts_while_it_is_used(source: Source) -> None:
+    clock = ManualClock()
+    store = SourceStore(Limits(seconds=10), clock)
     name = store.put(source, "a")
     for _ in range(3):
         clock.now += 9
-        assert store.get(name, "a") is source and store.left(name) == 10
+        assert store.get(name, "a") is source and store.seconds_left(name) == 10
     clock.now += 10
     assert store.get(name, "a") is None and len(store) == store.size == 0
 
 
-def test_the_store_is_bounded_and_nobody_pushes_out_the_others(source: Source) -> None:
-    store = Store(Limits(sources=4), Clock())
+def test_the_store_is_bounded_and_no_owner_evicts_others(source: Source) -> None:
+    store = SourceStore(Limits(sources=4), ManualClock())
     mine = store.put(source, "a")
     theirs = [store.put(source, "b") for _ in range(10)]
     assert len(store) == 4 and store.get(mine, "a") is source
@@ -57,115 +56,116 @@ def test_the_store_is_bounded_and_nobody_pushes_out_the_others(source: Source) -
 
 
 def test_the_store_is_bounded_in_bytes(source: Source) -> None:
-    store = Store(Limits(source_bytes=3 * size_of(source)), Clock())
+    store = SourceStore(Limits(source_bytes=3 * source_bytes(source)), ManualClock())
     for _ in range(5):
         store.put(source, "a")
-    assert len(store) == 3 and store.size == 3 * size_of(source)
+    assert len(store) == 3 and store.size == 3 * source_bytes(source)
 
 
 def test_ids_are_not_guessed(source: Source) -> None:
-    store = Store(Limits(), Clock())
+    store = SourceStore(Limits(), ManualClock())
     names = {store.put(source, "") for _ in range(100)}
     assert len(names) == 100 and min(map(len, names)) > 20
 
 
 @pytest.mark.parametrize("g", [None, 1.0, 2.0])
-@pytest.mark.parametrize("method", get_args(Method))
-def test_what_a_source_will_cost(editor: Editor, method: str, g: float | None) -> None:
-    origin = Inverted(PICTURE, "a house", Inversion(method), 3, g, "", None, "crop")
-    assert rows_of_source(editor, origin) == source_of(editor, origin).cost.unet_rows
+@pytest.mark.parametrize("method", get_args(InversionName))
+def test_the_cost_of_an_inversion(editor: Editor, method: str, g: float | None) -> None:
+    recipe = PictureRecipe(PICTURE, "a house", Inversion(method), 3, g, "", None, "crop")
+    assert rows_of_source(editor, recipe) == get_or_make_source(editor, recipe).cost.unet_rows
 
 
 @pytest.mark.parametrize("g", [None, 1.0])
-def test_what_a_drawn_one_will_cost(editor: Editor, g: float | None) -> None:
-    origin = Drawn("a house", 1, 3, g, "", (40, 24))
-    assert rows_of_source(editor, origin) == source_of(editor, origin).cost.unet_rows
+def test_the_cost_of_a_generated_source(editor: Editor, g: float | None) -> None:
+    recipe = PromptRecipe("a house", 1, 3, g, "", (40, 24))
+    assert rows_of_source(editor, recipe) == get_or_make_source(editor, recipe).cost.unet_rows
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("auto", [False, True])
-def test_what_an_edit_will_cost_at_most(
+def test_the_cost_of_an_edit_at_most(
     editor: Editor, source: Source, variant: Any, auto: bool
 ) -> None:
-    to = Steered("a boat", Steering(variant=variant, mask_auto=auto), None, None)
-    edit = editor.edits([request(source, to)])[0]
-    assert edit.cost.unet_rows <= rows_of_edit(editor, source, to) <= 3 * 3 + 10
+    spec = EditSpec("a boat", SteeringFields(variant=variant, mask_auto=auto), None, None)
+    edit = editor.edits([build_request(source, spec)])[0]
+    assert edit.cost.unet_rows <= rows_of_edit(editor, source, spec) <= 3 * 3 + 10
 
 
-def test_what_a_sweep_will_cost_at_most(editor: Editor, source: Source) -> None:
+def test_the_cost_of_a_sweep_at_most(editor: Editor, source: Source) -> None:
     fields = SweepFields(source="x", prompts=["a", "b"], variants=["x", "c"], windows=[(3, 1)])
     done = editor.sweep(source, fields.prompts, fields.variants, fields.windows)
     assert done.cost.unet_rows <= rows_of_sweep(editor, source, fields) <= 2 * 2 * 9
 
 
 def test_bad_windows_are_found_before_work(editor: Editor, source: Source) -> None:
-    to = Steered("a boat", Steering(t_max=9), None, None)
+    spec = EditSpec("a boat", SteeringFields(t_max=9), None, None)
     with pytest.raises(ValueError, match="t_max must be at most the 3 steps"):
-        rows_of_edit(editor, source, to)
+        rows_of_edit(editor, source, spec)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])
 def test_an_open_service_needs_a_key(host: str) -> None:
     with pytest.raises(ValueError, match="needs an API key"):
-        checked(Settings(host=host))
-    assert checked(Settings(host=host, keys=(KEY,))) and checked(Settings(host=host, open=True))
+        check_settings(ServiceSettings(host=host))
+    assert check_settings(ServiceSettings(host=host, keys=(KEY,)))
+    assert check_settings(ServiceSettings(host=host, open=True))
 
 
 @pytest.mark.parametrize("key", ["short", "with space " * 2, "ümlaut" * 5, "\n" * 20])
 def test_weak_keys_are_refused(key: str) -> None:
     with pytest.raises(ValueError, match="an API key must have"):
-        checked(Settings(keys=(key,)))
+        check_settings(ServiceSettings(keys=(key,)))
 
 
-def test_who_shows_which_key() -> None:
+def test_the_owner_follows_from_the_key() -> None:
     both = (KEY, "o" * 20)
     assert owner_of(b"Bearer " + b"k" * 20, both) != owner_of(b"bearer " + b"o" * 20, both)
     assert KEY not in owner_of(b"Bearer " + b"k" * 20, both)
     for header in (b"", b"Bearer", b"Bearer ", b"Bearer kk", b"Basic " + b"k" * 20, b"\xff\xfe"):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(ApiError) as caught:
             owner_of(header, both)
         assert caught.value.status == 401
 
 
 def test_hosts() -> None:
     names = ["localhost", "localhost:80", "[::1]:80", "127.0.0.1"]
-    assert list(map(bare, names)) == ["localhost", "localhost", "::1", "127.0.0.1"]
+    assert list(map(strip_port, names)) == ["localhost", "localhost", "::1", "127.0.0.1"]
 
 
 def test_limits_of_the_command_line() -> None:
-    assert limits(["steps=10", "body-bytes=5", "read=0.5"]) == Limits(5, steps=10, read=0.5)
+    assert parse_limits(["steps=10", "body-bytes=5", "read=0.5"]) == Limits(5, steps=10, read=0.5)
     for bad in ("stepz=1", "steps=a", "steps=0", "read=inf", "steps"):
         with pytest.raises(ValueError, match="limit"):
-            limits([bad])
+            parse_limits([bad])
 
 
 def test_keys_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "keys"
     file.write_text(f"{KEY}\n\n  {'o' * 20}\n")
-    assert keys(str(file)) == (KEY, "o" * 20)
+    assert read_keys(str(file)) == (KEY, "o" * 20)
     file.write_text("\n")
     for bad in (str(file), str(tmp_path), str(tmp_path / "none")):
         with pytest.raises(ValueError, match="key-file"):
-            keys(bad)
+            read_keys(bad)
     monkeypatch.setenv("MDP_LITE_API_KEYS", f"{KEY},{'o' * 20}")
-    assert keys(None) == (KEY, "o" * 20)
+    assert read_keys(None) == (KEY, "o" * 20)
 
 
 def test_a_hook_by_name() -> None:
-    assert hook("builtins:all") is all and hook(None) is None
+    assert load_hook("builtins:all") is all and load_hook(None) is None
     for bad in ("nothing", "builtins:nothing", ":x", "no.such:thing"):
         with pytest.raises(ValueError, match="safety-hook"):
-            hook(bad)
+            load_hook(bad)
 
 
-def test_a_dry_run_and_bad_words(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_and_bad_options(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["serve", "--model", str(checkpoint), "--dry-run"]
     assert main(command) == 0
     assert "would serve random" in capsys.readouterr().out
-    for bad, said in (
+    for bad, text in (
         (["--host", "0.0.0.0"], "needs an API key"),
         (["--limit", "steps=x"], "limit steps must be a number"),
         (["--port", "99999"], "port must be from 0 to 65535"),
     ):
         assert main([*command, *bad]) == 2
-        assert said in capsys.readouterr().err
+        assert text in capsys.readouterr().err

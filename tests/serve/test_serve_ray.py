@@ -1,4 +1,4 @@
-"""The service on a Ray cluster of this machine: the OpenAI cases again, clients that vanish, scale.
+"""The service on a Ray cluster of this machine: the OpenAI cases, clients that disconnect, scale.
 
 make ray        # or: .venv/bin/python -m pytest -m ray tests/serve/test_serve_ray.py
 """
@@ -21,29 +21,29 @@ import httpx2
 import openai
 import pytest
 from openai import OpenAI
-from test_serve_openai import (  # the same cases, with this module's client
+
+from mdp_lite.editor import Editor
+from support.openai_cases import (  # noqa: F401
     FILE,
     SHORT,
     image_of,
     pixels,
-    test_a_generation_and_one_that_is_edited_at_once,  # noqa: F401
-    test_a_list_of_pictures_and_several_of_each,  # noqa: F401
-    test_a_mask_is_where_it_is_transparent,  # noqa: F401
-    test_a_size_is_the_model_s_and_the_answer_s,  # noqa: F401
-    test_a_stream_of_a_generation,  # noqa: F401
-    test_a_stream_of_an_edit,  # noqa: F401
-    test_an_edit_is_the_library_s_own,  # noqa: F401
-    test_bad_requests_name_the_field,  # noqa: F401
-    test_errors_have_their_classes,  # noqa: F401
-    test_every_setting_arrives,  # noqa: F401
-    test_formats,  # noqa: F401
-    test_models,  # noqa: F401
-    test_other_inversions,  # noqa: F401
+    test_a_generation_and_one_that_is_edited_at_once,
+    test_a_list_of_pictures_and_several_of_each,
+    test_a_mask_is_where_it_is_transparent,
+    test_a_size_is_the_model_s_and_the_answer_s,
+    test_a_stream_of_a_generation,
+    test_a_stream_of_an_edit,
+    test_an_edit_is_the_library_s_own,
+    test_bad_requests_name_the_field,
+    test_errors_have_their_classes,
+    test_every_setting_arrives,
+    test_formats,
+    test_models,
+    test_other_inversions,
 )
-
-from mdp_lite.editor import Editor
 from support.ray_cluster import POLL, Cluster
-from support.serving import KEY, WAIT, until
+from support.serving import KEY, WAIT, wait_until
 
 pytestmark = pytest.mark.ray
 STEPS, JOBS, QUEUED = 10, 4, 32  # QUEUED requests wait outside a replica, which has 2 JOBS inside
@@ -52,8 +52,8 @@ LIMITS = {"steps": STEPS, "images": 3, "jobs": JOBS, "requests": QUEUED}
 HEAD = {"Authorization": f"Bearer {KEY}"}
 
 
-class At(NamedTuple):
-    """A service on a cluster: where it is, the command that runs it, the cluster."""
+class RayService(NamedTuple):
+    """A service on a cluster: its address, the command that runs it, the cluster."""
 
     url: str
     command: "subprocess.Popen[bytes]"
@@ -61,53 +61,55 @@ class At(NamedTuple):
 
     @property
     def replicas(self) -> dict[str, int]:
-        """How many of its replicas are in which state."""
+        """The number of replicas in each state."""
         return self.cluster.states()["mdp-lite"]
 
 
 @contextmanager
-def running(cluster: Cluster, told: Path, *words: str, **env: str) -> Iterator[At]:
-    """A command that deploys the service, until it is told to end."""
-    with told.open("wb") as file:
+def run_command(cluster: Cluster, log: Path, *words: str, **env: str) -> Iterator[RayService]:
+    """A command that deploys the service; it is stopped at the end."""
+    with log.open("wb") as file:
         command = subprocess.Popen(
             [sys.executable, *words], stderr=file, stdout=file,
             env=cluster.env | env,
         )  # fmt: skip
     try:
         found = None
-        while not (found := re.search(r"is served on (http://\S+)/v1", told.read_text())):
-            assert command.poll() is None, told.read_text()
+        while not (found := re.search(r"is served on (http://\S+)/v1", log.read_text())):
+            assert command.poll() is None, log.read_text()
             time.sleep(POLL)
-        yield At(found[1], command, cluster)
+        yield RayService(found[1], command, cluster)
     finally:
         command.terminate()
-        assert command.wait(WAIT) == 0, told.read_text()
+        assert command.wait(WAIT) == 0, log.read_text()
 
 
 @pytest.fixture(scope="module")
 def at(
     cluster: Cluster, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[At]:
+) -> Iterator[RayService]:
     """`mdp-lite serve --engine ray` on it: one replica, and at most two."""
     folder = tmp_path_factory.mktemp("serve")
     words = ["-m", "mdp_lite", "serve", "--model", str(checkpoint), "--engine", "ray"]
     words += ["--cache", str(folder / "cache"), "--port", "0"]
     words += ["--max-replicas", "2", "--replica-rows", "200"]
     words += [word for name, most in LIMITS.items() for word in ("--limit", f"{name}={most}")]
-    with running(cluster, folder / "told", *words, MDP_LITE_API_KEYS=KEY) as one:
+    with run_command(cluster, folder / "log", *words, MDP_LITE_API_KEYS=KEY) as one:
         yield one
 
 
 @pytest.fixture
-def client(at: At) -> Iterator[OpenAI]:
+def client(at: RayService) -> Iterator[OpenAI]:
     with OpenAI(base_url=f"{at.url}/v1", api_key=KEY, max_retries=0, timeout=WAIT) as one:
         yield one
 
 
-def asked(at: At, seed: int, size: str, stream: bool = False, n: int = 1) -> socket.socket:
-    """A request on its way, over a connection of its own."""
-    said = f'{{"prompt": "a red house", "seed": {seed}, "size": "{size}", "n": {n}, '
-    body = f'{said}"num_inference_steps": {STEPS}, "stream": {str(stream).lower()}}}'
+def send_request(
+    at: RayService, seed: int, size: str, stream: bool = False, n: int = 1
+) -> socket.socket:
+    """A request that was sent, over a new connection."""
+    fields = f'{{"prompt": "a red house", "seed": {seed}, "size": "{size}", "n": {n}, '
+    body = f'{fields}"num_inference_steps": {STEPS}, "stream": {str(stream).lower()}}}'
     host, port = at.url.removeprefix("http://").split(":")
     line = socket.create_connection((host, int(port)), timeout=WAIT)
     head = "\r\n".join(f"{name}: {value}" for name, value in HEAD.items())
@@ -116,55 +118,57 @@ def asked(at: At, seed: int, size: str, stream: bool = False, n: int = 1) -> soc
     return line
 
 
-def told(at: At) -> dict[str, float]:
-    """What a replica says of itself."""
+def read_metrics(at: RayService) -> dict[str, float]:
+    """The metrics of a replica."""
     time.sleep(POLL)
     text = httpx2.get(f"{at.url}/metrics", headers=HEAD, timeout=WAIT).text
     found = re.findall(r"^mdp_lite_(\w+) (\S+)$", text, re.MULTILINE)
     return {name: float(value) for name, value in found}
 
 
-def idle(at: At) -> bool:
-    """Whether the one replica holds nothing but this question."""
-    now = told(at)
+def is_idle(at: RayService) -> bool:
+    """Whether the only replica has no open request but this one."""
+    now = read_metrics(at)
     names = ("open_requests", "waiting_rows", "waiting_bytes", "jobs", "members")
     return [now[name] for name in names] == [1, 0, 0, 0, 0]
 
 
-def test_of_24_clients_10_vanish_and_the_others_are_served(
-    at: At, client: OpenAI, editor: Editor
+def test_of_24_clients_10_disconnect_and_the_others_are_served(
+    at: RayService, client: OpenAI, editor: Editor
 ) -> None:
     choose = random.Random(time.time_ns())
     gone = set(choose.sample(range(24), 10))
 
     def call(seed: int) -> Any:
         if seed in gone:
-            line = asked(at, seed, MIDDLE, stream=bool(seed % 2))
+            line = send_request(at, seed, MIDDLE, stream=bool(seed % 2))
             time.sleep(choose.random())
             return line.close()
-        said = {"seed": seed, "num_inference_steps": STEPS}
-        answer = client.images.generate(prompt="a red house", size=MIDDLE, extra_body=said)  # type: ignore[call-overload]
+        fields = {"seed": seed, "num_inference_steps": STEPS}
+        answer = client.images.generate(prompt="a red house", size=MIDDLE, extra_body=fields)  # type: ignore[call-overload]
         return pixels(image_of(answer.data[0]))
 
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(call, range(24)))
-    until(lambda: idle(at))
+    wait_until(lambda: is_idle(at))
     for seed in set(range(24)) - gone:
         want = editor.generate("a red house", seed, STEPS, None, "", 128, 128)
         assert answers[seed] == pixels(want.image)
     assert at.replicas == {"RUNNING": 1}
 
 
-def test_every_slot_returns_and_what_is_too_much_is_429(at: At, client: OpenAI) -> None:
-    until(lambda: idle(at))
+def test_every_slot_is_freed_and_too_many_requests_are_429(at: RayService, client: OpenAI) -> None:
+    wait_until(lambda: is_idle(at))
     with ExitStack() as stack:
-        inside = [stack.enter_context(closing(asked(at, k, LARGE, True))) for k in range(2 * JOBS)]
+        inside = [
+            stack.enter_context(closing(send_request(at, k, LARGE, True))) for k in range(2 * JOBS)
+        ]
         assert {line.recv(12) for line in inside} == {b"HTTP/1.1 200"}  # all slots are taken
         for k in range(QUEUED):
-            stack.enter_context(closing(asked(at, k, LARGE)))
+            stack.enter_context(closing(send_request(at, k, LARGE)))
         caught: list[openai.RateLimitError] = []
 
-        def refused() -> bool:
+        def is_refused() -> bool:
             try:
                 client.with_options(timeout=1).models.list()
             except openai.RateLimitError as error:
@@ -173,15 +177,15 @@ def test_every_slot_returns_and_what_is_too_much_is_429(at: At, client: OpenAI) 
                 pass
             return bool(caught)
 
-        until(refused)
+        wait_until(is_refused)
         assert caught[0].response.headers["retry-after"] == "5"
-    until(lambda: idle(at))
+    wait_until(lambda: is_idle(at))
     assert client.images.edit(image=FILE, prompt="a", extra_body=SHORT).data
     assert at.replicas == {"RUNNING": 1}
 
 
 def test_a_second_replica_is_started_under_load_and_finds_the_sources(
-    at: At, client: OpenAI
+    at: RayService, client: OpenAI
 ) -> None:
     data = {"source_prompt": "a red house", "num_inference_steps": "8"}
     made = httpx2.post(
@@ -189,8 +193,8 @@ def test_a_second_replica_is_started_under_load_and_finds_the_sources(
     ).json()
     with ExitStack() as stack:
         for k in range(4 * JOBS):
-            stack.enter_context(closing(asked(at, k, LARGE, n=4)))
-        until(lambda: at.replicas == {"RUNNING": 2})
+            stack.enter_context(closing(send_request(at, k, LARGE, n=4)))
+        wait_until(lambda: at.replicas == {"RUNNING": 2})
 
     def edit(_: int) -> Any:
         url = f"{at.url}/v1/sources/{made['id']}/edits"
@@ -200,21 +204,21 @@ def test_a_second_replica_is_started_under_load_and_finds_the_sources(
 
     with ThreadPoolExecutor(6) as pool:
         answers = set(pool.map(edit, range(12)))
-    # Until the one tells of itself that did not make it.
-    until(lambda: answers == {edit(0)} and told(at)["sources_rebuilt_total"])
+    # Until the replica that did not make the source answers.
+    wait_until(lambda: answers == {edit(0)} and read_metrics(at)["sources_rebuilt_total"])
     url = f"{at.url}/v1/sources/{made['id']}"
     assert httpx2.delete(url, headers=HEAD, timeout=WAIT).status_code == 200
     assert {httpx2.get(url, headers=HEAD, timeout=WAIT).status_code for _ in range(8)} == {404}
 
 
-def test_a_request_has_one_id(at: At) -> None:
+def test_a_request_has_one_id(at: RayService) -> None:
     url, given = f"{at.url}/v1/models", {"x-request-id": "trace-7"}
     answer = httpx2.get(url, headers=HEAD | given, timeout=WAIT)
     assert answer.headers.get_list("x-request-id") == ["trace-7"]
     assert len(httpx2.get(url, headers=HEAD, timeout=WAIT).headers.get_list("x-request-id")) == 1
 
 
-def test_ray_serve_that_runs_already_is_left_alone(at: At) -> None:
+def test_ray_serve_that_runs_already_is_not_touched(at: RayService) -> None:
     words = ["-m", "mdp_lite", "serve", "--engine", "ray", "--port", "0"]
     again = subprocess.run(
         [sys.executable, *words], env=at.cluster.env, capture_output=True, text=True, check=False
@@ -224,22 +228,24 @@ def test_ray_serve_that_runs_already_is_left_alone(at: At) -> None:
 
 
 @pytest.fixture(scope="module")
-def beside(at: At, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of one that `serve run` deploys on the same cluster."""
+def beside(
+    at: RayService, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of a service that `serve run` deploys on the same cluster."""
     folder = tmp_path_factory.mktemp("beside")
     words = ["run", "--name", "beside", "--route-prefix", "/beside"]
     words += ["mdp_lite.serve.cluster:application", f"model={checkpoint}", "alias=random"]
-    with (folder / "told").open("wb") as file:
+    with (folder / "log").open("wb") as file:
         command = subprocess.Popen(
             [sys.executable, "-m", "ray.serve.scripts", *words, "limit=steps=5", "quiet=true"],
             env=at.cluster.env, stdout=file, stderr=file,
         )  # fmt: skip
     try:
-        until(lambda: at.cluster.states().get("beside") == {"RUNNING": 1})
+        wait_until(lambda: at.cluster.states().get("beside") == {"RUNNING": 1})
         yield f"{at.url}/beside/v1"
     finally:
         command.send_signal(signal.SIGINT)
-        assert command.wait(WAIT) == 0, (folder / "told").read_text()
+        assert command.wait(WAIT) == 0, (folder / "log").read_text()
 
 
 def test_serve_run_deploys_the_application(beside: str) -> None:
@@ -249,18 +255,18 @@ def test_serve_run_deploys_the_application(beside: str) -> None:
             client.images.edit(image=FILE, prompt="a", extra_body={"num_inference_steps": 6})
 
 
-def test_at_sigterm_what_was_begun_is_ended_and_others_stay(at: At, beside: str) -> None:
+def test_on_sigterm_running_requests_finish_and_others_stay(at: RayService, beside: str) -> None:
     answers: list[int] = []
 
     def call() -> None:
-        said = {"prompt": "a", "size": MIDDLE, "n": 10, "num_inference_steps": STEPS}
+        fields = {"prompt": "a", "size": MIDDLE, "n": 10, "num_inference_steps": STEPS}
         url = f"{at.url}/v1/images/generations"
-        answers.append(httpx2.post(url, headers=HEAD, json=said, timeout=WAIT).status_code)
+        answers.append(httpx2.post(url, headers=HEAD, json=fields, timeout=WAIT).status_code)
 
     threads = [threading.Thread(target=call) for _ in range(4)]
     for one in threads:
         one.start()
-    until(lambda: told(at)["jobs"])
+    wait_until(lambda: read_metrics(at)["jobs"])
     at.command.send_signal(signal.SIGTERM)
     for one in threads:
         one.join(WAIT)

@@ -1,4 +1,4 @@
-"""What the service reads and refuses: formats, bodies, names; sources, sweeps, metadata."""
+"""Requests that the service reads and refuses: formats, bodies, sources, sweeps, metadata."""
 
 import base64
 import json
@@ -11,13 +11,22 @@ from huggingface_hub import InferenceClient
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.method.schedule import SHAPES, VARIANTS
+from mdp_lite.names import SCHEDULES, VARIANTS
 from mdp_lite.pipeline.inversion_methods import METHODS
 from mdp_lite.pipeline.request import Request
 from mdp_lite.serve import fields
 from mdp_lite.serve.settings import Limits
 from support.inverting import picture
-from support.serving import KEY, OTHER, Served, calling, file_of, idle, opened, served
+from support.serving import (
+    KEY,
+    OTHER,
+    RunningService,
+    file_of,
+    is_idle,
+    open_client,
+    read_image,
+    run_service,
+)
 
 PICTURE = picture()
 FILE = file_of(PICTURE)
@@ -25,25 +34,25 @@ LIMITS = Limits(pixels=100 * 100, steps=20, cells=8, body_bytes=200_000)
 
 
 @pytest.fixture(scope="module")
-def at(editor: Editor) -> Iterator[Served]:
-    with served(editor, limits=LIMITS) as one:
+def at(editor: Editor) -> Iterator[RunningService]:
+    with run_service(editor, limits=LIMITS) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def client(at: Served) -> Iterator[httpx2.Client]:
-    with calling(at) as one:
+def client(at: RunningService) -> Iterator[httpx2.Client]:
+    with open_client(at) as one:
         yield one
 
 
-def edit(client: httpx2.Client, image: bytes = FILE, **said: Any) -> httpx2.Response:
-    data = {"prompt": "a boat", "num_inference_steps": "3"} | said
+def edit(client: httpx2.Client, image: bytes = FILE, **fields: Any) -> httpx2.Response:
+    data = {"prompt": "a boat", "num_inference_steps": "3"} | fields
     return client.post("/v1/images/edits", data=data, files={"image": ("../../x", image)})
 
 
 def image_of(answer: httpx2.Response, k: int = 0) -> Image.Image:
     assert answer.status_code == 200, answer.text
-    return opened(base64.b64decode(answer.json()["data"][k]["b64_json"]))
+    return read_image(base64.b64decode(answer.json()["data"][k]["b64_json"]))
 
 
 def error_of(answer: httpx2.Response, status: int = 400) -> tuple[str | None, str]:
@@ -53,10 +62,10 @@ def error_of(answer: httpx2.Response, status: int = 400) -> tuple[str | None, st
     return error["param"], error["code"]
 
 
-def test_the_words_are_the_core_s() -> None:
+def test_the_names_are_the_core_s() -> None:
     assert set(get_args(fields.Variant)) == set(VARIANTS)
-    assert set(get_args(fields.Schedule)) == set(SHAPES)
-    assert set(get_args(fields.Method)) == set(METHODS) - {"null-text"}
+    assert set(get_args(fields.Schedule)) == set(SCHEDULES)
+    assert set(get_args(fields.InversionName)) == set(METHODS) - {"null-text"}
 
 
 def test_pictures_of_all_modes_are_read(client: httpx2.Client) -> None:
@@ -84,7 +93,7 @@ def test_a_picture_is_turned_upright_and_its_metadata_does_not_leak(client: http
         file_of(PICTURE, "WEBP", save_all=True, append_images=[picture(1)]),
     ],
 )  # fmt: skip
-def test_what_is_no_still_picture_is_refused(client: httpx2.Client, data: bytes) -> None:
+def test_files_that_are_no_still_picture_are_refused(client: httpx2.Client, data: bytes) -> None:
     assert error_of(edit(client, data)) == ("image", "invalid_image")
 
 
@@ -94,11 +103,11 @@ def test_a_picture_of_many_pixels_and_few_bytes_is_refused(client: httpx2.Client
         assert error_of(edit(client, data)) == ("image", "invalid_image")
 
 
-def test_how_a_picture_was_made_is_in_it(client: httpx2.Client) -> None:
+def test_a_picture_says_how_it_was_made(client: httpx2.Client) -> None:
     made = image_of(edit(client, seed="3"))
-    told = json.loads(made.info["mdp_lite"])  # type: ignore[arg-type]
-    assert told["prompt"] == "a boat" and told["ai_generated"] and told["model"] == "mdp-lite"
-    assert told["inversion"] == {"seed": 3} and "Steps: 3" in made.info["parameters"]
+    found = json.loads(made.info["mdp_lite"])  # type: ignore[arg-type]
+    assert found["prompt"] == "a boat" and found["ai_generated"] and found["model"] == "mdp-lite"
+    assert found["inversion"] == {"seed": 3} and "Steps: 3" in made.info["parameters"]
     for kind in ("jpeg", "webp"):
         exif = image_of(edit(client, output_format=kind)).getexif()
         assert json.loads(exif[0x010E])["mdp_lite"]["prompt"] == "a boat"
@@ -106,8 +115,8 @@ def test_how_a_picture_was_made_is_in_it(client: httpx2.Client) -> None:
         assert comment.startswith(b"UNICODE\0") and "Steps: 3" in comment[8:].decode("utf-16-be")
 
 
-def test_unless_the_operator_says_not_to(editor: Editor) -> None:
-    with served(editor, metadata=False) as at, calling(at) as client:
+def test_unless_the_operator_turns_that_off(editor: Editor) -> None:
+    with run_service(editor, metadata=False) as at, open_client(at) as client:
         assert image_of(edit(client)).info == {}
         assert dict(image_of(edit(client, output_format="jpeg")).getexif()) == {}
 
@@ -136,8 +145,8 @@ def test_bodies_that_are_no_form(client: httpx2.Client) -> None:
 
 
 def test_a_picture_s_address_is_never_fetched(client: httpx2.Client) -> None:
-    said = {"prompt": "a", "image": "http://127.0.0.1:1/x.png"}
-    assert error_of(client.post("/v1/images/edits", data=said)) == ("image", "invalid_image")
+    data = {"prompt": "a", "image": "http://127.0.0.1:1/x.png"}
+    assert error_of(client.post("/v1/images/edits", data=data)) == ("image", "invalid_image")
     body = {"inputs": "http://127.0.0.1:1/x.png", "parameters": {"prompt": "a"}}
     assert error_of(client.post("/v1/image-to-image", json=body))[1] == "invalid_image"
 
@@ -164,7 +173,7 @@ def test_a_body_without_a_length_is_counted(client: httpx2.Client) -> None:
     assert error_of(answer, 413)[1] == "too_large"
 
 
-def test_paths_and_methods_that_are_not_there(client: httpx2.Client) -> None:
+def test_unknown_paths_and_methods(client: httpx2.Client) -> None:
     assert error_of(client.get("/v1/nothing"), 404)[1] == "not_found"
     assert error_of(client.get("/v1/images/edits"), 405)[1] == "method_not_allowed"
     assert error_of(client.get("/docs"), 404)
@@ -178,7 +187,7 @@ def test_pages_of_other_origins_and_other_names_are_refused(client: httpx2.Clien
 
 def test_an_origin_that_is_allowed_gets_its_headers(editor: Editor) -> None:
     page = "https://page.example"
-    with served(editor, origins=(page,), keys=(KEY,)) as at, calling(at) as client:
+    with run_service(editor, origins=(page,), keys=(KEY,)) as at, open_client(at) as client:
         asks = {"origin": page, "access-control-request-method": "POST"}
         answer = client.options("/v1/images/edits", headers=asks)
         assert answer.status_code == 200
@@ -204,38 +213,38 @@ def test_the_document_is_whole(client: httpx2.Client) -> None:
 
 
 def test_a_source_is_inverted_once_and_edited_often(
-    editor: Editor, at: Served, client: httpx2.Client
+    editor: Editor, at: RunningService, client: httpx2.Client
 ) -> None:
-    said = {"source_prompt": "a red house", "num_inference_steps": "4"}
-    answer = client.post("/v1/sources", data=said, files={"image": FILE})
+    data = {"source_prompt": "a red house", "num_inference_steps": "4"}
+    answer = client.post("/v1/sources", data=data, files={"image": FILE})
     made = answer.json()
     assert answer.status_code == 200 and made["usage"]["total_tokens"] == 8
     source = editor.invert(PICTURE, "a red house", "edit-friendly", 4)
     for prompt in ("a blue boat", "a house"):
-        before = at.service.desk.rows
+        before = at.service.batcher.rows
         answer = client.post(f"/v1/sources/{made['id']}/edits", json={"prompt": prompt})
         want = editor.edit(source, prompt)
         assert image_of(answer).tobytes() == want.picture.tobytes()
-        assert at.service.desk.rows - before == want.cost.unet_rows  # no inversion
+        assert at.service.batcher.rows - before == want.cost.unet_rows  # no inversion
     assert client.get(f"/v1/sources/{made['id']}").json()["prompt"] == "a red house"
     assert client.delete(f"/v1/sources/{made['id']}").json()["deleted"]
     assert error_of(client.get(f"/v1/sources/{made['id']}"), 404)[1] == "source_not_found"
-    assert idle(at.service)
+    assert is_idle(at.service)
 
 
 def test_a_source_of_a_prompt(editor: Editor, client: httpx2.Client) -> None:
-    said = {"source_prompt": "a red house", "num_inference_steps": "4", "seed": "9"}
-    name = client.post("/v1/sources", data=said).json()["id"]
+    data = {"source_prompt": "a red house", "num_inference_steps": "4", "seed": "9"}
+    name = client.post("/v1/sources", data=data).json()["id"]
     answer = client.post(f"/v1/sources/{name}/edits", json={"prompt": "a boat", "variant": "c"})
     want = editor.edit(editor.generate("a red house", 9, 4), "a boat", "c")
     assert image_of(answer).tobytes() == want.picture.tobytes()
 
 
 def test_a_source_is_its_owner_s_alone(editor: Editor) -> None:
-    with served(editor, keys=(KEY, OTHER)) as at, calling(at) as client:
+    with run_service(editor, keys=(KEY, OTHER)) as at, open_client(at) as client:
         mine, theirs = ({"authorization": f"Bearer {key}"} for key in (KEY, OTHER))
-        said = {"source_prompt": "a house", "num_inference_steps": "2"}
-        name = client.post("/v1/sources", data=said, headers=mine).json()["id"]
+        data = {"source_prompt": "a house", "num_inference_steps": "2"}
+        name = client.post("/v1/sources", data=data, headers=mine).json()["id"]
         assert client.get(f"/v1/sources/{name}", headers=mine).status_code == 200
         for call in (
             lambda: client.get(f"/v1/sources/{name}", headers=theirs),
@@ -252,23 +261,25 @@ def test_a_source_is_its_owner_s_alone(editor: Editor) -> None:
 
 
 def test_a_sweep(editor: Editor, client: httpx2.Client) -> None:
-    said = {"source_prompt": "a red house", "num_inference_steps": "4", "seed": "9"}
-    name = client.post("/v1/sources", data=said).json()["id"]
-    asked = {"source": name, "prompts": ["a boat", "a house"], "windows": [[3, 1], [3, 2]]}
-    answer = client.post("/v1/sweeps", json=asked)
+    data = {"source_prompt": "a red house", "num_inference_steps": "4", "seed": "9"}
+    name = client.post("/v1/sources", data=data).json()["id"]
+    body = {"source": name, "prompts": ["a boat", "a house"], "windows": [[3, 1], [3, 2]]}
+    answer = client.post("/v1/sweeps", json=body)
     source = editor.generate("a red house", 9, 4)
     want = editor.edits(
-        [Request(source, p, "epsilon", *w) for p in asked["prompts"] for w in asked["windows"]]
+        [Request(source, p, "epsilon", *w) for p in body["prompts"] for w in body["windows"]]
     )
     for k, one in enumerate(want):
         assert image_of(answer, k).tobytes() == one.picture.tobytes()
         assert answer.json()["data"][k]["settings"]["prompt"] == one.prompt
     assert answer.json()["usage"]["total_tokens"] < sum(one.cost.unet_rows for one in want)
-    many = asked | {"windows": [[4, 2]] * 5}
+    many = body | {"windows": [[4, 2]] * 5}
     assert error_of(client.post("/v1/sweeps", json=many))[1] == "too_expensive"
 
 
-def test_hugging_face_s_client(editor: Editor, at: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hugging_face_s_client(
+    editor: Editor, at: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # this machine's server
     client = InferenceClient(model=f"{at.url}/v1/image-to-image")
     got = client.image_to_image(FILE, "a boat", num_inference_steps=4, guidance_scale=2.0)
@@ -276,17 +287,17 @@ def test_hugging_face_s_client(editor: Editor, at: Served, monkeypatch: pytest.M
     assert got.tobytes() == want.picture.tobytes()
 
 
-def test_a_hook_may_hold_pictures_back(editor: Editor) -> None:
-    seen: list[int] = []
+def test_a_hook_may_refuse_pictures(editor: Editor) -> None:
+    counts: list[int] = []
 
     def hook(images: Any) -> list[bool]:
-        seen.append(len(images))
-        return [len(seen) > 1]
+        counts.append(len(images))
+        return [len(counts) > 1]
 
-    with served(editor, safety_hook=hook) as at, calling(at) as client:
+    with run_service(editor, safety_hook=hook) as at, open_client(at) as client:
         assert edit(client).status_code == 200
         assert error_of(edit(client))[1] == "content_policy_violation"
-    assert seen == [1, 1]
+    assert counts == [1, 1]
 
 
 def test_a_deadline_gives_the_best_so_far(client: httpx2.Client) -> None:

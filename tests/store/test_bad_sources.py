@@ -1,4 +1,4 @@
-"""Files that hold no source, or a damaged one: each refused by name, none read half."""
+"""Files without a source, or with a damaged one: each is refused by name and never read in part."""
 
 import json
 from collections.abc import Callable
@@ -23,18 +23,18 @@ def saved(editor: Editor, tmp_path: Path) -> Path:
     return tmp_path / "house.safetensors"
 
 
-def rewritten(path: Path, settings: dict | None = None, **tensors: torch.Tensor | None) -> None:
-    """The file with other settings or tensors, and a sum that is right for them."""
+def rewrite(path: Path, settings: dict | None = None, **tensors: torch.Tensor | None) -> None:
+    """Write the file with other settings or tensors, and the right SHA-256 for them."""
     with safe_open(path, "pt") as file:
         old = json.loads(file.metadata()[source_header.HEADER])
     del old["sha256"]
-    kept = {k: v for k, v in (load_file(path) | tensors).items() if v is not None}
+    merged = {k: v for k, v in (load_file(path) | tensors).items() if v is not None}
     save_file(
-        kept, path, {source_header.HEADER: source_header.header(old | (settings or {}), kept)}
+        merged, path, {source_header.HEADER: source_header.header(old | (settings or {}), merged)}
     )
 
 
-def poisoned(path: Path, name: str) -> torch.Tensor:
+def with_nan(path: Path, name: str) -> torch.Tensor:
     tensor = load_file(path)[name]
     tensor.view(-1)[3] = torch.nan
     return tensor
@@ -56,45 +56,45 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "one bit": (
         lambda p: p.write_bytes(p.read_bytes()[:-9] + bytes([p.read_bytes()[-9] ^ 4])
                                 + p.read_bytes()[-8:]),
-        "damaged: its content does not have the SHA-256",
+        "damaged: its content does not match the SHA-256",
     ),
     "no JSON": (
         lambda p: save_file({"x": torch.zeros(3)}, p, {source_header.HEADER: "{"}),
         "damaged: its settings are no JSON object",
     ),
-    "format": (lambda p: rewritten(p, {"format": 1}), "has format 1, this version reads 2"),
-    "type": (lambda p: rewritten(p, {"prompt": 3}), "prompt must be of type <class 'str'>, got 3"),
-    "guidance": (lambda p: rewritten(p, {"guidance_scale": 0.5}), "guidance_scale must be from 1"),
-    "method": (lambda p: rewritten(p, {"inversion": how(method="magic")}), "method must be one of"),
-    "settings": (lambda p: rewritten(p, {"inversion": {}}), "inversion must have the settings of"),
-    "setting": (lambda p: rewritten(p, {"inversion": how(seed=3)}), "seed is not a setting of"),
-    "tuning": (lambda p: rewritten(p, {"tuning": [[1]]}), "tuning must be pairs of iterations"),
-    "null": (lambda p: rewritten(p, null=torch.zeros(1)), r"null must be \(4, 1, .*, got \(1,\)"),
-    "seed": (lambda p: rewritten(p, {"seed": -1}), "seed must be from 0"),
-    "cost": (lambda p: rewritten(p, {"unet_rows": -1}), "cost must be 0 or more"),
-    "frame": (lambda p: rewritten(p, {"frame": {"fit": "pad"}}), "frame must be that of pad"),
-    "missing": (lambda p: rewritten(p, picture=None), "picture is missing or unknown"),
-    "unknown": (lambda p: rewritten(p, y=torch.zeros(1)), "y is missing or unknown"),
-    "NaN": (lambda p: rewritten(p, x=poisoned(p, "x")), "x must be finite, got NaN"),
-    "NaN in c": (lambda p: rewritten(p, c=poisoned(p, "c")), "c must be finite, got NaN"),
-    "dtype": (lambda p: rewritten(p, x=load_file(p)["x"].float()), "x must be .* in torch.float64"),
+    "format": (lambda p: rewrite(p, {"format": 2}), "has format 2, this version reads 3"),
+    "type": (lambda p: rewrite(p, {"prompt": 3}), "prompt must be of type <class 'str'>, got 3"),
+    "guidance": (lambda p: rewrite(p, {"guidance_scale": 0.5}), "guidance_scale must be from 1"),
+    "method": (lambda p: rewrite(p, {"inversion": how(method="magic")}), "method must be one of"),
+    "settings": (lambda p: rewrite(p, {"inversion": {}}), "inversion must have the settings of"),
+    "setting": (lambda p: rewrite(p, {"inversion": how(seed=3)}), "seed is not a setting of"),
+    "tuning": (lambda p: rewrite(p, {"tuning": [[1]]}), "tuning must be pairs of iterations"),
+    "null": (lambda p: rewrite(p, null=torch.zeros(1)), r"null must be \(4, 1, .*, got \(1,\)"),
+    "seed": (lambda p: rewrite(p, {"seed": -1}), "seed must be from 0"),
+    "cost": (lambda p: rewrite(p, {"unet_rows": -1}), "cost must be 0 or more"),
+    "fit": (lambda p: rewrite(p, {"fit": {"mode": "pad"}}), "fit must be that of pad"),
+    "missing": (lambda p: rewrite(p, picture=None), "picture is missing or unknown"),
+    "unknown": (lambda p: rewrite(p, y=torch.zeros(1)), "y is missing or unknown"),
+    "NaN": (lambda p: rewrite(p, x=with_nan(p, "x")), "x must be finite, got NaN"),
+    "NaN in c": (lambda p: rewrite(p, c=with_nan(p, "c")), "c must be finite, got NaN"),
+    "dtype": (lambda p: rewrite(p, x=load_file(p)["x"].float()), "x must be .* in torch.float64"),
     "shape": (
-        lambda p: rewritten(p, eps=load_file(p)["eps"][:-1]),
+        lambda p: rewrite(p, eps=load_file(p)["eps"][:-1]),
         r"eps must be \(4, 1, 4, 8, 8\) in torch.float64, got \(3, 1, 4, 8, 8\)",
     ),
     "grid": (
-        lambda p: rewritten(p, a=load_file(p)["a"].flip(0)),
+        lambda p: rewrite(p, a=load_file(p)["a"].flip(0)),
         "its grid's a is not the editor's for 4 steps",
     ),
     "no steps": (
-        lambda p: rewritten(p, t=torch.zeros(0, dtype=torch.int64)), "num_inference_steps must be",
+        lambda p: rewrite(p, t=torch.zeros(0, dtype=torch.int64)), "num_inference_steps must be",
     ),
     "image": (
-        lambda p: rewritten(p, image=torch.zeros(32, 30, 3, dtype=torch.uint8)),
+        lambda p: rewrite(p, image=torch.zeros(32, 30, 3, dtype=torch.uint8)),
         "width must be a multiple of 4",
     ),
     "picture": (
-        lambda p: rewritten(p, picture=torch.zeros(32, 32, 4, dtype=torch.uint8)),
+        lambda p: rewrite(p, picture=torch.zeros(32, 32, 4, dtype=torch.uint8)),
         r"picture must be \(h, w, 3\) in uint8",
     ),
 }  # fmt: skip
@@ -110,6 +110,6 @@ def test_a_file_that_is_wrong_is_refused(editor: Editor, saved: Path, name: str)
     assert str(saved.parent.parent) not in str(error.value)
 
 
-def test_the_rewriting_of_these_tests_makes_whole_files(editor: Editor, saved: Path) -> None:
-    rewritten(saved, {"prompt": "another"})
+def test_a_rewritten_file_is_whole(editor: Editor, saved: Path) -> None:
+    rewrite(saved, {"prompt": "another"})
     assert editor.load_source(saved).prompt == "another"

@@ -1,4 +1,4 @@
-"""The cache of sources: never stale, never above its bound, and safe between processes."""
+"""The cache of sources: never stale, never above its limit, and safe between processes."""
 
 import inspect
 import os
@@ -14,7 +14,7 @@ from mdp_lite.checkpoint import identity
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pipeline.result import Cost
-from mdp_lite.store.cache import OURS, Cache
+from mdp_lite.store.cache import OUR_FILES, Cache
 from support.checkpoints import write_checkpoint
 from support.source_cases import change_unet, picture, same_bits
 
@@ -30,24 +30,24 @@ def cached(editor: Editor, tmp_path: Path) -> Editor:
 
 def entries(editor: Editor) -> list[Path]:
     assert editor.cache is not None
-    return sorted(editor.cache.folder.glob(OURS))
+    return sorted(editor.cache.folder.glob(OUR_FILES))
 
 
-def made(editor: Editor, call: str, **asked: Any) -> Source:
-    return getattr(editor, call)(**asked)
+def create(editor: Editor, call: str, **settings: Any) -> Source:
+    return getattr(editor, call)(**settings)
 
 
-ASKED = {"generate": GENERATE, "invert": INVERT, "ddim": INVERT | {"method": "ddim"}}
+SETTINGS = {"generate": GENERATE, "invert": INVERT, "ddim": INVERT | {"method": "ddim"}}
 
 
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_the_second_time_is_free_and_has_the_same_bits(
     editor: Editor, cached: Editor, name: str
 ) -> None:
     call, steps = "generate" if name == "generate" else "invert", []
-    plain = made(editor, call, **ASKED[name])
-    first = made(cached, call, **ASKED[name])
-    again = made(cached, call, **ASKED[name], on_step=lambda *step: steps.append(step))
+    plain = create(editor, call, **SETTINGS[name])
+    first = create(cached, call, **SETTINGS[name])
+    again = create(cached, call, **SETTINGS[name], on_step=lambda *step: steps.append(step))
     assert first.cost == plain.cost and first.cost.unet_rows > 0
     assert again.cost == Cost(0, 0) and steps == [] and len(entries(cached)) == 1
     assert same_bits(plain, first) and same_bits(plain, replace(again, cost=plain.cost))
@@ -55,7 +55,7 @@ def test_the_second_time_is_free_and_has_the_same_bits(
     assert torch.equal(edits[0].latent, edits[1].latent)
 
 
-# Never stale: whatever is asked otherwise is another entry.
+# Never stale: with any other setting a source is another entry.
 
 OTHERS: dict[str, dict[str, Any]] = {
     "generate": {
@@ -68,24 +68,28 @@ OTHERS: dict[str, dict[str, Any]] = {
         "width": 16, "height": 16, "fit": "pad",
     },
 }  # fmt: skip
-TELLING = {"generate": ["on_step"], "invert": ["on_step", "on_tuned"]}
+# Arguments that change nothing in a source.
+NOT_IN_KEY = {
+    "generate": ["on_step", "deadline"],
+    "invert": ["on_step", "on_tuned", "deadline"],
+}
 CHANGES = [(call, name) for call, others in OTHERS.items() for name in others]
 
 
 @pytest.mark.parametrize("call", OTHERS)
 def test_every_argument_is_tried_below(call: str) -> None:
     assert set(inspect.signature(getattr(Editor, call)).parameters) == {
-        "self", *TELLING[call], *OTHERS[call]
+        "self", *NOT_IN_KEY[call], *OTHERS[call]
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(("call", "name"), CHANGES)
 def test_another_argument_is_a_miss(editor: Editor, cached: Editor, call: str, name: str) -> None:
-    asked, other = ASKED[call], ASKED[call] | {name: OTHERS[call][name]}
-    made(cached, call, **asked)
-    found = made(cached, call, **other)
+    settings, other = SETTINGS[call], SETTINGS[call] | {name: OTHERS[call][name]}
+    create(cached, call, **settings)
+    found = create(cached, call, **other)
     assert found.cost.unet_rows > 0 and len(entries(cached)) == 2
-    assert same_bits(found, made(editor, call, **other))
+    assert same_bits(found, create(editor, call, **other))
 
 
 def test_one_pixel_more_is_a_miss_and_another_file_of_the_same_is_not(cached: Editor) -> None:
@@ -117,7 +121,7 @@ def test_bad_input_is_refused_with_a_cache_as_without(cached: Editor) -> None:
     cached.generate(**GENERATE)
     with pytest.raises(ValueError, match="seed must be a whole number, got True"):
         cached.generate(**GENERATE | {"seed": True})
-    with pytest.raises(ValueError, match="image must be a PIL image, got str"):
+    with pytest.raises(ValueError, match="picture must be .*, got no such file: 'house.png'"):
         cached.invert(**INVERT | {"image": "house.png"})
 
 
@@ -154,7 +158,7 @@ def test_damaged_sums_are_none(editor: Editor, tmp_path: Path, text: str) -> Non
     assert identity.model_hash(origin, tmp_path) == identity.model_hash(origin)
 
 
-# Entries: damaged ones, the bound, the order.
+# Entries: damaged ones, the limit, the order.
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "foreign", "one bit"])
@@ -174,23 +178,23 @@ def test_a_damaged_entry_is_made_again(cached: Editor, damage: str) -> None:
 
 
 def test_the_least_recently_used_goes_first(cached: Editor) -> None:
-    asked = [GENERATE | {"seed": seed} for seed in range(4)]
-    for one in asked[:3]:
+    settings = [GENERATE | {"seed": seed} for seed in range(4)]
+    for one in settings[:3]:
         cached.generate(**one)
     cache = cached.cache
     assert cache is not None
     size = entries(cached)[0].stat().st_size
-    cached.generate(**asked[0])  # used again, so that 1 is the oldest
-    full = Editor(cached.models, cached.device, replace(cache, most_bytes=3 * size + size // 2))
-    full.generate(**asked[3])
-    keys = [cache.key(cached.runner, (*one.values(), None, "", None, None)) for one in asked]
-    kept = [cache.get(key, cached.runner) is not None for key in keys]
-    assert kept == [True, False, True, True] and len(entries(cached)) == 3
+    cached.generate(**settings[0])  # used again, so that 1 is the oldest
+    full = Editor(cached.models, cached.device, replace(cache, max_bytes=3 * size + size // 2))
+    full.generate(**settings[3])
+    keys = [cache.key(cached.runner, (*one.values(), None, "", None, None)) for one in settings]
+    found = [cache.get(key, cached.runner) is not None for key in keys]
+    assert found == [True, False, True, True] and len(entries(cached)) == 3
 
 
-def test_what_is_larger_than_the_bound_is_not_kept_and_removes_nothing(cached: Editor) -> None:
+def test_a_source_larger_than_the_limit_is_not_stored_and_removes_nothing(cached: Editor) -> None:
     cached.generate(**GENERATE)
-    small = Editor(cached.models, cached.device, replace(cached.cache, most_bytes=100))  # type: ignore[type-var]
+    small = Editor(cached.models, cached.device, replace(cached.cache, max_bytes=100))  # type: ignore[type-var]
     assert small.generate(**GENERATE | {"seed": 2}).cost.unet_rows > 0
     assert len(entries(cached)) == 1
 
@@ -208,12 +212,12 @@ def test_files_of_the_users_own_are_never_removed(cached: Editor) -> None:
     assert 0 < sum(path.stat().st_size for path in entries(small)) <= 30_000
 
 
-def test_a_rehearsal_reads_and_never_writes(cached: Editor) -> None:
-    idle = dry_run_editor(cached)
-    assert idle.generate(**GENERATE).cost.unet_rows > 0
+def test_a_dry_run_reads_and_never_writes(cached: Editor) -> None:
+    dry = dry_run_editor(cached)
+    assert dry.generate(**GENERATE).cost.unet_rows > 0
     assert not cached.cache.folder.exists()  # type: ignore[union-attr]
     cached.generate(**GENERATE)
-    assert idle.generate(**GENERATE).cost == Cost(0, 0)
+    assert dry.generate(**GENERATE).cost == Cost(0, 0)
 
 
 def test_a_full_disk_costs_no_result(cached: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,9 +244,9 @@ def test_what_is_no_folder_is_refused(
         Editor.from_pretrained(checkpoint, "cpu", cache=place)
 
 
-def test_what_a_killed_writer_left_is_removed(cached: Editor) -> None:
-    left = cached.cache.folder / ".source-1.safetensors.2.tmp"  # type: ignore[union-attr]
-    left.parent.mkdir()
-    left.write_bytes(b"0" * 99)
+def test_the_temporary_file_of_a_killed_writer_is_removed(cached: Editor) -> None:
+    leftover = cached.cache.folder / ".source-1.safetensors.2.tmp"  # type: ignore[union-attr]
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"0" * 99)
     cached.generate(**GENERATE)
-    assert not left.exists() and len(entries(cached)) == 1
+    assert not leftover.exists() and len(entries(cached)) == 1

@@ -13,7 +13,7 @@ import torch
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pipeline.inversion_methods import Inversion
-from mdp_lite.store import source_file as sources
+from mdp_lite.store import source_file
 from support.checkpoints import SCHEDULER, write_checkpoint, write_json
 from support.source_cases import STEPS, change_unet, picture, same_bits
 
@@ -32,7 +32,7 @@ for path in sys.argv[3:]:
 """
 
 
-SOME = Inversion("null-text", inner_steps=2, early_stop=0.0, rows=(1, 3))
+SOME = Inversion("null-text", inner_steps=2, early_stop=0.0, tuned_steps=(1, 3))
 MAKERS: dict[str, Callable[[Editor], Source]] = {
     "generate": lambda editor: editor.generate("a red house", 7, STEPS),
     "unguided": lambda editor: editor.generate("a red house", 8, STEPS, 1.0, width=16),
@@ -42,7 +42,7 @@ MAKERS: dict[str, Callable[[Editor], Source]] = {
     "fixed-point": lambda editor: editor.invert(picture(), "", "fixed-point", STEPS),
     "negative": lambda editor: editor.invert(picture(), "a house", "negative-prompt", STEPS),
     "null-text": lambda editor: editor.invert(picture(), "a house", "null-text", STEPS),
-    "some rows": lambda editor: editor.invert(picture(), "a house", SOME, STEPS),
+    "some steps": lambda editor: editor.invert(picture(), "a house", SOME, STEPS),
     "direct": lambda editor: editor.invert(picture(), "a house", "direct", STEPS),
     "friendly": lambda editor: editor.invert(picture(), "a house", "edit-friendly", STEPS),
     "own": lambda editor: editor.invert(picture(), "", "replay", STEPS, fit="own"),
@@ -50,49 +50,49 @@ MAKERS: dict[str, Callable[[Editor], Source]] = {
 
 
 @pytest.fixture(scope="module")
-def made(editor: Editor) -> dict[str, Source]:
+def sources(editor: Editor) -> dict[str, Source]:
     return {name: make(editor) for name, make in MAKERS.items()}
 
 
 @pytest.fixture
-def saved(editor: Editor, made: dict[str, Source], tmp_path: Path) -> Path:
-    editor.save_source(made["replay"], tmp_path / "house.safetensors")
+def saved(editor: Editor, sources: dict[str, Source], tmp_path: Path) -> Path:
+    editor.save_source(sources["replay"], tmp_path / "house.safetensors")
     return tmp_path / "house.safetensors"
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_what_is_loaded_is_what_was_saved(
-    editor: Editor, made: dict[str, Source], tmp_path: Path, name: str
+    editor: Editor, sources: dict[str, Source], tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / "new" / f"{name}.safetensors"
-    editor.save_source(made[name], path)
-    assert same_bits(made[name], editor.load_source(path))
+    editor.save_source(sources[name], path)
+    assert same_bits(sources[name], editor.load_source(path))
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
 def test_an_edit_in_a_new_process_has_the_same_bits(
-    editor: Editor, made: dict[str, Source], checkpoint: Path, tmp_path: Path
+    editor: Editor, sources: dict[str, Source], checkpoint: Path, tmp_path: Path
 ) -> None:
-    paths = {name: tmp_path / f"{name}.safetensors" for name in made}
+    paths = {name: tmp_path / f"{name}.safetensors" for name in sources}
     for name, path in paths.items():
-        editor.save_source(made[name], path)
+        editor.save_source(sources[name], path)
     command = [sys.executable, "-c", AGAIN, checkpoint, tmp_path, *paths.values()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     for name, path in paths.items():
         latent, pixels = torch.load(f"{path}.pt", weights_only=True)
-        here = editor.edit(made[name], "a blue boat", "c", guidance_scale=2.0)
+        here = editor.edit(sources[name], "a blue boat", "c", guidance_scale=2.0)
         assert torch.equal(latent, here.latent), name
         assert pixels == here.image.tobytes(), name
 
 
-def test_the_same_source_has_the_same_bytes_and_no_path(made: dict[str, Source]) -> None:
-    data = sources.to_file(made["replay"])
-    assert data == sources.to_file(made["replay"])
+def test_the_same_source_has_the_same_bytes_and_no_path(sources: dict[str, Source]) -> None:
+    data = source_file.to_file_bytes(sources["replay"])
+    assert data == source_file.to_file_bytes(sources["replay"])
     assert str(Path.home()).encode() not in data and b"/tmp" not in data
 
 
-# What another editor says of the saved source.
+# A saved source in another editor.
 
 OTHERS = {
     "grid": (
@@ -158,13 +158,13 @@ def test_models_whose_files_have_changed_since_are_not_hashed(tmp_path: Path) ->
     assert not (tmp_path / "boat.safetensors").exists()
 
 
-# Files that are damaged, foreign, or say what can't be.
+# File names, and failed writes.
 
 
 @pytest.mark.parametrize("name", ["house.png", "house", 3])
-def test_another_name_is_refused(editor: Editor, made: dict[str, Source], name: object) -> None:
+def test_another_name_is_refused(editor: Editor, sources: dict[str, Source], name: object) -> None:
     for call in (
-        lambda: editor.save_source(made["replay"], name),
+        lambda: editor.save_source(sources["replay"], name),
         lambda: editor.load_source(name),
     ):
         with pytest.raises(ValueError, match="a source's file must end in .safetensors"):
@@ -172,7 +172,7 @@ def test_another_name_is_refused(editor: Editor, made: dict[str, Source], name: 
 
 
 def test_a_failed_write_leaves_the_old_file(
-    editor: Editor, made: dict[str, Source], saved: Path, monkeypatch: pytest.MonkeyPatch
+    editor: Editor, sources: dict[str, Source], saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -180,7 +180,7 @@ def test_a_failed_write_leaves_the_old_file(
     old = saved.read_bytes()
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(ValueError, match="house.safetensors can't be written: No space left"):
-        editor.save_source(replace(made["ddim"], prompt="another"), saved)
+        editor.save_source(replace(sources["ddim"], prompt="another"), saved)
     assert saved.read_bytes() == old and list(saved.parent.iterdir()) == [saved]
 
 

@@ -1,4 +1,4 @@
-"""What browser tests share: the page over the bundled model, served and watched in chromium."""
+"""Helpers for browser tests: the page over the bundled model, served and opened in chromium."""
 
 import shutil
 import time
@@ -14,105 +14,105 @@ from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
 from mdp_lite.models.unet import UNet
+from support.unet_rows import record_rows
 
 CHROMIUM = shutil.which("chromium")
 HOUSE, BOAT, _ = EXAMPLES
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
-class Served(NamedTuple):
-    """The page's address, its studio, and the rows of each UNet call since it began."""
+class ServedPage(NamedTuple):
+    """The page's address, its studio, the rows of each UNet call, and how much to slow down."""
 
     url: str
     studio: Studio
     rows: list[int]
-    slow: list[float]  # one number: seconds that each call takes longer
+    slow: list[float]  # one number: seconds that each UNet call takes longer
 
 
-class Watched(NamedTuple):
-    """A page in a browser, with all that it asked for and complained of."""
+class BrowserPage(NamedTuple):
+    """A page in a browser, the addresses that it requested, and its errors."""
 
     page: Any
     urls: list[str]
     errors: list[str]
 
-    def field(self, name: str, text: str) -> None:
-        """Write into a text."""
+    def fill(self, name: str, text: str) -> None:
+        """Write a text into a field."""
         self.page.locator(f"#{name} textarea, #{name} input").first.fill(text)
 
-    def give(self, path: Path) -> None:
-        """Upload the picture to edit."""
+    def upload(self, path: Path) -> None:
+        """Upload the picture to edit, and wait until it is shown."""
         self.page.locator("#picture input[type=file]").set_input_files(path)
-        self.page.locator("#given img").wait_for()
+        self.page.locator("#uploaded img").wait_for()
 
     def click(self, name: str) -> None:
-        """Click what has this id."""
+        """Click the element with this id."""
         self.page.locator(f"#{name}").click()
 
-    def tab(self, name: str) -> None:
+    def open_tab(self, name: str) -> None:
         """Go to a tab."""
         self.page.get_by_role("tab", name=name).click()
 
-    def says(self, text: str, seconds: float = 300) -> str:
-        """Wait until the status says something; all that it says."""
+    def wait_for_status(self, text: str, seconds: float = 300) -> str:
+        """Wait until the status contains a text; the whole status."""
         status = self.page.locator("#status", has_text=text)
         status.wait_for(timeout=1000 * seconds)
         return status.inner_text()
 
-    def complains(self, text: str) -> None:
-        """Wait for an error on the page that says something."""
+    def wait_for_error(self, text: str) -> None:
+        """Wait until the page shows an error that contains a text."""
         toast = self.page.get_by_test_id("toast-text").filter(has_text=text)
         toast.first.wait_for(timeout=120_000)
 
-    def edited(self, source_prompt: str, prompt: str) -> str:
-        """An edit of the picture that was given, to its end; what the status says."""
-        self.field("picture-source-prompt", source_prompt)
-        self.field("picture-prompt", prompt)
+    def edit(self, source_prompt: str, prompt: str) -> str:
+        """Edit the uploaded picture to the end; the text of the status."""
+        self.fill("picture-source-prompt", source_prompt)
+        self.fill("picture-prompt", prompt)
         self.click("picture-edit")
-        return self.says("The edit took")
+        return self.wait_for_status("The edit took")
 
-    def downloaded(self, folder: Path, name: str = "download") -> Path:
-        """The file that a button gives."""
+    def download(self, folder: Path, name: str = "download") -> Path:
+        """The file that a button downloads."""
         with self.page.expect_download() as waiting:
             self.click(name)
         path = folder / waiting.value.suggested_filename
         waiting.value.save_as(path)
         return path
 
-    def clean(self) -> None:
-        """Nothing was asked of other machines, nothing was complained of."""
-        assert self.outside() == [] and self.errors == []
+    def check_clean(self) -> None:
+        """Assert that the page requested nothing from other machines and had no error."""
+        assert self.outside_urls() == [] and self.errors == []
 
-    def outside(self) -> list[str]:
-        """Requests that left this machine."""
+    def outside_urls(self) -> list[str]:
+        """The requests to other machines."""
         return [u for u in self.urls if urlsplit(u).hostname not in (None, "", "127.0.0.1")]
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The bundled model's page on a port of its own, in this process, so that calls are counted."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
+    """The bundled model's page, served by this process, so that its UNet calls are counted."""
     command = pytest.importorskip("mdp_lite.app.command")
-    rows: list[int] = []
-    slow, forward = [0.0], UNet.predict
-
-    def counting(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
-        rows.append(len(x))
-        time.sleep(slow[0])
-        return forward(self, x, t, c, *attend)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(UNet, "predict", counting)
+        rows, slow = record_rows(patch), [0.0]
+        predict = UNet.predict
+
+        def wait_and_predict(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
+            time.sleep(slow[0])
+            return predict(self, x, t, c, *attend)
+
+        patch.setattr(UNet, "predict", wait_and_predict)
         editor, folder = Editor.from_pretrained(device="cpu"), tmp_path_factory.mktemp("studio")
-        studio = Studio(editor, folder, rivals=joins.rivals())
-        studio.warm()
-        blocks = command.launched(studio, "127.0.0.1", None)
-        yield Served(str(blocks.local_url), studio, rows, slow)
+        studio = Studio(editor, folder, rivals=joins.build_rivals())
+        studio.warm_up()
+        blocks = command.launch(studio, "127.0.0.1", None)
+        yield ServedPage(str(blocks.local_url), studio, rows, slow)
         blocks.close(verbose=False)
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Debian's browser; its own is not downloaded."""
+    """Debian's chromium; playwright's browser is not downloaded."""
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
@@ -122,32 +122,32 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-def visited(context: Any, url: str) -> Watched:
-    """The page in a context of a browser, all of it there."""
+def load_page(context: Any, url: str) -> BrowserPage:
+    """The page, fully loaded, in a context of a browser."""
     page, urls, errors = context.new_page(), list[str](), list[str]()
     page.on("request", lambda request: urls.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     page.goto(url)
     page.locator("#picture-edit").wait_for(timeout=120_000)
-    return Watched(page, urls, errors)
+    return BrowserPage(page, urls, errors)
 
 
-Opens = Callable[..., Watched]
+OpenPage = Callable[..., BrowserPage]
 
 
 @pytest.fixture
-def opens(served: Served, chromium: Any) -> Iterator[Opens]:
-    """Opens the page as a new visitor, with settings of a browser context."""
+def open_page(served: ServedPage, chromium: Any) -> Iterator[OpenPage]:
+    """Opens the page as a new visitor; arguments are settings of the browser context."""
     served.rows.clear()
     served.slow[0] = 0.0
     contexts = []
 
-    def visit(**settings: Any) -> Watched:
-        context = chromium.new_context(**{"viewport": DESK, **settings})
+    def visit(**settings: Any) -> BrowserPage:
+        context = chromium.new_context(**{"viewport": DESKTOP, **settings})
         contexts.append(context)
         context.set_default_timeout(120_000)  # a busy machine is slow, not broken
-        return visited(context, served.url)
+        return load_page(context, served.url)
 
     yield visit
     for context in contexts:

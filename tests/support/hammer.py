@@ -1,6 +1,6 @@
-"""Eight processes that ask one small cache for sources, for some seconds; test_hammer.py runs it.
+"""Eight processes that read and fill one small cache for some seconds; test_hammer.py runs it.
 
-hammer.py CHECKPOINT FOLDER MOST_BYTES SECONDS: one line of JSON, [calls, hits] of each.
+hammer.py CHECKPOINT FOLDER MAX_BYTES SECONDS prints one line of JSON, [calls, hits] of each.
 """
 
 import json
@@ -19,7 +19,7 @@ PROCESSES, SEEDS = 8, 12
 
 
 def ask(editor: Editor, right: list[bytes], name: int, seconds: float) -> list[int]:
-    """Some seeds often, some seldom, so that entries are read, evicted and made again."""
+    """Some seeds often, some seldom, so that entries are read, removed and made again."""
     rng, end, calls, hits = random.Random(name), time.monotonic() + seconds, 0, 0
     while time.monotonic() < end:
         seed = rng.choice((0, 1, 2, rng.randrange(SEEDS)))
@@ -29,9 +29,9 @@ def ask(editor: Editor, right: list[bytes], name: int, seconds: float) -> list[i
     return [calls, hits]
 
 
-def main(checkpoint: str, folder: str, most_bytes: str, seconds: str) -> int:
+def main(checkpoint: str, folder: str, max_bytes: str, seconds: str) -> int:
     torch.set_num_threads(1)
-    cache = Cache(Path(folder), int(most_bytes))
+    cache = Cache(Path(folder), int(max_bytes))
     editor = Editor.from_pretrained(checkpoint, "cpu", cache=cache)
     plain = Editor(editor.models, editor.device)
     right = [plain.generate("a house", seed, 1).image.tobytes() for seed in range(SEEDS)]

@@ -218,32 +218,32 @@ for line in sys.stdin:
 
 
 @dataclass
-class Asker:
-    """A Python process with its own environment that fetches what it is asked to."""
+class HubProcess:
+    """A Python process with its own environment that fetches files of the hub."""
 
     process: subprocess.Popen[str]
 
     def begin(self, name: str, chosen: list[str] | None = None, **how: Any) -> None:
-        """Ask, and do not wait."""
+        """Send a request, and do not wait."""
         assert self.process.stdin
         self.process.stdin.write(json.dumps([name, how, chosen]) + "\n")
         self.process.stdin.flush()
 
     def end(self) -> tuple[Path | None, str | None]:
-        """The path that was found, or the sentence that says why not."""
+        """The fetched path, or the sentence of the error."""
         assert self.process.stdout
         found, sentence = json.loads(self.process.stdout.readline())
         return Path(found) if found else None, sentence
 
-    def found(self, name: str, chosen: list[str] | None = None, **how: Any) -> Path:
-        """The path of what must be found."""
+    def fetch(self, name: str, chosen: list[str] | None = None, **how: Any) -> Path:
+        """The fetched path; an error fails the test."""
         self.begin(name, chosen, **how)
         path, sentence = self.end()
         assert path and sentence is None, sentence
         return path
 
-    def refused(self, name: str, chosen: list[str] | None = None, **how: Any) -> str:
-        """The one sentence that says why there is no path."""
+    def refusal(self, name: str, chosen: list[str] | None = None, **how: Any) -> str:
+        """The one sentence of the error; success fails the test."""
         self.begin(name, chosen, **how)
         path, sentence = self.end()
         assert sentence and path is None and "\n" not in sentence
@@ -251,14 +251,14 @@ class Asker:
 
 
 @contextmanager
-def asking(**environment: str | Path) -> Iterator[Asker]:
-    """A process that knows of the hub only what this environment says."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSF"))}
-    fixed = {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", "PYTHONWARNINGS": "error"}
-    own = kept | fixed | {key: str(value) for key, value in environment.items()}
+def start_process(**environment: str | Path) -> Iterator[HubProcess]:
+    """A process with no settings of the hub but this environment's."""
+    others = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSF"))}
+    common = {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", "PYTHONWARNINGS": "error"}
+    own = others | common | {key: str(value) for key, value in environment.items()}
     command = [sys.executable, "-c", CHILD, str(ROOT / "weights/mdp_lite_weights")]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=own, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout and process.stdout.readline() == "ready\n"
-        yield Asker(process)
+        yield HubProcess(process)
         process.kill()

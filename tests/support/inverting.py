@@ -1,4 +1,4 @@
-"""What tests of inversions share: editors in float64 of every kind of grid, pictures, formulas."""
+"""For tests of inversions: editors in float64 on every kind of grid, pictures, formulas."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -27,7 +27,7 @@ def picture(seed: int = 0, width: int = 32, height: int = 32) -> Image.Image:
 
 
 def double(editor: Editor, setup: str = "epsilon") -> Editor:
-    """The random model in float64 with another scheduler: what differs is no rounding."""
+    """The random model in float64 with another scheduler: a difference is not rounding."""
     models = editor.models
     unet, text = (deepcopy(m).double() for m in (models.unet, models.text_encoder))
     return Editor(
@@ -38,7 +38,7 @@ def double(editor: Editor, setup: str = "epsilon") -> Editor:
 def prediction(
     editor: Editor, x: Tensor, t: Tensor, prompt: str, negative: str, g: float
 ) -> Tensor:
-    """Guided, each of the two rows in a call of its own."""
+    """Guided, each of the two rows in its own call."""
     with torch.no_grad():
         e, e_null = (
             editor.models.unet(x, t, editor.runner.condition(p)) for p in (prompt, negative)
@@ -46,15 +46,15 @@ def prediction(
     return e_null + g * (e - e_null)
 
 
-def noise_in(out: Tensor, x: Tensor, a: Tensor, v: bool) -> tuple[Tensor, Tensor]:
+def noise_in(out: Tensor, x: Tensor, a: Tensor, v_prediction: bool) -> tuple[Tensor, Tensor]:
     """x_0 and eps of a prediction: Song et al. 2021 Eq. 12, or Salimans & Ho 2022, Appendix D."""
-    if v:
+    if v_prediction:
         return a.sqrt() * x - (1 - a).sqrt() * out, a.sqrt() * out + (1 - a).sqrt() * x
     return (x - (1 - a).sqrt() * out) / a.sqrt(), out
 
 
-class Counted(nn.Module):
-    """A UNet that writes down how many rows each call had, and the rows that went backward."""
+class CountingUNet(nn.Module):
+    """A UNet that records how many rows each call has, and how many rows go backward."""
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
@@ -69,14 +69,14 @@ class Counted(nn.Module):
             out.register_hook(lambda slope: self.backward.append(len(slope)))
         return out
 
-    def seen(self) -> tuple[int, int, int]:
-        """Rows, calls and rows backward since the last time that this was asked."""
-        seen = sum(self.rows), len(self.rows), sum(self.backward)
+    def counts(self) -> tuple[int, int, int]:
+        """Rows, calls and rows backward since the last call of this method."""
+        counts = sum(self.rows), len(self.rows), sum(self.backward)
         self.rows, self.backward = [], []
-        return seen
+        return counts
 
 
-def counting(editor: Editor) -> tuple[Editor, Counted]:
-    """The same editor, its calls counted."""
-    unet = Counted(editor.models.unet)
+def counting(editor: Editor) -> tuple[Editor, CountingUNet]:
+    """The same editor with a UNet that counts its calls."""
+    unet = CountingUNet(editor.models.unet)
     return Editor(replace(editor.models, unet=unet), editor.device, editor.cache), unet

@@ -1,6 +1,6 @@
 """Null-text inversion as published (Mokady et al. 2022, arXiv 2211.09794), on diffusers' parts.
 
-What mdp_lite.method.null_text is held against: float32 throughout, eager, torch.optim.Adam, one
+The reference for mdp_lite.method.null_text: float32 throughout, eager, torch.optim.Adam, one
 loss.item() an iteration. Written from the paper's Algorithm 1 and its section 4; the schedule of
 the learning rate and of the early stop are those of its public code.
 """
@@ -88,7 +88,7 @@ def null_text(
     for i, t in enumerate(model.scheduler.timesteps):
         with torch.no_grad():
             e = model.predict(x, t, c)
-        null, found = tuned(model, x, t, e, pivots[i + 1], null, g, i, inner_steps, early_stop)
+        null, found = tune_step(model, x, t, e, pivots[i + 1], null, g, i, inner_steps, early_stop)
         with torch.no_grad():
             x = guided_step(model, x, t, e, null, g)
         nulls.append(null)
@@ -97,7 +97,7 @@ def null_text(
     return Oracle(torch.stack(nulls), losses, pivots, torch.stack(latents))
 
 
-def tuned(
+def tune_step(
     model: Model, x: Tensor, t: Tensor, e: Tensor, pivot: Tensor, null: Tensor, g: float, i: int,
     inner_steps: int, early_stop: float,
 ) -> tuple[Tensor, list[float]]:  # fmt: skip

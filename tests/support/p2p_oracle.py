@@ -1,8 +1,8 @@
 """Prompt-to-Prompt as published (Hertz et al. 2022, arXiv 2208.01626), on diffusers' parts.
 
-What mdp_lite.eval.rivals is held against: Algorithm 1 as the authors run it. Source and target are
-sampled side by side in one batch of four rows (both null rows, then both prompts), and attention
-processors edit the maps of the prompts' rows. Mappers are given by the tests, written out.
+Tests compare mdp_lite.eval.rivals with it. It is Algorithm 1 as the authors run it: source and
+target are sampled side by side in one batch of four rows (both null rows, then both prompts), and
+attention processors edit the maps of the prompts' rows. The tests write the word mappers by hand.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from torch import Tensor
 Edit = Callable[[Tensor, Tensor], Tensor]  # maps (h, n, l) of source and target -> the target's
 
 
-class Control(NamedTuple):
-    """Of n steps: edit of cross-attention while i < cross; self-attention replaced while i < self_.
+class OracleControl(NamedTuple):
+    """Edit cross-attention while step i < cross, replace self-attention while i < self_.
 
-    blend has the places of the blended word in each prompt, or nothing.
+    blend: the positions of the blended word in each prompt, or None.
     """
 
     edit: Edit
@@ -34,21 +34,21 @@ def replacement(mapper: Tensor) -> Edit:
     return lambda source, target: torch.einsum("hpw,wn->hpn", source, mapper)
 
 
-def refinement(places: list[int]) -> Edit:
-    """Eq. 6: the place in the source of each of the target's tokens, -1 for new ones."""
-    known = torch.tensor([float(place >= 0) for place in places]).double()
-    return lambda source, target: source[:, :, places] * known + target * (1 - known)
+def refinement(positions: list[int]) -> Edit:
+    """Eq. 6: the position in the source of each of the target's tokens, -1 for new ones."""
+    aligned = torch.tensor([float(position >= 0) for position in positions]).double()
+    return lambda source, target: source[:, :, positions] * aligned + target * (1 - aligned)
 
 
-def reweighting(before: Edit, scales: Tensor) -> Edit:
+def reweighting(edit: Edit, scales: Tensor) -> Edit:
     """Eq. 8 after another edit."""
-    return lambda source, target: before(source, target) * scales
+    return lambda source, target: edit(source, target) * scales
 
 
-class Attending:
-    """One layer's attention; it has the step from who owns it, and keeps maps there."""
+class OracleAttention:
+    """One layer's attention; the run knows the step and stores the maps."""
 
-    def __init__(self, run: "Run", name: str) -> None:
+    def __init__(self, run: "OracleRun", name: str) -> None:
         self.run, self.name = run, name
 
     def __call__(
@@ -61,20 +61,24 @@ class Attending:
         k = attn.head_to_batch_dim(attn.to_k(context))
         v = attn.head_to_batch_dim(attn.to_v(context))
         maps = attn.get_attention_scores(q, k, None)  # type: ignore[arg-type]
-        maps = self.run.controlled(maps, cross, self.name)
+        maps = self.run.edit_maps(maps, cross, self.name)
         out: Any = attn.to_out
         return out[0](attn.batch_to_head_dim(torch.bmm(maps, v)))
 
 
-class Run:
+class OracleRun:
     """Both paths from one noise x (1, 4, y, x) under the prompts' conditions."""
 
-    def __init__(self, unet: UNet2DConditionModel, scheduler: DDIMScheduler, control: Control):
+    def __init__(
+        self, unet: UNet2DConditionModel, scheduler: DDIMScheduler, control: OracleControl
+    ):
         self.unet, self.scheduler, self.control = unet, scheduler, control
         self.step, self.sums = 0, {}
-        unet.set_attn_processor({name: Attending(self, name) for name in unet.attn_processors})
+        unet.set_attn_processor(
+            {name: OracleAttention(self, name) for name in unet.attn_processors}
+        )
 
-    def controlled(self, maps: Tensor, cross: bool, name: str) -> Tensor:
+    def edit_maps(self, maps: Tensor, cross: bool, name: str) -> Tensor:
         nulls, prompts = maps.chunk(2)
         source, target = prompts.chunk(2)
         if cross and self.step < self.control.cross:
@@ -85,16 +89,16 @@ class Run:
             self.sums[name] = self.sums.get(name, 0) + torch.stack([source, target]).mean(1)
         return torch.cat([nulls, source, target])
 
-    def blended(self, x: Tensor) -> Tensor:
-        """Section 3.2, local editing: the target's latent where either prompt's word is seen."""
+    def blend(self, x: Tensor) -> Tensor:
+        """Section 3.2, local editing: the target's latent where either prompt's word attends."""
         assert self.control.blend
         cells = max(maps.shape[1] for maps in self.sums.values())
         fine = torch.stack([maps for maps in self.sums.values() if maps.shape[1] == cells]).mean(0)
         masks = []
-        for maps, places in zip(fine, self.control.blend, strict=True):
-            seen = maps[:, places].sum(-1).reshape(1, 1, int(cells**0.5), -1)
-            seen = F.interpolate(F.max_pool2d(seen, 3, 1, 1), size=x.shape[2:])
-            masks.append(seen / seen.max() > 0.3)
+        for maps, positions in zip(fine, self.control.blend, strict=True):
+            word = maps[:, positions].sum(-1).reshape(1, 1, int(cells**0.5), -1)
+            word = F.interpolate(F.max_pool2d(word, 3, 1, 1), size=x.shape[2:])
+            masks.append(word / word.max() > 0.3)
         inside = (masks[0] | masks[1]).to(x)
         return torch.cat([x[:1], x[:1] + inside * (x[1:] - x[:1])])
 
@@ -110,5 +114,5 @@ class Run:
             e_null, e = out.chunk(2)
             x = self.scheduler.step(e_null + g * (e - e_null), t, x).prev_sample  # type: ignore[arg-type]
             if self.control.blend and i >= int(0.2 * n):
-                x = self.blended(x)
+                x = self.blend(x)
         return x

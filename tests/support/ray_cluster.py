@@ -1,6 +1,6 @@
-"""A Ray cluster of this machine for tests, in a process of its own, as Ray leaves warnings behind.
+"""A Ray cluster of this machine for tests, in its own process, because Ray leaves warnings behind.
 
-As a script it says its address, then for each line that it is told the states of all replicas.
+The script prints its address. For each line on stdin it prints the states of all replicas.
 """
 
 import json
@@ -17,17 +17,17 @@ from support.places import ROOT
 
 ROOMS = (str(ROOT / room) for room in ("", "kernels", "weights"))
 ENV = os.environ | {"PYTHONPATH": os.pathsep.join([*ROOMS, os.environ.get("PYTHONPATH", "")])}
-POLL = 0.1  # seconds between two questions: the cores are for the replicas
+POLL = 0.1  # seconds between two questions: the replicas need the cores
 
 
 class Cluster(NamedTuple):
-    """A process that has a cluster, and the environment of those who join it."""
+    """A process that runs a cluster, and the environment for processes that join it."""
 
     process: "subprocess.Popen[str]"
     env: dict[str, str]
 
     def states(self) -> dict[str, dict[str, int]]:
-        """How many replicas of each application are in which state."""
+        """The number of replicas in each state, for each application."""
         assert self.process.stdin and self.process.stdout
         time.sleep(POLL)
         self.process.stdin.write("\n")
@@ -37,7 +37,7 @@ class Cluster(NamedTuple):
 
 @contextmanager
 def running() -> Iterator[Cluster]:
-    """A cluster, until the end; Ray guards it by a token."""
+    """A cluster that Ray guards by a token; it is stopped at the end."""
     env = ENV | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     process = subprocess.Popen(
         [sys.executable, __file__], env=env, text=True,
@@ -50,7 +50,7 @@ def running() -> Iterator[Cluster]:
 
 
 def states() -> dict[str, dict[str, int]]:
-    """What Ray Serve's status says."""
+    """The same from Ray Serve's status, inside the process of the cluster."""
     from ray import serve
 
     found: dict[str, Any] = serve.status().applications
@@ -61,7 +61,7 @@ def states() -> dict[str, dict[str, int]]:
 
 
 def main() -> None:
-    """Until stdin is closed."""
+    """Run a cluster until stdin is closed."""
     import ray
 
     ray.init(num_cpus=4, include_dashboard=False, logging_level="ERROR", log_to_driver=False)

@@ -7,7 +7,8 @@
 A record holds, for every command, its exit code, the JSON object that it prints (without seconds
 and paths), and for every file that it writes the SHA-256 of its pixels (or bytes) and its settings.
 Latents of the Editor are recorded as SHA-256 of their bytes. RENAMES maps old keys and words to new
-ones. Bits depend on the processor and on torch: record both versions on one machine.
+ones; renames.json beside this file holds those since 258e500. Bits depend on the processor and on
+torch: record both versions on one machine.
 """
 
 import hashlib
@@ -145,14 +146,17 @@ def record(out: Path) -> None:
     out.write_text(json.dumps(found, indent=1, sort_keys=True))
 
 
-def renamed(value: Any, names: dict[str, str]) -> Any:
-    """The same with old keys and words by their new names."""
+def rename(value: Any, names: dict[str, str], parent: str = "") -> Any:
+    """The same with old keys and words by their new names; "parent/key" names a key below a key."""
     if isinstance(value, dict):
-        return {names.get(k, k): renamed(v, names) for k, v in value.items()}
+        return {
+            names.get(f"{parent}/{k}", names.get(k, k)): rename(v, names, k)
+            for k, v in value.items()
+        }
     if isinstance(value, list):
-        return [renamed(one, names) for one in value]
+        return [rename(one, names, parent) for one in value]
     if isinstance(value, str) and value.startswith("{"):  # settings in a picture
-        return renamed(json.loads(value), names)
+        return rename(json.loads(value), names, parent)
     return names.get(value, value) if isinstance(value, str) else value
 
 
@@ -178,7 +182,7 @@ def main(words: list[str]) -> int:
         return 0
     old, new = (json.loads(Path(path).read_text()) for path in words[1:3])
     names = json.loads(Path(words[3]).read_text()) if len(words) > 3 else {}
-    found = differences(renamed(old, names), renamed(new, {}))
+    found = differences(rename(old, names), rename(new, {}))
     print("\n".join(found) or "equal")
     return 1 if found else 0
 

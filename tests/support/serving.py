@@ -3,7 +3,7 @@
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -12,62 +12,65 @@ import uvicorn
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.serve.app import Page, application, paged
-from mdp_lite.serve.command import listening
+from mdp_lite.serve.app import Page, add_page, application
+from mdp_lite.serve.command import open_socket
 from mdp_lite.serve.service import Service
-from mdp_lite.serve.settings import Settings
+from mdp_lite.serve.settings import ServiceSettings
 
 WAIT = 120.0  # seconds after which a test has hung
 KEY, OTHER = "k" * 20, "o" * 20
 
 
-class Served(NamedTuple):
-    """Where it is, and the service itself."""
+class RunningService(NamedTuple):
+    """A service and its address."""
 
     url: str
     service: Service
 
 
 @contextmanager
-def served(editor: Editor, page: Page | None = None, **settings: Any) -> Iterator[Served]:
+def run_service(
+    editor: Editor, page: Page | None = None, **settings: Any
+) -> Iterator[RunningService]:
     """A service of an editor, ready, with a page if there is one."""
-    chosen = Settings(**{"port": 0} | settings)
+    chosen = ServiceSettings(**{"port": 0} | settings)
     app = application(editor, chosen)
     service: Service = app.state.service
-    with paged(app, page) as whole, listening(chosen) as at:
-        port = at.getsockname()[1]
-        left = 5 if page else None  # seconds for pages that are open still
+    with add_page(app, page) as outer, open_socket(chosen) as listener:
+        port = listener.getsockname()[1]
+        grace = 5 if page else None  # seconds for pages that are still open
         config = uvicorn.Config(
-            whole, log_config=None, access_log=False, timeout_graceful_shutdown=left
+            outer, log_config=None, access_log=False, timeout_graceful_shutdown=grace
         )
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([at],))
+        thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
-            until(lambda: service.ready)
-            yield Served(f"http://127.0.0.1:{port}", service)
+            wait_until(lambda: service.ready)
+            yield RunningService(f"http://127.0.0.1:{port}", service)
         finally:
             server.should_exit = True
             thread.join(WAIT)
             assert not thread.is_alive()
 
 
-def calling(at: Served) -> httpx2.Client:
-    """A client of it that waits long: a busy machine is no failure."""
+def open_client(at: RunningService) -> httpx2.Client:
+    """An HTTP client of a service. It waits long: a busy machine is no failure."""
     return httpx2.Client(base_url=at.url, timeout=WAIT)
 
 
-def until(true: Any) -> None:
-    """Wait for something that is about to come true."""
+def wait_until(is_true: Callable[[], Any]) -> None:
+    """Wait for a condition; fail after WAIT seconds."""
     end = time.monotonic() + WAIT
-    while not true():
+    while not is_true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.002)
 
 
-def idle(service: Service) -> bool:
-    """Whether nothing is held: no rows let in, no picture, no job, nobody at the desk."""
-    return (service.rows, service.held, service.jobs, service.desk.members) == (0, 0, 0, 0)
+def is_idle(service: Service) -> bool:
+    """Whether there is no admitted work, no picture, no job and no client of the batcher."""
+    counts = (service.rows, service.waiting_bytes, service.jobs, service.batcher.clients)
+    return counts == (0, 0, 0, 0)
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **more: Any) -> bytes:
@@ -77,8 +80,18 @@ def file_of(image: Image.Image, kind: str = "PNG", **more: Any) -> bytes:
     return out.getvalue()
 
 
-def opened(data: bytes) -> Image.Image:
+def read_image(data: bytes) -> Image.Image:
     """A file as a picture, decoded."""
     image = Image.open(io.BytesIO(data))
     image.load()
     return image
+
+
+class ManualClock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, now: float = 1e9) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now

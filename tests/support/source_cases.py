@@ -1,4 +1,4 @@
-"""What tests of saved sources share: pictures, an altered model, a comparison of all bits."""
+"""For tests of saved sources: pictures, an altered model, a comparison of all bits."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ def picture(seed: int = 0, size: tuple[int, int] = (40, 28)) -> Image.Image:
 def same_bits(one: Source, other: Source) -> bool:
     tensors = [(*source.path, *source.grid) for source in (one, other)]
     pictures = [(source.image.tobytes(), source.picture.tobytes()) for source in (one, other)]
-    told = [
-        (s.prompt, s.negative_prompt, s.guidance_scale, s.frame, s.seed, s.how, s.truncated,
+    settings = [
+        (s.prompt, s.negative_prompt, s.guidance_scale, s.fit, s.seed, s.inversion, s.truncated,
          s.tuning, s.cost, s.origin, s.image.size, s.picture.size)
         for s in (one, other)
     ]  # fmt: skip
@@ -30,7 +30,7 @@ def same_bits(one: Source, other: Source) -> bool:
         a is b is None or (a.dtype == b.dtype and torch.equal(a, b))
         for a, b in zip(*tensors, strict=True)
     )
-    return equal and pictures[0] == pictures[1] and told[0] == told[1]
+    return equal and pictures[0] == pictures[1] and settings[0] == settings[1]
 
 
 def change_unet(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What tests of the app share: a studio over a tiny model, pictures, and watching the UNet."""
+"""Helpers for tests of the app: a studio over a tiny model, forms, and UNet calls counted."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdp_lite.app.form import Form
+from mdp_lite.app.form import EditForm
+from mdp_lite.app.results import AppResult
+from mdp_lite.app.runs import Submission, run_edit
 from mdp_lite.app.sessions import Session
-from mdp_lite.app.streaming import Progress
+from mdp_lite.app.streaming import RunProgress
 from mdp_lite.app.studio import Studio
-from mdp_lite.app.work import Asked
 from mdp_lite.editor import Editor
-from mdp_lite.models.unet import UNet
+from support.unet_rows import record_rows
 
-REAL = Form("picture", "a red house", "a blue boat", steps=10, t_max=9, t_m=5, guidance_scale=3.0)
-DRAWN = Form("prompt", "a red house", "a blue boat", steps=10, t_max=9, t_m=5, guidance_scale=3.0)
+SETTINGS: dict[str, Any] = {"steps": 10, "t_max": 9, "t_m": 5, "guidance_scale": 3.0}
+REAL = EditForm("picture", "a red house", "a blue boat", **SETTINGS)
+GENERATED = EditForm("prompt", "a red house", "a blue boat", **SETTINGS)
 
 
 def picture(width: int = 48, height: int = 40, seed: int = 0) -> Image.Image:
@@ -26,44 +28,43 @@ def picture(width: int = 48, height: int = 40, seed: int = 0) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def asked(form: Form, mask: Image.Image | None = None, seed: int = 0) -> Asked:
-    """A form with what it needs."""
+def submission(form: EditForm, mask: Image.Image | None = None, seed: int = 0) -> Submission:
+    """A form with a picture if its case needs one."""
     if form.case == "prompt":
-        return Asked(form, mask=mask)
-    return Asked(form, picture(seed=seed), "photo.png", mask)
+        return Submission(form, mask=mask)
+    return Submission(form, picture(seed=seed), "photo.png", mask)
 
 
-def ended(run: Generator[Progress, None, Any]) -> tuple[Any, list[Progress]]:
-    """A run's result, and what it told."""
-    told = []
+def run_to_end(run: Generator[RunProgress, None, Any]) -> tuple[Any, list[RunProgress]]:
+    """A run's result and all of its progress."""
+    reports = []
     while True:
         try:
-            told.append(next(run))
+            reports.append(next(run))
         except StopIteration as end:
-            return end.value, told
+            return end.value, reports
+
+
+def edit(
+    studio: Studio, visitor: Session, form: EditForm, mask: Image.Image | None = None, seed: int = 0
+) -> tuple[AppResult, list[RunProgress]]:
+    """Edit by a form; its result and its progress."""
+    return run_to_end(run_edit(studio, visitor, submission(form, mask, seed)))
 
 
 @pytest.fixture
 def studio(editor: Editor, tmp_path: Path) -> Studio:
-    """A studio that knows no visitor yet."""
+    """A studio without visitors."""
     return Studio(editor, tmp_path / "studio")
 
 
 @pytest.fixture
 def visitor(studio: Studio) -> Session:
     """Its first visitor."""
-    return studio.sessions.of("one")
+    return studio.sessions.get_or_create("one")
 
 
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each call of the UNet had."""
-    seen: list[int] = []
-    forward = UNet.predict
-
-    def counting(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
-        seen.append(len(x))
-        return forward(self, x, t, c, *attend)
-
-    monkeypatch.setattr(UNet, "predict", counting)
-    return seen
+    """The rows of each call of the UNet."""
+    return record_rows(monkeypatch)

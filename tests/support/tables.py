@@ -1,4 +1,4 @@
-"""Random edits to compile: grids, tables with runs of whole weights and maps, sources, targets."""
+"""Random edits to plan: grids, tables with runs of whole weights and maps, sources, targets."""
 
 from typing import NamedTuple
 
@@ -6,25 +6,25 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mdp_lite.method.execute import Task, run, tree
-from mdp_lite.method.inversion import invert, noise_maps, noised, observed, replay
-from mdp_lite.method.mdp import Denoiser
-from mdp_lite.method.plan import Known, plan
-from mdp_lite.method.sample import Conditions, Path, record, walk
+from mdp_lite.method.execute import EditTask, build_tree, execute
+from mdp_lite.method.inversion import add_noise, invert, noise_maps, predict_along, replay
+from mdp_lite.method.mdp import Denoiser, Guidance
+from mdp_lite.method.plan import EditFacts, plan
+from mdp_lite.method.sample import Trajectory, record, sample
 from mdp_lite.method.schedule import Grid, Weights, ddim_grid
 from mdp_lite.models.config import SchedulerConfig
 from support.toy import C_A, C_B, NULL, random
 
 
-class Made(NamedTuple):
-    """Edits of one source, what is known of them, and whether the model predicts v."""
+class RandomEdits(NamedTuple):
+    """Edits of one source, with their plans, and whether the model predicts v."""
 
-    tasks: list[Task]
-    v: bool
+    tasks: list[EditTask]
+    v_prediction: bool
 
 
-def grids(prediction: str, most: int) -> st.SearchStrategy[Grid]:
-    """Grids of up to so many steps, of every spacing, offset and end; v with zero SNR or not."""
+def grids(prediction: str, max_steps: int) -> st.SearchStrategy[Grid]:
+    """Grids of up to max_steps steps, of every spacing, offset and end; v with zero SNR or not."""
     return st.builds(
         lambda n, spacing, offset, to_one, snr: ddim_grid(
             SchedulerConfig(
@@ -39,7 +39,7 @@ def grids(prediction: str, most: int) -> st.SearchStrategy[Grid]:
             ),
             n,
         ),
-        st.integers(1, most),
+        st.integers(1, max_steps),
         st.sampled_from(["leading", "trailing", "linspace"]),
         st.integers(0, 1),
         st.booleans(),
@@ -51,10 +51,10 @@ def grids(prediction: str, most: int) -> st.SearchStrategy[Grid]:
 def columns(draw: st.DrawFn, n: int, shapes: tuple[tuple[int, ...], ...]) -> Tensor:
     """Weights (n,) or maps (n, ...) in runs of 0, 1, nearly 1 and fractions."""
     value = st.sampled_from([0.0, 0.0, 1.0, 1.0, 1 - 1e-12, 0.25]) | st.floats(0, 1)
-    rows: list[float] = []
-    while len(rows) < n:
-        rows += [draw(value)] * draw(st.integers(1, n))
-    column = torch.tensor(rows[:n], dtype=torch.float64)
+    values: list[float] = []
+    while len(values) < n:
+        values += [draw(value)] * draw(st.integers(1, n))
+    column = torch.tensor(values[:n], dtype=torch.float64)
     shape = draw(st.sampled_from([(), (), *shapes]))
     if not shape:
         return column
@@ -67,82 +67,91 @@ def columns(draw: st.DrawFn, n: int, shapes: tuple[tuple[int, ...], ...]) -> Ten
 
 
 def tables(n: int, x: Tensor) -> st.SearchStrategy[Weights]:
-    """Tables of n rows for latents like x (b, 4, y, x)."""
+    """Tables of n steps for latents like x (b, 4, y, x)."""
     _, c, height, width = x.shape
     maps = ((1, 1, height, width), (1, c, 1, 1), (1, 1, height, 1))
     return st.builds(Weights, columns(n, ()), columns(n, maps), columns(n, maps), columns(n, maps))
 
 
-def conditions(c: Tensor, g: float) -> Conditions:
-    return Conditions(c, None if g == 1 else NULL, torch.tensor(g))
+def guidance_of(c: Tensor, g: float) -> Guidance:
+    return Guidance(c, None if g == 1 else NULL, torch.tensor(g))
 
 
 def source(
-    unet: Denoiser, grid: Grid, x: Tensor, under: Conditions, sampled: bool, v: bool
-) -> Path:
+    unet: Denoiser, grid: Grid, x: Tensor, guidance: Guidance, sampled: bool, v_prediction: bool
+) -> Trajectory:
     """A path sampled from the noise x, or found by inverting x as a picture."""
     if sampled:
-        return record(x, list(walk(unet, grid, x, under, v=v)), under.c)
-    return replay(x, list(invert(unet, grid, x, under, v)), under.c)
+        return record(x, list(sample(unet, grid, x, guidance, v_prediction)), guidance.c)
+    return replay(x, list(invert(unet, grid, x, guidance, v_prediction)), guidance.c)
 
 
 KINDS = ("sampled", "inverted", "tuned", "direct", "noisy")
 
 
 def nulls(n: int) -> Tensor:
-    """A null row (n, 1, l, d) of its own for every step."""
+    """Another null row for every step (n, 1, l, d)."""
     return NULL + 0.3 * random(12, n, *NULL.shape)
 
 
-def source_of(kind: str, unet: Denoiser, grid: Grid, x: Tensor, under: Conditions, v: bool) -> Path:
-    """A path of every kind: tuned has null rows of its own, noisy goes by DDPM.
+def source_of(
+    kind: str, unet: Denoiser, grid: Grid, x: Tensor, guidance: Guidance, v_prediction: bool
+) -> Trajectory:
+    """A path of every kind: tuned has a null row for each step, noisy goes by DDPM.
 
     The noise of direct does not lead along it; from noise alone nothing would.
     """
     if kind == "tuned":
-        under = under if under.null is None else under._replace(null=nulls(len(grid.t)))
-        return source(unet, grid, x, under, True, v)._replace(null=under.null)
+        if guidance.null is not None:
+            guidance = guidance._replace(null=nulls(len(grid.t)))
+        path = source(unet, grid, x, guidance, True, v_prediction)
+        return path._replace(null=guidance.null)
     if kind == "direct":
-        pivots = source(unet, grid, x, under.alone._replace(null=None), False, v).x
-        return record(pivots[0], list(observed(unet, grid, pivots, under, v)), under.c)
+        unguided = Guidance(guidance.c, None, guidance.g)
+        pivots = source(unet, grid, x, unguided, False, v_prediction).x
+        steps = list(predict_along(unet, grid, pivots, guidance, v_prediction))
+        return record(pivots[0], steps, guidance.c)
     if kind == "noisy":
-        pivots = noised(grid, x, random(13, len(grid.t), *x.shape))
-        steps, maps = zip(*noise_maps(unet, grid, pivots, under, v), strict=True)
-        return record(pivots[0], list(steps), under.c)._replace(noise=torch.stack(maps))
-    return source(unet, grid, x, under, kind == "sampled", v)
+        pivots = add_noise(grid, x, random(13, len(grid.t), *x.shape))
+        pairs = noise_maps(unet, grid, pivots, guidance, v_prediction)
+        steps, maps = zip(*pairs, strict=True)
+        path = record(pivots[0], list(steps), guidance.c)
+        return path._replace(noise=torch.stack(maps))
+    return source(unet, grid, x, guidance, kind == "sampled", v_prediction)
 
 
 @st.composite
 def edits(
-    draw: st.DrawFn, unet: Denoiser, x: Tensor, most: int, count: int, prediction: str,
+    draw: st.DrawFn, unet: Denoiser, x: Tensor, max_steps: int, count: int, prediction: str,
     kind: str | None = None,
-) -> Made:  # fmt: skip
-    """Up to count edits of one source, which say of it and them what is true."""
-    on, v = draw(grids(prediction, most)), prediction != "epsilon"
+) -> RandomEdits:  # fmt: skip
+    """Up to count edits of one source, with facts that are true of it and of them."""
+    grid, v_prediction = draw(grids(prediction, max_steps)), prediction != "epsilon"
     kind = draw(st.sampled_from(KINDS)) if kind is None else kind
-    kind = "inverted" if kind == "direct" and on.a[0] == 0 else kind
+    kind = "inverted" if kind == "direct" and grid.a[0] == 0 else kind
     g, target_g = draw(st.sampled_from([1.0, 7.5])), draw(st.sampled_from([1.0, 7.5]))
-    path = source_of(kind, unet, on, x, conditions(draw(st.sampled_from([C_A, NULL])), g), v)
+    guidance = guidance_of(draw(st.sampled_from([C_A, NULL])), g)
+    path = source_of(kind, unet, grid, x, guidance, v_prediction)
     tasks = []
     for c in draw(st.lists(st.sampled_from([C_B, C_B, C_A, NULL]), min_size=1, max_size=count)):
-        to, weights = conditions(c, target_g), draw(tables(len(on.t), x))
+        to, weights = guidance_of(c, target_g), draw(tables(len(grid.t), x))
         tuned = path.null is not None and to.null is not None and draw(st.booleans())
         proximal = to.null is not None and draw(st.integers(0, 2)) == 0
         to = to._replace(null=path.null) if tuned else to
         to = to._replace(q=torch.tensor(0.7).double()) if proximal else to
-        known = known_of(kind, path, to, g == target_g)
-        tasks.append(Task(on, to, path, weights, plan(weights, on, known)))
-    return Made(tasks, v)
+        facts = facts_of(kind, path, to, g == target_g)
+        tasks.append(EditTask(grid, to, path, weights, plan(weights, grid, facts)))
+    return RandomEdits(tasks, v_prediction)
 
 
-def known_of(kind: str, path: Path, to: Conditions, alike: bool) -> Known:
-    """What is true of an edit under other or the same guidance as its source."""
+def facts_of(kind: str, path: Trajectory, to: Guidance, same_scale: bool) -> EditFacts:
+    """What is true of an edit whose guidance scale is its source's, or another one."""
     guided, tuned = to.null is not None, to.null is path.null
-    return Known(
+    return EditFacts(
         guided=guided,
-        same=to.c is path.c,
-        own=kind in ("sampled", "tuned", "noisy")
-        and alike
+        same_condition=to.c is path.c,
+        own_noise=kind in ("sampled", "tuned", "noisy")
+        and same_scale
         and to.q is None
         and (not guided or tuned or path.null is None),
         null_is_c=guided and to.c is to.null,
@@ -151,23 +160,27 @@ def known_of(kind: str, path: Path, to: Conditions, alike: bool) -> Known:
     )
 
 
-def naive(unet: Denoiser, task: Task, v: bool) -> Tensor:
+def naive(unet: Denoiser, task: EditTask, v_prediction: bool) -> Tensor:
     """Where all N steps lead, every one a call."""
-    steps = walk(unet, task.grid, task.source.x[0], task.to, task.source, task.weights, v)
+    steps = sample(
+        unet, task.grid, task.source.x[0], task.guidance, v_prediction, task.source, task.weights
+    )
     return list(steps)[-1].x
 
 
-def reached(unet: Denoiser, tasks: list[Task], v: bool, most: int = 0) -> list[Tensor]:
-    """Where the plans of tasks lead, run as one tree."""
+def final_latents(
+    unet: Denoiser, tasks: list[EditTask], v_prediction: bool, max_rows: int = 0
+) -> list[Tensor]:
+    """Where the plans of tasks lead, executed as one tree."""
     last: dict[int, Tensor] = {}
-    for legs in run(unet, tree(tasks), v, most):
-        for one in legs:
+    for ends in execute(unet, build_tree(tasks), v_prediction, max_rows):
+        for one in ends:
             last |= dict.fromkeys(one.users, one.step.x)
     return [last[i] for i in range(len(tasks))]
 
 
-def counted(unet: Denoiser, rows: list[int]) -> Denoiser:
-    """The same denoiser, which notes how many rows each call has."""
+def count_rows(unet: Denoiser, rows: list[int]) -> Denoiser:
+    """The same denoiser, which appends how many rows each call has."""
 
     def call(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         rows.append(len(x))
@@ -179,7 +192,7 @@ def counted(unet: Denoiser, rows: list[int]) -> Denoiser:
     return call
 
 
-def apart(a: Tensor, b: Tensor) -> float:
+def relative_error(a: Tensor, b: Tensor) -> float:
     """Largest difference over the largest value."""
     return float((a - b).abs().max() / b.abs().max())
 

@@ -1,4 +1,4 @@
-"""A denoiser of nothing, small enough to walk whole paths in float64, and grids to walk it on."""
+"""A toy denoiser, small enough to sample whole paths in float64, and grids to sample on."""
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ def random(seed: int, *shape: int) -> Tensor:
 
 MIX, SHIFTED = 0.5 * random(0, 4, 4), 0.5 * random(1, 4, 4)
 WORDS, PHASES = random(2, 6, 4), random(3, 4)
-# Path A's and B's conditions and the null row (1, l, d); the noise of two pictures (b, 4, y, x).
+# The conditions of paths A and B and the null row (1, l, d); noise of two pictures (b, 4, y, x).
 C_A, C_B, NULL = random(4, 1, 5, 6), random(5, 1, 5, 6), random(6, 1, 5, 6)
 X = random(7, 2, 4, 3, 5)
 
@@ -29,9 +29,9 @@ def toy(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
     """Depends nonlinearly and jointly on x (b, 4, y, x), t () and c (b, l, d)."""
     mix, shifted, words, phases = (m.to(x.dtype) for m in (MIX, SHIFTED, WORDS, PHASES))
     near = torch.einsum("oi,biyx->boyx", shifted, x.roll(1, -1))
-    said = (c @ words).tanh().mean(1)[:, :, None, None]
-    when = (t.to(x.dtype) / 200 + phases).sin()[:, None, None]
-    return (torch.einsum("oi,biyx->boyx", mix, x) + said * (1 + near) + when).tanh()
+    text = (c @ words).tanh().mean(1)[:, :, None, None]
+    time = (t.to(x.dtype) / 200 + phases).sin()[:, None, None]
+    return (torch.einsum("oi,biyx->boyx", mix, x) + text * (1 + near) + time).tanh()
 
 
 def grid(setup: Setup, n: int) -> Grid:

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdp_lite.method.mdp import Levels, SourceRow, guide, update
-from mdp_lite.method.schedule import Weights
+from mdp_lite.method.mdp import SourceStep, guide, update
+from mdp_lite.method.schedule import StepCoefficients, Weights
 from mdp_lite_kernels import group_norm_silu_jit
 from mdp_lite_kernels.geglu import geglu, triton_geglu
 from mdp_lite_kernels.geglu import takes as geglu_takes
@@ -37,7 +37,7 @@ real = pytest.mark.skipif(INTERPRETED, reason="a picture's size takes the interp
 
 
 @pytest.fixture(autouse=True)
-def drawn() -> Iterator[None]:
+def seed() -> Iterator[None]:
     """The same numbers in every run; no gradients, as wherever kernels are used."""
     torch.manual_seed(0)
     with torch.no_grad():
@@ -45,8 +45,8 @@ def drawn() -> Iterator[None]:
 
 
 def values(*shape: int, dtype: str = "float32", scale: float = 1, mean: float = 0) -> Tensor:
-    rounded, held, _ = DTYPES[dtype]
-    return (mean + scale * torch.randn(shape, device=DEVICE)).to(rounded).to(held)
+    precision, held, _ = DTYPES[dtype]
+    return (mean + scale * torch.randn(shape, device=DEVICE)).to(precision).to(held)
 
 
 def near(got: Tensor, want: Tensor, bound: float) -> None:
@@ -156,7 +156,7 @@ def share(kind: str, b: int, size: tuple[int, int]) -> Tensor:
     return torch.rand(shapes.get(kind, ()), device=DEVICE, dtype=torch.float64)
 
 
-STEPS = [  # guided, beta, v, noise, weights, one level for each picture
+STEPS = [  # guided, beta, v_prediction, noise, weights, one level for each picture
     (True, False, False, False, "one", False),
     (False, False, False, False, "map", False),
     (True, True, False, False, "maps", False),
@@ -169,9 +169,9 @@ STEPS = [  # guided, beta, v, noise, weights, one level for each picture
 
 @pytest.mark.parametrize(("last", "first"), [(False, True), (True, False)])
 @pytest.mark.parametrize("held", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("guided", "beta", "v", "noisy", "kind", "each"), STEPS)
+@pytest.mark.parametrize(("guided", "beta", "v_prediction", "noisy", "kind", "each"), STEPS)
 def test_guided_step(
-    guided: bool, beta: bool, v: bool, noisy: bool, kind: str, each: bool,
+    guided: bool, beta: bool, v_prediction: bool, noisy: bool, kind: str, each: bool,
     held: torch.dtype, last: bool, first: bool,
 ) -> None:  # fmt: skip
     b, size = 3, (9, 11)
@@ -179,19 +179,26 @@ def test_guided_step(
     out = values(b * (1 + guided + beta), 4, *size, dtype="float16")
     out = out.to(memory_format=LAST) if last else out
     a, after = torch.linspace(0.2, 0.6, b), torch.linspace(0.3, 0.9, b)
-    a, after = a * (not (first and v)), torch.ones(b) if first and not v else after
+    a, after = (
+        a * (not (first and v_prediction)),
+        torch.ones(b) if first and not v_prediction else after,
+    )
     g = level(lambda n: 7.5 + torch.arange(float(n)), each, b).to(DEVICE, held)
     a, after = (level(lambda n, t=t: t[:n], each, b).to(DEVICE, torch.float64) for t in (a, after))
     weights = Weights(share("one", b, size), *(share(kind, b, size).to(held) for _ in range(3)))
-    rest = (weights.beta if beta else None, x0_a if v else None, noise if noisy else None)
-    asked = (out, x, g, a, after, eps_a, x_a, weights.eps, weights.x, *rest, guided, v)
+    rest = (
+        weights.beta if beta else None,
+        x0_a if v_prediction else None,
+        noise if noisy else None,
+    )
+    asked = (out, x, g, a, after, eps_a, x_a, weights.eps, weights.x, *rest, guided, v_prediction)
     onward, eps = triton_guided_step(*asked)
     e = guide(out.to(held), guided, g, rest[0])
     a, after = (t.to(held) if each else t for t in (a, after))
-    source = SourceRow(out, eps_a, x0_a, x_a, noise if noisy else None)
+    source = SourceStep(out, eps_a, x0_a, x_a, noise if noisy else None)
     bound = 1e-6 if held == torch.float32 else 1e-12
     for want in (
-        update(e, x, Levels(a, a, after), source, weights, v),
+        update(e, x, StepCoefficients(a, a, after), source, weights, v_prediction),
         guided_step(*asked),
     ):
         near(onward, want[0], bound)
@@ -248,6 +255,8 @@ def test_takes() -> None:
     assert not norm_takes(x.double(), 2, scale, scale, 1e-5)
     assert not norm_takes(x.contiguous(), 2, scale, scale, 1e-5)
     assert not geglu_takes(values(3, 3)) and not pixels_takes(values(1, 4, 4, 4))
-    assert not step_takes(*rows, *step, guided=False) and not step_takes(*rows, *step, v=True)
+    assert not step_takes(*rows, *step, guided=False) and not step_takes(
+        *rows, *step, v_prediction=True
+    )
     with torch.enable_grad():
         assert not geglu_takes(scale.requires_grad_())

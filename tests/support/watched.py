@@ -1,4 +1,4 @@
-"""Edits that have little in common, and models that are watched as they run."""
+"""Edits that share few steps, and a model that counts its calls and watches its memory."""
 
 import weakref
 from collections.abc import Callable
@@ -14,7 +14,10 @@ N = 6
 
 
 class Watched(nn.Module):
-    """A model that counts its calls, keeps weak references to tensors, and takes its time."""
+    """A model that counts its calls and keeps weak references to its tensors.
+
+    wait is called before every call, to slow it down.
+    """
 
     def __init__(self, model: nn.Module, wait: Callable[[], object] = lambda: None) -> None:
         super().__init__()
@@ -30,16 +33,18 @@ class Watched(nn.Module):
         return out
 
     def alive(self) -> int:
+        """How many of its inputs and outputs are still in memory."""
         return sum(one() is not None for one in self.seen)
 
 
 def random_table(seed: int, n: int) -> Weights:
+    """A table (n,) of random weights."""
     columns = torch.rand(4, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     return Weights(*columns)
 
 
 def unlike(editor: Editor) -> list[Request]:
-    """Edits of three sources, of two sizes and lengths, that have little in common."""
+    """Edits of three sources, of two sizes and several lengths, that share few steps."""
     one = editor.generate("a red house", 1, N)
     wide = editor.generate("a boat", 2, N + 2, width=48)
     plain = editor.generate("a boat at night", 3, N - 3, guidance_scale=1.0)

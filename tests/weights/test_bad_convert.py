@@ -102,30 +102,30 @@ UNSAID: dict[str, tuple[Damage, str]] = {
 }
 
 
-def names_in(folder: Path) -> set[str]:
+def list_names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-def refused(name: str | Path, out: Path, sentence: str, **chosen: Any) -> None:
-    """Refused in one sentence, planned and in earnest, with nothing left behind."""
-    before = names_in(out.parent) if out.parent.is_dir() else set()
+def check_refusal(name: str | Path, out: Path, sentence: str, **options_: Any) -> None:
+    """Checks that convert raises this sentence, in a dry run and a real one, and writes nothing."""
+    before = list_names(out.parent) if out.parent.is_dir() else set()
     for dry_run in (True, False):
         with pytest.raises(ValueError, match=re.escape(sentence)) as raised:
-            convert(name, out, dry_run=dry_run, **chosen)
+            convert(name, out, dry_run=dry_run, **options_)
         assert "\n" not in str(raised.value)
-    assert before == (names_in(out.parent) if out.parent.is_dir() else set())
+    assert before == (list_names(out.parent) if out.parent.is_dir() else set())
 
 
 @pytest.mark.parametrize("name", UNSAID)
 def test_what_a_single_file_does_not_say(name: str, model: Path, tmp_path: Path) -> None:
     damage, sentence = UNSAID[name]
     damage(model)
-    refused(model, tmp_path / "out.safetensors", sentence)
+    check_refusal(model, tmp_path / "out.safetensors", sentence)
 
 
 def test_the_bundled_model_is_of_another_build(tmp_path: Path) -> None:
     sentence = "tiny has no place in a single file: down_block_types of its unet must be"
-    refused("tiny", tmp_path / "out.safetensors", sentence)
+    check_refusal("tiny", tmp_path / "out.safetensors", sentence)
 
 
 def test_names_to_write(whole: Path, tmp_path: Path) -> None:
@@ -133,23 +133,25 @@ def test_names_to_write(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "old.safetensors").write_text("mine")
     (tmp_path / "link").symlink_to("nowhere")
     for name in ("old", "old.safetensors", "link"):
-        refused(whole, tmp_path / name, f"{tmp_path.name}/{name} exists already: want a new name")
+        check_refusal(
+            whole, tmp_path / name, f"{tmp_path.name}/{name} exists already: want a new name"
+        )
     for name in ("a.ckpt", "a.pt", "a.bin"):
-        refused(whole, tmp_path / name, "want a folder or a .safetensors file to write, got")
-    refused(
-        whole, tmp_path / "old.safetensors" / "below", "below can't be written: Not a directory"
-    )
+        check_refusal(whole, tmp_path / name, "want a folder or a .safetensors file to write, got")
+    check_refusal(whole, tmp_path / "old.safetensors" / "below", "below can't be written: ")
     assert (tmp_path / "old.safetensors").read_text() == "mine"
 
 
 def test_names_to_read(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     out = tmp_path / "out"
-    refused(tmp_path / "notes.txt", out, "a file to convert must end in .safetensors, .ckpt, .pt")
-    refused("no-such-model", out, "got 'no-such-model'")
-    refused("org/none", out, "org/none (revision main) is not in", choices=Choices(hub=ALONE))
+    check_refusal(
+        tmp_path / "notes.txt", out, "a file to convert must end in .safetensors, .ckpt, .pt"
+    )
+    check_refusal("no-such-model", out, "got 'no-such-model'")
+    check_refusal("org/none", out, "org/none (revision main) is not in", choices=Choices(hub=ALONE))
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", out, "text_encoder must hold model.safetensors or")
+    check_refusal(tmp_path / "empty", out, "text_encoder must hold model.safetensors or")
 
 
 def pickle(whole: Path, path: Path, **more: Any) -> Path:
@@ -173,35 +175,41 @@ def test_pickles(whole: Path, model: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.ones(1)}, "more": evil}, tmp_path / "evil.ckpt")
     (model / UNET_WEIGHTS).unlink()
     torch.save({"a": evil}, (model / UNET_WEIGHTS).with_suffix(".bin"))
-    asked = "asks for 'posix.system', which is not on the list: not loaded"
+    refusal = "asks for 'posix.system', which is not on the list: not loaded"
     for out in ("out", "out.safetensors"):
-        refused(tmp_path / "evil.ckpt", tmp_path / out, f"{tmp_path.name}/evil.ckpt {asked}")
-        refused(model, tmp_path / out, f"unet/diffusion_pytorch_model.bin {asked}")
+        check_refusal(
+            tmp_path / "evil.ckpt", tmp_path / out, f"{tmp_path.name}/evil.ckpt {refusal}"
+        )
+        check_refusal(model, tmp_path / out, f"unet/diffusion_pytorch_model.bin {refusal}")
     assert not marker.exists()
     torch.save({"lora_unet_a.alpha": torch.ones(1)}, tmp_path / "lora.pt")
-    refused(tmp_path / "lora.pt", tmp_path / "out", "lora.pt is a LoRA: give it as one")
+    check_refusal(tmp_path / "lora.pt", tmp_path / "out", "lora.pt is a LoRA: give it as one")
     start = "model.diffusion_model.input_blocks.0.0.weight"
     nine = {start: torch.zeros(32, 9, 3, 3)}
     pickle(whole, tmp_path / "inpaint.ckpt", **nine)
-    refused(tmp_path / "inpaint.ckpt", tmp_path / "out", "inpaint.ckpt is an inpainting model")
+    check_refusal(
+        tmp_path / "inpaint.ckpt", tmp_path / "out", "inpaint.ckpt is an inpainting model"
+    )
 
 
 def test_choices_that_do_not_fit(whole: Path, model: Path, tmp_path: Path) -> None:
     average = Choices(ema=True)
     pickle(whole, tmp_path / "a.ckpt")
     out = tmp_path / "out"
-    refused(tmp_path / "a.ckpt", out.with_suffix(".safetensors"), "ema chooses", choices=average)
-    refused(tmp_path / "a.ckpt", out, "a.ckpt holds no whole model_ema", choices=average)
-    refused(model, out, "ema is for single files", choices=average)
+    check_refusal(
+        tmp_path / "a.ckpt", out.with_suffix(".safetensors"), "ema chooses", choices=average
+    )
+    check_refusal(tmp_path / "a.ckpt", out, "a.ckpt holds no whole model_ema", choices=average)
+    check_refusal(model, out, "ema is for single files", choices=average)
     weights = (model / UNET_WEIGHTS).rename(model / "unet" / "other.bin")
-    refused(model, out, "unet must hold diffusion_pytorch_model.safetensors or diffusion")
+    check_refusal(model, out, "unet must hold diffusion_pytorch_model.safetensors or diffusion")
     torch.save(load_file(weights), (model / UNET_WEIGHTS).with_suffix(".bin"))
-    refused(model, out, "ema is for single files", choices=average)
+    check_refusal(model, out, "ema is for single files", choices=average)
     said = (
         "text_encoder must hold model.fp16.safetensors or pytorch_model.fp16.bin, got (config.json"
     )
-    refused(model, out, said, choices=Choices(variant="fp16"))
-    refused(whole, out, "tokenizer must be a folder", choices=Choices(tokenizer="nowhere"))
+    check_refusal(model, out, said, choices=Choices(variant="fp16"))
+    check_refusal(whole, out, "tokenizer must be a folder", choices=Choices(tokenizer="nowhere"))
 
 
 def refuse(found: object) -> None:
@@ -210,7 +218,7 @@ def refuse(found: object) -> None:
 
 def test_the_caller_may_refuse_what_was_found(whole: Path, tmp_path: Path) -> None:
     for out in ("out", "out.safetensors"):
-        refused(whole, tmp_path / out, "the caller says no", check=refuse)
+        check_refusal(whole, tmp_path / out, "the caller says no", check=refuse)
 
 
 def test_nothing_is_left_when_writing_fails(model: Path, tmp_path: Path) -> None:
@@ -220,7 +228,8 @@ def test_nothing_is_left_when_writing_fails(model: Path, tmp_path: Path) -> None
             convert(model, out, torch.float16)
     with pytest.raises(KeyboardInterrupt):
         convert(model, tmp_path / "out", progress=interrupt)
-    assert names_in(tmp_path) - {"new"} == {"here", *(f"here/{n}" for n in names_in(model.parent))}
+    before = {"here", *(f"here/{name}" for name in list_names(model.parent))}
+    assert list_names(tmp_path) - {"new"} == before
     assert convert(model, tmp_path / "out", torch.bfloat16).out.is_dir()
 
 
@@ -230,7 +239,7 @@ def interrupt(done: int, total: int) -> None:
 
 def test_a_full_disk(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 0))
-    with pytest.raises(ValueError, match="/out can't be written: No space left on device"):
+    with pytest.raises(ValueError, match="/out can't be written: "):
         convert(whole, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
@@ -239,4 +248,4 @@ def test_another_process_was_faster(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     with pytest.raises(ValueError, match="exists already"):
         convert(whole, out, progress=lambda done, total: out.write_text("theirs") and None)
-    assert out.read_text() == "theirs" and names_in(tmp_path) == {out.name}
+    assert out.read_text() == "theirs" and list_names(tmp_path) == {out.name}

@@ -41,13 +41,13 @@ def inner_load(marker: Path) -> Payload:
     return Payload(torch.storage._load_from_bytes, pickle.dumps(source(marker), 2))
 
 
-def rebuilt(marker: Path) -> Payload:
+def rebuild(marker: Path) -> Payload:
     """A function that torch's list allows, told to call one that it does not."""
     given = (os.system, torch.Tensor, (f"echo run > {marker}",), None)
     return Payload(torch._tensor._rebuild_from_type_v2, *given)
 
 
-def reached(marker: Path) -> Payload:
+def attribute(marker: Path) -> Payload:
     return Payload(getattr, source(marker), "close")
 
 
@@ -55,8 +55,8 @@ PAYLOADS: dict[str, tuple[Callable[[Path], Payload], str]] = {
     "a shell": (shell, "posix.system"),
     "source code": (source, "eval"),
     "a load inside": (inner_load, "torch.storage._load_from_bytes"),
-    "a call by torch": (rebuilt, "posix.system"),
-    "an attribute": (reached, "getattr"),
+    "a call by torch": (rebuild, "posix.system"),
+    "an attribute": (attribute, "getattr"),
 }
 PLACES: dict[str, Callable[[Any], Any]] = {
     "alone": lambda payload: payload,
@@ -136,7 +136,7 @@ def test_hand_made_opcodes(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def saved(content: Any) -> Callable[[Path], Any]:
+def save(content: Any) -> Callable[[Path], Any]:
     return lambda path: torch.save(content, path)
 
 
@@ -172,22 +172,22 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "cut off, old": (cut_old, "is damaged, or not written by torch.save"),
     "TorchScript": (torchscript, "is a TorchScript program, want a file of tensors"),
     "another zip": (other_zip, "is a zip archive without a checkpoint in it"),
-    "nothing": (saved({}), "must hold tensors by name, found none"),
-    "a tensor alone": (saved(A), "must hold tensors by name, found none"),
-    "numbers alone": (saved({"state_dict": {}, "epoch": 1}), "tensors by name, found none"),
-    "a list": (saved({"a": [A]}), "'a' must be a tensor, got a list"),
-    "two models": (saved({"unet": {"a": A}, "vae": {}}), "'unet' must be a tensor, got a dict"),
-    "nothing by name": (saved({"a": None}), "'a' must be a tensor, got a NoneType"),
-    "a numpy array": (saved({"a": np.ones(2)}), "'a' must be a tensor, got no plain data"),
-    "hypernetwork": (saved({320: A}), "must hold tensors by name, got the key 320"),
-    "sparse": (saved({"a": A.to_sparse()}), "'a' must be plain numbers, got torch.float32"),
-    "complex": (saved({"a": A * 1j}), "'a' must be plain numbers, got torch.complex64"),
-    "no place": (saved({"a": A.to("meta")}), "torch.strided, on meta"),
+    "nothing": (save({}), "must hold tensors by name, found none"),
+    "a tensor alone": (save(A), "must hold tensors by name, found none"),
+    "numbers alone": (save({"state_dict": {}, "epoch": 1}), "tensors by name, found none"),
+    "a list": (save({"a": [A]}), "'a' must be a tensor, got a list"),
+    "two models": (save({"unet": {"a": A}, "vae": {}}), "'unet' must be a tensor, got a dict"),
+    "nothing by name": (save({"a": None}), "'a' must be a tensor, got a NoneType"),
+    "a numpy array": (save({"a": np.ones(2)}), "'a' must be a tensor, got no plain data"),
+    "hypernetwork": (save({320: A}), "must hold tensors by name, got the key 320"),
+    "sparse": (save({"a": A.to_sparse()}), "'a' must be plain numbers, got torch.float32"),
+    "complex": (save({"a": A * 1j}), "'a' must be plain numbers, got torch.complex64"),
+    "no place": (save({"a": A.to("meta")}), "torch.strided, on meta"),
     "two vectors": (
-        saved({"string_to_param": {"*": A, "b": A}}),
+        save({"string_to_param": {"*": A, "b": A}}),
         "string_to_param must hold one embedding",
     ),
-    "no vectors": (saved({"string_to_param": 1}), "string_to_param must hold one embedding"),
+    "no vectors": (save({"string_to_param": 1}), "string_to_param must hold one embedding"),
 }
 
 
@@ -197,8 +197,8 @@ def test_a_file_that_holds_no_checkpoint(name: str, tmp_path: Path) -> None:
     make(tmp_path / "bad.bin")
     with pytest.raises(ValueError) as raised:
         read_pickle(tmp_path / "bad.bin")
-    said = str(raised.value)
-    assert said.startswith(f"{tmp_path.name}/bad.bin") and sentence in said and "\n" not in said
+    text = str(raised.value)
+    assert text.startswith(f"{tmp_path.name}/bad.bin") and sentence in text and "\n" not in text
 
 
 def test_every_cut_gives_one_sentence(tmp_path: Path) -> None:

@@ -87,10 +87,10 @@ def folder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
 @pytest.fixture(scope="module")
 def files(folders: dict[str, Path]) -> dict[Path, Path]:
     """Both as single files."""
-    made = {folder: folder.with_suffix(".safetensors") for folder in folders.values()}
-    for folder, out in made.items():
+    outputs = {folder: folder.with_suffix(".safetensors") for folder in folders.values()}
+    for folder, out in outputs.items():
         convert(folder, out)
-    return made
+    return outputs
 
 
 def states(pipe: StableDiffusionPipeline) -> dict[str, dict[str, Tensor]]:
@@ -116,12 +116,12 @@ def same_picture(got: StableDiffusionPipeline, want: StableDiffusionPipeline) ->
     return torch.allclose(picture(got), picture(want), rtol=0, atol=2e-5)
 
 
-def loaded(folder: Path) -> StableDiffusionPipeline:
+def load(folder: Path) -> StableDiffusionPipeline:
     return StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
 
 
 def test_a_single_file_for_diffusers(folder: Path, files: dict[Path, Path]) -> None:
-    want = loaded(folder)
+    want = load(folder)
     got = StableDiffusionPipeline.from_single_file(
         str(files[folder]), config=str(folder), local_files_only=True
     )
@@ -137,7 +137,7 @@ def test_a_single_file_says_its_schedule(folder: Path, files: dict[Path, Path]) 
     kind, version = {"SD1": ("epsilon", "v1"), "SD2": ("v", "v2-768-v")}[folder.name]
     assert said["modelspec.prediction_type"] == kind
     assert said["modelspec.architecture"] == f"stable-diffusion-{version}"
-    assert any("said by the file" in note for note in found.notes)
+    assert any("from the file's metadata" in note for note in found.notes)
 
 
 def test_there_and_back(folder: Path, files: dict[Path, Path], tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_there_and_back(folder: Path, files: dict[Path, Path], tmp_path: Path) -
         "unet/diffusion_pytorch_model.safetensors",
         "vae/diffusion_pytorch_model.safetensors",
     }
-    want, got = loaded(folder), loaded(tmp_path / "back")
+    want, got = load(folder), load(tmp_path / "back")
     assert equal(states(got), states(want))
     assert type(got.scheduler) is type(want.scheduler)
     assert got.tokenizer("a red house").input_ids == want.tokenizer("a red house").input_ids
@@ -180,8 +180,8 @@ def test_a_ckpt(folder: Path, files: dict[Path, Path], tmp_path: Path) -> None:
     assert set(got) == set(tensors) and all(torch.equal(got[key], tensors[key]) for key in got)
     assert read_metadata(done.out)["global_step"] == "470000"
     convert(tmp_path / "model.ckpt", tmp_path / "folder", choices=choices)
-    want = states(loaded(folder))
-    assert equal(states(loaded(tmp_path / "folder")), want)
+    want = states(load(folder))
+    assert equal(states(load(tmp_path / "folder")), want)
     assert open_checkpoint(done.out).configs["scheduler"]["prediction_type"] == kind
     for name in ("model.ckpt", "same.safetensors"):
         out = tmp_path / f"average of {name[:4]}"
@@ -190,7 +190,7 @@ def test_a_ckpt(folder: Path, files: dict[Path, Path], tmp_path: Path) -> None:
         assert all(torch.equal(average[key], value + 1) for key, value in want["unet"].items())
 
 
-def pickled(folder: Path, target: Path, old: bool) -> Path:
+def write_pickles(folder: Path, target: Path, old: bool) -> Path:
     """The folder with its weights as torch wrote them, by the names of then."""
     shutil.copytree(folder, target)
     stems = {"text_encoder": "pytorch_model", "unet": "diffusion_pytorch_model"}
@@ -198,7 +198,7 @@ def pickled(folder: Path, target: Path, old: bool) -> Path:
         (source,) = (target / part).glob("*.safetensors")
         tensors = load_file(source)
         if old and part == "vae":
-            tensors = {named_of_old(key): tensor for key, tensor in tensors.items()}
+            tensors = {old_name(key): tensor for key, tensor in tensors.items()}
         if old and part == "text_encoder":
             tensors = {f"text_model.{key}": tensor for key, tensor in tensors.items()}
             tensors["text_model.embeddings.position_ids"] = torch.arange(LENGTH)[None]
@@ -208,7 +208,7 @@ def pickled(folder: Path, target: Path, old: bool) -> Path:
     return target
 
 
-def named_of_old(key: str) -> str:
+def old_name(key: str) -> str:
     """What diffusers before 0.17 called a tensor of the VAE's attention."""
     for new, old in (
         ("to_q", "query"),
@@ -222,16 +222,16 @@ def named_of_old(key: str) -> str:
 
 @pytest.mark.parametrize("old", [False, True])
 def test_a_folder_of_pickles(folder: Path, tmp_path: Path, old: bool) -> None:
-    source = pickled(folder, tmp_path / "pickles", old)
+    source = write_pickles(folder, tmp_path / "pickles", old)
     done = convert(source, tmp_path / "folder")
     assert done.notes == () and not list(done.out.rglob("*.bin"))
-    assert equal(states(loaded(done.out)), states(loaded(folder)))
+    assert equal(states(load(done.out)), states(load(folder)))
     convert(source, tmp_path / "file.safetensors")
     assert equal(open_checkpoint(tmp_path / "file.safetensors").tensors, states_with_prefix(folder))
 
 
 def states_with_prefix(folder: Path) -> dict[str, dict[str, Tensor]]:
-    state = states(loaded(folder))
+    state = states(load(folder))
     return state | {
         "text_encoder": {f"text_model.{k}": t for k, t in state["text_encoder"].items()}
     }
@@ -241,4 +241,4 @@ def test_safetensors_are_preferred_to_pickles(folder: Path, tmp_path: Path) -> N
     shutil.copytree(folder, tmp_path / "both")
     (tmp_path / "both" / "unet" / "diffusion_pytorch_model.bin").write_text("never opened")
     convert(tmp_path / "both", tmp_path / "out")
-    assert equal(states(loaded(tmp_path / "out")), states(loaded(folder)))
+    assert equal(states(load(tmp_path / "out")), states(load(folder)))

@@ -6,8 +6,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from mdp_lite_weights.hub import Hub, fetch_file, fetch_folder, is_file, is_repo, safe_name
-from support.hub_cache import asking, commit_of, write_listing, write_snapshot
+from mdp_lite_weights.hub import Hub, check_name, fetch_file, fetch_folder, is_file, is_repo
+from support.hub_cache import commit_of, start_process, write_listing, write_snapshot
 
 REPO = "org/model"
 UNET, FP16 = "unet/model.safetensors", "unet/model.fp16.safetensors"
@@ -70,7 +70,7 @@ UNSAFE = ("|/a|a//b|a/|..|../a|a/../../b|a/.|a/.. /b|a\\b|..\\a|C:a|C:/a|a\0b|a\
 @pytest.mark.parametrize("name", [*UNSAFE, "a|b", "x" * 256])
 def test_a_file_name_must_be_plain(name: str) -> None:
     with pytest.raises(ValueError, match="a file name must be a plain relative path, got '"):
-        safe_name(name)
+        check_name(name)
     with pytest.raises(ValueError, match="a file name must be a plain relative path, got '"):
         fetch_file(f"org/name/{name}", CACHED)
     with pytest.raises(ValueError, match="a revision must be a plain relative path, got '"):
@@ -79,7 +79,7 @@ def test_a_file_name_must_be_plain(name: str) -> None:
 
 def test_plain_names_pass() -> None:
     for name in ("a.safetensors", "unet/a-00001-of-00002.bin", "a b/(c) [d].x", "refs/pr/1"):
-        assert safe_name(name) == name
+        assert check_name(name) == name
 
 
 @pytest.mark.parametrize("token", ["", "hf_a b", "hf_secret\n", "hf_\xe9", 7])
@@ -182,13 +182,13 @@ def test_the_environment_is_honoured(tmp_path: Path) -> None:
     home, cache = tmp_path / "home", tmp_path / "cache"
     first = write_snapshot(home / "hub", REPO, FILES)
     second = write_snapshot(cache, REPO, NEWER)
-    with asking(HF_HOME=home, HF_HUB_OFFLINE="1") as asker:
-        assert asker.found(REPO) == first
-        assert asker.found(f"{REPO}/{UNET}") == first / UNET
-        sentence = asker.refused("org/other")
+    with start_process(HF_HOME=home, HF_HUB_OFFLINE="1") as asker:
+        assert asker.fetch(REPO) == first
+        assert asker.fetch(f"{REPO}/{UNET}") == first / UNET
+        sentence = asker.refusal("org/other")
         assert f"org/other (revision main) is not in the cache {home / 'hub'}, and" in sentence
         assert "the hub may not be asked (HF_HUB_OFFLINE)" in sentence
-    with asking(HF_HOME=home, HF_HUB_CACHE=cache, HF_ENDPOINT=NOBODY) as asker:  # no network
-        assert asker.found(REPO) == second
-        assert f"is not in the cache {cache}, and {NOBODY} gave no" in asker.refused("org/other")
-        assert "(revision v2) is not in the cache" in asker.refused(REPO, revision="v2")
+    with start_process(HF_HOME=home, HF_HUB_CACHE=cache, HF_ENDPOINT=NOBODY) as asker:  # no network
+        assert asker.fetch(REPO) == second
+        assert f"is not in the cache {cache}, and {NOBODY} gave no" in asker.refusal("org/other")
+        assert "(revision v2) is not in the cache" in asker.refusal(REPO, revision="v2")

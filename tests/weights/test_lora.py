@@ -17,7 +17,7 @@ from torch import Tensor
 from mdp_lite.checkpoint.config_files import read_clip_config, read_unet_config
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.unet import UNet
-from mdp_lite_weights.lora import Deltas, Shapes, merged, read_lora, read_loras
+from mdp_lite_weights.lora import Deltas, Shapes, merge_deltas, read_lora, read_loras
 from support.lora_files import (
     ALL,
     Factors,
@@ -61,10 +61,9 @@ def shapes(pipe: Any) -> Shapes:
 
 
 def ours(pipe: Any, deltas: Deltas) -> Weights:
-    return {
-        part: {k: merged(t, deltas[part][k]) if k in deltas[part] else t for k, t in found.items()}
-        for part, found in weights(pipe).items()
-    }
+    merge = lambda part, k, t: merge_deltas(t, deltas[part][k]) if k in deltas[part] else t  # noqa: E731
+    parts = weights(pipe).items()
+    return {part: {k: merge(part, k, t) for k, t in tensors.items()} for part, tensors in parts}
 
 
 def run(pipe: Any, found: Weights) -> list[Tensor]:
@@ -109,7 +108,7 @@ def same_change(pipe: Any, got: Weights, want: Weights) -> int:
     return changed
 
 
-def saved(pipe: Any, folder: Path, old: bool = False, **settings: Any) -> Path:
+def write_peft(pipe: Any, folder: Path, old: bool = False, **settings: Any) -> Path:
     """Adapters that peft makes and diffusers saves, as its training scripts do."""
     torch.manual_seed(5)
     pipe = copy.deepcopy(pipe)
@@ -151,12 +150,16 @@ CASES: dict[str, Callable[[Path, Any, Factors], Files]] = {
         (write(at, peft(factors(pipe, 2, seed=9))), -0.3),
         (write(at, diffusers(attention(factors(pipe, 8, seed=4)))), 0.2),
     ],
-    "saved": lambda at, pipe, pairs: [(saved(pipe, at, r=4, lora_alpha=6), 0.7)],
-    "saved, patterns": lambda at, pipe, pairs: [(saved(pipe, at, r=4, lora_alpha=7), 1.0)],
-    "saved, rslora": lambda at, pipe, pairs: [
-        (saved(pipe, at, r=4, lora_alpha=6, use_rslora=True), 0.4)
+    "write_peft": lambda at, pipe, pairs: [(write_peft(pipe, at, r=4, lora_alpha=6), 0.7)],
+    "write_peft, patterns": lambda at, pipe, pairs: [
+        (write_peft(pipe, at, r=4, lora_alpha=7), 1.0)
     ],
-    "saved, old": lambda at, pipe, pairs: [(saved(pipe, at, True, r=4, lora_alpha=4), 0.7)],
+    "write_peft, rslora": lambda at, pipe, pairs: [
+        (write_peft(pipe, at, r=4, lora_alpha=6, use_rslora=True), 0.4)
+    ],
+    "write_peft, old": lambda at, pipe, pairs: [
+        (write_peft(pipe, at, True, r=4, lora_alpha=4), 0.7)
+    ],
 }
 
 
@@ -184,7 +187,7 @@ def agree(pipe: Any, files: Files) -> None:
 
 
 def test_names_without_a_part(pipe: Any, pairs: Factors, tmp_path: Path) -> None:
-    """The first scripts saved the UNet's attention alone."""
+    """The first scripts write_peft the UNet's attention alone."""
     found = {place: pair for place, pair in attention(pairs).items() if place[0] == "unet"}
     path = write(tmp_path, processors(found, prefix=False))
     other = copy.deepcopy(pipe)
@@ -232,7 +235,7 @@ def test_strength_zero_changes_no_bit(pipe: Any, pairs: Factors, tmp_path: Path)
         for key, delta in deltas.items():
             weight = weights(pipe)[part][key].clone()
             weight[0] = -0.0
-            got = merged(weight, [delta])
+            got = merge_deltas(weight, [delta])
             assert torch.equal(got.view(torch.int32), weight.view(torch.int32))
 
 
@@ -241,7 +244,7 @@ def test_merging_is_in_float32_and_leaves_the_weight(dtype: torch.dtype) -> None
     torch.manual_seed(0)
     down, up, weight = torch.randn(3, 8), torch.randn(6, 3), torch.randn(6, 8).to(dtype)
     before = weight.clone()
-    got = merged(weight, [(down, up, 0.5), (down.half(), up.bfloat16(), -0.25)])  # type: ignore
+    got = merge_deltas(weight, [(down, up, 0.5), (down.half(), up.bfloat16(), -0.25)])  # type: ignore
     want = weight.double() + 0.5 * up.double() @ down.double()
     want -= 0.25 * up.bfloat16().double() @ down.half().double()
     assert got.dtype == torch.float32 and torch.equal(weight, before)

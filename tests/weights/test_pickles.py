@@ -88,7 +88,7 @@ def test_shared_and_turned_tensors_can_be_written_as_safetensors(tmp_path: Path)
     assert same(load_file(tmp_path / "shared.safetensors"), want)
 
 
-def packed(source: Path, target: Path) -> None:
+def compress(source: Path, target: Path) -> None:
     """The same archive with its files compressed."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for entry in old.infolist():
@@ -97,7 +97,7 @@ def packed(source: Path, target: Path) -> None:
 
 def test_a_packed_archive_is_not_mapped(tmp_path: Path) -> None:
     torch.save({"a": A, "b": B}, tmp_path / "a.ckpt")
-    packed(tmp_path / "a.ckpt", tmp_path / "b.ckpt")
+    compress(tmp_path / "a.ckpt", tmp_path / "b.ckpt")
     mapped = torch.load(tmp_path / "b.ckpt", mmap=True, weights_only=True)
     assert not torch.equal(mapped["a"], A)  # why: torch reads the packed bytes as numbers
     assert same(read_pickle(tmp_path / "b.ckpt").tensors, {"a": A, "b": B})

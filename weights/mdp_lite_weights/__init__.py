@@ -1,4 +1,4 @@
-"""Stable Diffusion checkpoints on disk and on the hub: where they are, what lies in them."""
+"""Stable Diffusion checkpoints on disk and on the hub: finding, reading and converting them."""
 
 from mdp_lite_weights.files import (
     Checkpoint,

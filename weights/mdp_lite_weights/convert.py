@@ -1,4 +1,4 @@
-"""Checkpoints from one form into another: folder, single LDM file, and safetensors from pickles."""
+"""Converting checkpoints: folder to single LDM file and back, and pickles to safetensors."""
 
 import errno
 import json
@@ -24,19 +24,19 @@ from mdp_lite_weights.files import (
     locate,
     open_checkpoint,
 )
-from mdp_lite_weights.layouts import Contents, as_file, as_folder, said_prediction
+from mdp_lite_weights.layouts import Contents, prediction_metadata, to_file, to_folder
 from mdp_lite_weights.pickles import read_pickle
 from mdp_lite_weights.single import from_tensors
-from mdp_lite_weights.tensors import PICKLES, first, read_metadata, read_tensors, short
+from mdp_lite_weights.tensors import PICKLES, list_keys, read_metadata, read_tensors, short
 
 Tensors = dict[str, Tensor]
-PICKLED_STEMS = folders.STEMS | {"text_encoder": "pytorch_model"}
+PICKLE_STEMS = folders.STEMS | {"text_encoder": "pytorch_model"}
 AS_IT_IS = Choices()
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written, or would be: the form, weight files with their bytes, and notes."""
+    """What convert wrote, or would write: the layout, bytes of each weight file, and notes."""
 
     name: str
     out: Path
@@ -56,13 +56,13 @@ def convert(
 ) -> Conversion:
     """Write a bundled name, folder, file or hub id as OUT: a .safetensors file or a new folder.
 
-    A file to a .safetensors file keeps its keys, whatever it holds; anything else must be a whole
-    checkpoint, which check may refuse. OUT appears when it is whole, and dtype is that of all
-    floats in it; progress takes bytes done and in all.
+    From a file to a .safetensors file all keys are kept, whatever they are. Anything else must be a
+    whole checkpoint, which check may refuse. OUT appears only when it is complete. dtype is for all
+    floats in it. progress(done, total) is called with bytes.
     """
     out = Path(out)
     _check_out(out)
-    contents = _contents(name, out, dtype, choices, check)
+    contents = _read_contents(name, out, dtype, choices, check)
     sizes = {path or out.name: _size(tensors, dtype) for path, tensors in contents.weights.items()}
     layout = "folder" if contents.configs else "single file"
     conversion = Conversion(str(name), out, layout, sizes, contents.notes)
@@ -71,30 +71,30 @@ def convert(
     return conversion
 
 
-def _contents(
+def _read_contents(
     name: str | Path,
     out: Path,
     dtype: torch.dtype | None,
     choices: Choices,
     check: Callable[[Checkpoint], object] | None,
 ) -> Contents:
-    """What OUT will hold; every tensor is in there alone, so that it is let go once written."""
-    single, file = out.suffix == ".safetensors", _file(name, choices)
+    """What OUT will hold; no other reference to a tensor is kept, so it is freed once written."""
+    single, file = out.suffix == ".safetensors", _find_file(name, choices)
     if file is not None and single:
-        return _same_keys(file, choices)
-    found = _open(name, file, choices)
+        return _copy_contents(file, choices)
+    checkpoint = _open(name, file, choices)
     if check is not None:
-        check(found)
-    return as_file(found, out) if single else as_folder(found, choices, dtype)
+        check(checkpoint)
+    return to_file(checkpoint, out) if single else to_folder(checkpoint, choices, dtype)
 
 
 def _check_out(out: Path) -> None:
-    """OUT must be new, and what can be written: found without leaving a trace."""
+    """Raises ValueError if OUT exists or can't be written; leaves no trace."""
     if out.suffix in PICKLES:
         raise ValueError(f"want a folder or a .safetensors file to write, got {short(out)}")
     _refuse_old(out)
     try:
-        with tempfile.TemporaryFile(dir=_nearest(out)):
+        with tempfile.TemporaryFile(dir=_nearest_folder(out)):
             pass
     except OSError as error:
         raise ValueError(f"{short(out)} can't be written: {error.strerror}") from None
@@ -105,12 +105,12 @@ def _refuse_old(out: Path) -> None:
         raise ValueError(f"{short(out)} exists already: want a new name to write")
 
 
-def _nearest(out: Path) -> Path:
+def _nearest_folder(out: Path) -> Path:
     return next(parent for parent in out.absolute().parents if parent.exists())
 
 
-def _file(name: str | Path, choices: Choices) -> Path | None:
-    """The file that a name means, or None where it means a folder."""
+def _find_file(name: str | Path, choices: Choices) -> Path | None:
+    """The file that a name stands for, or None if it stands for a folder."""
     if not os.path.isfile(name) and not hubs.is_file(str(name)):
         return None
     file = find_file(name, choices.hub)
@@ -120,8 +120,8 @@ def _file(name: str | Path, choices: Choices) -> Path | None:
     return file
 
 
-def _same_keys(file: Path, choices: Choices) -> Contents:
-    """All tensors of a file as they are, with what its header or the pickle says beside them."""
+def _copy_contents(file: Path, choices: Choices) -> Contents:
+    """All tensors of a file unchanged, with the metadata of its header or pickle."""
     if choices.ema:
         raise ValueError("ema chooses the UNet of a folder; a file to a file keeps all it holds")
     if file.suffix in PICKLES:
@@ -129,12 +129,12 @@ def _same_keys(file: Path, choices: Choices) -> Contents:
     else:
         tensors, metadata = read_tensors(file), read_metadata(file)
     if choices.prediction_type:
-        metadata = metadata | said_prediction(choices.prediction_type)
+        metadata = metadata | prediction_metadata(choices.prediction_type)
     return Contents({"": tensors}, metadata, {}, {}, ())
 
 
 def _open(name: str | Path, file: Path | None, choices: Choices) -> Checkpoint:
-    """What open_checkpoint gives, of pickles too."""
+    """Like open_checkpoint, but reads pickles too."""
     if file is not None and file.suffix in PICKLES:
         return _open_pickle(file, choices)
     if file is not None:
@@ -145,24 +145,26 @@ def _open(name: str | Path, file: Path | None, choices: Choices) -> Checkpoint:
         folder = hubs.fetch_folder(str(name), choices.hub, chosen)
     else:
         folder = locate(name, choices)
-    names = folders.names_in(folder)
+    names = folders.list_names(folder)
     weights = {part: _weights(part, names, choices.variant) for part in folders.STEMS}
-    if any(_pickled(files) for files in weights.values()):
-        found = _open_pickles(folder, weights, choices)
+    if any(_is_pickle(files) for files in weights.values()):
+        checkpoint = _open_pickles(folder, weights, choices)
     else:
-        found = open_checkpoint(folder, choices)
-    return replace(found, name=str(name)) if on_hub else found  # its folder is named by a commit
+        checkpoint = open_checkpoint(folder, choices)
+    return (
+        replace(checkpoint, name=str(name)) if on_hub else checkpoint
+    )  # the folder's name is a commit
 
 
 def _open_pickle(file: Path, choices: Choices) -> Checkpoint:
     """A whole LDM checkpoint in one pickle."""
     tensors, metadata = read_pickle(file)
-    found = from_tensors(short(file), tensors, metadata, choices.ema, choices.prediction_type)
+    single = from_tensors(short(file), tensors, metadata, choices.ema, choices.prediction_type)
     beside = file.parent / "tokenizer"
     return Checkpoint(
-        file.name, "single file", (file,), found.configs, found.tensors,
-        beside if beside.is_dir() else None, OPENCLIP_PAD if found.openclip else None,
-        notes=found.notes,
+        file.name, "single file", (file,), single.configs, single.tensors,
+        beside if beside.is_dir() else None, OPENCLIP_PAD if single.openclip else None,
+        notes=single.notes,
     )  # fmt: skip
 
 
@@ -176,22 +178,22 @@ def _open_pickles(folder: Path, weights: dict[str, list[str]], choices: Choices)
         raise ValueError("ema is for single files: a folder holds one UNet")
     tensors = {}
     for part, files in weights.items():
-        if _pickled(files):
-            tensors[part] = folders.modern(part, read_pickle(folder / files[0]).tensors)
+        if _is_pickle(files):
+            tensors[part] = folders.modern_keys(part, read_pickle(folder / files[0]).tensors)
         else:
-            tensors[part] = folders.modern(part, folders.read_weights(folder, files))
+            tensors[part] = folders.modern_keys(part, folders.read_weights(folder, files))
     beside = folder / "tokenizer"
     tokenizer = beside if beside.is_dir() else None
     files = tuple(folder / name for names in weights.values() for name in names)
     return Checkpoint(folder.name, "folder", files, configs, tensors, tokenizer, folder=folder)
 
 
-def _pickled(files: list[str]) -> bool:
+def _is_pickle(files: list[str]) -> bool:
     return files[0].endswith(".bin")
 
 
 def _choose(names: set[str], variant: str | None) -> list[str]:
-    """Of all files of a repository, those to convert: pickles where a part has nothing else."""
+    """The files of a repository to convert: pickles only if a part has nothing else."""
     wanted = (*folders.CONFIGS.values(), *(f"tokenizer/{name}" for name in folders.TOKENIZER))
     chosen = [name for name in (*wanted, "model_index.json") if name in names]
     for part in folders.STEMS:
@@ -204,7 +206,7 @@ def _weights(part: str, names: set[str], variant: str | None) -> list[str]:
     try:
         return folders.weight_files(part, folders.STEMS[part], names, variant)
     except ValueError:
-        stem = PICKLED_STEMS[part]
+        stem = PICKLE_STEMS[part]
         wanted = [f"{stem}.{variant}.bin"] if variant else [f"{stem}.bin", f"{stem}.fp16.bin"]
     for name in wanted:
         if f"{part}/{name}" in names:
@@ -212,21 +214,23 @@ def _weights(part: str, names: set[str], variant: str | None) -> list[str]:
     here = sorted(name.rpartition("/")[2] for name in names if name.startswith(f"{part}/"))
     kind = f".{variant}" if variant else ""
     want = f"{folders.STEMS[part]}{kind}.safetensors or {wanted[0]}"
-    raise ValueError(f"{part} must hold {want}, got{first(here) or ' nothing'}")
+    raise ValueError(f"{part} must hold {want}, got{list_keys(here) or ' nothing'}")
 
 
 def _size(tensors: Tensors, dtype: torch.dtype | None) -> int:
     """Bytes of the tensors as they will be written; no weight is read."""
-    return sum(tensor.numel() * _target(tensor, dtype).itemsize for tensor in tensors.values())
+    return sum(
+        tensor.numel() * _target_dtype(tensor, dtype).itemsize for tensor in tensors.values()
+    )
 
 
-def _target(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
-    """Floats take the dtype asked for; whole numbers stay what they are."""
+def _target_dtype(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    """The dtype to write: the requested one for floats; whole numbers keep theirs."""
     return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
 
 
 def _cast(key: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    cast = tensor.to(_target(tensor, dtype)).contiguous()
+    cast = tensor.to(_target_dtype(tensor, dtype)).contiguous()
     if cast.dtype != tensor.dtype and cast.isinf().any() and not tensor.double().isinf().any():
         raise ValueError(f"{key} has values that {dtype} can't hold: choose another dtype")
     return cast
@@ -238,10 +242,10 @@ def _write(
     dtype: torch.dtype | None,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Write all of it beside OUT and give it OUT's name when it is whole."""
+    """Write all of it beside OUT and rename it to OUT when it is complete."""
     out, done, total = conversion.out, 0, sum(conversion.weights.values())
     try:
-        if shutil.disk_usage(_nearest(out)).free < total:
+        if shutil.disk_usage(_nearest_folder(out)).free < total:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
@@ -262,17 +266,17 @@ def _write(
 def _write_weights(
     path: Path, tensors: Tensors, metadata: dict[str, str], dtype: torch.dtype | None
 ) -> None:
-    """One file; mapped tensors are written as they lie, cast ones are in memory once."""
+    """Write one file; mapped tensors are written from the map, cast ones are in memory once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    mode = path.stat().st_mode  # as any new file; safetensors would let its owner alone read it
+    mode = path.stat().st_mode  # like any new file; safetensors would let only its owner read it
     ready = {key: _cast(key, tensors.pop(key), dtype) for key in list(tensors)}
     save_file(ready, path, metadata or None)
     path.chmod(mode)
 
 
 def _write_small(whole: Path, contents: Contents) -> None:
-    """All but the weights."""
+    """Write all but the weights."""
     for path, config in contents.configs.items():
         (whole / path).parent.mkdir(parents=True, exist_ok=True)
         (whole / path).write_text(json.dumps(config, indent=2) + "\n", "utf-8")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite_weights.tensors import first, read_metadata, read_tensors, short
+from mdp_lite_weights.tensors import list_keys, read_metadata, read_tensors, short
 
 NAMELESS = "emb_params"  # AUTOMATIC1111's key: the word is in the metadata, or the file's name
 SDXL = {"clip_l", "clip_g"}
@@ -14,14 +14,14 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
 class Embedding(NamedTuple):
-    """A learned word and its vectors (n, d), d the width of the text encoder it was made for."""
+    """A learned word and its vectors (n, d); d is the width of its text encoder."""
 
     token: str
     vectors: Tensor
 
 
 def read_embedding(path: Path, token: str | None = None) -> Embedding:
-    """One learned word from a safetensors file of diffusers or AUTOMATIC1111; token renames it."""
+    """Read a word from a safetensors file of diffusers or AUTOMATIC1111; token renames it."""
     tensors = read_tensors(path)
     keys = sorted(tensors)
     if SDXL & set(keys):
@@ -29,7 +29,7 @@ def read_embedding(path: Path, token: str | None = None) -> Embedding:
     if len(keys) != 1:
         raise ValueError(
             f"{short(path)} must hold one tensor, named by its word or {NAMELESS}, "
-            f"got {len(keys)}{first(keys)}"
+            f"got {len(keys)}{list_keys(keys)}"
         )
     if token is None:
         nameless = keys[0] == NAMELESS
@@ -38,11 +38,11 @@ def read_embedding(path: Path, token: str | None = None) -> Embedding:
         raise ValueError(
             f"{short(path)}: the word must be a text without spaces around it, got {token!r}"
         )
-    return Embedding(token, _vectors(path, tensors[keys[0]]))
+    return Embedding(token, _check_vectors(path, tensors[keys[0]]))
 
 
-def _vectors(path: Path, tensor: Tensor) -> Tensor:
-    """A vector (d) or n of them (n, d) -> (n, d), finite."""
+def _check_vectors(path: Path, tensor: Tensor) -> Tensor:
+    """A vector (d,) or n of them (n, d) -> (n, d); raises ValueError if it is not finite."""
     if tensor.ndim not in (1, 2) or tensor.numel() == 0:
         got = list(tensor.shape)
         raise ValueError(f"{short(path)} must hold a vector or a list of vectors, got shape {got}")

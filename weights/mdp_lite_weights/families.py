@@ -1,4 +1,4 @@
-"""What a checkpoint is: the models this code runs told by their shapes, and all others by name."""
+"""Recognising checkpoints: configs from the shapes of tensors, and refusing other families."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from torch import Tensor
 
 Config = dict[str, Any]
 
-# Told by a key that no Stable Diffusion 1.x or 2.x has.
+# Recognised by a key that no Stable Diffusion 1.x or 2.x has.
 FOREIGN = (
     ("conditioner.embedders.", "is a Stable Diffusion XL model"),
     ("model.diffusion_model.label_emb.", "is a Stable Diffusion XL model"),
@@ -32,7 +32,7 @@ FOREIGN = (
     ("text_model.", "is a text encoder alone"),
     ("down_blocks.", "is a UNet alone"),
 )
-# Channels that the first convolution of a UNet reads where it reads more than a latent.
+# Channels that the first convolution of a UNet reads, if it reads more than a latent.
 READS = {
     5: "a depth-to-image model",
     7: "an upscaling model",
@@ -55,7 +55,7 @@ PIPELINES = (
 
 
 def refuse_foreign(name: str, keys: Iterable[str]) -> None:
-    """A file of another family, or of one part alone, is a ValueError that says which."""
+    """Raises ValueError for a file of another family, or of one part alone, and names it."""
     keys = list(keys)
     for start, what in FOREIGN:
         if any(key.startswith(start) for key in keys):
@@ -63,14 +63,14 @@ def refuse_foreign(name: str, keys: Iterable[str]) -> None:
 
 
 def refuse_channels(name: str, channels: object) -> None:
-    """A UNet that reads more than the latent is told by how many channels it reads."""
+    """Raises ValueError for a UNet that reads more than the latent."""
     if channels in READS:
         what = READS[channels]  # type: ignore[index]
         raise ValueError(f"{name} is {what}: its UNet reads {channels} channels, want 4")
 
 
 def refuse_pipeline(name: str, kind: object) -> None:
-    """A folder of another family, by the class that its model_index.json names."""
+    """Raises ValueError for a folder of another family, by the class in its model_index.json."""
     for part, what in PIPELINES:
         if isinstance(kind, str) and part in kind:
             raise ValueError(
@@ -80,9 +80,9 @@ def refuse_pipeline(name: str, kind: object) -> None:
 
 
 def unet_config(tensors: Mapping[str, Tensor], openclip: bool, sample_size: int) -> Config:
-    """diffusers' config of a UNet, told by its tensors.
+    """diffusers' config of a UNet, inferred from its tensors.
 
-    How many heads a block has no shape tells: SD 1.x has 8, SD 2.x one for 64 channels.
+    No shape depends on the number of heads: SD 1.x has 8, SD 2.x one for 64 channels.
     """
     widths = _widths(tensors, "down_blocks.{}.resnets.0.conv1.weight")
     down = [f"down_blocks.{i}.attentions.0.norm.weight" in tensors for i in range(len(widths))]
@@ -110,7 +110,7 @@ def unet_config(tensors: Mapping[str, Tensor], openclip: bool, sample_size: int)
 
 
 def vae_config(tensors: Mapping[str, Tensor], sample_size: int = 512) -> Config:
-    """diffusers' config of a VAE of Stable Diffusion 1.x or 2.x, told by its tensors."""
+    """diffusers' config of a VAE of Stable Diffusion 1.x or 2.x, inferred from its tensors."""
     widths = _widths(tensors, "encoder.down_blocks.{}.resnets.0.conv1.weight")
     return {
         "_class_name": "AutoencoderKL",
@@ -129,7 +129,7 @@ def vae_config(tensors: Mapping[str, Tensor], sample_size: int = 512) -> Config:
 
 
 def text_config(tensors: Mapping[str, Tensor], openclip: bool) -> Config:
-    """transformers' config of a text encoder, told by its tensors; heads are 64 wide in both."""
+    """transformers' config of a text encoder, from its tensors; heads are 64 wide in both."""
     vocab, width = tensors["text_model.embeddings.token_embedding.weight"].shape
     layers = "text_model.encoder.layers.{}.mlp.fc1.weight"
     return {

@@ -1,4 +1,4 @@
-"""Where a checkpoint lies, whatever form it has, and what it holds."""
+"""Finding a checkpoint in any form, and reading its configs and tensors."""
 
 import hashlib
 import os
@@ -15,17 +15,17 @@ from mdp_lite_weights.single import read_single, read_vae
 from mdp_lite_weights.tensors import PICKLES, check_file, refuse_pickle, short
 
 BUNDLED = {"tiny": Path(__file__).parent / "tiny"}
-# Single files hold no tokenizer; that of OpenAI's text encoder serves SD 1.x and 2.x alike.
+# Single files hold no tokenizer; OpenAI's is right for both SD 1.x and 2.x.
 TOKENIZER = "openai/clip-vit-large-patch14"
 OPENCLIP_PAD = "!"  # what SD 2.x pads with: token 0
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a caller may choose where a checkpoint leaves it open.
+    """Choices that a checkpoint leaves to the caller.
 
     variant names a folder's weight files ("fp16"), ema takes the averaged UNet of a single file,
-    prediction_type overrides what the checkpoint says, tokenizer is one for a single file.
+    prediction_type overrides the checkpoint's, tokenizer is one for a single file.
     """
 
     variant: str | None = None
@@ -37,10 +37,10 @@ class Choices:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was found: configs and mapped tensors by part, the scheduler's config among them.
+    """An opened checkpoint: configs (the scheduler's too) and mapped tensors, by part.
 
-    files are all that was read; notes say what was inferred; tokenizer is None where only the hub
-    has one; pad_token is what that one must pad with.
+    files are all files that were read. notes are sentences on what was inferred. tokenizer is None
+    if only the hub has one; pad_token is the token that it must pad with.
     """
 
     name: str
@@ -63,18 +63,18 @@ def open_checkpoint(name: str | Path, choices: Choices = AS_IT_IS) -> Checkpoint
     path = locate(name, choices)
     if path.is_file():
         return _open_single(path, choices)
-    found = _open_folder(path, choices.variant)
+    checkpoint = _open_folder(path, choices.variant)
     if hubs.is_repo(str(name)) and not os.path.isdir(name):
-        found = replace(found, name=str(name))  # the snapshot's folder is named by a commit
+        checkpoint = replace(checkpoint, name=str(name))  # the snapshot folder's name is a commit
     if choices.ema:
         raise ValueError("ema is for single files: a folder holds one UNet")
     if choices.prediction_type:
-        found.configs["scheduler"]["prediction_type"] = choices.prediction_type
-    return found
+        checkpoint.configs["scheduler"]["prediction_type"] = choices.prediction_type
+    return checkpoint
 
 
 def locate(name: str | Path, choices: Choices = AS_IT_IS) -> Path:
-    """The folder or file that a name means; what lies on the hub is fetched."""
+    """The folder or file that a name stands for; one on the hub is fetched."""
     if isinstance(name, str) and name in BUNDLED:
         return BUNDLED[name]
     want = (
@@ -86,14 +86,14 @@ def locate(name: str | Path, choices: Choices = AS_IT_IS) -> Path:
     if os.path.isdir(name):
         return Path(name)
     if os.path.isfile(name):
-        return _whole_file(Path(name))
+        return _check_model_file(Path(name))
     if hubs.is_file(str(name)):
         refuse_pickle(Path(name))  # before it is fetched
-        return _whole_file(hubs.fetch_file(str(name), choices.hub))
+        return _check_model_file(hubs.fetch_file(str(name), choices.hub))
     if hubs.is_repo(str(name)):
         variant = choices.variant
         return hubs.fetch_folder(
-            str(name), choices.hub, lambda names: folders.choose(names, variant)
+            str(name), choices.hub, lambda names: folders.choose_files(names, variant)
         )
     raise ValueError(f"{want}, got {str(name)[:200]!r}")
 
@@ -110,7 +110,7 @@ def find_file(name: str | Path, hub: Hub) -> Path:
 def open_vae(
     name: str | Path, choices: Choices
 ) -> tuple[dict[str, Any], dict[str, Tensor], list[Path]]:
-    """Config, tensors and files of a VAE: a folder, a file, or a hub id; alone or with others."""
+    """Config, tensors and files of a VAE from a folder, a file or a hub id, alone or in a model."""
     if os.path.isfile(name) or hubs.is_file(str(name)):
         path = find_file(name, choices.hub)
         return *read_vae(path), [path]
@@ -124,10 +124,10 @@ def open_vae(
     return folders.read_part(Path(name), "vae", variant)
 
 
-def find_tokenizer(name: str | Path | None, found: Checkpoint, hub: Hub) -> Path:
-    """The tokenizer's folder: one asked for, the checkpoint's, or the one on the hub."""
-    if name is None and found.tokenizer is not None:
-        return found.tokenizer
+def find_tokenizer(name: str | Path | None, checkpoint: Checkpoint, hub: Hub) -> Path:
+    """The folder of the tokenizer: the given one, the checkpoint's, or the one on the hub."""
+    if name is None and checkpoint.tokenizer is not None:
+        return checkpoint.tokenizer
     if name is not None and os.path.isdir(name):
         inside = Path(name) / "tokenizer"
         return inside if inside.is_dir() else Path(name)
@@ -137,13 +137,13 @@ def find_tokenizer(name: str | Path | None, found: Checkpoint, hub: Hub) -> Path
         return hubs.fetch_folder(str(name or TOKENIZER), hub, _choose_tokenizer)
     except ValueError as error:
         raise ValueError(
-            f"{found.name} holds no tokenizer (single files don't): give a folder with one "
+            f"{checkpoint.name} holds no tokenizer (single files don't): give a folder with one "
             f"as tokenizer=; from the hub: {error}"
         ) from None
 
 
 def content_hash(files: tuple[Path, ...]) -> str:
-    """SHA-256 of what was read: a single file's own, a folder's over its files' names and sums."""
+    """SHA-256 of a single file, or of the names and hashes of a folder's files."""
     sums = []
     for path in files:
         with open(path, "rb") as file:
@@ -158,11 +158,11 @@ def _open_folder(folder: Path, variant: str | None) -> Checkpoint:
     configs = {part: folders.read_json(folder / name) for part, name in folders.CONFIGS.items()}
     folders.check_pipeline(folder, configs)
     folders.check_tokenizer(folder / "tokenizer")
-    names, tensors = folders.names_in(folder), {}
+    names, tensors = folders.list_names(folder), {}
     for part, stem in folders.STEMS.items():
         chosen = folders.weight_files(part, stem, names, variant)
-        tensors[part] = folders.modern(part, folders.read_weights(folder, chosen))
-    files = tuple(folder / name for name in folders.choose(names, variant))
+        tensors[part] = folders.modern_keys(part, folders.read_weights(folder, chosen))
+    files = tuple(folder / name for name in folders.choose_files(names, variant))
     own = folder / folders.DEFAULTS
     defaults = folders.read_json(own) if own.exists() else {}
     return Checkpoint(
@@ -171,17 +171,17 @@ def _open_folder(folder: Path, variant: str | None) -> Checkpoint:
 
 
 def _open_single(path: Path, choices: Choices) -> Checkpoint:
-    found = read_single(path, choices.ema, choices.prediction_type)
+    single = read_single(path, choices.ema, choices.prediction_type)
     beside = path.parent / "tokenizer"
     tokenizer = beside if beside.is_dir() else None
-    pad = OPENCLIP_PAD if found.openclip else None
+    pad = OPENCLIP_PAD if single.openclip else None
     return Checkpoint(
-        path.name, "single file", (path,), found.configs, found.tensors, tokenizer, pad,
-        notes=found.notes,
+        path.name, "single file", (path,), single.configs, single.tensors, tokenizer, pad,
+        notes=single.notes,
     )  # fmt: skip
 
 
-def _whole_file(path: Path) -> Path:
+def _check_model_file(path: Path) -> Path:
     if path.suffix not in (".safetensors", *PICKLES):
         raise ValueError(f"a model file must end in .safetensors, got {short(path)}")
     check_file(path)

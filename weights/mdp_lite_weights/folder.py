@@ -1,4 +1,4 @@
-"""The diffusers folder layout: which files are read, shards, variants, and old names of keys."""
+"""The diffusers folder layout: choosing files, shards and variants, and renaming old keys."""
 
 import json
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mdp_lite_weights import keys
 from mdp_lite_weights.families import refuse_channels, refuse_pipeline
-from mdp_lite_weights.hub import safe_name
-from mdp_lite_weights.tensors import PICKLES, first, read_tensors, short
+from mdp_lite_weights.hub import check_name
+from mdp_lite_weights.tensors import PICKLES, list_keys, read_tensors, short
 
 Tensors = dict[str, Tensor]
 Config = dict[str, Any]
@@ -30,11 +30,11 @@ TOKENIZER = (
     "vocab.json merges.txt tokenizer.json tokenizer_config.json special_tokens_map.json "
     "added_tokens.json"
 ).split()
-DEFAULTS = "mdp_lite.json"  # an optional file of ours: the settings that suit this checkpoint
+DEFAULTS = "mdp_lite.json"  # an optional file of ours: default settings for this checkpoint
 
 
-def choose(names: set[str], variant: str | None) -> list[str]:
-    """Of all files of a repository, those that open_folder reads, and no other."""
+def choose_files(names: set[str], variant: str | None) -> list[str]:
+    """Of all files of a repository, those that open_checkpoint reads."""
     wanted = [*CONFIGS.values(), "model_index.json", DEFAULTS]
     wanted += [f"tokenizer/{name}" for name in TOKENIZER]
     chosen = [name for name in wanted if name in names]
@@ -44,16 +44,17 @@ def choose(names: set[str], variant: str | None) -> list[str]:
 
 
 def choose_part(part: str, names: set[str], variant: str | None) -> list[str]:
-    """The files of one model, in a repository of its own or in a whole checkpoint's."""
+    """The files of one model, in its own repository or in a whole checkpoint's."""
     at = "" if "config.json" in names else f"{part}/"
     files = weight_files(at.rstrip("/"), STEMS[part], names, variant)
     return [name for name in (f"{at}config.json",) if name in names] + files
 
 
 def weight_files(part: str, stem: str, names: set[str], variant: str | None) -> list[str]:
-    """The weight file of a part, or its index and shards; none or a pickle alone is a ValueError.
+    """The weight file of a part, or its index and shards.
 
-    Without a variant the plain file is taken, and fp16 where that is all there is.
+    Without a variant the plain file is taken, or fp16 if there is no other. Raises ValueError if
+    there is none, or only a pickle.
     """
     for kind in (variant,) if variant else (None, "fp16"):
         for name in _candidates(stem, kind):
@@ -62,16 +63,16 @@ def weight_files(part: str, stem: str, names: set[str], variant: str | None) -> 
                 return [at, *_shards(part, stem, kind, names)] if name.endswith(".json") else [at]
     here = sorted(name for name in names if name.rpartition("/")[0] == part)
     pickles = [name for name in here if name.endswith(PICKLES)]
-    found = f"found {', '.join(n.rpartition('/')[2] for n in here) or 'nothing'}"
+    got = f"found {', '.join(n.rpartition('/')[2] for n in here) or 'nothing'}"
     if pickles:
-        found = f"found {pickles[0].rpartition('/')[2]}, a pickle, which is never loaded: "
-        found += "`mdp-lite convert` makes safetensors of it"
+        got = f"found {pickles[0].rpartition('/')[2]}, a pickle, which is never loaded: "
+        got += "`mdp-lite convert` makes safetensors of it"
     want = _candidates(stem, variant)[0] if variant else f"{stem}.safetensors"
-    raise ValueError(f"{part or 'the folder'} must hold {want}; {found}")
+    raise ValueError(f"{part or 'the folder'} must hold {want}; {got}")
 
 
 def read_weights(folder: Path, files: list[str]) -> Tensors:
-    """The tensors of weight_files: of one file, or of all shards that an index names."""
+    """Read the tensors of weight_files: of one file, or of all shards that an index names."""
     if not files[0].endswith(".json"):
         return read_tensors(folder / files[0])
     index = folder / files[0]
@@ -80,45 +81,45 @@ def read_weights(folder: Path, files: list[str]) -> Tensors:
         raise ValueError(f"{short(index)} must map keys to files (weight_map), got {places!r:.80}")
     tensors: Tensors = {}
     for name in dict.fromkeys(places.values()):
-        if "/" in safe_name(name) or not (index.parent / name).is_file():
+        if "/" in check_name(name) or not (index.parent / name).is_file():
             raise ValueError(f"{short(index)} names the shard {name!r}, which is not beside it")
         tensors |= read_tensors(index.parent / name)
     if set(tensors) != set(places):
         odd = sorted(set(tensors) ^ set(places))
-        raise ValueError(f"{short(index)} and its shards hold other keys{first(odd)}")
+        raise ValueError(f"{short(index)} and its shards hold other keys{list_keys(odd)}")
     return tensors
 
 
 def read_part(folder: Path, part: str, variant: str | None) -> tuple[Config, Tensors, list[Path]]:
-    """Config, tensors under today's names, and files of a model; a folder may hold it alone."""
-    names = names_in(folder)
+    """Config, tensors under today's names, and files of one model of a folder."""
+    names = list_names(folder)
     chosen = choose_part(part, names, variant)
     at = "" if "config.json" in names else f"{part}/"
     config, files = read_json(folder / f"{at}config.json"), [n for n in chosen if "config" not in n]
-    tensors = modern(part, read_weights(folder, files))
+    tensors = modern_keys(part, read_weights(folder, files))
     return config, tensors, [folder / name for name in chosen]
 
 
-def modern(part: str, tensors: Tensors) -> Tensors:
-    """Tensors under the names that the models have, whichever version wrote them."""
+def modern_keys(part: str, tensors: Tensors) -> Tensors:
+    """Tensors under the names of our models, from any version of diffusers or transformers."""
     if part == "text_encoder":
-        return text_keys(tensors)
+        return prefix_text_keys(tensors)
     if part == "vae":
-        return flat_attention(keys.renamed(tensors, keys.modern_vae_key))
+        return flatten_attention(keys.rename_keys(tensors, keys.modern_vae_key))
     return tensors
 
 
-def text_keys(tensors: Tensors) -> Tensors:
-    """CLIP keys with their text_model. prefix, which transformers 5.6 and later leave out."""
-    kept = {k: v for k, v in tensors.items() if not k.endswith("position_ids")}
-    kept = {k: v for k, v in kept.items() if not k.startswith("text_projection.")}
-    if any(key.startswith("text_model.") for key in kept):
-        return kept
-    return {f"text_model.{key}": tensor for key, tensor in kept.items()}
+def prefix_text_keys(tensors: Tensors) -> Tensors:
+    """CLIP keys with the prefix text_model., which transformers 5.6 and later leave out."""
+    texts = {k: v for k, v in tensors.items() if not k.endswith("position_ids")}
+    texts = {k: v for k, v in texts.items() if not k.startswith("text_projection.")}
+    if any(key.startswith("text_model.") for key in texts):
+        return texts
+    return {f"text_model.{key}": tensor for key, tensor in texts.items()}
 
 
-def flat_attention(tensors: Tensors) -> Tensors:
-    """VAE attention as linear layers, where a file has it as 1x1 convolutions: views."""
+def flatten_attention(tensors: Tensors) -> Tensors:
+    """VAE attention as linear layers; 1x1 convolutions become views of 2 dimensions."""
     return {
         key: tensor[:, :, 0, 0] if ".attentions." in key and tensor.ndim == 4 else tensor
         for key, tensor in tensors.items()
@@ -126,21 +127,21 @@ def flat_attention(tensors: Tensors) -> Tensors:
 
 
 def check_pipeline(folder: Path, configs: dict[str, Config]) -> None:
-    """A folder of another family is refused by its own name for itself."""
+    """Raises ValueError for a folder whose files say that it is of another family."""
     index = folder / "model_index.json"
     if index.is_file():
         refuse_pipeline(f"the folder {folder.name}", read_json(index).get("_class_name"))
     refuse_channels(f"the folder {folder.name}", configs["unet"].get("in_channels"))
 
 
-def names_in(folder: Path) -> set[str]:
-    """The files of a folder and of its parts, as a repository lists them."""
+def list_names(folder: Path) -> set[str]:
+    """The files of a folder and of its subfolders, as a repository lists them."""
     inside: Iterable[Path] = (*folder.glob("*"), *folder.glob("*/*"))
     return {path.relative_to(folder).as_posix() for path in inside if path.is_file()}
 
 
 def read_json(path: Path) -> Config:
-    """A JSON object from a file; anything else is a ValueError that names the file."""
+    """Read a JSON object from a file; raises ValueError with the file's name for anything else."""
     try:
         data = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -153,7 +154,7 @@ def read_json(path: Path) -> Config:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """A tokenizer's files must be there, and of CLIP's kind if they say of which."""
+    """Raises ValueError if a tokenizer's files are missing, or are not of CLIP's kind."""
     names = {path.name for path in folder.glob("*")}
     if not ({"vocab.json", "merges.txt"} <= names or "tokenizer.json" in names):
         got = ", ".join(sorted(names)) or "nothing"
@@ -178,7 +179,7 @@ def _candidates(stem: str, variant: str | None) -> list[str]:
 
 
 def _shards(part: str, stem: str, variant: str | None, names: set[str]) -> list[str]:
-    """All shards of a variant: diffusers and transformers put its name at different places."""
+    """All shards of a variant; diffusers and transformers put its name in different places."""
     start = f"{part}/{stem}".lstrip("/")
     shards = [n for n in names if n.startswith(start) and "-of-" in n and n.endswith("safetensors")]
     return sorted(n for n in shards if (f".{variant}" in n if variant else n.count(".") == 1))

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: ids told from paths, and no more files fetched than are read."""
+"""Models on the Hugging Face hub: recognising ids, and fetching only the files that are read."""
 
 import glob
 import os
@@ -20,7 +20,7 @@ TIMEOUT = 10.0  # seconds for the hub's first answer; after that the cache is re
 
 @dataclass(frozen=True)
 class Hub:
-    """How to ask the hub: which revision, as whom, and whether to ask at all.
+    """How to ask the hub: for which revision, with which token, or not at all.
 
     A revision is a branch, a tag or a commit; a token never appears in a message.
     """
@@ -31,14 +31,14 @@ class Hub:
 
     def __post_init__(self) -> None:
         if self.revision is not None:
-            safe_name(self.revision, "a revision")
+            check_name(self.revision, "a revision")
         token = self.token
         if token is not None and not (isinstance(token, str) and re.fullmatch("[!-~]+", token)):
             raise ValueError('token must be one word of plain characters, such as "hf_..."')
 
 
-def safe_name(name: str, what: str = "a file name") -> str:
-    """The name itself if it is a plain relative path such as unet/config.json, or a ValueError."""
+def check_name(name: str, what: str = "a file name") -> str:
+    """Return a plain relative path such as unet/config.json; raises ValueError for others."""
     plain = isinstance(name, str) and name.isprintable() and not set(name) & set('\\:*?"<>|')
     # Windows drops dots and spaces at the end, so that ".. " is ".." there.
     if not plain or len(name) > 255 or any(part.strip(". ") == "" for part in name.split("/")):
@@ -58,15 +58,16 @@ def is_file(name: str) -> bool:
 
 
 def fetch_file(name: str, hub: Hub) -> Path:
-    """The file on disk that org/name/some/file.safetensors names; fetched where it is not yet."""
-    repo, file = _split(safe_name(name))
+    """The local copy of org/name/some/file.safetensors, fetched if need be."""
+    repo, file = _split(check_name(name))
     return fetch_folder(repo, hub, lambda names: [file]) / file
 
 
 def fetch_folder(repo: str, hub: Hub, choose: Choose) -> Path:
-    """A folder with the files that `choose` picks of all names in a repository, under their names.
+    """A local folder with the files that `choose` picks from all names in a repository.
 
-    Where the hub gives no answer, a whole copy in the cache will do; a refusal is a ValueError.
+    If the hub does not answer, a complete copy in the cache is used. Raises ValueError if the hub
+    refuses.
     """
     from huggingface_hub import constants, is_offline_mode
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
@@ -75,30 +76,30 @@ def fetch_folder(repo: str, hub: Hub, choose: Choose) -> Path:
         raise ValueError(f'a hub id must have the form "org/name", got {repr(repo)[:100]}')
     if hub.local_files_only or is_offline_mode():
         order = "local_files_only" if hub.local_files_only else "HF_HUB_OFFLINE"
-        return _from_cache(repo, hub, choose, f"the hub may not be asked ({order})")
+        return _find_in_cache(repo, hub, choose, f"the hub may not be asked ({order})")
     try:
-        return _from_hub(repo, hub, choose)
+        return _fetch_from_hub(repo, hub, choose)
     except HfHubHTTPError as error:
         status = error.response.status_code
-        if status < 500 and status != 429:  # 429: too many requests, which is no answer either
+        if status < 500 and status != 429:  # 429: too many requests, which is not an answer
             raise ValueError(_refusal(error, repo, hub)) from None
         why = f"{constants.ENDPOINT} answered with status {status}"
     except (HTTPError, JSONDecodeError) as error:
-        why = f"{constants.ENDPOINT} gave no usable answer ({_line(error)})"
+        why = f"{constants.ENDPOINT} gave no usable answer ({_first_line(error)})"
     except (OSError, RuntimeError) as error:  # a full disk, a file of another size
         where = f"could not be fetched into the cache {constants.HF_HUB_CACHE}"
-        raise ValueError(f"{_named(repo, hub)} {where}: {_line(error)}") from None
-    return _from_cache(repo, hub, choose, why)
+        raise ValueError(f"{_describe(repo, hub)} {where}: {_first_line(error)}") from None
+    return _find_in_cache(repo, hub, choose, why)
 
 
-def _from_hub(repo: str, hub: Hub, choose: Choose) -> Path:
+def _fetch_from_hub(repo: str, hub: Hub, choose: Choose) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     # One answer holds the commit and all its files.
     info = HfApi(token=hub.token).model_info(repo, revision=hub.revision, timeout=TIMEOUT)
     names = {file.rfilename for file in info.siblings or ()}
-    chosen = _pick(choose, names, names, f"{_named(repo, hub)} on the hub")
-    # By the revision's name, so that the cache notes its commit for a time without network.
+    chosen = _pick(choose, names, names, f"{_describe(repo, hub)} on the hub")
+    # By the revision's name, so that the cache stores its commit for use without a network.
     found = snapshot_download(
         repo,
         revision=hub.revision,
@@ -106,36 +107,41 @@ def _from_hub(repo: str, hub: Hub, choose: Choose) -> Path:
         allow_patterns=[glob.escape(name) for name in chosen],
     )
     if Path(found).name != info.sha:
-        raise ValueError(f"{_named(repo, hub)} changed on the hub while it was read: try again")
+        raise ValueError(f"{_describe(repo, hub)} changed on the hub while it was read: try again")
     return Path(found)
 
 
-def _from_cache(repo: str, hub: Hub, choose: Choose, why: str) -> Path:
+def _find_in_cache(repo: str, hub: Hub, choose: Choose, why: str) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    try:  # no pattern: whether the copy is whole is for `choose` to say
+    try:  # no pattern: `_pick` checks below whether the copy is complete
         found = snapshot_download(
             repo, revision=hub.revision, local_files_only=True, allow_patterns=[]
         )
     except LocalEntryNotFoundError:
         where = f"is not in the cache {constants.HF_HUB_CACHE}"
         todo = "fetch it once with the network, or name a folder on disk"
-        raise ValueError(f"{_named(repo, hub)} {where}, and {why}: {todo}") from None
+        raise ValueError(f"{_describe(repo, hub)} {where}, and {why}: {todo}") from None
     folder = Path(found)
     here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     try:
-        _pick(choose, here | _listed(repo, folder.name), here, f"{repo} in the cache {folder}")
+        _pick(
+            choose,
+            here | _list_small_files(repo, folder.name),
+            here,
+            f"{repo} in the cache {folder}",
+        )
     except ValueError as error:
         raise ValueError(f"{error}, and {why}") from None
     return folder
 
 
-def _listed(repo: str, commit: str) -> set[str]:
-    """The small files that a commit has, here or not, as far as the cache knows.
+def _list_small_files(repo: str, commit: str) -> set[str]:
+    """The small files of a commit, present or not, as far as the cache knows.
 
-    Without them half a download could pass for a model that never had them. Weights are left out:
-    of several variants only one need be here.
+    Without this list, half a download would look like a model without these files. Weights are
+    left out: only one of several variants need be present.
     """
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
@@ -148,9 +154,9 @@ def _listed(repo: str, commit: str) -> set[str]:
 
 
 def _pick(choose: Choose, names: set[str], here: set[str], where: str) -> list[str]:
-    """What is chosen of the names, all of it here; where begins the sentence if it is not."""
+    """The names that `choose` picks; raises ValueError (where: ...) if one is not here."""
     try:
-        chosen = [safe_name(name) for name in choose(names)]
+        chosen = [check_name(name) for name in choose(names)]
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     missing = [name for name in chosen if name not in here]
@@ -194,10 +200,10 @@ def _split(name: str) -> tuple[str, str]:
     return "/".join(parts[:2]), "/".join(parts[2:])
 
 
-def _named(repo: str, hub: Hub) -> str:
+def _describe(repo: str, hub: Hub) -> str:
     return f"{repo} (revision {hub.revision or 'main'})"
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

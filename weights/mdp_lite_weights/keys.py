@@ -1,6 +1,6 @@
-"""Names of tensors in single-file (LDM) checkpoints and in the diffusers layout: one literal table.
+"""Names of tensors in single-file (LDM) checkpoints and in the diffusers layout, as one table.
 
-Read it top to bottom: left as CompVis and Stability name a module, right as diffusers does.
+Left the name that CompVis and Stability give a module, right diffusers' name.
 """
 
 from collections.abc import Callable, Iterable
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-Rows = tuple[tuple[str, str], ...]
+Renames = tuple[tuple[str, str], ...]
 Tensors = dict[str, Tensor]
 
 # Where the three models lie in a single file. SD 1.x has OpenAI's text encoder, SD 2.x OpenCLIP's.
 UNET_AT, VAE_AT = "model.diffusion_model.", "first_stage_model."
 CLIP_AT, OPENCLIP_AT = "cond_stage_model.transformer.", "cond_stage_model.model."
 
-UNET: Rows = (
+UNET: Renames = (
     ("time_embed.0", "time_embedding.linear_1"),
     ("time_embed.2", "time_embedding.linear_2"),
     ("input_blocks.0.0", "conv_in"),
@@ -66,7 +66,7 @@ UNET: Rows = (
     ("out.0", "conv_norm_out"),
     ("out.2", "conv_out"),
 )
-UNET_RESNET: Rows = (
+UNET_RESNET: Renames = (
     ("in_layers.0", "norm1"),
     ("in_layers.2", "conv1"),
     ("emb_layers.1", "time_emb_proj"),
@@ -74,7 +74,7 @@ UNET_RESNET: Rows = (
     ("out_layers.3", "conv2"),
     ("skip_connection", "conv_shortcut"),
 )
-VAE: Rows = (
+VAE: Renames = (
     ("encoder.conv_in", "encoder.conv_in"),
     ("encoder.down.0.block.0", "encoder.down_blocks.0.resnets.0"),
     ("encoder.down.0.block.1", "encoder.down_blocks.0.resnets.1"),
@@ -116,8 +116,8 @@ VAE: Rows = (
     ("decoder.norm_out", "decoder.conv_norm_out"),
     ("decoder.conv_out", "decoder.conv_out"),
 )
-VAE_RESNET: Rows = (("nin_shortcut", "conv_shortcut"),)
-VAE_ATTENTION: Rows = (
+VAE_RESNET: Renames = (("nin_shortcut", "conv_shortcut"),)
+VAE_ATTENTION: Renames = (
     ("norm", "group_norm"),
     ("q", "to_q"),
     ("k", "to_k"),
@@ -125,19 +125,19 @@ VAE_ATTENTION: Rows = (
     ("proj_out", "to_out.0"),
 )
 # diffusers' own names before 0.17, still found in folders of that time.
-OLD_VAE_ATTENTION: Rows = (
+OLD_VAE_ATTENTION: Renames = (
     ("query", "to_q"),
     ("key", "to_k"),
     ("value", "to_v"),
     ("proj_attn", "to_out.0"),
 )
-OPENCLIP: Rows = (
+OPENCLIP: Renames = (
     ("token_embedding", "embeddings.token_embedding"),
     ("positional_embedding", "embeddings.position_embedding.weight"),
     ("transformer.resblocks", "encoder.layers"),
     ("ln_final", "final_layer_norm"),
 )
-OPENCLIP_LAYER: Rows = (
+OPENCLIP_LAYER: Renames = (
     ("ln_1", "layer_norm1"),
     ("attn.out_proj", "self_attn.out_proj"),
     ("ln_2", "layer_norm2"),
@@ -146,8 +146,8 @@ OPENCLIP_LAYER: Rows = (
 )
 PACKED = "attn.in_proj_"  # q, k and v in one; unpacked by unpack, packed by pack
 
-# In single files, and of no use here: the schedule's buffers (they follow from the scheduler), the
-# average of the weights (see ema), heads of the text encoder, what training left behind.
+# Keys of single files that are not read: the schedule's buffers (they follow from the scheduler),
+# the average of the weights (see ema), heads of the text encoder, leftovers of training.
 UNUSED = (
     "model_ema.",
     "betas",
@@ -178,40 +178,40 @@ UNUSED = (
 
 
 def unet_key(key: str) -> str:
-    """LDM's name of a UNet tensor -> diffusers'; a name that no row knows stays as it is."""
-    return _inside(_renamed(key, UNET), ".resnets.", UNET_RESNET)
+    """LDM's name of a UNet tensor -> diffusers'; an unknown name stays unchanged."""
+    return _rename_inside(_rename(key, UNET), ".resnets.", UNET_RESNET)
 
 
 def ldm_unet_key(key: str) -> str:
     """diffusers' name of a UNet tensor -> LDM's: the inverse of unet_key."""
-    return _renamed(_inside(key, ".resnets.", _inverse(UNET_RESNET)), _inverse(UNET))
+    return _rename(_rename_inside(key, ".resnets.", _swap(UNET_RESNET)), _swap(UNET))
 
 
 def vae_key(key: str) -> str:
     """LDM's name of a VAE tensor -> diffusers'."""
-    key = _inside(_renamed(key, VAE), ".resnets.", VAE_RESNET)
-    return _inside(key, ".attentions.", VAE_ATTENTION)
+    key = _rename_inside(_rename(key, VAE), ".resnets.", VAE_RESNET)
+    return _rename_inside(key, ".attentions.", VAE_ATTENTION)
 
 
 def ldm_vae_key(key: str) -> str:
     """diffusers' name of a VAE tensor -> LDM's."""
-    key = _inside(key, ".resnets.", _inverse(VAE_RESNET))
-    return _renamed(_inside(key, ".attentions.", _inverse(VAE_ATTENTION)), _inverse(VAE))
+    key = _rename_inside(key, ".resnets.", _swap(VAE_RESNET))
+    return _rename(_rename_inside(key, ".attentions.", _swap(VAE_ATTENTION)), _swap(VAE))
 
 
 def modern_vae_key(key: str) -> str:
     """diffusers' name of a VAE tensor before 0.17 -> today's."""
-    return _inside(key, ".attentions.", OLD_VAE_ATTENTION)
+    return _rename_inside(key, ".attentions.", OLD_VAE_ATTENTION)
 
 
 def openclip_key(key: str) -> str:
     """OpenCLIP's name of a text encoder tensor -> transformers', without its text_model."""
-    return _inside(_renamed(key, OPENCLIP), ".layers.", OPENCLIP_LAYER)
+    return _rename_inside(_rename(key, OPENCLIP), ".layers.", OPENCLIP_LAYER)
 
 
 def ldm_openclip_key(key: str) -> str:
     """transformers' name of a text encoder tensor, without its text_model -> OpenCLIP's."""
-    return _renamed(_inside(key, ".layers.", _inverse(OPENCLIP_LAYER)), _inverse(OPENCLIP))
+    return _rename(_rename_inside(key, ".layers.", _swap(OPENCLIP_LAYER)), _swap(OPENCLIP))
 
 
 def unpack(tensors: Tensors) -> Tensors:
@@ -220,8 +220,8 @@ def unpack(tensors: Tensors) -> Tensors:
     for key, tensor in tensors.items():
         at, _, kind = key.partition(PACKED)
         if kind:
-            for name, rows in zip(("q_proj", "k_proj", "v_proj"), tensor.chunk(3), strict=True):
-                unpacked[f"{at}self_attn.{name}.{kind}"] = rows
+            for name, third in zip(("q_proj", "k_proj", "v_proj"), tensor.chunk(3), strict=True):
+                unpacked[f"{at}self_attn.{name}.{kind}"] = third
     return unpacked
 
 
@@ -230,37 +230,37 @@ def pack(tensors: Tensors) -> Tensors:
     packed = {}
     for key, tensor in tensors.items():
         if ".q_proj." in key:
-            rows = [tensors[key.replace(".q_proj.", f".{name}_proj.")] for name in "qkv"]
+            thirds = [tensors[key.replace(".q_proj.", f".{name}_proj.")] for name in "qkv"]
             at, _, kind = key.partition("self_attn.q_proj.")
-            packed[f"{at}{PACKED}{kind}"] = torch.cat(rows)
+            packed[f"{at}{PACKED}{kind}"] = torch.cat(thirds)
         elif ".k_proj." not in key and ".v_proj." not in key:
             packed[key] = tensor
     return packed
 
 
-def renamed(tensors: Tensors, rename: Callable[[str], str]) -> Tensors:
+def rename_keys(tensors: Tensors, rename: Callable[[str], str]) -> Tensors:
     """The same tensors under other names."""
     return {rename(key): tensor for key, tensor in tensors.items()}
 
 
-def below(tensors: Tensors, prefix: str) -> Tensors:
-    """The tensors whose names start with a prefix, without it."""
+def strip_prefix(tensors: Tensors, prefix: str) -> Tensors:
+    """The tensors whose names start with a prefix, under names without it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _renamed(key: str, rows: Iterable[tuple[str, str]]) -> str:
-    for old, new in rows:
+def _rename(key: str, renames: Iterable[tuple[str, str]]) -> str:
+    for old, new in renames:
         if key == old or key.startswith(f"{old}."):
             return new + key.removeprefix(old)
     return key
 
 
-def _inside(key: str, mark: str, rows: Rows) -> str:
-    """Rename what follows the mark and a number: the part of a key inside its block."""
+def _rename_inside(key: str, mark: str, renames: Renames) -> str:
+    """Rename the part of a key that follows the mark and a number: the name inside a block."""
     at, _, rest = key.rpartition(mark)
     index, _, name = rest.partition(".")
-    return f"{at}{mark}{index}.{_renamed(name, rows)}" if at and name else key
+    return f"{at}{mark}{index}.{_rename(name, renames)}" if at and name else key
 
 
-def _inverse(rows: Rows) -> Rows:
-    return tuple((new, old) for old, new in rows)
+def _swap(renames: Renames) -> Renames:
+    return tuple((new, old) for old, new in renames)

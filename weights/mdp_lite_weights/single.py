@@ -1,4 +1,4 @@
-"""Single-file checkpoints in the LDM layout, as CompVis, Stability and the community make them."""
+"""Single-file checkpoints in the LDM layout, as CompVis, Stability and the community write them."""
 
 import json
 from pathlib import Path
@@ -14,22 +14,22 @@ from mdp_lite_weights.families import (
     unet_config,
     vae_config,
 )
-from mdp_lite_weights.folder import flat_attention, text_keys
-from mdp_lite_weights.tensors import first, read_metadata, read_tensors, short
+from mdp_lite_weights.folder import flatten_attention, prefix_text_keys
+from mdp_lite_weights.tensors import list_keys, read_metadata, read_tensors, short
 
 Tensors = dict[str, Tensor]
 Config = dict[str, Any]
 
-# A tensor that tells how SD 2.x was trained: spread above LIMIT in v-prediction models alone.
-TELLS = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"
-LIMIT = 0.09
-# Metadata: the prediction by its standard name, and what `convert` keeps of the scheduler.
+# A tensor that shows how SD 2.x was trained: only v-prediction models have a larger spread.
+PREDICTION_KEY = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"
+MAX_SPREAD = 0.09
+# Metadata: the prediction by its standard name, and the scheduler options that `convert` keeps.
 PREDICTION, SCHEDULER = "modelspec.prediction_type", "mdp_lite.scheduler"
 ABAR_END = 0.0046601  # abar at the last of Stable Diffusion's 1000 timesteps
 
 
-class Single(NamedTuple):
-    """Configs and tensors by part, in the diffusers layout, and sentences on what was inferred."""
+class SingleFile(NamedTuple):
+    """Configs and tensors by part in the diffusers layout; notes say what was inferred."""
 
     configs: dict[str, Config]
     tensors: dict[str, Tensors]
@@ -37,20 +37,20 @@ class Single(NamedTuple):
     openclip: bool
 
 
-def read_single(path: Path, ema: bool = False, prediction_type: str | None = None) -> Single:
-    """Read an SD 1.x or 2.x file; anything else is a ValueError that says what it is."""
-    found = read_tensors(path)
-    return from_tensors(short(path), found, read_metadata(path), ema, prediction_type)
+def read_single(path: Path, ema: bool = False, prediction_type: str | None = None) -> SingleFile:
+    """Read an SD 1.x or 2.x file; raises ValueError for any other, and says what it is."""
+    raw = read_tensors(path)
+    return from_tensors(short(path), raw, read_metadata(path), ema, prediction_type)
 
 
 def from_tensors(
-    name: str, found: Tensors, metadata: dict[str, str], ema: bool, prediction_type: str | None
-) -> Single:
-    """The same for tensors that are already at hand: those of a .ckpt that is converted."""
-    openclip = any(key.startswith(keys.OPENCLIP_AT) for key in found)
-    _check(name, found, openclip)
-    tensors = _parts(name, found, openclip, ema)
-    scheduler, notes = _scheduler(found, metadata, tensors["unet"], openclip, prediction_type)
+    name: str, raw: Tensors, metadata: dict[str, str], ema: bool, prediction_type: str | None
+) -> SingleFile:
+    """The same for tensors that are already read: those of a .ckpt that is converted."""
+    openclip = any(key.startswith(keys.OPENCLIP_AT) for key in raw)
+    _check(name, raw, openclip)
+    tensors = _split_parts(name, raw, openclip, ema)
+    scheduler, notes = _infer_scheduler(raw, metadata, tensors["unet"], openclip, prediction_type)
     large = openclip and scheduler["prediction_type"] == "v_prediction"
     side = 768 if large else 512
     try:
@@ -62,71 +62,83 @@ def from_tensors(
         }
     except (KeyError, StopIteration, IndexError, ValueError) as error:
         raise ValueError(f"{name} is incomplete: it lacks {error or 'attention'}") from None
-    return Single(configs, tensors, notes, openclip)
+    return SingleFile(configs, tensors, notes, openclip)
 
 
 def read_vae(path: Path) -> tuple[Config, Tensors]:
-    """A VAE from a file: alone or in a whole checkpoint, under LDM's names or diffusers'."""
-    found = read_tensors(path)
-    inside = keys.below(found, keys.VAE_AT) or found
+    """Read a VAE from a file, alone or in a whole checkpoint, under LDM's or diffusers' names."""
+    raw = read_tensors(path)
+    inside = keys.strip_prefix(raw, keys.VAE_AT) or raw
     inside = {k: v for k, v in inside.items() if not k.startswith(("loss.", "model_ema."))}
-    tensors = flat_attention(keys.renamed(keys.renamed(inside, keys.vae_key), keys.modern_vae_key))
+    tensors = flatten_attention(
+        keys.rename_keys(keys.rename_keys(inside, keys.vae_key), keys.modern_vae_key)
+    )
     needed = ("encoder.conv_in.weight", "decoder.conv_in.weight", "decoder.conv_out.weight")
     if any(key not in tensors for key in needed):
-        raise ValueError(f"{short(path)} holds no VAE{first(sorted(found))}")
+        raise ValueError(f"{short(path)} holds no VAE{list_keys(sorted(raw))}")
     return vae_config(tensors), tensors
 
 
-def _check(name: str, found: Tensors, openclip: bool) -> None:
-    """A whole checkpoint of a family that is read, and nothing that has no place in it."""
-    refuse_foreign(name, found)
+def _check(name: str, raw: Tensors, openclip: bool) -> None:
+    """Raises ValueError unless this is a whole SD 1.x or 2.x checkpoint without unknown keys."""
+    refuse_foreign(name, raw)
     text_at = keys.OPENCLIP_AT if openclip else keys.CLIP_AT
     parts = {"UNet": keys.UNET_AT, "VAE": keys.VAE_AT, "text encoder": text_at}
-    lacks = [p for p, at in parts.items() if not any(key.startswith(at) for key in found)]
+    lacks = [p for p, at in parts.items() if not any(key.startswith(at) for key in raw)]
     if len(lacks) == len(parts):
         raise ValueError(
-            f"{name} is no Stable Diffusion checkpoint in the LDM layout{first(list(found))}"
+            f"{name} is no Stable Diffusion checkpoint in the LDM layout{list_keys(list(raw))}"
         )
     if lacks:
         raise ValueError(f"{name} holds no {' and no '.join(lacks)}: want a whole checkpoint")
-    odd = [k for k in found if not k.startswith((*parts.values(), *keys.UNUSED))]
+    odd = [k for k in raw if not k.startswith((*parts.values(), *keys.UNUSED))]
     if odd:
-        raise ValueError(f"{name}: {len(odd)} unexpected keys{first(sorted(odd))}")
-    start = found.get(f"{keys.UNET_AT}input_blocks.0.0.weight")
+        raise ValueError(f"{name}: {len(odd)} unexpected keys{list_keys(sorted(odd))}")
+    start = raw.get(f"{keys.UNET_AT}input_blocks.0.0.weight")
     refuse_channels(name, start.shape[1] if start is not None and start.ndim == 4 else None)
 
 
-def _parts(name: str, found: Tensors, openclip: bool, ema: bool) -> dict[str, Tensors]:
-    """The three models under their names in the diffusers layout; the tensors are views."""
-    unet = keys.below(found, keys.UNET_AT)
-    unet = keys.renamed(averaged(name, found, unet) if ema else unet, keys.unet_key)
-    used = {key: tensor for key, tensor in found.items() if not key.startswith(keys.UNUSED)}
-    vae = flat_attention(keys.renamed(keys.below(used, keys.VAE_AT), keys.vae_key))
+def _split_parts(name: str, raw: Tensors, openclip: bool, ema: bool) -> dict[str, Tensors]:
+    """The three models under their diffusers names; the tensors are views."""
+    unet = keys.strip_prefix(raw, keys.UNET_AT)
+    unet = keys.rename_keys(select_ema(name, raw, unet) if ema else unet, keys.unet_key)
+    used = {key: tensor for key, tensor in raw.items() if not key.startswith(keys.UNUSED)}
+    vae = flatten_attention(keys.rename_keys(keys.strip_prefix(used, keys.VAE_AT), keys.vae_key))
     if openclip:
-        text = keys.unpack(keys.renamed(keys.below(used, keys.OPENCLIP_AT), keys.openclip_key))
-        return {"text_encoder": text_keys(text), "unet": unet, "vae": vae}
-    return {"text_encoder": text_keys(keys.below(used, keys.CLIP_AT)), "unet": unet, "vae": vae}
+        text = keys.unpack(
+            keys.rename_keys(keys.strip_prefix(used, keys.OPENCLIP_AT), keys.openclip_key)
+        )
+        return {"text_encoder": prefix_text_keys(text), "unet": unet, "vae": vae}
+    return {
+        "text_encoder": prefix_text_keys(keys.strip_prefix(used, keys.CLIP_AT)),
+        "unet": unet,
+        "vae": vae,
+    }
 
 
-def averaged(name: str, found: Tensors, unet: Tensors) -> Tensors:
+def select_ema(name: str, raw: Tensors, unet: Tensors) -> Tensors:
     """The UNet's exponential moving average, whose keys are the weights' without their dots."""
     pairs = {key: f"model_ema.diffusion_model{key.replace('.', '')}" for key in unet}
-    if any(average not in found for average in pairs.values()):
+    if any(average not in raw for average in pairs.values()):
         raise ValueError(f"{name} holds no whole model_ema: load it without ema")
-    return {key: found[average] for key, average in pairs.items()}
+    return {key: raw[average] for key, average in pairs.items()}
 
 
-def _scheduler(
-    found: Tensors, metadata: dict[str, str], unet: Tensors, openclip: bool, asked: str | None
+def _infer_scheduler(
+    raw: Tensors,
+    metadata: dict[str, str],
+    unet: Tensors,
+    openclip: bool,
+    prediction_type: str | None,
 ) -> tuple[Config, tuple[str, ...]]:
-    """Stable Diffusion's scheduler, with what a file does not say inferred and noted."""
+    """The scheduler; what the file does not say is inferred, with a note."""
     try:
-        kept = dict(json.loads(metadata.get(SCHEDULER, "{}")))
+        saved = dict(json.loads(metadata.get(SCHEDULER, "{}")))
     except (ValueError, TypeError):
         raise ValueError(f"{SCHEDULER} in the header must be a JSON object") from None
-    zero = "ztsnr" in found or _ends_in_noise(found)
-    prediction, why = _prediction(found, metadata, unet, openclip, zero)
-    notes = [] if asked else [f"prediction type {prediction}: {why}"]
+    zero = "ztsnr" in raw or _ends_in_noise(raw)
+    prediction, why = _infer_prediction(raw, metadata, unet, openclip, zero)
+    notes = [] if prediction_type else [f"prediction type {prediction}: {why}"]
     if zero:
         notes.append("zero terminal SNR: the file's own noise schedule ends in pure noise")
     scheduler = {
@@ -142,30 +154,32 @@ def _scheduler(
         "steps_offset": 1,
         "timestep_spacing": "trailing" if zero else "leading",
     }
-    return scheduler | kept | ({"prediction_type": asked} if asked else {}), tuple(notes)
+    if prediction_type:
+        saved["prediction_type"] = prediction_type
+    return scheduler | saved, tuple(notes)
 
 
-def _prediction(
-    found: Tensors, metadata: dict[str, str], unet: Tensors, openclip: bool, zero: bool
+def _infer_prediction(
+    raw: Tensors, metadata: dict[str, str], unet: Tensors, openclip: bool, zero: bool
 ) -> tuple[str, str]:
-    """The prediction type and where it comes from: metadata, a marker, or the weights."""
-    said = metadata.get(PREDICTION)
-    if said is not None:
-        return "v_prediction" if said.startswith("v") else "epsilon", "said by the file"
-    if "v_pred" in found:
+    """The prediction type and the reason for it: metadata, a marker, or the weights."""
+    recorded = metadata.get(PREDICTION)
+    if recorded is not None:
+        return "v_prediction" if recorded.startswith("v") else "epsilon", "from the file's metadata"
+    if "v_pred" in raw:
         return "v_prediction", "marked so in the file"
     if zero:
         return "v_prediction", "its schedule ends in noise alone, which epsilon can't predict"
-    if not openclip or TELLS not in unet:
+    if not openclip or PREDICTION_KEY not in unet:
         return "epsilon", "as all of Stable Diffusion 1.x"
-    spread = unet[TELLS].float().std(correction=0).item()
-    inferred = f"inferred from the weights (spread {spread:.3f} of norm1.bias, limit {LIMIT})"
-    return "v_prediction" if spread > LIMIT else "epsilon", inferred
+    spread = unet[PREDICTION_KEY].float().std(correction=0).item()
+    inferred = f"inferred from the weights (spread {spread:.3f} of norm1.bias, limit {MAX_SPREAD})"
+    return "v_prediction" if spread > MAX_SPREAD else "epsilon", inferred
 
 
-def _ends_in_noise(found: Tensors) -> bool:
-    """Whether the file's own abar ends at 0; another schedule than that or SD's is refused."""
-    abar = found.get("alphas_cumprod")
+def _ends_in_noise(raw: Tensors) -> bool:
+    """Whether the file's abar ends at 0; raises ValueError if it is not SD's schedule either."""
+    abar = raw.get("alphas_cumprod")
     if abar is None:
         return False
     end = abar.flatten()[-1].item()

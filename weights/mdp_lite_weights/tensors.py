@@ -1,4 +1,4 @@
-"""Safetensors files, mapped: no byte is read before it is used, and each is let go after."""
+"""Safetensors files, mapped: bytes are read when they are used, and freed after."""
 
 import math
 import mmap
@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-GROUP = 2**26  # bytes that share one mapping; it is released with the last of its tensors
+GROUP = 2**26  # bytes that share one mapping, which is freed with its last tensor
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -25,12 +25,12 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-# What fp8 files call the factors without which their weights are noise.
+# Names of the scale factors in fp8 files; without them the weights are noise.
 FP8_SCALES = ("scaled_fp8", "scale_weight", "weight_scale", "scale_input", "input_scale")
 
 
 class Piece(NamedTuple):
-    """Where a tensor lies in its file, in bytes."""
+    """The position of a tensor in its file, in bytes."""
 
     key: str
     dtype: torch.dtype
@@ -40,17 +40,17 @@ class Piece(NamedTuple):
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, in the order of the file; ValueError if it is not one.
+    """All tensors of a safetensors file, in the order of the file; raises ValueError for others.
 
-    They are mapped in groups: a reader that drops each tensor after use holds one group in memory,
+    They are mapped in groups: a reader that drops each tensor after use keeps one group in memory,
     not the file.
     """
     check_file(path)
     tensors: dict[str, Tensor] = {}
     try:
         with open(path, "rb") as file:
-            for group in _groups(path):
-                tensors |= _mapped(file, group)
+            for group in _group_pieces(path):
+                tensors |= _map_tensors(file, group)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{short(path)} is not a readable safetensors file: {error}") from None
     refuse_scaled(path, tensors)
@@ -58,7 +58,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The texts in the header of a safetensors file."""
+    """The metadata in the header of a safetensors file."""
     check_file(path)
     try:
         with safe_open(path, "pt") as file:
@@ -68,7 +68,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def check_file(path: Path) -> None:
-    """A file that is no safetensors file for a reason that can be told is refused with it."""
+    """Raises ValueError for a file that clearly is not a safetensors file, and says what it is."""
     refuse_pickle(path)
     try:
         with open(path, "rb") as file:
@@ -82,7 +82,7 @@ def check_file(path: Path) -> None:
 
 
 def refuse_pickle(path: Path) -> None:
-    """A file that can hold code, by its name."""
+    """Raises ValueError for a file that can hold code, by its name."""
     if path.suffix in PICKLES:
         raise ValueError(
             f"{short(path)} is a pickle, which is never loaded: "
@@ -91,26 +91,26 @@ def refuse_pickle(path: Path) -> None:
 
 
 def refuse_scaled(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Scaled fp8 weights, which make white pictures when their scales are left out."""
+    """Raises ValueError for scaled fp8 weights: without their scales they give white pictures."""
     scales = [key for key in tensors if key.rsplit(".", 1)[-1] in FP8_SCALES]
     if scales:
         raise ValueError(f"{short(path)} holds scaled fp8 weights ({scales[0]}): not supported")
 
 
 def short(path: Path) -> str:
-    """A file and its folder's name: enough to find it, and nothing of the machine it lies on."""
+    """The names of a file and its folder: enough to find it, nothing about the machine."""
     return "/".join(path.parts[-2:]).lstrip("/")
 
 
-def first(keys: list[str], count: int = 5) -> str:
-    """(first of a list of keys), or nothing."""
+def list_keys(keys: list[str], count: int = 5) -> str:
+    """The first of a list of keys in brackets, or nothing."""
     return f" ({', '.join(keys[:count])}{', ...' if len(keys) > count else ''})" if keys else ""
 
 
-def _groups(path: Path) -> list[list[Piece]]:
-    """The tensors in the order of the file, in runs of about GROUP bytes.
+def _group_pieces(path: Path) -> list[list[Piece]]:
+    """The tensors in the order of the file, in groups of about GROUP bytes.
 
-    safetensors reads the header, and refuses one with gaps or overlaps: so sizes give places.
+    safetensors refuses a header with gaps or overlaps, so the sizes give the positions.
     """
     groups: list[list[Piece]] = []
     with open(path, "rb") as raw:
@@ -131,8 +131,8 @@ def _groups(path: Path) -> list[list[Piece]]:
     return groups
 
 
-def _mapped(file: BinaryIO, pieces: list[Piece]) -> dict[str, Tensor]:
-    """Tensors that share one private mapping of the file: it lasts as long as any of them."""
+def _map_tensors(file: BinaryIO, pieces: list[Piece]) -> dict[str, Tensor]:
+    """Tensors that share one private mapping of the file; it lasts as long as any of them."""
     begin = pieces[0].start // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
     size = pieces[-1].end - begin
     memory = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY, offset=begin)

@@ -1,1 +1,1 @@
-"""Rival methods on the same denoiser, grid and source paths as MDP, written from their papers."""
+"""Rival methods, written from their papers; they use the same denoiser, grid and sources as MDP."""

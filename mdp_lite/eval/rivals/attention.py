@@ -1,6 +1,7 @@
-"""Attention that rivals see into, as a callable that the UNet is given anew for each of its calls.
+"""Helpers for rivals that read or change attention maps.
 
-Layers come in a fixed order, and every transformer block attends to itself, then to the text.
+A rival passes a new attention function with each call of the UNet. The UNet calls it for its layers
+in a fixed order: each transformer block first attends to itself, then to the text.
 """
 
 from typing import NamedTuple
@@ -12,25 +13,25 @@ from mdp_lite.models.transformer import BasicTransformerBlock
 from mdp_lite.models.unet import UNet
 
 
-class Layer(NamedTuple):
-    """Which attention of a call this is: number of its block, whether it is to the text, cells."""
+class AttentionLayer(NamedTuple):
+    """One attention of a UNet call: its block's number, whether it reads the text, its cells."""
 
     block: int
     text: bool
     cells: int
 
 
-class Count:
-    """Tells the layers of one call of the UNet apart."""
+class LayerCounter:
+    """Says which attention layer comes next in one call of the UNet."""
 
     def __init__(self) -> None:
         self._calls = 0
 
-    def layer(self, q: Tensor) -> Layer:
-        """The layer that asks with queries (b, h, n, d)."""
+    def next_layer(self, q: Tensor) -> AttentionLayer:
+        """The layer whose queries are q (b, h, n, d)."""
         block, text = divmod(self._calls, 2)
         self._calls += 1
-        return Layer(block, bool(text), q.shape[2])
+        return AttentionLayer(block, bool(text), q.shape[2])
 
 
 def probabilities(q: Tensor, k: Tensor) -> Tensor:
@@ -38,13 +39,13 @@ def probabilities(q: Tensor, k: Tensor) -> Tensor:
     return torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1)
 
 
-def blocks(unet: UNet) -> int:
-    """How many transformer blocks a UNet has."""
+def count_blocks(unet: UNet) -> int:
+    """The number of transformer blocks of a UNet."""
     return sum(isinstance(module, BasicTransformerBlock) for module in unet.modules())
 
 
-def blocks_above(unet: UNet) -> int:
-    """How many transformer blocks it has before the way up."""
-    return blocks(unet) - sum(
+def count_blocks_before_decoder(unet: UNet) -> int:
+    """The number of transformer blocks before the UNet's decoder (its up blocks)."""
+    return count_blocks(unet) - sum(
         isinstance(module, BasicTransformerBlock) for module in unet.up_blocks.modules()
     )

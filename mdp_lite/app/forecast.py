@@ -1,0 +1,112 @@
+"""The forecast of a run's cost, and sentences for the visitor: before the run and after it."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from PIL import Image
+
+from mdp_lite.app.form import EditForm, build_request, check_form
+from mdp_lite.app.results import AppResult
+from mdp_lite.app.runs import Submission, make_source, source_key
+from mdp_lite.app.sessions import Session
+from mdp_lite.app.studio import Studio
+from mdp_lite.method.plan import describe_plan, naive_plan
+from mdp_lite.pipeline.inversion_methods import NEVER
+from mdp_lite.pipeline.masks import MASK_STEPS
+from mdp_lite.pipeline.result import Cost, Source, add_costs
+
+
+class RunForecast(NamedTuple):
+    """The costs of a form's source, of its edit, and of an edit that calls the UNet at every step.
+
+    source_ready says that the source is already computed, so that it costs nothing now. lines
+    describe the plan's steps. seconds is None before the first run.
+    """
+
+    source: Cost
+    edit: Cost
+    naive: Cost
+    source_ready: bool
+    lines: tuple[str, ...]
+    seconds: float | None
+
+    @property
+    def rows(self) -> int:
+        """UNet rows that a run computes now."""
+        return self.edit.unet_rows + (0 if self.source_ready else self.source.unet_rows)
+
+
+def forecast(studio: Studio, session: Session, submission: Submission) -> RunForecast:
+    """The forecast of a form; of the models only the text encoder runs."""
+    form = check_form(submission.form)
+    stored = session.find_source(source_key(form, submission.picture))
+    source = stored or dry_run_source(studio, form, submission.picture)
+    (task,) = studio.dry_editor.tasks([build_request(source, form, submission.mask)])
+    mask = Cost(2 * MASK_STEPS, MASK_STEPS) if form.where == "found" else Cost(0, 0)
+    edit = add_costs(Cost(task.plan.unet_rows, task.plan.unet_calls), mask)
+    naive = naive_plan(task.weights, task.guidance.null is not None)
+    result = RunForecast(
+        source.cost, edit, Cost(naive.unet_rows, naive.unet_calls), stored is not None,
+        tuple(describe_plan(task.plan)[:-1]), None,
+    )  # fmt: skip
+    return result._replace(seconds=studio.expected_seconds(result.rows))
+
+
+def dry_run_source(studio: Studio, form: EditForm, picture: Image.Image | None) -> Source:
+    """The form's source by models that answer zeros; null-text inversion at its highest cost."""
+    source = make_source(studio.dry_editor, form, picture)
+    if source.inversion is None or source.method != "null-text":
+        return source
+    inversion = replace(source.inversion, early_stop=NEVER)
+    assert picture is not None
+    return studio.dry_editor.invert(
+        picture, form.source_prompt, inversion, form.steps, form.guidance_scale,
+        form.negative_prompt, fit=form.fit,
+    )  # fmt: skip
+
+
+def describe_forecast(result: RunForecast, form: EditForm) -> list[str]:
+    """Sentences about what a run will cost."""
+    name = "inversion" if form.case == "picture" else "source"
+    rows = result.source.unet_rows
+    if result.source_ready:
+        first = f"The {name} is already computed and will be used again: {rows} UNet rows saved."
+    elif result.source.backward_rows:
+        back = result.source.backward_rows
+        first = f"The {name} comes first: at most {rows} UNet rows, {back} of them backward too."
+    else:
+        first = f"The {name} comes first: {rows} UNet rows, once."
+    edit, naive = result.edit.unet_rows, result.naive.unet_rows
+    calls = f"{result.edit.unet_calls} calls"
+    lines = [first, f"The edit: {edit} UNet rows in {calls}; computing every step takes {naive}."]
+    if result.seconds is not None:
+        lines.append(f"About {result.seconds:.1f} s at the speed of the last run.")
+    return lines
+
+
+def describe_result(result: AppResult) -> list[str]:
+    """Sentences about what a run cost."""
+    source, form, *_ = result.last
+    name = "inversion" if form.case == "picture" else "source"
+    rows = source.cost.unet_rows
+    if result.reused:
+        first = f"The {name} was already computed: {rows} UNet rows saved."
+    else:
+        first = f"The {name} took {rows} UNet rows and {result.seconds['source']:.2f} s."
+    cost, seconds = result.edit.cost, result.seconds["edit"]
+    lines = [
+        first,
+        f"The edit took {cost.unet_rows} UNet rows in {cost.unet_calls} calls and {seconds:.2f} s.",
+    ]
+    return [*lines, *notes(source, result.edit.truncated)]
+
+
+def notes(source: Source, truncated: bool) -> list[str]:
+    """Sentences about a picture that was fitted, and about a prompt that was cut."""
+    lines = []
+    if done := source.fit.describe():
+        size, shape = ("x".join(map(str, one.size)) for one in (source.picture, source.image))
+        lines.append(f"The picture of {size} was {done} to {shape}, and put back at its own size.")
+    if source.truncated or truncated:
+        lines.append("A prompt is longer than the model can read: its end was left out.")
+    return lines

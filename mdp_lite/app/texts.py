@@ -1,0 +1,62 @@
+"""The texts of the page as HTML; what visitors wrote is always escaped."""
+
+from collections.abc import Sequence
+from html import escape
+
+from mdp_lite.app.results import EditSheet
+from mdp_lite.app.streaming import RunProgress
+
+TITLE = "mdp_lite: edit pictures by text"
+INTRO = (
+    "# Edit pictures by text\n"
+    "Say what a picture shows and what it should show instead. Everything runs on the machine that "
+    "serves this page; no picture and no word goes anywhere else."
+)
+STOPPED = "Stopped. Nothing more is computed."
+CLOSED = "The server is being stopped."
+FAILED = "Something went wrong on the server; its terminal says more."
+
+
+def progress_bar(progress: RunProgress) -> str:
+    """A stage's progress bar; screen readers announce it politely."""
+    label = f"{escape(progress.stage)}: {progress.done} of {progress.total} steps"
+    values = f'max="{progress.total}" value="{progress.done}"'
+    bar = f'<progress aria-label="{label}" {values}></progress>'
+    return f'<div class="mdp-status" role="status"><span>{label}</span>{bar}</div>'
+
+
+def status(lines: Sequence[str]) -> str:
+    """Sentences below each other, which screen readers announce."""
+    inner = "<br>".join(escape(one) for one in lines)
+    return f'<div class="mdp-status" role="status">{inner}</div>'
+
+
+def plan(lines: Sequence[str], steps: Sequence[str]) -> str:
+    """Sentences about what a run will cost; below them, folded, a line for each of its steps."""
+    items = "".join(f"<li>{escape(one)}</li>" for one in steps)
+    folded = f"<details><summary>Step by step</summary><ul>{items}</ul></details>" if steps else ""
+    return f'<div class="mdp-plan">{"<br>".join(escape(one) for one in lines)}{folded}</div>'
+
+
+def sheet_cost(sheet: EditSheet) -> list[str]:
+    """Sentences about what the edits of a sheet cost together, and the sheet's notes."""
+    rows, calls = sheet.cost.unet_rows, sheet.cost.unet_calls
+    separate = sum(cell.cost.unet_rows for cell in sheet.cells)
+    return [
+        f"{len(sheet.cells)} edits took {rows} UNet rows in {calls} calls; one by one they take "
+        f"{separate}, computing every step {sheet.naive.unet_rows}.",
+        *sheet.notes,
+    ]
+
+
+def comparison(sheet: EditSheet) -> str:
+    """A table of the edits: their cost, and how far each is from the source's picture."""
+    head = "".join(
+        f'<th scope="col">{name}</th>' for name in ("edit", "UNet rows", "PSNR to the source")
+    )
+    body = "".join(
+        f'<tr><th scope="row">{escape(cell.name)}</th><td>{cell.cost.unet_rows}</td>'
+        f"<td>{cell.psnr:.1f} dB</td></tr>"
+        for cell in sheet.cells
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

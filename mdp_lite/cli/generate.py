@@ -1,0 +1,17 @@
+"""`mdp-lite generate`: a picture from a prompt and a seed."""
+
+from argparse import Namespace
+
+from mdp_lite.cli.console import Console
+from mdp_lite.cli.reports import Report, build_report
+from mdp_lite.cli.sources import pack_source, source_from_prompt
+from mdp_lite.editor import Editor
+from mdp_lite.pipeline.provenance import describe_source
+
+
+def generate_picture(args: Namespace, editor: Editor, console: Console) -> Report:
+    """Generate a picture."""
+    source = source_from_prompt(args, editor, console, args.prompt, args.seed)
+    pictures = {args.output: (source.image, describe_source(editor.models.name, source))}
+    report = build_report(pictures, source.cost, source.truncated)
+    return report._replace(others=pack_source(args, source))

@@ -1,0 +1,36 @@
+"""`mdp-lite invert`: a picture's path, and how near its reconstruction is to the picture."""
+
+import math
+from argparse import Namespace
+
+from mdp_lite.cli.console import Console
+from mdp_lite.cli.reports import Report, build_report
+from mdp_lite.cli.sources import pack_source, source_from_picture
+from mdp_lite.editor import Editor, Source
+from mdp_lite.pictures import images
+from mdp_lite.pipeline.provenance import describe_source
+
+
+def invert_picture(args: Namespace, editor: Editor, console: Console) -> Report:
+    """Invert a picture and reconstruct it at its own size."""
+    source = source_from_picture(args, editor, console, args.prompt)
+    reconstruction = source.fit.undo(source.image, source.picture)
+    pictures = {args.output: (reconstruction, describe_source(editor.models.name, source))}
+    report = build_report(pictures, source.cost, source.truncated)
+    report = report._replace(others=pack_source(args, source))
+    return report if args.dry_run else _add_psnr(report, editor, source)
+
+
+def _add_psnr(report: Report, editor: Editor, source: Source) -> Report:
+    """The report with the PSNR of the reconstruction, at the model's size."""
+    picture = source.fit.apply(source.picture)
+    round_trip = editor.runner.decode(editor.runner.encode(picture))
+    psnr = {
+        "the picture as fitted": images.psnr(source.image, picture),
+        "the VAE's own round trip": images.psnr(source.image, round_trip),
+    }
+    texts = {k: f"{v:.2f} dB" if math.isfinite(v) else "identical" for k, v in psnr.items()}
+    lines = [f"PSNR of the reconstruction against {k}: {v}" for k, v in texts.items()]
+    values = [round(v, 3) if math.isfinite(v) else None for v in psnr.values()]  # JSON has no inf
+    data = report.data | dict(zip(("psnr_to_picture", "psnr_to_vae"), values, strict=True))
+    return report._replace(data=data, lines=[*lines, *report.lines])

@@ -1,0 +1,86 @@
+"""From the fields of a request to the pictures that it asks for: one job each, with its cost."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+from mdp_lite.editor import Editor
+from mdp_lite.pipeline.inversion_methods import Inversion
+from mdp_lite.pipeline.result import Source
+from mdp_lite.serve.answers import PictureJob, RequestContext
+from mdp_lite.serve.costs import rows_of_edit, rows_of_source
+from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.fields import EditFields, SamplingFields, SourceFields
+from mdp_lite.serve.service import Service
+from mdp_lite.serve.work import (
+    EditSpec,
+    OnPreview,
+    PictureRecipe,
+    PictureResult,
+    PromptRecipe,
+    Recipe,
+    edit_picture,
+    generate_picture,
+    picture_bytes,
+)
+
+
+def seeds_of(fields: EditFields) -> Sequence[int | None]:
+    """A seed for each of n pictures; only an edit-friendly inversion uses one."""
+    if fields.inversion == "edit-friendly":
+        return [(fields.seed or 0) + k for k in range(fields.n)]
+    if fields.n > 1:
+        message = f"n must be 1: inversion {fields.inversion} draws no noise"
+        raise ApiError(400, message, "invalid_value", "n")
+    return [fields.seed]
+
+
+def picture_recipe(
+    image: Image.Image, fields: EditFields | SourceFields, seed: int | None
+) -> PictureRecipe:
+    """The recipe of a picture, which already has the size in the request unless that is auto."""
+    return PictureRecipe(
+        image, fields.source_prompt, Inversion(fields.inversion, seed=seed),
+        fields.num_inference_steps, fields.guidance_scale, fields.negative_prompt or "",
+        None if fields.size == "auto" else image.size, fields.fit,
+    )  # fmt: skip
+
+
+def prompt_recipe(
+    fields: SamplingFields, prompt: str, seed: int, size: tuple[int, int] | None
+) -> PromptRecipe:
+    """The recipe of a prompt and a seed."""
+    negative, steps = fields.negative_prompt or "", fields.num_inference_steps
+    return PromptRecipe(prompt, seed, steps, fields.guidance_scale, negative, size)
+
+
+def edit_spec(context: RequestContext, prompt: str, mask: Image.Image | None = None) -> EditSpec:
+    """The edit of a request that has steering fields and a guidance scale."""
+    fields: Any = context.fields
+    return EditSpec(
+        prompt, fields, fields.guidance_scale, fields.negative_prompt, mask, context.end,
+        fields.partial_images,
+    )  # fmt: skip
+
+
+def edit_job(service: Service, origin: Recipe | Source, spec: EditSpec) -> PictureJob:
+    """A job that makes an edited picture, and its source if that does not exist yet."""
+    editor = service.editor
+    rows = rows_of_source(editor, origin) + rows_of_edit(editor, origin, spec)
+
+    def run(editor: Editor, on_preview: OnPreview) -> PictureResult:
+        return edit_picture(editor, origin, spec, on_preview)
+
+    return PictureJob(rows, picture_bytes(origin), run)
+
+
+def generate_job(context: RequestContext, recipe: PromptRecipe) -> PictureJob:
+    """A job that makes a picture from a prompt and a seed."""
+    previews = context.fields.partial_images
+    rows = rows_of_source(context.service.editor, recipe)
+
+    def run(editor: Editor, on_preview: OnPreview) -> PictureResult:
+        return generate_picture(editor, recipe, previews, on_preview)
+
+    return PictureJob(rows, 0, run)
