@@ -1,7 +1,7 @@
 """Runs mdp_lite.ipynb and writes its outputs into it: python examples/run_notebook.py
 
-It needs no Jupyter: a cell's output is what it prints, the figures that it drew, and the value of
-its last line, a picture as PNG.
+It needs no Jupyter. The output of a cell is what it prints, its figures, and the value of its last
+line; pictures are stored as PNG.
 """
 
 import ast
@@ -18,21 +18,21 @@ NOTEBOOK = Path(__file__).parent / "mdp_lite.ipynb"
 
 
 def run(book: dict[str, Any]) -> dict[str, Any]:
-    """Run all cells in order, put their outputs into the book; the names that they left."""
+    """Run all cells in order and store their outputs in the book; returns the variables."""
     matplotlib.use("Agg")
     names: dict[str, Any] = {}
     code = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
     for k, cell in enumerate(code, 1):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            value = _value("".join(cell["source"]), cell["id"], names)
+            value = _run_cell("".join(cell["source"]), cell["id"], names)
         cell["execution_count"] = k
-        cell["outputs"] = [*_printed(printed.getvalue()), *_figures(), *_shown(value, k)]
+        cell["outputs"] = [*_text_output(printed.getvalue()), *_figures(), *_value_output(value, k)]
     return names
 
 
-def _value(source: str, name: str, names: dict[str, Any]) -> Any:
-    """Run a cell; the value of its last line if that is an expression."""
+def _run_cell(source: str, name: str, names: dict[str, Any]) -> Any:
+    """Run a cell; returns the value of its last line if that is an expression."""
     tree = ast.parse(source)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, name, "exec"), names)
@@ -41,13 +41,13 @@ def _value(source: str, name: str, names: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(last.value), name, "eval"), names)
 
 
-def _printed(text: str) -> list[dict[str, Any]]:
+def _text_output(text: str) -> list[dict[str, Any]]:
     lines = text.splitlines(keepends=True)
     return [{"output_type": "stream", "name": "stdout", "text": lines}] if text else []
 
 
 def _figures() -> list[dict[str, Any]]:
-    """Figures that are still open, which are closed."""
+    """Store the open figures and close them."""
     import matplotlib.pyplot as plt
 
     found = []
@@ -59,7 +59,7 @@ def _figures() -> list[dict[str, Any]]:
     return found
 
 
-def _shown(value: Any, k: int) -> list[dict[str, Any]]:
+def _value_output(value: Any, k: int) -> list[dict[str, Any]]:
     if value is None:
         return []
     data = {"text/plain": [repr(value)]}
