@@ -92,7 +92,7 @@ def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
     >>> with batcher.client() as client:
     ...     own = client_editor(editor, batcher, client)
     ...     own.edit(source, "a blue house on the grass").cost.unet_calls
-    4
+    3
     >>> batcher.close()
     >>> thread.join()
     """
