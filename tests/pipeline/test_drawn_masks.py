@@ -6,12 +6,12 @@ from PIL import Image
 
 from mdp_lite import Editor
 from mdp_lite.editor import Edit, Source
-from mdp_lite.eval.cases import Case, cases
+from mdp_lite.eval.cases import EditCase, make_cases
 from mdp_lite.eval.reader import Reading, load_reader, read
 from mdp_lite.eval.world import draw, mask
 from mdp_lite.pictures import images
 
-CASES = {kind: cases(kind, 4, short=False, first=12_000_000) for kind in ("color", "object")}
+CASES = {kind: make_cases(kind, 4, short=False, first=12_000_000) for kind in ("color", "object")}
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +19,13 @@ def tiny() -> Editor:
     return Editor.from_pretrained("tiny", device="cpu")
 
 
-def owned(case: Case) -> np.ndarray:
+def owned(case: EditCase) -> np.ndarray:
     """The pixels that the field owns, before and after."""
-    return mask(case.before, case.kind) | mask(case.after, case.kind)
+    return mask(case.source_scene, case.kind) | mask(case.target_scene, case.kind)
 
 
-def inverted(tiny: Editor, case: Case) -> Source:
-    return tiny.invert(draw(case.before), case.source, num_inference_steps=20)
+def inverted(tiny: Editor, case: EditCase) -> Source:
+    return tiny.invert(draw(case.source_scene), case.source, num_inference_steps=20)
 
 
 def reading(image: Image.Image) -> Reading:
@@ -48,7 +48,7 @@ def test_the_edit_happens_inside_the_true_mask(tiny: Editor, kind: str) -> None:
         assert kept(edit, source)
         found, before = reading(edit.picture), reading(source.picture)
         others = all(found[field] == before[field] for field in found if field != kind)
-        right.append(found[kind] == getattr(case.after, kind) and others)
+        right.append(found[kind] == getattr(case.target_scene, kind) and others)
     assert sum(right) == len(right)  # measured: 8 of 8 on other scenes, 25 steps
 
 
@@ -63,7 +63,7 @@ def test_the_automatic_mask_finds_the_object(tiny: Editor, kind: str) -> None:
         assert share > 2 * true.mean()  # true.mean(): what a mask of the whole picture overlaps
         shares.append(share)
         assert kept(edit, source)
-        right.append(reading(edit.picture)[kind] == getattr(case.after, kind))
+        right.append(reading(edit.picture)[kind] == getattr(case.target_scene, kind))
     assert np.mean(shares) > 0.4
     assert sum(right) >= len(right) - 1
 

@@ -34,7 +34,7 @@ PLANTED = [
     ("mdp_lite.serve.cluster", "import mdp_lite.batch.cluster"),
     ("mdp_lite.checkpoint.tokenizer", "import transformers"),
     ("mdp_lite.models.clip", "def f():\n    import transformers"),
-    ("mdp_lite.eval.contest", "def f():\n    import transformers"),
+    ("mdp_lite.eval.methods", "def f():\n    import transformers"),
     ("mdp_lite.eval.perception", "import transformers"),
     ("mdp_lite.editor", "from tqdm import tqdm"),
     ("mdp_lite.__main__", "from tqdm import tqdm"),
