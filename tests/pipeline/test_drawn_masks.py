@@ -70,7 +70,7 @@ def test_the_automatic_mask_finds_the_object(tiny: Editor, kind: str) -> None:
 
 def test_the_automatic_mask_leaves_what_the_edit_does_not_name(tiny: Editor) -> None:
     """Another ground: the sky stays bit for bit, where no mask would have changed all of it."""
-    case = cases("ground", 1, short=False, first=12_000_000)[0]
+    case = make_cases("ground", 1, short=False, first=12_000_000)[0]
     source = inverted(tiny, case)
     edit = tiny.edit(source, case.target, mask="auto")
     same = (np.asarray(edit.picture) == np.asarray(source.picture)).all(2)
