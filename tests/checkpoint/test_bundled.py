@@ -67,8 +67,8 @@ def test_same_seed_same_picture(
     ours = editor.generate(caption(7), seed=5, **settings)
     assert (ours.path.x[-1] - want).abs().max() <= 1e-4 * want.abs().max()
     decoded = theirs.vae.decode(want / theirs.vae.config.scaling_factor).sample
-    drawn = theirs.image_processor.postprocess(decoded.detach(), output_type="pil")[0]
-    assert np.abs(np.int16(drawn) - np.int16(ours.image)).max() <= 1
+    want_image = theirs.image_processor.postprocess(decoded.detach(), output_type="pil")[0]
+    assert np.abs(np.int16(want_image) - np.int16(ours.image)).max() <= 1
 
 
 def test_prompts_steer(editor: Editor) -> None:

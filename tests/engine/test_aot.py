@@ -246,7 +246,7 @@ def test_bad_compilations(
 def test_an_output_that_is_a_file(model: Path, says_one_line: Callable[[str], None]) -> None:
     file = model / "mdp_lite.json"
     assert main(command(model, file)) == 2
-    says_one_line("output must be a folder that can be package_folder, got ")
+    says_one_line("output must be a folder that can be written, got ")
 
 
 @pytest.mark.slow

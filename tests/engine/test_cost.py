@@ -166,7 +166,7 @@ def test_decoder_peak_by_hand() -> None:
 def test_attention_is_never_a_matrix_in_memory() -> None:
     scores = 8 * 4096 * 4096 * 4  # of the 64x64 cells, 8 heads, in float32
     text = 77 * 2 * (5 * 320 + 5 * 640 + 6 * 1280) * 4  # keys and values, made before all else
-    # In a process of its own: once torch.compile has run, frames hold arguments for longer.
+    # In a new process: after torch.compile has run, frames keep arguments alive for longer.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         call = fresh.submit(flops.unet, SD1, 64, 64).result()
     assert call.peak_bytes < scores / 4 + text

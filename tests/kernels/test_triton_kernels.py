@@ -14,7 +14,7 @@ needs_triton = pytest.mark.skipif(not shapes.TRITON, reason="Triton is for Linux
 
 
 def passes(name: str, *more: str, interpreted: bool = False) -> None:
-    """A file of tests in a process of its own: how Triton works is fixed where it is imported."""
+    """Run a file of tests in a new process: the import of Triton decides how it works."""
     places = [str(ROOT / room) for room in (".", "kernels", "weights", "tests")]
     own = {"PYTHONPATH": os.pathsep.join(places), "TRITON_INTERPRET": "01"[interpreted]}
     command = [sys.executable, "-m", "pytest", "--noconftest", "-q", f"tests/support/{name}", *more]

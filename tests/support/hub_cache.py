@@ -100,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
         if "/models/" not in path and "/resolve/" not in path:
-            return self.fail(404, "")  # the library asks for a few things of its own
+            return self.fail(404, "")  # the library asks for a few other things
         seen = Request(self.command, path, self.headers["Authorization"], self.headers["Range"])
         self.hub.requests.append(seen)
         if path.startswith("/api/models/"):
@@ -194,7 +194,7 @@ def serving() -> Iterator[FakeHub]:
 
 
 # hub.py alone, without its package: torch would take most of the time. It waits half a second for
-# the hub, picks what it is told to (None: JSON, and safetensors that are not fp16), answers JSON.
+# the hub, picks the given files (None: JSON, and safetensors that are not fp16), answers JSON.
 CHILD = """
 import json, sys
 sys.path.insert(0, sys.argv[1])

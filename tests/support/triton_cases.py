@@ -1,7 +1,7 @@
 """The Triton kernels against their references: on a GPU, or else in Triton's interpreter.
 
-test_triton_kernels.py runs this file in a process of its own: the interpreter must be asked for
-before anything imports triton. It rounds bfloat16 towards zero, where a GPU rounds to nearest, so
+test_triton_kernels.py runs this file in a new process: the interpreter must be chosen before
+anything imports triton. It rounds bfloat16 towards zero, where a GPU rounds to nearest, so
 without a GPU values are rounded to bfloat16 first and the kernel reads them as float32.
 """
 
@@ -28,7 +28,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 STORED = torch.float32 if INTERPRETED else torch.bfloat16  # what holds values rounded to bfloat16
 LAST = torch.channels_last
-DTYPES = {  # name: (values rounded to, held as, one rounding of the result)
+DTYPES = {  # name: (dtype of the values, dtype that stores them, one rounding of the result)
     "float32": (torch.float32, torch.float32, 1e-6),
     "float16": (torch.float16, torch.float16, 2**-11),
     "bfloat16": (torch.bfloat16, STORED, 2**-8),
@@ -45,8 +45,8 @@ def seed() -> Iterator[None]:
 
 
 def values(*shape: int, dtype: str = "float32", scale: float = 1, mean: float = 0) -> Tensor:
-    precision, held, _ = DTYPES[dtype]
-    return (mean + scale * torch.randn(shape, device=DEVICE)).to(precision).to(held)
+    precision, storage, _ = DTYPES[dtype]
+    return (mean + scale * torch.randn(shape, device=DEVICE)).to(precision).to(storage)
 
 
 def near(got: Tensor, want: Tensor, bound: float) -> None:
@@ -168,14 +168,14 @@ STEPS = [  # guided, beta, v_prediction, noise, weights, one level for each pict
 
 
 @pytest.mark.parametrize(("last", "first"), [(False, True), (True, False)])
-@pytest.mark.parametrize("held", [torch.float32, torch.float64])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("guided", "beta", "v_prediction", "noisy", "kind", "each"), STEPS)
 def test_guided_step(
     guided: bool, beta: bool, v_prediction: bool, noisy: bool, kind: str, each: bool,
-    held: torch.dtype, last: bool, first: bool,
+    precision: torch.dtype, last: bool, first: bool,
 ) -> None:  # fmt: skip
     b, size = 3, (9, 11)
-    x, eps_a, x_a, x0_a, noise = (values(b, 4, *size).to(held) for _ in range(5))
+    x, eps_a, x_a, x0_a, noise = (values(b, 4, *size).to(precision) for _ in range(5))
     out = values(b * (1 + guided + beta), 4, *size, dtype="float16")
     out = out.to(memory_format=LAST) if last else out
     a, after = torch.linspace(0.2, 0.6, b), torch.linspace(0.3, 0.9, b)
@@ -183,27 +183,42 @@ def test_guided_step(
         a * (not (first and v_prediction)),
         torch.ones(b) if first and not v_prediction else after,
     )
-    g = level(lambda n: 7.5 + torch.arange(float(n)), each, b).to(DEVICE, held)
+    g = level(lambda n: 7.5 + torch.arange(float(n)), each, b).to(DEVICE, precision)
     a, after = (level(lambda n, t=t: t[:n], each, b).to(DEVICE, torch.float64) for t in (a, after))
-    weights = Weights(share("one", b, size), *(share(kind, b, size).to(held) for _ in range(3)))
+    weights = Weights(
+        share("one", b, size), *(share(kind, b, size).to(precision) for _ in range(3))
+    )
     rest = (
         weights.beta if beta else None,
         x0_a if v_prediction else None,
         noise if noisy else None,
     )
-    asked = (out, x, g, a, after, eps_a, x_a, weights.eps, weights.x, *rest, guided, v_prediction)
-    onward, eps = triton_guided_step(*asked)
-    e = guide(out.to(held), guided, g, rest[0])
-    a, after = (t.to(held) if each else t for t in (a, after))
+    arguments = (
+        out,
+        x,
+        g,
+        a,
+        after,
+        eps_a,
+        x_a,
+        weights.eps,
+        weights.x,
+        *rest,
+        guided,
+        v_prediction,
+    )
+    onward, eps = triton_guided_step(*arguments)
+    e = guide(out.to(precision), guided, g, rest[0])
+    a, after = (t.to(precision) if each else t for t in (a, after))
     source = SourceStep(out, eps_a, x0_a, x_a, noise if noisy else None)
-    bound = 1e-6 if held == torch.float32 else 1e-12
+    bound = 1e-6 if precision == torch.float32 else 1e-12
     for want in (
         update(e, x, StepCoefficients(a, a, after), source, weights, v_prediction),
-        guided_step(*asked),
+        guided_step(*arguments),
     ):
         near(onward, want[0], bound)
         near(eps, want[1], bound)
-    assert onward.dtype == eps.dtype == held
+    assert onward.dtype == eps.dtype == precision
 
 
 @pytest.mark.parametrize("w", [0.0, 1.0])

@@ -1,6 +1,6 @@
 """The Triton kernels through Triton's real compiler, for an H100 that need not be here.
 
-test_triton_kernels.py runs this file in a process of its own, which must not be the interpreter's.
+test_triton_kernels.py runs this file in a new process, because it must not use the interpreter.
 """
 
 import re

@@ -42,7 +42,7 @@ def inner_load(marker: Path) -> Payload:
 
 
 def rebuild(marker: Path) -> Payload:
-    """A function that torch's list allows, told to call one that it does not."""
+    """A function on torch's list that calls one which is not."""
     given = (os.system, torch.Tensor, (f"echo run > {marker}",), None)
     return Payload(torch._tensor._rebuild_from_type_v2, *given)
 

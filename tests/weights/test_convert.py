@@ -130,13 +130,13 @@ def test_a_single_file_for_diffusers(folder: Path, files: dict[Path, Path]) -> N
 
 
 def test_a_single_file_says_its_schedule(folder: Path, files: dict[Path, Path]) -> None:
-    given = json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf-8"))
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf-8"))
     found = open_checkpoint(files[folder])
-    assert found.configs["scheduler"].items() >= given.items() - {("trained_betas", None)}
-    said = read_metadata(files[folder])
+    assert found.configs["scheduler"].items() >= config.items() - {("trained_betas", None)}
+    metadata = read_metadata(files[folder])
     kind, version = {"SD1": ("epsilon", "v1"), "SD2": ("v", "v2-768-v")}[folder.name]
-    assert said["modelspec.prediction_type"] == kind
-    assert said["modelspec.architecture"] == f"stable-diffusion-{version}"
+    assert metadata["modelspec.prediction_type"] == kind
+    assert metadata["modelspec.architecture"] == f"stable-diffusion-{version}"
     assert any("from the file's metadata" in note for note in found.notes)
 
 

@@ -15,7 +15,7 @@ NEWER = FILES | {CONFIG: b'{"newer": 1}'}
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[FakeHub]:
-    """A hub; every test has a repository of its own there."""
+    """A hub; each test uses another repository."""
     with serving() as hub:
         yield hub
 

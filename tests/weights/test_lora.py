@@ -112,15 +112,15 @@ def write_peft(pipe: Any, folder: Path, old: bool = False, **settings: Any) -> P
     """Adapters that peft makes and diffusers saves, as its training scripts do."""
     torch.manual_seed(5)
     pipe = copy.deepcopy(pipe)
-    layers, told = {}, {}
+    layers, metadata = {}, {}
     for part, names in TARGETS.items():
         model = getattr(pipe, part)
         pattern = {"alpha_pattern": PATTERNS[part]} if settings.get("lora_alpha") == 7 else {}
         model.add_adapter(LoraConfig(target_modules=names, **settings, **pattern))
         found = {k: 0.2 * torch.randn(t.shape) for k, t in get_peft_model_state_dict(model).items()}
         layers[f"{part}_lora_layers"] = convert_state_dict_to_diffusers(found) if old else found
-        told[f"{part}_lora_adapter_metadata"] = model.peft_config["default"].to_dict()
-    pipe.save_lora_weights(folder, **layers, **({} if old else told))
+        metadata[f"{part}_lora_adapter_metadata"] = model.peft_config["default"].to_dict()
+    pipe.save_lora_weights(folder, **layers, **({} if old else metadata))
     return folder / "pytorch_lora_weights.safetensors"
 
 
