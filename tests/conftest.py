@@ -31,7 +31,7 @@ def editor(checkpoint: Path) -> Editor:
 
 @pytest.fixture
 def says_one_line(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Asserts that a command said this sentence in one line on stderr, and nothing else."""
+    """Asserts that a command wrote this sentence in one line to stderr, and nothing else."""
 
     def check(sentence: str) -> None:
         captured = capsys.readouterr()

@@ -234,7 +234,7 @@ def test_a_closed_batcher_answers_no_client() -> None:
 
 
 def test_to_stop_takes_effect_within_one_call() -> None:
-    """Stopped while its rows are computed: no other call of its own is made."""
+    """Stopped while its rows are computed: it makes no other call."""
     inside, go = threading.Event(), threading.Event()
 
     def slow(x: Tensor, t: Tensor, c: Tensor) -> Tensor:

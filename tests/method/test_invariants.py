@@ -14,10 +14,9 @@ from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.sample import Trajectory, all_reads, edit_terms, record, sample, step
 from mdp_lite.method.schedule import CURVES, Weights, variant_table, window, zero_weights
-from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import VARIANTS
-from support.toy import C_A, C_B, NULL, SETUPS, Setup, X, grid, random, toy
+from support.toy import C_A, C_B, NULL, SETUPS, Setup, X, grid, random, random_unet, toy
 
 setups = pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 lengths = pytest.mark.parametrize("n", [10, 50])
@@ -210,22 +209,9 @@ def test_cost_is_what_the_denoiser_sees(variant: str, schedule: str, g: float | 
         assert steps.unet_rows == want[variant]
 
 
-SMALL = UNetConfig(
-    cross_attention_dim=6,
-    block_out_channels=(16, 24),
-    down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    layers_per_block=1,
-    attention_head_dim=2,
-    norm_num_groups=4,
-)
-
-
 @pytest.fixture(scope="module")
 def unet() -> UNet:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return UNet(SMALL).eval().requires_grad_(False)
+    return random_unet()
 
 
 Select = Callable[[Tensor], Tensor]

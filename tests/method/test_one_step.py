@@ -1,7 +1,7 @@
 """One step: everything that predicts noise goes through the two halves that mdp.py spells out.
 
 A function of mdp.py is made to raise in every module that imported it. A caller that still gave a
-result would compute a step of its own.
+result would have another step.
 """
 
 import ast
@@ -24,10 +24,10 @@ from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.once import once
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Source
-from support.checkpoints import UNET_CONFIG
 from support.inverting import picture
 from support.places import ROOT
 from support.recording import recording_editor
+from support.small_unet import SMALL
 
 HALVES = ("step_inputs", "step_output")
 PROMPT, TARGET, N = "a red house", "a blue boat", 4
@@ -36,10 +36,6 @@ Use = Callable[[Editor, Source], object]
 Break = Callable[..., None]
 COMPILERS = ("c++", "g++", "clang++")
 COMPILED = pytest.param("step_output", marks=pytest.mark.slow)  # the UNet is compiled before it
-SMALL = replace(
-    UNET_CONFIG, block_out_channels=(16,), down_block_types=("CrossAttnDownBlock2D",),
-    up_block_types=("CrossAttnUpBlock2D",),
-)  # fmt: skip
 
 
 class Broken(Exception):

@@ -18,7 +18,7 @@ from mdp_lite.method.schedule import (
     window,
     zero_weights,
 )
-from mdp_lite.models.config import SchedulerConfig, UNetConfig
+from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import VARIANTS
 from support.tables import (
@@ -33,7 +33,7 @@ from support.tables import (
     relative_error,
     source,
 )
-from support.toy import C_A, C_B, NULL, SETUPS, grid, toy
+from support.toy import C_A, C_B, NULL, SETUPS, grid, random_unet, toy
 
 BOUND = 1e-10
 predictions = pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -80,22 +80,9 @@ def test_many_plans_lead_where_all_steps_lead(prediction: str, data: st.DataObje
     compare(random, toy, data.draw(st.sampled_from([0, 4, 64])))
 
 
-SMALL = UNetConfig(
-    cross_attention_dim=6,
-    block_out_channels=(8, 16),
-    down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    layers_per_block=1,
-    attention_head_dim=2,
-    norm_num_groups=4,
-)
-
-
 @pytest.fixture(scope="module")
 def unet() -> UNet:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return UNet(SMALL).eval().requires_grad_(False).double()
+    return random_unet().double()
 
 
 @predictions

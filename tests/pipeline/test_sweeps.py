@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
@@ -19,22 +19,10 @@ from mdp_lite.pipeline import sweep
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Cost, Source
 from support.checkpoints import SCHEDULER, UNET_CONFIG
+from support.inverting import CountingUNet
 
 N, G, TARGET = 50, 7.5, "a blue boat"
 NATURAL = Image.effect_noise((32, 32), 60).convert("RGB")
-
-
-class CountingUNet(nn.Module):
-    """A UNet that records how many rows each call has."""
-
-    def __init__(self, unet: nn.Module) -> None:
-        super().__init__()
-        self.unet, self.config = unet, unet.config
-        self.rows: list[int] = []
-
-    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        self.rows.append(len(x))
-        return self.unet(x, t, c)
 
 
 def counting(editor: Editor, dtype: torch.dtype) -> Editor:
@@ -162,7 +150,7 @@ def test_equal_cells_are_computed_and_decoded_once(
 def test_prefixes_that_are_equal_are_computed_once(exact: Editor, source: Source) -> None:
     rows(exact)
     result = exact.sweep(source, TARGET, ("epsilon", "c"), [(40, 0), (40, 10)], max_rows=0)
-    # 10 steps and the rest without a window, 29 and 39 of its own after each window.
+    # 10 shared steps and the rest without a window, then 29 and 39 after the two windows.
     assert sum(rows(exact)) == result.cost.unet_rows == 2 * (49 + 29 + 39)
 
 

@@ -1,10 +1,11 @@
-"""A toy denoiser, small enough to sample whole paths in float64, and grids to sample on."""
+"""Denoisers small enough to sample whole paths in float64, and grids to sample on."""
 
 import torch
 from torch import Tensor
 
 from mdp_lite.method.schedule import Grid, ddim_grid
-from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.models.config import SchedulerConfig, UNetConfig
+from mdp_lite.models.unet import UNet
 
 Setup = tuple[str, bool]  # prediction type, zero terminal SNR
 SETUPS: dict[str, Setup] = {
@@ -47,3 +48,21 @@ def grid(setup: Setup, n: int) -> Grid:
         set_alpha_to_one=False,
     )
     return ddim_grid(config, n)
+
+
+UNET_CONFIG = UNetConfig(
+    cross_attention_dim=6,
+    block_out_channels=(8, 16),
+    down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    layers_per_block=1,
+    attention_head_dim=2,
+    norm_num_groups=4,
+)
+
+
+def random_unet() -> UNet:
+    """A UNet for the conditions above, always with the same random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return UNet(UNET_CONFIG).eval().requires_grad_(False)

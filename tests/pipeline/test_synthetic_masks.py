@@ -19,12 +19,12 @@ def tiny() -> Editor:
     return Editor.from_pretrained("tiny", device="cpu")
 
 
-def owned(case: EditCase) -> np.ndarray:
-    """The pixels that the field owns, before and after."""
+def true_mask(case: EditCase) -> np.ndarray:
+    """The pixels of the edited field, before and after."""
     return mask(case.source_scene, case.kind) | mask(case.target_scene, case.kind)
 
 
-def inverted(tiny: Editor, case: EditCase) -> Source:
+def invert(tiny: Editor, case: EditCase) -> Source:
     return tiny.invert(draw(case.source_scene), case.source, num_inference_steps=20)
 
 
@@ -32,7 +32,7 @@ def reading(image: Image.Image) -> Reading:
     return read(load_reader(), images.to_tensor(image))[0]
 
 
-def kept(edit: Edit, source: Source) -> bool:
+def keeps_outside(edit: Edit, source: Source) -> bool:
     """Whether each pixel outside the mask is the picture's."""
     differ = (np.asarray(edit.picture) != np.asarray(source.picture)).any(2)
     return not differ[np.asarray(edit.mask) == 0].any()
@@ -42,10 +42,10 @@ def kept(edit: Edit, source: Source) -> bool:
 def test_the_edit_happens_inside_the_true_mask(tiny: Editor, kind: str) -> None:
     right = []
     for case in CASES[kind]:
-        source = inverted(tiny, case)
-        where = Image.fromarray(255 * owned(case).astype(np.uint8))
+        source = invert(tiny, case)
+        where = Image.fromarray(255 * true_mask(case).astype(np.uint8))
         edit = tiny.edit(source, case.target, mask=where)
-        assert kept(edit, source)
+        assert keeps_outside(edit, source)
         found, before = reading(edit.picture), reading(source.picture)
         others = all(found[field] == before[field] for field in found if field != kind)
         right.append(found[kind] == getattr(case.target_scene, kind) and others)
@@ -56,25 +56,25 @@ def test_the_edit_happens_inside_the_true_mask(tiny: Editor, kind: str) -> None:
 def test_the_automatic_mask_finds_the_object(tiny: Editor, kind: str) -> None:
     shares, right = [], []
     for case in CASES[kind]:
-        source = inverted(tiny, case)
+        source = invert(tiny, case)
         edit = tiny.edit(source, case.target, mask="auto")
-        found, true = np.asarray(edit.mask) > 0, owned(case)
+        found, true = np.asarray(edit.mask) > 0, true_mask(case)
         share = (found & true).sum() / (found | true).sum()
         assert share > 2 * true.mean()  # true.mean(): what a mask of the whole picture overlaps
         shares.append(share)
-        assert kept(edit, source)
+        assert keeps_outside(edit, source)
         right.append(reading(edit.picture)[kind] == getattr(case.target_scene, kind))
     assert np.mean(shares) > 0.4
     assert sum(right) >= len(right) - 1
 
 
-def test_the_automatic_mask_leaves_what_the_edit_does_not_name(tiny: Editor) -> None:
+def test_the_automatic_mask_leaves_out_what_the_edit_does_not_name(tiny: Editor) -> None:
     """Another ground: the sky stays bit for bit, where no mask would have changed all of it."""
     case = make_cases("ground", 1, short=False, first=12_000_000)[0]
-    source = inverted(tiny, case)
+    source = invert(tiny, case)
     edit = tiny.edit(source, case.target, mask="auto")
     same = (np.asarray(edit.picture) == np.asarray(source.picture)).all(2)
-    sky = ~owned(case)
+    sky = ~true_mask(case)
     assert same[sky].mean() > 0.5 and same[~sky].mean() < 0.2
     plain = np.asarray(tiny.edit(source, case.target).picture)
     assert (plain == np.asarray(source.picture)).all(2)[sky].mean() < 0.3
