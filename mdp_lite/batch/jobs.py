@@ -22,27 +22,27 @@ class BatchJob(NamedTuple):
     entries: list[RawEntry]
 
 
-def read_job(place: str, out: Path) -> BatchJob:
-    """Read all entries of a job. Raises BadInput, in one sentence, for a place that is no job."""
-    path = Path(place)
+def read_job(location: str, out: Path) -> BatchJob:
+    """Read all entries of a job. Raises BadInput for a location that holds no job."""
+    path = Path(location)
     if path.is_dir():
         _check_apart(path, out)
         files = (Path(root) / name for root, _, names in os.walk(path) for name in names)
-        return _list_pictures(path, files, out, place)
+        return _list_pictures(path, files, out, location)
     if path.suffix.lower() in PICTURES and path.is_file():
         return BatchJob(path.parent, [RawEntry(1, {"image": path.name})])
     if path.suffix.lower() in TABLES and path.is_file():
         return BatchJob(path.parent, _read_table(path))
-    if glob.has_magic(place):
+    if glob.has_magic(location):
         base = _glob_base(path)
         _check_apart(base, out)
-        return _list_pictures(base, map(Path, glob.iglob(place, recursive=True)), out, place)
+        return _list_pictures(base, map(Path, glob.iglob(location, recursive=True)), out, location)
     got = "another file" if path.exists() else "no such file"
     want = f"a folder, a glob, a picture, or a table ({', '.join(TABLES)})"
-    raise BadInput(f"job must be {want}, got {got}: {place!r}")
+    raise BadInput(f"job must be {want}, got {got}: {location!r}")
 
 
-def _list_pictures(base: Path, files: Iterable[Path], out: Path, place: str) -> BatchJob:
+def _list_pictures(base: Path, files: Iterable[Path], out: Path, location: str) -> BatchJob:
     """The pictures among the files, sorted, without those that an earlier run wrote below base."""
     names = [
         path.relative_to(base).as_posix()
@@ -53,7 +53,7 @@ def _list_pictures(base: Path, files: Iterable[Path], out: Path, place: str) -> 
     names = sorted(name for name in names if not name.startswith(own))
     if not names:
         want = f"at least one picture ({', '.join(PICTURES)})"
-        raise BadInput(f"job must have {want}, got none in {place!r}")
+        raise BadInput(f"job must have {want}, got none in {location!r}")
     return BatchJob(base, [RawEntry(i, {"image": name}) for i, name in enumerate(names, 1)])
 
 

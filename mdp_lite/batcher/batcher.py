@@ -70,6 +70,20 @@ class Batcher:
     NaN or infinity; it gives finite ones or raises. max_rows is how many rows one call may have.
     With 0 the rows of each client are a call by themselves, and its results have exactly the bits
     that they have without other clients. The client that was served least is next.
+
+    All methods may be called from any thread; run() belongs to one thread, which must be the only
+    one that calls the models. denoise and call block until run() has answered, and raise Stopped if
+    the client is stopped or the batcher closed.
+
+    >>> import threading
+    >>> batcher = Batcher(editor.runner.engine.denoise, editor.runner.unet, max_rows=16)
+    >>> thread = threading.Thread(target=batcher.run)
+    >>> thread.start()
+    >>> with batcher.client() as client:
+    ...     batcher.call(client, lambda: "work for the thread that calls the models")
+    'work for the thread that calls the models'
+    >>> batcher.close()
+    >>> thread.join()
     """
 
     def __init__(self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0) -> None:

@@ -70,13 +70,32 @@ class BatchedText(nn.Module):
 
 
 def make_batcher(editor: Editor, max_rows: int = 0) -> Batcher:
-    """A batcher for the models of an editor; max_rows is how many UNet rows one call may have."""
+    """A batcher for the models of an editor; max_rows is how many UNet rows one call may have.
+
+    >>> make_batcher(editor, max_rows=16).max_rows
+    16
+    """
     runner = editor.runner
     return Batcher(runner.engine.denoise, runner.unet, max_rows)
 
 
 def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
-    """The same editor for a client. It can't do null-text inversion, which needs gradients."""
+    """The same editor for a client, whose UNet rows share calls with those of other clients.
+
+    Use it in a thread of the client while another thread runs batcher.run(). Null-text inversion
+    raises BadInput, because it needs gradients.
+
+    >>> import threading
+    >>> batcher = make_batcher(editor, max_rows=16)
+    >>> thread = threading.Thread(target=batcher.run)
+    >>> thread.start()
+    >>> with batcher.client() as client:
+    ...     own = client_editor(editor, batcher, client)
+    ...     own.edit(source, "a blue house on the grass").cost.unet_calls
+    3
+    >>> batcher.close()
+    >>> thread.join()
+    """
     runner, models = editor.runner, editor.models
     proxies = replace(
         models,

@@ -184,5 +184,5 @@ def _check_new(word: str, names: list[str], clip: Any) -> None:
     for name in names:
         if clip.backend_tokenizer.token_to_id(name) is not None or len(clip.tokenize(name)) < 2:
             raise BadCheckpoint(
-                f"the embedding {word} needs a name of its own: {name} is a token already"
+                f"the embedding {word} needs another name: {name} is already a token"
             )

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mdp_lite.cli.argument_types import parse_whole
+from mdp_lite.cli.edit_options import add_edit_options
 from mdp_lite.cli.picture_options import add_fit_option, add_inversion_options, add_mask_options
 
 
@@ -36,6 +37,7 @@ def add_batch_options(sub: argparse.ArgumentParser) -> None:
     add_inversion_options(sub)
     add_fit_option(sub)
     add_mask_options(sub, save=False)
+    add_edit_options(sub)
 
 
 def _add_worker_options(sub: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """The service on a Ray cluster: replicas of the same application, more of them as work waits.
 
 Ray Serve starts, routes, queues, scales, checks and drains. A replica has one engine, which batches
-the steps of its own requests. Replicas share nothing but the cache's folder.
+the steps of the requests that it gets. Replicas share nothing but the cache's folder.
 
     serve run mdp_lite.serve.cluster:application model=ORG/NAME max_replicas=4 cache=/shared/sources
 """

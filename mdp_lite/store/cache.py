@@ -35,7 +35,12 @@ class Cache:
     """A folder of sources, each named by a hash of everything it depends on.
 
     The sources take at most max_bytes; the least recently used ones are removed first. With
-    read_only the folder is never written to.
+    read_only the folder is never written to. Threads and processes may share a folder.
+
+    >>> editor = Editor.from_pretrained("tiny", cache=Cache(Path("sources"), max_bytes=10**8))
+    >>> first, again = (editor.generate("a red tent", num_inference_steps=4) for _ in range(2))
+    >>> first.cost.unet_rows, again.cost.unet_rows
+    (8, 0)
     """
 
     folder: Path
@@ -134,18 +139,18 @@ def get_or_create(
     return [new[i] if one is None else replace(one, cost=Cost(0, 0)) for i, one in enumerate(found)]
 
 
-def open_cache(place: str | Path | Cache | None) -> Cache | None:
+def open_cache(folder: str | Path | Cache | None) -> Cache | None:
     """A cache, or the cache in a folder, which is created when it is first needed."""
-    if place is None or isinstance(place, Cache):
-        return place
-    if not isinstance(place, str | Path) or not str(place):
-        raise BadInput(f"cache must be a folder, got {place!r}")
-    path = Path(place).absolute()
+    if folder is None or isinstance(folder, Cache):
+        return folder
+    if not isinstance(folder, str | Path) or not str(folder):
+        raise BadInput(f"cache must be a folder, got {folder!r}")
+    path = Path(folder).absolute()
     there = next(one for one in (path, *path.parents) if one.exists())
     if not there.is_dir():
-        raise BadInput(f"cache must be a folder, got a file: {str(place)!r}")
+        raise BadInput(f"cache must be a folder, got a file: {str(folder)!r}")
     if not os.access(there, os.W_OK):
-        raise BadInput(f"cache must be writable, got a folder that is not: {str(place)!r}")
+        raise BadInput(f"cache must be writable, got a folder that is not: {str(folder)!r}")
     return Cache(path)
 
 

@@ -95,7 +95,10 @@ BAD_WORDS: dict[str, tuple[list[tuple[str, Tensor]], str]] = {
         [("<sks>", vectors(LENGTH - 1, 16))],
         f"the embedding <sks> has {LENGTH - 1} vectors, a prompt has room for {LENGTH - 2}",
     ),
-    "a word": ([("house", ONE)], "the embedding house needs a name of its own: house is a token"),
+    "a word": (
+        [("house", ONE)],
+        "the embedding house needs another name: house is already a token",
+    ),  # fmt: skip
     "a word in capitals": ([("HOUSE", ONE)], "HOUSE is a token already"),
     "a piece of a word": ([("hous", ONE)], "hous is a token already"),
     "a letter": ([("*", ONE)], "* is a token already"),
@@ -104,7 +107,7 @@ BAD_WORDS: dict[str, tuple[list[tuple[str, Tensor]], str]] = {
     "twice but for case": ([("<sks>", ONE), ("<SKS>", ONE)], "<SKS> is a token already"),
     "a later vector's name": (
         [("<sks>_1", ONE), ("<sks>", TWO)],
-        "the embedding <sks> needs a name of its own: <sks>_1 is a token already",
+        "the embedding <sks> needs another name: <sks>_1 is already a token",
     ),
     "an earlier vector's name": ([("<sks>", TWO), ("<sks>_1", ONE)], "<sks>_1 is a token already"),
 }

@@ -99,7 +99,7 @@ def test_edit_is_the_editor(variant: str, run: Run, editor: Editor) -> None:
     assert images.open_picture("edited.png").tobytes() == want.tobytes()
 
 
-def test_invert_tells_how_near_it_comes(run: Run, editor: Editor) -> None:
+def test_invert_reports_the_psnr(run: Run, editor: Editor) -> None:
     said = run("invert", "fits.png", "-o", "a.png")
     picture, made = images.open_picture("fits.png"), images.open_picture("a.png")
     assert said["psnr_to_vae"] is None  # identical: JSON has no infinity
@@ -107,7 +107,7 @@ def test_invert_tells_how_near_it_comes(run: Run, editor: Editor) -> None:
     assert run("invert", "fits.png", "--method", "ddim")["psnr_to_vae"] < 60
 
 
-def test_metadata_reads_back_and_tells_nothing_of_the_machine(run: Run, folder: Path) -> None:
+def test_metadata_reads_back_and_has_no_path_of_the_machine(run: Run, folder: Path) -> None:
     said = run("edit", "photo.jpg", "--prompt", TARGET, "--variant", "c", "--t-m", "2")
     settings = images.read_settings("edited.png")
     assert settings == said["settings"]
@@ -225,7 +225,7 @@ def test_a_failure_that_is_no_bad_input_is_one_line_too(
     says_one_line("No space left on device")
 
 
-def test_info_tells_parts_and_sizes(
+def test_info_lists_parts_and_sizes(
     folder: Path, editor: Editor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["info", "model", "--json"]) == 0

@@ -1,4 +1,4 @@
-"""`mdp-lite convert`: what it writes, tells and refuses."""
+"""`mdp-lite convert`: what it writes, prints and refuses."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What `mdp-lite info` tells, against the models themselves, run and counted."""
+"""What `mdp-lite info` prints, against the models themselves, run and counted."""
 
 import hashlib
 import json
@@ -30,14 +30,14 @@ from support import ldm
 from support.checkpoints import DEFAULTS, write_json
 from support.checkpoints import SCHEDULER as PLAIN
 
-Tell = Callable[..., dict[str, Any]]
+ReadInfo = Callable[..., dict[str, Any]]
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 SIZES = {"float32": 4, "float16": 2}
 SCHEDULER = "scheduler/scheduler_config.json"
 
 
 @pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+def read_info(capsys: pytest.CaptureFixture[str]) -> ReadInfo:
     """Runs `info --json` and returns the object it printed."""
 
     def call(*line: object) -> dict[str, Any]:
@@ -57,8 +57,8 @@ def total(q: torch.Size, k: torch.Size, v: torch.Size, *_: object, **__: object)
     return sdpa_flop_count(q, k, v)
 
 
-def test_what_it_is(tell: Tell, checkpoint: Path) -> None:
-    said = tell(checkpoint)
+def test_what_it_is(read_info: ReadInfo, checkpoint: Path) -> None:
+    said = read_info(checkpoint)
     assert list(said) == [
         *("command", "model", "layout", "revision", "family", "picture", "prediction_type"),
         *("notes", "tokens", "longest_prompt", "parameters", "dtypes", "weight_bytes", "files"),
@@ -69,8 +69,8 @@ def test_what_it_is(tell: Tell, checkpoint: Path) -> None:
     assert (said["notes"], said["longest_prompt"]) == ([], 24)
 
 
-def test_what_it_holds(tell: Tell, checkpoint: Path, editor: Editor) -> None:
-    said, models = tell(checkpoint), editor.models
+def test_what_it_holds(read_info: ReadInfo, checkpoint: Path, editor: Editor) -> None:
+    said, models = read_info(checkpoint), editor.models
     parts = {"text_encoder": models.text_encoder, "unet": models.unet, "vae": models.vae}
     counts = {part: sum(p.numel() for p in m.parameters()) for part, m in parts.items()}
     assert said["parameters"] == counts | {"all": sum(counts.values())}
@@ -82,8 +82,10 @@ def test_what_it_holds(tell: Tell, checkpoint: Path, editor: Editor) -> None:
     assert said["tokens"] == len(models.tokenizer.clip)
 
 
-def test_an_edit_costs_what_the_editor_spends(tell: Tell, checkpoint: Path, editor: Editor) -> None:
-    said = tell(checkpoint, "--no-hash")["edit"]
+def test_an_edit_costs_what_the_editor_spends(
+    read_info: ReadInfo, checkpoint: Path, editor: Editor
+) -> None:
+    said = read_info(checkpoint, "--no-hash")["edit"]
     plain = Editor(editor.models, editor.device)
     plain.runner.unet = editor.models.unet  # without kernels of our own, which are not counted
     with FlopCounterMode(display=False, custom_mapping={FUSED: total}) as counter:
@@ -96,10 +98,10 @@ def test_an_edit_costs_what_the_editor_spends(tell: Tell, checkpoint: Path, edit
     assert sum(said["flops"].values()) == 2 * said["flops"]["all"]
 
 
-def test_without_guidance_a_step_is_one_row(tell: Tell, copy: Path) -> None:
-    guided = tell(copy, "--no-hash")["edit"]
+def test_without_guidance_a_step_is_one_row(read_info: ReadInfo, copy: Path) -> None:
+    guided = read_info(copy, "--no-hash")["edit"]
     write_json(copy / "mdp_lite.json", DEFAULTS | {"guidance_scale": 1.0})
-    plain = tell(copy, "--no-hash")["edit"]
+    plain = read_info(copy, "--no-hash")["edit"]
     # Ten steps of the source, and of the edit those five outside its window of weights 1.
     assert (plain["unet_rows"], guided["unet_rows"]) == (15, 30)
     assert (plain["unet_calls"], guided["unet_calls"]) == (15, 15)
@@ -107,48 +109,52 @@ def test_without_guidance_a_step_is_one_row(tell: Tell, copy: Path) -> None:
     assert plain["flops"]["vae"] == guided["flops"]["vae"]
 
 
-def test_the_hash_of_a_folder_is_of_names_and_sums(tell: Tell, copy: Path) -> None:
+def test_the_hash_of_a_folder_is_of_names_and_sums(read_info: ReadInfo, copy: Path) -> None:
     lines = []
     for path in filter(Path.is_file, copy.rglob("*")):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         lines.append(f"{digest}  {path.parent.name}/{path.name}\n")
-    was = tell(copy)["sha256"]
+    was = read_info(copy)["sha256"]
     assert was == hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-    assert tell(copy, "--no-hash")["sha256"] is None
+    assert read_info(copy, "--no-hash")["sha256"] is None
     with (copy / "unet/diffusion_pytorch_model.safetensors").open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x01")
-    assert tell(copy)["sha256"] != was
+    assert read_info(copy)["sha256"] != was
 
 
 @pytest.mark.parametrize("openclip", [False, True])
-def test_a_single_file_needs_no_tokenizer(openclip: bool, tell: Tell, tmp_path: Path) -> None:
+def test_a_single_file_needs_no_tokenizer(
+    openclip: bool, read_info: ReadInfo, tmp_path: Path
+) -> None:
     parts = ldm.write_folder(tmp_path / "folder", openclip)
     file = tmp_path / "model.safetensors"
     save_file(ldm.single(parts, openclip), file)
-    said = tell(file)
+    said = read_info(file)
     assert (said["layout"], said["tokens"], said["longest_prompt"]) == ("single file", None, None)
     assert said["files"] == {"model.safetensors": file.stat().st_size}
     assert said["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert said["notes"][0].startswith("prediction type epsilon: ")
     line = ("--tokenizer", tmp_path / "folder", "--prediction-type", "v_prediction", "--no-hash")
-    asked = tell(file, *line)
-    assert (asked["prediction_type"], asked["notes"]) == ("v_prediction", [])
-    assert asked["longest_prompt"] == 24
+    chosen = read_info(file, *line)
+    assert (chosen["prediction_type"], chosen["notes"]) == ("v_prediction", [])
+    assert chosen["longest_prompt"] == 24
 
 
-def test_lines_for_people(checkpoint: Path, tell: Tell, capsys: pytest.CaptureFixture[str]) -> None:
-    said = tell(checkpoint)
+def test_lines_for_people(
+    checkpoint: Path, read_info: ReadInfo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = read_info(checkpoint)
     assert main(["info", str(checkpoint)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
     assert all(line[13] == " " and " " not in line[:13].strip() for line in lines)
-    told = dict(line.split(None, 1) for line in lines if line[:1] != " ")
-    assert told["model"] == "random (folder)"
-    assert told["prediction"] == "epsilon"
-    assert told["unet"].split()[0] == f"{said['parameters']['unet']:,}"
-    assert told["edit"] == "32x32, 10 steps, guidance 3, with its source: 30 UNet rows"
-    assert told["sha256"] == said["sha256"]
+    shown = dict(line.split(None, 1) for line in lines if line[:1] != " ")
+    assert shown["model"] == "random (folder)"
+    assert shown["prediction"] == "epsilon"
+    assert shown["unet"].split()[0] == f"{said['parameters']['unet']:,}"
+    assert shown["edit"] == "32x32, 10 steps, guidance 3, with its source: 30 UNet rows"
+    assert shown["sha256"] == said["sha256"]
     assert sum(name in line for line in lines for name in said["files"]) == len(said["files"])
 
 
@@ -166,7 +172,9 @@ def test_sizes_have_three_digits(count: int, text: str) -> None:
     assert format_count(count, UNITS) == text
 
 
-def test_the_scheduler_is_told_in_words(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_scheduler_is_described_in_words(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     raw = json.loads((copy / SCHEDULER).read_text("utf-8"))
     write_json(copy / SCHEDULER, raw | {"rescale_betas_zero_snr": True, "set_alpha_to_one": True,
                                         "prediction_type": "v_prediction"})  # fmt: skip
@@ -176,10 +184,12 @@ def test_the_scheduler_is_told_in_words(copy: Path, capsys: pytest.CaptureFixtur
     assert "sha256" not in out
 
 
-def test_the_commit_of_what_lies_in_a_cache(tell: Tell, checkpoint: Path, tmp_path: Path) -> None:
+def test_the_commit_of_what_lies_in_a_cache(
+    read_info: ReadInfo, checkpoint: Path, tmp_path: Path
+) -> None:
     commit = "0123456789" * 4
     folder = shutil.copytree(checkpoint, tmp_path / "models--a--b" / "snapshots" / commit)
-    assert tell(folder, "--no-hash")["revision"] == commit
+    assert read_info(folder, "--no-hash")["revision"] == commit
 
 
 def hollow(folder: Path, tokenizer: Path) -> Path:
@@ -210,10 +220,12 @@ def write_holes(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         file.truncate(8 + len(text) + end)
 
 
-def test_stable_diffusion_in_full_size(checkpoint: Path, tmp_path: Path, tell: Tell) -> None:
+def test_stable_diffusion_in_full_size(
+    checkpoint: Path, tmp_path: Path, read_info: ReadInfo
+) -> None:
     full_size = hollow(tmp_path / "sd15", checkpoint / "tokenizer")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    said = tell(full_size, "--no-hash")
+    said = read_info(full_size, "--no-hash")
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < said["bytes"] / 10  # no weight is read
     assert (said["family"], said["picture"]) == ("Stable Diffusion 1.x", "512x512")
@@ -230,12 +242,12 @@ def test_stable_diffusion_in_full_size(checkpoint: Path, tmp_path: Path, tell: T
     [({"timestep_spacing": "trailing"}, 4 + 3), ({"timestep_spacing": "linspace"}, 100 + 64)],
 )
 def test_a_distilled_model_takes_few_steps(
-    scheduler: dict[str, str], rows: int, copy: Path, tell: Tell
+    scheduler: dict[str, str], rows: int, copy: Path, read_info: ReadInfo
 ) -> None:
     (copy / "mdp_lite.json").unlink()
     raw = json.loads((copy / SCHEDULER).read_text("utf-8"))
     write_json(copy / SCHEDULER, raw | scheduler)
-    assert tell(copy, "--no-hash")["edit"]["unet_rows"] == rows
+    assert read_info(copy, "--no-hash")["edit"]["unet_rows"] == rows
 
 
 @pytest.mark.parametrize(
@@ -247,12 +259,12 @@ def test_a_distilled_model_takes_few_steps(
         (512, (320, 640, 1280, 1280), "Stable Diffusion of another shape"),
     ],
 )
-def test_families_are_told_by_shape(width: int, levels: tuple[int, ...], name: str) -> None:
+def test_families_follow_from_the_shape(width: int, levels: tuple[int, ...], name: str) -> None:
     assert find_family(UNetConfig(width, levels)) == name
 
 
-def test_the_list(tell: Tell, capsys: pytest.CaptureFixture[str]) -> None:
-    said = tell("--list")["catalogue"]
+def test_the_list(read_info: ReadInfo, capsys: pytest.CaptureFixture[str]) -> None:
+    said = read_info("--list")["catalogue"]
     assert [row["id"] for row in said] == [known.id for known in CATALOGUE]
     assert main(["info", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -65,6 +65,14 @@ def test_a_plan_costs_what_the_edit_costs(
         assert one["naive"]["unet_calls"] == said["steps"]
 
 
+def test_null_text_can_tune_the_steps_of_the_plan_alone(run: Run) -> None:
+    line = ("photo.jpg", *SOURCE, "--method", "null-text", "--tune", "plan", "--steps", "6")
+    segments = run("plan", *line)["plans"]["epsilon"]["segments"]
+    calls = [one["steps"][0] for one in segments if one["kind"] == "call"]
+    inversion = run("edit", *line, "--dry-run")["settings"]["inversion"]
+    assert 0 < len(calls) < 6 and inversion["tuned_steps"] == calls
+
+
 def test_a_plan_for_people(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["plan", *SOURCE, "--model", "model", "--t-max", "9", "--t-m", "5"]
     assert main([*line, "--steps", "10"]) == 0

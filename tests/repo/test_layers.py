@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.places import ROOT
+from support.planted_imports import ALLOWED, PLANTED
 
 ROOMS = ("mdp_lite", "kernels/mdp_lite_kernels", "weights/mdp_lite_weights", "weights/train_tiny")
 STDLIB = sys.stdlib_module_names
@@ -241,92 +242,6 @@ def test_no_import_cycle() -> None:
         for module, path in SOURCES.items()
     }
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
-
-
-PLANTED = [
-    ("mdp_lite.method.sample", "from mdp_lite_weights import files"),
-    ("mdp_lite.eval.metrics", "import mdp_lite_weights.files"),
-    ("mdp_lite.models.unet", "import mdp_lite_kernels"),
-    ("mdp_lite.eval.reader", "def f():\n    from mdp_lite_kernels import update"),
-    ("mdp_lite.method.mdp", "import torch\nstep = torch.compile(print)"),
-    ("mdp_lite.method.mdp", "import torch as t\nstep = t.compile(print)"),
-    ("mdp_lite.models.unet", "from torch import compile"),
-    ("mdp_lite.models.clip", "import torch\n@torch.jit.script\ndef f(x): return x"),
-    ("mdp_lite.method.sample", "from torch.cuda import CUDAGraph"),
-    ("mdp_lite.method.sample", "import torch\ng = torch.cuda.CUDAGraph()"),
-    ("mdp_lite.serve.api", "import torch._inductor.config"),
-    ("mdp_lite.method.sample", "import torch\ng = torch.export.export(print, ())"),
-    ("mdp_lite.checkpoint.load", "from torch._C._aoti import AOTIModelPackageLoader"),
-    ("mdp_lite.engine.aot", "import mdp_lite_kernels"),
-    ("mdp_lite.method.sample", "from mdp_lite.eval.world import draw"),
-    ("mdp_lite.method.sample", "def f():\n    from mdp_lite import eval"),
-    ("mdp_lite.__main__", "import mdp_lite.eval"),
-    ("mdp_lite.__main__", "from mdp_lite import joins"),
-    ("mdp_lite.joins", "from mdp_lite.eval import contest"),
-    ("mdp_lite.app.page", "def f():\n    from mdp_lite import joins"),
-    ("mdp_lite.cli.commands", "def f():\n    from mdp_lite.joins import rivals"),
-    ("mdp_lite.app.page", "from mdp_lite.eval import metrics"),
-    ("mdp_lite.serve.api", "import mdp_lite.batch.actors"),
-    ("mdp_lite.eval.suites", "from mdp_lite.serve import api"),
-    ("mdp_lite.batch.actors", "from mdp_lite import eval"),
-    ("mdp_lite.eval.suites", "import ray"),
-    ("mdp_lite.batch.work", "def f():\n    import ray"),
-    ("mdp_lite.serve.service", "def f():\n    from ray import serve"),
-    ("mdp_lite.serve.cluster", "from ray import serve"),
-    ("mdp_lite.serve.cluster", "def f():\n    import pyarrow"),
-    ("mdp_lite.serve.cluster", "import mdp_lite.batch.cluster"),
-    ("mdp_lite.checkpoint.tokenizer", "import transformers"),
-    ("mdp_lite.models.clip", "def f():\n    import transformers"),
-    ("mdp_lite.eval.contest", "def f():\n    import transformers"),
-    ("mdp_lite.eval.perception", "import transformers"),
-    ("mdp_lite.editor", "from tqdm import tqdm"),
-    ("mdp_lite.__main__", "from tqdm import tqdm"),
-    ("mdp_lite.models.config", "from mdp_lite.checkpoint import config_files"),
-    ("mdp_lite.method.mdp", "from mdp_lite.pictures import images"),
-    ("mdp_lite.method.mdp", "import numpy"),
-    ("mdp_lite.models.vae", "from PIL import Image"),
-    ("mdp_lite.pipeline.once", "from mdp_lite.editor import Editor"),
-    ("mdp_lite.store.cache", "def f():\n    from mdp_lite.cli import reports"),
-    ("mdp_lite.checkpoint.load", "from mdp_lite.engine import aot"),
-    ("mdp_lite.models.unet", "from diffusers import UNet2DConditionModel"),
-    ("mdp_lite.checkpoint.load", "import huggingface_hub"),
-    ("mdp_lite.eval.metrics", "import scipy"),
-    ("mdp_lite.method.mdp", "from .ddim import ddim"),
-    ("mdp_lite.method.mdp", "from train_tiny import vae"),
-    ("mdp_lite_weights.files", "from mdp_lite.models.config import UNetConfig"),
-    ("mdp_lite_weights.files", "import mdp_lite"),
-    ("mdp_lite_kernels.update", "import mdp_lite.method.ddim"),
-    ("mdp_lite_kernels.update", "import mdp_lite_weights"),
-    ("train_tiny.unet", "from benchmarks import step"),
-]
-ALLOWED = [
-    ("mdp_lite.checkpoint.load", "import mdp_lite_weights"),
-    ("mdp_lite.batch.cluster", "def f():\n    import ray\n    import pyarrow"),
-    ("mdp_lite.serve.cluster", "import uvicorn\ndef f():\n    from ray import serve"),
-    ("mdp_lite.checkpoint.tokenizer", "def f():\n    from transformers import CLIPTokenizer"),
-    ("mdp_lite.engine.engine", "import torch\nimport mdp_lite_kernels\nf = torch.compile(print)"),
-    ("mdp_lite.engine.aot", "def f():\n    from torch._inductor import aoti_compile_and_package"),
-    ("mdp_lite.__main__", "def f():\n    from mdp_lite.eval import suites"),
-    ("mdp_lite.cli.console", "from tqdm import tqdm"),
-    (
-        "mdp_lite.method.mdp",
-        "from mdp_lite.models.unet import UNet\nfrom mdp_lite.names import VARIANTS",
-    ),
-    ("mdp_lite.__main__", "def f():\n    from mdp_lite import joins"),
-    ("mdp_lite.joins", "def f():\n    from mdp_lite.app import rival\n    import mdp_lite.eval"),
-    (
-        "mdp_lite.eval.suites",
-        "import numpy\nfrom mdp_lite.editor import Editor\nimport mdp_lite.eval.world",
-    ),
-    (
-        "mdp_lite.models.unet",
-        "import math\nimport re\nfrom torch import nn\npattern = re.compile('x')",
-    ),
-    (
-        "train_tiny.vae",
-        "from mdp_lite.eval import world\nimport mdp_lite.models.vae\nimport mdp_lite_weights",
-    ),
-]
 
 
 @pytest.mark.parametrize(("module", "source"), PLANTED)

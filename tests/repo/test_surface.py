@@ -35,8 +35,9 @@ def run_examples(obj: Any, name: str, names: dict[str, Any]) -> int:
     if inspect.isclass(obj):
         objects += [m for _, m in inspect.getmembers(obj, inspect.isfunction)]
     module = obj if isinstance(obj, ModuleType) else sys.modules[obj.__module__]
+    known = {one: getattr(mdp_lite, one) for one in PUBLIC} | vars(module) | names
     for one in objects:
-        for test in finder.find(one, name, module=module, globs={**vars(module), **names}):
+        for test in finder.find(one, name, module=module, globs=known):
             runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
     return runner.tries
