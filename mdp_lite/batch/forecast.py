@@ -130,9 +130,8 @@ def _read_size(source: SourceSpec, files: FileContents) -> Size | None:
     """The size of the source's picture, which is decoded to its end; None without a picture."""
     if source.image is None:
         return None
-    return images.rgb(
-        images.decode_picture(io.BytesIO(files[source.image]), repr(source.image))
-    ).size
+    picture = images.decode_picture(io.BytesIO(files[source.image]), repr(source.image))
+    return images.rgb(picture).size
 
 
 def _cost_key(source: SourceSpec, tasks: list[BatchTask]) -> tuple[Any, ...]:

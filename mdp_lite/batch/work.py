@@ -191,9 +191,8 @@ def make_source(editor: Editor, source: SourceSpec, files: FileContents) -> Sour
         )  # fmt: skip
     return editor.invert(
         images.decode_picture(io.BytesIO(files[source.image]), repr(source.image)),
-        source.source_prompt,
-        source.inversion, source.steps, source.guidance_scale, source.negative_prompt, *size,
-        source.fit,
+        source.source_prompt, source.inversion, source.steps, source.guidance_scale,
+        source.negative_prompt, *size, source.fit,
     )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from mdp_lite.__main__ import main
 from mdp_lite.batch import manifest
-from mdp_lite.models.unet import UNet
 from support.batching import (
     Run,
     count_repeats,
@@ -18,6 +17,7 @@ from support.batching import (
     read_records,
     write_jsonl,
 )
+from support.unet_rows import record_rows
 
 PROMPTS = ["a red house", "a blue boat"]
 TWO_PROMPTS = ("--prompt", PROMPTS[0], "--prompt", PROMPTS[1])
@@ -45,16 +45,8 @@ def run(cwd: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of rows of each UNet call."""
-    counts: list[int] = []
-    forward = UNet.predict
-
-    def counting(self: UNet, x: Any, t: Any, c: Any, *attend: Any) -> Any:
-        counts.append(len(x))
-        return forward(self, x, t, c, *attend)
-
-    monkeypatch.setattr(UNet, "predict", counting)
-    return counts
+    """The rows of each UNet call."""
+    return record_rows(monkeypatch)
 
 
 SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
