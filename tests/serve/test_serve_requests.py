@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import httpx2
 import pytest
@@ -11,10 +11,7 @@ from huggingface_hub import InferenceClient
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.names import SCHEDULES, VARIANTS
-from mdp_lite.pipeline.inversion_methods import METHODS
 from mdp_lite.pipeline.request import Request
-from mdp_lite.serve import fields
 from mdp_lite.serve.settings import Limits
 from support.inverting import picture
 from support.serving import (
@@ -60,12 +57,6 @@ def error_of(answer: httpx2.Response, status: int = 400) -> tuple[str | None, st
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"} and error["message"]
     return error["param"], error["code"]
-
-
-def test_the_names_are_the_core_s() -> None:
-    assert set(get_args(fields.Variant)) == set(VARIANTS)
-    assert set(get_args(fields.Schedule)) == set(SCHEDULES)
-    assert set(get_args(fields.InversionName)) == set(METHODS) - {"null-text"}
 
 
 def test_pictures_of_all_modes_are_read(client: httpx2.Client) -> None:
