@@ -103,12 +103,13 @@ def execute(
     _queue(nodes, [i for i, node in enumerate(nodes) if node.parent < 0], free, calls)
     while batch := free or _take_batch(nodes, calls, max_rows):
         some = [nodes[i] for i in batch]
-        starts = [_start(node, steps) for node in some]
         with torch.no_grad():
             if some[0].segment.kind == "call":
+                starts = [_start(node, steps) for node in some]
                 ends = _call(unet, some, starts, v_prediction, single_step)
+                del starts  # else they would stay in memory until the next round
             else:
-                ends = [_follow(node, x) for node, x in zip(some, starts, strict=True)]
+                ends = [_follow(node, _start(node, steps)) for node in some]
         steps |= {i: end for i, end in zip(batch, ends, strict=True) if children[i]}
         for i in batch:
             _release(nodes[i].parent, waiting, steps)

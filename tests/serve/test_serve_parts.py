@@ -7,9 +7,10 @@ import pytest
 
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
-from mdp_lite.names import VARIANTS
-from mdp_lite.pipeline.inversion_methods import Inversion
+from mdp_lite.names import SCHEDULES, VARIANTS
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.result import Source
+from mdp_lite.serve import fields
 from mdp_lite.serve.costs import rows_of_edit, rows_of_source, rows_of_sweep
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import InversionName, SteeringFields, SweepFields
@@ -33,6 +34,12 @@ PICTURE, KEY = picture(), "k" * 20
 @pytest.fixture(scope="module")
 def source(editor: Editor) -> Source:
     return editor.generate("a red house", 1, 3)
+
+
+def test_the_names_are_the_core_s() -> None:
+    assert set(get_args(fields.Variant)) == set(VARIANTS)
+    assert set(get_args(fields.Schedule)) == set(SCHEDULES)
+    assert set(get_args(fields.InversionName)) == set(METHODS) - {"null-text"}
 
 
 def test_a_source_lasts_while_it_is_used(source: Source) -> None:
