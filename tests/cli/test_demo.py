@@ -39,7 +39,7 @@ def test_demo_shows_both_cases_and_all_variants(
 
 def test_the_example_is_a_drawing_that_training_never_saw() -> None:
     scene = world.sample(10_003_783)
-    assert world.held_back(scene) and world.caption(scene) == REAL[0]
+    assert world.is_held_back(scene) and world.caption(scene) == REAL[0]
     assert images.open_picture(TINY / "example.png").tobytes() == world.draw(scene).tobytes()
 
 

@@ -16,7 +16,7 @@ from mdp_lite.method.plan import naive_plan
 from mdp_lite.method.schedule import zero_weights
 from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
-from mdp_lite.pictures.sheets import LEAST, MARGIN, Table, contact, tile
+from mdp_lite.pictures.sheets import MARGIN, MIN_SIDE, Table, contact, tile
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Cost
 
@@ -182,7 +182,7 @@ def test_a_contact_sheet_has_the_source_in_the_corner_and_each_picture_in_its_pl
     before, *others = PICTURES
     page = contact([Table(("before", before), ["a", "b"], [("1", others[:2]), ("2", others[2:])])])
     width, height = tile(before).size
-    assert min(width, height) == LEAST and page.width == 3 * (width + MARGIN) + MARGIN
+    assert min(width, height) == MIN_SIDE and page.width == 3 * (width + MARGIN) + MARGIN
     below = page.height - MARGIN - height
     places = {0: (0, below - 2 * (height + MARGIN)), 1: (1, below - height - MARGIN), 4: (2, below)}
     for i, (column, top) in places.items():
