@@ -5,7 +5,7 @@ the tests at the end record real ones.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.warm_up import warm_up
 from support.checkpoints import UNET_CONFIG
+from support.recording import record_again
 
 CPU = torch.device("cpu")
 SCHEDULES = ("constant", "linear", "cosine", "exp")
@@ -39,19 +40,6 @@ BOUND = 2e-5  # of a latent, relative to its largest: two ways in float32
 # torch's own modules still make TorchScript when Inductor imports them.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-def again(run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
-    """What a graph does, without one: each replay leaves its results where the first left them."""
-    for _ in range(3):
-        run()
-    out = run()
-
-    def replay() -> None:
-        for place, new in zip(out, run(), strict=True):
-            place.copy_(new)
-
-    return out, replay
 
 
 def near(a: Tensor, b: Tensor) -> bool:
@@ -80,7 +68,7 @@ def latents(editor: Editor, source: Any) -> Iterator[Tensor]:
 @pytest.fixture
 def recording(editor: Editor) -> Editor:
     """An editor whose edits are whole recorded steps."""
-    recorder = GraphRecorder(again)
+    recorder = GraphRecorder(record_again)
     own = Editor(editor.models, editor.device)
     unet = editor.models.unet
     graphs = StepGraphs(recorder, SplitUNet(unet.predict, unet.times, unet.text))
@@ -192,7 +180,7 @@ def test_rows_are_padded_to_few_counts(editor: Editor, rows: int) -> None:
     if rows < 10:
         unet = editor.runner.engine.denoise
         assert torch.equal(
-            PaddedUNet(GraphCache(GraphRecorder(again), unet))(x, t, c), unet(x, t, c)
+            PaddedUNet(GraphCache(GraphRecorder(record_again), unet))(x, t, c), unet(x, t, c)
         )
 
 
