@@ -40,7 +40,8 @@ class Editor:
     It does not change after loading, so any number of threads may use one Editor at once and get
     the results that they would get alone. On a CPU, threads that compute at the same time are
     slower than one after another, because torch keeps worker threads for each of them; with
-    make_batcher many threads share one. All errors that are raised on purpose are an MdpError; bad input is also a ValueError.
+    make_batcher many threads share one. All errors that are raised on purpose are an MdpError; bad
+    input is also a ValueError.
 
     >>> from mdp_lite import Editor
     >>> editor = Editor.from_pretrained("tiny", device="cpu")

@@ -17,8 +17,8 @@ from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import Denoiser, Reads, Step, step_inputs, step_output
 from mdp_lite.names import BadInput
 
-# CachedUNet holds the projections of so many timesteps (40 KB each at SD 1.5's size), then it starts
-# again with none.
+# CachedUNet holds the projections of so many timesteps (40 KB each at SD 1.5's size), then it
+# starts again with none.
 MAX_TIMESTEPS = 1000
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # row counts of a call
 log = logging.getLogger("mdp_lite")
@@ -205,7 +205,7 @@ class CapturedStep:
             rows, c = step_inputs(x, terms, reads)
             out = unet.predict(rows, terms.coeffs.t[None], c)
             step = step_output(out, x, terms, reads, v_prediction)
-            # The remainder keeps i in range: before it captures, a recorder runs this work repeatedly.
+            # The remainder keeps i in range: a recorder runs this several times before it captures.
             i.add_(1).remainder_(len(task.grid.t))
             return step.x, step.eps, out.isfinite().all()
 

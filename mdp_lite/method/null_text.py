@@ -22,8 +22,8 @@ from mdp_lite.names import BadInput
 BETA_1, BETA_2, TINY = 0.9, 0.999, 1e-8  # Adam's own defaults (Kingma & Ba 2015)
 MAX_STEPS = 100  # the authors' learning rate reaches 0 there
 
-# guard(run, model, what) returns run(model). If that is not finite, it may try a float32 copy of the
-# model; what names the work in the error.
+# guard(run, model, what) returns run(model). If that is not finite, it may try a float32 copy of
+# the model; what names the work in the error.
 Guard = Callable[[Callable[[Any], Any], Any, str], Any]
 Predict = Callable[[Tensor], Tensor]  # c (b, l, d) -> the prediction (b, 4, y, x) at one x and t
 

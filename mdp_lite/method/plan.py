@@ -1,9 +1,9 @@
 """Plans: which steps of an edit call the UNet, with which rows, and which have a closed form.
 
 A plan leads where computing all N steps leads, with fewer UNet rows. Its segments, in order, are of
-four kinds; only the last one calls the UNet. "source": x* = x_A, whatever came before. "carry": both
-paths use the same noise, so x* - x_A is only multiplied by a number. "along": the same noise, but
-the source has offsets (`direct`), so the steps are computed one by one. "call": one step with a call.
+four kinds, and only the last one calls the UNet. "source": x* = x_A, whatever came before. "carry":
+both paths use the same noise, so x* - x_A is only multiplied by a number. "along": the same noise,
+but the source has offsets (`direct`), so the steps are computed one by one. "call": one step.
 """
 
 import hashlib
