@@ -38,9 +38,10 @@ class Editor:
     """A loaded model that makes sources and edits them.
 
     It does not change after loading, so any number of threads may use one Editor at once and get
-    the results that they would get alone. On a CPU that is slower than taking turns, because torch
-    keeps worker threads for every thread that has computed; with make_batcher many threads share
-    one. All errors that are raised on purpose are an MdpError; bad input is also a ValueError.
+    the results that they would get alone. On a CPU, threads that compute at the same time are
+    slower than one after another, because torch keeps worker threads for each of them; with
+    make_batcher many threads share one. All errors that are raised on purpose are an MdpError; bad
+    input is also a ValueError.
 
     >>> from mdp_lite import Editor
     >>> editor = Editor.from_pretrained("tiny", device="cpu")
@@ -80,8 +81,8 @@ class Editor:
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
         device: by default a GPU if there is one. dtype: by default the checkpoint's own if the
-        device computes well in it. variant: which files of a folder, such as "fp16".
-        prediction_type overrides what the checkpoint says. ema: the averaged UNet of a single file.
+        device computes well in it. variant: which weight files of a folder, such as "fp16" (not an
+        edit's variant). prediction_type overrides the checkpoint's. ema: a single file's mean UNet.
         tokenizer: for a single file, which holds none. vae replaces the checkpoint's. loras are
         merged, each alone or with its strength; embeddings add words. revision, token and
         local_files_only are for the hub. cache: a folder where sources are stored and found again.
@@ -110,7 +111,7 @@ class Editor:
         on_step: OnStep | None = None,
         deadline: float | None = None,
     ) -> Source:
-        """The synthetic case: path A sampled from a prompt and a seed.
+        """A source from a prompt and a seed: path A is sampled.
 
         on_step(done, total, latent) is called after every step; an exception that it raises cancels
         the work. deadline is in seconds; DeadlineExceeded is raised if it passes before the end.
@@ -145,12 +146,14 @@ class Editor:
         on_tuned: OnTuned | None = None,
         deadline: float | None = None,
     ) -> Source:
-        """The real case: path A found by inverting a picture that the prompt describes.
+        """A source from your picture, which the prompt describes: path A is found by inversion.
 
         image: a PIL image, a path, or a numpy array (h, w, 3) of uint8. method: a name or an
         Inversion, see docs/inversions.md. fit: how the picture is brought to width and height:
-        "crop", "pad" or "resize"; "own" keeps its size, padded to whole latent cells. on_tuned(i,
-        step) is called after every tuned step of null-text. on_step and deadline: see generate.
+        "crop", "pad" or "resize"; "own" keeps its size, padded to whole latent cells.
+        guidance_scale: by default 3.5 for edit-friendly, 1 for replay and fixed-point, the model's
+        for the others. on_tuned(i, step) is called after every tuned step of null-text. on_step and
+        deadline: see generate.
         """
         settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
         return self.inverts([image], [prompt], method, *settings, on_step, on_tuned, deadline)[0]
@@ -276,9 +279,9 @@ class Editor:
         return run_sweep(self.runner, located, tasks, self.result, max_rows, on_step)
 
     def preview(self, state: EditState) -> Image.Image:
-        """A blurred picture of what an edit heads for, without a call of the UNet or the VAE.
+        """A blurred picture of what an edit heads for, without a call of the UNet.
 
-        Only the first preview of an Editor calls the VAE once.
+        Only the first preview of an Editor calls the VAE, once.
         """
         return preview(self.runner.preview_map, state.x0, self.runner.factor)
 

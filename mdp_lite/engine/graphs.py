@@ -17,7 +17,9 @@ from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import Denoiser, Reads, Step, step_inputs, step_output
 from mdp_lite.names import BadInput
 
-MAX_TIMESTEPS = 1000  # whose projections CachedUNet holds, 40 KB each at SD 1.5's size
+# CachedUNet holds the projections of so many timesteps (40 KB each at SD 1.5's size), then it
+# starts again with none.
+MAX_TIMESTEPS = 1000
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # row counts of a call
 log = logging.getLogger("mdp_lite")
 Function = Callable[..., Tensor]
@@ -28,8 +30,8 @@ Record = Callable[[Work], tuple[Sequence[Tensor], Callable[[], None]]]
 class GraphRecorder:
     """Records graphs on first use of a shape. record(work) returns its results and a replay.
 
-    After `closed` is set a new shape raises ValueError. If a capture fails, that shape runs eagerly
-    and a warning is logged once. count is the number of graphs recorded.
+    After `closed` is set (warm_up(only=True)) a new shape raises BadInput. If a capture fails, that
+    shape runs eagerly and a warning is logged once. count is the number of graphs recorded.
     """
 
     def __init__(self, record: Record) -> None:
@@ -128,8 +130,9 @@ class SplitUNet(NamedTuple):
 class CachedUNet:
     """A denoiser that computes times(t) and text(c) only when t or c changes.
 
-    For a CPU: comparing them would make a GPU wait. Each timestep is computed by itself, so that a
-    row does not depend on the other rows of its call.
+    Only for a CPU: whether they changed is decided in Python, and on a GPU that would wait for all
+    queued work. Each timestep is computed by itself, so that a row does not depend on the other
+    rows of its call.
     """
 
     def __init__(self, unet: SplitUNet) -> None:
@@ -183,7 +186,10 @@ class StepGraphs:
 
 
 class CapturedStep:
-    """One step, recorded once for all steps: the graph counts and reads its tables by index."""
+    """One step, recorded once for all steps.
+
+    The step number i is a tensor that the graph increments, and the graph reads its tables at i.
+    """
 
     def __init__(
         self, record: Record, unet: SplitUNet, task: EditTask, reads: Reads, x: Tensor,
@@ -199,7 +205,8 @@ class CapturedStep:
             rows, c = step_inputs(x, terms, reads)
             out = unet.predict(rows, terms.coeffs.t[None], c)
             step = step_output(out, x, terms, reads, v_prediction)
-            i.add_(1).remainder_(len(task.grid.t))  # a warm-up may take more steps than there are
+            # The remainder keeps i in range: a recorder runs this several times before it captures.
+            i.add_(1).remainder_(len(task.grid.t))
             return step.x, step.eps, out.isfinite().all()
 
         self._out, self._replay = record(work)
@@ -228,7 +235,10 @@ def _tables(task: EditTask) -> list[Tensor]:
 
 
 def _project(unet: SplitUNet, task: EditTask) -> EditTask:
-    """A task with times(t) for its timesteps and text(c) for its conditions, which mix alike."""
+    """A task with times(t) for its timesteps and text(c) for its conditions.
+
+    text is linear, so mixing projected conditions gives the projection of the mixed condition.
+    """
     guidance, text = task.guidance, unet.text
     null = None if guidance.null is None else text(guidance.null)
     return task._replace(

@@ -1,7 +1,8 @@
 """One step of DDIM, in both directions, and of DDPM (Song et al. 2021, arXiv 2010.02502, Eq. 12).
 
 a and b are 0-d tensors: the values of abar at the two ends of a step. e is a prediction of the
-noise eps, or of v (Salimans & Ho 2022).
+noise eps, or of v (Salimans & Ho 2022, arXiv 2202.00512). Here x_0 is the predicted clean latent,
+in docs/method.md with a hat; elsewhere it is the noise where a path starts.
 """
 
 from torch import Tensor
@@ -59,6 +60,9 @@ def eps_between(x: Tensor, onward: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def x0_between(x: Tensor, onward: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The x_0 that DDIM predicted as it led from x at level a to onward at level b."""
+    """The x_0 that DDIM predicted as it led from x at level a to onward at level b.
+
+    If a = b the step is the identity and says nothing of x_0: onward stands in for it.
+    """
     apart = (a * (1 - b)).sqrt() - (b * (1 - a)).sqrt()
     return (x * (1 - b).sqrt() - onward * (1 - a).sqrt()) / apart if apart != 0 else onward

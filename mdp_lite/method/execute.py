@@ -96,7 +96,7 @@ def execute(
     for i, node in enumerate(nodes):
         if node.parent >= 0:
             children[node.parent].append(i)
-    waiting = [len(some) for some in children]
+    waiting = [len(some) for some in children]  # how many still start from an end; at 0 it is freed
     steps: dict[int, Step] = {}  # the ends that segments still to come start from
     free: list[int] = []
     calls: list[tuple[int, int]] = []  # a heap: the segment with the most steps to go comes first
@@ -225,6 +225,6 @@ def _carry(task: EditTask, segment: Segment, x: Tensor) -> Tensor:
 def _step_along(task: EditTask, i: int, x: Tensor) -> Step:
     """A step along the source's noise, which leads elsewhere than the source, then MDP-x."""
     coeffs, _, source, w = task.select_step(i, x)
-    if not coeffs.a > 0:  # the noise says nothing of the picture: only the source's x_{i+1} does
+    if not coeffs.a > 0:  # x is noise alone, so eps gives no x_0: take the source's next latent
         return Step(source.x, source.eps)
     return update(source.eps, x, coeffs, source, w, v_prediction=False)

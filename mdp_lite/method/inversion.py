@@ -18,9 +18,10 @@ def invert(
     """From the clean latent x (b, 4, y, x) up the grid, yielding x_i and the noise that led there.
 
     A step up is the step down with its two levels exchanged: the noise is predicted at x_b with the
-    timestep of a, as in every public DDIM inversion (Song et al. 2021, section 5.2), and stands for
-    the one that sampling would predict at x_a. More iterations predict it again at the x_a found so
-    far; the fixed point is where both are equal (Pan et al. 2023, arXiv 2309.04907, Eq. 5).
+    timestep of a, as in every public DDIM inversion (Song et al. 2021, section 5.2). This is an
+    approximation: sampling would predict the noise at x_a, which is not known yet. More iterations
+    predict it again at the x_a found so far; the fixed point is where both are equal (Pan et al.
+    2023, arXiv 2309.04907, Eq. 5).
     """
     for i in reversed(range(len(grid.t))):
         down, below = grid.select_step(i), x
@@ -52,7 +53,8 @@ def predict_along(
     """The noise that the model predicts at each pivot x_i (N+1, b, 4, y, x), with the next pivot.
 
     The offset from where DDIM would lead to x_{i+1} is PnP Inversion's (Ju et al. 2023, arXiv
-    2310.01506, Algorithm 1): the source gets it, an edit does not.
+    2310.01506, Algorithm 1). The recorded path includes it, because it consists of the pivots; an
+    edit takes plain DDIM steps and so drifts.
     """
     for i in range(len(grid.t)):
         _, eps = _free_step(unet, pivots[i], grid.select_step(i), guidance, v_prediction)
@@ -73,8 +75,8 @@ def noise_maps(
 ) -> Iterator[tuple[Step, Tensor]]:
     """For each DDPM step between pivots: where it leads, its guided noise, and its sigma z.
 
-    sigma_i z_i = x_{i+1} - mean(x_i) (their Eq. 5, z times sigma). So every step is exact, also the
-    last one, whose sigma z their code sets to 0.
+    sigma_i z_i = x_{i+1} - mean(x_i) (Eq. 5 of arXiv 2304.06140, z times sigma); mean is ddim.py's
+    ddpm_mean. So every step is exact, also the last one, whose sigma z the authors' code sets to 0.
     """
     for i in range(len(grid.t)):
         terms = free_terms(grid.select_step(i), guidance, pivots[i])

@@ -22,10 +22,10 @@ Reads = tuple[str, ...]  # the rows of a UNet call: some of "null", "c" and "sou
 class Guidance(NamedTuple):
     """What steers a path: c and null (b or 1, l, d), and the scale g ().
 
-    null is None for guidance 1. It is the same object as c where both prompts are equal: guidance
-    is then the identity as long as c is not mixed. It may also be a table (N, b or 1, l, d) with a
-    row for each step, as null-text inversion makes it. q () is the quantile of proximal guidance,
-    or None for plain guidance.
+    null is None for guidance 1. If both prompts are equal, null is the same object as c. Then
+    e_null = e and guidance changes nothing, so the null row is left out; but only while MDP-c does
+    not mix c. null may also be a table (N, b or 1, l, d) with a row for each step, as null-text
+    inversion makes it. q () is the quantile of proximal guidance, or None for plain guidance.
     """
 
     c: Tensor
@@ -95,10 +95,11 @@ def proximal(d: Tensor, q: Tensor) -> Tensor:
 def guide(
     out: Tensor, guided: bool, g: Tensor, w_beta: Tensor | None = None, q: Tensor | None = None
 ) -> Tensor:
-    """The guided prediction from a UNet's answer: rows null if guided, c, and c_A if w_beta is set.
+    """The guided prediction from a UNet's answer.
 
-    Both guidances of MDP-beta share the null row: three rows, not four. q asks for proximal
-    guidance.
+    out holds one block of b rows for each condition, in this order: null if guided, c, and c_A if
+    w_beta is given. Both guidances of MDP-beta share the null row: three rows, not four. q asks for
+    proximal guidance.
     """
     rows = list(out.chunk(1 + guided + (w_beta is not None)))
     e_null = rows.pop(0) if guided else None

@@ -22,7 +22,8 @@ from mdp_lite.names import BadInput
 BETA_1, BETA_2, TINY = 0.9, 0.999, 1e-8  # Adam's own defaults (Kingma & Ba 2015)
 MAX_STEPS = 100  # the authors' learning rate reaches 0 there
 
-# Runs a function of a model; it may run it again with a wider model if the result is not finite.
+# guard(run, model, what) returns run(model). If that is not finite, it may try a float32 copy of
+# the model; what names the work in the error.
 Guard = Callable[[Callable[[Any], Any], Any, str], Any]
 Predict = Callable[[Tensor], Tensor]  # c (b, l, d) -> the prediction (b, 4, y, x) at one x and t
 
@@ -110,6 +111,7 @@ def _tune(
     (t, a, b), guidance, x = terms.coeffs, terms.guidance, goal.x
     predict = _predictor(unet, x, t, guidance.c)
     e_c = predict(guidance.c.expand(len(x), -1, -1))
+    # d x_b / d e_null: of e = e_null + g (e_c - e_null) the null row has 1 - g.
     gain = (1 - guidance.g) * step_gain(a, b, v_prediction)
 
     def lead(e_null: Tensor) -> Step:
@@ -123,7 +125,7 @@ def _tune(
     while n < goal.inner_steps and (n % _check_interval(x) or active.any()):
         loss, slope = _loss_gradient(predict, null, lead, gain, goal.pivot)
         n += 1
-        m = BETA_1 * m + (1 - BETA_1) * slope  # not lerp: its 1 - 0.999 would be float32's
+        m = BETA_1 * m + (1 - BETA_1) * slope  # lerp takes 1 - 0.999 in float32
         v = BETA_2 * v + (1 - BETA_2) * slope**2
         root = (v / (1 - BETA_2**n)).sqrt() + TINY
         moved = null - goal.learning_rate / (1 - BETA_1**n) * m / root  # Kingma & Ba, Algorithm 1

@@ -1,9 +1,9 @@
 """Plans: which steps of an edit call the UNet, with which rows, and which have a closed form.
 
 A plan leads where computing all N steps leads, with fewer UNet rows. Its segments, in order, are of
-four kinds. "source": x* = x_A, whatever came before. "carry": x* - x_A is scaled, no call. "along":
-steps along the source's noise where that does not lead along the source, no call. "call": one step
-with a call of the UNet.
+four kinds, and only the last one calls the UNet. "source": x* = x_A, whatever came before. "carry":
+both paths use the same noise, so x* - x_A is only multiplied by a number. "along": the same noise,
+but the source has offsets (`direct`), so the steps are computed one by one. "call": one step.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from mdp_lite.method.schedule import Grid, Weights
 class EditFacts(NamedTuple):
     """What is known of an edit besides its table, and lets steps or rows be left out.
 
-    guided: g is not 1. same_condition: target and source have the same condition. own_noise: the
-    source's noise is what this model predicts along it, under the edit's guidance. null_is_c and
-    null_is_source: the null row equals the target's or the source's condition, so that guidance
-    towards that condition alone changes nothing. exact: steps along the source's noise lead along
-    the source.
+    guided: g is not 1. same_condition: target and source have the same condition. own_noise: asked
+    again with the source's prompt and the edit's guidance, this model would predict the recorded
+    noise. null_is_c and null_is_source: the null row equals the target's or the source's condition,
+    so that guidance towards that condition alone changes nothing. exact: a step from the source's
+    latent along the recorded noise ends at the recorded next latent (false for `direct`).
     """
 
     guided: bool = True
@@ -37,8 +37,8 @@ class EditFacts(NamedTuple):
 class Segment(NamedTuple):
     """Steps start to stop - 1 of a plan, of one kind: "source", "carry", "along" or "call".
 
-    reads names the rows of a call. Two plans share a segment if it is equal in both and follows the
-    same segments; keys holds what its result depends on besides.
+    reads names the rows of a call. keys are the mixing weights of its steps. Two plans share a
+    segment if it is equal in both, keys included, and follows the same segments.
     """
 
     kind: str

@@ -1,7 +1,8 @@
 """The DDIM grid, and the tables of weights that describe an edit.
 
-A path has N steps; step i reads x_i and writes x_{i+1}; x_0 is noise, x_N the clean latent. An edit
-is a table of N rows of four weights; variant, window, schedule and strength only fill that table.
+A path has N steps; step i reads x_i and writes x_{i+1}. x_0, where it starts, is noise (not DDIM's
+predicted clean x_0), x_N the clean latent. An edit is a table of N rows of four weights; variant,
+window, schedule and strength only fill that table.
 """
 
 import math
@@ -50,8 +51,8 @@ class Grid(NamedTuple):
     """N steps, sampled forwards and inverted backwards: step i goes from level a_i to level b_i.
 
     t (N,) int64 timesteps, descending; a, b (N,) float64 values of abar (Song et al. 2021's
-    alpha). With leading spacing b_i = a_{i+1}; with the other two diffusers steps by T // N from
-    each t, and so does this grid.
+    alpha). b_i is abar at t_i - T // N, as in diffusers. With leading spacing that is a_{i+1}; with
+    trailing and linspace it may differ from it.
     """
 
     t: Tensor
@@ -118,7 +119,8 @@ def timesteps(config: SchedulerConfig, n: int) -> Tensor:
     if config.timestep_spacing == "leading":
         return torch.arange(n).flip(0) * (total // n) + config.steps_offset
     if config.timestep_spacing == "trailing":
-        stride = (total - total / n) - total  # rounded as numpy's arange does: ties must fall alike
+        # In the order of numpy's arange, so that x.5 rounds to the same timestep as in diffusers.
+        stride = (total - total / n) - total
         return (total + torch.arange(n, dtype=torch.float64) * stride).round().long() - 1
     stride = (total - 1) / max(n - 1, 1)
     return (torch.arange(n, dtype=torch.float64) * stride).round().long().flip(0)
@@ -148,7 +150,8 @@ def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
 CURVES: dict[str, Callable[[float], float]] = {
     "constant": lambda u: 1.0,
     "linear": lambda u: 1.0 - u,
-    "cosine": lambda u: math.sin((1 - u) * math.pi / 2),  # 0 at the end, where a cosine is 6e-17
+    # cos(u pi / 2) as a sine: exactly 0 at u = 1, where cos gives 6e-17 and the step counts as mixed
+    "cosine": lambda u: math.sin((1 - u) * math.pi / 2),
     "exp": lambda u: math.exp(-5.0 * u),
     "leash": lambda u: 1.0,  # within the window; add_leash says what follows it
 }
@@ -157,8 +160,9 @@ CURVES: dict[str, Callable[[float], float]] = {
 def window(n: int, t_max: float, t_m: float, schedule: str = "constant") -> Tensor:
     """Weights (n,) that follow a schedule on steps [n - t_max, n - t_min), t_min = t_max - t_m.
 
-    They are 0 outside. Edges may be fractions: a step that an edge cuts gets that share of its
-    weight, so that strength is continuous. Whole edges give the authors' table (MDP.ipynb).
+    They are 0 outside. Edges may be fractions: the weight of a step that an edge cuts is multiplied
+    by the part of the step that is inside, so that strength is continuous. Whole edges give the
+    authors' table (MDP.ipynb).
     """
     _check_window(n, t_max, t_m, schedule)
     start, end = n - t_max, n - (t_max - t_m)
@@ -174,8 +178,8 @@ def add_leash(weights: Weights, t_max: float, t_m: float, share: float = 1.0) ->
     """The table (n,) with a weak pull to the source after its window: w_x = 1 - exp(-PULL / n).
 
     That is d(x* - x_A)/ds = -PULL (x* - x_A) over the path, s = i / n in 0..1, so the pull as a
-    whole does not depend on n. The last twelfth of the steps is free, so that the picture is
-    consistent. share in 0..1 scales the rate.
+    whole does not depend on n. The last twelfth of the steps is free, so that the model can make
+    one picture of what the pull has mixed. share in 0..1 scales the rate.
     """
     n = len(weights.x)
     after = t_max - t_m

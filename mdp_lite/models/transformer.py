@@ -62,7 +62,10 @@ class GEGLU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """GEGLU four times as wide, then back. Slot 1 of net is the dropout that checkpoints skip."""
+    """GEGLU four times as wide, then back.
+
+    net[1] is an identity in place of a dropout, so that the indices match the checkpoint's keys.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -138,8 +138,9 @@ class Up(Block):
 class TextFree(NamedTuple):
     """The part of a call that does not depend on the text, up to the first attention to it.
 
-    x (b, c, y, x) is conv_in's output, r (b, c, y, x) that of the first residual block, h (b, y x,
-    c) that of the first transformer's self-attention, or None if the first level has none.
+    x (b, c, y, x) is conv_in's output, r (b, c, y, x) that of the first residual block. h is the
+    hidden state (b, y x, c) that the first transformer's self-attention gives, not a number of
+    heads; None if the first level has no transformer.
     """
 
     times: Tensor

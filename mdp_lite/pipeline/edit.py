@@ -40,7 +40,7 @@ def locate_all(runner: ModelRunner, requests: Iterable[Request]) -> list[Request
 
 
 def build_tasks(runner: ModelRunner, requests: Sequence[Request]) -> list[EditTask]:
-    """Tables, guidance and plans of located requests; equal guidance is computed once."""
+    """Tables, guidance and plans of located requests (see locate); equal guidance is made once."""
     known: dict[tuple[Any, ...], Guidance] = {}
     tasks = []
     for one in requests:

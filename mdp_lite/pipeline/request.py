@@ -132,7 +132,7 @@ def find_facts(
 def locate(
     request: Request, unet: Denoiser, condition: Callable[[Prompt], Tensor], factor: int
 ) -> Request:
-    """The request with its mask read, or found if it is "auto"."""
+    """A located request: its mask is read from what was passed, or found if that is "auto"."""
     where, source = request.mask, request.source
     check.blend(request.prompt)
     check.feather(request.feather)
