@@ -15,8 +15,8 @@ from mdp_lite.app.studio import mask_from_layers
 from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
 from mdp_lite.serve.pictures import read_mask as read_served_mask
-from pipeline.test_mask_meaning import SIZE, ellipse, grey, random_rgb, with_alpha
 from support.batching import read_records, write_jsonl
+from support.mask_pictures import SIZE, ellipse, grey, random_rgb, with_alpha
 from support.serving import RunningService, open_client, read_image, run_service
 
 PROMPT, SOURCE = "a blue boat", "a red house"
@@ -104,7 +104,8 @@ def test_an_empty_mask_is_refused_on_every_surface(
     with httpx2.Client(base_url=at.url) as client:
         answer = client.post("/v1/images/edits", data={"prompt": PROMPT}, files=files)
     error = answer.json()["error"]
-    assert answer.status_code == 400 and (error["param"], error["code"]) == ("mask", "invalid_image")
+    found = answer.status_code, error["param"], error["code"]
+    assert found == (400, "mask", "invalid_image")
 
 
 def test_strokes_on_the_page_are_where_to_edit(editor: Editor) -> None:
