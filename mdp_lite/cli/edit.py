@@ -50,7 +50,7 @@ def edit_variant(
     log_truncation(editor, console, args.prompt)
     request = replace(
         build_request(args, source, variant),
-        mask=read_mask_option(args), paste=args.paste, feather=args.feather,
+        mask=read_mask_option(args, console), paste=args.paste, feather=args.feather,
     )  # fmt: skip
     previews: Row = []
     count = 0  # of the PREVIEWS equal parts of the edit that are done

@@ -2,10 +2,11 @@
 
 from argparse import Namespace
 
+from mdp_lite.cli.console import Console
 from mdp_lite.editor import Editor, Source
 from mdp_lite.names import VARIANTS, BadInput
 from mdp_lite.pictures import images
-from mdp_lite.pipeline.masks import MaskSpec
+from mdp_lite.pipeline.masks import MaskSpec, marks_by_transparency
 from mdp_lite.pipeline.request import Request, variant_of
 
 
@@ -25,10 +26,16 @@ def build_request(args: Namespace, source: Source, variant: str) -> Request:
     )  # fmt: skip
 
 
-def read_mask_option(args: Namespace) -> MaskSpec | None:
-    """The mask of --mask, --box or --auto-mask; None is the whole picture."""
+def read_mask_option(args: Namespace, console: Console) -> MaskSpec | None:
+    """The mask of --mask, --box or --auto-mask; None is the whole picture.
+
+    Logs if a mask marks by transparency, because many draw white on transparent instead.
+    """
     if args.mask is not None:
-        return images.open_picture(args.mask)
+        mask = images.open_picture(args.mask)
+        if marks_by_transparency(mask):
+            console.log(f"the mask marks by transparency, transparent is edited: {args.mask!r}")
+        return mask
     mask = "auto" if args.auto_mask else args.box
     if mask is None:
         for name, value in (("feather", args.feather), ("save-mask", args.save_mask)):

@@ -1,9 +1,11 @@
 """Where an edit happens: a picture, a box or latent cells, converted to pixels and to cells.
 
-White (1) is edited, black (0) stays the source. Transparent parts of a mask picture count as black.
+White (1) is edited, black (0) stays the source; between them the edit is a share. to_grey alone
+decides what a mask picture means, for the Editor, the command line, batches and the service.
 Pixels are those of the picture before it was fitted; a cell is one place (y, x) of the latent.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +26,15 @@ MASK_CUT = (
     0.15  # share of the greatest difference that counts; best of 0.1 to 0.5 on synthetic edits
 )
 
-MaskSpec = Image.Image | tuple[int, int, int, int] | Tensor | str  # "auto" is the one text
+# Levels up to BLACK of 255 are black, and as near to white they are white: files that were saved as
+# JPEG, or whose black is 1, have such noise. At JPEG's quality 75 black and white shapes have noise
+# only in the 8x8 blocks that an edge cuts. 12 covers 95% of it, and 0.07% of all black pixels are
+# above it, so that a mask's edge stays within a few pixels of where it was drawn.
+BLACK = 12
+LEVELS = [0] * (BLACK + 1) + list(range(BLACK + 1, 255 - BLACK)) + [255] * (BLACK + 1)
+
+# A picture (or its path), a box, latent cells, or the text "auto".
+MaskSpec = Image.Image | str | Path | np.ndarray | tuple[int, int, int, int] | Tensor
 
 
 class Mask(NamedTuple):
@@ -37,21 +47,43 @@ class Mask(NamedTuple):
 
 
 def read_mask(spec: Any, fit: Fit, factor: int) -> Mask:
-    """A mask from a picture, a box or latent cells. Raises BadInput, also for an empty mask."""
+    """A mask from a picture, a box or latent cells. Raises BadInput, also for an empty mask.
+
+    A picture is a PIL image, a path, or an array of uint8 or bool; to_grey says what it means.
+    """
     if isinstance(spec, Tensor):
         return from_cells(_check_cells(spec, fit, factor), fit, factor)
-    if isinstance(spec, Image.Image):
-        pixels = _to_grey(spec, fit.image_size)
-    elif isinstance(spec, tuple | list):
-        pixels = _draw_box(spec, fit.image_size)
-    else:
-        want = "a PIL image, a box (x0, y0, x1, y1), a tensor of latent cells or auto"
-        raise BadInput(f"mask must be {want}, got {spec!r:.80}")
+    drawn = isinstance(spec, tuple | list)
+    pixels = _draw_box(spec, fit.image_size) if drawn else _read_picture(spec, fit.image_size)
     cells = to_cells(pixels, fit, factor)
     if not cells.any():
-        lost = " in the part of the picture that the model sees" if pixels.getbbox() else ""
-        raise BadInput(f"mask must be white somewhere, got only black{lost}")
+        lost = "in the part of the picture that the model sees"
+        raise BadInput(f"mask must be white somewhere, got only black {lost}")
     return Mask(pixels, cells)
+
+
+def to_grey(mask: Image.Image) -> Image.Image:
+    """What a mask picture of any mode means, as grey: white is edited, black stays.
+
+    If it has transparency, that alone counts, as in OpenAI's API: transparent pixels are edited,
+    opaque ones stay. An opaque picture, whatever its mode, is edited where it is white. Noise near
+    black and white is removed (see BLACK); values between them stay, for soft edges. The mask's own
+    colour profile is ignored: its values are no colours. Raises BadInput.
+    """
+    try:
+        plain = images.upright(mask.copy())
+    except images.DAMAGE as error:
+        raise BadInput(f"mask must be whole, got a damaged one ({error})") from None
+    plain.info.pop("icc_profile", None)
+    transparency = _read_transparency(plain)
+    if transparency is not None:
+        return transparency
+    return images.rgb(plain, "mask", "black").convert("L").point(LEVELS)
+
+
+def marks_by_transparency(mask: Image.Image) -> bool:
+    """Whether to_grey reads this mask picture by its transparency, not by black and white."""
+    return _read_transparency(mask) is not None
 
 
 def to_cells(pixels: Image.Image, fit: Fit, factor: int) -> Tensor:
@@ -78,15 +110,16 @@ def from_cells(cells: Tensor, fit: Fit, factor: int) -> Mask:
 def paste(
     edited: Image.Image, picture: Image.Image, pixels: Image.Image, feather: int
 ) -> Image.Image:
-    """The edited picture where the mask is not black, the original's pixels where it is.
+    """The edited picture where the mask is white, the original's pixels where it is black.
 
-    The change fades over feather pixels inside the mask's edge.
+    Grey is a mixture, so a soft edge has no seam. The change also fades over feather pixels inside
+    the mask's edge.
     """
-    inside = pixels.point([0] + [255] * 255)
     if feather:
+        inside = pixels.point([0] + [255] * 255)
         soft = inside.filter(ImageFilter.BoxBlur(feather))  # 1/2 along a straight edge
-        inside = ImageChops.darker(soft.point([max(0, 2 * v - 255) for v in range(256)]), inside)
-    return Image.composite(edited, picture, inside)
+        pixels = ImageChops.darker(soft.point([max(0, 2 * v - 255) for v in range(256)]), pixels)
+    return Image.composite(edited, picture, pixels)
 
 
 @torch.no_grad()
@@ -122,13 +155,46 @@ def _check_cells(cells: Tensor, fit: Fit, factor: int) -> Tensor:
     return cells
 
 
-def _to_grey(mask: Image.Image, size: Size) -> Image.Image:
-    """A mask picture of any mode as grey."""
-    grey = images.rgb(mask, "mask", "black").convert("L")
+def _read_picture(spec: Any, size: Size) -> Image.Image:
+    """A picture, its path or its array as a grey mask of the picture's size."""
+    if isinstance(spec, str | Path):
+        spec = images.open_picture(spec)
+    elif isinstance(spec, np.ndarray):
+        spec = _from_array(spec)
+    if not isinstance(spec, Image.Image):
+        want = "a picture, its path or array, a box (x0, y0, x1, y1), a tensor of latent cells"
+        raise BadInput(f"mask must be {want} or auto, got {spec!r:.80}")
+    grey = to_grey(spec)
     if grey.size != size:
         (w, h), (width, height) = grey.size, size
         raise BadInput(f"mask must have the picture's size {width}x{height}, got {w}x{h}")
+    if not grey.getbbox():
+        noise = f"levels up to {BLACK} of 255 are black"
+        raise BadInput(f"mask must be white somewhere, got only black ({noise})")
     return grey
+
+
+def _from_array(mask: np.ndarray) -> Image.Image:
+    """An array (h, w) of uint8 or bool, or (h, w, 3) or (h, w, 4) of uint8, as a picture."""
+    if mask.dtype == np.bool_ and mask.ndim == 2:
+        mask = np.where(mask, np.uint8(255), np.uint8(0))
+    if mask.dtype != np.uint8 or not (mask.ndim == 2 or mask.shape[2:] in ((3,), (4,))):
+        want = "(h, w) of uint8 or bool, or (h, w, 3) or (h, w, 4) of uint8"
+        raise BadInput(f"mask must be an array {want}, got {mask.shape} of {mask.dtype}")
+    return Image.fromarray(mask)
+
+
+def _read_transparency(mask: Image.Image) -> Image.Image | None:
+    """How transparent each pixel is, white for wholly; None if all are opaque, but for noise."""
+    if not mask.has_transparency_data:
+        return None
+    if mask.mode in images.DEEP:  # 16-bit grey, with one of its levels transparent
+        clear = np.asarray(mask) == mask.info["transparency"]
+        grey = Image.fromarray(np.where(clear, np.uint8(255), np.uint8(0)))
+    else:
+        grey = ImageChops.invert(mask.convert("RGBA").getchannel("A"))
+    grey = grey.point(LEVELS)
+    return grey if grey.getbbox() else None
 
 
 def _draw_box(box: Any, size: Size) -> Image.Image:

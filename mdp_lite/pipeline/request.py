@@ -45,9 +45,10 @@ class Request:
     over the window; constant if a window is given without one.
     strength, instead of t_m: 0 is the source, 0.5 the default window, 1 the target alone.
     weights, instead of all these: a whole table of N steps.
-    mask: where the edit happens: a picture of the source's size (white is edited), a box (x0, y0,
-    x1, y1) of its pixels, latent cells (y, x) in 0..1, or "auto". paste: keep all pixels outside
-    the mask. feather: over how many pixels inside the mask's edge the edit fades.
+    mask: where the edit happens: a picture of the source's size, its path or array (white is
+    edited, or what is transparent if it has transparency), a box (x0, y0, x1, y1) of its pixels,
+    latent cells (y, x) in 0..1, or "auto". paste: keep all pixels outside the mask. feather: over
+    how many pixels inside the mask's edge the edit fades.
     proximal: the quantile (0.7 in its paper) below which differences between the conditional and
     the null prediction are left out of the guidance.
 

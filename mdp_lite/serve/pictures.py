@@ -9,6 +9,7 @@ from PIL import Image
 
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import plan_fit
+from mdp_lite.pipeline.masks import to_grey
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.serve.errors import ApiError
 
@@ -40,16 +41,10 @@ def read_rgb(data: bytes, param: str, max_pixels: int) -> Image.Image:
 
 
 def read_mask(data: bytes, max_pixels: int) -> Image.Image:
-    """A mask as a grey picture: white is edited.
-
-    As in OpenAI's API, transparent pixels of the upload are edited; in an upload without
-    transparency, white ones are.
-    """
+    """A mask as a grey picture: white is edited. It means what it means everywhere: to_grey."""
     picture = read_upload(data, "mask", max_pixels)
-    if picture.has_transparency_data:
-        return picture.convert("RGBA").getchannel("A").point([255 - v for v in range(256)])
     try:
-        return images.to_rgb(picture).convert("L")
+        return to_grey(picture)
     except (ValueError, OSError) as error:
         raise ApiError(400, str(error), "invalid_image", "mask") from None
 

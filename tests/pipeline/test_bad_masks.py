@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +14,8 @@ from torch import Tensor
 from mdp_lite.editor import Editor, Source
 
 TARGET = "a blue boat"
+EMPTY = "mask must be white somewhere, got only black"
+ARRAY = "mask must be an array (h, w) of uint8 or bool, or (h, w, 3) or (h, w, 4) of uint8"
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +54,24 @@ BAD: list[tuple[Any, str]] = [
     (cells(first=float("inf")), "mask must be finite and from 0 to 1"),
     (cells(first=-0.1), "mask must be finite and from 0 to 1"),
     (
-        "mask.png",
-        "mask must be a PIL image, a box (x0, y0, x1, y1), a tensor of latent cells or auto",
-    ),
-    (
         3,
-        "mask must be a PIL image, a box (x0, y0, x1, y1), a tensor of latent cells or auto, got 3",
+        "mask must be a picture, its path or array, a box (x0, y0, x1, y1), a tensor of latent "
+        "cells or auto, got 3",
     ),
+    # Black but for noise: of a file, of JPEG, of an array of 0 and 1, in what is transparent.
+    (Image.new("L", (48, 40), 1), f"{EMPTY} (levels up to 12 of 255 are black)"),
+    (Image.new("L", (48, 40), 12), f"{EMPTY} (levels up to 12 of 255 are black)"),
+    (Image.new("RGB", (48, 40), (9, 0, 12)), EMPTY),
+    (Image.new("RGBA", (48, 40), (0, 0, 0, 255)), EMPTY),
+    (Image.new("LA", (48, 40), (7, 250)), EMPTY),
+    (np.ones((40, 48), np.uint8), EMPTY),
+    (np.zeros((40, 48), np.bool_), EMPTY),
+    ("mask.png", "picture must be a PNG, JPEG or WebP file, got no such file: 'mask.png'"),
+    (Path("mask.png"), "picture must be a PNG, JPEG or WebP file, got no such file: 'mask.png'"),
+    (np.ones((40, 48), np.float32), f"{ARRAY}, got (40, 48) of float32"),
+    (np.ones((40, 48, 2), np.uint8), f"{ARRAY}, got (40, 48, 2) of uint8"),
+    (np.ones((40, 48, 3), np.bool_), f"{ARRAY}, got (40, 48, 3) of bool"),
+    (np.full((32, 32), 255, np.uint8), "mask must have the picture's size 48x40, got 32x32"),
 ]
 
 

@@ -109,13 +109,6 @@ def test_masks_of_every_mode_are_read(mode: str) -> None:
     assert (np.asarray(found.pixels) > 127).tobytes() == (np.asarray(mask) > 127).tobytes()
 
 
-def test_what_is_transparent_in_a_mask_is_black() -> None:
-    mask = Image.new("RGBA", (40, 32), "white")
-    mask.putalpha(spot((40, 32)))
-    found = read_mask(mask, fit_of("own", (40, 32)), FACTOR)
-    assert found.pixels.tobytes() == spot((40, 32)).tobytes()
-
-
 def test_a_box_is_its_pixels() -> None:
     found = read_mask((4, 8, 12, 9), fit_of("own", (40, 32)), FACTOR)
     assert found.pixels.getbbox() == (4, 8, 12, 9)
@@ -174,6 +167,18 @@ def test_feather_fades_inside_the_edge_and_never_outside() -> None:
     assert (soft[hard == 0] == 0).all() and soft[30, 30] == 255
     line = soft[30, 10:16].astype(int)
     assert (np.diff(line) > 0).all() and line[0] < 64
+
+
+def test_a_soft_edge_fades_without_a_seam() -> None:
+    black, white = Image.new("RGB", (60, 60)), Image.new("RGB", (60, 60), "white")
+    ramp = Image.fromarray(np.linspace(0, 255, 60).astype(np.uint8)[None].repeat(60, 0))
+    pixels = read_mask(ramp, fit_of("own", (60, 60)), FACTOR).pixels
+    result = np.asarray(paste(white, black, pixels, 0))[:, :, 0]
+    assert result.tobytes() == pixels.tobytes()
+    between = (result > 0) & (result < 255)
+    assert between.mean() > 0.85 and (result == np.asarray(ramp))[between].all()
+    feathered = np.asarray(paste(white, black, pixels, 3))[:, :, 0]
+    assert (feathered <= result).all()
 
 
 # cells outside
