@@ -226,7 +226,7 @@ def _write_edit(context: BatchContext, task: BatchTask, source: Source, one: Edi
     }
     buffer = io.BytesIO()
     settings = describe_edit(context.editor.models.name, source, one, window)
-    images.strip_metadata(one.picture).save(buffer, "PNG", pnginfo=images.chunks(settings))
+    images.save_png(one.picture, buffer, settings)
     try:
         atomic.write(context.out / task.file, buffer.getvalue(), context.out / PARTIAL)
     except OSError as error:
