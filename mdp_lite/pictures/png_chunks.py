@@ -10,11 +10,10 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from PIL import PngImagePlugin
-
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PROFILE = 2**24  # bytes of a colour profile; the largest of printers have a few megabytes
 MAX_METADATA = 2**20  # bytes of EXIF and of a text that is stored compressed
+MAX_TEXTS = 2**25  # bytes of all texts; Pillow's limit is twice that
 NEEDED = (b"tRNS", b"acTL", b"fcTL")  # transparency, and whether it is an animation
 # Texts that are read: our settings, and orientations as ImageMagick and Adobe write them.
 TEXTS = (
@@ -50,9 +49,11 @@ def select_chunks(file: Any) -> PngFile:
             room -= len(body)
             if room < 0:
                 break
-        elif is_text(kind):
+        if is_text(kind):
             text += len(body)
-        if is_needed(kind, body, checksum) and text <= PngImagePlugin.MAX_TEXT_MEMORY:
+            if text > MAX_TEXTS:
+                continue
+        if is_needed(kind, body, checksum):
             out.write(struct.pack(">I", len(body)) + kind + body + checksum)
     out.seek(0)
     return PngFile(out, profile)
@@ -65,7 +66,7 @@ def read_chunks(file: Any) -> Iterator[tuple[bytes, bytes, bytes]]:
     """
     while len(head := file.read(8)) == 8:
         size, kind = struct.unpack(">I4s", head)
-        if kind[0] & 0x20 and size > PngImagePlugin.MAX_TEXT_MEMORY:
+        if kind[0] & 0x20 and size > MAX_TEXTS:
             file.seek(size + 4, io.SEEK_CUR)
             continue
         yield kind, file.read(size), file.read(4)
@@ -107,7 +108,7 @@ def is_readable_text(kind: bytes, body: bytes) -> bool:
 def unpack_profile(body: bytes) -> bytes:
     """The colour profile of an iCCP chunk; b"" if it is damaged or too large."""
     _, _, rest = body.partition(b"\0")
-    return unpack(rest[1:], MAX_PROFILE) or b""
+    return (rest[:1] == b"\0" and unpack(rest[1:], MAX_PROFILE)) or b""
 
 
 def unpack(data: bytes, limit: int) -> bytes | None:

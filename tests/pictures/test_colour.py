@@ -62,7 +62,8 @@ def test_outside_a_mask_a_screen_shows_the_same(
     source = editor.invert(images.open_picture(path), "a house", num_inference_steps=2)
     edit = editor.edit(source, "a red house", mask=(0, 0, 16, 64))
     images.save_png(edit.picture, tmp_path / "out.png", {})
-    written, read = Image.open(tmp_path / "out.png"), Image.open(path)
+    written = Image.open(io.BytesIO((tmp_path / "out.png").read_bytes()))
+    read = Image.open(io.BytesIO(path.read_bytes()))
     assert written.info["srgb"] == 0 and "icc_profile" not in written.info
     outside = np.s_[:, 16:]
     pillow = ImageCms.profileToProfile(
