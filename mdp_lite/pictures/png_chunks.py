@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_DATA = 2**30  # bytes of all pixels as they are stored
 MAX_PROFILE = 2**24  # bytes of a colour profile; the largest of printers have a few megabytes
 MAX_METADATA = 2**20  # bytes of EXIF and of a text that is stored compressed
 MAX_TEXTS = 2**25  # bytes of all texts; Pillow's limit is twice that
@@ -41,7 +42,7 @@ def select_chunks(file: Any) -> PngFile:
     for kind, body, checksum in read_chunks(file):
         if kind == b"IHDR" and len(body) >= 8:
             width, height = struct.unpack(">II", body[:8])
-            room = 9 * (width + 8) * height + 2**20
+            room = min(9 * (width + 8) * height, MAX_DATA) + 2**20
         if kind == b"iCCP":
             profile = unpack_profile(body) if profile is None else profile
             continue
@@ -62,14 +63,14 @@ def select_chunks(file: Any) -> PngFile:
 def read_chunks(file: Any) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Name, content and checksum of each chunk up to the end of the picture or of the file.
 
-    Metadata of which nothing is read is skipped: its content is b"".
+    Metadata that is too large for any use is skipped.
     """
     while len(head := file.read(8)) == 8:
         size, kind = struct.unpack(">I4s", head)
         if kind[0] & 0x20 and size > MAX_TEXTS:
             file.seek(size + 4, io.SEEK_CUR)
             continue
-        yield kind, file.read(size), file.read(4)
+        yield kind, file.read(min(size, MAX_DATA)), file.read(4)
         if kind == b"IEND":
             return
 

@@ -86,7 +86,8 @@ def encode(
     if kind == "png":
         plain.save(out, "PNG", pnginfo=images.chunks(settings or None))
         return out.getvalue()
-    exif = fit_exif(settings) if settings else b""
+    build = fit_exif if kind == "jpeg" else build_exif
+    exif = build(settings) if settings else b""
     plain.save(
         out, kind.upper(), quality=QUALITY if quality is None else quality, exif=exif,
         icc_profile=srgb_bytes(),
@@ -112,9 +113,9 @@ def from_base64(text: str, param: str) -> bytes:
 
 def fit_exif(settings: Settings) -> bytes:
     """The settings as EXIF of at most MAX_EXIF bytes; texts that are too long for it are cut."""
-    data, limit = _exif(settings), MAX_TEXT
+    data, limit = build_exif(settings), MAX_TEXT
     while len(data) > MAX_EXIF and limit:
-        data, limit = _exif({**shorten(settings, limit), "shortened": True}), limit // 2
+        data, limit = build_exif({**shorten(settings, limit), "shortened": True}), limit // 2
     return data if len(data) <= MAX_EXIF else b""
 
 
@@ -127,7 +128,7 @@ def shorten(value: Any, limit: int) -> Any:
     return value
 
 
-def _exif(settings: Settings) -> bytes:
+def build_exif(settings: Settings) -> bytes:
     """The same two texts as in a PNG: UserComment for galleries, and the JSON object."""
     exif = Image.Exif()
     exif[DESCRIPTION] = json.dumps({images.KEY: settings}, allow_nan=False)
