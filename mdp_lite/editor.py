@@ -1,6 +1,7 @@
 """The public class: load a model, make or invert a source, edit it as often as you like."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -173,7 +174,10 @@ class Editor:
         on_tuned: OnTuned | None = None,
         deadline: float | None = None,
     ) -> list[Source]:
-        """Several pictures at once, each with its prompt, fitted to one size: see invert."""
+        """Several pictures at once, each with its prompt, fitted to one size: see invert.
+
+        A picture's colours are converted to sRGB; images.describe_changes(source.picture) tells.
+        """
         pictures = [images.rgb(check.picture(one)) for one in check.several("images", images_)]
         texts = check.as_many("prompts", prompts, len(pictures))
         how = (method, num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
@@ -186,7 +190,9 @@ class Editor:
             return invert_pictures(self.runner, *some, *how, monitor)
 
         settings = [(text, *how) for text in texts]
-        return get_or_create(self.cache, self.runner, settings, pictures, create)
+        sources = get_or_create(self.cache, self.runner, settings, pictures, create)
+        # A stored source has the pixels of its picture, but not what was changed in it.
+        return [replace(one, picture=p) for one, p in zip(sources, pictures, strict=True)]
 
     def save_source(self, source: Source, path: str | Path) -> None:
         """Write a source as one .safetensors file, which an Editor of the same model can load."""

@@ -23,7 +23,7 @@ from mdp_lite.pipeline.provenance import Settings, describe_edit
 from mdp_lite.pipeline.request import Request
 from mdp_lite.version import __version__
 
-MAX_BYTES = 2**28  # of a picture's file: the largest picture that is read takes half of it
+MAX_BYTES = 2**28  # of a picture's file: RGB of the most pixels that are read takes less
 MAX_ERROR_LENGTH = 500  # characters of an error that a record keeps
 # Errors of writing that the name of an entry causes; a full disk, say, is not the entry's fault.
 BAD_NAME = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ)
@@ -226,7 +226,7 @@ def _write_edit(context: BatchContext, task: BatchTask, source: Source, one: Edi
     }
     buffer = io.BytesIO()
     settings = describe_edit(context.editor.models.name, source, one, window)
-    images.strip_metadata(one.picture).save(buffer, "PNG", pnginfo=images.chunks(settings))
+    images.save_png(one.picture, buffer, settings)
     try:
         atomic.write(context.out / task.file, buffer.getvalue(), context.out / PARTIAL)
     except OSError as error:

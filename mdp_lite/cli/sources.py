@@ -81,6 +81,8 @@ def source_from_picture(
             picture, prompt, inversion, args.steps, guidance, args.negative_prompt, args.width,
             args.height, args.fit or "crop", on_step, _show_tuning(console, inversion),
         )  # fmt: skip
+    for change in images.describe_changes(source.picture):
+        console.log(f"the picture: {change}")
     (w, h), (width, height) = source.picture.size, source.image.size
     if fitting := source.fit.describe():
         console.log(f"the picture of {w}x{h} was {fitting} to {width}x{height}")

@@ -1,30 +1,45 @@
 """Pictures in and out: checks before decoding, modes, tensors, PNG files with settings."""
 
 import errno
+import io
 import json
 import math
 import os
-import struct
 import tempfile
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from mdp_lite.names import BadInput
+from mdp_lite.pictures import colour
+from mdp_lite.pictures.alpha import ALPHA, restore_alpha
+from mdp_lite.pictures.decode import DAMAGE, MAX_PIXELS, check_pixels
+from mdp_lite.pictures.decode import decode_picture as decode_picture
+from mdp_lite.pictures.decode import open_picture as open_picture
 
-FORMATS = ["PNG", "JPEG", "WEBP"]  # by content; no other parser of Pillow is used
-MAX_SIDE = 4096  # at most 4096 x 4096 pixels in all; more is a decompression bomb
-DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # 16-bit grey, which convert("RGB") would clip
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 KEY = "mdp_lite"  # the name of our PNG chunk
+CHANGES = "mdp_lite_changes"  # in the info of a picture: see describe_changes
+ORIENTATION = 0x0112  # the tag of EXIF
+EXIF_KEYS = (  # of info: where Pillow finds an orientation
+    "exif", "Raw profile type exif", "Raw profile type APP1", "xmp", "XML:com.adobe.xmp"
+)  # fmt: skip
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 Picture = Image.Image | str | Path | np.ndarray
+Traces = dict[str | tuple[int, int], Any]  # the type of a picture's info
 
 
 def load_picture(value: Any) -> Image.Image:
@@ -42,102 +57,69 @@ def load_picture(value: Any) -> Image.Image:
     return Image.fromarray(value)
 
 
-def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
-    """Decode a still PNG, JPEG or WebP file; raises BadInput for others, before any decoding.
-
-    name is used in the error, by default the path.
-    """
-    path, name = Path(path), repr(name or str(path))
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
-        raise BadInput(f"picture must be a PNG, JPEG or WebP file, got {got}: {name}")
-    try:
-        if path.stat().st_size == 0:
-            raise BadInput(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
-        with path.open("rb") as file:
-            return decode_picture(file, name)
-    except PermissionError:
-        raise BadInput(f"picture must be readable, got no permission: {name}") from None
-
-
-def decode_picture(file: Any, name: str, max_pixels: int | None = None) -> Image.Image:
-    """Decode the still picture in an open file; raises BadInput for others, before any decoding.
-
-    max_pixels is the largest width times height, by default MAX_SIDE squared.
-    """
-    max_pixels = MAX_SIDE**2 if max_pixels is None else max_pixels
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about damaged EXIF, which upright ignores
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return _decode(file, name, max_pixels)
-
-
-def _decode(file: Any, name: str, max_pixels: int) -> Image.Image:
-    try:
-        image = Image.open(file, formats=FORMATS)
-    except UnidentifiedImageError:
-        want = "picture must be a PNG, JPEG or WebP file by its content"
-        raise BadInput(f"{want}, got something else: {name}") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise BadInput(f"{_describe_limit(max_pixels)}, got far more: {name}") from None
-    except DAMAGE as error:
-        raise BadInput(_describe_damage(name, error)) from None
-    if image.width * image.height > max_pixels:
-        raise BadInput(f"{_describe_limit(max_pixels)}, got {image.width}x{image.height}: {name}")
-    # A phone's JPEG may hold a second picture (MPO); the first is the photograph.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise BadInput(f"picture must be a still one, got {frames} frames: {name}")
-    try:
-        image.load()
-    except DAMAGE as error:
-        raise BadInput(_describe_damage(name, error)) from None
-    return image
-
-
-def _describe_limit(max_pixels: int) -> str:
-    cap = f"{MAX_SIDE}x{MAX_SIDE}" if max_pixels == MAX_SIDE**2 else f"{max_pixels:,}"
-    return f"picture must have at most {cap} pixels"
-
-
-def _describe_damage(name: str, error: Exception) -> str:
-    return f"picture must be whole, got a damaged file ({' '.join(str(error).split())}): {name}"
-
-
 def rgb(image: Image.Image, name: str = "image", ground: str = "white") -> Image.Image:
-    """A picture of any mode as upright RGB; ground is the colour behind transparency."""
+    """A picture of any mode and colour space as upright sRGB, without its metadata.
+
+    ground is the colour behind transparency. describe_changes says what was changed; the alpha
+    channel stays in info, and save_png writes it again.
+    """
     if 0 in image.size:
         raise BadInput(f"{name} must have at least one pixel, got {image.width}x{image.height}")
-    if image.width * image.height > MAX_SIDE**2:
-        got = f"{image.width}x{image.height}"
-        raise BadInput(f"{name} must have at most {MAX_SIDE}x{MAX_SIDE} pixels, got {got}")
+    check_pixels(image, MAX_PIXELS, name)
     try:
         image.load()  # a picture that the caller opened may not be read yet
+        turned = upright(image)
+        converted, change = colour.to_srgb(turned)
     except DAMAGE as error:
         raise BadInput(f"{name} must be whole, got a damaged one ({error})") from None
-    return to_rgb(upright(image), ground, name)
+    flat = to_rgb(converted, ground, name)
+    flat.info = _collect_traces(image, converted, change)
+    return flat
+
+
+def find_traces(picture: Image.Image) -> Traces:
+    """What rgb noted in the info of a picture: its alpha, and what was changed."""
+    return {key: picture.info[key] for key in (ALPHA, CHANGES) if key in picture.info}
+
+
+def _collect_traces(image: Image.Image, upright_image: Image.Image, change: str | None) -> Traces:
+    """The same, of a picture that becomes RGB now."""
+    traces = find_traces(image)
+    if upright_image.has_transparency_data and upright_image.mode not in colour.DEEP:
+        alpha = colour.to_rgba(upright_image).getchannel("A")
+        traces |= {} if alpha.getextrema() == (255, 255) else {ALPHA: alpha}
+    return traces | ({CHANGES: (change,)} if change else {})
+
+
+def describe_changes(picture: Image.Image) -> tuple[str, ...]:
+    """Sentences on what rgb changed in a picture that people may see, such as its colour space."""
+    return tuple(picture.info.get(CHANGES, ()))
 
 
 def upright(image: Image.Image) -> Image.Image:
     """Turn a picture by its EXIF orientation; unreadable EXIF is ignored."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            return ImageOps.exif_transpose(image)
-    except (*DAMAGE, TypeError, KeyError):
+            turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except DAMAGE:
         return image
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    turned.info = {key: value for key, value in image.info.items() if key not in EXIF_KEYS}
+    return turned
 
 
 def to_rgb(image: Image.Image, ground: str = "white", name: str = "image") -> Image.Image:
     """Any mode to RGB: transparency shows the ground, 16-bit grey is rescaled, not clipped."""
-    if image.mode in DEEP:
-        grey = np.rint(np.asarray(image).astype(np.float64) / 257).clip(0, 255)
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode in colour.DEEP:
+        return colour.scale_deep(image).convert("RGB")
     if image.mode in ("F", "LAB"):
         raise BadInput(f"{name} must be RGB, RGBA, L, P, CMYK or alike, got mode {image.mode}")
     if not image.has_transparency_data:
         return image.convert("RGB")
     below = Image.new("RGBA", image.size, ground)
-    return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
+    return Image.alpha_composite(below, colour.to_rgba(image)).convert("RGB")
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -183,10 +165,16 @@ def check_output(path: Path, picture: str | Path | None) -> None:
         raise BadInput(f"output must be writable, got {error.strerror!r} for {name}") from None
 
 
-def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any]) -> None:
-    """Write the pixels and the settings, but no other metadata of the image (EXIF, ICC)."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    strip_metadata(image).save(path, "PNG", pnginfo=chunks(settings))
+def save_png(
+    image: Image.Image, path: str | Path | io.BytesIO, settings: dict[str, Any]
+) -> None:
+    """Write the pixels and the settings, but no other metadata of the image (EXIF, ICC).
+
+    The file says that it is sRGB, and has the alpha channel of the picture that was read.
+    """
+    if not isinstance(path, io.BytesIO):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    strip_metadata(restore_alpha(image)).save(path, "PNG", pnginfo=chunks(settings))
 
 
 def strip_metadata(image: Image.Image) -> Image.Image:
@@ -194,15 +182,17 @@ def strip_metadata(image: Image.Image) -> Image.Image:
     return Image.frombytes(image.mode, image.size, image.tobytes())
 
 
-def chunks(settings: dict[str, Any]) -> PngImagePlugin.PngInfo:
-    """The settings as two text chunks of a PNG.
+def chunks(settings: dict[str, Any] | None) -> PngImagePlugin.PngInfo:
+    """The chunks of a PNG: that it is sRGB, and the settings as two texts if there are any.
 
     `parameters` is for AUTOMATIC1111 and galleries, `mdp_lite` is one JSON object.
     """
-    text = PngImagePlugin.PngInfo()
-    text.add_text("parameters", parameters(settings))
-    text.add_text(KEY, json.dumps(settings, allow_nan=False))
-    return text
+    info = PngImagePlugin.PngInfo()
+    info.add(b"sRGB", b"\0")  # perceptual, as all writers say
+    if settings is not None:
+        info.add_text("parameters", parameters(settings))
+        info.add_text(KEY, json.dumps(settings, allow_nan=False))
+    return info
 
 
 def parameters(settings: dict[str, Any]) -> str:

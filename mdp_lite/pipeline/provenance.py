@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from mdp_lite.pictures import images
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.result import Edit, Source
 from mdp_lite.version import __version__
@@ -12,7 +13,7 @@ Settings = dict[str, Any]
 
 def describe_source(model: str, source: Source) -> Settings:
     """The settings of a source made by the model of this name; never a path of this machine."""
-    how = source.inversion
+    how, changes = source.inversion, images.describe_changes(source.picture)
     return {
         "prompt": source.prompt,
         "negative_prompt": source.negative_prompt,
@@ -24,6 +25,7 @@ def describe_source(model: str, source: Source) -> Settings:
         "sampler": "DDIM",
         "size": "x".join(map(str, source.image.size)),
         "fit": source.fit.mode,
+        **({"picture_changes": list(changes)} if changes else {}),
         "model": model,
         "version": f"mdp_lite {__version__}",
         "ai_generated": True,

@@ -20,6 +20,7 @@ from mdp_lite.method.schedule import (
     window,
 )
 from mdp_lite.names import SCHEDULES, VARIANTS
+from mdp_lite.pictures.alpha import reveal
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.masks import (
     MASK_STEPS,
@@ -160,9 +161,11 @@ def picture_of(request: Request, image: Image.Image) -> Image.Image:
     """The image of a located request, put back into the source's picture at that picture's size."""
     source, mask = request.source, mask_of(request)
     picture = source.fit.undo(image, source.picture)
-    if mask is None or not request.paste:
+    if mask is None:
         return picture
-    return paste(picture, source.picture, mask.pixels, request.feather)
+    if request.paste:
+        picture = paste(picture, source.picture, mask.pixels, request.feather)
+    return reveal(picture, mask.pixels)
 
 
 def cost_of(request: Request, plan: Plan) -> Cost:

@@ -1,0 +1,122 @@
+"""Decoding picture files: only listed formats, within a limit of pixels."""
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from mdp_lite.names import BadInput
+from mdp_lite.pictures.colour import PROFILE
+from mdp_lite.pictures.png_chunks import SIGNATURE, select_chunks
+
+FORMATS = ["PNG", "JPEG", "WEBP"]  # by content; no other parser of Pillow is used
+MAX_PIXELS = 64_000_000  # of a picture; more is a decompression bomb
+DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, ArithmeticError, TypeError,
+    AttributeError, NotImplementedError, struct.error, zlib.error,
+)  # fmt: skip
+# How files of other formats begin, after the first so many bytes.
+OTHERS = (
+    (4, b"ftypavif", "AVIF"), (4, b"ftypavis", "AVIF"), (4, b"ftyphei", "HEIC"),
+    (4, b"ftyphev", "HEIC"), (4, b"ftypmif1", "HEIC or AVIF"), (4, b"ftypmsf1", "HEIC or AVIF"),
+    (4, b"JXL \r\n\x87\n", "JPEG XL"), (0, b"\xff\x0a", "JPEG XL"), (0, b"GIF8", "GIF"),
+    (4, b"jP  \r\n\x87\n", "JPEG 2000"), (0, b"II*\0", "TIFF or a raw photo"),
+    (0, b"MM\0*", "TIFF or a raw photo"), (0, b"8BPS", "Photoshop"), (0, b"BM", "BMP"),
+    (0, b"%PDF", "PDF"),
+)  # fmt: skip
+
+
+def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
+    """Decode a still PNG, JPEG or WebP file; raises BadInput for others, before any decoding.
+
+    name is used in the error, by default the path.
+    """
+    path, name = Path(path), repr(name or str(path))
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
+        raise BadInput(f"picture must be a PNG, JPEG or WebP file, got {got}: {name}")
+    try:
+        if path.stat().st_size == 0:
+            raise BadInput(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
+        with path.open("rb") as file:
+            return decode_picture(file, name)
+    except PermissionError:
+        raise BadInput(f"picture must be readable, got no permission: {name}") from None
+
+
+def decode_picture(file: Any, name: str, max_pixels: int | None = None) -> Image.Image:
+    """Decode the still picture in an open file; raises BadInput for others, before any decoding.
+
+    max_pixels is the largest width times height, by default MAX_PIXELS. Metadata that is damaged or
+    too large is skipped.
+    """
+    max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about damaged EXIF, which upright ignores
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return _decode(file, name, max_pixels)
+        except DAMAGE as error:
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput(_describe_damage(name, error)) from None
+
+
+def _decode(file: Any, name: str, max_pixels: int) -> Image.Image:
+    try:
+        image, profile = _open(file)
+    except UnidentifiedImageError:
+        want = "picture must be a PNG, JPEG or WebP file by its content"
+        raise BadInput(f"{want}, got something else: {name}{_advise(file)}") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise BadInput(f"{describe_limit(max_pixels)}, got far more: {name}") from None
+    check_pixels(image, max_pixels, "picture", name)
+    # A phone's JPEG may hold a second picture (MPO); the first is the photograph.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise BadInput(f"picture must be a still one, got {frames} frames: {name}")
+    image.load()
+    if profile is not None:
+        image.info[PROFILE] = profile
+    return image
+
+
+def _open(file: Any) -> tuple[Image.Image, bytes | None]:
+    """The picture, not decoded yet, and the colour profile of a PNG."""
+    if file.read(len(SIGNATURE)) == SIGNATURE:
+        png = select_chunks(file)
+        return Image.open(png.file, formats=FORMATS), png.profile
+    file.seek(0)
+    return Image.open(file, formats=FORMATS), None
+
+
+def _advise(file: Any) -> str:
+    """What a file of another format is, and what to do with it; "" if that is not known."""
+    try:
+        file.seek(0)
+        head = file.read(16)
+    except (OSError, ValueError):
+        return ""
+    kinds = (kind for start, magic, kind in OTHERS if head[start:].startswith(magic))
+    kind = next(kinds, None)
+    return f" (it is {kind}: save it as JPEG or PNG first)" if kind else ""
+
+
+def check_pixels(image: Image.Image, max_pixels: int, what: str, name: str = "") -> None:
+    """Raise BadInput for a picture of more pixels; name is that of its file."""
+    if image.width * image.height > max_pixels:
+        got = f"{image.width}x{image.height}" + (name and f": {name}")
+        raise BadInput(f"{describe_limit(max_pixels, what)}, got {got}")
+
+
+def describe_limit(max_pixels: int, what: str = "picture") -> str:
+    """The limit, in megapixels if it is that large."""
+    most = f"{max_pixels / 1e6:.4g} megapixels" if max_pixels >= 1e6 else f"{max_pixels:,} pixels"
+    return f"{what} must have at most {most}"
+
+
+def _describe_damage(name: str, error: Exception) -> str:
+    return f"picture must be whole, got a damaged file ({' '.join(str(error).split())}): {name}"
