@@ -140,9 +140,9 @@ def _read_ia3(
     if vector.numel() != shape[axis]:
         got = list(vector.shape)
         raise ValueError(f"{what}: its (IA)3 does not fit the weight's {list(shape)}: got {got}")
-    change = vector.flatten() - (1 if role == "ia3_l" else 0)
+    check_factors(what, "(IA)3", {"ia3": vector.flatten()}, torch.Size([vector.numel()]))
+    change = vector.flatten().float() - (1 if role == "ia3_l" else 0)
     around = [-1 if i == axis else 1 for i in range(len(shape))]
-    check_factors(what, "(IA)3", {"ia3": change}, torch.Size([len(change)]))
     deltas = {key: Delta("(IA)3", {"ia3": change.view(around)}, 1.0, strength)}
     bias = f"{key.removesuffix('.weight')}.bias"
     if role == "ia3_l" and axis == 0 and bias in shapes:

@@ -94,10 +94,9 @@ def build_change(kind: str, factors: Factors) -> Tensor:
 def check_factors(what: str, kind: str, found: Factors, shape: torch.Size) -> None:
     """Raises ValueError unless the factors are those of their kind and fit a weight's shape."""
     needed = NEEDED[kind] or _list_halves(found)
-    names = {role: role.removeprefix("hada_").removeprefix("lokr_") for role in found}
     for role in needed:
         if role not in found:
-            got = " and ".join(names) or "alpha"
+            got = " and ".join(found) or "alpha"
             raise ValueError(f"{what} has no {role} factor, only {got}")
     if extra := [role for role in found if role not in (*needed, *ALLOWED[kind])]:
         raise ValueError(f"{what} is a {kind}, but has {' and '.join(extra)} too")
@@ -131,7 +130,7 @@ def _multiply(a: Tensor, b: Tensor, core: Tensor | None) -> Tensor:
 
 
 def _multiply_core(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return torch.einsum("ij...,io,jn->on...", core, a, b)
+    return torch.einsum("ij...,io,jn->on...", core, a, b).contiguous()  # kron views it
 
 
 def _scale_rows(weight: Tensor, magnitude: Tensor) -> Tensor:

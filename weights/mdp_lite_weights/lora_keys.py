@@ -88,7 +88,7 @@ def refuse_others(keys: Iterable[str]) -> None:
         found = [key for key in kinds if kinds[key] == kind]
         if found:
             rest = Counter(one for one in kinds.values() if one != kind)
-            named = ", ".join(f"{count} of {one}" for one, count in rest.items()) or "no more"
+            named = ", ".join(f"{count} of {one}" for one, count in rest.most_common()) or "no more"
             raise ValueError(
                 f"is {kind}, which is not supported: {len(found)} of {len(kinds)} keys"
                 f"{list_keys(found, 1)}; the rest: {named}"
