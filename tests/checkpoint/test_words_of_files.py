@@ -91,7 +91,7 @@ def test_a_bundled_word_that_is_a_token_is_left_out_with_a_note(
 ) -> None:
     models = load(checkpoint, CPU)
     bias = torch.zeros(models.unet.conv_in.weight.shape[0])
-    words = {f"bundle_emb.{word}.emb_params": ONE for word in ("house", "<sks>")}
+    words = {f"bundle_emb.{word}.emb_params": ONE.clone() for word in ("house", "<sks>")}
     words["bundle_emb.<wide>.emb_params"] = vectors(768)
     path = tmp_path / "lora.safetensors"
     save_file({"lora_unet_conv_in.diff_b": bias} | words, path)
