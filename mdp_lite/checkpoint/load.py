@@ -23,10 +23,11 @@ from mdp_lite.checkpoint.config_files import (
     read_vae_config,
 )
 from mdp_lite.checkpoint.defaults import Defaults, choose_defaults
+from mdp_lite.checkpoint.fit import check_fit
 from mdp_lite.checkpoint.identity import Origin, stat_files
-from mdp_lite.checkpoint.tokenizer import Tokenizer, add_words, load_tokenizer
+from mdp_lite.checkpoint.tokenizer import Tokenizer, add_bundled, add_words, load_tokenizer
 from mdp_lite.models.clip import CLIPTextEncoder
-from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.models.config import CLIPConfig, SchedulerConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
 from mdp_lite.names import BadCheckpoint, MdpError
@@ -43,7 +44,7 @@ from mdp_lite_weights import Hub as AnyHub
 from mdp_lite_weights.catalogue import CATALOGUE
 from mdp_lite_weights.convert import Conversion
 from mdp_lite_weights.convert import convert as convert_checkpoint
-from mdp_lite_weights.embeddings import read_embedding
+from mdp_lite_weights.embeddings import Embedding, read_bundle, read_embeddings
 from mdp_lite_weights.lora import Deltas, merge_deltas, read_loras
 
 __all__ = [
@@ -169,17 +170,21 @@ def load(
     examined = examine(name, choices, addons.vae)
     found, models = examined.found, examined.models
     dtype = dtype or auto_dtype(device, found.tensors["unet"])
-    tokenizer, growable = examined.tokenizer, bool(addons.embeddings)
-    if growable or not tokenizer:
-        tokenizer = _load_tokenizer(found, models["text_encoder"].config, choices, growable)
     addons = replace(
         addons,
         loras=tuple((find_file(place, choices.hub), s) for place, s in addons.loras),
         embeddings=tuple((find_file(place, choices.hub), w) for place, w in addons.embeddings),
     )
+    bundled = [one for place, _ in addons.loras for one in read_bundle(Path(place))]
+    tokenizer, growable, notes = examined.tokenizer, bool(addons.embeddings or bundled), ()
+    if growable or not tokenizer:
+        tokenizer = _load_tokenizer(found, models["text_encoder"].config, choices, growable)
     files = stat_files(_list_files(examined, tokenizer, choices, addons))
-    if addons.embeddings:
-        tokenizer, models["text_encoder"] = _add_words(tokenizer, examined, dtype, addons)
+    if growable:
+        words = [one for place, w in addons.embeddings for one in read_embeddings(Path(place), w)]
+        tokenizer, models["text_encoder"], notes = _add_words(
+            tokenizer, examined, dtype, words, bundled
+        )
     deltas = _read_deltas(models, addons)
     for part, model in models.items():
         assign_tensors(
@@ -187,7 +192,7 @@ def load(
         )
     return Models(
         found.name, found.folder, tokenizer=tokenizer, scheduler=examined.scheduler,
-        defaults=examined.defaults, notes=found.notes,
+        defaults=examined.defaults, notes=found.notes + notes,
         origin=Origin(found.name, files, examined.scheduler, dtype), **models,
     )  # fmt: skip
 
@@ -218,7 +223,7 @@ def _build_models(found: Checkpoint, text: CLIPConfig, vae: Place | None = None)
     """The three models on the meta device; raises BadCheckpoint for other keys or shapes."""
     unet = read_unet_config(found.configs["unet"])
     decoder = read_vae_config(found.configs["vae"])
-    _check_fit(text, unet, decoder)
+    check_fit(text, unet, decoder)
     with BuildOnMeta():
         models = {"text_encoder": CLIPTextEncoder(text), "unet": UNet(unet), "vae": VAE(decoder)}
     for part, model in models.items():
@@ -258,16 +263,20 @@ def _list_files(
 
 
 def _add_words(
-    tokenizer: Tokenizer, examined: Examined, dtype: torch.dtype, addons: AddOns
-) -> tuple[Tokenizer, CLIPTextEncoder]:
-    """Tokenizer and text encoder, extended by the words of textual inversion."""
+    tokenizer: Tokenizer,
+    examined: Examined,
+    dtype: torch.dtype,
+    words: list[Embedding],
+    bundled: list[Embedding],
+) -> tuple[Tokenizer, CLIPTextEncoder, tuple[str, ...]]:
+    """Tokenizer and text encoder, extended by words; notes on those that came with LoRAs."""
     config, tensors = examined.models["text_encoder"].config, examined.found.tensors["text_encoder"]
-    embeddings = [read_embedding(Path(place), word) for place, word in addons.embeddings]
-    tokenizer, vectors = add_words(tokenizer, embeddings, config)
+    tokenizer, vectors = add_words(tokenizer, words, config)
+    tokenizer, vectors, notes = add_bundled(tokenizer, vectors, bundled, config)
     tensors[TOKEN_TABLE] = torch.cat([tensors[TOKEN_TABLE].to(dtype), vectors.to(dtype)])
     with BuildOnMeta():
         encoder = CLIPTextEncoder(replace(config, vocab_size=config.vocab_size + len(vectors)))
-    return tokenizer, encoder
+    return tokenizer, encoder, notes
 
 
 def _read_deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
@@ -284,17 +293,5 @@ def _read_deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
 def _merge_loras(deltas: dict[str, list[Any]], tensors: Tensors) -> Iterator[tuple[str, Tensor]]:
     """Yield each tensor with its LoRAs added, and remove it from tensors."""
     for key in list(tensors):
-        tensor = tensors.pop(key)
-        yield key, merge_deltas(tensor, deltas[key]) if key in deltas else tensor
-
-
-def _check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:
-    if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
-        raise BadCheckpoint(
-            f"unet must read and write the vae's {vae.latent_channels} channels, "
-            f"got {unet.in_channels} and {unet.out_channels}"
-        )
-    if unet.cross_attention_dim != text.hidden_size:
-        raise BadCheckpoint(
-            f"unet attends to width {unet.cross_attention_dim}, text encoder has {text.hidden_size}"
-        )
+        tensor, found = tensors.pop(key), deltas.pop(key, [])
+        yield key, merge_deltas(tensor, found) if found else tensor

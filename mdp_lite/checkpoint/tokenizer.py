@@ -7,7 +7,7 @@ are entries of the text encoder's token table.
 import copy
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mdp_lite.names import BadCheckpoint
 
 # SHA-256 of a tokenizer.json as transformers' CLIPTokenizer writes it, without words and ids.
 STANDARD_HASH = "377cee6d5b51ea8dbf474fa4d269d76afca749d422786fdd88daec0a2e874594"
+FAMILIES = {768: " (SD 1.x)", 1024: " (SD 2.x)", 1280: " (SDXL)"}  # by width of the vectors
 
 
 class FastTokenizer:
@@ -128,6 +129,26 @@ def add_words(
     return Tokenizer(clip, tokenizer.length, words), table
 
 
+def add_bundled(
+    tokenizer: Tokenizer, table: Tensor, bundled: Iterable[tuple[str, Tensor]], config: CLIPConfig
+) -> tuple[Tokenizer, Tensor, tuple[str, ...]]:
+    """Add words that came with LoRAs to those of add_words, one by one, with a note on each.
+
+    One that can't be learned, as it is a token already, is left out: nobody asked for it by name.
+    """
+    notes: list[str] = []
+    for word, vectors in bundled:
+        grown = replace(config, vocab_size=config.vocab_size + len(table))
+        try:
+            tokenizer, rows = add_words(tokenizer, [(word, vectors)], grown)
+        except BadCheckpoint as error:
+            notes.append(f"a word that comes with a LoRA is left out: {error}")
+        else:
+            table = torch.cat([table, rows])
+            notes.append(f"the word {word} comes with a LoRA and is learned")
+    return tokenizer, table, tuple(notes)
+
+
 def _load_fast(folder: Path) -> tuple[FastTokenizer, int] | None:
     """A folder's FastTokenizer and its longest prompt; None if transformers must read it."""
     from tokenizers import Tokenizer as Backend
@@ -171,8 +192,8 @@ def _find_words(clip: Any) -> dict[int, tuple[int, ...]]:
 
 def _check_size(word: str, vectors: Tensor, room: int, width: int) -> None:
     if vectors.shape[1] != width:
-        got = vectors.shape[1]
-        raise BadCheckpoint(f"the embedding {word} has width {got}, the text encoder {width}")
+        got, want = (f"{n}{FAMILIES.get(n, '')}" for n in (vectors.shape[1], width))
+        raise BadCheckpoint(f"the embedding {word} has width {got}, the text encoder {want}")
     if len(vectors) > room:
         raise BadCheckpoint(
             f"the embedding {word} has {len(vectors)} vectors, a prompt has room for {room}"

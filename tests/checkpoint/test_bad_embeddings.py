@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mdp_lite.checkpoint.tokenizer import add_words, load_tokenizer
 from mdp_lite.models.config import CLIPConfig
-from mdp_lite_weights.embeddings import read_embedding
+from mdp_lite_weights.embeddings import read_embeddings
 from support.embedding_files import File, vectors
 from train_tiny.tokens import END, LENGTH
 
@@ -20,10 +20,23 @@ BAD_FILES: dict[str, tuple[File, str]] = {
         "is an embedding for SDXL, which is not supported",
     ),
     "half of SDXL": (File({"clip_g": vectors(2, 32)}), "is an embedding for SDXL"),
-    "no tensor": (File({}), "must hold one tensor, named by its word or emb_params, got 0"),
+    "no tensor": (File({}), "must hold one tensor, named by its word or emb_params, or several"),
     "more tensors": (
         File({"emb_params": vectors(16), "step": vectors(1)}),
-        "must hold one tensor, named by its word or emb_params, got 2 (emb_params, step)",
+        "must hold one tensor, named by its word or emb_params, or several named by their words, "
+        "got 2 (emb_params, step)",
+    ),
+    "several words, renamed": (
+        File({"<b>": vectors(16), "<a>": vectors(16)}, given="<c>"),
+        "holds 2 words (<a>, <b>), so it can't take the name '<c>' for one",
+    ),
+    "one of several is damaged": (
+        File({"<a>": vectors(16), "<b>": torch.full((16,), torch.nan)}),
+        "holds numbers that are not finite",
+    ),
+    "one of several is no word": (
+        File({"<a>": vectors(16), " ": vectors(16)}),
+        "the word must be a text without spaces around it, got ' '",
     ),
     "a number": (File({"<sks>": torch.tensor(1.0)}), "or a list of vectors, got shape []"),
     "a cube": (File({"<sks>": vectors(1, 2, 16)}), "or a list of vectors, got shape [1, 2, 16]"),
@@ -56,7 +69,7 @@ BAD_FILES: dict[str, tuple[File, str]] = {
 def test_bad_files(file: File, sentence: str, tmp_path: Path) -> None:
     path = file.write(tmp_path / "embeddings")
     with pytest.raises(ValueError) as caught:
-        read_embedding(path, file.given)
+        read_embeddings(path, file.given)
     assert str(caught.value).startswith("embeddings/learned.safetensors")
     assert sentence in str(caught.value)
 
@@ -80,7 +93,7 @@ def test_unreadable(
 ) -> None:
     make(tmp_path / name)
     with pytest.raises(ValueError) as caught:
-        read_embedding(tmp_path / name)
+        read_embeddings(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path.name}/{name} ")
     assert sentence in str(caught.value)
 
@@ -90,6 +103,14 @@ BAD_WORDS: dict[str, tuple[list[tuple[str, Tensor]], str]] = {
     "width": (
         [("<sks>", vectors(1, 24))],
         "the embedding <sks> has width 24, the text encoder 16",
+    ),
+    "a word of SD 2": (
+        [("<sks>", vectors(1, 1024))],
+        "the embedding <sks> has width 1024 (SD 2.x), the text encoder 16",
+    ),
+    "a word of SD 1": (
+        [("<sks>", vectors(2, 768))],
+        "the embedding <sks> has width 768 (SD 1.x), the text encoder 16",
     ),
     "too many": (
         [("<sks>", vectors(LENGTH - 1, 16))],

@@ -16,7 +16,7 @@ from mdp_lite.checkpoint.tokenizer import Tokenizer, add_words, load_tokenizer
 from mdp_lite.editor import Editor
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig
-from mdp_lite_weights.embeddings import Embedding, read_embedding
+from mdp_lite_weights.embeddings import Embedding, read_embeddings
 from support.embedding_files import File, vectors
 from train_tiny.tokens import LENGTH
 
@@ -119,7 +119,7 @@ def test_files(
     for i, file in enumerate(files):
         path = file.write(tmp_path / str(i))
         pipe.load_textual_inversion(path.parent, weight_name=path.name, token=file.theirs)
-        found.append(read_embedding(path, file.given))
+        found += read_embeddings(path, file.given)
     ours = learn(checkpoint, plain, config, found)
     spaced = learn(checkpoint, plain, config, found, spare=5)
     for prompt in PROMPTS:
@@ -197,6 +197,6 @@ def test_an_embedding_takes_the_word_it_is_given(checkpoint: Path, tmp_path: Pat
     named, other = (
         Editor.from_pretrained(checkpoint, embeddings=[one]) for one in (path, (path, "<other>"))
     )
-    word = read_embedding(path).token
+    word = read_embeddings(path)[0].token
     assert torch.equal(named.runner.condition(f"a {word}"), other.runner.condition("a <other>"))
     assert not torch.equal(named.runner.condition(f"a {word}"), other.runner.condition(f"a {word}"))

@@ -1,21 +1,32 @@
 """LoRA files of every form with random factors, and a small Stable Diffusion for them."""
 
+import re
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from mdp_lite_weights.lora import Deltas, Shapes, merge_deltas, read_lora
+
 Place = tuple[str, str]  # a part of the pipeline, and a module in it
 Factors = dict[Place, tuple[Tensor, Tensor]]  # down [rank, in], up [out, rank]
 Tensors = dict[str, Tensor]
+Weights = dict[str, Tensors]  # part -> key -> tensor
 
+BOUND = 1e-5  # of the largest change of a weight
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 UNET = (*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")
 SOME = ("down_blocks.1", "mid_block", "up_blocks.3", "encoder")  # peft takes its time with all
 ALL = ("down_blocks", "mid_block", "up_blocks", "encoder")
+CONVS = (
+    *("conv1", "conv2", "conv_shortcut", "time_emb_proj", "samplers.0.conv", "linear_1"),
+    *("linear_2", "conv_in", "conv_out"),
+)
 TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
@@ -56,19 +67,23 @@ def pipeline(linear: bool = False) -> StableDiffusionPipeline:
 
 
 def factors(
-    pipe: StableDiffusionPipeline, rank: int = 4, seed: int = 1, blocks: tuple[str, ...] = SOME
+    pipe: StableDiffusionPipeline,
+    rank: int = 4,
+    seed: int = 1,
+    blocks: tuple[str, ...] = SOME,
+    ends: tuple[str, ...] = UNET,
 ) -> Factors:
     """Random pairs, zero in neither half, for what trainers train: attention, MLPs, projections."""
     generator = torch.Generator().manual_seed(seed)
     pairs: Factors = {}
-    for part, ends in (("unet", UNET), ("text_encoder", TEXT)):
+    for part, found in (("unet", ends), ("text_encoder", TEXT)):
         for name, module in getattr(pipe, part).named_modules():
-            if name.endswith(ends) and name.startswith(blocks):
+            if name.endswith(found) and name.startswith(blocks):
                 out, width, *kernel = module.weight.shape
                 down = torch.randn(rank, width, *kernel, generator=generator)
                 pairs[part, name] = (
                     down,
-                    0.05 * torch.randn(out, rank, *kernel, generator=generator),
+                    0.05 * torch.randn(out, rank, *(1 for _ in kernel), generator=generator),
                 )
     return pairs
 
@@ -145,3 +160,36 @@ def write(folder: Path, tensors: Tensors, header: dict[str, str] | None = None) 
     path = folder / f"{len(list(folder.glob('*')))}.safetensors"
     save_file({key: tensor.clone() for key, tensor in tensors.items()}, path, header)
     return path
+
+
+def weights(pipe: Any) -> Weights:
+    text = {f"text_model.{key}": tensor for key, tensor in pipe.text_encoder.state_dict().items()}
+    return {"unet": pipe.unet.state_dict(), "text_encoder": text}
+
+
+def shapes(pipe: Any) -> Shapes:
+    return {part: {k: t.shape for k, t in found.items()} for part, found in weights(pipe).items()}
+
+
+def ours(pipe: Any, deltas: Deltas) -> Weights:
+    merge = lambda part, k, t: merge_deltas(t, deltas[part][k]) if k in deltas[part] else t  # noqa: E731
+    parts = weights(pipe).items()
+    return {part: {k: merge(part, k, t) for k, t in tensors.items()} for part, tensors in parts}
+
+
+def same_change(pipe: Any, got: Weights, want: Weights) -> int:
+    """Checks both against where they started; how many weights have changed."""
+    changed = 0
+    for part, start in weights(pipe).items():
+        assert set(got[part]) == set(want[part]) == set(start)
+        for key, tensor in start.items():
+            change = (want[part][key] - tensor).abs().max()
+            changed += bool(change)
+            assert (got[part][key] - want[part][key]).abs().max() <= BOUND * change, key
+    return changed
+
+
+def check_refusal(path: Path, sentence: str, shapes: Shapes, strength: Any = 1.0) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        read_lora(path, strength, shapes)
+    assert "\n" not in str(caught.value) and str(path.parent) not in str(caught.value)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from mdp_lite.editor import Editor
 from mdp_lite_weights import Choices, Hub, open_checkpoint
 from mdp_lite_weights.convert import convert
-from mdp_lite_weights.embeddings import read_embedding
+from mdp_lite_weights.embeddings import read_embeddings
 from support.hub_cache import write_snapshot
 from support.ldm import Tensors, single, write_folder, write_single
 
@@ -111,7 +111,7 @@ def test_pickles_that_are_no_checkpoint(tmp_path: Path) -> None:
     vectors = torch.randn(2, 8)
     torch.save({"string_to_param": {"*": vectors}, "name": "a-cat"}, tmp_path / "x.pt")
     convert(tmp_path / "x.pt", tmp_path / "x.safetensors")
-    token, read = read_embedding(tmp_path / "x.safetensors")
+    [(token, read)] = read_embeddings(tmp_path / "x.safetensors")
     assert token == "a-cat" and torch.equal(read, vectors)
 
 

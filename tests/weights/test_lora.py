@@ -17,28 +17,36 @@ from torch import Tensor
 from mdp_lite.checkpoint.config_files import read_clip_config, read_unet_config
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.unet import UNet
-from mdp_lite_weights.lora import Deltas, Shapes, merge_deltas, read_lora, read_loras
+from mdp_lite_weights.lora import Delta, merge_deltas, read_lora, read_loras
 from support.lora_files import (
     ALL,
+    BOUND,
+    CONVS,
+    SOME,
     Factors,
-    Tensors,
+    Weights,
     attention,
     diffusers,
     factors,
     kohya,
     ldm,
     long_name,
+    ours,
     peft,
     pipeline,
     processors,
+    same_change,
+    shapes,
+    weights,
     write,
 )
+from support.lora_files import (
+    UNET as UNET_ENDS,
+)
 
-BOUND = 1e-5  # the issue asks for 1e-4
 X, T = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3)), torch.tensor(7)
 IDS = torch.tensor([[0, 4, 5, 6, 7, 1, 1, 1]])
 Files = list[tuple[Path, float]]
-Weights = dict[str, Tensors]  # part -> key -> tensor
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +57,6 @@ def pipe() -> StableDiffusionPipeline:
 @pytest.fixture(scope="module")
 def pairs(pipe: StableDiffusionPipeline) -> Factors:
     return factors(pipe)
-
-
-def weights(pipe: Any) -> Weights:
-    text = {f"text_model.{key}": tensor for key, tensor in pipe.text_encoder.state_dict().items()}
-    return {"unet": pipe.unet.state_dict(), "text_encoder": text}
-
-
-def shapes(pipe: Any) -> Shapes:
-    return {part: {k: t.shape for k, t in found.items()} for part, found in weights(pipe).items()}
-
-
-def ours(pipe: Any, deltas: Deltas) -> Weights:
-    merge = lambda part, k, t: merge_deltas(t, deltas[part][k]) if k in deltas[part] else t  # noqa: E731
-    parts = weights(pipe).items()
-    return {part: {k: merge(part, k, t) for k, t in tensors.items()} for part, tensors in parts}
 
 
 def run(pipe: Any, found: Weights) -> list[Tensor]:
@@ -96,18 +89,6 @@ def theirs(pipe: Any, files: Files) -> tuple[list[Tensor], Weights]:
     return outputs, weights(pipe)
 
 
-def same_change(pipe: Any, got: Weights, want: Weights) -> int:
-    """Checks both against where they started; how many weights have changed."""
-    changed = 0
-    for part, start in weights(pipe).items():
-        assert set(got[part]) == set(want[part]) == set(start)
-        for key, tensor in start.items():
-            change = (want[part][key] - tensor).abs().max()
-            changed += bool(change)
-            assert (got[part][key] - want[part][key]).abs().max() <= BOUND * change, key
-    return changed
-
-
 def write_peft(pipe: Any, folder: Path, old: bool = False, **settings: Any) -> Path:
     """Adapters that peft makes and diffusers saves, as its training scripts do."""
     torch.manual_seed(5)
@@ -130,9 +111,13 @@ TARGETS = {
 }
 DEEP = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
 PATTERNS = {"unet": {DEEP: 9, "to_q": 2}, "text_encoder": {"0.self_attn.q_proj": 3}}
+LCM = UNET_ENDS + CONVS  # what LCM-LoRA has
 CASES: dict[str, Callable[[Path, Any, Factors], Files]] = {
     "kohya": lambda at, pipe, pairs: [(write(at, kohya(factors(pipe, blocks=ALL))), 1.0)],
     "kohya, alpha": lambda at, pipe, pairs: [(write(at, kohya(pairs, 1.5)), 0.7)],
+    "kohya, convolutions": lambda at, pipe, pairs: [
+        (write(at, kohya(factors(pipe, blocks=(*SOME, "time_emb", "conv_in"), ends=LCM), 8.0)), 0.7)
+    ],
     "kohya, rank 1": lambda at, pipe, pairs: [(write(at, kohya(factors(pipe, 1), 2.0)), -0.6)],
     "kohya, LDM": lambda at, pipe, pairs: [(write(at, ldm(factors(pipe, blocks=ALL), 2.0)), 0.9)],
     "peft": lambda at, pipe, pairs: [(write(at, peft(pairs)), 0.5)],
@@ -226,7 +211,8 @@ def test_every_module_has_its_own_alpha(pipe: Any, pairs: Factors, tmp_path: Pat
     found = read_lora(write(tmp_path, tensors), 0.5, shapes(pipe))
     for i, place in enumerate(pairs):
         key = f"{long_name(place)}.weight"
-        assert found[place[0]][key].scale == 0.5 * (1.0 + i) / 4
+        delta = found[place[0]][key]
+        assert (delta.scale, delta.strength) == ((1.0 + i) / 4, 0.5)
 
 
 def test_strength_zero_changes_no_bit(pipe: Any, pairs: Factors, tmp_path: Path) -> None:
@@ -244,7 +230,9 @@ def test_merging_is_in_float32_and_leaves_the_weight(dtype: torch.dtype) -> None
     torch.manual_seed(0)
     down, up, weight = torch.randn(3, 8), torch.randn(6, 3), torch.randn(6, 8).to(dtype)
     before = weight.clone()
-    got = merge_deltas(weight, [(down, up, 0.5), (down.half(), up.bfloat16(), -0.25)])  # type: ignore
+    half = {"down": down.half(), "up": up.bfloat16()}
+    deltas = [Delta("LoRA", {"down": down, "up": up}, 1.0, 0.5), Delta("LoRA", half, 0.25, -1.0)]
+    got = merge_deltas(weight, deltas)
     want = weight.double() + 0.5 * up.double() @ down.double()
     want -= 0.25 * up.bfloat16().double() @ down.half().double()
     assert got.dtype == torch.float32 and torch.equal(weight, before)

@@ -1,15 +1,20 @@
-"""Textual inversion files: a learned word and its vectors (Gal et al. 2022, arXiv 2208.01618)."""
+"""Textual inversion files: learned words and their vectors (Gal et al. 2022, arXiv 2208.01618)."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mdp_lite_weights.lora_keys import BUNDLE
 from mdp_lite_weights.tensors import list_keys, read_metadata, read_tensors, short
 
-NAMELESS = "emb_params"  # AUTOMATIC1111's key: the word is in the metadata, or the file's name
-SDXL = {"clip_l", "clip_g"}
+# Keys that name no word, of AUTOMATIC1111, its pickles and ComfyUI (SD 1.x and 2.x): the word is in
+# the metadata, or the file's name.
+NAMELESS = ("emb_params", "string_to_param.*", "*", "clip_l", "clip_h")
+STRINGS = "string_to_param."  # before each word of an AUTOMATIC1111 file with several
+SDXL = "clip_g"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -20,25 +25,54 @@ class Embedding(NamedTuple):
     vectors: Tensor
 
 
-def read_embedding(path: Path, token: str | None = None) -> Embedding:
-    """Read a word from a safetensors file of diffusers or AUTOMATIC1111; token renames it."""
+def read_embeddings(path: Path, token: str | None = None) -> list[Embedding]:
+    """Read the words of a safetensors file of diffusers, AUTOMATIC1111 or ComfyUI, in its order.
+
+    token renames the word of a file that has only one.
+    """
     tensors = read_tensors(path)
-    keys = sorted(tensors)
-    if SDXL & set(keys):
+    keys = list(tensors)
+    if SDXL in keys:
         raise ValueError(f"{short(path)} is an embedding for SDXL, which is not supported")
-    if len(keys) != 1:
+    if not keys or (len(keys) > 1 and set(keys) & set(NAMELESS)):
         raise ValueError(
-            f"{short(path)} must hold one tensor, named by its word or {NAMELESS}, "
-            f"got {len(keys)}{list_keys(keys)}"
+            f"{short(path)} must hold one tensor, named by its word or {NAMELESS[0]}, or several "
+            f"named by their words, got {len(keys)}{list_keys(sorted(keys))}"
         )
-    if token is None:
-        nameless = keys[0] == NAMELESS
-        token = read_metadata(path).get("name", path.stem) if nameless else keys[0]
-    if not token or token != token.strip():
+    if len(keys) > 1 and token is not None:
         raise ValueError(
-            f"{short(path)}: the word must be a text without spaces around it, got {token!r}"
+            f"{short(path)} holds {len(keys)} words{list_keys(keys)}, so it can't take the name "
+            f"{token!r} for one"
         )
-    return Embedding(token, _check_vectors(path, tensors[keys[0]]))
+    if token is None and keys[0] in NAMELESS:
+        token = read_metadata(path).get("name", path.stem)
+    words = [key.removeprefix(STRINGS) if token is None else token for key in keys]
+    found = zip(words, tensors.values(), strict=True)
+    return [_check_embedding(path, word, tensor) for word, tensor in found]
+
+
+def read_bundle(path: Path) -> list[Embedding]:
+    """Read the words that come with a LoRA: bundle_emb.WORD.emb_params, as AUTOMATIC1111 has it."""
+    words: list[Embedding] = []
+    for key, tensor in read_tensors(path).items():
+        if key.startswith(BUNDLE):
+            ends = "|".join(re.escape(f".{end}") for end in NAMELESS)
+            found = re.fullmatch(rf"(.+?)(?:{ends})?", key.removeprefix(BUNDLE))
+            word = found[1] if found else ""
+            if word.endswith(f".{SDXL}"):
+                raise ValueError(
+                    f"{short(path)} is a LoRA for SDXL, which is not supported ({key})"
+                )
+            words.append(_check_embedding(path, word, tensor))
+    return words
+
+
+def _check_embedding(path: Path, word: str, tensor: Tensor) -> Embedding:
+    if not word or word != word.strip():
+        raise ValueError(
+            f"{short(path)}: the word must be a text without spaces around it, got {word!r}"
+        )
+    return Embedding(word, _check_vectors(path, tensor))
 
 
 def _check_vectors(path: Path, tensor: Tensor) -> Tensor:
