@@ -237,17 +237,20 @@ def test_stable_diffusion_in_full_size(
     assert said["edit"]["peak_bytes"]["float16"] == said["weight_bytes"]["float16"] + most
 
 
-@pytest.mark.parametrize("name, rows", [("sd-turbo", 4 + 3), ("my-model", 100 + 64)])
+@pytest.mark.parametrize("name, settings", [("sd-turbo", (4, 1.0)), ("my-model", (50, 7.5))])
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 def test_a_distilled_model_takes_few_steps(
-    name: str, rows: int, spacing: str, copy: Path, read_info: ReadInfo
+    name: str, settings: tuple[int, float], spacing: str, copy: Path, read_info: ReadInfo
 ) -> None:
     """By its name; the spacing of its scheduler alone proves nothing."""
     (copy / "mdp_lite.json").unlink()
     raw = json.loads((copy / SCHEDULER).read_text("utf-8"))
     write_json(copy / SCHEDULER, raw | {"timestep_spacing": spacing})
     said = read_info(copy.rename(copy.parent / name), "--no-hash")
-    assert said["edit"]["unet_rows"] == rows + 2 * (spacing == "leading" and rows > 7)
+    defaults = said["defaults"]
+    assert (defaults["num_inference_steps"], defaults["guidance_scale"]) == settings
+    if spacing == "trailing":  # half of the rows of 4 steps, and of 50 with guidance
+        assert said["edit"]["unet_rows"] == (4 + 3 if name == "sd-turbo" else 100 + 66)
     inferred = "by default steps 4, guidance 1: the name sd-turbo says turbo"
     assert said["notes"] == ([inferred] if name == "sd-turbo" else [])
 
