@@ -1,10 +1,12 @@
-"""Reading config files: which options are known, and their types, ranges and supported values."""
+"""Reading config files: types, ranges and supported values; config_keys.py says which keys count."""
 
 import dataclasses
 import math
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
+from mdp_lite.checkpoint.config_keys import SCHEDULER, TEXT_ENCODER, UNET, VAE, Keys
+from mdp_lite.checkpoint.samplers import check_sampler
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.names import BadCheckpoint
 
@@ -14,73 +16,21 @@ Raw = dict[str, Any]
 MAX_INT = 2**20  # the largest whole number in a config; a larger one means a damaged file
 MAY_BE_ZERO = ("steps_offset", "freq_shift")
 ACTIVATIONS = ("silu", "swish", "gelu", "relu", "mish")
-# Options of diffusers or transformers that this code supports only at these values.
-UNET_ONLY: dict[str, tuple[Any, ...]] = {
-    "addition_embed_type": (None,),
-    "addition_embed_type_num_heads": (64,),
-    "addition_time_embed_dim": (None,),
-    "attention_type": ("default",),
-    "center_input_sample": (False,),
-    "class_embed_type": (None,),
-    "class_embeddings_concat": (False,),
-    "conv_in_kernel": (3,),
-    "conv_out_kernel": (3,),
-    "cross_attention_norm": (None,),
-    "downsample_padding": (1,),
-    "dropout": (0, 0.0),
-    "dual_cross_attention": (False,),
-    "encoder_hid_dim": (None,),
-    "encoder_hid_dim_type": (None,),
-    "mid_block_only_cross_attention": (None,),
-    "mid_block_scale_factor": (1, 1.0),
-    "mid_block_type": ("UNetMidBlock2DCrossAttn",),
-    "num_attention_heads": (None,),
-    "num_class_embeds": (None,),
-    "only_cross_attention": (False,),
-    "projection_class_embeddings_input_dim": (None,),
-    "resnet_out_scale_factor": (1, 1.0),
-    "resnet_skip_time_act": (False,),
-    "resnet_time_scale_shift": ("default",),
-    "reverse_transformer_layers_per_block": (None,),
-    "time_cond_proj_dim": (None,),
-    "time_embedding_act_fn": (None,),
-    "time_embedding_dim": (None,),
-    "time_embedding_type": ("positional",),
-    "timestep_post_act": (None,),
-    # A hint for attention in half precision; scaled_dot_product_attention accumulates in fp32.
-    "upcast_attention": (False, True, None),
+# Options that diffusers also reads as a list of one number a block; here all must be the same.
+PER_BLOCK = ("cross_attention_dim", "layers_per_block", "only_cross_attention")
+# transformers' defaults for a text encoder; only dumps of a whole CLIP may leave them out.
+CLIP_DEFAULTS = {
+    "vocab_size": 49408,
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 8,
 }
-VAE_ONLY: dict[str, tuple[Any, ...]] = {
-    "force_upcast": (False, True),
-    "latents_mean": (None,),
-    "latents_std": (None,),
-    "shift_factor": (None, 0, 0.0),
-}
-# Further options that transformers writes; those in CLIP_UNUSED do not change the model.
-CLIP_ONLY: dict[str, tuple[Any, ...]] = {
-    "attention_dropout": (0, 0.0),
-    "dropout": (0, 0.0),
-    "model_type": ("clip_text_model",),
-}
-CLIP_UNUSED = (
-    "architectures bos_token_id chunk_size_feed_forward dtype eos_token_id id2label "
-    "initializer_factor initializer_range is_encoder_decoder label2id output_attentions "
-    "output_hidden_states pad_token_id problem_type projection_dim return_dict torch_dtype "
-    "transformers_version use_cache"
-).split()
-SCHEDULER_ONLY: dict[str, tuple[Any, ...]] = {"thresholding": (False,), "trained_betas": (None,)}
-# Options of other schedulers than DDIM, and of clipping, which latent models never use.
-SCHEDULER_UNUSED = (
-    "clip_sample_range dynamic_thresholding_ratio sample_max_value skip_prk_steps solver_order "
-    "variance_type algorithm_type solver_type lower_order_final euler_at_final use_karras_sigmas "
-    "interpolation_type use_exponential_sigmas use_beta_sigmas sigma_min sigma_max "
-    "final_sigmas_type timestep_type"
-).split()
 
 
 def read_clip_config(raw: Raw) -> CLIPConfig:
     """Read transformers' config; raises BadCheckpoint for an option that is not implemented."""
-    config = read_config(CLIPConfig, "text_encoder", raw, CLIP_ONLY, CLIP_UNUSED)
+    config = read_config(CLIPConfig, "text_encoder", unwrap_clip(raw), TEXT_ENCODER)
     check_one_of("text_encoder", "hidden_act", config.hidden_act, ("quick_gelu", "gelu"))
     check_divides(
         "text_encoder", "num_attention_heads", config.num_attention_heads, config.hidden_size
@@ -88,9 +38,21 @@ def read_clip_config(raw: Raw) -> CLIPConfig:
     return config
 
 
+def unwrap_clip(raw: Raw) -> Raw:
+    """The text encoder's part of a config; transformers also reads the config of a whole CLIP."""
+    inner = raw.get("text_config")
+    if raw.get("model_type") != "clip" or not isinstance(inner, dict):
+        return raw
+    return CLIP_DEFAULTS | inner
+
+
 def read_unet_config(raw: Raw) -> UNetConfig:
     """Read diffusers' config; raises BadCheckpoint for an option that is not implemented."""
-    config = read_config(UNetConfig, "unet", raw, UNET_ONLY)
+    # In diffusers the order of the upward blocks is the reverse unless this list says otherwise.
+    depths, order = raw.get("transformer_layers_per_block"), "reverse_transformer_layers_per_block"
+    if isinstance(depths, list) and raw.get(order) == depths[::-1]:
+        raw = {key: value for key, value in raw.items() if key != order}
+    config = read_config(UNetConfig, "unet", raw, UNET)
     check_one_of("unet", "act_fn", config.act_fn, ACTIVATIONS)
     down, up = ("DownBlock2D", "CrossAttnDownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
     check_same_length("unet", config, "block_out_channels", "down_block_types", "up_block_types")
@@ -107,7 +69,7 @@ def read_unet_config(raw: Raw) -> UNetConfig:
 
 def read_vae_config(raw: Raw) -> VAEConfig:
     """Read diffusers' config; raises BadCheckpoint for an option that is not implemented."""
-    config = read_config(VAEConfig, "vae", raw, VAE_ONLY)
+    config = read_config(VAEConfig, "vae", {"layers_per_block": 1} | raw, VAE)  # as diffusers
     check_one_of("vae", "act_fn", config.act_fn, ACTIVATIONS)
     for kinds in ("down_block_types", "up_block_types"):
         if kinds in raw:
@@ -123,12 +85,12 @@ def read_vae_config(raw: Raw) -> VAEConfig:
 
 def read_scheduler_config(raw: Raw) -> SchedulerConfig:
     """Read diffusers' config of any scheduler as DDIM; clip_sample must be off for latents."""
+    check_sampler(raw)
     # PNDM, which most SD 1.x files use, has no clip_sample: then it is off.
     default = raw.get("_class_name", "DDIMScheduler") == "DDIMScheduler"
     if raw.get("clip_sample", default):
         raise BadCheckpoint("scheduler: clip_sample must be false for a latent model, got true")
-    unused = [*SCHEDULER_UNUSED, "clip_sample"]
-    config = read_config(SchedulerConfig, "scheduler", raw, SCHEDULER_ONLY, unused)
+    config = read_config(SchedulerConfig, "scheduler", raw, SCHEDULER)
     check_one_of("scheduler", "beta_schedule", config.beta_schedule, ("linear", "scaled_linear"))
     check_one_of(
         "scheduler", "prediction_type", config.prediction_type, ("epsilon", "v_prediction")
@@ -141,24 +103,29 @@ def read_scheduler_config(raw: Raw) -> SchedulerConfig:
     return config
 
 
-def read_config(
-    cls: type[T], part: str, raw: Raw, only: dict[str, tuple[Any, ...]], unused: Any = ()
-) -> T:
-    """Read a config; raises BadCheckpoint for an option that is unknown, missing or unsupported."""
+def read_config(cls: type[T], part: str, raw: Raw, keys: Keys) -> T:
+    """Read the fields of a config; raises BadCheckpoint for one that is missing or unsupported."""
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     options: Raw = {}
     for key, value in raw.items():
         if key in fields:
-            options[key] = tuple(value) if isinstance(value, list) else value
+            options[key] = _tidy(key, value, fields[key].type)
             _check(part, key, options[key], fields[key].type)
-        elif key in only:
-            check_one_of(part, key, value, only[key])
-        elif key not in unused and not key.startswith("_"):
-            raise BadCheckpoint(f"{part}: unknown option {key!r}, got {value!r}")
+        elif key in keys.only:
+            check_one_of(part, key, _tidy(key, value, object), keys.only[key])
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in options:
             raise BadCheckpoint(f"{part}: the config has no {name!r}")
     return cls(**options)
+
+
+def _tidy(key: str, value: Any, kind: Any) -> Any:
+    """A value as the dataclass has it: null for a flag is false, a list is a tuple."""
+    if value is None and kind is bool:
+        return False
+    if key in PER_BLOCK and isinstance(value, list) and value and value == value[:1] * len(value):
+        return value[0]
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check(part: str, key: str, value: Any, kind: Any) -> None:
@@ -169,7 +136,7 @@ def _check(part: str, key: str, value: Any, kind: Any) -> None:
     for number in value if isinstance(value, tuple) else (value,):
         if type(number) is int and not least <= number <= MAX_INT:
             raise BadCheckpoint(f"{part}: {key} must be from {least} to {MAX_INT}, got {number}")
-        if type(number) is float and not 0 < number < math.inf:
+        if type(number) is float and not (0 < number < math.inf or number == least == 0):
             raise BadCheckpoint(f"{part}: {key} must be above 0 and finite, got {number}")
 
 

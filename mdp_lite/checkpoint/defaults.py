@@ -1,9 +1,10 @@
 """Default settings: the checkpoint's, or those for its kind of model."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.checkpoint.few_steps import find_few_steps
 from mdp_lite.names import BadCheckpoint
 
 
@@ -21,13 +22,29 @@ class Defaults:
     t_m: float | None = None
 
 
-def choose_defaults(raw: dict[str, Any], scheduler: SchedulerConfig) -> Defaults:
-    """A checkpoint's own settings, and defaults for its kind of model."""
+# A model that was distilled to few steps (few_steps.py) has its guidance in its weights.
+FEW_STEPS: dict[str, Any] = {"num_inference_steps": 4, "guidance_scale": 1.0}
+
+
+def infer_defaults(
+    raw: dict[str, Any], name: str, folder: Path | None, files: tuple[Path, ...]
+) -> tuple[Defaults, tuple[str, ...]]:
+    """The defaults of a checkpoint, whose own mdp_lite.json is raw, and a note if any is a guess."""
+    few_steps = find_few_steps(name, folder, files)
+    note = describe_defaults(raw, few_steps)
+    return choose_defaults(raw, few_steps), (note,) if note else ()
+
+
+def choose_defaults(raw: dict[str, Any], few_steps: str | None = None) -> Defaults:
+    """A checkpoint's own settings (raw), and defaults for its kind of model.
+
+    few_steps is the reason why it is a model of few steps, or None.
+    """
     unknown = set(raw) - set(Defaults.__dataclass_fields__)
     if unknown:
         raise BadCheckpoint(f"mdp_lite.json: unknown setting {sorted(unknown)[0]!r}")
     numbers = all(type(value) in (int, float) for value in raw.values())
-    chosen = Defaults(**(_turbo_defaults(scheduler) | raw))
+    chosen = Defaults(**((FEW_STEPS if few_steps else {}) | raw))
     whole = type(chosen.num_inference_steps) is int
     if not numbers or not whole or not _is_window(chosen.t_max, chosen.t_m):
         raise BadCheckpoint(
@@ -47,11 +64,8 @@ def _is_window(t_max: float | None, t_m: float | None) -> bool:
     return 0 <= t_m <= t_max <= 1
 
 
-def _turbo_defaults(scheduler: SchedulerConfig) -> dict[str, Any]:
-    """SD-Turbo needs few steps and no guidance.
-
-    It is recognised by its scheduler: a trailing grid that does not end in pure noise.
-    """
-    trailing = scheduler.timestep_spacing == "trailing" and not scheduler.rescale_betas_zero_snr
-    turbo = trailing and scheduler.prediction_type == "epsilon"
-    return {"num_inference_steps": 4, "guidance_scale": 1.0} if turbo else {}
+def describe_defaults(raw: dict[str, Any], few_steps: str | None) -> str | None:
+    """A note on the defaults that were inferred and that raw does not set itself."""
+    words = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
+    taken = [f"{words[key]} {value:g}" for key, value in FEW_STEPS.items() if key not in raw]
+    return f"by default {', '.join(taken)}: {few_steps}" if few_steps and taken else None

@@ -22,7 +22,8 @@ from mdp_lite.checkpoint.config_files import (
     read_unet_config,
     read_vae_config,
 )
-from mdp_lite.checkpoint.defaults import Defaults, choose_defaults
+from mdp_lite.checkpoint.config_notes import describe_configs
+from mdp_lite.checkpoint.defaults import Defaults, infer_defaults
 from mdp_lite.checkpoint.fit import check_fit
 from mdp_lite.checkpoint.identity import Origin, stat_files
 from mdp_lite.checkpoint.tokenizer import Tokenizer, add_bundled, add_words, load_tokenizer
@@ -146,9 +147,10 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     if vae is not None:
         found.configs["vae"], found.tensors["vae"], files = open_vae(vae, choices)
     scheduler = read_scheduler_config(found.configs["scheduler"])
-    defaults = choose_defaults(found.defaults, scheduler)
+    defaults, inferred = infer_defaults(found.defaults, found.name, found.folder, found.files)
     config = read_clip_config(found.configs["text_encoder"])
     models = _build_models(found, config, vae)
+    found = replace(found, notes=found.notes + describe_configs(found.configs) + inferred)
     known = found.tokenizer or choices.tokenizer
     tokenizer = _load_tokenizer(found, config, choices) if known else None
     return Examined(found, tuple(files), models, tokenizer, scheduler, defaults)
@@ -244,11 +246,8 @@ def _list_files(
 ) -> list[tuple[str, Path]]:
     """Every file that the models are loaded from, with its role."""
     found, folder = examined.found, examined.found.folder
-    texts = [
-        path
-        for path in sorted(Path(tokenizer.clip.name_or_path).iterdir())
-        if path.suffix in (".json", ".txt")
-    ]
+    beside = sorted(Path(tokenizer.clip.name_or_path).iterdir())
+    texts = [path for path in beside if path.suffix in (".json", ".txt")]
     single = "the file, averaged" if choices.ema else "the file"
     return [
         *(

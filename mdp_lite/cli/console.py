@@ -1,6 +1,7 @@
 """The terminal: a command's messages and progress bars on stderr, its report on stdout."""
 
 import json
+import logging
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -66,6 +67,19 @@ def show_bar(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | None
             yield on_step
         finally:
             bars.pop()
+
+
+@contextmanager
+def show_warnings(quiet: bool) -> Iterator[None]:
+    """Write what the library logs on stderr, as a command's messages; with quiet only errors."""
+    log, handler = logging.getLogger("mdp_lite"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("mdp-lite: %(message)s"))
+    handler.setLevel(logging.ERROR if quiet else logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 def print_report(args: Namespace, report: "Report") -> None:

@@ -23,7 +23,7 @@ from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import FLOPS, SIZES, format_count
 from mdp_lite.engine import flops
 from mdp_lite.method.plan import EditFacts, plan
-from mdp_lite.method.schedule import ddim_grid
+from mdp_lite.method.schedule import check_reach, ddim_grid
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.request import build_weights
@@ -77,19 +77,19 @@ def estimate_edit(examined: Examined) -> Settings:
     rows = 1 if defaults.guidance_scale == 1 else 2
     facts = EditFacts(guided=rows == 2, own_noise=True)
     edit = plan(build_weights(n, defaults), ddim_grid(examined.scheduler, n), facts)
-    side, tokens = min(_find_side(examined), SIDE), text.max_position_embeddings
-    cells = side // vae.factor
+    height, width = (min(side, SIDE) for side in _find_size(examined))
+    y, x, tokens = height // vae.factor, width // vae.factor, text.max_position_embeddings
     call_costs = {
         "text_encoder": flops.text(text, tokens),
-        "unet": flops.unet(unet, cells, cells, rows, tokens),
-        "vae": flops.decode(vae, side, side),
+        "unet": flops.unet(unet, y, x, rows, tokens),
+        "vae": flops.decode(vae, height, width),
     }
     calls = {"text_encoder": 2 * rows, "unet": n + edit.unet_calls, "vae": 2}
     totals = {part: calls[part] * cost.flops for part, cost in call_costs.items()}
     peak = max(cost.peak_bytes for cost in call_costs.values())
     weights = sum(_count_parameters(examined).values())
     return {
-        "picture": f"{side}x{side}",
+        "picture": f"{width}x{height}",
         "unet_rows": n * rows + edit.unet_rows,
         "unet_calls": n + edit.unet_calls,
         "flops": totals | {"all": sum(totals.values())},
@@ -111,15 +111,17 @@ def list_catalogue() -> tuple[Settings, list[str]]:
 
 
 def _describe_kind(examined: Examined) -> Settings:
-    found, side, tokenizer = examined.found, _find_side(examined), examined.tokenizer
+    found, (height, width) = examined.found, _find_size(examined)
+    tokenizer = examined.tokenizer
+    reach = check_reach(examined.scheduler, examined.defaults.num_inference_steps)
     return {
         "model": found.name,
         "layout": found.layout,
         "revision": _find_revision(found),
         "family": find_family(examined.models["unet"].config),
-        "picture": f"{side}x{side}",
+        "picture": f"{width}x{height}",
         "prediction_type": examined.scheduler.prediction_type,
-        "notes": list(found.notes),
+        "notes": [*found.notes, *([reach] if reach else [])],
         "tokens": len(tokenizer.clip) if tokenizer else None,
         "longest_prompt": tokenizer.length - 2 if tokenizer else None,  # start and end are tokens
     }
@@ -180,10 +182,11 @@ def _by_dtype(sizes: dict[str, int]) -> str:
     return ", ".join(f"{format_count(size, SIZES)} in {dtype}" for dtype, size in sizes.items())
 
 
-def _find_side(examined: Examined) -> int:
-    """The default width and height of the model's pictures in pixels."""
+def _find_size(examined: Examined) -> tuple[int, int]:
+    """The default height and width of the model's pictures in pixels."""
     factor = examined.models["vae"].config.factor
-    return (examined.models["unet"].config.sample_size or 64) * factor
+    y, x = examined.models["unet"].config.latent_size
+    return y * factor, x * factor
 
 
 def _count_parameters(examined: Examined) -> dict[str, int]:

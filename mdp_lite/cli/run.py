@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mdp_lite.checkpoint import atomic
 from mdp_lite.cli.compile import compile_packages
-from mdp_lite.cli.console import Console, collect_messages, ignore
+from mdp_lite.cli.console import Console, collect_messages, ignore, show_warnings
 from mdp_lite.cli.convert import convert_model
 from mdp_lite.cli.demo import make_demo
 from mdp_lite.cli.dry_run import dry_run_editor
@@ -38,6 +38,11 @@ WITH_PICTURES: dict[str, Command] = {
 
 def run_command(args: Namespace, console: Console) -> Report:
     """Run a command. Raises BadInput before any work."""
+    with show_warnings(args.quiet):
+        return _run_command(args, console)
+
+
+def _run_command(args: Namespace, console: Console) -> Report:
     if args.command in WITHOUT_EDITOR:
         return WITHOUT_EDITOR[args.command](args, console)
     started, editor = time.monotonic(), open_editor(args)

@@ -147,6 +147,24 @@ def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
     return Grid(t, a, b)
 
 
+def check_reach(config: SchedulerConfig, n: int) -> str | None:
+    """A warning if a grid of n steps leaves out the noisiest tenth of the levels, or more.
+
+    Leading spacing has whole strides T // n, so n steps end short of T if n does not divide it:
+    334 steps of 1000 have stride 2 and start at t = 667. Numbers below 10 start low as well, but no
+    number near them does better.
+    """
+    total = config.num_train_timesteps
+    if config.timestep_spacing != "leading" or 10 * (total % n) <= total:
+        return None
+    good = min((m for m in range(1, total + 1) if 50 * (total % m) <= total), key=lambda m: abs(m - n))
+    start = int(timesteps(config, n)[0])
+    return (
+        f"{n} steps start at timestep {start} of {total - 1}, which is not pure noise: this "
+        f"checkpoint's leading spacing suits {good} steps better"
+    )
+
+
 CURVES: dict[str, Callable[[float], float]] = {
     "constant": lambda u: 1.0,
     "linear": lambda u: 1.0 - u,

@@ -40,8 +40,14 @@ class UNetConfig:
     norm_eps: float = 1e-5
     use_linear_projection: bool = False
     flip_sin_to_cos: bool = True
-    freq_shift: int = 0
-    sample_size: int | None = None
+    freq_shift: float = 0
+    sample_size: int | tuple[int, ...] | None = None
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Default height and width of a latent: one sample_size for both, or one each."""
+        sides = self.sample_size or 64
+        return (sides, sides) if isinstance(sides, int) else (sides[0], sides[-1])
 
     @property
     def heads(self) -> tuple[int, ...]:
@@ -71,7 +77,7 @@ class VAEConfig:
     act_fn: str = "silu"
     norm_num_groups: int = 32
     scaling_factor: float = 0.18215
-    sample_size: int | None = None
+    sample_size: int | tuple[int, ...] | None = None
     use_quant_conv: bool = True
     use_post_quant_conv: bool = True
     mid_block_add_attention: bool = True

@@ -1,7 +1,8 @@
 """Running a loaded model: prompts to conditions, seeds to noise, pictures to latents and back."""
 
+import logging
 import time
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,8 @@ from mdp_lite.checkpoint.load import Models
 from mdp_lite.engine import aot
 from mdp_lite.engine.engine import build_engine
 from mdp_lite.method.mdp import Denoiser, Guidance
-from mdp_lite.method.schedule import Grid, ddim_grid
+from mdp_lite.method.schedule import Grid, check_reach, ddim_grid
+from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.models.transformer import Attend
 from mdp_lite.names import FITS, BadInput
 from mdp_lite.pictures import images
@@ -25,6 +27,15 @@ from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
 
 VAE_METHODS = ("encode", "decode")
+log = logging.getLogger("mdp_lite")
+
+
+@cache
+def warn_reach(config: SchedulerConfig, n: int) -> None:
+    """Log a warning, once, if a grid of n steps does not start near pure noise."""
+    warning = check_reach(config, n)
+    if warning:
+        log.warning(warning)
 
 
 class ModelRunner:
@@ -43,8 +54,8 @@ class ModelRunner:
         self._vae = {name: self.engine.wrap(getattr(models.vae, name)) for name in VAE_METHODS}
         self.v_prediction = models.scheduler.prediction_type == "v_prediction"
         self.factor = models.vae.config.factor
-        side = (models.unet.config.sample_size or 64) * self.factor
-        self.size = (side, side)
+        y, x = models.unet.config.latent_size
+        self.size = (x * self.factor, y * self.factor)
         self.decode_seconds: dict[torch.Size, float] = {}  # of the last latent of each shape
 
     def _open_packages(self, packages: Path, attend: Attend) -> Denoiser:
@@ -56,7 +67,9 @@ class ModelRunner:
         """The DDIM grid of so many steps (by default the model's), on this device."""
         n = num_inference_steps
         n = self.models.defaults.num_inference_steps if n is None else n
-        return Grid(*(column.to(self.device) for column in ddim_grid(self.models.scheduler, n)))
+        grid = ddim_grid(self.models.scheduler, n)
+        warn_reach(self.models.scheduler, n)
+        return Grid(*(column.to(self.device) for column in grid))
 
     def noise(self, seed: int, width: int, height: int) -> Tensor:
         """x_0 (1, 4, y, x) of a seed, drawn on the CPU in float32: the same on every device.

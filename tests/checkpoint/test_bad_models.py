@@ -60,7 +60,28 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
         lambda folder: (folder / UNET).write_bytes(b"\xff\xfe"),
         "unet/config.json must be JSON: 'utf-8'",
     ),
-    "unknown option": (options(UNET, magic=1), "unet: unknown option 'magic', got 1"),
+    "quantised weights": (
+        options(UNET, quantization_config={"quant_method": "bitsandbytes"}),
+        "unet: quantization_config {'quant_method': 'bitsandbytes'} is not supported, want None",
+    ),
+    "an LCM that reads its guidance": (
+        options(UNET, time_cond_proj_dim=256),
+        "unet: time_cond_proj_dim 256 is not supported, want None",
+    ),
+    "pruned heads": (
+        options("text_encoder/config.json", pruned_heads={"0": [1]}),
+        "text_encoder: pruned_heads {'0': [1]} is not supported, want {} or None",
+    ),
+    "flow matching": (
+        lambda folder: (folder / "scheduler/scheduler_config.json").write_text(
+            '{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}'
+        ),
+        "scheduler: FlowMatchEulerDiscreteScheduler is for models of another noise than DDIM's",
+    ),
+    "levels of different depth": (
+        options(UNET, layers_per_block=[1, 2]),
+        "unet: layers_per_block must be of type int, got (1, 2)",
+    ),
     "unsupported option": (
         options(UNET, class_embed_type="timestep"),
         "unet: class_embed_type 'timestep' is not supported, want None",

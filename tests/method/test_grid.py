@@ -198,7 +198,6 @@ OPTIONS = [
     ("beta_schedule", "squaredcos_cap_v2"),
     ("prediction_type", "sample"),
     ("timestep_spacing", "karras"),
-    ("new_in_a_later_version", 1),
 ]
 
 
