@@ -16,6 +16,9 @@ Tensors = dict[str, Tensor]
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)  # to store, not to compute with
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, *FP8)
+# Bytes. MKL promises the same bits for the same numbers only from this alignment on; safetensors
+# puts tensors at multiples of 8 at best, so the length of a file's header would change a picture.
+ALIGNMENT = 64
 
 
 class BuildOnMeta(TorchFunctionMode):
@@ -89,14 +92,29 @@ def assign_tensors(
 ) -> M:
     """Give a model its tensors one by one; check_tensors must have passed them.
 
-    A tensor that already has the dtype and stays on the CPU remains mapped; others are copied once.
+    A tensor that already has the dtype, stays on the CPU and is aligned remains mapped; others are
+    copied once. Raises BadCheckpoint for a weight that the dtype can't hold.
     """
     modules = dict(model.named_modules())
     for key, tensor in tensors:
         module, _, name = key.rpartition(".")
-        weight = nn.Parameter(tensor.to(device, dtype), requires_grad=False)
-        modules[module].register_parameter(name, weight)
+        weight = align(tensor.to(device, dtype))
+        _check_cast(key, tensor, weight)
+        modules[module].register_parameter(name, nn.Parameter(weight, requires_grad=False))
     return model.eval()
+
+
+def align(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy in aligned memory: where a file has it changes no number."""
+    aligned = tensor.device.type != "cpu" or tensor.data_ptr() % ALIGNMENT == 0
+    return tensor if aligned else tensor.clone()
+
+
+def _check_cast(key: str, tensor: Tensor, weight: Tensor) -> None:
+    """Raises BadCheckpoint if a weight became infinite: no later retry could repair that."""
+    narrower = weight.dtype == torch.float16 and tensor.dtype in (torch.float32, torch.bfloat16)
+    if narrower and weight.isinf().any() and not tensor.isinf().any():
+        raise BadCheckpoint(f"{key} has values that float16 can't hold: want dtype float32")
 
 
 def _list_keys(keys: list[str], count: int = 5) -> str:

@@ -143,7 +143,7 @@ class Examined:
 @bad_checkpoints()
 def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) -> Examined:
     """Find a bundled name, folder, single file or hub id; raises BadCheckpoint if it can't load."""
-    found, files = open_checkpoint(name, choices), []
+    found, files = open_checkpoint(name, choices, own_vae=vae is None), []
     if vae is not None:
         found.configs["vae"], found.tensors["vae"], files = open_vae(vae, choices)
     scheduler = read_scheduler_config(found.configs["scheduler"])

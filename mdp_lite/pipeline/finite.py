@@ -45,12 +45,16 @@ def run_finite(
 def run_wide(
     run: Callable[[Any], T], model: Any, what: str, widen: Callable[[Any], Any] = to_float32
 ) -> T:
-    """run(model) with the model in float32, or NotFinite."""
-    if isinstance(model, nn.Module) and dtype_of(model) != torch.float32:
-        out = run(widen(model))
-        if is_finite(out):
-            return out
-    raise NotFinite(f"{what} is not finite (NaN or infinity), in float32 neither")
+    """run(model) with the model in float32, or NotFinite, which says what was tried."""
+    tried = ""
+    if isinstance(model, nn.Module):
+        tried = " in float32"
+        if dtype_of(model) != torch.float32:
+            out = run(widen(model))
+            if is_finite(out):
+                return out
+            tried = f" in {str(dtype_of(model)).removeprefix('torch.')}, in float32 neither"
+    raise NotFinite(f"{what} is not finite (NaN or infinity){tried}")
 
 
 class FiniteUNet:

@@ -18,11 +18,11 @@ from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.schedule import Grid, check_reach, ddim_grid
 from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.models.transformer import Attend
-from mdp_lite.names import FITS, BadInput
+from mdp_lite.names import FITS, BadInput, NotFinite
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
-from mdp_lite.pipeline.finite import FiniteUNet, dtype_of, run_finite
+from mdp_lite.pipeline.finite import FiniteUNet, dtype_of, is_finite, run_finite
 from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
 
@@ -87,11 +87,23 @@ class ModelRunner:
         """c (1, l, d) of a prompt, or the weighted mean of a blend; tokens beyond l are cut."""
         parts = check.blend(prompt)
         ids = [self.models.tokenizer.ids(text)[0] for text, _ in parts]
-        c = self.models.text_encoder(torch.tensor(ids, device=self.device))
+        c = self._encode_text(torch.tensor(ids, device=self.device))
         if len(parts) == 1:
             return c
         shares = torch.tensor([share for _, share in parts], device=self.device).to(c)
         return torch.einsum("b,bld->ld", shares / shares.sum(), c)[None]
+
+    def _encode_text(self, ids: Tensor) -> Tensor:
+        """The text encoder's c (b, l, d) in its own dtype, computed in float32 if need be.
+
+        What overflows in float16 lies inside the encoder: its last norm makes the numbers small.
+        """
+        encoder, what = self.models.text_encoder, "the prompt's condition"
+        c = run_finite(lambda encode: encode(ids), encoder, what)
+        narrow = c.to(dtype_of(encoder))
+        if not is_finite(narrow):
+            raise NotFinite(f"{what} has values that {narrow.dtype} can't hold: want dtype float32")
+        return narrow
 
     def is_truncated(self, prompt: Prompt) -> bool:
         """Whether a prompt is longer than the model can read."""

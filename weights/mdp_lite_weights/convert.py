@@ -30,7 +30,6 @@ from mdp_lite_weights.single import from_tensors
 from mdp_lite_weights.tensors import PICKLES, list_keys, read_metadata, read_tensors, short
 
 Tensors = dict[str, Tensor]
-PICKLE_STEMS = folders.STEMS | {"text_encoder": "pytorch_model"}
 AS_IT_IS = Choices()
 
 
@@ -146,6 +145,7 @@ def _open(name: str | Path, file: Path | None, choices: Choices) -> Checkpoint:
     else:
         folder = locate(name, choices)
     names = folders.list_names(folder)
+    folders.check_variant(names, choices.variant, pickles=True)
     weights = {part: _weights(part, names, choices.variant) for part in folders.STEMS}
     if any(_is_pickle(files) for files in weights.values()):
         checkpoint = _open_pickles(folder, weights, choices)
@@ -196,24 +196,29 @@ def _choose(names: set[str], variant: str | None) -> list[str]:
     """The files of a repository to convert: pickles only if a part has nothing else."""
     wanted = (*folders.CONFIGS.values(), *(f"tokenizer/{name}" for name in folders.TOKENIZER))
     chosen = [name for name in (*wanted, "model_index.json") if name in names]
+    folders.check_variant(names, variant, pickles=True)
     for part in folders.STEMS:
         chosen += _weights(part, names, variant)
     return chosen
 
 
 def _weights(part: str, names: set[str], variant: str | None) -> list[str]:
-    """The weight files of a part: safetensors, or else the pickle that diffusers would write."""
+    """The weight files of a part: safetensors, or else the pickle that diffusers would write.
+
+    A pickle of the variant goes before safetensors of another one.
+    """
+    pickle = folders.name_pickle(part, variant)
+    if variant and pickle in names and not folders.has_variant(part, names, variant):
+        return [pickle]
     try:
         return folders.weight_files(part, folders.STEMS[part], names, variant)
     except ValueError:
-        stem = PICKLE_STEMS[part]
-        wanted = [f"{stem}.{variant}.bin"] if variant else [f"{stem}.bin", f"{stem}.fp16.bin"]
-    for name in wanted:
-        if f"{part}/{name}" in names:
-            return [f"{part}/{name}"]
+        plain = folders.name_pickle(part, None)
+    for name in (plain, folders.name_pickle(part, "fp16")):
+        if name in names:
+            return [name]
     here = sorted(name.rpartition("/")[2] for name in names if name.startswith(f"{part}/"))
-    kind = f".{variant}" if variant else ""
-    want = f"{folders.STEMS[part]}{kind}.safetensors or {wanted[0]}"
+    want = f"{folders.STEMS[part]}.safetensors or {plain.rpartition('/')[2]}"
     raise ValueError(f"{part} must hold {want}, got{list_keys(here) or ' nothing'}")
 
 

@@ -58,12 +58,17 @@ class Checkpoint:
 AS_IT_IS = Choices()
 
 
-def open_checkpoint(name: str | Path, choices: Choices = AS_IT_IS) -> Checkpoint:
-    """Read the configs and map the tensors of a bundled name, folder, file or hub id."""
-    path = locate(name, choices)
+def open_checkpoint(
+    name: str | Path, choices: Choices = AS_IT_IS, own_vae: bool = True
+) -> Checkpoint:
+    """Read the configs and map the tensors of a bundled name, folder, file or hub id.
+
+    Without own_vae another VAE replaces the checkpoint's: it need not hold one, and none is read.
+    """
+    path = locate(name, choices, own_vae)
     if path.is_file():
-        return _open_single(path, choices)
-    checkpoint = _open_folder(path, choices.variant)
+        return _open_single(path, choices, own_vae)
+    checkpoint = _open_folder(path, choices.variant, own_vae)
     if hubs.is_repo(str(name)) and not os.path.isdir(name):
         checkpoint = replace(checkpoint, name=str(name))  # the snapshot folder's name is a commit
     if choices.ema:
@@ -73,7 +78,7 @@ def open_checkpoint(name: str | Path, choices: Choices = AS_IT_IS) -> Checkpoint
     return checkpoint
 
 
-def locate(name: str | Path, choices: Choices = AS_IT_IS) -> Path:
+def locate(name: str | Path, choices: Choices = AS_IT_IS, own_vae: bool = True) -> Path:
     """The folder or file that a name stands for; one on the hub is fetched."""
     if isinstance(name, str) and name in BUNDLED:
         return BUNDLED[name]
@@ -91,9 +96,9 @@ def locate(name: str | Path, choices: Choices = AS_IT_IS) -> Path:
         refuse_pickle(Path(name))  # before it is fetched
         return _check_model_file(hubs.fetch_file(str(name), choices.hub))
     if hubs.is_repo(str(name)):
-        variant = choices.variant
+        variant, parts = choices.variant, _list_parts(own_vae)
         return hubs.fetch_folder(
-            str(name), choices.hub, lambda names: folders.choose_files(names, variant)
+            str(name), choices.hub, lambda names: folders.choose_files(names, variant, parts)
         )
     raise ValueError(f"{want}, got {str(name)[:200]!r}")
 
@@ -154,24 +159,33 @@ def content_hash(files: tuple[Path, ...]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _open_folder(folder: Path, variant: str | None) -> Checkpoint:
-    configs = {part: folders.read_json(folder / name) for part, name in folders.CONFIGS.items()}
+def _list_parts(own_vae: bool) -> list[str]:
+    return [part for part in folders.STEMS if own_vae or part != "vae"]
+
+
+def _open_folder(folder: Path, variant: str | None, own_vae: bool) -> Checkpoint:
+    parts = _list_parts(own_vae)
+    configs = {
+        part: folders.read_json(folder / folders.CONFIGS[part]) for part in (*parts, "scheduler")
+    }
     folders.check_pipeline(folder, configs)
     folders.check_tokenizer(folder / "tokenizer")
     names, tensors = folders.list_names(folder), {}
-    for part, stem in folders.STEMS.items():
-        chosen = folders.weight_files(part, stem, names, variant)
+    files = tuple(folder / name for name in folders.choose_files(names, variant, parts))
+    for part in parts:
+        chosen = folders.weight_files(part, folders.STEMS[part], names, variant)
         tensors[part] = folders.modern_keys(part, folders.read_weights(folder, chosen))
-    files = tuple(folder / name for name in folders.choose_files(names, variant))
+    notes = tuple(folders.describe_choice(names, variant, parts))
     own = folder / folders.DEFAULTS
     defaults = folders.read_json(own) if own.exists() else {}
     return Checkpoint(
-        folder.name, "folder", files, configs, tensors, folder / "tokenizer", None, folder, defaults
-    )
+        folder.name, "folder", files, configs, tensors, folder / "tokenizer", None, folder, defaults,
+        notes,
+    )  # fmt: skip
 
 
-def _open_single(path: Path, choices: Choices) -> Checkpoint:
-    single = read_single(path, choices.ema, choices.prediction_type)
+def _open_single(path: Path, choices: Choices, own_vae: bool) -> Checkpoint:
+    single = read_single(path, choices.ema, choices.prediction_type, own_vae)
     beside = path.parent / "tokenizer"
     tokenizer = beside if beside.is_dir() else None
     pad = OPENCLIP_PAD if single.openclip else None

@@ -20,6 +20,9 @@ STEMS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
 }
+# Beside a text encoder: a counter of old transformers, and what else a whole CLIP has.
+TEXT_LEFTOVERS = ("position_ids",)
+OTHER_HALF = ("text_projection.", "visual_projection.", "vision_model.", "logit_scale")
 CONFIGS = {
     "text_encoder": "text_encoder/config.json",
     "unet": "unet/config.json",
@@ -33,13 +36,14 @@ TOKENIZER = (
 DEFAULTS = "mdp_lite.json"  # an optional file of ours: default settings for this checkpoint
 
 
-def choose_files(names: set[str], variant: str | None) -> list[str]:
-    """Of all files of a repository, those that open_checkpoint reads."""
+def choose_files(names: set[str], variant: str | None, parts: Iterable[str] = STEMS) -> list[str]:
+    """Of all files of a repository, those that open_checkpoint reads for these parts."""
+    check_variant(names, variant)
     wanted = [*CONFIGS.values(), "model_index.json", DEFAULTS]
     wanted += [f"tokenizer/{name}" for name in TOKENIZER]
     chosen = [name for name in wanted if name in names]
-    for part, stem in STEMS.items():
-        chosen += weight_files(part, stem, names, variant)
+    for part in parts:
+        chosen += weight_files(part, STEMS[part], names, variant)
     return chosen
 
 
@@ -53,14 +57,18 @@ def choose_part(part: str, names: set[str], variant: str | None) -> list[str]:
 def weight_files(part: str, stem: str, names: set[str], variant: str | None) -> list[str]:
     """The weight file of a part, or its index and shards.
 
-    Without a variant the plain file is taken, or fp16 if there is no other. Raises ValueError if
-    there is none, or only a pickle.
+    Without a variant the plain file is taken, or fp16 if there is no other; a part that lacks the
+    variant falls back to these, as in diffusers. Raises ValueError if there is none, or only a
+    pickle.
     """
-    for kind in (variant,) if variant else (None, "fp16"):
-        for name in _candidates(stem, kind):
-            at = f"{part}/{name}".lstrip("/")
-            if at in names:
-                return [at, *_shards(part, stem, kind, names)] if name.endswith(".json") else [at]
+    for kind in dict.fromkeys((variant, None, "fp16")) if variant else (None, "fp16"):
+        found = [at for at in list_candidates(part, kind) if at in names]
+        indices = [at for at in found if at.endswith(".json")]
+        shards = _shards(part, stem, kind, names) if indices else []
+        if shards and _prefers_shards(stem):
+            return [indices[0], *shards]
+        if found:
+            return [found[0], *shards] if found[0] in indices else [found[0]]
     here = sorted(name for name in names if name.rpartition("/")[0] == part)
     pickles = [name for name in here if name.endswith(PICKLES)]
     got = f"found {', '.join(n.rpartition('/')[2] for n in here) or 'nothing'}"
@@ -69,6 +77,61 @@ def weight_files(part: str, stem: str, names: set[str], variant: str | None) -> 
         got += "`mdp-lite convert` makes safetensors of it"
     want = _candidates(stem, variant)[0] if variant else f"{stem}.safetensors"
     raise ValueError(f"{part or 'the folder'} must hold {want}; {got}")
+
+
+def check_variant(names: set[str], variant: str | None, pickles: bool = False) -> None:
+    """Raises ValueError if no part has the variant, in safetensors or (pickles) at all."""
+    if variant is None or any(has_variant(part, names, variant) for part in STEMS):
+        return
+    found = [at for part in STEMS if (at := name_pickle(part, variant)) in names]
+    if found and pickles:
+        return
+    want = f"want one of {', '.join(list_candidates(part, variant)[0] for part in STEMS)}"
+    if found:
+        want = f"found {found[0]}, a pickle, which is never loaded: "
+        want += "`mdp-lite convert` makes safetensors of it"
+    raise ValueError(f"no part has the variant {variant!r}: {want}")
+
+
+def describe_choice(names: set[str], variant: str | None, parts: Iterable[str]) -> list[str]:
+    """Sentences on the weight files of a folder that may surprise."""
+    notes = []
+    for part in parts:
+        chosen = weight_files(part, STEMS.get(part, "diffusion_pytorch_model"), names, variant)[0]
+        file = chosen.rpartition("/")[2]
+        kinds = (variant, None, "fp16")
+        kind = next(kind for kind in kinds if chosen in list_candidates(part, kind))
+        if variant and kind != variant:
+            notes.append(f"variant {variant}: {part or 'the folder'} has none, {file} is read")
+        found = [at for at in list_candidates(part, kind) if at in names]
+        if any(at.endswith(".json") for at in found) and len(found) > 1:
+            notes.append(f"{part or 'the folder'} holds a whole file and shards: {file} is read")
+    return notes
+
+
+def list_candidates(part: str, variant: str | None) -> list[str]:
+    """Files that may hold the weights of a part, the first is preferred."""
+    stem = STEMS.get(part, "diffusion_pytorch_model")
+    return [f"{part}/{name}".lstrip("/") for name in _candidates(stem, variant)]
+
+
+def has_variant(part: str, names: set[str], variant: str | None) -> bool:
+    """Whether a part has safetensors of a variant."""
+    return any(at in names for at in list_candidates(part, variant))
+
+
+def name_pickle(part: str, variant: str | None) -> str:
+    """The pickle that diffusers or transformers would write for a part."""
+    stem = "pytorch_model" if part == "text_encoder" else STEMS[part]
+    return f"{part}/{stem}.{variant}.bin" if variant else f"{part}/{stem}.bin"
+
+
+def _prefers_shards(stem: str) -> bool:
+    """Whether shards are read where a whole file lies beside them, left by an earlier save.
+
+    diffusers reads the shards, transformers the file.
+    """
+    return stem == "diffusion_pytorch_model"
 
 
 def read_weights(folder: Path, files: list[str]) -> Tensors:
@@ -83,9 +146,10 @@ def read_weights(folder: Path, files: list[str]) -> Tensors:
     for name in dict.fromkeys(places.values()):
         if "/" in check_name(name) or not (index.parent / name).is_file():
             raise ValueError(f"{short(index)} names the shard {name!r}, which is not beside it")
-        tensors |= read_tensors(index.parent / name)
-    if set(tensors) != set(places):
-        odd = sorted(set(tensors) ^ set(places))
+        shard = read_tensors(index.parent / name)  # of an old copy of a tensor elsewhere, nothing
+        tensors |= {key: t for key, t in shard.items() if places.get(key, name) == name}
+    odd = sorted(k for k in set(tensors) ^ set(places) if not k.endswith(TEXT_LEFTOVERS))
+    if odd:
         raise ValueError(f"{short(index)} and its shards hold other keys{list_keys(odd)}")
     return tensors
 
@@ -111,8 +175,8 @@ def modern_keys(part: str, tensors: Tensors) -> Tensors:
 
 def prefix_text_keys(tensors: Tensors) -> Tensors:
     """CLIP keys with the prefix text_model., which transformers 5.6 and later leave out."""
-    texts = {k: v for k, v in tensors.items() if not k.endswith("position_ids")}
-    texts = {k: v for k, v in texts.items() if not k.startswith("text_projection.")}
+    texts = {k: v for k, v in tensors.items() if not k.endswith(TEXT_LEFTOVERS)}
+    texts = {k: v for k, v in texts.items() if not k.startswith(OTHER_HALF)}
     if any(key.startswith("text_model.") for key in texts):
         return texts
     return {f"text_model.{key}": tensor for key, tensor in texts.items()}

@@ -147,8 +147,19 @@ OPENCLIP_LAYER: Renames = (
 PACKED = "attn.in_proj_"  # q, k and v in one; unpacked by unpack, packed by pack
 
 # Keys of single files that are not read: the schedule's buffers (they follow from the scheduler),
-# the average of the weights (see ema), heads of the text encoder, leftovers of training.
+# the average of the weights (see ema), heads of the text encoder, the picture half of a CLIP,
+# leftovers of training (optimizers, copies of the text encoder) and of tools.
 UNUSED = (
+    "embedding_manager.embedder.",
+    "safety_checker.",
+    "optimizer",
+    "lr_scheduler",
+    "callbacks.",
+    "loops.",
+    "first_stage_model.model_ema.",
+    "cond_stage_model.model.visual.",
+    "cond_stage_model.transformer.vision_model.",
+    "cond_stage_model.transformer.visual_projection.",
     "model_ema.",
     "betas",
     "alphas_cumprod",
