@@ -150,7 +150,7 @@ def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
 CURVES: dict[str, Callable[[float], float]] = {
     "constant": lambda u: 1.0,
     "linear": lambda u: 1.0 - u,
-    # cos(u pi / 2) as a sine: exactly 0 at u = 1, where cos gives 6e-17 and the step counts as mixed
+    # cos(u pi / 2) as a sine: exactly 0 at u = 1. A cos gives 6e-17, and the step counts as mixed
     "cosine": lambda u: math.sin((1 - u) * math.pi / 2),
     "exp": lambda u: math.exp(-5.0 * u),
     "leash": lambda u: 1.0,  # within the window; add_leash says what follows it
