@@ -157,7 +157,9 @@ def check_reach(config: SchedulerConfig, n: int) -> str | None:
     total = config.num_train_timesteps
     if config.timestep_spacing != "leading" or 10 * (total % n) <= total:
         return None
-    good = min((m for m in range(1, total + 1) if 50 * (total % m) <= total), key=lambda m: abs(m - n))
+    good = min(
+        (m for m in range(1, total + 1) if 50 * (total % m) <= total), key=lambda m: abs(m - n)
+    )
     start = int(timesteps(config, n)[0])
     return (
         f"{n} steps start at timestep {start} of {total - 1}, which is not pure noise: this "
@@ -168,7 +170,7 @@ def check_reach(config: SchedulerConfig, n: int) -> str | None:
 CURVES: dict[str, Callable[[float], float]] = {
     "constant": lambda u: 1.0,
     "linear": lambda u: 1.0 - u,
-    # cos(u pi / 2) as a sine: exactly 0 at u = 1, where cos gives 6e-17
+    # cos(u pi / 2) as a sine: exactly 0 at u = 1. A cos gives 6e-17: the step would count as mixed
     "cosine": lambda u: math.sin((1 - u) * math.pi / 2),
     "exp": lambda u: math.exp(-5.0 * u),
     "leash": lambda u: 1.0,  # within the window; add_leash says what follows it
