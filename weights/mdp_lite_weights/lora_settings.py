@@ -66,9 +66,9 @@ def find_scale(
         return 1.0 if rank is None else number / rank
     if not settings:
         return 1.0
-    rank = rank or _match(settings, "rank_pattern", module, settings.get("r", 8))
+    size: float = rank or _match(settings, "rank_pattern", module, settings.get("r", 8))
     chosen = _match(settings, "alpha_pattern", module, settings.get(_name_alpha(settings), 8))
-    return chosen / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+    return chosen / (math.sqrt(size) if settings.get("use_rslora") else size)
 
 
 def is_feedforward(settings: Settings, module: str) -> bool | None:
