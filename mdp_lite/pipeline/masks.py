@@ -17,7 +17,7 @@ from mdp_lite.method.mdp import Denoiser, model_inputs
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid
 from mdp_lite.names import BadInput
-from mdp_lite.pictures import images
+from mdp_lite.pictures import colour, images
 from mdp_lite.pictures.fit import Fit, Size
 from mdp_lite.pipeline import check
 
@@ -188,7 +188,7 @@ def _read_transparency(mask: Image.Image) -> Image.Image | None:
     """How transparent each pixel is, white for wholly; None if all are opaque, but for noise."""
     if not mask.has_transparency_data:
         return None
-    if mask.mode in images.DEEP:  # 16-bit grey, with one of its levels transparent
+    if mask.mode in colour.DEEP:  # 16-bit grey, with one of its levels transparent
         clear = np.asarray(mask) == mask.info["transparency"]
         grey = Image.fromarray(np.where(clear, np.uint8(255), np.uint8(0)))
     else:
