@@ -82,8 +82,8 @@ def _dino_input(picture: Image.Image) -> Tensor:
     """A picture (1, 3, y, x) as PIE-Bench's matrics_calculator.py gives it to DINO.
 
     Its pixels of 0..255 are resized as floats, not rounded, and normalised by ImageNet's mean and
-    deviation of 0..1. The missing division by 255 is its protocol: with it the distances on random
-    weights are 8 to 26 times smaller or larger, and no published figure could be compared.
+    deviation of 0..1. The missing division by 255 is its protocol: with it the distances of random
+    networks were about 20 times larger, so no published figure could be compared.
     """
     short = min(picture.size)
     height, width = (int(SIDE * side / short) for side in (picture.height, picture.width))
