@@ -43,7 +43,9 @@ def load_dino(name: str) -> Dino:
     """The structure distance of two pictures by a DINO vision transformer.
 
     It is the mean squared difference of the cosine similarities between all keys of the last layer,
-    with the heads concatenated (Tumanyan et al. 2022, arXiv 2201.00424, section 3.1).
+    with the heads concatenated (Tumanyan et al. 2022, arXiv 2201.00424, section 3.1). As in
+    PIE-Bench's code the network gets pixels of 0..255 where DINO was trained on 0..1: see
+    _dino_input. So the figures compare with the published ones, not with Tumanyan's.
     """
     (model,) = _load_networks("dino", name, "ViTModel")
     outputs: list[Tensor] = []
@@ -77,10 +79,16 @@ def score_perception(
 
 
 def _dino_input(picture: Image.Image) -> Tensor:
-    """A picture (1, 3, y, x) at the size and scale that DINO was trained on."""
+    """A picture (1, 3, y, x) as PIE-Bench's matrics_calculator.py gives it to DINO.
+
+    Its pixels of 0..255 are resized as floats, not rounded, and normalised by ImageNet's mean and
+    deviation of 0..1. The missing division by 255 is its protocol: with it the distances of random
+    networks were about 20 times larger, so no published figure could be compared.
+    """
     short = min(picture.size)
-    size = tuple(round(side * SIDE / short) for side in picture.size)
-    scaled = to_pixels(picture.convert("RGB").resize(size, Image.Resampling.BILINEAR))  # type: ignore[arg-type]
+    height, width = (int(SIDE * side / short) for side in (picture.height, picture.width))
+    levels = 255 * to_pixels(picture)
+    scaled = F.interpolate(levels, (height, width), mode="bilinear", antialias=True)
     return (scaled - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 

@@ -2,7 +2,7 @@
 
 Pixels outside a mask are set to 0 in both pictures but still count in the mean over all pixels, so
 a larger edit has better figures. If a mask is empty, the figure is the text "nan", and means skip
-it.
+it. perception.py has those by networks; there too the protocol wins over what one would expect.
 """
 
 import math

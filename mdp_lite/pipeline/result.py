@@ -99,8 +99,9 @@ class Edit:
     """An edited picture, its latent (1, 4, y, x), what it was made with and what it cost.
 
     image is what the latent decodes to; picture is the image put back into the source's picture, at
-    that picture's size; mask says where, in the same pixels: white was edited, black was not. If a
-    deadline ended the edit, finished is False and the latent is a prediction of where it headed.
+    that picture's size; mask says where, in the same pixels: white was edited, black was not, even
+    if the given mask marked by transparency. If a deadline ended the edit, finished is False and
+    the latent is a prediction of where it headed.
 
     >>> edit = editor.edit(source, "a blue house on the grass")
     >>> edit.variant, edit.finished, tuple(edit.latent.shape)

@@ -78,26 +78,40 @@ def test_similarity_is_the_cosine_of_projections(clip_folder: Path) -> None:
     assert min(found) < 0 < max(found)  # cosines below and above 0 occur
 
 
-def test_structure_is_the_distance_of_keys(dino_folder: Path) -> None:
+def structure_oracle(folder: Path, pictures: list[Image.Image], scale: float) -> float:
+    """Structure distance as PIE-Bench's code computes it if scale is 1, step by step.
+
+    Pixels of 0..255 as floats, the shorter side to 224 (a tensor is not rounded), ImageNet's mean
+    and deviation, all keys of the last layer with the heads concatenated, their cosines.
+    """
     from transformers import ViTModel
 
-    distance = load_dino(str(dino_folder))
-    model = ViTModel.from_pretrained(dino_folder, add_pooling_layer=False).eval()
-    layer = model.layers[-1]
-    found = []
-    for seed in (0, 1):
-        x = np.array(picture(seed).resize((224, 224), Image.Resampling.BILINEAR)) / 255
-        x = (x - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-        pixels = torch.from_numpy(x).permute(2, 0, 1)[None].float()
+    model = ViTModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    layer, found = model.layers[-1], []
+    for one in pictures:
+        levels = np.asarray(one).astype(np.float32) * scale
+        planes = [Image.fromarray(levels[..., k]) for k in range(3)]
+        x = np.stack([np.asarray(p.resize((224, 224), Image.Resampling.BILINEAR)) for p in planes])
+        mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+        x = (x - mean[:, None, None]) / std[:, None, None]
         with torch.no_grad():
-            hidden = model.layers[0](model.embeddings(pixels))
+            hidden = model.layers[0](model.embeddings(torch.from_numpy(x)[None].float()))
             hidden = hidden[0] if isinstance(hidden, tuple) else hidden
             k = layer.attention.k_proj(layer.layernorm_before(hidden))[0]
         norm = k.norm(dim=1)
         found.append((k @ k.T) / (norm[:, None] * norm))
-    want = (found[0] - found[1]).square().mean().item()
-    assert distance(picture(0), picture(1)) == pytest.approx(want, rel=1e-4)
-    assert want > 1e-4 and distance(picture(0), picture(0)) == 0
+    return (found[0] - found[1]).square().mean().item()
+
+
+@pytest.mark.parametrize("side", [64, 512])
+def test_structure_is_the_distance_of_keys_by_the_protocol(dino_folder: Path, side: int) -> None:
+    distance = load_dino(str(dino_folder))
+    pair = [picture(seed).resize((side, side), Image.Resampling.BICUBIC) for seed in (0, 1)]
+    want = structure_oracle(dino_folder, pair, 1)
+    assert distance(*pair) == pytest.approx(want, rel=1e-3)
+    assert want > 1e-4 and distance(pair[0], pair[0]) == 0
+    usual = structure_oracle(dino_folder, pair, 1 / 255)
+    assert not 1 / 2 < want / usual < 2  # pixels of 0..1, as DINO was trained, are far away
 
 
 def test_the_part_is_the_edited_picture_where_the_mask_is(

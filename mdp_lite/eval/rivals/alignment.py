@@ -1,6 +1,11 @@
 """Which words of two prompts belong together: the token alignment that Prompt-to-Prompt needs.
 
 Hertz et al. 2022, arXiv 2208.01626, section 3.2; ties are broken as in the authors' seq_aligner.py.
+
+Where swapped words differ in their number of tokens, this is the paper: a word's tokens share the
+maps of the word that they replace, and each later word has its own partner. In the authors' code
+each token behind the last swapped word has the source's token of the same position, which then is
+another word, the end or padding; so figures of such prompts differ from theirs.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,8 @@ The source decides which published method this is. A generated path: the paper i
 path, whose null rows the target uses too: Mokady et al. 2022 (arXiv 2211.09794). The pivots of a
 DDIM inversion: PnP Inversion with Prompt-to-Prompt (Ju et al. 2023, arXiv 2310.01506). The null
 row's attention is not controlled, and the source needs no null row, because its latents are known:
-so a step has three rows.
+so a step has three rows. Where swapped words differ in their number of tokens, replacing follows
+the paper, not the authors' aligner: see alignment.py.
 """
 
 from typing import NamedTuple
