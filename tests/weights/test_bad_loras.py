@@ -96,6 +96,10 @@ FILES: dict[str, tuple[Change, str]] = {
         more(lora_unet_conv_in__diff=torch.ones(32, 9, 2, 2)),
         "unet.conv_in.weight: its difference does not fit the weight's [32, 4, 3, 3]",
     ),
+    "a flat difference, turned": (
+        more(lora_unet_conv_in__diff=torch.ones(36, 32)),
+        "unet.conv_in.weight: its difference does not fit the weight's [32, 4, 3, 3]: diff",
+    ),
     "a DoRA of another width": (
         more(**{f"{NAME}__dora_scale": torch.ones(1, 33)}),
         f"{KEY}: its LoRA does not fit the weight's [64, 32]: ",

@@ -180,4 +180,4 @@ def _fits_kernel(kind: str, factors: Factors, shape: torch.Size) -> bool:
     if kind == "(IA)3":
         return True
     got = build_change(kind, factors).shape
-    return len(got) != len(shape) or got == shape
+    return got == shape or (len(got) != len(shape) and got[:1] == shape[:1])
