@@ -25,6 +25,7 @@ from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
 
 VAE_METHODS = ("encode", "decode")
+LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
 
 
 class ModelRunner:
@@ -95,6 +96,17 @@ class ModelRunner:
     def is_truncated(self, prompt: Prompt) -> bool:
         """Whether a prompt is longer than the model can read."""
         return any(self.models.tokenizer.ids(text)[1] for text, _ in check.blend(prompt))
+
+    def describe_cuts(self, prompt: Prompt) -> list[str]:
+        """For each text of a prompt that is too long, a sentence on where it is cut."""
+        tokenizer, sentences = self.models.tokenizer, []
+        for text, _ in check.blend(prompt):
+            part = tokenizer.read_part(text)
+            if part != text:
+                words = " ".join(part.split()[-LAST_WORDS:])
+                room = tokenizer.length - 2  # without start and end
+                sentences.append(f'only {room} tokens of a prompt are read: it ends at "{words}"')
+        return sentences
 
     def guidance(self, prompt: Prompt, negative_prompt: str, g: float) -> Guidance:
         """What steers a path: no null row for guidance 1, c itself for two equal prompts."""
