@@ -39,7 +39,7 @@ from mdp_lite_weights import (
     find_file,
     find_tokenizer,
     open_checkpoint,
-    open_vae,
+    replace_vae,
 )
 from mdp_lite_weights import Hub as AnyHub
 from mdp_lite_weights.catalogue import CATALOGUE
@@ -145,7 +145,7 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     """Find a bundled name, folder, single file or hub id; raises BadCheckpoint if it can't load."""
     found, files = open_checkpoint(name, choices, own_vae=vae is None), []
     if vae is not None:
-        found.configs["vae"], found.tensors["vae"], files = open_vae(vae, choices)
+        found, files = replace_vae(found, vae, choices)
     scheduler = read_scheduler_config(found.configs["scheduler"])
     defaults, inferred = infer_defaults(found.defaults, found.name, found.folder, found.files)
     config = read_clip_config(found.configs["text_encoder"])

@@ -71,6 +71,18 @@ class Tokenizer:
             return [*ids[: self.length - 1], self.clip.eos_token_id], True
         return ids + [self.clip.pad_token_id] * (self.length - len(ids)), False
 
+    def read_part(self, prompt: str) -> str:
+        """The start of a prompt that fits into length; all of it if nothing is cut."""
+        if not self.ids(prompt)[1]:
+            return prompt
+        encoded, count, end = self.clip.backend_tokenizer.encode(prompt), 0, 0
+        for one, (_, stop) in zip(encoded.ids, encoded.offsets, strict=True):
+            count += len(self.words.get(one, (one,)))
+            if count >= self.length:
+                break
+            end = max(end, stop)
+        return prompt[:end]
+
 
 def load_tokenizer(
     folder: Path, config: CLIPConfig, pad_token: str | None = None, growable: bool = False

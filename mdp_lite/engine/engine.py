@@ -69,7 +69,7 @@ def build_engine(
 ) -> Engine:
     """A UNet in one of ENGINES; another denoiser is called as it is.
 
-    open_packages gives the compiled packages for "aot". Raises ValueError if the device or the
+    open_packages gives the compiled packages for "aot". Raises BadInput if the device or the
     machine does not have what the mode needs.
     """
     mode = choose_mode(mode, device, open_packages is not None)

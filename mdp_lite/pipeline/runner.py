@@ -27,6 +27,7 @@ from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
 
 VAE_METHODS = ("encode", "decode")
+LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
 log = logging.getLogger("mdp_lite")
 
 
@@ -72,7 +73,7 @@ class ModelRunner:
         return Grid(*(column.to(self.device) for column in grid))
 
     def noise(self, seed: int, width: int, height: int) -> Tensor:
-        """x_0 (1, 4, y, x) of a seed, drawn on the CPU in float32: the same on every device.
+        """x_0 (1, 4, y, x), the noise that a path starts from, of a seed, drawn on the CPU in float32: the same on every device.
 
         Latents are float64 from here on. They are small, and the path from noise to a clean latent
         multiplies a rounding error by 1 / sqrt(abar_0), 13 times at 50 steps of SD 1.x.
@@ -108,6 +109,17 @@ class ModelRunner:
     def is_truncated(self, prompt: Prompt) -> bool:
         """Whether a prompt is longer than the model can read."""
         return any(self.models.tokenizer.ids(text)[1] for text, _ in check.blend(prompt))
+
+    def describe_cuts(self, prompt: Prompt) -> list[str]:
+        """For each text of a prompt that is too long, a sentence on where it is cut."""
+        tokenizer, sentences = self.models.tokenizer, []
+        for text, _ in check.blend(prompt):
+            part = tokenizer.read_part(text)
+            if part != text:
+                words = " ".join(part.split()[-LAST_WORDS:])
+                room = tokenizer.length - 2  # without start and end
+                sentences.append(f'only {room} tokens of a prompt are read: it ends at "{words}"')
+        return sentences
 
     def guidance(self, prompt: Prompt, negative_prompt: str, g: float) -> Guidance:
         """What steers a path: no null row for guidance 1, c itself for two equal prompts."""

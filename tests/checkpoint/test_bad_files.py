@@ -79,7 +79,7 @@ FILES: dict[str, tuple[Make, str]] = {
     "VAE alone": (of(decoder__up__0__block__0__w=ONE), "is a VAE alone: give it as one"),
     "UNet alone": (of(down_blocks__0__resnets__0__w=ONE), "is a UNet alone"),
     "text encoder alone": (of(text_model__final_layer_norm__bias=ONE), "is a text encoder alone"),
-    "no VAE": (without(VAE), "model.safetensors holds no VAE: want a whole checkpoint"),
+    "no VAE": (without(VAE), "model.safetensors holds no VAE: give one beside it (vae=)"),
     "no text encoder": (without(TEXT), "model.safetensors holds no text encoder: want a whole"),
     "UNet in LDM's names alone": (without(VAE, TEXT), "holds no VAE and no text encoder"),
     "something else": (of(a__b=ONE), "is no Stable Diffusion checkpoint in the LDM layout (a.b)"),

@@ -65,7 +65,7 @@ def test_plain_before_fp16_unless_asked(copy: tuple[Path, Parts]) -> None:
 
 
 def test_a_variant_that_is_not_there(plain: tuple[Path, Parts]) -> None:
-    want = "text_encoder must hold model.fp16.safetensors; found config.json, model.safetensors"
+    want = "no part has the variant 'fp16': want one of text_encoder/model.fp16.safetensors, unet"
     with pytest.raises(ValueError, match=want):
         Editor.from_pretrained(plain[0], variant="fp16")
 

@@ -165,6 +165,27 @@ def test_threads_share_a_tokenizer(tmp_path: Path) -> None:
         assert all(got == want for got in pool.map(read, range(64)))
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("prompt", "want"),
+    [
+        ("", ""),
+        ("a red house", "a red house"),
+        ("a " * (LENGTH - 2), "a " * (LENGTH - 2)),
+        ("a " * (LENGTH - 1), " ".join("a" * (LENGTH - 2))),
+        ("A  RED\tHouse " + "a " * LENGTH, "A  RED\tHouse" + " a" * (LENGTH - 5)),
+        ("!," * LENGTH, "!," * (LENGTH // 2 - 1)),
+    ],
+)
+def test_the_part_of_a_prompt_that_is_read(
+    form: Callable[[Path, str], None], prompt: str, want: str, tmp_path: Path
+) -> None:
+    """Its ids are the ids of the whole prompt, and a word more would be cut."""
+    tokenizer = open_form(form, tmp_path, END)
+    part = tokenizer.read_part(prompt)
+    assert part == want and tokenizer.ids(part) == (tokenizer.ids(prompt)[0], False)
+
+
 REFUSED = {
     "a length in words": ({"model_max_length": "26"}, "must be an int from 3, got '26'"),
     "no length": ({"model_max_length": 2}, "model_max_length must be an int from 3, got 2"),

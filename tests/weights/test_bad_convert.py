@@ -205,9 +205,7 @@ def test_choices_that_do_not_fit(whole: Path, model: Path, tmp_path: Path) -> No
     check_refusal(model, out, "unet must hold diffusion_pytorch_model.safetensors or diffusion")
     torch.save(load_file(weights), (model / UNET_WEIGHTS).with_suffix(".bin"))
     check_refusal(model, out, "ema is for single files", choices=average)
-    sentence = (
-        "text_encoder must hold model.fp16.safetensors or pytorch_model.fp16.bin, got (config.json"
-    )
+    sentence = "no part has the variant 'fp16': want one of text_encoder/model.fp16.safetensors, "
     check_refusal(model, out, sentence, choices=Choices(variant="fp16"))
     check_refusal(whole, out, "tokenizer must be a folder", choices=Choices(tokenizer="nowhere"))
 

@@ -9,6 +9,7 @@ from mdp_lite_weights.files import (
     locate,
     open_checkpoint,
     open_vae,
+    replace_vae,
 )
 from mdp_lite_weights.hub import Hub
 
@@ -22,4 +23,5 @@ __all__ = [
     "locate",
     "open_checkpoint",
     "open_vae",
+    "replace_vae",
 ]

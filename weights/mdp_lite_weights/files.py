@@ -129,6 +129,23 @@ def open_vae(
     return folders.read_part(Path(name), "vae", variant)
 
 
+def replace_vae(
+    checkpoint: Checkpoint, name: str | Path, choices: Choices
+) -> tuple[Checkpoint, list[Path]]:
+    """A checkpoint with another VAE, and that one's files; a note if it lacks the variant."""
+    config, tensors, files = open_vae(name, choices)
+    checkpoint = replace(
+        checkpoint,
+        configs=checkpoint.configs | {"vae": config},
+        tensors=checkpoint.tensors | {"vae": tensors},
+    )
+    lacks = len(files) > 1 and not any(f".{choices.variant}" in path.name for path in files)
+    if not choices.variant or not lacks:  # a single file has no variants
+        return checkpoint, files
+    note = f"variant {choices.variant}: the other VAE has none, {files[-1].name} is read"
+    return replace(checkpoint, notes=(*checkpoint.notes, note)), files
+
+
 def find_tokenizer(name: str | Path | None, checkpoint: Checkpoint, hub: Hub) -> Path:
     """The folder of the tokenizer: the given one, the checkpoint's, or the one on the hub."""
     if name is None and checkpoint.tokenizer is not None:

@@ -13,6 +13,7 @@ Tensors = dict[str, Tensor]
 
 # Where the three models lie in a single file. SD 1.x has OpenAI's text encoder, SD 2.x OpenCLIP's.
 UNET_AT, VAE_AT = "model.diffusion_model.", "first_stage_model."
+TEXT_AT = "cond_stage_model."
 CLIP_AT, OPENCLIP_AT = "cond_stage_model.transformer.", "cond_stage_model.model."
 
 UNET: Renames = (

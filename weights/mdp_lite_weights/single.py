@@ -15,6 +15,7 @@ from mdp_lite_weights.families import (
     vae_config,
 )
 from mdp_lite_weights.folder import flatten_attention, prefix_text_keys
+from mdp_lite_weights.leftovers import describe_leftovers, is_leftover
 from mdp_lite_weights.tensors import list_keys, read_metadata, read_tensors, short
 
 Tensors = dict[str, Tensor]
@@ -23,13 +24,18 @@ Config = dict[str, Any]
 # A tensor that shows how SD 2.x was trained: only v-prediction models have a larger spread.
 PREDICTION_KEY = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"
 MAX_SPREAD = 0.09
+SD1_WIDTH, SD2_WIDTH = 768, 1024  # of the text that the UNet attends to
+LAST_LAYER = "text_model.encoder.layers.23."
 # Metadata: the prediction by its standard name, and the scheduler options that `convert` keeps.
 PREDICTION, SCHEDULER = "modelspec.prediction_type", "mdp_lite.scheduler"
 ABAR_END = 0.0046601  # abar at the last of Stable Diffusion's 1000 timesteps
 
 
 class SingleFile(NamedTuple):
-    """Configs and tensors by part in the diffusers layout; notes say what was inferred."""
+    """Configs and tensors by part in the diffusers layout; notes say what was inferred.
+
+    openclip: the text encoder is OpenCLIP's, so this is SD 2.x.
+    """
 
     configs: dict[str, Config]
     tensors: dict[str, Tensors]
@@ -37,19 +43,38 @@ class SingleFile(NamedTuple):
     openclip: bool
 
 
-def read_single(path: Path, ema: bool = False, prediction_type: str | None = None) -> SingleFile:
-    """Read an SD 1.x or 2.x file; raises ValueError for any other, and says what it is."""
+class TextPlace(NamedTuple):
+    """Where a file has its text encoder: the prefix of its keys, and whose names they are."""
+
+    at: str
+    openclip_names: bool
+
+
+def read_single(
+    path: Path, ema: bool = False, prediction_type: str | None = None, own_vae: bool = True
+) -> SingleFile:
+    """Read an SD 1.x or 2.x file; raises ValueError for any other, and says what it is.
+
+    Without own_vae the file's VAE is not read, and need not be there.
+    """
     raw = read_tensors(path)
-    return from_tensors(short(path), raw, read_metadata(path), ema, prediction_type)
+    return from_tensors(short(path), raw, read_metadata(path), ema, prediction_type, own_vae)
 
 
 def from_tensors(
-    name: str, raw: Tensors, metadata: dict[str, str], ema: bool, prediction_type: str | None
+    name: str,
+    raw: Tensors,
+    metadata: dict[str, str],
+    ema: bool,
+    prediction_type: str | None,
+    own_vae: bool = True,
 ) -> SingleFile:
     """The same for tensors that are already read: those of a .ckpt that is converted."""
-    openclip = any(key.startswith(keys.OPENCLIP_AT) for key in raw)
-    _check(name, raw, openclip)
-    tensors = _split_parts(name, raw, openclip, ema)
+    text = _find_text(name, raw)
+    _check(name, raw, text, own_vae)
+    openclip = text.openclip_names or _is_sd2(raw)
+    tensors = _split_parts(name, raw, text, openclip, ema)
+    left = describe_leftovers(raw, (keys.UNET_AT, keys.VAE_AT, text.at))
     scheduler, notes = _infer_scheduler(raw, metadata, tensors["unet"], openclip, prediction_type)
     large = openclip and scheduler["prediction_type"] == "v_prediction"
     side = 768 if large else 512
@@ -57,12 +82,15 @@ def from_tensors(
         configs = {
             "text_encoder": text_config(tensors["text_encoder"], openclip),
             "unet": unet_config(tensors["unet"], openclip, side // 8),
-            "vae": vae_config(tensors["vae"], side),
             "scheduler": scheduler,
         }
+        if own_vae:
+            configs["vae"] = vae_config(tensors["vae"], side)
     except (KeyError, StopIteration, IndexError, ValueError) as error:
         raise ValueError(f"{name} is incomplete: it lacks {error or 'attention'}") from None
-    return SingleFile(configs, tensors, notes, openclip)
+    if openclip and not text.openclip_names:
+        notes += ("Stable Diffusion 2.x: known by its shapes, its text encoder has other names",)
+    return SingleFile(configs, tensors, (*notes, *left), openclip)
 
 
 def read_vae(path: Path) -> tuple[Config, Tensors]:
@@ -79,41 +107,68 @@ def read_vae(path: Path) -> tuple[Config, Tensors]:
     return vae_config(tensors), tensors
 
 
-def _check(name: str, raw: Tensors, openclip: bool) -> None:
+def _find_text(name: str, raw: Tensors) -> TextPlace:
+    """Where the text encoder lies: around its token table, under whatever prefix a tool wrote."""
+    end, found = "token_embedding.weight", set()
+    for key in raw:
+        if key.startswith(keys.TEXT_AT) and key.endswith(end):
+            at = key.removesuffix(end)
+            inner = at.removesuffix("embeddings.")
+            found.add(TextPlace(inner.removesuffix("text_model."), inner == at))
+    if len(found) > 1:
+        places = ", ".join(sorted(place.at for place in found))
+        raise ValueError(f"{name} holds {len(found)} text encoders ({places}): want one")
+    openclip = any(key.startswith(keys.OPENCLIP_AT) for key in raw)
+    default = TextPlace(keys.OPENCLIP_AT if openclip else keys.CLIP_AT, openclip)
+    return found.pop() if found else default
+
+
+def _is_sd2(raw: Tensors) -> bool:
+    """Whether a UNet is Stable Diffusion 2's, by its shapes: its width, or linear projections."""
+    unet = keys.strip_prefix(raw, keys.UNET_AT)
+    widths = (t.shape[1] for k, t in unet.items() if k.endswith("attn2.to_k.weight"))
+    projections = (t.ndim for k, t in unet.items() if k.endswith(".proj_in.weight"))
+    width, ndim = next(widths, None), next(projections, None)
+    return width == SD2_WIDTH or (width != SD1_WIDTH and ndim == 2)
+
+
+def _check(name: str, raw: Tensors, text: TextPlace, own_vae: bool) -> None:
     """Raises ValueError unless this is a whole SD 1.x or 2.x checkpoint without unknown keys."""
     refuse_foreign(name, raw)
-    text_at = keys.OPENCLIP_AT if openclip else keys.CLIP_AT
-    parts = {"UNet": keys.UNET_AT, "VAE": keys.VAE_AT, "text encoder": text_at}
+    parts = {"UNet": keys.UNET_AT, "VAE": keys.VAE_AT, "text encoder": text.at}
     lacks = [p for p, at in parts.items() if not any(key.startswith(at) for key in raw)]
     if len(lacks) == len(parts):
         raise ValueError(
             f"{name} is no Stable Diffusion checkpoint in the LDM layout{list_keys(list(raw))}"
         )
-    if lacks:
+    if lacks == ["VAE"]:
+        if own_vae:
+            raise ValueError(f"{name} holds no VAE: give one beside it (vae=)")
+    elif lacks:
         raise ValueError(f"{name} holds no {' and no '.join(lacks)}: want a whole checkpoint")
-    odd = [k for k in raw if not k.startswith((*parts.values(), *keys.UNUSED))]
+    models = tuple(parts.values())
+    odd = [k for k, t in raw.items() if not (k.startswith(models) or is_leftover(k, t))]
     if odd:
         raise ValueError(f"{name}: {len(odd)} unexpected keys{list_keys(sorted(odd))}")
     start = raw.get(f"{keys.UNET_AT}input_blocks.0.0.weight")
     refuse_channels(name, start.shape[1] if start is not None and start.ndim == 4 else None)
 
 
-def _split_parts(name: str, raw: Tensors, openclip: bool, ema: bool) -> dict[str, Tensors]:
+def _split_parts(
+    name: str, raw: Tensors, place: TextPlace, openclip: bool, ema: bool
+) -> dict[str, Tensors]:
     """The three models under their diffusers names; the tensors are views."""
     unet = keys.strip_prefix(raw, keys.UNET_AT)
     unet = keys.rename_keys(select_ema(name, raw, unet) if ema else unet, keys.unet_key)
     used = {key: tensor for key, tensor in raw.items() if not key.startswith(keys.UNUSED)}
     vae = flatten_attention(keys.rename_keys(keys.strip_prefix(used, keys.VAE_AT), keys.vae_key))
-    if openclip:
-        text = keys.unpack(
-            keys.rename_keys(keys.strip_prefix(used, keys.OPENCLIP_AT), keys.openclip_key)
-        )
-        return {"text_encoder": prefix_text_keys(text), "unet": unet, "vae": vae}
-    return {
-        "text_encoder": prefix_text_keys(keys.strip_prefix(used, keys.CLIP_AT)),
-        "unet": unet,
-        "vae": vae,
-    }
+    text = keys.strip_prefix(used, place.at)
+    if place.openclip_names:
+        text = keys.unpack(keys.rename_keys(text, keys.openclip_key))
+    text = prefix_text_keys(text)
+    if openclip:  # SD 2.x reads the layer before the last
+        text = {k: t for k, t in text.items() if not k.startswith(LAST_LAYER)}
+    return {"text_encoder": text, "unet": unet, "vae": vae}
 
 
 def select_ema(name: str, raw: Tensors, unet: Tensors) -> Tensors:
