@@ -115,7 +115,7 @@ def test_an_option_of_the_unet_is_read_ignored_or_refused(key: str, value: Any) 
 def changes(theirs: Any, key: str) -> bool:
     """Whether a UNet with this option differs from the plain one in shapes or in its output."""
     plain = UNet2DConditionModel(**SMALL).eval()
-    x, c = torch.ones(1, 4, 8, 8), torch.ones(1, 5, 6)
+    x, c = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 6)
     try:
         plain.load_state_dict(theirs.state_dict(), strict=True)
         with torch.no_grad():
@@ -192,6 +192,7 @@ OLD: Raw = dict.fromkeys(TRANSFORMERS) | {
     "is_decoder": False,
     "max_length": 20,
     "num_beams": 1,
+    "num_labels": 2,
     "pruned_heads": {},
     "temperature": 1.0,
     "tie_word_embeddings": True,
