@@ -218,9 +218,13 @@ def write_dumps() -> list[Raw]:
     return dumps
 
 
+def without(raw: Raw, name: str) -> Raw:
+    return {key: value for key, value in raw.items() if key != name}
+
+
 def test_dumps_of_text_encoders() -> None:
     for raw in write_dumps():
-        theirs = CLIPTextConfig.from_dict(raw.get("text_config") or raw)
+        theirs = CLIPTextConfig.from_dict(without(raw.get("text_config") or raw, "use_return_dict"))
         ours = read_clip_config(raw)
         names = (*SIZES, "vocab_size", "num_hidden_layers", "hidden_act", "layer_norm_eps")
         assert all(getattr(ours, name) == getattr(theirs, name) for name in names)
