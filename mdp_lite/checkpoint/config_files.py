@@ -18,6 +18,7 @@ MAY_BE_ZERO = ("steps_offset", "freq_shift")
 ACTIVATIONS = ("silu", "swish", "gelu", "relu", "mish")
 # Options that diffusers also reads as a list of one number a block; here all must be the same.
 PER_BLOCK = ("cross_attention_dim", "layers_per_block", "only_cross_attention")
+ORDER = "reverse_transformer_layers_per_block"
 # transformers' defaults for a text encoder; only dumps of a whole CLIP may leave them out.
 CLIP_DEFAULTS = {
     "vocab_size": 49408,
@@ -48,10 +49,8 @@ def unwrap_clip(raw: Raw) -> Raw:
 
 def read_unet_config(raw: Raw) -> UNetConfig:
     """Read diffusers' config; raises BadCheckpoint for an option that is not implemented."""
-    # In diffusers the order of the upward blocks is the reverse unless this list says otherwise.
-    depths, order = raw.get("transformer_layers_per_block"), "reverse_transformer_layers_per_block"
-    if isinstance(depths, list) and raw.get(order) == depths[::-1]:
-        raw = {key: value for key, value in raw.items() if key != order}
+    if _is_plain_order(raw):
+        raw = {key: value for key, value in raw.items() if key != ORDER}
     config = read_config(UNetConfig, "unet", raw, UNET)
     check_one_of("unet", "act_fn", config.act_fn, ACTIVATIONS)
     down, up = ("DownBlock2D", "CrossAttnDownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
@@ -65,6 +64,14 @@ def read_unet_config(raw: Raw) -> UNetConfig:
     for heads, channels in zip(config.heads, config.block_out_channels, strict=True):
         check_divides("unet", "attention_head_dim (the number of heads)", heads, channels)
     return config
+
+
+def _is_plain_order(raw: Raw) -> bool:
+    """Whether ORDER, the depths of the upward blocks, is what diffusers takes without it."""
+    depths, order = raw.get("transformer_layers_per_block", 1), raw.get(ORDER)
+    if isinstance(depths, list) or not isinstance(order, list):
+        return isinstance(depths, list) and order == depths[::-1]
+    return all(depth == depths for depth in order)
 
 
 def read_vae_config(raw: Raw) -> VAEConfig:

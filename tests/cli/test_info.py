@@ -237,51 +237,6 @@ def test_stable_diffusion_in_full_size(
     assert said["edit"]["peak_bytes"]["float16"] == said["weight_bytes"]["float16"] + most
 
 
-@pytest.mark.parametrize("name, settings", [("sd-turbo", (4, 1.0)), ("my-model", (50, 7.5))])
-@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
-def test_a_distilled_model_takes_few_steps(
-    name: str, settings: tuple[int, float], spacing: str, copy: Path, read_info: ReadInfo
-) -> None:
-    """By its name; the spacing of its scheduler alone proves nothing."""
-    (copy / "mdp_lite.json").unlink()
-    raw = json.loads((copy / SCHEDULER).read_text("utf-8"))
-    write_json(copy / SCHEDULER, raw | {"timestep_spacing": spacing})
-    said = read_info(copy.rename(copy.parent / name), "--no-hash")
-    defaults = said["defaults"]
-    assert (defaults["num_inference_steps"], defaults["guidance_scale"]) == settings
-    if spacing == "trailing":  # half of the rows of 4 steps, and of 50 with guidance
-        assert said["edit"]["unet_rows"] == (4 + 3 if name == "sd-turbo" else 100 + 66)
-    inferred = "by default steps 4, guidance 1: the name sd-turbo says turbo"
-    assert said["notes"] == ([inferred] if name == "sd-turbo" else [])
-
-
-def test_it_says_what_was_ignored(
-    copy: Path, read_info: ReadInfo, capsys: pytest.CaptureFixture[str]
-) -> None:
-    raw = json.loads((copy / SCHEDULER).read_text("utf-8"))
-    solver = {"_class_name": "DPMSolverMultistepScheduler", "flow_shift": 1.0}
-    write_json(copy / SCHEDULER, raw | solver | {"magic": 1})
-    write_json(copy / "mdp_lite.json", {"num_inference_steps": 334})
-    notes = read_info(copy, "--no-hash")["notes"]
-    assert notes == [
-        "sampled by DDIM, the checkpoint was saved with DPMSolverMultistepScheduler",
-        "scheduler: unknown options were ignored: magic 1",
-        "334 steps start at timestep 667 of 999, which is not pure noise: this checkpoint's "
-        "leading spacing suits 333 steps better",
-    ]
-    assert main(["info", str(copy), "--no-hash"]) == 0
-    out = capsys.readouterr().out
-    assert all(note in out for note in notes)
-
-
-def test_a_size_may_be_a_height_and_a_width(copy: Path, read_info: ReadInfo) -> None:
-    raw = json.loads((copy / "unet/config.json").read_text("utf-8"))
-    write_json(copy / "unet/config.json", raw | {"sample_size": [8, 12]})
-    said = read_info(copy, "--no-hash")
-    assert said["picture"] == said["edit"]["picture"] == "48x32"
-    assert Editor.from_pretrained(copy, "cpu").runner.size == (48, 32)
-
-
 @pytest.mark.parametrize(
     ("width", "levels", "name"),
     [
