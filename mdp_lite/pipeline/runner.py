@@ -73,7 +73,7 @@ class ModelRunner:
         return Grid(*(column.to(self.device) for column in grid))
 
     def noise(self, seed: int, width: int, height: int) -> Tensor:
-        """x_0 (1, 4, y, x), the noise that a path starts from, of a seed, drawn on the CPU in float32: the same on every device.
+        """The noise x_0 (1, 4, y, x) of a seed, drawn on the CPU in float32: equal on every device.
 
         Latents are float64 from here on. They are small, and the path from noise to a clean latent
         multiplies a rounding error by 1 / sqrt(abar_0), 13 times at 50 steps of SD 1.x.
