@@ -38,11 +38,9 @@ from mdp_lite.store.cache import Cache, get_or_create, open_cache
 class Editor:
     """A loaded model that makes sources and edits them.
 
-    It does not change after loading, so any number of threads may use one Editor at once and get
-    the results that they would get alone. On a CPU, threads that compute at the same time are
-    slower than one after another, because torch keeps worker threads for each of them; with
-    make_batcher many threads share one. All errors that are raised on purpose are an MdpError; bad
-    input is also a ValueError.
+    Any number of threads may use one Editor at once, and each gets the results that it gets alone.
+    On a CPU they are slower than one after another, because torch keeps worker threads for each;
+    with make_batcher many threads share one. Errors are an MdpError; bad input is a ValueError too.
 
     >>> from mdp_lite import Editor
     >>> editor = Editor.from_pretrained("tiny", device="cpu")
@@ -244,8 +242,8 @@ class Editor:
     ) -> list[Edit]:
         """Several edits at once, of one source or of many; their common steps are computed once.
 
-        max_rows is how many UNet rows one call may have: on a GPU more is faster. With 0 every step
-        is a separate call, and an edit has exactly the bits that it has alone.
+        max_rows is how many UNet rows one call may have: on a GPU more is faster. With 0 an edit has
+        exactly the bits that it has alone.
         """
         states: tuple[EditState, ...] = ()
         for done, total, moved, states in self.steps(requests, max_rows, deadline):

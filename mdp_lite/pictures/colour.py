@@ -7,7 +7,7 @@ outside a mask as it shows them in the original.
 import io
 import itertools
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -81,7 +81,7 @@ def read_profile(data: Any) -> ImageCms.ImageCmsProfile | None:
 def find_space(profile: ImageCms.ImageCmsProfile) -> str:
     """The colours that a profile describes, such as RGB, GRAY or CMYK."""
     try:
-        return profile.profile.xcolor_space.strip()
+        return cast(Any, profile.profile).xcolor_space.strip()
     except FAILURES:  # bytes that are no text
         return "unknown colours"
 

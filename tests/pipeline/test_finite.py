@@ -1,6 +1,5 @@
 """Results are finite: what 16 bits can't hold is computed in 32, and no NaN becomes a picture."""
 
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mdp_lite.__main__ import FAILED, main
 from mdp_lite.editor import Editor
 from mdp_lite.method.null_text import null_text
 from mdp_lite.names import BadCheckpoint, NotFinite
@@ -296,40 +294,3 @@ def test_a_finite_result_is_returned_as_it_is(value: float) -> None:
     for out in (bad, (fine, bad), (fine, 3, bad)):
         with pytest.raises(NotFinite, match="^x is not finite"):
             run_finite(lambda _, out=out: out, nn.Identity(), "x")
-
-
-# --- the command -------------------------------------------------------------------------------
-
-FROM = ["--steps", "4", "--quiet"]
-COMMANDS = {
-    "generate": ["generate", PROMPT],
-    "invert": ["invert", "in.png"],
-    "edit": ["edit", "in.png", "--source-prompt", PROMPT, "--prompt", TARGET],
-    "sweep": ["sweep", "in.png", "--source-prompt", PROMPT, "--prompt", TARGET],
-}
-
-
-@pytest.fixture(scope="module")
-def spoilt(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint on disk whose UNet holds a NaN."""
-    folder = copytree(checkpoint, tmp_path_factory.mktemp("spoilt") / "model")
-    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}
-    tensors["conv_out.bias"][0] = float("nan")
-    path.unlink()
-    save_file(tensors, path)
-    return folder
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_command_says_so_and_writes_nothing(
-    command: str, spoilt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    says_one_line: Callable[[str], None],
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    PICTURE.save("in.png")
-    out = ["-o", "out" if command == "sweep" else "out.png"]
-    code = main([*COMMANDS[command], "--model", str(spoilt), *out, *FROM])
-    assert code == FAILED
-    says_one_line("mdp-lite: NotFinite: the model's prediction is not finite")
-    assert [path.name for path in tmp_path.rglob("*")] == ["in.png"]
