@@ -62,7 +62,8 @@ def add_mask_options(sub: argparse.ArgumentParser, save: bool = True) -> None:
     group = sub.add_argument_group("mask (by default the whole picture is edited)")
     one = group.add_mutually_exclusive_group()
     one.add_argument(
-        "--mask", metavar="FILE",
+        "--mask",
+        metavar="FILE",
         help="a picture of PICTURE's size: its white pixels are edited, or its transparent ones if "
         "it has any",
     )
