@@ -242,8 +242,8 @@ class Editor:
     ) -> list[Edit]:
         """Several edits at once, of one source or of many; their common steps are computed once.
 
-        max_rows is how many UNet rows one call may have: on a GPU more is faster. With 0 an edit has
-        exactly the bits that it has alone.
+        max_rows is how many UNet rows one call may have: more is faster on a GPU; with 0 an edit
+        has exactly the bits that it has alone.
         """
         states: tuple[EditState, ...] = ()
         for done, total, moved, states in self.steps(requests, max_rows, deadline):
@@ -278,15 +278,12 @@ class Editor:
         windows are pairs (t_max, t_m). max_rows is as in edits, by default what fits in 2 GiB.
         """
         cells = build_cells(sources, prompts, variants, windows, schedules, guidance_scales)
-        located = locate_all(self.runner, cells)
-        tasks = build_tasks(self.runner, located)
-        return run_sweep(self.runner, located, tasks, self.result, max_rows, on_step)
+        cells = locate_all(self.runner, cells)
+        tasks = build_tasks(self.runner, cells)
+        return run_sweep(self.runner, cells, tasks, self.result, max_rows, on_step)
 
     def preview(self, state: EditState) -> Image.Image:
-        """A blurred picture of what an edit heads for, without a call of the UNet.
-
-        Only the first preview of an Editor calls the VAE, once.
-        """
+        """A blurred picture of what an edit heads for; only an Editor's first one calls the VAE."""
         return preview(self.runner.preview_map, state.x0, self.runner.factor)
 
     def plan(self, request: Request) -> Plan:
