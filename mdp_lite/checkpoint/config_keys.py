@@ -87,8 +87,8 @@ TRANSFORMERS = """
     add_cross_attention architectures attn_implementation bad_words_ids begin_suppress_tokens
     bos_token_id chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id
     diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size eos_token_id
-    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id id2label
-    initializer_factor initializer_range is_composition is_decoder is_encoder_decoder
+    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
+    id2label initializer_factor initializer_range is_composition is_decoder is_encoder_decoder
     keys_to_ignore_at_inference label2id length_penalty max_length min_length no_repeat_ngram_size
     num_beam_groups num_beams num_labels num_return_sequences output_attentions
     output_hidden_states output_scores pad_token_id prefix problem_type projection_dim

@@ -1,7 +1,7 @@
 """Configs of all of diffusers' schedulers, read as DDIM.
 
-The kind: a scheduler_config.json that another sampler wrote, from Stable Diffusion's own config. What
-that sampler needs changes none of DDIM's numbers, so it is no reason to refuse the file.
+The kind: a scheduler_config.json that another sampler wrote, from Stable Diffusion's own config.
+What that sampler needs changes none of DDIM's numbers, so it is no reason to refuse the file.
 """
 
 import inspect
