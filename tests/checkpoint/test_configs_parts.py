@@ -1,8 +1,8 @@
 """Configs of the UNet, the VAE and the text encoder, as diffusers and transformers write them.
 
 The kind: keys that change none of our numbers, because they belong to training, saving, another
-task or a block that Stable Diffusion does not have. Every option of the UNet is tried: either ours has
-the output of diffusers with it, or it is refused by name.
+task or a block that Stable Diffusion does not have. Every option of the UNet is tried: either ours
+has the output of diffusers with it, or it is refused by name.
 """
 
 import inspect
