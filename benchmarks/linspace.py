@@ -1,8 +1,9 @@
-"""Linspace grids, as diffusers has them and chained: python -m benchmarks.linspace
+"""Linspace grids: where a step ends, as diffusers has it, and chained.
 
 diffusers' DDIM goes from timestep t to t - T // N, which with linspace spacing is not the next
-timestep of the grid. A chained grid goes to the next one: b_i = a_{i+1}. This prints the PSNR of
-both to 250 steps of the same grid, and of round trips by DDIM inversion, with the bundled model.
+timestep of the grid. A chained grid goes to the next one: b_i = a_{i+1}. `python -m
+benchmarks.linspace` prints the PSNR of both to 250 chained steps (sampling), and of round trips by
+DDIM inversion, with the bundled model.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Reading config files: types, ranges, supported values. config_keys.py says which keys count."""
+"""Reading config files: types, ranges and supported values (which keys count: config_keys.py)."""
 
 import dataclasses
 import math

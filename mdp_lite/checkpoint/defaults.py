@@ -29,7 +29,7 @@ FEW_STEPS: dict[str, Any] = {"num_inference_steps": 4, "guidance_scale": 1.0}
 def infer_defaults(
     raw: dict[str, Any], name: str, folder: Path | None, files: tuple[Path, ...]
 ) -> tuple[Defaults, tuple[str, ...]]:
-    """The defaults of a checkpoint whose own mdp_lite.json is raw; a note if any is a guess."""
+    """Defaults of a checkpoint whose own mdp_lite.json is raw, and a note if any is a guess."""
     few_steps = find_few_steps(name, folder, files)
     note = describe_defaults(raw, few_steps)
     return choose_defaults(raw, few_steps), (note,) if note else ()

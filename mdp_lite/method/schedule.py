@@ -157,10 +157,8 @@ def check_reach(config: SchedulerConfig, n: int) -> str | None:
     total = config.num_train_timesteps
     if config.timestep_spacing != "leading" or 10 * (total % n) <= total:
         return None
-    good = min(
-        (m for m in range(1, total + 1) if 50 * (total % m) <= total), key=lambda m: abs(m - n)
-    )
-    start = int(timesteps(config, n)[0])
+    fitting = [m for m in range(1, total + 1) if 50 * (total % m) <= total]
+    good, start = min(fitting, key=lambda m: abs(m - n)), int(timesteps(config, n)[0])
     return (
         f"{n} steps start at timestep {start} of {total - 1}, which is not pure noise: this "
         f"checkpoint's leading spacing suits {good} steps better"
