@@ -152,8 +152,9 @@ def loud_text(editor: Editor, dtype: torch.dtype) -> nn.Module:
     """A text encoder whose last layer's result float16 can't hold; the norm makes it small."""
     encoder = deepcopy(editor.models.text_encoder)
     with torch.no_grad():
-        layer = encoder.text_model.encoder.layers[-1].mlp.fc2
-        layer.weight *= LOUD / 4
+        layer = encoder.text_model.encoder.layers[-1].mlp
+        layer.fc1.weight *= 200
+        layer.fc2.weight *= LOUD / 10
     return encoder.to(dtype)
 
 
@@ -165,7 +166,7 @@ def test_a_text_encoder_is_run_in_float32_too(editor: Editor) -> None:
         assert not half.models.text_encoder(ids).isfinite().all()
     c, want = half.runner.condition(PROMPT), wide.runner.condition(PROMPT)
     assert c.dtype == torch.float16 and torch.equal(c, want.half())
-    blend = half.runner.condition({PROMPT: 1.0, TARGET: 2.0})
+    blend = half.runner.condition([(PROMPT, 1.0), (TARGET, 2.0)])
     assert blend.isfinite().all() and blend.dtype == torch.float16
 
 
