@@ -18,7 +18,7 @@ def test_a_prompt_that_fits_says_nothing(editor: Editor) -> None:
 def test_the_last_words_that_were_read_are_named(prompt: str, editor: Editor) -> None:
     (sentence,) = editor.runner.describe_cuts(prompt)
     room = editor.models.tokenizer.length - 2
-    assert sentence.startswith(f"only {room} tokens of a prompt are read: it ends at \"")
+    assert sentence.startswith(f'only {room} tokens of a prompt are read: it ends at "')
     words = sentence.split('"')[1]
     assert 1 <= len(words.split()) <= 5 and words.split()[-1].strip(",") in prompt
     part = editor.models.tokenizer.read_part(prompt)

@@ -196,8 +196,8 @@ def _open_folder(folder: Path, variant: str | None, own_vae: bool) -> Checkpoint
     own = folder / folders.DEFAULTS
     defaults = folders.read_json(own) if own.exists() else {}
     return Checkpoint(
-        folder.name, "folder", files, configs, tensors, folder / "tokenizer", None, folder, defaults,
-        notes,
+        folder.name, "folder", files, configs, tensors, folder / "tokenizer", None, folder,
+        defaults, notes,
     )  # fmt: skip
 
 
