@@ -174,7 +174,7 @@ def test_threads_share_a_tokenizer(tmp_path: Path) -> None:
         ("a " * (LENGTH - 2), "a " * (LENGTH - 2)),
         ("a " * (LENGTH - 1), " ".join("a" * (LENGTH - 2))),
         ("A  RED\tHouse " + "a " * LENGTH, "A  RED\tHouse" + " a" * (LENGTH - 5)),
-        ("!," * LENGTH, "!," * (LENGTH // 2 - 1)),
+        ("a, " * LENGTH, ("a, " * (LENGTH // 2 - 1)).strip()),
     ],
 )
 def test_the_part_of_a_prompt_that_is_read(

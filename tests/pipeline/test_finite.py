@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mdp_lite.editor import Editor
 from mdp_lite.method.null_text import null_text
-from mdp_lite.names import BadCheckpoint, NotFinite
+from mdp_lite.names import NotFinite
 from mdp_lite.pipeline.finite import run_finite
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.preview import fit_preview
@@ -144,71 +144,6 @@ def test_a_vae_is_run_in_float32_too(editor: Editor, source: Source) -> None:
     assert shown.tobytes() == want.tobytes() and has_colours(shown)
     maps = [fit_preview(each.models.vae) for each in (one, same)]
     assert relative_error(*maps) <= 1e-2  # of latents that float16 rounded
-
-
-def loud_text(editor: Editor, dtype: torch.dtype) -> nn.Module:
-    """A text encoder whose last layer's result float16 can't hold; the norm makes it small."""
-    encoder = deepcopy(editor.models.text_encoder)
-    with torch.no_grad():
-        layer = encoder.text_model.encoder.layers[-1].mlp.fc2
-        layer.weight *= LOUD / 4
-    return encoder.to(dtype)
-
-
-def test_a_text_encoder_is_run_in_float32_too(editor: Editor) -> None:
-    half, wide = (with_parts(editor, text_encoder=loud_text(editor, torch.float16).to(dtype))
-                  for dtype in (torch.float16, torch.float32))  # fmt: skip
-    ids = torch.tensor([editor.models.tokenizer.ids(PROMPT)[0]])
-    with torch.no_grad():
-        assert not half.models.text_encoder(ids).isfinite().all()
-    c, want = half.runner.condition(PROMPT), wide.runner.condition(PROMPT)
-    assert c.dtype == torch.float16 and torch.equal(c, want.half())
-    blend = half.runner.condition({PROMPT: 1.0, TARGET: 2.0})
-    assert blend.isfinite().all() and blend.dtype == torch.float16
-
-
-@pytest.mark.parametrize(
-    ("dtype", "tried"),
-    [
-        (torch.float32, "in float32"),
-        (torch.float16, "in float16, in float32 neither"),
-        (torch.bfloat16, "in bfloat16, in float32 neither"),
-    ],
-)
-def test_a_condition_of_no_numbers_is_an_error(
-    editor: Editor, dtype: torch.dtype, tried: str
-) -> None:
-    """The sentence names the text encoder's result, and only what was tried."""
-    encoder = deepcopy(editor.models.text_encoder)
-    with torch.no_grad():
-        encoder.text_model.final_layer_norm.bias[0] = torch.nan
-    one = with_parts(editor, text_encoder=encoder.to(dtype))
-    with pytest.raises(NotFinite, match=rf"^the prompt's condition is not .* infinity\) {tried}$"):
-        one.runner.condition(PROMPT)
-
-
-def test_a_condition_that_float16_can_not_hold_is_named(editor: Editor) -> None:
-    encoder = deepcopy(editor.models.text_encoder).half()
-    with torch.no_grad():
-        encoder.text_model.final_layer_norm.bias.fill_(60000)
-        encoder.text_model.final_layer_norm.weight.fill_(60000)
-    one = with_parts(editor, text_encoder=encoder)
-    with pytest.raises(NotFinite, match=r"torch.float16 can't hold: want dtype float32"):
-        one.runner.condition(PROMPT)
-
-
-def test_a_weight_that_float16_can_not_hold_is_refused_when_loaded(
-    checkpoint: Path, tmp_path: Path
-) -> None:
-    folder = copytree(checkpoint, tmp_path / "model")
-    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    tensors = {key: tensor.float() for key, tensor in load_file(path).items()}
-    tensors["conv_in.weight"][0, 0, 0, 0] = 1e5
-    path.unlink()
-    save_file(tensors, path)
-    with pytest.raises(BadCheckpoint, match="conv_in.weight has values that float16 can't hold"):
-        Editor.from_pretrained(folder, "cpu", "float16")
-    assert Editor.from_pretrained(folder, "cpu", "float32")
 
 
 # --- nothing helps -----------------------------------------------------------------------------
