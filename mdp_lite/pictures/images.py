@@ -165,9 +165,7 @@ def check_output(path: Path, picture: str | Path | None) -> None:
         raise BadInput(f"output must be writable, got {error.strerror!r} for {name}") from None
 
 
-def save_png(
-    image: Image.Image, path: str | Path | io.BytesIO, settings: dict[str, Any]
-) -> None:
+def save_png(image: Image.Image, path: str | Path | io.BytesIO, settings: dict[str, Any]) -> None:
     """Write the pixels and the settings, but no other metadata of the image (EXIF, ICC).
 
     The file says that it is sRGB, and has the alpha channel of the picture that was read.

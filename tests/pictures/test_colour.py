@@ -106,7 +106,9 @@ def test_grey_of_16_bits_follows_its_profile() -> None:
     image = Image.fromarray(np.linspace(0, 65535, 4096).reshape(64, 64).astype(np.uint16))
     image.info["icc_profile"] = SPACES["grey 1.8"]
     found, plain = np.asarray(images.rgb(image)), np.linspace(0, 255, 4096).reshape(64, 64)
-    assert found[0, 0, 0] == 0 and found[-1, -1, 0] == 255 and (found[32] > plain[32, :, None]).all()
+    assert (
+        found[0, 0, 0] == 0 and found[-1, -1, 0] == 255 and (found[32] > plain[32, :, None]).all()
+    )
 
 
 def test_alpha_stays_where_it_was() -> None:
