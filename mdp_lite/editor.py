@@ -172,10 +172,7 @@ class Editor:
         on_tuned: OnTuned | None = None,
         deadline: float | None = None,
     ) -> list[Source]:
-        """Several pictures at once, each with its prompt, fitted to one size: see invert.
-
-        A picture's colours are converted to sRGB; images.describe_changes(source.picture) tells.
-        """
+        """Several pictures at once, each with its prompt, fitted to one size: see invert."""
         pictures = [images.rgb(check.picture(one)) for one in check.several("images", images_)]
         texts = check.as_many("prompts", prompts, len(pictures))
         how = (method, num_inference_steps, guidance_scale, negative_prompt, width, height, fit)

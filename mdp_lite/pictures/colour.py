@@ -80,8 +80,13 @@ def read_profile(data: Any) -> ImageCms.ImageCmsProfile | None:
 
 def find_space(profile: ImageCms.ImageCmsProfile) -> str:
     """The colours that a profile describes, such as RGB, GRAY or CMYK."""
+    core: Any = profile.profile
     try:
+<<<<<<< HEAD
         return cast(Any, profile.profile).xcolor_space.strip()
+=======
+        return core.xcolor_space.strip()
+>>>>>>> k_pictures
     except FAILURES:  # bytes that are no text
         return "unknown colours"
 

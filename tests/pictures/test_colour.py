@@ -69,6 +69,7 @@ def test_outside_a_mask_a_screen_shows_the_same(
     pillow = ImageCms.profileToProfile(
         read, ImageCms.ImageCmsProfile(io.BytesIO(profile)), SRGB, outputMode="RGB"
     )
+    assert pillow is not None
     want = read if name == "sRGB" else pillow
     assert np.array_equal(np.asarray(written)[outside], np.asarray(want)[outside])
     # Colours that are neither 0 nor 255 after the conversion lie in sRGB.

@@ -2,13 +2,10 @@
 
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
-from shutil import copytree
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mdp_lite.editor import Editor

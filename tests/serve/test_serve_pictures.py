@@ -42,7 +42,7 @@ def test_an_upload_becomes_srgb(name: str, kind: str) -> None:
     want = ImageCms.profileToProfile(
         Image.open(io.BytesIO(data)), source, ImageCms.createProfile("sRGB"), outputMode="RGB"
     )
-    assert found.tobytes() == want.tobytes()
+    assert want is not None and found.tobytes() == want.tobytes()
     for size in (None, (16, 16), (64, 48)):
         fitted = pictures.fit_to_size(found, "crop", size)
         (change,) = images.describe_changes(fitted)
