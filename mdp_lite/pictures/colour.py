@@ -7,7 +7,7 @@ outside a mask as it shows them in the original.
 import io
 import itertools
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -82,11 +82,7 @@ def find_space(profile: ImageCms.ImageCmsProfile) -> str:
     """The colours that a profile describes, such as RGB, GRAY or CMYK."""
     core: Any = profile.profile
     try:
-<<<<<<< HEAD
-        return cast(Any, profile.profile).xcolor_space.strip()
-=======
         return core.xcolor_space.strip()
->>>>>>> k_pictures
     except FAILURES:  # bytes that are no text
         return "unknown colours"
 
