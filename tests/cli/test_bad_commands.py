@@ -42,7 +42,7 @@ def folder(work_folder: Path) -> Path:
     Path("page.png").write_text("<!doctype html><html></html>")
     Path("drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     Path("bomb.png").write_bytes(png_header(20000, 20000))
-    Path("large.png").write_bytes(png_header(5000, 5000))
+    Path("large.png").write_bytes(png_header(9000, 9000))
     Path("link.png").symlink_to("good.png")
     os.link("good.png", "twin.png")
     Path("folder.png").mkdir()
@@ -115,8 +115,8 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     f"{R} moving.webp": "picture must be a still one, got 3 frames: 'moving.webp'",
     f"{R} cut.png": "picture must be whole, got a damaged file",
     f"{R} cut.jpg": "picture must be whole, got a damaged file",
-    f"{R} bomb.png": "picture must have at most 4096x4096 pixels, got far more: 'bomb.png'",
-    f"{R} large.png": "picture must have at most 4096x4096 pixels, got 5000x5000: 'large.png'",
+    f"{R} bomb.png": "picture must have at most 64 megapixels, got far more: 'bomb.png'",
+    f"{R} large.png": "picture must have at most 64 megapixels, got 9000x9000: 'large.png'",
     f"{E} text.png": f"{FORMAT} by its content, got something else: 'text.png'",
     # models
     "generate a --model none": "a .safetensors file or a hub id like \"org/name\", got 'none'",

@@ -108,7 +108,7 @@ def test_a_picture_says_how_it_was_made(client: httpx2.Client) -> None:
 
 def test_unless_the_operator_turns_that_off(editor: Editor) -> None:
     with run_service(editor, metadata=False) as at, open_client(at) as client:
-        assert image_of(edit(client)).info == {}
+        assert image_of(edit(client)).info == {"srgb": 0}
         assert dict(image_of(edit(client, output_format="jpeg")).getexif()) == {}
 
 
