@@ -151,8 +151,8 @@ def check_reach(config: SchedulerConfig, n: int) -> str | None:
     """A warning if a grid of n steps leaves out the noisiest tenth of the levels, or more.
 
     Leading spacing has whole strides T // n, so n steps end short of T if n does not divide it:
-    334 steps of 1000 have stride 2 and start at t = 667. Numbers below 10 start low as well, but no
-    number near them does better.
+    334 steps of 1000 have stride 2 and start at t = 667. Numbers below 10 start low too, because
+    their strides are wide; there is no warning then.
     """
     total = config.num_train_timesteps
     if config.timestep_spacing != "leading" or 10 * (total % n) <= total:
