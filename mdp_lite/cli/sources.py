@@ -138,8 +138,7 @@ def pack_source(args: Namespace, source: Source) -> tuple[tuple[Path, bytes], ..
 
 
 def log_truncation(editor: Editor, console: Console, *prompts: str) -> None:
-    """Log which prompts are longer than the model can read."""
-    longest = editor.models.tokenizer.length - 2  # start and end are tokens too
+    """Log where prompts are cut that are longer than the model can read."""
     for prompt in prompts:
-        if editor.runner.is_truncated(prompt):
-            console.log(f"only the first {longest} tokens were read of the prompt {prompt!r}")
+        for sentence in editor.runner.describe_cuts(prompt):
+            console.log(sentence)

@@ -161,7 +161,7 @@ def test_what_was_cut_is_said_once(folder: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(out)["truncated"] is True
     assert err.splitlines() == [
         "mdp-lite: the picture of 48x40 was cropped at the centre and resized to 32x32",
-        f"mdp-lite: only the first 24 tokens were read of the prompt {'boat ' * 40!r}",
+        'mdp-lite: only 24 tokens of a prompt are read: it ends at "boat boat boat boat boat"',
     ]
 
 
