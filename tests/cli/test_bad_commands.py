@@ -131,7 +131,7 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     f"{G} --tokenizer none": "tokenizer must be a folder or a hub id, got 'none'",
     f"{G} --prediction-type sample": ("--prediction-type", "'sample'"),
     f"{G} --model-variant ../x": "variant must be part of a file name like fp16, got '../x'",
-    f"{G} --model-variant fp16": "no part has the variant 'fp16': want one of text_encoder/model.fp16",
+    f"{G} --model-variant fp16": "no part has the variant 'fp16': want one of text_encoder/mod",
     f"{G} --ema": "ema is for single files: a folder holds one UNet",
     f"{G} --device tpu": "device must be cpu or cuda, got 'tpu'",
     f"{G} --device cuda:99": "device cuda:99 is not there",

@@ -268,7 +268,7 @@ BAD = {
     "model.txt": "a model file must end in .safetensors, got",
     "model.ckpt": "is a pickle, which is never loaded: `mdp-lite convert` makes safetensors of it",
     "tiny --ema": "ema is for single files: a folder holds one UNet",
-    "tiny --model-variant fp32": "no part has the variant 'fp32': want one of text_encoder/model.fp32",
+    "tiny --model-variant fp32": "no part has the variant 'fp32': want one of text_encoder/mod",
     "tiny --tokenizer none": "tokenizer must be a folder or a hub id, got 'none'",
     "tiny --strict": "--strict",
 }
