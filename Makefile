@@ -21,7 +21,7 @@ demo: $(VENV)/.demo  ## edit a picture with the bundled model, say where it is
 	$(BIN)/mdp-lite demo
 
 test: $(VENV)/.dev  ## the tests, without the slow ones, a process for each core
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.dev  ## the slow tests alone
 	$(BIN)/python -m pytest -m slow
