@@ -145,7 +145,7 @@ def test_the_memory_of_a_stopped_job_is_freed(editor: Editor) -> None:
             time.sleep(3 * STEP)
             line.close()
             wait_until(lambda: is_idle(at.service))
-        assert latents() <= before
+        wait_until(lambda: latents() <= before)  # a thread may still be leaving its frames
 
 
 def test_an_upload_that_is_broken_off_leaves_nothing(editor: Editor) -> None:
