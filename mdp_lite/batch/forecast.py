@@ -160,7 +160,7 @@ def _estimate_seconds(editor: Editor, parts: list[UnitForecast]) -> float:
 def _measure_pace(editor: Editor, size: Size) -> tuple[float, float]:
     """Seconds of one UNet row, in a call of two, and of decoding one picture."""
     runner, (width, height) = editor.runner, size
-    c, t = runner.condition("").expand(2, -1, -1), runner.grid(None).t[0]
+    c, t = runner.condition("", size).expand(2, -1, -1), runner.grid(None).t[0]
     x = runner.noise(0, width, height)
     row = _time_fastest(lambda: float(runner.unet(x.expand(2, -1, -1, -1).to(c.dtype), t, c).sum()))
     return row / 2, _time_fastest(lambda: runner.decode(x))

@@ -18,6 +18,9 @@ MAY_BE_ZERO = ("steps_offset", "freq_shift")
 ACTIVATIONS = ("silu", "swish", "gelu", "relu", "mish")
 # Options that diffusers also reads as a list of one number a block; here all must be the same.
 PER_BLOCK = ("cross_attention_dim", "layers_per_block", "only_cross_attention")
+# What belongs to addition_embed_type text_time, SDXL's.
+ADDED = ("addition_time_embed_dim", "projection_class_embeddings_input_dim")
+PROJECTED = ("text_encoder_2",)
 ORDER = "reverse_transformer_layers_per_block"
 # transformers' defaults for a text encoder; only dumps of a whole CLIP may leave them out.
 CLIP_DEFAULTS = {
@@ -29,13 +32,16 @@ CLIP_DEFAULTS = {
 }
 
 
-def read_clip_config(raw: Raw) -> CLIPConfig:
-    """Read transformers' config; raises BadCheckpoint for an option that is not implemented."""
-    config = read_config(CLIPConfig, "text_encoder", unwrap_clip(raw), TEXT_ENCODER)
-    check_one_of("text_encoder", "hidden_act", config.hidden_act, ("quick_gelu", "gelu"))
-    check_divides(
-        "text_encoder", "num_attention_heads", config.num_attention_heads, config.hidden_size
-    )
+def read_clip_config(part: str, raw: Raw) -> CLIPConfig:
+    """Read transformers' config; raises BadCheckpoint for an option that is not implemented.
+
+    Of the part text_encoder_2 the projection is read too; other text encoders have none.
+    """
+    raw = unwrap_clip(raw)
+    raw = raw | {"projection_dim": raw.get("projection_dim", 512) if part in PROJECTED else None}
+    config = read_config(CLIPConfig, part, raw, TEXT_ENCODER)
+    check_one_of(part, "hidden_act", config.hidden_act, ("quick_gelu", "gelu"))
+    check_divides(part, "num_attention_heads", config.num_attention_heads, config.hidden_size)
     return config
 
 
@@ -51,7 +57,12 @@ def read_unet_config(raw: Raw) -> UNetConfig:
     """Read diffusers' config; raises BadCheckpoint for an option that is not implemented."""
     if _is_plain_order(raw):
         raw = {key: value for key, value in raw.items() if key != ORDER}
+    if raw.get("addition_embed_type") is None:
+        raw = {key: value for key, value in raw.items() if key not in ADDED}
     config = read_config(UNetConfig, "unet", raw, UNET)
+    check_one_of("unet", "addition_embed_type", config.addition_embed_type, (None, "text_time"))
+    if config.addition_embed_type and config.pooled_dim < 1:
+        raise BadCheckpoint(f"unet: {' and '.join(ADDED)} must leave room for a pooled state")
     check_one_of("unet", "act_fn", config.act_fn, ACTIVATIONS)
     down, up = ("DownBlock2D", "CrossAttnDownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
     check_same_length("unet", config, "block_out_channels", "down_block_types", "up_block_types")

@@ -6,7 +6,7 @@ The rule, for each key of a part:
 - It is in `only`: it changes numbers, and this code has them for these values alone. Any other
   value is refused with the part, the key and the value.
 - It is in `ignored`: it belongs to training, to saving, to another sampler or another task, or it
-  acts only on blocks that Stable Diffusion 1.x and 2.x do not have. It changes no number.
+  acts only on blocks that Stable Diffusion does not have. It changes no number.
 - It begins with an underscore, or it is unknown and null: ignored.
 - It is unknown and has a value: ignored, as diffusers and transformers do, and a note says so.
 
@@ -35,7 +35,6 @@ AVERAGE = (
 UNET = Keys(
     only={
         **NOT_QUANTIZED,
-        "addition_embed_type": (None,),
         "attention_type": ("default",),
         "center_input_sample": (False, None),
         "class_embed_type": (None,),
@@ -58,13 +57,13 @@ UNET = Keys(
         "time_embedding_type": ("positional",),
         "timestep_post_act": (None,),
     },
-    # Those of added embeddings act only with addition_embed_type or class_embed_type; the resnet's
+    # Those of added embeddings act only with other kinds of them or with class_embed_type; the resnet's
     # and cross_attention_norm only in blocks of other families. upcast_attention is a hint for half
     # precision, where scaled_dot_product_attention accumulates in float32 anyway.
     ignored=frozenset(
-        "addition_embed_type_num_heads addition_time_embed_dim class_embeddings_concat "
+        "addition_embed_type_num_heads class_embeddings_concat "
         "cross_attention_norm dropout mid_block_only_cross_attention "
-        "projection_class_embeddings_input_dim resnet_out_scale_factor resnet_skip_time_act "
+        "resnet_out_scale_factor resnet_skip_time_act "
         "upcast_attention".split()
         + SAVING
         + AVERAGE

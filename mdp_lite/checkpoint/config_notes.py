@@ -12,6 +12,7 @@ from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEC
 
 PARTS = {
     "text_encoder": (CLIPConfig, TEXT_ENCODER),
+    "text_encoder_2": (CLIPConfig, TEXT_ENCODER),
     "unet": (UNetConfig, UNET),
     "vae": (VAEConfig, VAE),
     "scheduler": (SchedulerConfig, SCHEDULER),
@@ -29,12 +30,12 @@ def list_unknown(part: str, raw: dict[str, Any]) -> dict[str, Any]:
     """The options of a part that nothing is known about; those that are null change nothing."""
     cls, keys = PARTS[part]
     known = {field.name for field in dataclasses.fields(cls)} | keys.only.keys() | keys.ignored
-    raw = unwrap_clip(raw) if part == "text_encoder" else raw
+    raw = unwrap_clip(raw) if part.startswith("text_encoder") else raw
     return {k: v for k, v in raw.items() if k not in known and k[:1] != "_" and v is not None}
 
 
 def _describe_unknown(configs: dict[str, dict[str, Any]]) -> Iterator[str]:
-    for part in PARTS:
+    for part in PARTS.keys() & configs.keys():
         unknown = list_unknown(part, configs[part])
         if unknown:
             text = ", ".join(f"{key} {json.dumps(value)}" for key, value in unknown.items())

@@ -1,17 +1,24 @@
 """Whether the three models of a checkpoint fit each other."""
 
+from collections.abc import Sequence
+
 from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
 from mdp_lite.names import BadCheckpoint
 
 
-def check_fit(text: CLIPConfig, unet: UNetConfig, vae: VAEConfig) -> None:
+def check_fit(texts: Sequence[CLIPConfig], unet: UNetConfig, vae: VAEConfig) -> None:
     """Raises BadCheckpoint unless latents and conditions have the widths that the UNet reads."""
     if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
         raise BadCheckpoint(
             f"unet must read and write the vae's {vae.latent_channels} channels, "
             f"got {unet.in_channels} and {unet.out_channels}"
         )
-    if unet.cross_attention_dim != text.hidden_size:
+    width = sum(text.hidden_size for text in texts)
+    if unet.cross_attention_dim != width:
+        have = "text encoder has" if len(texts) == 1 else "both text encoders have"
+        raise BadCheckpoint(f"unet attends to width {unet.cross_attention_dim}, {have} {width}")
+    pooled = texts[1].projection_dim if len(texts) > 1 else 0
+    if unet.pooled_dim != pooled:
         raise BadCheckpoint(
-            f"unet attends to width {unet.cross_attention_dim}, text encoder has {text.hidden_size}"
+            f"unet reads a pooled state of width {unet.pooled_dim}, text encoder 2 has {pooled}"
         )

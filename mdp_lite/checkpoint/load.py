@@ -9,28 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.checkpoint.assign import (
-    BuildOnMeta,
-    assign_tensors,
-    auto_dtype,
-    check_tensors,
-    pause_gc,
-)
-from mdp_lite.checkpoint.config_files import (
-    read_clip_config,
-    read_scheduler_config,
-    read_unet_config,
-    read_vae_config,
-)
+from mdp_lite.checkpoint.assign import BuildOnMeta, assign_tensors, auto_dtype, pause_gc
+from mdp_lite.checkpoint.config_files import read_scheduler_config
 from mdp_lite.checkpoint.config_notes import describe_configs
 from mdp_lite.checkpoint.defaults import Defaults, infer_defaults
-from mdp_lite.checkpoint.fit import check_fit
 from mdp_lite.checkpoint.identity import Origin, stat_files
-from mdp_lite.checkpoint.tokenizer import Tokenizer, add_bundled, add_words, load_tokenizer
+from mdp_lite.checkpoint.models import TEXT_PARTS, Models, build_models, join_text
+from mdp_lite.checkpoint.tokenizer import (
+    Tokenizer,
+    Tokenizers,
+    add_bundled,
+    add_words,
+    load_tokenizer,
+)
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig
-from mdp_lite.models.unet import UNet
-from mdp_lite.models.vae import VAE
 from mdp_lite.names import BadCheckpoint, MdpError
 from mdp_lite_weights import (
     Checkpoint,
@@ -45,6 +38,7 @@ from mdp_lite_weights import Hub as AnyHub
 from mdp_lite_weights.catalogue import CATALOGUE
 from mdp_lite_weights.convert import Conversion
 from mdp_lite_weights.convert import convert as convert_checkpoint
+from mdp_lite_weights.files import OPENCLIP_PAD
 from mdp_lite_weights.embeddings import Embedding, read_bundle, read_embeddings
 from mdp_lite_weights.lora import Deltas, merge_deltas, read_loras
 
@@ -105,25 +99,6 @@ AS_IT_IS, ALONE = Choices(), AddOns()
 
 
 @dataclass(frozen=True)
-class Models:
-    """The parts of a Stable Diffusion checkpoint, ready to run; they are never changed.
-
-    notes are sentences on what the checkpoint does not say and was inferred.
-    """
-
-    name: str
-    folder: Path | None
-    text_encoder: CLIPTextEncoder
-    unet: UNet
-    vae: VAE
-    tokenizer: Tokenizer
-    scheduler: SchedulerConfig
-    defaults: Defaults
-    notes: tuple[str, ...]
-    origin: Origin
-
-
-@dataclass(frozen=True)
 class Examined:
     """A checkpoint that can be loaded: configs read, keys and shapes checked, no weights read.
 
@@ -134,7 +109,7 @@ class Examined:
     found: Checkpoint
     vae: tuple[Path, ...]
     models: dict[str, Any]
-    tokenizer: Tokenizer | None
+    tokenizer: Tokenizer | Tokenizers | None
     scheduler: SchedulerConfig
     defaults: Defaults
 
@@ -148,11 +123,10 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
         found, files = replace_vae(found, vae, choices)
     scheduler = read_scheduler_config(found.configs["scheduler"])
     defaults, inferred = infer_defaults(found.defaults, found.name, found.folder, found.files)
-    config = read_clip_config(found.configs["text_encoder"])
-    models = _build_models(found, config, vae)
+    models = build_models(found, vae)
     found = replace(found, notes=found.notes + describe_configs(found.configs) + inferred)
     known = found.tokenizer or choices.tokenizer
-    tokenizer = _load_tokenizer(found, config, choices) if known else None
+    tokenizer = _load_tokenizer(found, models, choices) if known else None
     return Examined(found, tuple(files), models, tokenizer, scheduler, defaults)
 
 
@@ -180,7 +154,7 @@ def load(
     bundled = [one for place, _ in addons.loras for one in read_bundle(Path(place))]
     tokenizer, growable, notes = examined.tokenizer, bool(addons.embeddings or bundled), ()
     if growable or not tokenizer:
-        tokenizer = _load_tokenizer(found, models["text_encoder"].config, choices, growable)
+        tokenizer = _load_tokenizer(found, models, choices, growable)
     files = stat_files(_list_files(examined, tokenizer, choices, addons))
     if growable:
         words = [one for place, w in addons.embeddings for one in read_embeddings(Path(place), w)]
@@ -195,7 +169,8 @@ def load(
     return Models(
         found.name, found.folder, tokenizer=tokenizer, scheduler=examined.scheduler,
         defaults=examined.defaults, notes=found.notes + notes,
-        origin=Origin(found.name, files, examined.scheduler, dtype), **models,
+        origin=Origin(found.name, files, examined.scheduler, dtype), zero_empty=found.zero_empty,
+        **join_text(models, tokenizer),
     )  # fmt: skip
 
 
@@ -215,39 +190,32 @@ def convert(
     """
 
     def check(found: Checkpoint) -> None:
-        _build_models(found, read_clip_config(found.configs["text_encoder"]))
+        build_models(found)
         read_scheduler_config(found.configs["scheduler"])
 
     return convert_checkpoint(name, out, dtype, choices, check, progress, dry_run)
 
 
-def _build_models(found: Checkpoint, text: CLIPConfig, vae: Place | None = None) -> dict[str, Any]:
-    """The three models on the meta device; raises BadCheckpoint for other keys or shapes."""
-    unet = read_unet_config(found.configs["unet"])
-    decoder = read_vae_config(found.configs["vae"])
-    check_fit(text, unet, decoder)
-    with BuildOnMeta():
-        models = {"text_encoder": CLIPTextEncoder(text), "unet": UNet(unet), "vae": VAE(decoder)}
-    for part, model in models.items():
-        place = vae if part == "vae" and vae is not None else found.name
-        check_tensors(f"{Path(place).name}, {part}", model, found.tensors[part])
-    return models
-
-
 def _load_tokenizer(
-    found: Checkpoint, config: CLIPConfig, choices: Choices, growable: bool = False
-) -> Tokenizer:
+    found: Checkpoint, models: dict[str, Any], choices: Choices, growable: bool = False
+) -> Tokenizer | Tokenizers:
+    """The tokenizer of a checkpoint, or both of one with two text encoders."""
     folder = find_tokenizer(choices.tokenizer, found, choices.hub)
-    return load_tokenizer(folder, config, found.pad_token, growable)
+    configs = [models[part].config for part in TEXT_PARTS if part in models]
+    first = load_tokenizer(folder, configs[0], found.pad_token, growable)
+    if len(configs) == 1:
+        return first
+    other, pad = found.tokenizer_2 or folder, None if found.tokenizer_2 else OPENCLIP_PAD
+    return Tokenizers(first, load_tokenizer(other, configs[1], pad, growable))
 
 
 def _list_files(
-    examined: Examined, tokenizer: Tokenizer, choices: Choices, addons: AddOns
+    examined: Examined, tokenizer: Tokenizer | Tokenizers, choices: Choices, addons: AddOns
 ) -> list[tuple[str, Path]]:
     """Every file that the models are loaded from, with its role."""
     found, folder = examined.found, examined.found.folder
-    beside = sorted(Path(tokenizer.clip.name_or_path).iterdir())
-    texts = [path for path in beside if path.suffix in (".json", ".txt")]
+    texts = [path for place in tokenizer.folders for path in sorted(place.iterdir())]
+    texts = [path for path in texts if path.suffix in (".json", ".txt")]
     single = "the file, averaged" if choices.ema else "the file"
     return [
         *(
@@ -284,7 +252,8 @@ def _read_deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
         return {}
     shapes = {
         part: {key: tensor.shape for key, tensor in models[part].named_parameters()}
-        for part in ("text_encoder", "unet")
+        for part in (*TEXT_PARTS, "unet")
+        if part in models
     }
     return read_loras([(Path(place), strength) for place, strength in addons.loras], shapes)
 

@@ -84,6 +84,39 @@ class Tokenizer:
         return prompt[:end]
 
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where its files lie."""
+        return (Path(self.clip.name_or_path),)
+
+
+@dataclass(frozen=True)
+class Tokenizers:
+    """The tokenizers of SDXL, one for each text encoder; both cut a prompt to the same length."""
+
+    first: Tokenizer
+    second: Tokenizer
+
+    @property
+    def length(self) -> int:
+        """Of the longest prompt, with start and end."""
+        return min(self.first.length, self.second.length)
+
+    def ids(self, prompt: str) -> tuple[list[list[int]], bool]:
+        """The ids of a prompt for each encoder, and whether they were cut."""
+        pairs = [one.ids(prompt) for one in (self.first, self.second)]
+        return [ids for ids, _ in pairs], any(cut for _, cut in pairs)
+
+    def read_part(self, prompt: str) -> str:
+        """The start of a prompt that fits into length; all of it if nothing is cut."""
+        return min((one.read_part(prompt) for one in (self.first, self.second)), key=len)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where their files lie."""
+        return (*self.first.folders, *self.second.folders)
+
+
 def load_tokenizer(
     folder: Path, config: CLIPConfig, pad_token: str | None = None, growable: bool = False
 ) -> Tokenizer:

@@ -57,7 +57,7 @@ def _check_options(args: Namespace) -> None:
 
 def _build_shapes(args: Namespace, editor: Editor) -> list[Shape]:
     """The shapes to compile: pictures of one size, in all counts of rows."""
-    runner, tokens = editor.runner, editor.models.text_encoder.config.max_position_embeddings
+    runner, tokens = editor.runner, editor.models.c_shape[0]
     width, height = (side // runner.factor for side in runner.image_size(args.width, args.height))
     return [Shape(rows, height, width, tokens) for rows in dict.fromkeys(args.rows)]
 

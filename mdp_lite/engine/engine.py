@@ -80,7 +80,8 @@ def build_engine(
     wrap = partial(CompiledFunction, device=device) if mode == "compile" else _identity
     own = _pack_convolutions(unet) if (mode, device.type) == ("eager", "cpu") else unet
     attend = choose_attention(device, traced=mode == "compile")
-    split = SplitUNet(wrap(partial(_predict, own, attend)), own.times, own.text)
+    predict = wrap(partial(_predict, own, attend))
+    split = SplitUNet(predict, own.times, own.text, own.config.pooled_dim)
     if device.type == "cuda" and mode != "eager":
         return _record_graphs(mode, split, wrap)
     denoise = CachedUNet(split) if device.type == "cpu" else partial(_call_split, split)
@@ -155,7 +156,7 @@ def _pack_convolutions(unet: UNet) -> UNet:
 
 
 def _call_split(unet: SplitUNet, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-    return unet.predict(x, unet.times(t), unet.text(c))
+    return unet.predict(x, unet.times(t, c), unet.text(c))
 
 
 def _predict(unet: UNet, attend: Attend, x: Tensor, times: Tensor, text: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from mdp_lite.checkpoint.load import Models
+from mdp_lite.checkpoint.models import Models
 from mdp_lite.engine import flops
 from mdp_lite.method.plan import Plan
 
@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
 
 def estimate(models: Models, plan: Plan, height: int, width: int) -> Estimate:
     """The cost of a plan for a picture of height x width pixels, if each step is its own call."""
-    unet, vae, tokens = models.unet, models.vae, models.text_encoder.config.max_position_embeddings
+    unet, vae, (tokens, _) = models.unet, models.vae, models.c_shape
     y, x = height // vae.config.factor, width // vae.config.factor
     calls = Counter(len(one.reads) for one in plan.segments if one.kind == "call")
     dtype, decoder = next(unet.parameters()).dtype, next(vae.parameters()).dtype

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import Denoiser, Reads, Step, step_inputs, step_output
+from mdp_lite.models.condition import unpack
 from mdp_lite.names import BadInput
 
 # CachedUNet holds the projections of so many timesteps (40 KB each at SD 1.5's size), then it
@@ -117,18 +118,20 @@ def pad_to_bucket(
 
 
 class SplitUNet(NamedTuple):
-    """A UNet in three parts: predict reads times(t) and text(c), which depend on t or c alone.
+    """A UNet in three parts: predict reads times(t, c) and text(c).
 
-    So these two are computed once for a whole edit.
+    text depends on c alone, times on t alone where pooled_dim is 0, else on the pooled part of c
+    too. So they are computed once for a whole edit.
     """
 
     predict: Denoiser
     times: Function
     text: Function
+    pooled_dim: int = 0
 
 
 class CachedUNet:
-    """A denoiser that computes times(t) and text(c) only when t or c changes.
+    """A denoiser that computes times(t, c) and text(c) only when t or c changes.
 
     Only for a CPU: whether they changed is decided in Python, and on a GPU that would wait for all
     queued work. Each timestep is computed by itself, so that a row does not depend on the other
@@ -137,24 +140,32 @@ class CachedUNet:
 
     def __init__(self, unet: SplitUNet) -> None:
         self._unet = unet
-        self._times: dict[float, Tensor] = {}
+        self._times: dict[Any, Tensor] = {}
         self._last: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """x (b, 4, y, x), t () or (b,), c (b, l, d) -> (b, 4, y, x)."""
         if torch.is_grad_enabled():
-            return self._unet.predict(x, self._unet.times(t), self._unet.text(c))
-        return self._unet.predict(x, self._get_times(t), self._get_text(c))
+            return self._unet.predict(x, self._unet.times(t, c), self._unet.text(c))
+        return self._unet.predict(x, self._get_times(t, c), self._get_text(c))
 
-    def _get_times(self, t: Tensor) -> Tensor:
-        if t.ndim:
-            return torch.cat([self._get_times(one) for one in t])
+    def _get_times(self, t: Tensor, c: Tensor) -> Tensor:
+        if t.ndim or (self._unet.pooled_dim and len(c) > 1):
+            pairs = zip(t.expand(len(c)), c.split(1), strict=True)
+            return torch.cat([self._get_times(*pair) for pair in pairs])
         if len(self._times) >= MAX_TIMESTEPS:
             self._times = {}
-        key = float(t)
+        key = float(t), self._find_key(c)
         if key not in self._times:
-            self._times[key] = self._unet.times(t)
+            self._times[key] = self._unet.times(t, c)
         return self._times[key]
+
+    def _find_key(self, c: Tensor) -> bytes:
+        """The bits of what times(t, c) reads of c (1, l, d)."""
+        if not self._unet.pooled_dim:
+            return b""
+        _, *parts = unpack(c, self._unet.pooled_dim)
+        return torch.cat(parts, dim=-1).view(torch.uint8).numpy().tobytes()
 
     def _get_text(self, c: Tensor) -> Tensor:
         last = self._last  # read once: another thread may replace it
@@ -203,7 +214,7 @@ class CapturedStep:
             task, i, x = self._task, self._i, self._x
             terms = task.select_step(i, x)
             rows, c = step_inputs(x, terms, reads)
-            out = unet.predict(rows, terms.coeffs.t[None], c)
+            out = _predict_step(unet, rows, terms.coeffs.t[None], c)
             step = step_output(out, x, terms, reads, v_prediction)
             # The remainder keeps i in range: a recorder runs this several times before it captures.
             i.add_(1).remainder_(len(task.grid.t))
@@ -235,17 +246,27 @@ def _tables(task: EditTask) -> list[Tensor]:
 
 
 def _project(unet: SplitUNet, task: EditTask) -> EditTask:
-    """A task with times(t) for its timesteps and text(c) for its conditions.
+    """A task with times(t, c) for its timesteps and text(c) for its conditions.
 
-    text is linear, so mixing projected conditions gives the projection of the mixed condition.
+    text is linear, so mixing projected conditions gives the projection of the mixed condition. What
+    a pooled state adds to times is not linear, so such a task stays as it is.
     """
     guidance, text = task.guidance, unet.text
+    if unet.pooled_dim:
+        return task
     null = None if guidance.null is None else text(guidance.null)
     return task._replace(
-        grid=task.grid._replace(t=unet.times(task.grid.t)),
+        grid=task.grid._replace(t=unet.times(task.grid.t, guidance.c)),
         guidance=guidance._replace(c=text(guidance.c), null=null),
         source=task.source._replace(c=text(task.source.c)),
     )
+
+
+def _predict_step(unet: SplitUNet, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    """The prediction in a step of a task that _project gave."""
+    if unet.pooled_dim:
+        t, c = unet.times(t, c), unet.text(c)
+    return unet.predict(x, t, c)
 
 
 def _copy(task: EditTask, device: torch.device) -> EditTask:

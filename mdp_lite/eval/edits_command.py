@@ -157,7 +157,7 @@ def _build_job(args: Namespace) -> EditsBench:
 def _build_settings(editor: Editor, count: int, split: str, n: int) -> Settings:
     """All that the figures depend on."""
     models, cells = editor.models, SIZE // editor.runner.factor
-    tokens = models.text_encoder.config.max_position_embeddings
+    tokens = models.c_shape[0]
     return {
         "edits": count,
         "split": split,

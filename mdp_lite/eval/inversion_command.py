@@ -166,7 +166,7 @@ def _summarize(
 ) -> Settings:
     """The summary of the setups that are asked for."""
     models, cells = job.editor.models, SIZE // job.editor.runner.factor
-    tokens = models.text_encoder.config.max_position_embeddings
+    tokens = models.c_shape[0]
     share = backward_share(models.unet, cells, cells, tokens)
     methods = {
         name: InversionFigures(

@@ -83,7 +83,7 @@ def decode_all(editor: Editor, latents: dict[str, Tensor]) -> Pictures:
 
 def build_guidance(editor: Editor, prompts: Iterable[str], g: float) -> Guidance:
     """Guidance with one row of c for each prompt, and one null row for all unless g is 1."""
-    null = editor.runner.condition("") if g != 1 else None
+    null = editor.runner.null_condition("") if g != 1 else None
     c = torch.cat([editor.runner.condition(prompt) for prompt in prompts])
     return Guidance(c, null, torch.tensor(g))
 

@@ -212,7 +212,7 @@ def _unet_calls(editors: dict[str, Editor], rows: int) -> ModeCalls:
 
 
 def _count_tokens(editor: Editor) -> int:
-    return editor.models.text_encoder.config.max_position_embeddings
+    return editor.models.c_shape[0]
 
 
 def format_figures(data: Settings) -> list[str]:

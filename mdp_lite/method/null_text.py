@@ -109,8 +109,9 @@ def _tune(
     As in the authors' code the null row is updated first and the loss is compared after that.
     """
     (t, a, b), guidance, x = terms.coeffs, terms.guidance, goal.x
-    predict = _predictor(unet, x, t, guidance.c)
-    e_c = predict(guidance.c.expand(len(x), -1, -1))
+    c = guidance.c.expand(len(x), -1, -1)
+    e_c = _predictor(unet, x, t, c)(c)
+    predict = _predictor(unet, x, t, null.to(c.dtype))
     # d x_b / d e_null: of e = e_null + g (e_c - e_null) the null row has 1 - g.
     gain = (1 - guidance.g) * step_gain(a, b, v_prediction)
 
@@ -141,11 +142,14 @@ def _check_interval(x: Tensor) -> int:
 
 
 def _predictor(unet: Denoiser, x: Tensor, t: Tensor, c: Tensor) -> Predict:
-    """The UNet at one x and t; our own UNet computes the part that does not read c only once."""
+    """The UNet at one x and t; our own UNet computes the part that does not read texts only once.
+
+    Of c it reads the pooled state and the sizes (SDXL), which are not tuned.
+    """
     if not isinstance(unet, UNet):
         return lambda c_: unet(x.to(c.dtype), t, c_.to(c.dtype)).to(x.dtype)
     dtype = unet.conv_in.weight.dtype
-    part = unet.text_free(x.to(dtype), unet.times(t))
+    part = unet.text_free(x.to(dtype), unet.times(t, c))
     return lambda c_: unet.with_text(part, unet.text(c_.to(dtype))).to(x.dtype)
 
 

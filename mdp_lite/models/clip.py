@@ -1,12 +1,13 @@
-"""The CLIP text encoder of Stable Diffusion 1.x and 2.x (Radford et al. 2021, arXiv 2103.00020).
+"""The CLIP text encoders of Stable Diffusion 1.x, 2.x and XL (Radford et al. 2021, arXiv 2103.00020).
 
 Shapes: b batch, l tokens, h heads, d head dim. Attribute names are the checkpoint's keys.
 """
 
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, arange, nn
+from torch import Tensor, arange, cat, nn
 
+from mdp_lite.models.condition import SIZES, pack
 from mdp_lite.models.config import CLIPConfig
 
 
@@ -83,9 +84,9 @@ class CLIPEncoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(CLIPLayer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, l, dim) -> (b, l, dim)."""
-        for layer in self.layers:
+    def forward(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """(b, l, dim) -> (b, l, dim), through the layers from start to stop."""
+        for layer in self.layers[start:stop]:
             x = layer(x)
         return x
 
@@ -99,19 +100,51 @@ class CLIPTextModel(nn.Module):
         self.encoder = CLIPEncoder(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """(b, l) token ids -> (b, l, dim)."""
-        return self.final_layer_norm(self.encoder(self.embeddings(ids)))
-
 
 class CLIPTextEncoder(nn.Module):
-    """Token ids to the condition c that the UNet attends to."""
+    """Token ids to the condition c that the UNet attends to.
+
+    skip (diffusers' clip_skip) is how many of the last layers are left out. The second text encoder
+    of SDXL also has a projection, for a pooled state of the whole prompt.
+    """
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
         self.config = config
         self.text_model = CLIPTextModel(config)
+        if config.projection_dim:
+            self.text_projection = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, skip: int = 0) -> Tensor:
         """(b, l) token ids -> (b, l, dim), the last hidden state after the final norm."""
-        return self.text_model(ids)
+        model, stop = self.text_model, self.config.num_hidden_layers - skip
+        return model.final_layer_norm(model.encoder(model.embeddings(ids), 0, stop))
+
+    def hidden(self, ids: Tensor, skip: int = 0) -> Tensor:
+        """(b, l) token ids -> (b, l, dim), the state before the last layer and without a norm."""
+        model, stop = self.text_model, self.config.num_hidden_layers - 1 - skip
+        return model.encoder(model.embeddings(ids), 0, stop)
+
+    def pool(self, hidden: Tensor, ids: Tensor, eos: int, skip: int = 0) -> Tensor:
+        """hidden(ids, skip) and the id of the end -> (b, projection_dim), the state of the end."""
+        model, start = self.text_model, self.config.num_hidden_layers - 1 - skip
+        last = model.final_layer_norm(model.encoder(hidden, start))
+        ends = (ids == eos).int().argmax(dim=-1)
+        return self.text_projection(last[arange(len(ids), device=ids.device), ends])
+
+
+class CLIPTextEncoders(nn.Module):
+    """The two text encoders of SDXL, as one that gives the packed condition of condition.py."""
+
+    def __init__(self, first: CLIPTextEncoder, second: CLIPTextEncoder, eos: int) -> None:
+        super().__init__()
+        self.config, self.eos = first.config, eos
+        self.first, self.second = first, second
+
+    def forward(self, ids: Tensor, skip: int = 0) -> Tensor:
+        """(b, 2, l) token ids, one row for each encoder -> c (b, l + k, d), with sizes of 0."""
+        first, second = ids.unbind(1)
+        hidden = self.second.hidden(second, skip)
+        states = cat([self.first.hidden(first, skip), hidden], dim=-1)
+        pooled = self.second.pool(hidden, second, self.eos, skip)
+        return pack(states, pooled, pooled.new_zeros(len(pooled), SIZES))

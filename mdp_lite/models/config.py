@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mdp_lite.models.condition import SIZES
 from mdp_lite.names import BadInput
 
 
@@ -17,6 +18,7 @@ class CLIPConfig:
     max_position_embeddings: int = 77
     hidden_act: str = "quick_gelu"
     layer_norm_eps: float = 1e-5
+    projection_dim: int | None = None  # of the second text encoder of SDXL alone
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,17 @@ class UNetConfig:
     flip_sin_to_cos: bool = True
     freq_shift: float = 0
     sample_size: int | tuple[int, ...] | None = None
+    addition_embed_type: str | None = None
+    addition_time_embed_dim: int | None = None
+    projection_class_embeddings_input_dim: int | None = None
+
+    @property
+    def pooled_dim(self) -> int:
+        """Width of the pooled state that the UNet reads beside the text (SDXL), or 0."""
+        if self.addition_embed_type is None:
+            return 0
+        whole, size = self.projection_class_embeddings_input_dim, self.addition_time_embed_dim
+        return (whole or 0) - SIZES * (size or 0)
 
     @property
     def latent_size(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The denoiser of Stable Diffusion 1.x and 2.x (UNet2DConditionModel; Rombach et al. 2022).
+"""The denoiser of Stable Diffusion 1.x, 2.x and XL (UNet2DConditionModel; Rombach et al. 2022).
 
 Shapes: b batch, c channels, y x height and width, l tokens, h heads, d head dim.
 Attribute names are the diffusers-layout checkpoint keys.
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdp_lite.models.condition import find_states, unpack
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
 from mdp_lite.models.transformer import (
@@ -158,6 +159,9 @@ class UNet(nn.Module):
         widths = config.block_out_channels
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0], config.act_fn)
+        if config.pooled_dim:
+            added = config.projection_class_embeddings_input_dim or 0
+            self.add_embedding = TimestepEmbedding(added, 4 * widths[0], config.act_fn)
         self.down_blocks = nn.ModuleList(Down(config, level) for level in range(len(widths)))
         self.mid_block = Mid(config)
         self.up_blocks = nn.ModuleList(Up(config, index) for index in range(len(widths)))
@@ -166,20 +170,33 @@ class UNet(nn.Module):
         _set_slices(self._resnets, [block.time_emb_proj.out_features for block in self._resnets])
         _set_slices(self._text_readers, [2 * one.to_k.out_features for one in self._text_readers])
 
-    def temb(self, t: Tensor) -> Tensor:
-        """Activated time embedding of t () or (b,) -> (1 or b, 4 c).
+    def temb(self, t: Tensor, c: Tensor) -> Tensor:
+        """Activated time embedding of t () or (b,), and of what SDXL's c adds -> (1 or b, 4 c).
 
         One t for a whole batch is embedded once: cheaper, and a row's value can't depend on how
         many rows there are.
         """
-        config, dtype = self.config, self.time_embedding.linear_1.weight.dtype
-        dim = config.block_out_channels[0]
-        waves = timestep_embedding(t.reshape(-1), dim, config.flip_sin_to_cos, config.freq_shift)
-        return activation(config.act_fn, self.time_embedding(waves.to(dtype)))
+        config = self.config
+        x = self.time_embedding(self._waves(t.reshape(-1), config.block_out_channels[0]))
+        return activation(config.act_fn, x + self.added(c) if config.pooled_dim else x)
 
-    def times(self, t: Tensor) -> Tensor:
-        """What all residual blocks add for t () or (b,), side by side: (1 or b, -1)."""
-        temb = self.temb(t)
+    def added(self, c: Tensor) -> Tensor:
+        """SDXL's embedding of the pooled state and the sizes of c (b, l, context_dim)."""
+        _, pooled, sizes = unpack(c, self.config.pooled_dim)
+        waves = self._waves(sizes.flatten(), self.config.addition_time_embed_dim or 0)
+        x = torch.cat([pooled, waves.reshape(len(pooled), -1)], dim=-1)
+        return self.add_embedding(x.to(waves.dtype))
+
+    def _waves(self, t: Tensor, dim: int) -> Tensor:
+        config, dtype = self.config, self.time_embedding.linear_1.weight.dtype
+        return timestep_embedding(t, dim, config.flip_sin_to_cos, config.freq_shift).to(dtype)
+
+    def times(self, t: Tensor, c: Tensor) -> Tensor:
+        """What all residual blocks add for t () or (b,), side by side: (1 or b, -1).
+
+        Only SDXL reads c here: its pooled state and sizes.
+        """
+        temb = self.temb(t, c)
         return torch.cat([block.time_emb_proj(temb) for block in self._resnets], dim=-1)
 
     def text(self, c: Tensor) -> Tensor:
@@ -187,20 +204,21 @@ class UNet(nn.Module):
 
         They are linear in c, so mixing them (MDP-c) equals mixing the conditions.
         """
+        states = find_states(c, self.config.pooled_dim)
         return torch.cat(
-            [to(c) for one in self._text_readers for to in (one.to_k, one.to_v)], dim=-1
+            [to(states) for one in self._text_readers for to in (one.to_k, one.to_v)], dim=-1
         )
 
     def forward(self, x: Tensor, t: Tensor, c: Tensor, attend: Attend = SDPA) -> Tensor:
         """x (b, 4, y, x), t () or (b,), c (b, l, context_dim) -> (b, 4, y, x)."""
-        return self.predict(x, self.times(t), self.text(c), attend)
+        return self.predict(x, self.times(t, c), self.text(c), attend)
 
     def predict(self, x: Tensor, times: Tensor, text: Tensor, attend: Attend = SDPA) -> Tensor:
-        """The same, given times(t) and text(c)."""
+        """The same, given times(t, c) and text(c)."""
         return self.with_text(self.text_free(x, times, attend), text, attend)
 
     def text_free(self, x: Tensor, times: Tensor, attend: Attend = SDPA) -> TextFree:
-        """First part of a call, from x (b, 4, y, x) and times(t): it does not read the text.
+        """First part of a call, from x (b, 4, y, x) and times(t, c): it does not read the text.
 
         Null-text inversion tries many texts at one x and t, and computes this part once.
         """

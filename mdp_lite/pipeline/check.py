@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite.checkpoint.load import Models
+from mdp_lite.checkpoint.models import Models
 from mdp_lite.method.schedule import Weights
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
@@ -202,9 +202,8 @@ def source(value: Any, models: Models) -> Any:
     if not hasattr(value, "path"):
         raise BadInput(f"source must come from generate or invert, got {type(value).__name__}")
     path, n = value.path, len(value.grid.t)
-    channels, length = models.vae.config.latent_channels, models.tokenizer.length
     got = (path.x.shape[2], *path.c.shape[1:])
-    want = (channels, length, models.unet.config.cross_attention_dim)
+    want = (models.vae.config.latent_channels, *models.c_shape)
     if got != want:
         raise BadInput(
             f"source must be of this model (latent channels, tokens, width {want}), got {got}"

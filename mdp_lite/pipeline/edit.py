@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -35,7 +36,9 @@ def locate_all(runner: ModelRunner, requests: Iterable[Request]) -> list[Request
     found = []
     for request in requests:
         check.source(request.source, runner.models)
-        found.append(locate(request, runner.unet, runner.condition, runner.factor))
+        size = runner.latent_size(request.source.path.x)
+        condition = partial(runner.condition, size=size)
+        found.append(locate(request, runner.unet, condition, runner.factor))
     return found
 
 
@@ -48,8 +51,9 @@ def build_tasks(runner: ModelRunner, requests: Sequence[Request]) -> list[EditTa
         g, negative = runner.guidance_scale(guidance_of(one)), negative_of(one)
         nulls, q = nulls_of(one), one.proximal
         q = None if q is None else check.quantile("proximal", q)
-        key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q)
-        to = known.get(key) or runner.edit_guidance(one.prompt, negative, g, nulls, q)
+        size = runner.latent_size(source.path.x)
+        key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q, size)
+        to = known.get(key) or runner.edit_guidance(one.prompt, negative, g, nulls, q, size)
         known[key] = to
         facts = find_facts(source, runner.models.origin, to, g, negative)
         steps = plan(weights, source.grid, facts)

@@ -49,7 +49,9 @@ def once(
     runner = runner_of(model)
     grid, size = runner.grid(num_inference_steps), runner.image_size(width, height)
     g = runner.guidance_scale(guidance_scale)
-    source, target = (runner.guidance(one, negative_prompt, g) for one in (source_prompt, prompt))
+    source, target = (
+        runner.guidance(one, negative_prompt, g, size) for one in (source_prompt, prompt)
+    )
     n, x = len(grid.t), runner.noise(check.seed(seed), *size)
     weights = build_weights(n, runner.models.defaults, variant, t_max, t_m, schedule)
     steps = plan(weights, grid, _find_facts(source, target))

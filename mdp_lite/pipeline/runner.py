@@ -11,11 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite.checkpoint.identity import model_hash
-from mdp_lite.checkpoint.load import Models
+from mdp_lite.checkpoint.models import Models
 from mdp_lite.engine import aot
 from mdp_lite.engine.engine import build_engine
 from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.schedule import Grid, check_reach, ddim_grid
+from mdp_lite.models.condition import pack, unpack
 from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.models.transformer import Attend
 from mdp_lite.names import FITS, BadInput, NotFinite
@@ -84,15 +85,37 @@ class ModelRunner:
         return x.to(self.device, torch.float64)
 
     @torch.no_grad()
-    def condition(self, prompt: Prompt) -> Tensor:
-        """c (1, l, d) of a prompt, or the weighted mean of a blend; tokens beyond l are cut."""
+    def condition(self, prompt: Prompt, size: tuple[int, int] | None = None) -> Tensor:
+        """c (1, l, d) of a prompt, or the weighted mean of a blend; tokens beyond l are cut.
+
+        size is the picture's width and height in pixels (by default the model's); SDXL reads it.
+        """
         parts = check.blend(prompt)
         ids = [self.models.tokenizer.ids(text)[0] for text, _ in parts]
         c = self._encode_text(torch.tensor(ids, device=self.device))
-        if len(parts) == 1:
+        if len(parts) > 1:
+            shares = torch.tensor([share for _, share in parts], device=self.device).to(c)
+            c = torch.einsum("b,bld->ld", shares / shares.sum(), c)[None]
+        return self._add_sizes(c, size)
+
+    def _add_sizes(self, c: Tensor, size: tuple[int, int] | None) -> Tensor:
+        """c with the sizes of a picture that was neither resized nor cropped, if the UNet reads them."""
+        dim, (width, height) = self.models.unet.config.pooled_dim, size or self.size
+        if not dim:
             return c
-        shares = torch.tensor([share for _, share in parts], device=self.device).to(c)
-        return torch.einsum("b,bld->ld", shares / shares.sum(), c)[None]
+        states, pooled, _ = unpack(c, dim)
+        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=c.device)
+        return pack(states, pooled, sizes.expand(len(c), -1))
+
+    def null_condition(self, negative_prompt: str, size: tuple[int, int] | None = None) -> Tensor:
+        """c of a negative prompt; an empty one is all zeros in models that were trained so."""
+        check.text("negative_prompt", negative_prompt)
+        if not self._is_zero(negative_prompt):
+            return self.condition(negative_prompt, size)
+        return self._add_sizes(torch.zeros_like(self.condition("", size)), size)
+
+    def _is_zero(self, negative_prompt: str) -> bool:
+        return self.models.zero_empty and not negative_prompt
 
     def _encode_text(self, ids: Tensor) -> Tensor:
         """The text encoder's c (b, l, d) in its own dtype, computed in float32 if need be.
@@ -121,24 +144,33 @@ class ModelRunner:
                 sentences.append(f'only {room} tokens of a prompt are read: it ends at "{words}"')
         return sentences
 
-    def guidance(self, prompt: Prompt, negative_prompt: str, g: float) -> Guidance:
+    def guidance(
+        self, prompt: Prompt, negative_prompt: str, g: float, size: tuple[int, int] | None = None
+    ) -> Guidance:
         """What steers a path: no null row for guidance 1, c itself for two equal prompts."""
         check.text("negative_prompt", negative_prompt)
-        c, same = self.condition(prompt), prompt == negative_prompt
-        null = None if g == 1 else c if same else self.condition(negative_prompt)
+        c = self.condition(prompt, size)
+        same = prompt == negative_prompt and not self._is_zero(negative_prompt)
+        null = None if g == 1 else c if same else self.null_condition(negative_prompt, size)
         return Guidance(c, null, torch.tensor(g, device=self.device))
 
     def edit_guidance(
-        self, prompt: Prompt, negative_prompt: str, g: float, nulls: Tensor | None, q: float | None
-    ) -> Guidance:
+        self, prompt: Prompt, negative_prompt: str, g: float, nulls: Tensor | None, q: float | None,
+        size: tuple[int, int] | None = None,
+    ) -> Guidance:  # fmt: skip
         """The same for an edit, with its source's null rows (N, 1, l, d) and proximal guidance."""
-        guidance = self.guidance(prompt, negative_prompt, g)
+        guidance = self.guidance(prompt, negative_prompt, g, size)
         if q is not None:
             quantile = torch.tensor(check.quantile("proximal", q), device=self.device)
             guidance = guidance._replace(q=quantile)
         if nulls is None or guidance.null is None:
             return guidance
         return guidance._replace(null=nulls.to(guidance.c.dtype))
+
+    def latent_size(self, latent: Tensor) -> tuple[int, int]:
+        """Width and height in pixels of the picture of a latent (..., y, x)."""
+        height, width = (side * self.factor for side in latent.shape[-2:])
+        return width, height
 
     @torch.no_grad()
     def encode(self, image: Image.Image) -> Tensor:

@@ -82,7 +82,7 @@ def generate_source(
     check.text("prompt", prompt)
     grid, (width, height) = runner.grid(num_inference_steps), runner.image_size(width, height)
     g = runner.guidance_scale(guidance_scale)
-    guidance = runner.guidance(prompt, negative_prompt, g)
+    guidance = runner.guidance(prompt, negative_prompt, g, (width, height))
     x, n = runner.noise(check.seed(seed), width, height), len(grid.t)
     steps = sample(runner.unet, grid, x, guidance, runner.v_prediction)
     path = record(x, _collect(steps, n, monitor), guidance.c)
@@ -110,8 +110,8 @@ def invert_pictures(
     own = METHODS[inversion.method].guidance if guidance_scale is None else guidance_scale
     g, same = runner.guidance_scale(own), inversion.method == "negative-prompt"
     negatives = prompts if same else [negative_prompt] * len(prompts)
-    guidance = _stack_guidance(runner, prompts, negatives, g)
     latents = [runner.encode(one.apply(p)) for one, p in zip(fits, pictures, strict=True)]
+    guidance = _stack_guidance(runner, prompts, negatives, g, runner.latent_size(latents[0]))
     job = InversionJob(runner, grid, torch.cat(latents), guidance, inversion, monitor)
     result = INVERSIONS[inversion.method](job)
     parts = zip(pictures, prompts, negatives, fits, strict=True)
@@ -138,10 +138,12 @@ def _check_method(inversion: Inversion, grid: Grid, negative_prompt: str) -> Non
 
 
 def _stack_guidance(
-    runner: ModelRunner, prompts: Sequence[str], negatives: Sequence[str], g: float
-) -> Guidance:
+    runner: ModelRunner, prompts: Sequence[str], negatives: Sequence[str], g: float,
+    size: tuple[int, int],
+) -> Guidance:  # fmt: skip
     """One row of c and of null for each picture; null is c itself if that is so for all."""
-    parts = [runner.guidance(*pair, g) for pair in zip(prompts, negatives, strict=True)]
+    pairs = zip(prompts, negatives, strict=True)
+    parts = [runner.guidance(*pair, g, size) for pair in pairs]
     c = torch.cat([one.c for one in parts])
     if all(one.null is one.c for one in parts):
         return Guidance(c, c, parts[0].g)

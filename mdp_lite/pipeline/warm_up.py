@@ -49,7 +49,7 @@ def _call_models(
     runner: ModelRunner, rows: Sequence[int], grid: Grid, size: tuple[int, int]
 ) -> None:
     """Calls of so many rows, one encoding and decoding, and a step of each kind of edit."""
-    x, c = runner.noise(0, *size), runner.condition("")
+    x, c = runner.noise(0, *size), runner.condition("", size)
     for count in rows:
         runner.unet(x.expand(count, *x.shape[1:]).to(c), grid.t[0], c.expand(count, *c.shape[1:]))
     runner.encode(runner.decode(0 * x))
@@ -67,6 +67,7 @@ def _build_tasks(runner: ModelRunner, grid: Grid, x: Tensor, c: Tensor) -> list[
     sources = [
         Trajectory(x.expand(n + 1, *x.shape), flat, c, noise=noise) for noise in (None, flat)
     ]
-    guidances = [runner.guidance("", " ", g) for g in (1.0, 2.0)]
+    size = runner.latent_size(x)
+    guidances = [runner.guidance("", " ", g, size) for g in (1.0, 2.0)]
     steps = plan(weights, grid)
     return [EditTask(grid, one, source, weights, steps) for one in guidances for source in sources]

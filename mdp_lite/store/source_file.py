@@ -159,7 +159,7 @@ def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> Non
     check.side("width", width, runner.factor)
     check.side("height", height, runner.factor)
     cell = (1, models.vae.config.latent_channels, height // runner.factor, width // runner.factor)
-    c = (1, models.tokenizer.length, models.unet.config.cross_attention_dim)
+    c = (1, *models.c_shape)
     wanted = {
         "x": ((n + 1, *cell), torch.float64),
         "eps": ((n, *cell), torch.float64),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite import Editor, names
-from mdp_lite.checkpoint.load import Models
+from mdp_lite.checkpoint.models import Models
 from mdp_lite.cli.arguments import build_parser
 from mdp_lite.engine import engine
 from mdp_lite.method.mdp import SourceStep, update

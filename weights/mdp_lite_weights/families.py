@@ -41,7 +41,6 @@ READS = {
 }
 # Part of a pipeline's class name in model_index.json.
 PIPELINES = (
-    ("XL", "Stable Diffusion XL"),
     ("StableDiffusion3", "Stable Diffusion 3"),
     ("Flux", "FLUX"),
     ("Inpaint", "inpainting"),
@@ -75,7 +74,7 @@ def refuse_pipeline(name: str, kind: object) -> None:
         if isinstance(kind, str) and part in kind:
             raise ValueError(
                 f"{name} is a {kind}: {what} models are not supported, "
-                "want Stable Diffusion 1.x or 2.x"
+                "want Stable Diffusion 1.x, 2.x or XL"
             )
 
 

@@ -40,7 +40,8 @@ class Checkpoint:
     """An opened checkpoint: configs (the scheduler's too) and mapped tensors, by part.
 
     files are all files that were read. notes are sentences on what was inferred. tokenizer is None
-    if only the hub has one; pad_token is the token that it must pad with.
+    if only the hub has one; pad_token is the token that it must pad with. tokenizer_2 is that of a
+    second text encoder. zero_empty: an empty negative prompt stands for zeros.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Checkpoint:
     folder: Path | None = None
     defaults: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    tokenizer_2: Path | None = None
+    zero_empty: bool = False
 
 
 AS_IT_IS = Choices()
@@ -96,10 +99,11 @@ def locate(name: str | Path, choices: Choices = AS_IT_IS, own_vae: bool = True) 
         refuse_pickle(Path(name))  # before it is fetched
         return _check_model_file(hubs.fetch_file(str(name), choices.hub))
     if hubs.is_repo(str(name)):
-        variant, parts = choices.variant, _list_parts(own_vae)
-        return hubs.fetch_folder(
-            str(name), choices.hub, lambda names: folders.choose_files(names, variant, parts)
+        variant = choices.variant
+        choose = lambda names: folders.choose_files(  # noqa: E731
+            names, variant, folders.list_parts(names, own_vae)
         )
+        return hubs.fetch_folder(str(name), choices.hub, choose)
     raise ValueError(f"{want}, got {str(name)[:200]!r}")
 
 
@@ -176,28 +180,27 @@ def content_hash(files: tuple[Path, ...]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _list_parts(own_vae: bool) -> list[str]:
-    return [part for part in folders.STEMS if own_vae or part != "vae"]
-
-
 def _open_folder(folder: Path, variant: str | None, own_vae: bool) -> Checkpoint:
-    parts = _list_parts(own_vae)
+    names, tensors = folders.list_names(folder), {}
+    parts = folders.list_parts(names, own_vae)
+    folders.check_index(folder)
     configs = {
         part: folders.read_json(folder / folders.CONFIGS[part]) for part in (*parts, "scheduler")
     }
-    folders.check_pipeline(folder, configs)
-    folders.check_tokenizer(folder / "tokenizer")
-    names, tensors = folders.list_names(folder), {}
+    folders.refuse_channels(f"the folder {folder.name}", configs["unet"].get("in_channels"))
+    places = [folder / place for place in folders.TOKENIZERS[: 1 + (folders.SECOND in parts)]]
+    for place in places:
+        folders.check_tokenizer(place)
     files = tuple(folder / name for name in folders.choose_files(names, variant, parts))
     for part in parts:
-        chosen = folders.weight_files(part, folders.STEMS[part], names, variant)
+        chosen = folders.weight_files(part, folders.ALL_STEMS[part], names, variant)
         tensors[part] = folders.modern_keys(part, folders.read_weights(folder, chosen))
     notes = tuple(folders.describe_choice(names, variant, parts))
     own = folder / folders.DEFAULTS
     defaults = folders.read_json(own) if own.exists() else {}
     return Checkpoint(
-        folder.name, "folder", files, configs, tensors, folder / "tokenizer", None, folder,
-        defaults, notes,
+        folder.name, "folder", files, configs, tensors, places[0], None, folder, defaults, notes,
+        places[1] if places[1:] else None, folders.reads_zeros(folder, folders.SECOND in parts),
     )  # fmt: skip
 
 

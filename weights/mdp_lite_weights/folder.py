@@ -20,11 +20,14 @@ STEMS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
 }
+SECOND = "text_encoder_2"  # a part of SDXL alone
+ALL_STEMS = STEMS | {SECOND: "model"}
 # Beside a text encoder: a counter of old transformers, and what else a whole CLIP has.
 TEXT_LEFTOVERS = ("position_ids",)
 OTHER_HALF = ("text_projection.", "visual_projection.", "vision_model.", "logit_scale")
 CONFIGS = {
     "text_encoder": "text_encoder/config.json",
+    SECOND: f"{SECOND}/config.json",
     "unet": "unet/config.json",
     "vae": "vae/config.json",
     "scheduler": "scheduler/scheduler_config.json",
@@ -33,6 +36,7 @@ TOKENIZER = (
     "vocab.json merges.txt tokenizer.json tokenizer_config.json special_tokens_map.json "
     "added_tokens.json"
 ).split()
+TOKENIZERS = ("tokenizer", "tokenizer_2")
 DEFAULTS = "mdp_lite.json"  # an optional file of ours: default settings for this checkpoint
 
 
@@ -40,18 +44,24 @@ def choose_files(names: set[str], variant: str | None, parts: Iterable[str] = ST
     """Of all files of a repository, those that open_checkpoint reads for these parts."""
     check_variant(names, variant)
     wanted = [*CONFIGS.values(), "model_index.json", DEFAULTS]
-    wanted += [f"tokenizer/{name}" for name in TOKENIZER]
+    wanted += [f"{place}/{name}" for place in TOKENIZERS for name in TOKENIZER]
     chosen = [name for name in wanted if name in names]
     for part in parts:
-        chosen += weight_files(part, STEMS[part], names, variant)
+        chosen += weight_files(part, ALL_STEMS[part], names, variant)
     return chosen
 
 
 def choose_part(part: str, names: set[str], variant: str | None) -> list[str]:
     """The files of one model, in its own repository or in a whole checkpoint's."""
     at = "" if "config.json" in names else f"{part}/"
-    files = weight_files(at.rstrip("/"), STEMS[part], names, variant)
+    files = weight_files(at.rstrip("/"), ALL_STEMS[part], names, variant)
     return [name for name in (f"{at}config.json",) if name in names] + files
+
+
+def list_parts(names: set[str], own_vae: bool = True) -> list[str]:
+    """The models that a folder must hold: a second text encoder only if there is one."""
+    parts = [part for part in STEMS if own_vae or part != "vae"]
+    return [*parts, SECOND] if CONFIGS[SECOND] in names else parts
 
 
 def weight_files(part: str, stem: str, names: set[str], variant: str | None) -> list[str]:
@@ -97,7 +107,7 @@ def describe_choice(names: set[str], variant: str | None, parts: Iterable[str]) 
     """Sentences on the weight files of a folder that may surprise."""
     notes = []
     for part in parts:
-        chosen = weight_files(part, STEMS.get(part, "diffusion_pytorch_model"), names, variant)[0]
+        chosen = weight_files(part, ALL_STEMS.get(part, "diffusion_pytorch_model"), names, variant)[0]
         file = chosen.rpartition("/")[2]
         kinds = (variant, None, "fp16")
         kind = next(kind for kind in kinds if chosen in list_candidates(part, kind))
@@ -111,7 +121,7 @@ def describe_choice(names: set[str], variant: str | None, parts: Iterable[str]) 
 
 def list_candidates(part: str, variant: str | None) -> list[str]:
     """Files that may hold the weights of a part, the first is preferred."""
-    stem = STEMS.get(part, "diffusion_pytorch_model")
+    stem = ALL_STEMS.get(part, "diffusion_pytorch_model")
     return [f"{part}/{name}".lstrip("/") for name in _candidates(stem, variant)]
 
 
@@ -122,7 +132,7 @@ def has_variant(part: str, names: set[str], variant: str | None) -> bool:
 
 def name_pickle(part: str, variant: str | None) -> str:
     """The pickle that diffusers or transformers would write for a part."""
-    stem = "pytorch_model" if part == "text_encoder" else STEMS[part]
+    stem = "pytorch_model" if part.startswith("text_encoder") else STEMS[part]
     return f"{part}/{stem}.{variant}.bin" if variant else f"{part}/{stem}.bin"
 
 
@@ -166,20 +176,21 @@ def read_part(folder: Path, part: str, variant: str | None) -> tuple[Config, Ten
 
 def modern_keys(part: str, tensors: Tensors) -> Tensors:
     """Tensors under the names of our models, from any version of diffusers or transformers."""
-    if part == "text_encoder":
-        return prefix_text_keys(tensors)
+    if part.startswith("text_encoder"):
+        return prefix_text_keys(tensors, projection=part == SECOND)
     if part == "vae":
         return flatten_attention(keys.rename_keys(tensors, keys.modern_vae_key))
     return tensors
 
 
-def prefix_text_keys(tensors: Tensors) -> Tensors:
+def prefix_text_keys(tensors: Tensors, projection: bool = False) -> Tensors:
     """CLIP keys with the prefix text_model., which transformers 5.6 and later leave out."""
     texts = {k: v for k, v in tensors.items() if not k.endswith(TEXT_LEFTOVERS)}
+    pooling = {k: v for k, v in texts.items() if projection and k.startswith(OTHER_HALF[0])}
     texts = {k: v for k, v in texts.items() if not k.startswith(OTHER_HALF)}
-    if any(key.startswith("text_model.") for key in texts):
-        return texts
-    return {f"text_model.{key}": tensor for key, tensor in texts.items()}
+    if not any(key.startswith("text_model.") for key in texts):
+        texts = {f"text_model.{key}": tensor for key, tensor in texts.items()}
+    return texts | pooling
 
 
 def flatten_attention(tensors: Tensors) -> Tensors:
@@ -190,12 +201,25 @@ def flatten_attention(tensors: Tensors) -> Tensors:
     }
 
 
-def check_pipeline(folder: Path, configs: dict[str, Config]) -> None:
-    """Raises ValueError for a folder whose files say that it is of another family."""
+def check_index(folder: Path) -> None:
+    """Raises ValueError for a folder whose model_index.json says that it is of another family."""
+    index = _read_index(folder)
+    refuse_pipeline(f"the folder {folder.name}", index.get("_class_name"))
+    if "text_encoder_2" in index and index.get("text_encoder") == [None, None]:
+        raise ValueError(
+            f"the folder {folder.name} is the refiner of Stable Diffusion XL, which finishes the "
+            "pictures of another model: want that model"
+        )
+
+
+def reads_zeros(folder: Path, second: bool) -> bool:
+    """Whether an empty negative prompt stands for zeros: in SDXL unless its index denies it."""
+    return second and _read_index(folder).get("force_zeros_for_empty_prompt", True) is True
+
+
+def _read_index(folder: Path) -> Config:
     index = folder / "model_index.json"
-    if index.is_file():
-        refuse_pipeline(f"the folder {folder.name}", read_json(index).get("_class_name"))
-    refuse_channels(f"the folder {folder.name}", configs["unet"].get("in_channels"))
+    return read_json(index) if index.is_file() else {}
 
 
 def list_names(folder: Path) -> set[str]:

@@ -1,0 +1,81 @@
+"""The parts of a checkpoint: their models on the meta device, and all of them ready to run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mdp_lite.checkpoint.assign import BuildOnMeta, check_tensors
+from mdp_lite.checkpoint.config_files import read_clip_config, read_unet_config, read_vae_config
+from mdp_lite.checkpoint.defaults import Defaults
+from mdp_lite.checkpoint.fit import check_fit
+from mdp_lite.checkpoint.identity import Origin
+from mdp_lite.checkpoint.tokenizer import Tokenizer, Tokenizers
+from mdp_lite.models.clip import CLIPTextEncoder, CLIPTextEncoders
+from mdp_lite.models.condition import count_rows
+from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.models.unet import UNet
+from mdp_lite.models.vae import VAE
+from mdp_lite_weights import Checkpoint
+
+TEXT_PARTS = ("text_encoder", "text_encoder_2")  # the second is SDXL's
+
+
+@dataclass(frozen=True)
+class Models:
+    """The parts of a Stable Diffusion checkpoint, ready to run; they are never changed.
+
+    notes are sentences on what the checkpoint does not say and was inferred. zero_empty: the null
+    row of an empty negative prompt is zeros, not what the text encoders make of it.
+    """
+
+    name: str
+    folder: Path | None
+    text_encoder: CLIPTextEncoder | CLIPTextEncoders
+    unet: UNet
+    vae: VAE
+    tokenizer: Tokenizer | Tokenizers
+    scheduler: SchedulerConfig
+    defaults: Defaults
+    notes: tuple[str, ...]
+    origin: Origin
+    zero_empty: bool = False
+
+    @property
+    def c_shape(self) -> tuple[int, int]:
+        """The tokens l and the width d of a condition c (1, l, d)."""
+        config = self.unet.config
+        rows = count_rows(config.pooled_dim, config.cross_attention_dim)
+        return self.tokenizer.length + rows, config.cross_attention_dim
+
+
+def build_models(found: Checkpoint, vae: str | Path | None = None) -> dict[str, Any]:
+    """The models on the meta device, by part; raises BadCheckpoint for other keys or shapes.
+
+    vae is the place of one that replaces the checkpoint's.
+    """
+    texts = {
+        part: read_clip_config(part, found.configs[part])
+        for part in TEXT_PARTS
+        if part in found.configs
+    }
+    unet, decoder = read_unet_config(found.configs["unet"]), read_vae_config(found.configs["vae"])
+    check_fit(list(texts.values()), unet, decoder)
+    with BuildOnMeta():
+        models: dict[str, Any] = {part: CLIPTextEncoder(text) for part, text in texts.items()}
+        models |= {"unet": UNet(unet), "vae": VAE(decoder)}
+    for part, model in models.items():
+        place = vae if part == "vae" and vae is not None else found.name
+        check_tensors(f"{Path(place).name}, {part}", model, found.tensors[part])
+    return models
+
+
+def join_text(models: dict[str, Any], tokenizer: Tokenizer | Tokenizers) -> dict[str, Any]:
+    """The same models with both text encoders as one, where there are two."""
+    if "text_encoder_2" not in models:
+        return models
+    assert isinstance(tokenizer, Tokenizers)
+    rest = {part: model for part, model in models.items() if part not in TEXT_PARTS}
+    both = CLIPTextEncoders(
+        models["text_encoder"], models["text_encoder_2"], tokenizer.second.clip.eos_token_id
+    )
+    return {"text_encoder": both, **rest}
