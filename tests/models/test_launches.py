@@ -49,7 +49,7 @@ def launches() -> dict[str, CallCounter]:
         ).bfloat16()
     x, c = torch.empty(2, 4, 64, 64, **meta), torch.empty(2, 77, 768, **meta)
     t = torch.tensor(500, device="meta")
-    times, text = ours.times(t), ours.text(c)
+    times, text = ours.times(t, c), ours.text(c)
     runs = {
         "diffusers": lambda: theirs(x, t, c),
         "ours": lambda: ours(x, t, c),
