@@ -29,6 +29,18 @@ def editor(checkpoint: Path) -> Editor:
     return Editor.from_pretrained(checkpoint, device="cpu")
 
 
+@pytest.fixture(scope="session")
+def checkpoint_xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of SDXL: two text encoders, a pooled state and sizes."""
+    return write_checkpoint(tmp_path_factory.mktemp("model") / "random-xl", xl=True)
+
+
+@pytest.fixture(scope="session", params=["checkpoint", "checkpoint_xl"], ids=["SD", "SDXL"])
+def any_editor(request: pytest.FixtureRequest) -> Editor:
+    """The tiny random model of each family, loaded."""
+    return Editor.from_pretrained(request.getfixturevalue(request.param), device="cpu")
+
+
 @pytest.fixture
 def says_one_line(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     """Asserts that a command wrote this sentence in one line to stderr, and nothing else."""

@@ -23,7 +23,7 @@ from mdp_lite.checkpoint.tokenizer import (
     load_tokenizer,
 )
 from mdp_lite.models.clip import CLIPTextEncoder
-from mdp_lite.models.config import CLIPConfig, SchedulerConfig
+from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.names import BadCheckpoint, MdpError
 from mdp_lite_weights import (
     Checkpoint,
@@ -38,8 +38,8 @@ from mdp_lite_weights import Hub as AnyHub
 from mdp_lite_weights.catalogue import CATALOGUE
 from mdp_lite_weights.convert import Conversion
 from mdp_lite_weights.convert import convert as convert_checkpoint
-from mdp_lite_weights.files import OPENCLIP_PAD
 from mdp_lite_weights.embeddings import Embedding, read_bundle, read_embeddings
+from mdp_lite_weights.files import OPENCLIP_PAD
 from mdp_lite_weights.lora import Deltas, merge_deltas, read_loras
 
 __all__ = [

@@ -83,7 +83,6 @@ class Tokenizer:
             end = max(end, stop)
         return prompt[:end]
 
-
     @property
     def folders(self) -> tuple[Path, ...]:
         """Where its files lie."""

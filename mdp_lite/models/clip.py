@@ -1,4 +1,4 @@
-"""The CLIP text encoders of Stable Diffusion 1.x, 2.x and XL (Radford et al. 2021, arXiv 2103.00020).
+"""The CLIP text encoders of Stable Diffusion (Radford et al. 2021, arXiv 2103.00020).
 
 Shapes: b batch, l tokens, h heads, d head dim. Attribute names are the checkpoint's keys.
 """

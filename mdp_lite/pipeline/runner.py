@@ -99,7 +99,7 @@ class ModelRunner:
         return self._add_sizes(c, size)
 
     def _add_sizes(self, c: Tensor, size: tuple[int, int] | None) -> Tensor:
-        """c with the sizes of a picture that was neither resized nor cropped, if the UNet reads them."""
+        """c with the sizes of a picture neither resized nor cropped, if the UNet reads them."""
         dim, (width, height) = self.models.unet.config.pooled_dim, size or self.size
         if not dim:
             return c

@@ -24,6 +24,12 @@ BATCHED = tuple(name for name in METHODS if name != "null-text")
 
 
 @pytest.fixture(scope="module")
+def editor(any_editor: Editor) -> Editor:
+    """All of this file is for each family of models."""
+    return any_editor
+
+
+@pytest.fixture(scope="module")
 def source(editor: Editor) -> Source:
     return editor.generate("a red house", 1, 5)
 

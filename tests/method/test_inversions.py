@@ -26,6 +26,12 @@ ALONG = Weights(*torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64))
 PICTURE = picture()
 
 
+@pytest.fixture(scope="module")
+def editor(any_editor: Editor) -> Editor:
+    """All of this file is for each family of models."""
+    return any_editor
+
+
 class Case(NamedTuple):
     """A model in float64, and what it predicts."""
 

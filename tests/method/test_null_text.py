@@ -20,6 +20,7 @@ from mdp_lite.pipeline.result import Source
 from mdp_lite_weights import locate
 from support.diffusers_pipelines import draw, pipeline
 from support.null_text_oracle import Model, Oracle, ddim_inversion, model, null_text, tune_step
+from support.sdxl import pipeline_xl
 
 BOUND, N, G = 1e-4, 6, 7.5
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -40,6 +41,7 @@ class Case(NamedTuple):
     loud: float
     scheduler: dict[str, Any]
     early_stop: float = 1e-5
+    xl: bool = False
 
 
 CASES = {
@@ -47,6 +49,8 @@ CASES = {
     "v": Case(1, 0.1, SD | V),
     "v, stops": Case(1, 0.1, SD | V, 1.5e-3),
     "v, zero snr": Case(4, 0.1, SD | V | ZERO, 7e-4),
+    "SDXL": Case(2, 3e-3, SD, xl=True),
+    "SDXL, v": Case(3, 0.1, SD | V, xl=True),
 }
 
 
@@ -69,7 +73,8 @@ class Pair(NamedTuple):
         return ddim_inversion(self.theirs(n), x, runner.condition(self.prompt))
 
     def oracle(self, n: int, g: float) -> Oracle:
-        c, null = (self.editor.runner.condition(text) for text in (self.prompt, ""))
+        runner = self.editor.runner
+        c, null = runner.condition(self.prompt), runner.null_condition("")
         return null_text(self.theirs(n), self.pivots(n), c, null, g, early_stop=self.early_stop)
 
     def invert(self, n: int, g: float, **how: Any) -> Source:
@@ -88,7 +93,8 @@ def bundled(scene: int = 7) -> Pair:
 
 def random(case: Case, folder: Path) -> Pair:
     torch.manual_seed(case.seed)
-    pipe = pipeline(draw(case.seed), case.seed, case.scheduler.get("prediction_type", "epsilon"))
+    kind = case.scheduler.get("prediction_type", "epsilon")
+    pipe = pipeline_xl(case.seed) if case.xl else pipeline(draw(case.seed), case.seed, kind)
     with torch.no_grad():
         for parameter in pipe.unet.conv_out.parameters():
             parameter *= case.loud

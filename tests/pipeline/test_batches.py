@@ -21,6 +21,12 @@ MAX_ERROR = 1e-5  # of the largest value, where a call holds several edits' rows
 
 
 @pytest.fixture(scope="module")
+def editor(any_editor: Editor) -> Editor:
+    """All of this file is for each family of models."""
+    return any_editor
+
+
+@pytest.fixture(scope="module")
 def sources(editor: Editor) -> list[Source]:
     """Of unlike sizes, lengths, guidances, and kinds."""
     found = [

@@ -18,6 +18,12 @@ PICTURE = picture()
 
 
 @pytest.fixture(scope="module")
+def editor(any_editor: Editor) -> Editor:
+    """All of this file is for each family of models."""
+    return any_editor
+
+
+@pytest.fixture(scope="module")
 def exact(editor: Editor) -> Editor:
     return double(editor)
 

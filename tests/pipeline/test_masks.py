@@ -23,6 +23,12 @@ TARGET = "a blue boat"
 SIZES = [(37, 211), (211, 37), (65, 63), (640, 480), (1024, 768)]
 
 
+@pytest.fixture(scope="module")
+def editor(any_editor: Editor) -> Editor:
+    """All of this file is for each family of models."""
+    return any_editor
+
+
 def noise(size: Size) -> Image.Image:
     pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(pixels)

@@ -10,6 +10,12 @@ from mdp_lite.pipeline.once import once
 N, SOURCE, TARGET, SEED = 10, "a red house", "a blue boat", 3
 
 
+@pytest.fixture(scope="module")
+def editor(any_editor: Editor) -> Editor:
+    """All of this file is for each family of models."""
+    return any_editor
+
+
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_bits_as_a_source_and_its_edit(

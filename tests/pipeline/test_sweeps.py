@@ -25,6 +25,12 @@ N, G, TARGET = 50, 7.5, "a blue boat"
 NATURAL = Image.effect_noise((32, 32), 60).convert("RGB")
 
 
+@pytest.fixture(scope="module")
+def editor(any_editor: Editor) -> Editor:
+    """All of this file is for each family of models."""
+    return any_editor
+
+
 def counting(editor: Editor, dtype: torch.dtype) -> Editor:
     """The random model in a precision; steps_offset 0, so that the last step is the identity."""
     models = editor.models

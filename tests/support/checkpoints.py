@@ -1,14 +1,16 @@
 """A whole checkpoint folder with random weights, small enough to make anew."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.condition import SIZES
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
@@ -34,6 +36,15 @@ UNET_CONFIG = UNetConfig(
     norm_num_groups=4,
     sample_size=8,
 )
+POOLED, TIME_DIM = 20, 8  # widths of SDXL's pooled state, and of the waves of each size
+XL: dict[str, Any] = {
+    "cross_attention_dim": 16 + 24,
+    "transformer_layers_per_block": (1, 2),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": TIME_DIM,
+    "projection_class_embeddings_input_dim": POOLED + SIZES * TIME_DIM,
+}
 SCHEDULER = SchedulerConfig(
     beta_start=0.00085,
     beta_end=0.012,
@@ -54,17 +65,27 @@ def write_part(folder: Path, name: str, model: nn.Module, config: object) -> Non
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / name)
 
 
-def write_checkpoint(folder: Path) -> Path:
-    """A folder in the diffusers layout: 32x32 pictures, 10 steps by default."""
+def write_checkpoint(folder: Path, xl: bool = False) -> Path:
+    """A folder in the diffusers layout: 32x32 pictures, 10 steps by default. xl: one of SDXL."""
     torch.manual_seed(0)
-    write_tokenizer(folder / "tokenizer", WORDS)
-    vocab = json.loads((folder / "tokenizer" / "vocab.json").read_text("utf-8"))
-    text = CLIPConfig(len(vocab), 16, 32, 1, 2, max_position_embeddings=LENGTH)
-    write_part(folder / "text_encoder", "model.safetensors", CLIPTextEncoder(text), text)
+    unet = replace(UNET_CONFIG, **XL) if xl else UNET_CONFIG
+    _write_text(folder, "", CLIPConfig(0, 16, 32, 1, 2))
+    if xl:
+        second = CLIPConfig(0, 24, 32, 2, 2, hidden_act="gelu", projection_dim=POOLED)
+        _write_text(folder, "_2", second)
     weights = "diffusion_pytorch_model.safetensors"
-    write_part(folder / "unet", weights, UNet(UNET_CONFIG), UNET_CONFIG)
+    write_part(folder / "unet", weights, UNet(unet), unet)
     write_part(folder / "vae", weights, VAE(VAE_CONFIG), VAE_CONFIG)
     scheduler = {**asdict(SCHEDULER), "clip_sample": False}
     write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     write_json(folder / "mdp_lite.json", DEFAULTS)
     return folder
+
+
+def _write_text(folder: Path, ending: str, config: CLIPConfig) -> None:
+    """A tokenizer and its text encoder; "_2" are SDXL's second ones."""
+    tokenizer = folder / f"tokenizer{ending}"
+    write_tokenizer(tokenizer, WORDS)
+    vocab = json.loads((tokenizer / "vocab.json").read_text("utf-8"))
+    text = replace(config, vocab_size=len(vocab), max_position_embeddings=LENGTH)
+    write_part(folder / f"text_encoder{ending}", "model.safetensors", CLIPTextEncoder(text), text)

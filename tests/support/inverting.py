@@ -40,9 +40,9 @@ def prediction(
 ) -> Tensor:
     """Guided, each of the two rows in its own call."""
     with torch.no_grad():
-        e, e_null = (
-            editor.models.unet(x, t, editor.runner.condition(p)) for p in (prompt, negative)
-        )
+        runner = editor.runner
+        conditions = runner.condition(prompt), runner.null_condition(negative)
+        e, e_null = (editor.models.unet(x, t, c) for c in conditions)
     return e_null + g * (e - e_null)
 
 

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from mdp_lite.models.condition import unpack
+
 INNER_STEPS, EARLY_STOP = 10, 1e-5
 
 
@@ -22,7 +24,13 @@ class Model(NamedTuple):
     scheduler: DDIMScheduler
 
     def predict(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        return self.unet(x, t, encoder_hidden_states=c).sample
+        """c is packed for SDXL, whose pooled state and sizes are not tuned."""
+        dim = pooled_dim(self.unet)
+        if not dim:
+            return self.unet(x, t, encoder_hidden_states=c).sample
+        states, pooled, sizes = unpack(c, dim)
+        added = {"text_embeds": pooled.detach(), "time_ids": sizes.detach()}
+        return self.unet(x, t, encoder_hidden_states=states, added_cond_kwargs=added).sample
 
 
 class Oracle(NamedTuple):
@@ -40,6 +48,14 @@ class Oracle(NamedTuple):
     @property
     def iterations(self) -> list[int]:
         return [len(losses) for losses in self.losses]
+
+
+def pooled_dim(unet: UNet2DConditionModel) -> int:
+    """Width of the pooled state that SDXL's UNet reads; 0 for other UNets."""
+    config = unet.config
+    if config["addition_embed_type"] is None:
+        return 0
+    return config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
 
 
 def model(unet: UNet2DConditionModel, config: dict, n: int) -> Model:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mdp_lite_weights import keys
-from mdp_lite_weights.families import refuse_channels, refuse_pipeline
+from mdp_lite_weights.families import refuse_pipeline
 from mdp_lite_weights.hub import check_name
 from mdp_lite_weights.tensors import PICKLES, list_keys, read_tensors, short
 
@@ -107,7 +107,9 @@ def describe_choice(names: set[str], variant: str | None, parts: Iterable[str]) 
     """Sentences on the weight files of a folder that may surprise."""
     notes = []
     for part in parts:
-        chosen = weight_files(part, ALL_STEMS.get(part, "diffusion_pytorch_model"), names, variant)[0]
+        chosen = weight_files(part, ALL_STEMS.get(part, "diffusion_pytorch_model"), names, variant)[
+            0
+        ]
         file = chosen.rpartition("/")[2]
         kinds = (variant, None, "fp16")
         kind = next(kind for kind in kinds if chosen in list_candidates(part, kind))
