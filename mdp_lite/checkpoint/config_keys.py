@@ -58,8 +58,8 @@ UNET = Keys(
         "timestep_post_act": (None,),
     },
     # Those of added embeddings act only with other kinds of them or with class_embed_type; the
-    # resnet's and cross_attention_norm only in blocks of other families. upcast_attention is a hint for half
-    # precision, where scaled_dot_product_attention accumulates in float32 anyway.
+    # resnet's and cross_attention_norm only in blocks of other families. upcast_attention is a hint
+    # for half precision, where scaled_dot_product_attention accumulates in float32 anyway.
     ignored=frozenset(
         "addition_embed_type_num_heads class_embeddings_concat "
         "cross_attention_norm dropout mid_block_only_cross_attention "

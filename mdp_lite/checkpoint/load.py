@@ -162,13 +162,13 @@ def load(
             tokenizer, examined, dtype, words, bundled
         )
     deltas = _read_deltas(models, addons)
+    wide = _needs_wide_vae(found, dtype)
     for part, model in models.items():
-        assign_tensors(
-            model, _merge_loras(deltas.get(part, {}), found.tensors[part]), device, dtype
-        )
+        tensors = _merge_loras(deltas.get(part, {}), found.tensors[part])
+        assign_tensors(model, tensors, device, torch.float32 if part in wide else dtype)
     return Models(
         found.name, found.folder, tokenizer=tokenizer, scheduler=examined.scheduler,
-        defaults=examined.defaults, notes=found.notes + notes,
+        defaults=examined.defaults, notes=(*found.notes, *notes, *wide.values()),
         origin=Origin(found.name, files, examined.scheduler, dtype), zero_empty=found.zero_empty,
         **join_text(models, tokenizer),
     )  # fmt: skip
@@ -256,6 +256,14 @@ def _read_deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
         if part in models
     }
     return read_loras([(Path(place), strength) for place, strength in addons.loras], shapes)
+
+
+def _needs_wide_vae(found: Checkpoint, dtype: torch.dtype) -> dict[str, str]:
+    """A note for the part vae if that overflows in float16, as SDXL's does unless it was mended."""
+    upcast = found.configs["vae"].get("force_upcast", True)
+    if dtype != torch.float16 or "text_encoder_2" not in found.configs or not upcast:
+        return {}
+    return {"vae": "the VAE of Stable Diffusion XL overflows in float16: it runs in float32"}
 
 
 def _merge_loras(deltas: dict[str, list[Any]], tensors: Tensors) -> Iterator[tuple[str, Tensor]]:
