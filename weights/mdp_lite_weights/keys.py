@@ -118,60 +118,6 @@ OPENCLIP_LAYER: Renames = (
 PACKED = "attn.in_proj_"  # q, k and v in one; unpacked by unpack, packed by pack
 PROJECTION = "text_projection"
 
-# Keys of single files that are not read: the schedule's buffers (they follow from the scheduler),
-# the average of the weights (see ema), heads of the text encoder, the picture half of a CLIP,
-# leftovers of training (optimizers, copies of the text encoder) and of tools.
-UNUSED = (
-    "embedding_manager.embedder.",
-    "safety_checker.",
-    "optimizer",
-    "lr_scheduler",
-    "callbacks.",
-    "loops.",
-    "first_stage_model.model_ema.",
-    "cond_stage_model.model.visual.",
-    "cond_stage_model.transformer.vision_model.",
-    "cond_stage_model.transformer.visual_projection.",
-    "model_ema.",
-    "betas",
-    "alphas_cumprod",
-    "sqrt_alphas_cumprod",
-    "sqrt_one_minus_alphas_cumprod",
-    "log_one_minus_alphas_cumprod",
-    "sqrt_recip_alphas_cumprod",
-    "sqrt_recipm1_alphas_cumprod",
-    "posterior_",
-    "lvlb_weights",
-    "logvar",
-    "denoiser.sigmas",
-    "v_pred",
-    "ztsnr",
-    "first_stage_model.loss.",
-    "cond_stage_model.logit_scale",
-    "cond_stage_model.text_projection",
-    "cond_stage_model.transformer.text_projection.",
-    "cond_stage_model.transformer.logit_scale",
-    "cond_stage_model.transformer.text_model.embeddings.position_ids",
-    "cond_stage_model.transformer.embeddings.position_ids",
-    "cond_stage_model.model.logit_scale",
-    "cond_stage_model.model.attn_mask",
-    "cond_stage_model.model.text_projection",
-    "cond_stage_model.model.transformer.resblocks.23.",  # SD 2.x reads the layer before the last
-    "conditioner.embedders.0.logit_scale",
-    "conditioner.embedders.0.text_projection",
-    "conditioner.embedders.0.transformer.text_projection.",
-    "conditioner.embedders.0.transformer.logit_scale",
-    "conditioner.embedders.0.transformer.vision_model.",
-    "conditioner.embedders.0.transformer.visual_projection.",
-    "conditioner.embedders.0.transformer.text_model.embeddings.position_ids",
-    "conditioner.embedders.0.transformer.embeddings.position_ids",
-    "conditioner.embedders.1.logit_scale",
-    "conditioner.embedders.1.model.logit_scale",
-    "conditioner.embedders.1.model.attn_mask",
-    "conditioner.embedders.1.model.visual.",
-    "conditioner.embedders.1.model.text_model.embeddings.position_ids",
-)
-
 
 @cache
 def list_unet_renames(levels: int = 4) -> Renames:
