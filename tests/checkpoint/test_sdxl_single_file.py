@@ -1,22 +1,18 @@
 """Single files of SDXL: bit-equal to the folder, read alike by diffusers, refused by name."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mdp_lite.editor import Editor
-from mdp_lite.names import BadCheckpoint
 from mdp_lite_weights import open_checkpoint
-from mdp_lite_weights.convert import convert
 from support.ldm import write_folder, write_single
-from support.sdxl_files import PARTS, small_xl
+from support.sdxl_files import PARTS, SmallXL, small_xl
 
 Tensors = dict[str, Tensor]
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
@@ -24,25 +20,9 @@ CLIP, OPENCLIP = "conditioner.embedders.0.transformer.", "conditioner.embedders.
 ONE, STEPS = torch.ones(1), torch.linspace(0.9, 0.1, 1000)
 
 
-class Case:
-    """A folder that diffusers wrote, the single file of it, and that one's tensors."""
-
-    def __init__(self, top: Path) -> None:
-        self.folder, self.file = top / "folder", top / "file" / "model.safetensors"
-        small_xl().save_pretrained(self.folder)
-        convert(self.folder, self.file)
-        self.tensors = load_file(self.file)
-
-    def write(
-        self, path: Path, change: Tensors, without: tuple[str, ...] = (), **data: str
-    ) -> Path:
-        rest = {k: t for k, t in self.tensors.items() if not (without and k.startswith(without))}
-        return write_single(path, rest | change, **data)
-
-
 @pytest.fixture(scope="module")
-def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    return Case(tmp_path_factory.mktemp("sdxl"))
+def case(tmp_path_factory: pytest.TempPathFactory) -> SmallXL:
+    return SmallXL(tmp_path_factory.mktemp("sdxl"))
 
 
 @pytest.fixture
@@ -62,7 +42,7 @@ def latents(editor: Editor, empty: str = "") -> Tensor:
     return source.path.x
 
 
-def test_bit_equal_to_the_folder(case: Case) -> None:
+def test_bit_equal_to_the_folder(case: SmallXL) -> None:
     file, folder = open_checkpoint(case.file), open_checkpoint(case.folder)
     assert file.zero_empty and equal(file.tensors, folder.tensors)
     first = Editor.from_pretrained(case.file, tokenizer=case.folder)
@@ -75,7 +55,7 @@ def test_bit_equal_to_the_folder(case: Case) -> None:
         assert torch.equal(latents(first, empty), latents(second, empty))
 
 
-def test_diffusers_reads_the_same_from_it(case: Case) -> None:
+def test_diffusers_reads_the_same_from_it(case: SmallXL) -> None:
     load = StableDiffusionXLPipeline.from_single_file
     got = load(str(case.file), config=str(case.folder), local_files_only=True)
     want = StableDiffusionXLPipeline.from_pretrained(case.folder, local_files_only=True)
@@ -83,7 +63,7 @@ def test_diffusers_reads_the_same_from_it(case: Case) -> None:
     assert equal(*states)
 
 
-def test_the_names_are_those_of_the_original(case: Case) -> None:
+def test_the_names_are_those_of_the_original(case: SmallXL) -> None:
     """Of the generative-models repository: fused in_proj, a bare transposed text_projection."""
     assert case.tensors[f"{OPENCLIP}text_projection"].shape == (128, 96)
     assert case.tensors[f"{OPENCLIP}transformer.resblocks.2.attn.in_proj_weight"].shape[0] == 384
@@ -103,7 +83,7 @@ def test_the_names_are_those_of_the_original(case: Case) -> None:
 
 
 @pytest.mark.parametrize("kind", ["transformers' names", "transformers' names, bare", "a weight"])
-def test_the_second_text_encoder_under_other_names(kind: str, case: Case, path: Path) -> None:
+def test_the_second_text_encoder_under_other_names(kind: str, case: SmallXL, path: Path) -> None:
     """Some tools write it as transformers has it, or its projection as a linear layer's weight."""
     want = open_checkpoint(case.folder).tensors
     text = want["text_encoder_2"]
@@ -138,7 +118,13 @@ def test_the_second_text_encoder_under_other_names(kind: str, case: Case, path: 
     ],
 )
 def test_the_prediction_type(
-    change: Tensors, data: dict[str, str], want: str, zero: bool, says: str, case: Case, path: Path
+    change: Tensors,
+    data: dict[str, str],
+    want: str,
+    zero: bool,
+    says: str,
+    case: SmallXL,
+    path: Path,
 ) -> None:
     found = open_checkpoint(case.write(path, change, **data))
     scheduler = found.configs["scheduler"]
@@ -162,7 +148,7 @@ LEFTOVERS: dict[str, Tensors] = {
 
 
 @pytest.mark.parametrize("name", LEFTOVERS)
-def test_a_leftover_is_ignored_and_told(name: str, case: Case, path: Path) -> None:
+def test_a_leftover_is_ignored_and_told(name: str, case: SmallXL, path: Path) -> None:
     found = open_checkpoint(case.write(path, LEFTOVERS[name]))
     assert equal(found.tensors, open_checkpoint(case.folder).tensors)
     count = f"{len(LEFTOVERS[name])} tensors of the file are not read"
@@ -171,96 +157,12 @@ def test_a_leftover_is_ignored_and_told(name: str, case: Case, path: Path) -> No
     assert (scale in found.notes) == (name == "another scale")
 
 
-def test_the_scale_of_sdxl_is_not_told(case: Case, path: Path) -> None:
+def test_the_scale_of_sdxl_is_not_told(case: SmallXL, path: Path) -> None:
     found = open_checkpoint(case.write(path, {"scale_factor": torch.tensor(0.13025)}))
     assert not any("scale_factor 0" in note for note in found.notes)
 
 
-BAD: dict[str, tuple[tuple[str, ...], Tensors, str]] = {
-    "the refiner": (
-        (CLIP, OPENCLIP),
-        {"conditioner.embedders.0.model.token_embedding.weight": ONE},
-        "is the refiner of Stable Diffusion XL, which finishes the pictures of another model",
-    ),
-    "the refiner's UNet": (
-        (CLIP, OPENCLIP, VAE),
-        {f"{UNET}label_emb.0.0.weight": torch.ones(2, 2560)},
-        "is the refiner of Stable Diffusion XL",
-    ),
-    "inpainting": (
-        (),
-        {f"{UNET}input_blocks.0.0.weight": torch.zeros(64, 9, 3, 3)},
-        "is an inpainting model: its UNet reads 9 channels, want 4",
-    ),
-    "InstructPix2Pix": (
-        (),
-        {f"{UNET}input_blocks.0.0.weight": torch.zeros(64, 8, 3, 3)},
-        "is an InstructPix2Pix model: its UNet reads 8 channels",
-    ),
-    "Playground 2.5": ((), {"edm_mean": torch.ones(1, 4, 1, 1)}, "is Playground 2.5, whose"),
-    "CosXL": ((), {"edm_vpred.sigma_max": ONE}, "is a model with a continuous noise schedule"),
-    "a video model": (
-        (CLIP, OPENCLIP),
-        {"conditioner.embedders.0.open_clip.model.logit_scale": ONE},
-        "is a video model",
-    ),
-    "a LoRA": ((UNET, VAE, CLIP, OPENCLIP), {"lora_te2_text_model.alpha": ONE}, "is a LoRA"),
-    "an embedding": ((UNET, VAE, CLIP, OPENCLIP), {"clip_g": ONE}, "is a textual inversion"),
-    "a UNet alone": ((VAE, CLIP, OPENCLIP), {}, "holds no VAE and no text encoder and no second"),
-    "a bare UNet": (
-        (UNET, VAE, CLIP, OPENCLIP),
-        {"input_blocks.0.0.weight": ONE},
-        "is a UNet alone",
-    ),
-    "no VAE": ((VAE,), {}, "holds no VAE: give one beside it (vae=)"),
-    "no text encoders": ((CLIP, OPENCLIP), {}, "no text encoder and no second text encoder: want"),
-    "no second text encoder": ((OPENCLIP,), {}, "holds no second text encoder: want a whole"),
-    "no first text encoder": ((CLIP,), {}, "holds no text encoder: want a whole checkpoint"),
-    "no projection": ((f"{OPENCLIP}text_projection",), {}, "lacks 'the text_projection of its"),
-    "no embedding of sizes": ((f"{UNET}label_emb",), {}, "lacks 'add_embedding.linear_1.weight'"),
-    "a third text encoder": (
-        (),
-        {"conditioner.embedders.2.model.ln_final.bias": ONE},
-        "1 unexpected keys (conditioner.embedders.2.model.ln_final.bias)",
-    ),
-    "a fourth level": (
-        (),
-        {f"{UNET}input_blocks.9.0.op.weight": ONE},
-        "unet: 0 keys missing, 1 unexpected (input_blocks.9.0.op.weight)",
-    ),
-    "another depth": (
-        (f"{UNET}middle_block.1.transformer_blocks.2.",),
-        {},
-        "unet: 20 keys missing (mid_block.attentions.0.transformer_blocks.2.",
-    ),
-    "a layer missing": (
-        (f"{OPENCLIP}transformer.resblocks.1.mlp.c_fc.bias",),
-        {},
-        "text_encoder_2: 1 keys missing (text_model.encoder.layers.1.mlp.fc1.bias)",
-    ),
-    "a narrow projection": (
-        (),
-        {f"{OPENCLIP}text_projection": torch.zeros(128, 64)},
-        "unet reads a pooled state of width 96, text encoder 2 has 64",
-    ),
-    "uneven in_proj": (
-        (),
-        {f"{OPENCLIP}transformer.resblocks.0.attn.in_proj_bias": torch.zeros(383)},
-        "text_encoder_2: text_model.encoder.layers.0.self_attn.v_proj.bias has shape [127]",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_file(name: str, case: Case, path: Path) -> None:
-    without, change, sentence = BAD[name]
-    case.write(path, change, without)
-    with pytest.raises(BadCheckpoint, match=re.escape(sentence)) as caught:
-        Editor.from_pretrained(path, tokenizer=case.folder)
-    assert "\n" not in str(caught.value)
-
-
-def test_tokenizers_beside_the_file(case: Case, tmp_path: Path) -> None:
+def test_tokenizers_beside_the_file(case: SmallXL, tmp_path: Path) -> None:
     path = case.write(tmp_path / "model.safetensors", {})
     for place, pad in (("tokenizer", "<|endoftext|>"), ("tokenizer_2", "n</w>")):
         tokenizer = small_xl().tokenizer
@@ -276,7 +178,7 @@ def test_tokenizers_beside_the_file(case: Case, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["LDM", "diffusers"])
 @pytest.mark.parametrize("base", ["folder", "file", "without a VAE"])
 def test_another_vae_in_a_file_takes_the_scale(
-    form: str, base: str, case: Case, tmp_path: Path
+    form: str, base: str, case: SmallXL, tmp_path: Path
 ) -> None:
     """A VAE alone does not say by what latents are multiplied; diffusers needs a config for it."""
     vae = {k: t + 0.01 for k, t in case.tensors.items() if k.startswith(VAE)}
@@ -299,7 +201,7 @@ def test_another_vae_in_a_file_takes_the_scale(
 
 @pytest.mark.parametrize(("own", "want"), [(0.5, 0.5), (None, 0.18215)])
 def test_the_scale_of_the_base_goes_before_the_family(
-    own: float | None, want: float, case: Case, tmp_path: Path
+    own: float | None, want: float, case: SmallXL, tmp_path: Path
 ) -> None:
     """Without one in its config diffusers takes 0.18215, of whatever family the folder is."""
     folder = Path(shutil.copytree(case.folder, tmp_path / "own"))
@@ -313,7 +215,7 @@ def test_the_scale_of_the_base_goes_before_the_family(
     assert AutoencoderKL.from_pretrained(folder / "vae").config.scaling_factor == want
 
 
-def test_a_vae_in_a_whole_checkpoint_has_its_scale(case: Case, tmp_path: Path) -> None:
+def test_a_vae_in_a_whole_checkpoint_has_its_scale(case: SmallXL, tmp_path: Path) -> None:
     folder = tmp_path / "sd1"
     write_folder(folder)
     for place, scale in ((case.folder, 0.13025), (case.file, 0.13025)):

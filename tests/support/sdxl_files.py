@@ -3,13 +3,20 @@
 Single files tell no head counts, groups or activations, so these models have SDXL's own.
 """
 
+from pathlib import Path
+
 import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from mdp_lite_weights.convert import convert
 from support.diffusers_pipelines import randomise
+from support.ldm import write_single
 from support.sdxl import END, START, WORDS, scheduler, tokenizer
 
+Tensors = dict[str, Tensor]
 PARTS = ("text_encoder", "text_encoder_2", "unet", "vae")
 WIDTHS, DEPTHS = (64, 128, 128), (1, 2, 3)
 TEXT, TEXT_2, PROJECTION = 64, 128, 96
@@ -74,3 +81,19 @@ def small_xl(prediction: str = "epsilon") -> StableDiffusionXLPipeline:
         scheduler=scheduler(prediction),
         add_watermarker=False,
     )
+
+
+class SmallXL:
+    """A folder that diffusers wrote, the single file of it, and that one's tensors."""
+
+    def __init__(self, top: Path) -> None:
+        self.folder, self.file = top / "folder", top / "file" / "model.safetensors"
+        small_xl().save_pretrained(self.folder)
+        convert(self.folder, self.file)
+        self.tensors = load_file(self.file)
+
+    def write(
+        self, path: Path, change: Tensors, without: tuple[str, ...] = (), **data: str
+    ) -> Path:
+        rest = {k: t for k, t in self.tensors.items() if not (without and k.startswith(without))}
+        return write_single(path, rest | change, **data)
