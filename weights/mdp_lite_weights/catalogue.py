@@ -105,6 +105,6 @@ CATALOGUE = (
     ),
     CatalogueEntry(
         "openai/clip-vit-large-patch14", SD1, SEE_CARD,
-        "the tokenizer of SD 1.x, 2.x and XL, which single files leave out; nothing else of it is read",
+        "the tokenizer of SD 1.x, 2.x and XL, which single files lack; nothing else of it is read",
     ),
 )  # fmt: skip
