@@ -15,6 +15,7 @@ from mdp_lite.names import BadCheckpoint
 from mdp_lite_weights import Choices, open_checkpoint
 from mdp_lite_weights.folder import choose_files, list_names, list_parts
 from mdp_lite_weights.tensors import read_metadata
+from support.sdxl import ddim
 from support.sdxl_files import PARTS, small_xl
 
 Parts = dict[str, dict[str, Tensor]]
@@ -89,6 +90,7 @@ def test_diffusers_makes_the_same_of_it(folder: Path, file: Path, tmp_path: Path
     for place in (folder, out):
         pipe = load(place)
         pipe.set_progress_bar_config(disable=True)
+        pipe.scheduler = ddim(pipe)
         noise = torch.Generator().manual_seed(1)
         size = {"height": 64, "width": 64, "num_inference_steps": 2}
         latents = pipe("a b c", generator=noise, output_type="latent", **size).images
