@@ -59,11 +59,15 @@ HEADER = b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'
 OTHER_ABAR = torch.linspace(0.999, 0.02, 1000)
 FILES: dict[str, tuple[Make, str]] = {
     # another family
-    "SDXL": (of(conditioner__embedders__0__w=ONE), "is a Stable Diffusion XL model (it holds cond"),
+    "the refiner of SDXL": (
+        of(conditioner__embedders__0__model__ln_final__bias=ONE),
+        "is the refiner of Stable Diffusion XL, which finishes the pictures of another model",
+    ),
     "SDXL's UNet": (
         plus({f"{UNET}label_emb.0.0.weight": ONE}),
-        "is a Stable Diffusion XL model (it holds model.diffusion_model.label_emb.",
+        "holds no text encoder and no second text encoder: want a whole checkpoint",
     ),
+    "unCLIP": (plus({"noise_augmentor.betas": ONE}), "is an unCLIP model (it holds noise_aug"),
     "SD 3": (of(model__diffusion_model__joint_blocks__0__w=ONE), "is a Stable Diffusion 3 model"),
     "FLUX": (of(double_blocks__0__img_mod__lin__bias=ONE), "is a FLUX model"),
     "FLUX in a checkpoint": (of(model__diffusion_model__double_blocks__0__w=ONE), "is a FLUX"),

@@ -187,7 +187,7 @@ def test_sd2_reads_the_layer_before_the_last(sd2: Case, tmp_path: Path) -> None:
 
 def test_the_width_of_the_text_decides_before_linear_projections() -> None:
     """SD 1 with projections that a tool made linear has width 768; SD 2 has 1024."""
-    from mdp_lite_weights.single import _is_sd2
+    from mdp_lite_weights.places import is_sd2
 
     def unet(width: int, ndim: int) -> Tensors:
         at = f"{keys.UNET_AT}input_blocks.1.1."
@@ -196,7 +196,7 @@ def test_the_width_of_the_text_decides_before_linear_projections() -> None:
             f"{at}proj_in.weight": torch.empty((8, 8, 1, 1)[:ndim]),
         }
 
-    answers = {(w, n): _is_sd2(unet(w, n)) for w in (768, 1024, 64) for n in (2, 4)}
+    answers = {(w, n): is_sd2(unet(w, n)) for w in (768, 1024, 64) for n in (2, 4)}
     assert [key for key, sd2 in answers.items() if sd2] == [(1024, 2), (1024, 4), (64, 2)]
 
 

@@ -7,7 +7,7 @@ import torch
 
 from mdp_lite.editor import Editor
 from mdp_lite_weights import Choices, keys, open_checkpoint
-from mdp_lite_weights.single import PREDICTION_KEY
+from mdp_lite_weights.schedules import PREDICTION_KEY
 from support.ldm import Tensors, single, write_folder, write_single
 
 KINDS = ("SD 1.x", "SD 2.x")
@@ -47,7 +47,14 @@ def test_the_tables_invert_each_other(case: Case) -> None:
         assert keys.unet_key(keys.ldm_unet_key(key)) == key
     for key in case.parts["vae"]:
         assert keys.vae_key(keys.ldm_vae_key(key)) == key
-    for rows in (keys.UNET, keys.UNET_RESNET, keys.VAE, keys.VAE_ATTENTION, keys.OPENCLIP):
+    for rows in (
+        keys.list_unet_renames(4),
+        keys.list_unet_renames(3),
+        keys.UNET_RESNET,
+        keys.VAE,
+        keys.VAE_ATTENTION,
+        keys.OPENCLIP,
+    ):
         left, right = zip(*rows, strict=True)
         assert len(set(left)) == len(set(right)) == len(rows)
 

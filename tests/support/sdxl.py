@@ -83,6 +83,18 @@ def unet(o: Options) -> UNet2DConditionModel:
     )
 
 
+def scheduler(prediction: str) -> EulerDiscreteScheduler:
+    """SDXL's own noise schedule, under the class that it is saved with."""
+    return EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        timestep_spacing="leading",
+        prediction_type=prediction,
+    )
+
+
 def pipeline_xl(seed: int) -> StableDiffusionXLPipeline:
     """A random pipeline of these options, whose second tokenizer pads with another token."""
     o = draw_xl(seed)
@@ -93,14 +105,7 @@ def pipeline_xl(seed: int) -> StableDiffusionXLPipeline:
         tokenizer=tokenizer("<|endoftext|>"),
         tokenizer_2=tokenizer("!"),
         unet=randomise(unet(o), seed + 3),
-        scheduler=EulerDiscreteScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            steps_offset=1,
-            timestep_spacing="leading",
-            prediction_type=o["prediction"],
-        ),
+        scheduler=scheduler(o["prediction"]),
         force_zeros_for_empty_prompt=o["zero_empty"],
         add_watermarker=False,
     )

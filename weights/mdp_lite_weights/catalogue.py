@@ -6,7 +6,8 @@ who need a fixed revision pin it by its commit.
 
 from dataclasses import dataclass
 
-SD1, SD2 = "Stable Diffusion 1.x", "Stable Diffusion 2.x"
+from mdp_lite_weights.families import SD1, SD2, SDXL
+
 RAIL = "CreativeML Open RAIL-M"  # both forbid the uses that their Attachment A lists
 RAIL_2 = "CreativeML Open RAIL++-M"
 SEE_CARD = "see its card"
@@ -69,6 +70,19 @@ CATALOGUE = (
         "SD 1.5 with zero terminal SNR", "v_prediction", 512,
     ),
     CatalogueEntry(
+        "stabilityai/stable-diffusion-xl-base-1.0", SDXL, RAIL_2,
+        "Stable Diffusion XL 1.0", "epsilon", 1024,
+    ),
+    CatalogueEntry(
+        "stabilityai/sdxl-turbo", SDXL, SEE_CARD,
+        "SDXL distilled to 1 to 4 steps without guidance; commercial use is limited",
+        "epsilon", 512,
+    ),
+    CatalogueEntry(
+        "Lykon/dreamshaper-xl-1-0", SDXL, RAIL_2,
+        "community model: art, anime, portraits", "epsilon", 1024,
+    ),
+    CatalogueEntry(
         "Lykon/dreamshaper-8", SD1, RAIL,
         "community model: art, anime, portraits", "epsilon", 512,
     ),
@@ -86,7 +100,11 @@ CATALOGUE = (
         "a VAE for any SD 1.x: the same latents, another decoder with smoother pictures",
     ),
     CatalogueEntry(
+        "madebyollin/sdxl-vae-fp16-fix", SDXL, "MIT",
+        "a VAE for any SDXL, whose numbers stay within what float16 can hold",
+    ),
+    CatalogueEntry(
         "openai/clip-vit-large-patch14", SD1, SEE_CARD,
-        "the tokenizer of SD 1.x and 2.x, which single files leave out; nothing else of it is read",
+        "the tokenizer of SD 1.x, 2.x and XL, which single files lack; nothing else of it is read",
     ),
 )  # fmt: skip

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from mdp_lite_weights import folder as folders
 from mdp_lite_weights import hub as hubs
+from mdp_lite_weights.families import refuse_channels
 from mdp_lite_weights.files import (
-    OPENCLIP_PAD,
     Checkpoint,
     Choices,
+    as_checkpoint,
     find_file,
     locate,
     open_checkpoint,
@@ -146,7 +147,8 @@ def _open(name: str | Path, file: Path | None, choices: Choices) -> Checkpoint:
         folder = locate(name, choices)
     names = folders.list_names(folder)
     folders.check_variant(names, choices.variant, pickles=True)
-    weights = {part: _weights(part, names, choices.variant) for part in folders.STEMS}
+    parts = folders.list_parts(names)
+    weights = {part: _weights(part, names, choices.variant) for part in parts}
     if any(_is_pickle(files) for files in weights.values()):
         checkpoint = _open_pickles(folder, weights, choices)
     else:
@@ -160,18 +162,16 @@ def _open_pickle(file: Path, choices: Choices) -> Checkpoint:
     """A whole LDM checkpoint in one pickle."""
     tensors, metadata = read_pickle(file)
     single = from_tensors(short(file), tensors, metadata, choices.ema, choices.prediction_type)
-    beside = file.parent / "tokenizer"
-    return Checkpoint(
-        file.name, "single file", (file,), single.configs, single.tensors,
-        beside if beside.is_dir() else None, OPENCLIP_PAD if single.openclip else None,
-        notes=single.notes,
-    )  # fmt: skip
+    return as_checkpoint(file, single)
 
 
 def _open_pickles(folder: Path, weights: dict[str, list[str]], choices: Choices) -> Checkpoint:
     """A diffusers folder with pickled weights in some of its parts."""
-    configs = {part: folders.read_json(folder / name) for part, name in folders.CONFIGS.items()}
-    folders.check_pipeline(folder, configs)
+    folders.check_index(folder)
+    configs = {
+        part: folders.read_json(folder / folders.CONFIGS[part]) for part in (*weights, "scheduler")
+    }
+    refuse_channels(f"the folder {folder.name}", configs["unet"].get("in_channels"))
     if choices.prediction_type:
         configs["scheduler"]["prediction_type"] = choices.prediction_type
     if choices.ema:
@@ -182,10 +182,13 @@ def _open_pickles(folder: Path, weights: dict[str, list[str]], choices: Choices)
             tensors[part] = folders.modern_keys(part, read_pickle(folder / files[0]).tensors)
         else:
             tensors[part] = folders.modern_keys(part, folders.read_weights(folder, files))
-    beside = folder / "tokenizer"
-    tokenizer = beside if beside.is_dir() else None
+    beside = [folder / place for place in folders.TOKENIZERS]
+    tokenizer, other = (place if place.is_dir() else None for place in beside)
     files = tuple(folder / name for names in weights.values() for name in names)
-    return Checkpoint(folder.name, "folder", files, configs, tensors, tokenizer, folder=folder)
+    return Checkpoint(
+        folder.name, "folder", files, configs, tensors, tokenizer, folder=folder, tokenizer_2=other,
+        zero_empty=folders.reads_zeros(folder, folders.SECOND in weights),
+    )  # fmt: skip
 
 
 def _is_pickle(files: list[str]) -> bool:
@@ -194,10 +197,11 @@ def _is_pickle(files: list[str]) -> bool:
 
 def _choose(names: set[str], variant: str | None) -> list[str]:
     """The files of a repository to convert: pickles only if a part has nothing else."""
-    wanted = (*folders.CONFIGS.values(), *(f"tokenizer/{name}" for name in folders.TOKENIZER))
-    chosen = [name for name in (*wanted, "model_index.json") if name in names]
+    wanted = [*folders.CONFIGS.values(), "model_index.json"]
+    wanted += [f"{place}/{name}" for place in folders.TOKENIZERS for name in folders.TOKENIZER]
+    chosen = [name for name in wanted if name in names]
     folders.check_variant(names, variant, pickles=True)
-    for part in folders.STEMS:
+    for part in folders.list_parts(names):
         chosen += _weights(part, names, variant)
     return chosen
 
@@ -211,14 +215,14 @@ def _weights(part: str, names: set[str], variant: str | None) -> list[str]:
     if variant and pickle in names and not folders.has_variant(part, names, variant):
         return [pickle]
     try:
-        return folders.weight_files(part, folders.STEMS[part], names, variant)
+        return folders.weight_files(part, folders.ALL_STEMS[part], names, variant)
     except ValueError:
         plain = folders.name_pickle(part, None)
     for name in (plain, folders.name_pickle(part, "fp16")):
         if name in names:
             return [name]
     here = sorted(name.rpartition("/")[2] for name in names if name.startswith(f"{part}/"))
-    want = f"{folders.STEMS[part]}.safetensors or {plain.rpartition('/')[2]}"
+    want = f"{folders.ALL_STEMS[part]}.safetensors or {plain.rpartition('/')[2]}"
     raise ValueError(f"{part} must hold {want}, got{list_keys(here) or ' nothing'}")
 
 

@@ -1,16 +1,27 @@
 """Recognising checkpoints: configs from the shapes of tensors, and refusing other families."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 Config = dict[str, Any]
 
-# Recognised by a key that no Stable Diffusion 1.x or 2.x has.
+# The families that are read, and by what their latents are multiplied.
+SD1, SD2, SDXL = "Stable Diffusion 1.x", "Stable Diffusion 2.x", "Stable Diffusion XL"
+SCALES = {SD1: 0.18215, SD2: 0.18215, SDXL: 0.13025}
+XL_MARKS = ("conditioner.embedders.", "model.diffusion_model.label_emb.")  # in a single file
+XL_TIME = 256  # width of the embedding of each of SDXL's six sizes
+REFINER = "is the refiner of Stable Diffusion XL, which finishes the pictures of another model"
+REFINER_WIDTH = 2560  # of its pooled state and five sizes
+
+# Recognised by a key that no model of these families has.
 FOREIGN = (
-    ("conditioner.embedders.", "is a Stable Diffusion XL model"),
-    ("model.diffusion_model.label_emb.", "is a Stable Diffusion XL model"),
+    ("conditioner.embedders.0.model.", REFINER),
+    ("conditioner.embedders.0.open_clip.", "is a video model"),
+    ("edm_mean", "is Playground 2.5, whose latents have another scale in each channel"),
+    ("edm_vpred.", "is a model with a continuous noise schedule, like CosXL"),
+    ("noise_augmentor.", "is an unCLIP model"),
     ("model.diffusion_model.joint_blocks.", "is a Stable Diffusion 3 model"),
     ("joint_blocks.", "is a Stable Diffusion 3 model"),
     ("model.diffusion_model.double_blocks.", "is a FLUX model"),
@@ -22,15 +33,21 @@ FOREIGN = (
     ("controlnet_", "is a ControlNet"),
     ("lora_unet_", "is a LoRA: give it as one, beside a model"),
     ("lora_te_", "is a LoRA: give it as one, beside a model"),
+    ("lora_te1_", "is a LoRA: give it as one, beside a model"),
+    ("lora_te2_", "is a LoRA: give it as one, beside a model"),
     ("unet.down_blocks.", "is a LoRA: give it as one, beside a model"),
     ("unet.up_blocks.", "is a LoRA: give it as one, beside a model"),
     ("string_to_param", "is a textual inversion: give it as an embedding, beside a model"),
     ("emb_params", "is a textual inversion: give it as an embedding, beside a model"),
+    ("clip_g", "is a textual inversion: give it as an embedding, beside a model"),
+    ("clip_l", "is a textual inversion: give it as an embedding, beside a model"),
     ("encoder.down.", "is a VAE alone: give it as one, beside a model"),
     ("decoder.up.", "is a VAE alone: give it as one, beside a model"),
     ("encoder.down_blocks.", "is a VAE alone: give it as one, beside a model"),
     ("text_model.", "is a text encoder alone"),
+    ("transformer.resblocks.", "is a text encoder alone"),
     ("down_blocks.", "is a UNet alone"),
+    ("input_blocks.", "is a UNet alone"),
 )
 # Channels that the first convolution of a UNet reads, if it reads more than a latent.
 READS = {
@@ -53,12 +70,15 @@ PIPELINES = (
 )
 
 
-def refuse_foreign(name: str, keys: Iterable[str]) -> None:
+def refuse_foreign(name: str, tensors: Mapping[str, Tensor]) -> None:
     """Raises ValueError for a file of another family, or of one part alone, and names it."""
-    keys = list(keys)
+    want = "want Stable Diffusion 1.x, 2.x or XL"
     for start, what in FOREIGN:
-        if any(key.startswith(start) for key in keys):
-            raise ValueError(f"{name} {what} (it holds {start}...); want Stable Diffusion 1.x, 2.x")
+        if any(key.startswith(start) for key in tensors):
+            raise ValueError(f"{name} {what} (it holds {start}...); {want}")
+    labels = tensors.get(f"{XL_MARKS[1]}0.0.weight")
+    if labels is not None and labels.shape[-1:] == (REFINER_WIDTH,):
+        raise ValueError(f"{name} {REFINER}; {want}")
 
 
 def refuse_channels(name: str, channels: object) -> None:
@@ -78,20 +98,21 @@ def refuse_pipeline(name: str, kind: object) -> None:
             )
 
 
-def unet_config(tensors: Mapping[str, Tensor], openclip: bool, sample_size: int) -> Config:
+def unet_config(tensors: Mapping[str, Tensor], family: str, sample_size: int) -> Config:
     """diffusers' config of a UNet, inferred from its tensors.
 
-    No shape depends on the number of heads: SD 1.x has 8, SD 2.x one for 64 channels.
+    No shape depends on the number of heads: SD 1.x has 8, the others one for 64 channels.
     """
     widths = _widths(tensors, "down_blocks.{}.resnets.0.conv1.weight")
     down = [f"down_blocks.{i}.attentions.0.norm.weight" in tensors for i in range(len(widths))]
     up = [f"up_blocks.{i}.attentions.0.norm.weight" in tensors for i in range(len(widths))]
     attends = next(key for key in tensors if key.endswith("attn2.to_k.weight"))
     project = next(tensors[key] for key in tensors if key.endswith(".proj_in.weight"))
-    return {
+    added = _added_config(tensors, len(widths)) if family == SDXL else {}
+    return added | {
         "_class_name": "UNet2DConditionModel",
         "act_fn": "silu",
-        "attention_head_dim": [width // 64 for width in widths] if openclip else 8,
+        "attention_head_dim": 8 if family == SD1 else [width // 64 for width in widths],
         "block_out_channels": widths,
         "cross_attention_dim": tensors[attends].shape[1],
         "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in down],
@@ -108,10 +129,23 @@ def unet_config(tensors: Mapping[str, Tensor], openclip: bool, sample_size: int)
     }
 
 
-def vae_config(tensors: Mapping[str, Tensor], sample_size: int = 512) -> Config:
-    """diffusers' config of a VAE of Stable Diffusion 1.x or 2.x, inferred from its tensors."""
-    widths = _widths(tensors, "encoder.down_blocks.{}.resnets.0.conv1.weight")
+def _added_config(tensors: Mapping[str, Tensor], levels: int) -> Config:
+    """What SDXL's UNet has besides: other depths, and an embedding of a pooled state and sizes."""
+    blocks = "down_blocks.{}.attentions.0.transformer_blocks.{}.norm1.weight"
+    depths = [_count(tensors, blocks.format(i, "{}")) for i in range(levels)]
     return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": XL_TIME,
+        "projection_class_embeddings_input_dim": tensors["add_embedding.linear_1.weight"].shape[1],
+        "transformer_layers_per_block": [depth or 1 for depth in depths],
+    }
+
+
+def vae_config(tensors: Mapping[str, Tensor], sample_size: int, scale: float | None) -> Config:
+    """diffusers' config of a VAE, inferred from its tensors, which do not tell the scale."""
+    widths = _widths(tensors, "encoder.down_blocks.{}.resnets.0.conv1.weight")
+    scaling = {} if scale is None else {"scaling_factor": scale}
+    return scaling | {
         "_class_name": "AutoencoderKL",
         "act_fn": "silu",
         "block_out_channels": widths,
@@ -122,17 +156,22 @@ def vae_config(tensors: Mapping[str, Tensor], sample_size: int = 512) -> Config:
         "norm_num_groups": 32,
         "out_channels": tensors["decoder.conv_out.weight"].shape[0],
         "sample_size": sample_size,
-        "scaling_factor": 0.18215,
         "up_block_types": ["UpDecoderBlock2D"] * len(widths),
     }
 
 
 def text_config(tensors: Mapping[str, Tensor], openclip: bool) -> Config:
-    """transformers' config of a text encoder, from its tensors; heads are 64 wide in both."""
+    """transformers' config of a text encoder, from its tensors; heads are 64 wide in all.
+
+    Only SDXL's second one has a projection.
+    """
     vocab, width = tensors["text_model.embeddings.token_embedding.weight"].shape
     layers = "text_model.encoder.layers.{}.mlp.fc1.weight"
+    projection = tensors.get("text_projection.weight")
+    kind = "CLIPTextModel" if projection is None else "CLIPTextModelWithProjection"
+    unread = 512 if openclip else width
     return {
-        "architectures": ["CLIPTextModel"],
+        "architectures": [kind],
         "bos_token_id": vocab - 2,
         "eos_token_id": vocab - 1,
         "hidden_act": "gelu" if openclip else "quick_gelu",
@@ -146,7 +185,7 @@ def text_config(tensors: Mapping[str, Tensor], openclip: bool) -> Config:
         "num_attention_heads": width // 64,
         "num_hidden_layers": _count(tensors, layers),
         "pad_token_id": 0 if openclip else vocab - 1,
-        "projection_dim": 512 if openclip else width,
+        "projection_dim": unread if projection is None else projection.shape[0],
         "vocab_size": vocab,
     }
 

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from mdp_lite_weights import folder as folders
 from mdp_lite_weights import hub as hubs
+from mdp_lite_weights.families import SCALES, SD1, SD2, SDXL, refuse_channels
 from mdp_lite_weights.hub import Hub
-from mdp_lite_weights.single import read_single, read_vae
+from mdp_lite_weights.single import SingleFile, read_single, read_vae
 from mdp_lite_weights.tensors import PICKLES, check_file, refuse_pickle, short
 
 BUNDLED = {"tiny": Path(__file__).parent / "tiny"}
-# Single files hold no tokenizer; OpenAI's is right for both SD 1.x and 2.x.
+# Single files hold no tokenizer; OpenAI's is right for all of SD 1.x, 2.x and XL.
 TOKENIZER = "openai/clip-vit-large-patch14"
-OPENCLIP_PAD = "!"  # what SD 2.x pads with: token 0
+OPENCLIP_PAD = "!"  # what SD 2.x and SDXL's second text encoder pad with: token 0
 
 
 @dataclass(frozen=True)
@@ -136,18 +137,34 @@ def open_vae(
 def replace_vae(
     checkpoint: Checkpoint, name: str | Path, choices: Choices
 ) -> tuple[Checkpoint, list[Path]]:
-    """A checkpoint with another VAE, and that one's files; a note if it lacks the variant."""
+    """A checkpoint with another VAE, and that one's files.
+
+    Notes tell if it lacks the variant, and how latents are scaled if its file does not say so.
+    """
     config, tensors, files = open_vae(name, choices)
+    notes = []
+    if len(files) == 1:  # no config came with it
+        scale = config.setdefault("scaling_factor", _find_scale(checkpoint))
+        notes.append(f"the other VAE is a file: latents are scaled by {scale}")
+    elif choices.variant and not any(f".{choices.variant}" in path.name for path in files):
+        variant = f"variant {choices.variant}: the other VAE has none"
+        notes.append(f"{variant}, {files[-1].name} is read")
     checkpoint = replace(
         checkpoint,
         configs=checkpoint.configs | {"vae": config},
         tensors=checkpoint.tensors | {"vae": tensors},
+        notes=(*checkpoint.notes, *notes),
     )
-    lacks = len(files) > 1 and not any(f".{choices.variant}" in path.name for path in files)
-    if not choices.variant or not lacks:  # a single file has no variants
-        return checkpoint, files
-    note = f"variant {choices.variant}: the other VAE has none, {files[-1].name} is read"
-    return replace(checkpoint, notes=(*checkpoint.notes, note)), files
+    return checkpoint, files
+
+
+def _find_scale(checkpoint: Checkpoint) -> float:
+    """By what a checkpoint multiplies latents: by its VAE's config, else by its family."""
+    family = SDXL if folders.SECOND in checkpoint.configs else SD1
+    config = checkpoint.folder / folders.CONFIGS["vae"] if checkpoint.folder else None
+    if config is None or not config.is_file():
+        return SCALES[family]
+    return folders.read_json(config).get("scaling_factor", SCALES[SD1])  # diffusers' default
 
 
 def find_tokenizer(name: str | Path | None, checkpoint: Checkpoint, hub: Hub) -> Path:
@@ -187,7 +204,7 @@ def _open_folder(folder: Path, variant: str | None, own_vae: bool) -> Checkpoint
     configs = {
         part: folders.read_json(folder / folders.CONFIGS[part]) for part in (*parts, "scheduler")
     }
-    folders.refuse_channels(f"the folder {folder.name}", configs["unet"].get("in_channels"))
+    refuse_channels(f"the folder {folder.name}", configs["unet"].get("in_channels"))
     places = [folder / place for place in folders.TOKENIZERS[: 1 + (folders.SECOND in parts)]]
     for place in places:
         folders.check_tokenizer(place)
@@ -205,13 +222,18 @@ def _open_folder(folder: Path, variant: str | None, own_vae: bool) -> Checkpoint
 
 
 def _open_single(path: Path, choices: Choices, own_vae: bool) -> Checkpoint:
-    single = read_single(path, choices.ema, choices.prediction_type, own_vae)
-    beside = path.parent / "tokenizer"
-    tokenizer = beside if beside.is_dir() else None
-    pad = OPENCLIP_PAD if single.openclip else None
+    return as_checkpoint(path, read_single(path, choices.ema, choices.prediction_type, own_vae))
+
+
+def as_checkpoint(path: Path, single: SingleFile) -> Checkpoint:
+    """What a single file holds, with the tokenizers that lie beside it."""
+    beside = [path.parent / place for place in folders.TOKENIZERS]
+    tokenizer, other = (place if place.is_dir() else None for place in beside)
+    pad = OPENCLIP_PAD if single.family == SD2 else None
     return Checkpoint(
         path.name, "single file", (path,), single.configs, single.tensors, tokenizer, pad,
-        notes=single.notes,
+        notes=single.notes, tokenizer_2=other if single.family == SDXL else None,
+        zero_empty=single.zero_empty,
     )  # fmt: skip
 
 

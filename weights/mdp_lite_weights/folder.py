@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mdp_lite_weights import keys
-from mdp_lite_weights.families import refuse_pipeline
+from mdp_lite_weights.families import REFINER, refuse_pipeline
 from mdp_lite_weights.hub import check_name
 from mdp_lite_weights.tensors import PICKLES, list_keys, read_tensors, short
 
@@ -91,12 +91,13 @@ def weight_files(part: str, stem: str, names: set[str], variant: str | None) -> 
 
 def check_variant(names: set[str], variant: str | None, pickles: bool = False) -> None:
     """Raises ValueError if no part has the variant, in safetensors or (pickles) at all."""
-    if variant is None or any(has_variant(part, names, variant) for part in STEMS):
+    parts = list_parts(names)
+    if variant is None or any(has_variant(part, names, variant) for part in parts):
         return
-    found = [at for part in STEMS if (at := name_pickle(part, variant)) in names]
+    found = [at for part in parts if (at := name_pickle(part, variant)) in names]
     if found and pickles:
         return
-    want = f"want one of {', '.join(list_candidates(part, variant)[0] for part in STEMS)}"
+    want = f"want one of {', '.join(list_candidates(part, variant)[0] for part in parts)}"
     if found:
         want = f"found {found[0]}, a pickle, which is never loaded: "
         want += "`mdp-lite convert` makes safetensors of it"
@@ -107,9 +108,8 @@ def describe_choice(names: set[str], variant: str | None, parts: Iterable[str]) 
     """Sentences on the weight files of a folder that may surprise."""
     notes = []
     for part in parts:
-        chosen = weight_files(part, ALL_STEMS.get(part, "diffusion_pytorch_model"), names, variant)[
-            0
-        ]
+        stem = ALL_STEMS.get(part, "diffusion_pytorch_model")
+        chosen = weight_files(part, stem, names, variant)[0]
         file = chosen.rpartition("/")[2]
         kinds = (variant, None, "fp16")
         kind = next(kind for kind in kinds if chosen in list_candidates(part, kind))
@@ -208,10 +208,7 @@ def check_index(folder: Path) -> None:
     index = _read_index(folder)
     refuse_pipeline(f"the folder {folder.name}", index.get("_class_name"))
     if "text_encoder_2" in index and index.get("text_encoder") == [None, None]:
-        raise ValueError(
-            f"the folder {folder.name} is the refiner of Stable Diffusion XL, which finishes the "
-            "pictures of another model: want that model"
-        )
+        raise ValueError(f"the folder {folder.name} {REFINER}: want that model")
 
 
 def reads_zeros(folder: Path, second: bool) -> bool:

@@ -1,9 +1,10 @@
-"""Names of tensors in single-file (LDM) checkpoints and in the diffusers layout, as one table.
+"""Names of tensors in single-file (LDM) checkpoints and in the diffusers layout, as tables.
 
 Left the name that CompVis and Stability give a module, right diffusers' name.
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -11,62 +12,31 @@ from torch import Tensor
 Renames = tuple[tuple[str, str], ...]
 Tensors = dict[str, Tensor]
 
-# Where the three models lie in a single file. SD 1.x has OpenAI's text encoder, SD 2.x OpenCLIP's.
+# Where the models lie in a single file. SD 1.x has OpenAI's text encoder, SD 2.x OpenCLIP's, SDXL
+# both.
 UNET_AT, VAE_AT = "model.diffusion_model.", "first_stage_model."
-TEXT_AT = "cond_stage_model."
+TEXT_AT, XL_TEXT_AT = "cond_stage_model.", "conditioner.embedders."
 CLIP_AT, OPENCLIP_AT = "cond_stage_model.transformer.", "cond_stage_model.model."
+XL_CLIP_AT, XL_OPENCLIP_AT = f"{XL_TEXT_AT}0.transformer.", f"{XL_TEXT_AT}1.model."
 
-UNET: Renames = (
+UNET_ENDS: Renames = (
     ("time_embed.0", "time_embedding.linear_1"),
     ("time_embed.2", "time_embedding.linear_2"),
     ("input_blocks.0.0", "conv_in"),
-    ("input_blocks.1.0", "down_blocks.0.resnets.0"),
-    ("input_blocks.1.1", "down_blocks.0.attentions.0"),
-    ("input_blocks.2.0", "down_blocks.0.resnets.1"),
-    ("input_blocks.2.1", "down_blocks.0.attentions.1"),
-    ("input_blocks.3.0.op", "down_blocks.0.downsamplers.0.conv"),
-    ("input_blocks.4.0", "down_blocks.1.resnets.0"),
-    ("input_blocks.4.1", "down_blocks.1.attentions.0"),
-    ("input_blocks.5.0", "down_blocks.1.resnets.1"),
-    ("input_blocks.5.1", "down_blocks.1.attentions.1"),
-    ("input_blocks.6.0.op", "down_blocks.1.downsamplers.0.conv"),
-    ("input_blocks.7.0", "down_blocks.2.resnets.0"),
-    ("input_blocks.7.1", "down_blocks.2.attentions.0"),
-    ("input_blocks.8.0", "down_blocks.2.resnets.1"),
-    ("input_blocks.8.1", "down_blocks.2.attentions.1"),
-    ("input_blocks.9.0.op", "down_blocks.2.downsamplers.0.conv"),
-    ("input_blocks.10.0", "down_blocks.3.resnets.0"),
-    ("input_blocks.11.0", "down_blocks.3.resnets.1"),
     ("middle_block.0", "mid_block.resnets.0"),
     ("middle_block.1", "mid_block.attentions.0"),
     ("middle_block.2", "mid_block.resnets.1"),
-    ("output_blocks.0.0", "up_blocks.0.resnets.0"),
-    ("output_blocks.1.0", "up_blocks.0.resnets.1"),
-    ("output_blocks.2.0", "up_blocks.0.resnets.2"),
-    ("output_blocks.2.1.conv", "up_blocks.0.upsamplers.0.conv"),
-    ("output_blocks.3.0", "up_blocks.1.resnets.0"),
-    ("output_blocks.3.1", "up_blocks.1.attentions.0"),
-    ("output_blocks.4.0", "up_blocks.1.resnets.1"),
-    ("output_blocks.4.1", "up_blocks.1.attentions.1"),
-    ("output_blocks.5.0", "up_blocks.1.resnets.2"),
-    ("output_blocks.5.1", "up_blocks.1.attentions.2"),
-    ("output_blocks.5.2.conv", "up_blocks.1.upsamplers.0.conv"),
-    ("output_blocks.6.0", "up_blocks.2.resnets.0"),
-    ("output_blocks.6.1", "up_blocks.2.attentions.0"),
-    ("output_blocks.7.0", "up_blocks.2.resnets.1"),
-    ("output_blocks.7.1", "up_blocks.2.attentions.1"),
-    ("output_blocks.8.0", "up_blocks.2.resnets.2"),
-    ("output_blocks.8.1", "up_blocks.2.attentions.2"),
-    ("output_blocks.8.2.conv", "up_blocks.2.upsamplers.0.conv"),
-    ("output_blocks.9.0", "up_blocks.3.resnets.0"),
-    ("output_blocks.9.1", "up_blocks.3.attentions.0"),
-    ("output_blocks.10.0", "up_blocks.3.resnets.1"),
-    ("output_blocks.10.1", "up_blocks.3.attentions.1"),
-    ("output_blocks.11.0", "up_blocks.3.resnets.2"),
-    ("output_blocks.11.1", "up_blocks.3.attentions.2"),
     ("out.0", "conv_norm_out"),
     ("out.2", "conv_out"),
 )
+XL_EMBEDDING: Renames = (  # of the pooled state and the sizes
+    ("label_emb.0.0", "add_embedding.linear_1"),
+    ("label_emb.0.2", "add_embedding.linear_2"),
+)
+XL_LEVELS = 3
+# By the number of levels, whether each has attention: SD 1.x and 2.x have four, SDXL three.
+ATTENDS = {4: (True, True, True, False), XL_LEVELS: (False, True, True)}
+LAYERS = 2  # of each level downwards; upwards there is one more
 UNET_RESNET: Renames = (
     ("in_layers.0", "norm1"),
     ("in_layers.2", "conv1"),
@@ -146,57 +116,50 @@ OPENCLIP_LAYER: Renames = (
     ("mlp.c_proj", "mlp.fc2"),
 )
 PACKED = "attn.in_proj_"  # q, k and v in one; unpacked by unpack, packed by pack
-
-# Keys of single files that are not read: the schedule's buffers (they follow from the scheduler),
-# the average of the weights (see ema), heads of the text encoder, the picture half of a CLIP,
-# leftovers of training (optimizers, copies of the text encoder) and of tools.
-UNUSED = (
-    "embedding_manager.embedder.",
-    "safety_checker.",
-    "optimizer",
-    "lr_scheduler",
-    "callbacks.",
-    "loops.",
-    "first_stage_model.model_ema.",
-    "cond_stage_model.model.visual.",
-    "cond_stage_model.transformer.vision_model.",
-    "cond_stage_model.transformer.visual_projection.",
-    "model_ema.",
-    "betas",
-    "alphas_cumprod",
-    "sqrt_alphas_cumprod",
-    "sqrt_one_minus_alphas_cumprod",
-    "log_one_minus_alphas_cumprod",
-    "sqrt_recip_alphas_cumprod",
-    "sqrt_recipm1_alphas_cumprod",
-    "posterior_",
-    "lvlb_weights",
-    "logvar",
-    "denoiser.sigmas",
-    "v_pred",
-    "ztsnr",
-    "first_stage_model.loss.",
-    "cond_stage_model.logit_scale",
-    "cond_stage_model.text_projection",
-    "cond_stage_model.transformer.text_projection.",
-    "cond_stage_model.transformer.logit_scale",
-    "cond_stage_model.transformer.text_model.embeddings.position_ids",
-    "cond_stage_model.transformer.embeddings.position_ids",
-    "cond_stage_model.model.logit_scale",
-    "cond_stage_model.model.attn_mask",
-    "cond_stage_model.model.text_projection",
-    "cond_stage_model.model.transformer.resblocks.23.",  # SD 2.x reads the layer before the last
-)
+PROJECTION = "text_projection"
 
 
-def unet_key(key: str) -> str:
-    """LDM's name of a UNet tensor -> diffusers'; an unknown name stays unchanged."""
-    return _rename_inside(_rename(key, UNET), ".resnets.", UNET_RESNET)
+@cache
+def list_unet_renames(levels: int = 4) -> Renames:
+    """The table of the blocks of a UNet of three or four levels; its order is of no account."""
+    rows, last = list(UNET_ENDS), levels - 1
+    rows += XL_EMBEDDING if levels == XL_LEVELS else ()
+    for i, attends in enumerate(ATTENDS[levels]):
+        start, up = i * (LAYERS + 1) + 1, last - i  # upwards, levels are counted from the other end
+        rows += _list_layers("input_blocks", start, f"down_blocks.{i}", LAYERS, attends)
+        if i < last:
+            at = f"input_blocks.{start + LAYERS}.0.op"
+            rows.append((at, f"down_blocks.{i}.downsamplers.0.conv"))
+        start = up * (LAYERS + 1)
+        rows += _list_layers("output_blocks", start, f"up_blocks.{up}", LAYERS + 1, attends)
+        if up < last:
+            at = f"output_blocks.{start + LAYERS}.{2 if attends else 1}.conv"
+            rows.append((at, f"up_blocks.{up}.upsamplers.0.conv"))
+    return tuple(rows)
 
 
-def ldm_unet_key(key: str) -> str:
+def _list_layers(kind: str, start: int, block: str, count: int, attends: bool) -> Renames:
+    """The resnets and attentions of one level, each pair of them a block of LDM's."""
+    parts = ("resnets", "attentions") if attends else ("resnets",)
+    return tuple(
+        (f"{kind}.{start + j}.{k}", f"{block}.{part}.{j}")
+        for j in range(count)
+        for k, part in enumerate(parts)
+    )
+
+
+def unet_key(key: str, levels: int = 4) -> str:
+    """LDM's name of a UNet tensor -> diffusers'; an unknown name stays unchanged.
+
+    SD 1.x and 2.x have 4 levels, SDXL has 3.
+    """
+    return _rename_inside(_rename(key, list_unet_renames(levels)), ".resnets.", UNET_RESNET)
+
+
+def ldm_unet_key(key: str, levels: int = 4) -> str:
     """diffusers' name of a UNet tensor -> LDM's: the inverse of unet_key."""
-    return _rename(_rename_inside(key, ".resnets.", _swap(UNET_RESNET)), _swap(UNET))
+    key = _rename_inside(key, ".resnets.", _swap(UNET_RESNET))
+    return _rename(key, _swap(list_unet_renames(levels)))
 
 
 def vae_key(key: str) -> str:
@@ -227,13 +190,18 @@ def ldm_openclip_key(key: str) -> str:
 
 
 def unpack(tensors: Tensors) -> Tensors:
-    """OpenCLIP's in_proj of 3 d rows -> q_proj, k_proj and v_proj of d rows each: views of it."""
+    """OpenCLIP's in_proj of 3 d rows -> q_proj, k_proj and v_proj of d rows each: views of it.
+
+    The bare text_projection multiplies from the right: its transpose is a linear layer's weight.
+    """
     unpacked = {key: tensor for key, tensor in tensors.items() if PACKED not in key}
     for key, tensor in tensors.items():
         at, _, kind = key.partition(PACKED)
         if kind:
             for name, third in zip(("q_proj", "k_proj", "v_proj"), tensor.chunk(3), strict=True):
                 unpacked[f"{at}self_attn.{name}.{kind}"] = third
+    if PROJECTION in unpacked:
+        unpacked[f"{PROJECTION}.weight"] = unpacked.pop(PROJECTION).mT.contiguous()
     return unpacked
 
 
@@ -245,6 +213,8 @@ def pack(tensors: Tensors) -> Tensors:
             thirds = [tensors[key.replace(".q_proj.", f".{name}_proj.")] for name in "qkv"]
             at, _, kind = key.partition("self_attn.q_proj.")
             packed[f"{at}{PACKED}{kind}"] = torch.cat(thirds)
+        elif key == f"{PROJECTION}.weight":
+            packed[PROJECTION] = tensor.mT.contiguous()
         elif ".k_proj." not in key and ".v_proj." not in key:
             packed[key] = tensor
     return packed
