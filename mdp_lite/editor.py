@@ -76,6 +76,7 @@ class Editor:
         cache: str | Path | Cache | None = None,
         engine: str = "auto",
         packages: str | Path | None = None,
+        clip_skip: int = 0,
     ) -> "Editor":
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
@@ -86,11 +87,12 @@ class Editor:
         merged, each alone or with its strength; embeddings add words. revision, token and
         local_files_only are for the hub. cache: a folder where sources are stored and found again.
         engine: "eager", "compile" (minutes once, then faster), "graph" (CUDA), or "aot" with the
-        packages of mdp-lite compile. Raises BadCheckpoint or BadInput before any weight is read.
+        packages of mdp-lite compile. clip_skip: how many more of the text encoders' last layers are
+        left out than usual, as in diffusers; sources of another one do not mix. Raises BadCheckpoint or BadInput before any weight is read.
         """
         check.load_choices(variant, prediction_type, revision, token)
         hub = Hub(revision, token, local_files_only)
-        choices = Choices(variant, ema, prediction_type, tokenizer, hub)
+        choices = Choices(variant, ema, prediction_type, tokenizer, hub, clip_skip)
         addons = AddOns(vae, check.loras(loras), check.embeddings(embeddings))
         place, opened = check.device(device), open_cache(cache)
         folder = None if packages is None else Path(packages)

@@ -36,12 +36,16 @@ class ModelFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where models come from: every file, the scheduler and the precision, but no weights."""
+    """Where models come from: every file, the scheduler and the precision, but no weights.
+
+    clip_skip changes what a prompt's condition is, so other sources come of another one.
+    """
 
     name: str
     files: tuple[ModelFile, ...]
     scheduler: SchedulerConfig
     dtype: torch.dtype
+    clip_skip: int = 0
 
 
 def stat_files(files: Iterable[tuple[str, Path]]) -> tuple[ModelFile, ...]:
@@ -53,7 +57,7 @@ def stat_files(files: Iterable[tuple[str, Path]]) -> tuple[ModelFile, ...]:
 
 
 def model_hash(origin: Origin, folder: Path | None = None, store: bool = True) -> str:
-    """SHA-256 over the files with their roles and the scheduler; dtype has no influence.
+    """SHA-256 over the files with their roles, scheduler and clip_skip; dtype has no influence.
 
     An unchanged file is read only once in a process, and only once at all if a folder stores its
     hash. Raises BadCheckpoint for a file that was written after the models were loaded.
@@ -61,6 +65,7 @@ def model_hash(origin: Origin, folder: Path | None = None, store: bool = True) -
     hashes = file_hashes(origin.files, folder, store)
     lines = [json.dumps(asdict(origin.scheduler), sort_keys=True)]
     lines += [f"{one.role}: {total}" for one, total in zip(origin.files, hashes, strict=True)]
+    lines += [f"clip_skip: {origin.clip_skip}"] if origin.clip_skip else []
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -14,14 +14,19 @@ from mdp_lite.checkpoint.config_files import read_scheduler_config
 from mdp_lite.checkpoint.config_notes import describe_configs
 from mdp_lite.checkpoint.defaults import Defaults, infer_defaults
 from mdp_lite.checkpoint.identity import Origin, stat_files
-from mdp_lite.checkpoint.models import TEXT_PARTS, Models, build_models, join_text
+from mdp_lite.checkpoint.models import (
+    TEXT_PARTS,
+    Models,
+    build_models,
+    check_clip_skip,
+    join_text,
+)
 from mdp_lite.checkpoint.tokenizer import (
     Tokenizer,
     Tokenizers,
-    add_bundled,
-    add_words,
     load_tokenizer,
 )
+from mdp_lite.checkpoint.words import learn_words
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.names import BadCheckpoint, MdpError
@@ -124,6 +129,7 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     scheduler = read_scheduler_config(found.configs["scheduler"])
     defaults, inferred = infer_defaults(found.defaults, found.name, found.folder, found.files)
     models = build_models(found, vae)
+    check_clip_skip(choices.clip_skip, models)
     found = replace(found, notes=found.notes + describe_configs(found.configs) + inferred)
     known = found.tokenizer or choices.tokenizer
     tokenizer = _load_tokenizer(found, models, choices) if known else None
@@ -158,9 +164,8 @@ def load(
     files = stat_files(_list_files(examined, tokenizer, choices, addons))
     if growable:
         words = [one for place, w in addons.embeddings for one in read_embeddings(Path(place), w)]
-        tokenizer, models["text_encoder"], notes = _add_words(
-            tokenizer, examined, dtype, words, bundled
-        )
+        tokenizer, grown, notes = _add_words(tokenizer, examined, dtype, words, bundled)
+        models |= grown
     deltas = _read_deltas(models, addons)
     wide = _needs_wide_vae(found, dtype)
     for part, model in models.items():
@@ -169,8 +174,8 @@ def load(
     return Models(
         found.name, found.folder, tokenizer=tokenizer, scheduler=examined.scheduler,
         defaults=examined.defaults, notes=(*found.notes, *notes, *wide.values()),
-        origin=Origin(found.name, files, examined.scheduler, dtype), zero_empty=found.zero_empty,
-        **join_text(models, tokenizer),
+        origin=Origin(found.name, files, examined.scheduler, dtype, choices.clip_skip),
+        zero_empty=found.zero_empty, clip_skip=choices.clip_skip, **join_text(models, tokenizer),
     )  # fmt: skip
 
 
@@ -230,20 +235,28 @@ def _list_files(
 
 
 def _add_words(
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | Tokenizers,
     examined: Examined,
     dtype: torch.dtype,
     words: list[Embedding],
     bundled: list[Embedding],
-) -> tuple[Tokenizer, CLIPTextEncoder, tuple[str, ...]]:
-    """Tokenizer and text encoder, extended by words; notes on those that came with LoRAs."""
-    config, tensors = examined.models["text_encoder"].config, examined.found.tensors["text_encoder"]
-    tokenizer, vectors = add_words(tokenizer, words, config)
-    tokenizer, vectors, notes = add_bundled(tokenizer, vectors, bundled, config)
-    tensors[TOKEN_TABLE] = torch.cat([tensors[TOKEN_TABLE].to(dtype), vectors.to(dtype)])
-    with BuildOnMeta():
-        encoder = CLIPTextEncoder(replace(config, vocab_size=config.vocab_size + len(vectors)))
-    return tokenizer, encoder, notes
+) -> tuple[Tokenizer | Tokenizers, dict[str, CLIPTextEncoder], tuple[str, ...]]:
+    """Tokenizer and text encoders, extended by words; notes on those that came with LoRAs."""
+    configs = {part: examined.models[part].config for part in TEXT_PARTS if part in examined.models}
+    lists = [[(one.token, _list_vectors(one)) for one in found] for found in (words, bundled)]
+    learned, notes = learn_words(tokenizer, *lists, list(configs.values()))
+    encoders = {}
+    for (part, config), rows in zip(configs.items(), learned.rows, strict=True):
+        tensors = examined.found.tensors[part]
+        tensors[TOKEN_TABLE] = torch.cat([tensors[TOKEN_TABLE].to(dtype), rows.to(dtype)])
+        with BuildOnMeta():
+            grown = replace(config, vocab_size=config.vocab_size + len(rows))
+            encoders[part] = CLIPTextEncoder(grown)
+    return learned.tokenizer, encoders, notes
+
+
+def _list_vectors(one: Embedding) -> list[Tensor]:
+    return [one.vectors] if one.second is None else [one.vectors, one.second]
 
 
 def _read_deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:

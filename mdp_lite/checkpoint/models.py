@@ -15,6 +15,7 @@ from mdp_lite.models.condition import count_rows
 from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
+from mdp_lite.names import BadInput
 from mdp_lite_weights import Checkpoint
 
 TEXT_PARTS = ("text_encoder", "text_encoder_2")  # the second is SDXL's
@@ -25,7 +26,8 @@ class Models:
     """The parts of a Stable Diffusion checkpoint, ready to run; they are never changed.
 
     notes are sentences on what the checkpoint does not say and was inferred. zero_empty: the null
-    row of an empty negative prompt is zeros, not what the text encoders make of it.
+    row of an empty negative prompt is zeros, not what the text encoders make of it. clip_skip is
+    how many more of the last layers of the text encoders are left out than usual.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Models:
     notes: tuple[str, ...]
     origin: Origin
     zero_empty: bool = False
+    clip_skip: int = 0
 
     @property
     def c_shape(self) -> tuple[int, int]:
@@ -67,6 +70,18 @@ def build_models(found: Checkpoint, vae: str | Path | None = None) -> dict[str, 
         place = vae if part == "vae" and vae is not None else found.name
         check_tensors(f"{Path(place).name}, {part}", model, found.tensors[part])
     return models
+
+
+def check_clip_skip(clip_skip: object, models: dict[str, Any]) -> None:
+    """Raises BadInput for more layers than the text encoders have; SDXL's leave one out already."""
+    layers = [models[part].config.num_hidden_layers for part in TEXT_PARTS if part in models]
+    most = min(layers) - (len(layers) - 1)
+    if type(clip_skip) is not int or not 0 <= clip_skip <= most:
+        have = "the text encoder has" if len(layers) == 1 else "the text encoders have"
+        count = " and ".join(map(str, layers))
+        raise BadInput(
+            f"clip_skip must be from 0 to {most}, as {have} {count} layers, got {clip_skip!r}"
+        )
 
 
 def join_text(models: dict[str, Any], tokenizer: Tokenizer | Tokenizers) -> dict[str, Any]:

@@ -7,7 +7,7 @@ are entries of the text encoder's token table.
 import copy
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,11 @@ class Tokenizer:
         return prompt[:end]
 
     @property
+    def each(self) -> tuple["Tokenizer", ...]:
+        """Itself, as the tokenizers of SDXL are two."""
+        return (self,)
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """Where its files lie."""
         return (Path(self.clip.name_or_path),)
@@ -109,6 +114,11 @@ class Tokenizers:
     def read_part(self, prompt: str) -> str:
         """The start of a prompt that fits into length; all of it if nothing is cut."""
         return min((one.read_part(prompt) for one in (self.first, self.second)), key=len)
+
+    @property
+    def each(self) -> tuple[Tokenizer, ...]:
+        """Both."""
+        return self.first, self.second
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -171,26 +181,6 @@ def add_words(
         words[ids[0]] = tuple(indices)
         table = torch.cat([table, vectors])
     return Tokenizer(clip, tokenizer.length, words), table
-
-
-def add_bundled(
-    tokenizer: Tokenizer, table: Tensor, bundled: Iterable[tuple[str, Tensor]], config: CLIPConfig
-) -> tuple[Tokenizer, Tensor, tuple[str, ...]]:
-    """Add words that came with LoRAs to those of add_words, one by one, with a note on each.
-
-    One that can't be learned, as it is a token already, is left out: nobody asked for it by name.
-    """
-    notes: list[str] = []
-    for word, vectors in bundled:
-        grown = replace(config, vocab_size=config.vocab_size + len(table))
-        try:
-            tokenizer, rows = add_words(tokenizer, [(word, vectors)], grown)
-        except BadCheckpoint as error:
-            notes.append(f"a word that comes with a LoRA is left out: {error}")
-        else:
-            table = torch.cat([table, rows])
-            notes.append(f"the word {word} comes with a LoRA and is learned")
-    return tokenizer, table, tuple(notes)
 
 
 def _load_fast(folder: Path) -> tuple[FastTokenizer, int] | None:

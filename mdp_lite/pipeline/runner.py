@@ -122,8 +122,9 @@ class ModelRunner:
 
         What overflows in float16 lies inside the encoder: its last norm makes the numbers small.
         """
-        encoder, what = self.models.text_encoder, "the prompt's condition"
-        c = run_finite(lambda encode: encode(ids), encoder, what)
+        encoder, skip = self.models.text_encoder, self.models.clip_skip
+        what = "the prompt's condition"
+        c = run_finite(lambda encode: encode(ids, skip), encoder, what)
         narrow = c.to(dtype_of(encoder))
         if not is_finite(narrow):
             raise NotFinite(f"{what} has values that {narrow.dtype} can't hold: want dtype float32")

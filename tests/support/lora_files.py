@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from mdp_lite_weights.lora import Deltas, Shapes, merge_deltas, read_lora
+from support.sdxl import pipeline_xl
 
 Place = tuple[str, str]  # a part of the pipeline, and a module in it
 Factors = dict[Place, tuple[Tensor, Tensor]]  # down [rank, in], up [out, rank]
@@ -21,13 +22,15 @@ Weights = dict[str, Tensors]  # part -> key -> tensor
 BOUND = 1e-5  # of the largest change of a weight
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 UNET = (*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")
-SOME = ("down_blocks.1", "mid_block", "up_blocks.3", "encoder")  # peft takes its time with all
-ALL = ("down_blocks", "mid_block", "up_blocks", "encoder")
+TEXTS = ("encoder", "text_model.encoder", "text_projection")
+SOME = ("down_blocks.1", "mid_block", "up_blocks.3", *TEXTS)  # peft takes its time with all
+ALL = ("down_blocks", "mid_block", "up_blocks", *TEXTS)
 CONVS = (
     *("conv1", "conv2", "conv_shortcut", "time_emb_proj", "samplers.0.conv", "linear_1"),
     *("linear_2", "conv_in", "conv_out"),
 )
-TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "text_projection")
+PARTS = ("unet", "text_encoder", "text_encoder_2")
 
 
 def pipeline(linear: bool = False) -> StableDiffusionPipeline:
@@ -66,8 +69,12 @@ def pipeline(linear: bool = False) -> StableDiffusionPipeline:
     return pipe
 
 
+def list_parts(pipe: Any) -> list[str]:
+    return [part for part in PARTS if getattr(pipe, part, None) is not None]
+
+
 def factors(
-    pipe: StableDiffusionPipeline,
+    pipe: Any,
     rank: int = 4,
     seed: int = 1,
     blocks: tuple[str, ...] = SOME,
@@ -76,9 +83,9 @@ def factors(
     """Random pairs, zero in neither half, for what trainers train: attention, MLPs, projections."""
     generator = torch.Generator().manual_seed(seed)
     pairs: Factors = {}
-    for part, found in (("unet", ends), ("text_encoder", TEXT)):
+    for part in list_parts(pipe):
         for name, module in getattr(pipe, part).named_modules():
-            if name.endswith(found) and name.startswith(blocks):
+            if name.endswith(ends if part == "unet" else TEXT) and name.startswith(blocks):
                 out, width, *kernel = module.weight.shape
                 down = torch.randn(rank, width, *kernel, generator=generator)
                 pairs[part, name] = (
@@ -94,23 +101,32 @@ def long_name(place: Place) -> str:
     return f"text_model.{module}" if part == "text_encoder" else module
 
 
+KOHYA = {"unet": "lora_unet_", "text_encoder": "lora_te_"}
+KOHYA_XL = KOHYA | {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
+
+
 def kohya(pairs: Factors, alpha: float | None = None) -> Tensors:
     """kohya's sd-scripts: lora_unet_down_blocks_0_..._to_q.lora_down.weight."""
     tensors: Tensors = {}
+    prefixes = KOHYA_XL if is_xl(pairs) else KOHYA
     for place, (down, up) in pairs.items():
-        prefix = "lora_unet_" if place[0] == "unet" else "lora_te_"
-        name = prefix + long_name(place).replace(".", "_")
+        name = prefixes[place[0]] + long_name(place).replace(".", "_")
         tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
         if alpha is not None:
             tensors[f"{name}.alpha"] = torch.tensor(alpha)
     return tensors
 
 
+def is_xl(pairs: Factors) -> bool:
+    return any(part == "text_encoder_2" for part, _ in pairs)
+
+
 def ldm(pairs: Factors, alpha: float) -> Tensors:
     """kohya's form with the block names of single-file checkpoints."""
     blocks = {f"down_blocks_{b}_attentions_{i}": (b, i) for b in range(3) for i in range(2)}
     names = {old: f"input_blocks_{1 + 3 * b + i}_1" for old, (b, i) in blocks.items()}
-    blocks = {f"up_blocks_{b}_attentions_{i}": (b, i) for b in range(1, 4) for i in range(3)}
+    ups = range(2) if is_xl(pairs) else range(1, 4)
+    blocks = {f"up_blocks_{b}_attentions_{i}": (b, i) for b in ups for i in range(3)}
     names |= {old: f"output_blocks_{3 * b + i}_1" for old, (b, i) in blocks.items()}
     names["mid_block_attentions_0"] = "middle_block_1"
     tensors = kohya(pairs, alpha)
@@ -155,6 +171,11 @@ def attention(pairs: Factors) -> Factors:
     return {place: pair for place, pair in pairs.items() if place[1].endswith(ends)}
 
 
+def pipeline_of(family: str) -> Any:
+    """A small pipeline of a family that LoRAs are for."""
+    return pipeline_xl(0) if family == "SDXL" else pipeline(linear=family == "SD 2.x")
+
+
 def write(folder: Path, tensors: Tensors, header: dict[str, str] | None = None) -> Path:
     """A safetensors file with a text or two in its header."""
     path = folder / f"{len(list(folder.glob('*')))}.safetensors"
@@ -163,8 +184,9 @@ def write(folder: Path, tensors: Tensors, header: dict[str, str] | None = None) 
 
 
 def weights(pipe: Any) -> Weights:
-    text = {f"text_model.{key}": tensor for key, tensor in pipe.text_encoder.state_dict().items()}
-    return {"unet": pipe.unet.state_dict(), "text_encoder": text}
+    found = {part: getattr(pipe, part).state_dict() for part in list_parts(pipe)}
+    text = {f"text_model.{key}": tensor for key, tensor in found["text_encoder"].items()}
+    return found | {"text_encoder": text}
 
 
 def shapes(pipe: Any) -> Shapes:

@@ -9,7 +9,20 @@ import pytest
 import torch
 
 from mdp_lite_weights.lora import Shapes
-from support.lora_files import Tensors, check_refusal, factors, kohya, pipeline, write
+from support.lora_files import (
+    ALL,
+    Tensors,
+    check_refusal,
+    diffusers,
+    factors,
+    kohya,
+    ldm,
+    peft,
+    pipeline,
+    pipeline_of,
+    write,
+)
+from support.lora_files import shapes as shapes_of
 
 DEEP = "down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
 NAME, PEFT_NAME = f"lora_unet_{DEEP}", "unet.down_blocks.1.attentions.0.proj_in"
@@ -120,8 +133,25 @@ FILES: dict[str, tuple[Change, str]] = {
         only(unet__mid_block__resnets__0__conv1__ia3_l=torch.ones(1, 64, 1, 1)),
         "its (IA)3 needs peft's adapter_config.json: inputs or outputs?",
     ),
-    "SDXL": (more(lora_te2_a__alpha=ONE), "is a LoRA for SDXL, which is not supported"),
-    "SDXL of diffusers": (more(text_encoder_2__a__lora_A__weight=ONE), "is a LoRA for SDXL, which"),
+    "SDXL": (more(lora_te2_a__alpha=ONE), "0.safetensors is a LoRA for SDXL, this model is SD 1.x"),
+    "SDXL of diffusers": (more(text_encoder_2__a__lora_A__weight=ONE), "is a LoRA for SDXL, this"),
+    "SDXL's words": (
+        more(bundle_emb__a__clip_g=ONE, lora_a__alpha=ONE),
+        "is a LoRA for SDXL, this",
+    ),
+    "SDXL's pooled state": (more(lora_unet_label_emb_0_0__alpha=ONE), "is a LoRA for SDXL, this"),
+    "SDXL's depth": (
+        rename("transformer_blocks_0", "transformer_blocks_1"),
+        "is a LoRA for SDXL, this model is SD 1.x",
+    ),
+    "SDXL's width": (
+        other("lora_down.weight", lambda t: torch.ones(4, 2048)),
+        "is a LoRA for SDXL, this model is SD 1.x",
+    ),
+    "SD 2's width": (
+        other("lora_down.weight", lambda t: torch.ones(4, 1024)),
+        "is a LoRA for SD 2.x, this model is SD 1.x",
+    ),
     "FLUX": (
         more(lora_unet_double_blocks_0_img_attn_proj__alpha=ONE),
         "is a LoRA for FLUX or another transformer, which is not supported",
@@ -160,8 +190,8 @@ FILES: dict[str, tuple[Change, str]] = {
         "1 of 37 keys have no place in this model (lora_unet_conv_norm_out.lora_down.weight)",
     ),
     "a deeper model": (
-        rename("transformer_blocks_0", "transformer_blocks_1"),
-        "keys have no place in this model (lora_unet_down_blocks_1_attentions_0_transformer",
+        rename("blocks_1_attentions_0", "blocks_1_attentions_7"),
+        "keys have no place in this model (lora_unet_down_blocks_1_attentions_7_transformer",
     ),
     "no up": (without("lora_up.weight"), f"{KEY} has no up factor, only down"),
     "no down": (without("lora_down.weight"), f"{KEY} has no down factor, only up"),
@@ -174,8 +204,8 @@ FILES: dict[str, tuple[Change, str]] = {
         f"{KEY.removesuffix('.weight')}.lora_A.weight is there twice, under two names",
     ),
     "another text encoder": (
-        other("lora_down.weight", lambda t: torch.ones(4, 2048)),
-        f"{KEY}: the LoRA is for a model of another width, 2048 to 64, want 32 to 64",
+        other("lora_down.weight", lambda t: torch.ones(4, 96)),
+        f"{KEY}: the LoRA is for a model of another width, 96 to 64, want 32 to 64",
     ),
     "another UNet": (
         other("lora_up.weight", lambda t: torch.ones(640, 4)),
@@ -229,6 +259,20 @@ def test_a_bad_file(name: str, pipe: Any, shapes: Shapes, tmp_path: Path) -> Non
     path = write(tmp_path, tensors)
     check_refusal(path, f"{tmp_path.name}/0.safetensors", shapes)
     check_refusal(path, sentence, shapes)
+
+
+@pytest.mark.parametrize(
+    ("family", "other"), [("SD 1.x", "SDXL"), ("SD 2.x", "SDXL"), ("SDXL", "SD 1.x")]
+)
+def test_a_lora_of_another_family(family: str, other: str, tmp_path: Path) -> None:
+    """Known by names that only one family has, in every style, also without the text encoders."""
+    ours, theirs = pipeline_of(family), pipeline_of(other)
+    pairs = factors(theirs, blocks=ALL)
+    unet = {place: pair for place, pair in pairs.items() if place[0] == "unet"}
+    named = "SDXL" if other == "SDXL" else "SD 1.x or 2.x"
+    sentence = f"is a LoRA for {named}, this model is {family}"
+    for tensors in (kohya(pairs), kohya(unet), peft(unet), diffusers(unet), ldm(pairs, 1.0)):
+        check_refusal(write(tmp_path, tensors), sentence, shapes_of(ours))
 
 
 @pytest.mark.parametrize("strength", [float("nan"), float("inf"), True, "1", None, 10**400])

@@ -15,7 +15,8 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
 from mdp_lite.checkpoint.config_files import read_clip_config, read_unet_config
-from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.clip import CLIPTextEncoder, CLIPTextEncoders
+from mdp_lite.models.condition import find_states
 from mdp_lite.models.unet import UNet
 from mdp_lite_weights.lora import Delta, merge_deltas, read_lora, read_loras
 from support.lora_files import (
@@ -30,10 +31,11 @@ from support.lora_files import (
     factors,
     kohya,
     ldm,
+    list_parts,
     long_name,
     ours,
     peft,
-    pipeline,
+    pipeline_of,
     processors,
     same_change,
     shapes,
@@ -43,15 +45,16 @@ from support.lora_files import (
 from support.lora_files import (
     UNET as UNET_ENDS,
 )
+from support.sdxl import END
 
 X, T = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3)), torch.tensor(7)
-IDS = torch.tensor([[0, 4, 5, 6, 7, 1, 1, 1]])
+IDS = torch.tensor([[0, 4, 5, 6, 7, END, END, END]])
 Files = list[tuple[Path, float]]
 
 
-@pytest.fixture(scope="module")
-def pipe() -> StableDiffusionPipeline:
-    return pipeline()
+@pytest.fixture(scope="module", params=["SD 1.x", "SDXL"])
+def pipe(request: pytest.FixtureRequest) -> Any:
+    return pipeline_of(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -62,28 +65,45 @@ def pairs(pipe: StableDiffusionPipeline) -> Factors:
 def run(pipe: Any, found: Weights) -> list[Tensor]:
     """What our own models make of the weights: the condition, and the noise in X."""
     with torch.device("meta"):
-        text = CLIPTextEncoder(read_clip_config(pipe.text_encoder.config.to_dict()))
+        texts = {
+            part: CLIPTextEncoder(read_clip_config(part, getattr(pipe, part).config.to_dict()))
+            for part in list_parts(pipe)[1:]
+        }
         unet = UNet(read_unet_config(json.loads(pipe.unet.to_json_string())))
-    text.load_state_dict(found["text_encoder"], assign=True)
-    unet.load_state_dict(found["unet"], assign=True)
+    for part, model in {**texts, "unet": unet}.items():
+        model.load_state_dict(found[part], assign=True)
+    text, *second = texts.values()
+    encode = CLIPTextEncoders(text, *second, eos=END) if second else text
     with torch.no_grad():
-        c = text(IDS)
-        return [c, unet(X, T, c)]
+        c = encode(torch.stack([IDS] * 2, dim=1) if second else IDS)
+        return [find_states(c, unet.config.pooled_dim), unet(X, T, c)]
+
+
+def run_theirs(pipe: Any) -> list[Tensor]:
+    """The same of their models, with sizes of 0 for SDXL."""
+    with torch.no_grad():
+        if len(list_parts(pipe)) == 2:
+            c = pipe.text_encoder(IDS).last_hidden_state
+            return [c, pipe.unet(X, T, c).sample]
+        one, two = (
+            encode(IDS, output_hidden_states=True)
+            for encode in (pipe.text_encoder, pipe.text_encoder_2)
+        )
+        c = torch.cat([one.hidden_states[-2], two.hidden_states[-2]], dim=-1)
+        added = {"text_embeds": two[0], "time_ids": torch.zeros(1, 6)}
+        return [c, pipe.unet(X, T, c, added_cond_kwargs=added).sample]
 
 
 def theirs(pipe: Any, files: Files) -> tuple[list[Tensor], Weights]:
     """Outputs of their models with peft's layers in them, and the weights once these are fused."""
     pipe = copy.deepcopy(pipe)
     names = [f"lora{i}" for i in range(len(files))]
+    config = {} if "text_encoder_2" in list_parts(pipe) else {"unet_config": pipe.unet.config}
     for name, (path, _) in zip(names, files, strict=True):
-        pipe.load_lora_weights(str(path), adapter_name=name, unet_config=pipe.unet.config)
+        pipe.load_lora_weights(str(path), adapter_name=name, **config)
     pipe.set_adapters(names, [strength for _, strength in files])
-    with torch.no_grad():
-        c = pipe.text_encoder(IDS).last_hidden_state
-        outputs = [c, pipe.unet(X, T, c).sample]
-    parts = [
-        part for part in ("unet", "text_encoder") if hasattr(getattr(pipe, part), "peft_config")
-    ]
+    outputs = run_theirs(pipe)
+    parts = [part for part in list_parts(pipe) if hasattr(getattr(pipe, part), "peft_config")]
     pipe.fuse_lora(components=parts, adapter_names=names)
     pipe.unload_lora_weights()
     return outputs, weights(pipe)
@@ -94,9 +114,13 @@ def write_peft(pipe: Any, folder: Path, old: bool = False, **settings: Any) -> P
     torch.manual_seed(5)
     pipe = copy.deepcopy(pipe)
     layers, metadata = {}, {}
-    for part, names in TARGETS.items():
-        model = getattr(pipe, part)
-        pattern = {"alpha_pattern": PATTERNS[part]} if settings.get("lora_alpha") == 7 else {}
+    for part in list_parts(pipe):
+        names, model = TARGETS[part.removesuffix("_2")], getattr(pipe, part)
+        pattern = (
+            {"alpha_pattern": PATTERNS[part.removesuffix("_2")]}
+            if settings.get("lora_alpha") == 7
+            else {}
+        )
         model.add_adapter(LoraConfig(target_modules=names, **settings, **pattern))
         found = {k: 0.2 * torch.randn(t.shape) for k, t in get_peft_model_state_dict(model).items()}
         layers[f"{part}_lora_layers"] = convert_state_dict_to_diffusers(found) if old else found
@@ -158,7 +182,7 @@ def test_a_lora_does_what_diffusers_and_peft_make_of_it(
 
 def test_a_model_with_linear_projections(tmp_path: Path) -> None:
     """SD 2.x has matrices where SD 1.x has 1x1 convolutions."""
-    pipe = pipeline(linear=True)
+    pipe = pipeline_of("SD 2.x")
     agree(pipe, [(write(tmp_path, kohya(factors(pipe), 3.0)), 0.8)])
 
 

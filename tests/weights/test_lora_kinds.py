@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mdp_lite_weights.lora import merge_deltas, read_lora, read_loras
-from support.lora_files import ours, pipeline, same_change, shapes, weights, write
+from support.lora_files import ours, pipeline, pipeline_of, same_change, shapes, weights, write
 
 LINEAR = ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "time_embedding.linear_1"]
 CONV = [
@@ -51,6 +51,11 @@ CONFIGS: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module", params=["SD 1.x", "SDXL"])
+def both(request: pytest.FixtureRequest) -> Any:
+    return pipeline_of(request.param)
+
+
 @pytest.fixture(scope="module")
 def pipe() -> StableDiffusionPipeline:
     return pipeline()
@@ -68,13 +73,13 @@ def train(model: Any, config: Any, folder: Path, name: str = "default") -> None:
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks it
 @pytest.mark.parametrize("case", CONFIGS)
-def test_what_peft_saves_is_merged_as_by_peft(case: str, pipe: Any, tmp_path: Path) -> None:
-    train(pipe.unet, CONFIGS[case], tmp_path)
-    other = copy.deepcopy(pipe)
+def test_what_peft_saves_is_merged_as_by_peft(case: str, both: Any, tmp_path: Path) -> None:
+    train(both.unet, CONFIGS[case], tmp_path)
+    other = copy.deepcopy(both)
     other.unet = PeftModel.from_pretrained(other.unet, tmp_path).merge_and_unload()
     path = tmp_path / "adapter_model.safetensors"
-    found = read_loras([(path, 1.0)], shapes(pipe))
-    changed = same_change(pipe, ours(pipe, found), weights(other))
+    found = read_loras([(path, 1.0)], shapes(both))
+    changed = same_change(both, ours(both, found), weights(other))
     assert changed == len(found["unet"]) >= len(BOTH)
 
 

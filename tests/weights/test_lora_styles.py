@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
 
 from mdp_lite_weights.lora import read_loras
 from support.lora_files import (
@@ -21,17 +20,19 @@ from support.lora_files import (
     Tensors,
     diffusers,
     factors,
+    is_xl,
     kohya,
     long_name,
     ours,
     peft,
     pipeline,
+    pipeline_of,
     same_change,
     shapes,
     write,
 )
 
-BLOCKS = (*ALL, "time_embedding", "conv_in", "conv_out")
+BLOCKS = (*ALL, "time_embedding", "add_embedding", "conv_in", "conv_out")
 # diffusers' names and LDM's, as the files of LyCORIS and ComfyUI have them.
 LDM = {
     "time_embedding.linear_1": "time_embed.0",
@@ -52,23 +53,38 @@ LDM = {
 Style = Callable[[Factors], Tensors]
 
 
-@pytest.fixture(scope="module")
-def pipe() -> StableDiffusionPipeline:
-    return pipeline()
+LDM_XL = {name: ldm for name, ldm in LDM.items() if not name.startswith("up_blocks")} | {
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "down_blocks.2.attentions.1.transformer_blocks.2.attn2.to_k": (
+        "input_blocks.8.1.transformer_blocks.2.attn2.to_k"
+    ),
+    "up_blocks.0.attentions.2.proj_out": "output_blocks.2.1.proj_out",
+    "up_blocks.0.upsamplers.0.conv": "output_blocks.2.2.conv",
+    "up_blocks.1.attentions.0.proj_in": "output_blocks.3.1.proj_in",
+    "up_blocks.1.upsamplers.0.conv": "output_blocks.5.2.conv",
+    "up_blocks.2.resnets.2.conv1": "output_blocks.8.0.in_layers.2",
+}
+
+
+@pytest.fixture(scope="module", params=["SD 1.x", "SDXL"])
+def pipe(request: pytest.FixtureRequest) -> Any:
+    return pipeline_of(request.param)
 
 
 @pytest.fixture(scope="module")
-def pairs(pipe: StableDiffusionPipeline) -> Factors:
+def pairs(pipe: Any) -> Factors:
     return factors(pipe, blocks=BLOCKS, ends=UNET + CONVS)
 
 
-def rename(unet: str, text: str, down: str, up: str) -> Style:
+def rename(unet: str, text: str, down: str, up: str, second: str = "text_encoder_2.") -> Style:
     """A style of dots: prefixes of the parts, endings of the halves."""
+    prefixes = {"unet": unet, "text_encoder": text, "text_encoder_2": second}
 
     def write_names(pairs: Factors) -> Tensors:
         tensors: Tensors = {}
         for place, (one, two) in pairs.items():
-            name = (unet if place[0] == "unet" else text) + long_name(place)
+            name = prefixes[place[0]] + long_name(place)
             tensors |= {name + down: one, name + up: two}
         return tensors
 
@@ -80,7 +96,7 @@ def ldm(unet: str, flat: bool, down: str, up: str) -> Style:
 
     def write_names(pairs: Factors) -> Tensors:
         tensors: Tensors = {}
-        for old, new in LDM.items():
+        for old, new in (LDM_XL if "add_embedding" in str(pairs.keys()) else LDM).items():
             name = unet + (new.replace(".", "_") if flat else new)
             one, two = pairs["unet", old]
             tensors |= {name + down: one, name + up: two}
@@ -103,8 +119,13 @@ STYLES: dict[str, Style] = {
         *(".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
     ),
     "OneTrainer": rename("lora_unet.", "lora_te.", *KOHYA),
-    "omi": rename("unet.", "clip_l.", *KOHYA),
-    "ComfyUI": rename("diffusion_model.", "text_encoders.clip_l.transformer.", *KOHYA),
+    "OneTrainer, XL": rename("lora_unet.", "lora_te1.", *KOHYA, "lora_te2."),
+    "omi": rename("unet.", "clip_l.", *KOHYA, "clip_g."),
+    "ComfyUI": rename(
+        *("diffusion_model.", "text_encoders.clip_l.transformer.", *KOHYA),
+        "text_encoders.clip_g.transformer.",
+    ),
+    "ComfyUI's clip": rename("unet.", "clip_l.transformer.", *KOHYA, second="clip_g.transformer."),
     "ComfyUI, SD 2": rename("unet.", "clip_h.transformer.", *KOHYA),
     "whole checkpoint": rename("model.diffusion_model.", "cond_stage_model.transformer.", *KOHYA),
     "kohya, te1": lambda pairs: {
@@ -119,7 +140,8 @@ STYLES: dict[str, Style] = {
 @pytest.mark.parametrize("style", STYLES)
 def test_a_style(style: str, pipe: Any, pairs: Factors, tmp_path: Path) -> None:
     if style.startswith("LDM"):
-        pairs = {("unet", name): pairs["unet", name] for name in LDM}
+        names = LDM_XL if is_xl(pairs) else LDM
+        pairs = {("unet", name): pairs["unet", name] for name in names}
     paths = [write(tmp_path, tensors) for tensors in (kohya(pairs), STYLES[style](pairs))]
     want, got = (ours(pipe, read_loras([(path, 0.8)], shapes(pipe))) for path in paths)
     assert same_change(pipe, got, want) == len(pairs)

@@ -26,7 +26,8 @@ class Choices:
     """Choices that a checkpoint leaves to the caller.
 
     variant names a folder's weight files ("fp16"), ema takes the averaged UNet of a single file,
-    prediction_type overrides the checkpoint's, tokenizer is one for a single file.
+    prediction_type overrides the checkpoint's, tokenizer is one for a single file. clip_skip is how
+    many more of the text encoders' last layers are left out than the checkpoint's family does.
     """
 
     variant: str | None = None
@@ -34,6 +35,7 @@ class Choices:
     prediction_type: str | None = None
     tokenizer: str | Path | None = None
     hub: Hub = field(default_factory=Hub)
+    clip_skip: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mdp_lite_weights.lora_families import check_family
 from mdp_lite_weights.lora_formulas import (
     Delta,
     Factors,
@@ -46,6 +47,16 @@ def read_lora(path: Path, strength: float, shapes: Shapes) -> dict[str, dict[str
     """
     check_number(f"the strength of {short(path)}", strength)
     tensors = read_tensors(path)
+    try:
+        return _read_tensors(path, tensors, strength, shapes)
+    except ValueError:
+        _check_family(path, tensors, shapes)  # it says more than that something does not fit
+        raise
+
+
+def _read_tensors(
+    path: Path, tensors: Factors, strength: float, shapes: Shapes
+) -> dict[str, dict[str, Delta]]:
     modules, strays = _sort_keys(path, tensors, shapes)
     settings = read_settings(path, tensors, shapes)
     deltas: dict[str, dict[str, Delta]] = {part: {} for part in shapes}
@@ -56,6 +67,13 @@ def read_lora(path: Path, strength: float, shapes: Shapes) -> dict[str, dict[str
         count = f"{len(strays)} of {len(tensors)} keys"
         raise ValueError(f"{short(path)}: {count} have no place in this model{list_keys(strays)}")
     return deltas
+
+
+def _check_family(path: Path, tensors: Factors, shapes: Shapes) -> None:
+    try:
+        check_family(tensors, shapes)
+    except ValueError as error:
+        raise ValueError(f"{short(path)} {error}") from None
 
 
 def _sort_keys(path: Path, tensors: dict[str, Tensor], shapes: Shapes) -> tuple[Modules, list[str]]:

@@ -55,12 +55,25 @@ PREFIXES = {  # before a name with dots: diffusers, OneTrainer, ComfyUI, single 
         *("", "text_encoder.", "lora_te.", "lora_te1.", "clip_l.", "cond_stage_model.transformer."),
         *("clip_l.transformer.", "text_encoders.clip_l.transformer."),  # SD 1.x
         *("clip_h.transformer.", "text_encoders.clip_h.transformer."),  # SD 2.x
+        "conditioner.embedders.0.transformer.",  # SDXL
+    ),
+    "text_encoder_2": (
+        *("text_encoder_2.", "lora_te2.", "clip_g."),
+        *("clip_g.transformer.", "text_encoders.clip_g.transformer."),
     ),
 }
 KOHYA = {  # before a name in which each dot is a _
     "unet": ("lora_unet_", "lycoris_"),
     "text_encoder": ("lora_te_", "lora_te1_"),
+    "text_encoder_2": ("lora_te2_",),
 }
+# Where the three levels of SDXL have other names in LDM than the first three of SD 1.x.
+THREE_LEVELS = (
+    ("add_embedding.linear_1", "label_emb.0.0"),
+    ("add_embedding.linear_2", "label_emb.0.2"),
+    *((f"up_blocks.0.attentions.{i}", f"output_blocks.{i}.1") for i in range(3)),
+    ("up_blocks.0.upsamplers.0.conv", "output_blocks.2.2.conv"),
+)
 PEFT = "base_model.model."  # before every name in a file that peft itself wrote
 BUNDLE = "bundle_emb."  # before the learned words that come with a LoRA
 
@@ -70,8 +83,6 @@ OTHERS = {
     r"\.boft_": "a BOFT",
     r"\.[ab][12]\.weight$|\.bm\.weight$": "a GLoRA",
     "vera_lambda": "a VeRA",
-    "lora_te2_": "a LoRA for SDXL",
-    r"^text_encoder_2\.": "a LoRA for SDXL",
     r"^transformer\.(?!text_model|resblocks)": "a LoRA for SD3, FLUX or another transformer",
     "double_blocks": "a LoRA for FLUX or another transformer",
     "joint_blocks": "a LoRA for SD3",
@@ -149,22 +160,31 @@ def _find_place(module: Place | None, role: str, shapes: Shapes) -> Place | None
 
 def _list_names(shapes: Shapes) -> Iterator[tuple[str, Place]]:
     """Every name that a file may use for a module, with the part and the module's name."""
+    levels = len({key.split(".")[1] for key in shapes["unet"] if key.startswith("down_blocks.")})
     for part, keys in shapes.items():
         for key in keys:
             module = key.removesuffix(".weight")
             if key != module:
-                for name in _list_spellings(part, module):
+                for name in _list_spellings(part, module, levels):
                     flat = name.replace(".", "_")
                     yield from ((prefix + name, (part, module)) for prefix in PREFIXES[part])
                     yield from ((prefix + flat, (part, module)) for prefix in KOHYA[part])
 
 
-def _list_spellings(part: str, module: str) -> Iterator[str]:
+def _list_spellings(part: str, module: str, levels: int) -> Iterator[str]:
     """A module's name today, in the first diffusers, and in other layouts."""
     yield module
     if part == "unet":
         yield re.sub(r"\.to_out\.0$", ".to_out", module)
-        yield ldm_unet_key(module)  # LDM
+        yield _name_ldm(module, levels)
     else:
         yield re.sub(r"\.(\w+)_proj$", r".to_\1", module)
         yield module.removeprefix("text_model.")  # transformers 5
+
+
+def _name_ldm(module: str, levels: int) -> str:
+    """A UNet module's name in single files, by the number of its levels."""
+    for name, ldm in THREE_LEVELS if levels == 3 else ():
+        if module == name or module.startswith(f"{name}."):
+            return ldm + module.removeprefix(name)
+    return ldm_unet_key(module)
