@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mdp_lite.checkpoint import atomic
+from mdp_lite import atomic
 from mdp_lite.eval.rounds import (
     DeviceLimit,
     TimedRounds,

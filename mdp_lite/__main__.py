@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from mdp_lite.cli.arguments import build_parser
 from mdp_lite.cli.console import open_console, print_error, print_report
+from mdp_lite.names import CannotWrite
 
 DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
@@ -22,6 +23,9 @@ def main(argv: list[str] | None = None) -> int:
         return STOPPED
     except BrokenPipeError:  # nobody reads stdout any more; the exit must not flush into it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except CannotWrite as error:
+        print_error(error)
         return FAILED
     except Exception as error:  # not bad input: print its type too
         print_error(f"{type(error).__name__}: {error}")

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mdp_lite import atomic
 from mdp_lite.batch.entries import BatchEdit, BatchUnit, SourceSpec, TargetSpec, key_of
 from mdp_lite.batch.manifest import PARTIAL, ManifestRecord, RecordedSizes
 from mdp_lite.batch.settings import check_settings, read_mask
-from mdp_lite.checkpoint import atomic
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.names import BadInput
@@ -224,19 +224,16 @@ def _write_edit(context: BatchContext, task: BatchTask, source: Source, one: Edi
     window: Settings = {
         key: getattr(target, key) for key in ("t_max", "t_m", "schedule", "strength", "proximal")
     }
-    buffer = io.BytesIO()
     settings = describe_edit(context.editor.models.name, source, one, window)
-    images.save_png(one.picture, buffer, settings)
+    data = images.png_bytes(one.picture, settings)
     try:
-        atomic.write(context.out / task.file, buffer.getvalue(), context.out / PARTIAL)
+        atomic.write(context.out / task.file, data, context.out / PARTIAL)
     except OSError as error:
         if error.errno not in BAD_NAME:
             raise
         return record_failure(task, f"name must be that of a new file, got {error.strerror!r}")
     cost = {"truncated": source.truncated or one.truncated, "unet_rows": one.cost.unet_rows}
-    return Outcome(
-        WRITTEN, _build_record(task, "ok", _describe_file(task, buffer.getvalue()) | cost)
-    )
+    return Outcome(WRITTEN, _build_record(task, "ok", _describe_file(task, data) | cost))
 
 
 def _describe_file(task: BatchTask, data: bytes) -> ManifestRecord:

@@ -31,7 +31,7 @@ from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
-from mdp_lite.names import BadCheckpoint, MdpError
+from mdp_lite.names import BadCheckpoint, CannotWrite, MdpError
 from mdp_lite_weights import (
     Checkpoint,
     Choices,
@@ -210,15 +210,20 @@ def convert(
 ) -> Conversion:
     """Write a checkpoint, even a pickled one, as a folder or a single file.
 
-    Raises BadCheckpoint for one that could not be loaded. progress(done, total) is called with
-    bytes. See mdp_lite_weights.convert.
+    Raises BadCheckpoint for one that could not be loaded, and CannotWrite if the disk is full, say;
+    then nothing is left. progress(done, total) is called with bytes. See mdp_lite_weights.convert.
     """
 
     def check(found: Checkpoint) -> None:
         _build_models(found, read_clip_config(found.configs["text_encoder"]))
         read_scheduler_config(found.configs["scheduler"])
 
-    return convert_checkpoint(name, out, dtype, choices, check, progress, dry_run)
+    try:
+        return convert_checkpoint(name, out, dtype, choices, check, progress, dry_run)
+    except OSError as error:
+        if error.filename != str(out):  # it is about the checkpoint that is read
+            raise
+        raise CannotWrite(error.errno, error.strerror, str(out)) from None
 
 
 def _build_models(found: Checkpoint, text: CLIPConfig, vae: Place | None = None) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
-from mdp_lite.checkpoint import atomic
+from mdp_lite import atomic
 from mdp_lite.cli.compile import compile_packages
 from mdp_lite.cli.console import Console, collect_messages, ignore, show_warnings
 from mdp_lite.cli.convert import convert_model
@@ -69,10 +70,14 @@ def _check(command: Command, args: Namespace, editor: Editor, console: Console) 
 
 
 def _write_files(report: Report) -> None:
-    for path, (image, settings) in report.pictures.items():
-        images.save_png(image, path, settings)
-    for path, content in report.others:
-        atomic.write(path, content)
+    """Write a command's files; an error names those that were written before it."""
+    pictures = report.pictures.items()
+    atomic.write_each(
+        chain(
+            ((path, images.png_bytes(image, settings)) for path, (image, settings) in pictures),
+            report.others,
+        )
+    )
 
 
 def _finish_report(args: Namespace, report: Report, seconds: float) -> Report:

@@ -31,6 +31,7 @@ from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import backward_share
 from mdp_lite.names import BadInput
 from mdp_lite.pictures.images import to_image
+from mdp_lite.pictures.output import write_picture
 from mdp_lite.pictures.sheets import Row, sheet
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.version import __version__
@@ -70,7 +71,7 @@ def bench_edits(args: Namespace, console: Console) -> Report:
     write_figures(job.output, {"settings": job.settings, "summary": summary}, figures)
     if args.sheet:
         with console.progress("sheet"):
-            make_sheet(job).save(args.sheet)
+            write_picture(make_sheet(job), args.sheet, None)
     files = [str(path) for path in (job.output, args.sheet) if path]
     lines = [*(f"wrote {file}" for file in files), *format_tables(summary)]
     return Report({}, {**data, **summary, "files": files}, lines)

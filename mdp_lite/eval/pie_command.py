@@ -11,7 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite.checkpoint import atomic
+from mdp_lite import atomic
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
@@ -85,8 +85,9 @@ def make_pictures(job: PieBench, edit: PieEdit) -> None:
     batch = invert_batch(settings, prompts, to_pixels(source) * 2 - 1)
     for name in names:
         path, picture = picture_path(job, name, edit), run(batch, name, job.methods[name])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        to_image(picture).save(path)  # by Pillow's defaults, as the authors do
+        file = io.BytesIO()  # by Pillow's defaults, as the authors do
+        to_image(picture).save(file, Image.registered_extensions()[path.suffix.lower()])
+        atomic.write(path, file.getvalue())
 
 
 def run(batch: EditBatch, name: str, method: EditMethod | None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.checkpoint import atomic
+from mdp_lite import atomic
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report

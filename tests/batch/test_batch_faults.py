@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from mdp_lite import atomic
 from mdp_lite.__main__ import main
 from mdp_lite.batch import manifest, work
 from mdp_lite.batch import run as batch_run
-from mdp_lite.checkpoint import atomic
 from mdp_lite.editor import Editor
 from mdp_lite.models.unet import UNet
 from support.batching import (

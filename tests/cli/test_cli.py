@@ -220,9 +220,9 @@ def test_a_failure_that_is_no_bad_input_is_one_line_too(
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mdp_lite.pictures.images.save_png", full)
+    monkeypatch.setattr("mdp_lite.atomic.os.replace", full)
     assert main(["generate", "a", "--model", "model", "--quiet"]) == 1
-    says_one_line("No space left on device")
+    says_one_line("mdp-lite: generated.png can't be written: No space left on device")
 
 
 def test_info_lists_parts_and_sizes(

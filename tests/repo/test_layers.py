@@ -51,10 +51,18 @@ MAY_COMPILE = ("mdp_lite.engine.engine", "mdp_lite.engine.aot")
 MAIN, JOINS = "mdp_lite.__main__", "mdp_lite.joins"  # where sub-packages meet
 # The rooms of mdp_lite, ground floor first: a room imports only itself and rooms before it.
 FLOORS = (
-    "names", "version", "models", "pictures", "method", "checkpoint", "engine", "pipeline",
-    "store", "editor", "batcher", "cli",
+    "names", "version", "atomic", "models", "pictures", "method", "checkpoint", "engine",
+    "pipeline", "store", "editor", "batcher", "cli",
 )  # fmt: skip
-LOOSE = {"__init__", "__main__", "editor", "joins", "names", "version"}  # files in no room
+LOOSE = {
+    "__init__",
+    "__main__",
+    "atomic",
+    "editor",
+    "joins",
+    "names",
+    "version",
+}  # files in no room
 THE_PAPER = ("method", "models")  # readable without any other room
 PAPER_MAY = {"torch", "einops"}
 

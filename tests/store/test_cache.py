@@ -224,7 +224,7 @@ def test_a_full_disk_costs_no_result(cached: Editor, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mdp_lite.checkpoint.atomic.os.replace", full)
+    monkeypatch.setattr("mdp_lite.atomic.os.replace", full)
     assert cached.generate(**GENERATE).cost.unet_rows > 0
     assert entries(cached) == [] and list(cached.cache.folder.glob(".source*")) == []  # type: ignore[union-attr]
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -31,6 +32,8 @@ from mdp_lite_weights.tensors import PICKLES, list_keys, read_metadata, read_ten
 
 Tensors = dict[str, Tensor]
 AS_IT_IS = Choices()
+ENDING = ".mdp-lite.tmp"  # of the folder that a killed process leaves behind
+MAX_STEM = 100  # bytes of OUT's name in that folder's name
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def convert(
 
     From a file to a .safetensors file all keys are kept, whatever they are. Anything else must be a
     whole checkpoint, which check may refuse. OUT appears only when it is complete. dtype is for all
-    floats in it. progress(done, total) is called with bytes.
+    floats in it. progress(done, total) is called with bytes. Raises ValueError before any work, and
+    OSError with OUT as its filename if the disk is full, say; then nothing is left.
     """
     out = Path(out)
     _check_out(out)
@@ -253,7 +257,7 @@ def _write(
         if shutil.disk_usage(_nearest_folder(out)).free < total:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        with tempfile.TemporaryDirectory(ENDING, f".{_cut(out.name)}.", out.parent) as temporary:
             whole = Path(temporary) / out.name
             _write_small(whole, contents)
             for path, size in zip(list(contents.weights), conversion.weights.values(), strict=True):
@@ -261,11 +265,41 @@ def _write(
                 _write_weights(whole / path, tensors, contents.metadata, dtype)
                 done += size
                 progress(done, total)
+            for path in [one for one in (whole, *whole.rglob("*")) if one.is_file()]:
+                _sync(path)
             _refuse_old(out)
             whole.rename(out)
     except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ValueError(f"{short(out)} can't be written: {why}") from None
+        raise _name_file(error, out) from None
+
+
+def _cut(name: str) -> str:
+    """The start of a name, so that a longer one made of it is not too long for a file system."""
+    return os.fsencode(name)[:MAX_STEM].decode("utf-8", "ignore")
+
+
+def _name_file(error: OSError | SafetensorError, out: Path) -> OSError:
+    """The error with OUT as its file; safetensors has the number of an error in its text alone."""
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror or str(error), str(out))
+    number = re.search(r"os error (\d+)", str(error))
+    return (
+        OSError(int(number[1]), os.strerror(int(number[1])), str(out))
+        if number
+        else OSError(errno.EIO, str(error), str(out))
+    )
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file is on the disk: some errors show only then."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # the file system can't wait
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _write_weights(
