@@ -65,9 +65,8 @@ def write_each(files: Iterable[tuple[Path, bytes]]) -> list[Path]:
             write(path, data)
             written.append(path)
     except CannotWrite as error:
-        names = ", ".join(map(str, written)) or "nothing"
-        reason = f"{error.strerror}; written before it: {names}"
-        raise CannotWrite(error.errno, reason, error.filename) from None
+        more = f"; written before it: {', '.join(map(str, written))}" if written else ""
+        raise CannotWrite(error.errno, f"{error.strerror}{more}", error.filename) from None
     for folder in {path.parent for path in written}:
         sweep(folder)
     return written

@@ -210,8 +210,8 @@ def convert(
 ) -> Conversion:
     """Write a checkpoint, even a pickled one, as a folder or a single file.
 
-    Raises BadCheckpoint for one that could not be loaded, and CannotWrite if the disk is full, say;
-    then nothing is left. progress(done, total) is called with bytes. See mdp_lite_weights.convert.
+    Raises BadCheckpoint for one that could not be loaded, and CannotWrite, which leaves nothing.
+    progress(done, total) is called with bytes. See mdp_lite_weights.convert.
     """
 
     def check(found: Checkpoint) -> None:
@@ -221,9 +221,8 @@ def convert(
     try:
         return convert_checkpoint(name, out, dtype, choices, check, progress, dry_run)
     except OSError as error:
-        if error.filename != str(out):  # it is about the checkpoint that is read
-            raise
-        raise CannotWrite(error.errno, error.strerror, str(out)) from None
+        ours = error.filename == str(out)  # else it is about what is read
+        raise CannotWrite(error.errno, error.strerror, str(out)) if ours else error from None
 
 
 def _build_models(found: Checkpoint, text: CLIPConfig, vae: Place | None = None) -> dict[str, Any]:

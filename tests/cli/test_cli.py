@@ -222,7 +222,7 @@ def test_a_failure_that_is_no_bad_input_is_one_line_too(
 
     monkeypatch.setattr("mdp_lite.atomic.os.replace", full)
     assert main(["generate", "a", "--model", "model", "--quiet"]) == 1
-    says_one_line("mdp-lite: generated.png can't be written: No space left on device")
+    says_one_line("mdp-lite: out.png can't be written: No space left on device")
 
 
 def test_info_lists_parts_and_sizes(

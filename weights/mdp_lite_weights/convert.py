@@ -1,18 +1,12 @@
 """Converting checkpoints: folder to single LDM file and back, and pickles to safetensors."""
 
-import errno
-import json
 import os
-import re
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mdp_lite_weights import folder as folders
@@ -29,11 +23,10 @@ from mdp_lite_weights.layouts import Contents, prediction_metadata, to_file, to_
 from mdp_lite_weights.pickles import read_pickle
 from mdp_lite_weights.single import from_tensors
 from mdp_lite_weights.tensors import PICKLES, list_keys, read_metadata, read_tensors, short
+from mdp_lite_weights.writing import nearest_folder, refuse_old, target_dtype, write_contents
 
 Tensors = dict[str, Tensor]
 AS_IT_IS = Choices()
-ENDING = ".mdp-lite.tmp"  # of the folder that a killed process leaves behind
-MAX_STEM = 100  # bytes of OUT's name in that folder's name
 
 
 @dataclass(frozen=True)
@@ -70,8 +63,12 @@ def convert(
     layout = "folder" if contents.configs else "single file"
     conversion = Conversion(str(name), out, layout, sizes, contents.notes)
     if not dry_run:
-        _write(conversion, contents, dtype, progress or (lambda done, total: None))
+        write_contents(out, list(sizes.values()), contents, dtype, progress or _ignore)
     return conversion
+
+
+def _ignore(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 def _read_contents(
@@ -95,21 +92,12 @@ def _check_out(out: Path) -> None:
     """Raises ValueError if OUT exists or can't be written; leaves no trace."""
     if out.suffix in PICKLES:
         raise ValueError(f"want a folder or a .safetensors file to write, got {short(out)}")
-    _refuse_old(out)
+    refuse_old(out)
     try:
-        with tempfile.TemporaryFile(dir=_nearest_folder(out)):
+        with tempfile.TemporaryFile(dir=nearest_folder(out)):
             pass
     except OSError as error:
         raise ValueError(f"{short(out)} can't be written: {error.strerror}") from None
-
-
-def _refuse_old(out: Path) -> None:
-    if os.path.lexists(out):
-        raise ValueError(f"{short(out)} exists already: want a new name to write")
-
-
-def _nearest_folder(out: Path) -> Path:
-    return next(parent for parent in out.absolute().parents if parent.exists())
 
 
 def _find_file(name: str | Path, choices: Choices) -> Path | None:
@@ -228,97 +216,4 @@ def _weights(part: str, names: set[str], variant: str | None) -> list[str]:
 
 def _size(tensors: Tensors, dtype: torch.dtype | None) -> int:
     """Bytes of the tensors as they will be written; no weight is read."""
-    return sum(
-        tensor.numel() * _target_dtype(tensor, dtype).itemsize for tensor in tensors.values()
-    )
-
-
-def _target_dtype(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
-    """The dtype to write: the requested one for floats; whole numbers keep theirs."""
-    return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-
-
-def _cast(key: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    cast = tensor.to(_target_dtype(tensor, dtype)).contiguous()
-    if cast.dtype != tensor.dtype and cast.isinf().any() and not tensor.double().isinf().any():
-        raise ValueError(f"{key} has values that {dtype} can't hold: choose another dtype")
-    return cast
-
-
-def _write(
-    conversion: Conversion,
-    contents: Contents,
-    dtype: torch.dtype | None,
-    progress: Callable[[int, int], None],
-) -> None:
-    """Write all of it beside OUT and rename it to OUT when it is complete."""
-    out, done, total = conversion.out, 0, sum(conversion.weights.values())
-    try:
-        if shutil.disk_usage(_nearest_folder(out)).free < total:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(ENDING, f".{_cut(out.name)}.", out.parent) as temporary:
-            whole = Path(temporary) / out.name
-            _write_small(whole, contents)
-            for path, size in zip(list(contents.weights), conversion.weights.values(), strict=True):
-                tensors = contents.weights.pop(path)
-                _write_weights(whole / path, tensors, contents.metadata, dtype)
-                done += size
-                progress(done, total)
-            for path in [one for one in (whole, *whole.rglob("*")) if one.is_file()]:
-                _sync(path)
-            _refuse_old(out)
-            whole.rename(out)
-    except (OSError, SafetensorError) as error:
-        raise _name_file(error, out) from None
-
-
-def _cut(name: str) -> str:
-    """The start of a name, so that a longer one made of it is not too long for a file system."""
-    return os.fsencode(name)[:MAX_STEM].decode("utf-8", "ignore")
-
-
-def _name_file(error: OSError | SafetensorError, out: Path) -> OSError:
-    """The error with OUT as its file; safetensors has the number of an error in its text alone."""
-    if isinstance(error, OSError):
-        return OSError(error.errno, error.strerror or str(error), str(out))
-    number = re.search(r"os error (\d+)", str(error))
-    return (
-        OSError(int(number[1]), os.strerror(int(number[1])), str(out))
-        if number
-        else OSError(errno.EIO, str(error), str(out))
-    )
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file is on the disk: some errors show only then."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # the file system can't wait
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _write_weights(
-    path: Path, tensors: Tensors, metadata: dict[str, str], dtype: torch.dtype | None
-) -> None:
-    """Write one file; mapped tensors are written from the map, cast ones are in memory once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    mode = path.stat().st_mode  # like any new file; safetensors would let only its owner read it
-    ready = {key: _cast(key, tensors.pop(key), dtype) for key in list(tensors)}
-    save_file(ready, path, metadata or None)
-    path.chmod(mode)
-
-
-def _write_small(whole: Path, contents: Contents) -> None:
-    """Write all but the weights."""
-    for path, config in contents.configs.items():
-        (whole / path).parent.mkdir(parents=True, exist_ok=True)
-        (whole / path).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    for path, source in contents.copies.items():
-        (whole / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, whole / path)
+    return sum(tensor.numel() * target_dtype(tensor, dtype).itemsize for tensor in tensors.values())
