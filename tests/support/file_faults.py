@@ -161,7 +161,7 @@ def kill_writing(case: Case, folder: Path, chance: random.Random) -> list[Path]:
             for k in range(10_000):
                 place = folder / str(k if case.writer.fresh else 0)
                 place.mkdir(exist_ok=True)
-                case.writer.write(place, (k + 1) % 2 or case.writer.fresh)
+                case.writer.write(place, 1 if case.writer.fresh else (k + 1) % 2)
         os._exit(99)
     time.sleep(chance.uniform(0.2, 4) * case.seconds)
     os.kill(child, signal.SIGKILL)

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def build_writers(editor: Editor, checkpoint: Path, patch: pytest.MonkeyPatch) -
     """All writers by name. Patched: no code is compiled, a package holds 100 kB of something."""
     sources = [editor.generate("a house", seed, 2) for seed in range(2)]
     edits = [editor.edit(one, "a boat") for one in sources]
+    unet = checkpoint / "unet" / "diffusion_pytorch_model.safetensors"
     patch.setattr(aot, "need_compiler", lambda: None)
     patch.setattr(aot, "_build", partial(link_archive, checkpoint.parent))
     plain = {name: Writer(partial(write_as, name)) for name in ("a.png", "a.jpg", "a.webp")}
@@ -56,7 +58,7 @@ def build_writers(editor: Editor, checkpoint: Path, patch: pytest.MonkeyPatch) -
         "cache entry": Writer(lambda f, v: Cache(f).put(KEY, sources[v]), raises=False),
         "batch": Writer(partial(write_batch, editor, sources, edits), read_batch),
         "converted file": Writer(
-            lambda f, v: convert(checkpoint, f / "a.safetensors"), fresh=True
+            lambda f, v: convert(unet, f / "a.safetensors"), fresh=True
         ),
         "converted folder": Writer(lambda f, v: convert(checkpoint, f / "model"), fresh=True),
         "package": Writer(partial(write_package, editor), read_packages),
@@ -114,7 +116,8 @@ def write_archive(path: Path) -> None:
 
 
 def write_package(editor: Editor, folder: Path, version: int) -> None:
-    aot.compile_package(editor.models.unet, SDPA, SHAPE, TARGET, folder)
+    target = replace(TARGET, mdp_lite=str(version))
+    aot.compile_package(editor.models.unet, SDPA, SHAPE, target, folder)
 
 
 def read_packages(folder: Path) -> State:
@@ -122,7 +125,7 @@ def read_packages(folder: Path) -> State:
     found = packages.read_packages(folder) if folder.is_dir() else []
     for one in found:
         packages.verify(one)
-    return {one.path.name: sorted(one.files) for one in found}
+    return {one.path.name: (one.target, sorted(one.files)) for one in found}
 
 
 def write_recipe(editor: Editor, folder: Path, version: int) -> None:
