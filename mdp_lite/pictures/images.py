@@ -27,6 +27,7 @@ ORIENTATION, EXIF_TEXT = 0x0112, 0x010E  # tags of EXIF; the text is ImageDescri
 EXIF_KEYS = (  # of info: where Pillow finds an orientation
     "exif", "Raw profile type exif", "Raw profile type APP1", "xmp", "XML:com.adobe.xmp"
 )  # fmt: skip
+PNG_MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16")  # that a PNG has without a palette
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -170,8 +171,10 @@ def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any] | No
 
 def png_bytes(image: Image.Image, settings: dict[str, Any] | None) -> bytes:
     """The content of the file that save_png writes."""
-    out = io.BytesIO()
-    strip_metadata(restore_alpha(image)).save(out, "PNG", pnginfo=chunks(settings))
+    out, whole = io.BytesIO(), restore_alpha(image)
+    if whole.mode not in PNG_MODES:
+        whole = whole.convert("RGBA") if whole.has_transparency_data else to_rgb(whole)
+    strip_metadata(whole).save(out, "PNG", pnginfo=chunks(settings))
     return out.getvalue()
 
 
