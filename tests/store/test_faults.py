@@ -7,6 +7,7 @@ import errno
 import os
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import NamedTuple
 import pytest
 
 from mdp_lite import atomic
+from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.names import CannotWrite
+from mdp_lite.pictures import images
 from support import file_faults
 from support.checkpoints import write_checkpoint
 from support.file_faults import IN_PROCESS, NEEDS_MOUNT, Case
-from support.file_writers import build_writers, write_archive
+from support.file_writers import build_writers, noise, write_archive
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, and limits the size of files"),
@@ -149,6 +152,33 @@ def test_nothing_is_lost(
     bench: Bench, name: str, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_trials(bench, name, fault, 1, caplog)
+
+
+@pytest.mark.parametrize("line", [
+    ["generate", "a house", "-o"], ["generate", "a house", "--json", "-o"],
+    ["invert", "old.png", "-o"], ["edit", "old.png", "--prompt", "a boat", "-o"],
+])  # fmt: skip
+def test_a_reader_of_stdout_that_leaves_costs_no_file(bench: Bench, line: list[str]) -> None:
+    folder = bench.folder / "command"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    images.save_png(noise(0), folder / "old.png", {})
+    child = os.fork()
+    if child == 0:
+        try:
+            os.chdir(folder)
+            reader, writer = os.pipe()
+            os.close(reader)
+            os.dup2(writer, 1)
+            sys.stdout = os.fdopen(1, "w")
+            os._exit(
+                main([*line, "new.png", "--model", str(bench.folder / "model"), "--steps", "2"])
+            )
+        finally:
+            os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert images.read_settings(folder / "new.png")["num_inference_steps"] == 2
+    file_faults.check_no_leftover(folder)
 
 
 @pytest.mark.slow
