@@ -75,9 +75,7 @@ class Cache:
             found = source_file.load(path, runner)
         except ValueError as error:
             if path.exists():  # else another process has just removed it
-                atomic.warn_once(
-                    f"a source in the cache can't be used, it is computed anew: {error}"
-                )
+                atomic.warn_once(f"a source in the cache can't be used, made again: {error}")
                 self._drop(path, before.st_ino)
             return None
         if not self.read_only:

@@ -179,7 +179,7 @@ def test_a_damaged_entry_is_made_again_and_this_is_said(
     again = cached.generate(**GENERATE)
     assert same_bits(first, again) and again.cost == first.cost
     (message,) = caplog.messages
-    assert message.startswith("a source in the cache is damaged and computed anew: ")
+    assert message.startswith("a source in the cache can't be used, made again: ")
     assert path.name in message
     assert entries(cached) == [path] and path.read_bytes()[-50:] == data[-50:]
     assert cached.generate(**GENERATE).cost == Cost(0, 0)
