@@ -146,8 +146,9 @@ def _replace(path: Path, data: bytes, staging: Path | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / _name_temporary(path.name)
+    mode = 0o666 if old is None else 0o600  # nobody may open it before it has the old permissions
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             if old is not None:
                 _copy_access(old, temporary)
             file.write(data)

@@ -42,11 +42,11 @@ def open_manifest(folder: Path) -> Iterator[OpenManifest]:
     """Open the manifest of a folder, for one batch at a time, and remove half-written pictures.
 
     A batch may be killed at any moment, so whole lines are added by one write. Raises BadInput if
-    another batch has it open, CannotWrite if lines can't be added; then it is as it was.
+    another batch has it open, CannotWrite if the folder or lines can't be written; then the
+    manifest is as it was.
     """
     check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / NAME, "ab+", buffering=0) as file:
+    with _open(folder) as file:
         _lock(file, folder)
         _remove_partial(folder / PARTIAL)
         _end_last_line(file)
@@ -58,6 +58,14 @@ def open_manifest(folder: Path) -> Iterator[OpenManifest]:
 
         yield OpenManifest(sizes, append)
         _remove_partial(folder / PARTIAL)
+
+
+def _open(folder: Path) -> FileIO:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return open(folder / NAME, "ab+", buffering=0)
+    except OSError as error:
+        raise CannotWrite(error.errno, error.strerror, str(folder / NAME)) from None
 
 
 def check_folder(folder: Path) -> None:

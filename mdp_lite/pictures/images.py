@@ -153,11 +153,15 @@ def check_output(path: Path, picture: str | Path | None) -> None:
     try:
         if path.is_dir():
             raise BadInput(f"output must be a file, got the folder {name}")
-        if picture is not None and path.exists() and path.samefile(picture):
+        if picture is not None and path.is_file() and _is_same(path, Path(picture)):
             raise BadInput(f"output must not be the input picture, got {name}")
         atomic.check(path)
     except OSError as error:
         raise BadInput(f"output must be writable, got {error.strerror!r} for {name}") from None
+
+
+def _is_same(path: Path, picture: Path) -> bool:
+    return picture.exists() and path.samefile(picture)
 
 
 def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any] | None) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import stat
 import subprocess
 import sys
@@ -199,6 +200,7 @@ def test_an_error_is_ours_and_the_system_s(tmp_path: Path) -> None:
     assert isinstance(error, MdpError) and isinstance(error, OSError)
     assert not isinstance(error, ValueError)
     assert (error.errno, error.filename) == (errno.ENOTDIR, str(tmp_path / "file" / "a"))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # from a worker to its batch
 
 
 def test_several_files_say_which_were_written(tmp_path: Path) -> None:
