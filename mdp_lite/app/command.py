@@ -4,7 +4,6 @@ import os
 import signal
 import tempfile
 import threading
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from mdp_lite.app.page import MAX_UPLOAD, build_page, mount_page
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import Lend, Studio
 from mdp_lite.app.style import CSS, FOOTER, LABEL_SCRIPT, build_theme
+from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor_in_thread
 from mdp_lite.cli.reports import Report
@@ -24,13 +24,13 @@ from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 
 
-def app(args: Namespace, console: Console, rivals: Sequence[Rival] = ()) -> Report:
+def app(args: AppOptions, console: Console, rivals: Sequence[Rival] = ()) -> Report:
     """Serve until Ctrl-C or SIGTERM, then delete all files of visitors."""
-    editor = open_editor_in_thread(args)
+    editor = open_editor_in_thread(args.model, args.engine)
     for note in editor.models.notes:
         console.log(note)
-    data = {"command": "app", "dry_run": args.dry_run, "model": editor.models.name}
-    if args.dry_run:
+    data = {"command": "app", "dry_run": args.run.dry_run, "model": editor.models.name}
+    if args.run.dry_run:
         return Report({}, data, [f"would serve the page of {editor.models.name}"])
     with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
         studio = Studio(editor, Path(folder), rivals=rivals)

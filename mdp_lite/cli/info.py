@@ -4,7 +4,6 @@ It reads configs and headers, but no weights; only the content hash reads whole 
 """
 
 import re
-from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mdp_lite.checkpoint.load import (
     content_hash,
     examine,
 )
+from mdp_lite.cli.commands.info import InfoOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import read_choices
 from mdp_lite.cli.reports import Report
@@ -35,11 +35,12 @@ SIDE = 512  # pixels of the edit whose cost is estimated, if the model's picture
 BYTES = {"float32": 4, "float16": 2}
 
 
-def show_model(args: Namespace, console: Console) -> Report:
+def show_model(args: InfoOptions, console: Console) -> Report:
     """The catalogue with --list, else everything about one model."""
-    data, lines = (
-        list_catalogue() if args.list else describe_model(args.model, read_choices(args), args.hash)
-    )
+    if args.catalogue:
+        data, lines = list_catalogue()
+    else:
+        data, lines = describe_model(args.name, read_choices(args.checkpoint), not args.no_hash)
     return Report({}, {"command": "info", **data}, lines)
 
 

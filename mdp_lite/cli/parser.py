@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import MISSING
 from difflib import get_close_matches
 from inspect import Signature
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import typer
@@ -63,9 +62,9 @@ class OptionsCommand(TyperCommand):
     def format_options(self, ctx: typer.Context, formatter: Any) -> None:
         """Write the options under the headings of their groups, and the example."""
         spec: CommandSpec = ctx.obj
-        for heading, group in groupby(spec.fields, lambda one: one.heading):
-            rows = [describe_field(one) for one in group]
-            with formatter.section(heading.capitalize()):
+        for heading in dict.fromkeys(one.heading for one in spec.fields):
+            rows = [describe_field(one) for one in spec.fields if one.heading == heading]
+            with formatter.section(heading[0].upper() + heading[1:]):
                 formatter.write_dl(rows)
         formatter.write(f"\nExample:\n  {spec.example}\n")
 

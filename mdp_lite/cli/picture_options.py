@@ -86,7 +86,7 @@ class TuneOptions:
 class SourceOptions:
     """The source of an edit: a picture that is inverted, a saved source, or a prompt and a seed."""
 
-    heading: ClassVar[str] = "source"
+    heading: ClassVar[str] = "options"
     picture: Annotated[
         str | None,
         typer.Argument(metavar="PICTURE",

@@ -1,8 +1,8 @@
 """`mdp-lite plan`: what an edit will compute, and its cost, before it runs."""
 
-from argparse import Namespace
 from typing import Any
 
+from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.cli.reports import Report
@@ -15,10 +15,10 @@ from mdp_lite.method.execute import EditTask
 from mdp_lite.method.plan import Plan, describe_plan, naive_plan
 
 
-def show_plan(args: Namespace, editor: Editor, console: Console) -> Report:
+def show_plan(args: PlanOptions, editor: Editor, console: Console) -> Report:
     """The plans of an edit, one for each variant that is asked for; the UNet is not called."""
     stub = dry_run_editor(editor)
-    source = choose_source(args, stub, console)
+    source = choose_source(args, stub, console, args.seed)
     log_truncation(editor, console, args.prompt)
     width, height = source.image.size
     plans: dict[str, Any] = {}

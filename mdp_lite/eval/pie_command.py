@@ -3,8 +3,8 @@
 import csv
 import io
 import math
-from argparse import Namespace
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite.checkpoint import atomic
+from mdp_lite.cli.commands.bench import BenchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
@@ -51,13 +52,13 @@ class PieBench(NamedTuple):
     dino: Dino | None
 
 
-def bench_pie(args: Namespace, console: Console) -> Report:
+def bench_pie(args: BenchOptions, console: Console) -> Report:
     """Make the pictures that are missing, then compute every figure of all."""
     job = _build_job(args)
     left = [(edit, name) for edit in job.edits for name in find_missing(job, edit)]
     counts = f"{len(job.edits)} edits by {len(job.methods)} methods, {len(left)} to be made"
-    data = {"command": "bench", "dry_run": args.dry_run, "edits": len(job.edits)}
-    if args.dry_run:
+    data = {"command": "bench", "dry_run": args.run.dry_run, "edits": len(job.edits)}
+    if args.run.dry_run:
         return Report({}, {**data, "left": len(left)}, [counts])
     with console.progress("pie") as on_step:
         for k, edit in enumerate(job.edits, 1):
@@ -149,11 +150,11 @@ def format_means(means: dict[str, dict[str, float]]) -> list[str]:
     return format_table(lines)
 
 
-def _build_job(args: Namespace) -> PieBench:
-    if args.data is None:
+def _build_job(args: BenchOptions) -> PieBench:
+    if args.pie.data is None:
         raise BadInput("bench pie needs --data, the folder of PIE-Bench: it is not ours to give")
-    edits = read_edits(args.data)[: args.pictures]
-    editor = open_editor(Namespace(**vars(args) | {"cache": None}))
+    edits = read_edits(args.pie.data)[: args.pictures]
+    editor = open_editor(replace(args.model, cache=None), args.engine)
     grid = editor.runner.grid(args.steps)
     every = {"no edit": None, "vae": None, **build_methods("real", len(grid.t))}
     for name in args.methods or ():
@@ -161,9 +162,9 @@ def _build_job(args: Namespace) -> PieBench:
             raise BadInput(f"methods must be of {', '.join(every)}, got {name!r}")
     methods = {name: method for name, method in every.items() if name in (args.methods or every)}
     settings = BatchSettings(editor, grid, frozenset(), 1.0)
-    clip, dino = args.clip and load_clip(args.clip), args.dino and load_dino(args.dino)
-    results = args.results or RESULTS
-    return PieBench(editor, args.data, results, edits, methods, settings, clip, dino)
+    pie = args.pie
+    clip, dino = pie.clip and load_clip(pie.clip), pie.dino and load_dino(pie.dino)
+    return PieBench(editor, args.pie.data, pie.results or RESULTS, edits, methods, settings, clip, dino)
 
 
 def _to_plain(value: float) -> float | None:

@@ -47,6 +47,25 @@ def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
         raise BadInput(f"picture must be readable, got no permission: {name}") from None
 
 
+def is_pipe(path: Path) -> bool:
+    """Whether a path is a pipe."""
+    return path.is_fifo()
+
+
+def read_pipe(path: Path, name: str) -> bytes:
+    """All that comes out of a pipe."""
+    with path.open("rb") as file:
+        return read_stream(file, name)
+
+
+def read_stream(file: Any, name: str) -> bytes:
+    """The bytes of a picture in a stream."""
+    data = file.read()
+    if not data:
+        raise BadInput(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
+    return data
+
+
 def decode_picture(file: Any, name: str, max_pixels: int | None = None) -> Image.Image:
     """Decode the still picture in an open file; raises BadInput for others, before any decoding.
 
