@@ -67,7 +67,10 @@ def run_serve(args: ServeOptions, console: Console) -> Report:
 
 
 COMMANDS: dict[str, Callable[[Any, Console], Report]] = {
-    "app": run_app, "batch": run_batch, "bench": run_bench, "serve": run_serve,
+    "app": run_app,
+    "batch": run_batch,
+    "bench": run_bench,
+    "serve": run_serve,
 }
 
 

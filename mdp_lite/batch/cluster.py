@@ -54,7 +54,9 @@ def check_ray() -> None:
         raise MissingExtra(f"engine ray needs more: {more} ({error})") from None
 
 
-def stream_outcomes(args: BatchOptions, base: Path, units: list[BatchUnit]) -> Iterator[list[Outcome]]:
+def stream_outcomes(
+    args: BatchOptions, base: Path, units: list[BatchUnit]
+) -> Iterator[list[Outcome]]:
     """Process units on the cluster; yields the outcomes of a unit as soon as it is done."""
     import ray  # pyright: ignore[reportMissingImports]
 

@@ -27,6 +27,7 @@ from mdp_lite.cli.commands.batch import BatchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 
@@ -102,9 +103,11 @@ def _report_forecast(job: BatchJob, plan: BatchPlan, forecast: Forecast) -> Repo
     }
     failures = _format_failures(forecast.bad, forecast.failed_before)
     lines = [
-        f"{plan.edits:,} edits of {len(job.entries):,} rows: {forecast.edits:,} to make, "
+        f"{pluralize(plan.edits, 'edit')} of {pluralize(len(job.entries), 'row')} of the job: "
+        f"{forecast.edits:,} to make, "
         f"{forecast.there:,} already there, {failures}",
-        f"at most {forecast.unet_rows:,} UNet rows for {forecast.sources:,} sources and their "
+        f"at most {pluralize(forecast.unet_rows, 'UNet row')} for "
+        f"{pluralize(forecast.sources, 'source')} and their "
         f"edits, about {format_duration(forecast.seconds)} at the speed of a few calls on this "
         "machine",
     ]
@@ -130,9 +133,10 @@ def _report_run(
     }
     failures = _format_failures(counts[FAILED], counts[FAILED_BEFORE])
     lines = [
-        f"{plan.edits:,} edits of {len(job.entries):,} rows: {counts[WRITTEN]:,} written, "
+        f"{pluralize(plan.edits, 'edit')} of {pluralize(len(job.entries), 'row')} of the job: "
+        f"{counts[WRITTEN]:,} written, "
         f"{there:,} already there, {failures}",
-        f"cost: {counts['UNet rows']:,} UNet rows in {format_duration(seconds)}",
+        f"cost: {pluralize(counts['UNet rows'], 'UNet row')} in {format_duration(seconds)}",
         f"every edit has a line in {out / manifest.NAME}",
     ]
     failed = counts[FAILED] + counts[FAILED_BEFORE] > 0

@@ -7,7 +7,7 @@ from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.cli.commands.compile import CompileOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Report
-from mdp_lite.cli.units import SIZES, format_count
+from mdp_lite.cli.units import SIZES, format_count, pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine import aot, packages
 from mdp_lite.engine.engine import choose_attention
@@ -65,5 +65,4 @@ def _describe_package(package: Package, seconds: float) -> str:
 
 
 def _describe_shape(shape: Shape) -> str:
-    rows = "1 row" if shape.rows == 1 else f"{shape.rows} rows"
-    return f"{rows} of {shape.height}x{shape.width} cells"
+    return f"{pluralize(shape.rows, 'UNet row')} of {shape.height}x{shape.width} cells"

@@ -1,6 +1,5 @@
 """`mdp-lite convert`: a model in another form, pickles as safetensors."""
 
-
 from mdp_lite.checkpoint.load import convert
 from mdp_lite.cli.commands.convert import ConvertOptions
 from mdp_lite.cli.console import Console

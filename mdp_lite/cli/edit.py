@@ -85,7 +85,11 @@ def _describe_pictures(
 
 
 def _add_pages(
-    args: EditCommandOptions, editor: Editor, source: Source, results: list[VariantEdit], pictures: Pictures
+    args: EditCommandOptions,
+    editor: Editor,
+    source: Source,
+    results: list[VariantEdit],
+    pictures: Pictures,
 ) -> None:
     """Add the sheet, the previews and the mask to the pictures, with the first edit's settings."""
     edits = [one.edit for one in results]

@@ -20,7 +20,7 @@ from mdp_lite.cli.commands.info import InfoOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import read_choices
 from mdp_lite.cli.reports import Report
-from mdp_lite.cli.units import FLOPS, SIZES, format_count
+from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
 from mdp_lite.engine import flops
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.schedule import check_reach, ddim_grid
@@ -160,8 +160,8 @@ def _format_lines(data: Settings) -> list[str]:
         *_label("all", f"{parameters['all']:>13,} parameters: {_by_dtype(data['weight_bytes'])}"),
         *_label(
             "edit",
-            f"{edit['picture']}, {steps['num_inference_steps']} steps, guidance "
-            f"{steps['guidance_scale']:g}, with its source: {edit['unet_rows']} UNet rows",
+            f"{edit['picture']}, {pluralize(steps['num_inference_steps'], 'step')}, guidance "
+            f"{steps['guidance_scale']:g}, with its source: {pluralize(edit['unet_rows'], 'UNet row')}",
             f"{format_count(edit['flops']['all'], FLOPS)}; memory: {_by_dtype(edit['peak_bytes'])}",
         ),
         *_label("files", *(f"{_size(n)}  {name}" for name, n in data["files"].items())),

@@ -1,6 +1,7 @@
 """Loading the model that the command line asks for."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 from mdp_lite.checkpoint.load import Choices, Hub
 from mdp_lite.cli.model_options import (
@@ -18,7 +19,7 @@ def open_editor(model: ModelOptions, engine: EngineOptions | ClusterEngineOption
     known = model.checkpoint
     return Editor.from_pretrained(
         model.name, model.device, model.dtype, known.model_variant, known.prediction_type,
-        known.ema, known.tokenizer, model.vae, list(model.lora), list(model.embedding),
+        known.ema, known.tokenizer, model.vae, model.lora, cast(Any, model.embedding),
         known.revision, None, known.offline, model.cache, engine.mode, engine.packages,
     )  # fmt: skip
 

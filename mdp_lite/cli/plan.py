@@ -8,7 +8,7 @@ from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.requests import build_request, choose_variants
 from mdp_lite.cli.sources import choose_source, log_truncation
-from mdp_lite.cli.units import FLOPS, SIZES, format_count
+from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
 from mdp_lite.editor import Editor, Source
 from mdp_lite.engine.estimate import Estimate, estimate
 from mdp_lite.method.execute import EditTask
@@ -63,7 +63,8 @@ def _describe_costs(planned: Estimate, naive: Estimate) -> list[str]:
     )
     sizes = ", ".join(f"{name} {format_count(size, SIZES)}" for name, size in parts)
     return [
-        f"each step by itself: {naive.unet_rows} UNet rows in {naive.unet_calls} calls",
+        f"each step by itself: {pluralize(naive.unet_rows, 'UNet row')} in "
+        f"{pluralize(naive.unet_calls, 'call')}",
         f"UNet and decoder: {flops}",
         f"memory: {format_count(planned.peak_bytes, SIZES)} ({sizes})",
     ]

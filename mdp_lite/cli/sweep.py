@@ -9,6 +9,7 @@ from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Pictures, Report, build_report
 from mdp_lite.cli.sources import choose_source, log_truncation
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pictures.sheets import Table, contact
 from mdp_lite.pipeline.provenance import Settings, describe_edit
@@ -80,8 +81,9 @@ def _add_costs(report: Report, spent: Cost, sweep: Sweep) -> Report:
     cost, naive, count = sweep.cost, sweep.naive, len(sweep.cells)
     costs = {"source": spent._asdict(), "sweep": cost._asdict(), "naive": naive._asdict()}
     line = (
-        f"{count} edits: {cost.unet_rows} UNet rows in {cost.unet_calls} calls; "
-        f"each step of each edit by itself: {naive.unet_rows} in {naive.unet_calls}"
+        f"{pluralize(count, 'edit')}: {pluralize(cost.unet_rows, 'UNet row')} in "
+        f"{pluralize(cost.unet_calls, 'call')}; each step of each edit by itself: "
+        f"{naive.unet_rows:,} in {naive.unet_calls:,}"
     )
     data = report.data | {"cells": count, "costs": costs}
     return report._replace(data=data, lines=[*report.lines, line])

@@ -12,6 +12,7 @@ from mdp_lite.cli.commands.bench import BenchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.edit_batches import CASES, BatchSettings, EditBatch, make_batches
@@ -203,7 +204,10 @@ def _select_figures(job: EditsBench, figures: dict[str, Sections]) -> dict[str, 
 
 def _describe_job(job: EditsBench) -> list[str]:
     count = job.count * len(job.kinds)
-    return [f"{case}: {count} edits by {len(some)} methods" for case, some in job.methods.items()]
+    return [
+        f"{case}: {pluralize(count, 'edit')} by {pluralize(len(some), 'method')}"
+        for case, some in job.methods.items()
+    ]
 
 
 def _ignore(done: int, count: int) -> None:

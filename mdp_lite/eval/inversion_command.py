@@ -14,6 +14,7 @@ from mdp_lite.cli.console import Console
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.figures_file import read_figures, write_figures
@@ -137,7 +138,7 @@ def _describe_costs(at_most: dict[str, Cost]) -> list[str]:
 
 def _format_cost(cost: Cost) -> str:
     backward = f" and {cost.backward_rows:,} backward" if cost.backward_rows else ""
-    return f"{cost.unet_rows:,} UNet rows{backward}"
+    return f"{pluralize(cost.unet_rows, 'UNet row')}{backward}"
 
 
 def _time_one_picture(job: InversionBench, console: Console) -> dict[str, ResourceUse]:

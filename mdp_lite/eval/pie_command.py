@@ -16,6 +16,7 @@ from mdp_lite.cli.commands.bench import BenchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.eval.edit_batches import BatchSettings, EditBatch, EditPrompts, invert_batch
 from mdp_lite.eval.inversion_tables import format_table
@@ -56,7 +57,8 @@ def bench_pie(args: BenchOptions, console: Console) -> Report:
     """Make the pictures that are missing, then compute every figure of all."""
     job = _build_job(args)
     left = [(edit, name) for edit in job.edits for name in find_missing(job, edit)]
-    counts = f"{len(job.edits)} edits by {len(job.methods)} methods, {len(left)} to be made"
+    edits, methods = pluralize(len(job.edits), "edit"), pluralize(len(job.methods), "method")
+    counts = f"{edits} by {methods}, {len(left)} to be made"
     data = {"command": "bench", "dry_run": args.run.dry_run, "edits": len(job.edits)}
     if args.run.dry_run:
         return Report({}, {**data, "left": len(left)}, [counts])
@@ -163,8 +165,11 @@ def _build_job(args: BenchOptions) -> PieBench:
     methods = {name: method for name, method in every.items() if name in (args.methods or every)}
     settings = BatchSettings(editor, grid, frozenset(), 1.0)
     pie = args.pie
-    clip, dino = pie.clip and load_clip(pie.clip), pie.dino and load_dino(pie.dino)
-    return PieBench(editor, args.pie.data, pie.results or RESULTS, edits, methods, settings, clip, dino)
+    clip = load_clip(pie.clip) if pie.clip else None
+    dino = load_dino(pie.dino) if pie.dino else None
+    return PieBench(
+        editor, args.pie.data, pie.results or RESULTS, edits, methods, settings, clip, dino
+    )
 
 
 def _to_plain(value: float) -> float | None:

@@ -13,6 +13,7 @@ from mdp_lite.cli.commands.bench import BenchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
 from mdp_lite.engine.engine import choose_mode
@@ -180,7 +181,7 @@ def build_workloads(editors: dict[str, Editor], steps: int | None) -> list[Workl
     y, x, tokens = height // runner.factor, width // runner.factor, _count_tokens(editor)
     step = {rows: flops.unet(models.unet.config, y, x, rows, tokens).flops for rows in ROWS}
     decode = flops.decode(models.vae.config, height, width).flops
-    works = [Workload(f"step, {n} row{'s' * (n > 1)}", _unet_calls(editors, n), step[n])
+    works = [Workload(f"step, {pluralize(n, 'row')}", _unet_calls(editors, n), step[n])
              for n in ROWS]  # fmt: skip
     source = editor.generate(PROMPT, SEED, steps)
     calls = source.cost.unet_calls
@@ -196,8 +197,8 @@ def build_workloads(editors: dict[str, Editor], steps: int | None) -> list[Workl
     }
     return [
         *works,
-        Workload(f"source, {calls} steps", generate, calls * step[rows] + decode),
-        Workload(f"edit, {calls} steps", edits, edit),
+        Workload(f"source, {pluralize(calls, 'step')}", generate, calls * step[rows] + decode),
+        Workload(f"edit, {pluralize(calls, 'step')}", edits, edit),
         Workload("VAE decode", decodes, decode),
     ]
 
@@ -218,7 +219,7 @@ def format_figures(data: Settings) -> list[str]:
     """The model and the machine, then the figures as a table."""
     on, limit = data["machine"], data["limit"]
     head = f"{data['model']}, {data['size']}, {data['dtype']} on {on.get('gpu', on['cpu'])}"
-    lines = [f"{head}, {on['threads']} threads, torch {on['torch']}"]
+    lines = [f"{head}, {pluralize(on['threads'], 'thread')}, torch {on['torch']}"]
     lines += [f"limit: {limit['rate'] / 1e9:,.0f} GFLOP/s ({limit['name']})"]
     errors = ", ".join(f"{mode} {error:.1e}" for mode, error in data["errors"].items())
     lines += [f"distance of a step from float32: {errors}", ""]

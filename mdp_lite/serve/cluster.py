@@ -56,7 +56,7 @@ class Replica:
     def __init__(self, folder: str, args: ServeOptions, settings: ServiceSettings) -> None:
         with suppress(OSError):  # on another machine all paths must be absolute
             os.chdir(folder)
-        torch.set_num_threads(args.replica.replica_cpus)
+        torch.set_num_threads(args.replica.replica_cpus or 1)
         log_requests(args.run.quiet)
         self.application = app.application(open_editor_in_thread(args.model, args.engine), settings)
         self.application.add_middleware(strip_request_id)  # pyright: ignore[reportArgumentType]
@@ -216,5 +216,7 @@ def _join(args: ServeOptions) -> None:
     if "RAY_ADDRESS" in os.environ:
         ray.init(**logs)
     else:
-        cores = max(os.cpu_count() or 1, args.replica.max_replicas * args.replica.replica_cpus)
+        cores = max(
+            os.cpu_count() or 1, (args.replica.max_replicas or 1) * (args.replica.replica_cpus or 1)
+        )
         ray.init(num_cpus=cores, include_dashboard=False, **logs)

@@ -16,6 +16,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.serve import cluster
 from mdp_lite.serve.app import Page, add_page, application
+from mdp_lite.serve.facts import describe_service, format_service
 from mdp_lite.serve.options import log_requests, read_settings
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
@@ -45,7 +46,7 @@ def serve(args: ServeOptions, console: Console, page: Page | None = None) -> Rep
     data = {"command": "serve", "dry_run": args.run.dry_run, "model": editor.models.name}
     if args.run.dry_run:
         facts = describe_service(editor, settings, args.app)
-        return Report({}, data | facts, format_service(facts))
+        return Report({}, data | facts, format_service(editor.models.name, facts))
     if on_ray:
         del editor
         port = _serve_on_ray(args, settings, console)

@@ -5,10 +5,10 @@ import sys
 from typing import Any
 
 import pytest
+from mdp_lite.cli.arguments import build_parser
 
 from mdp_lite.__main__ import main
 from mdp_lite.app.guard import HEADERS, LOOPBACK, PageGuard, allowed_hosts
-from mdp_lite.cli.arguments import build_parser
 
 
 def test_by_default_the_page_is_for_this_machine_alone() -> None:

@@ -79,11 +79,11 @@ def test_a_plan_for_people(run: Run, capsys: pytest.CaptureFixture[str]) -> None
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0] == "epsilon, 32x32:" and lines[1].endswith(
-        "UNet calls of 2 rows each (null + c)"
+        "calls of 2 UNet rows each (null + c)"
     )
     assert lines[2:5] == [
         "steps 1 to 5: the difference from the source is scaled, no UNet call",
-        "steps 6 to 9: 4 UNet calls of 2 rows each (null + c)",
+        "steps 6 to 9: 4 calls of 2 UNet rows each (null + c)",
         "10 UNet rows in 5 calls",
     ]
     assert "each step by itself: 20 UNet rows in 10 calls" in out and err == ""

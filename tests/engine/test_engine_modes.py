@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mdp_lite.cli.arguments import build_parser
 from torch import Tensor
 
 from mdp_lite import Editor, names
 from mdp_lite.checkpoint.load import Models
-from mdp_lite.cli.arguments import build_parser
 from mdp_lite.engine import engine
 from mdp_lite.method.mdp import SourceStep, update
 from mdp_lite.method.schedule import StepCoefficients, Weights

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mdp_lite.cli.arguments import build_parser
 from PIL import Image, ImageOps
 
-from mdp_lite.cli.arguments import build_parser
 from mdp_lite.editor import Editor
 from mdp_lite.names import FITS
 from mdp_lite.pictures import images

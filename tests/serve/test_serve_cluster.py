@@ -5,9 +5,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mdp_lite.cli.arguments import build_parser
 
 from mdp_lite.__main__ import main
-from mdp_lite.cli.arguments import build_parser
 from mdp_lite.editor import Editor
 from mdp_lite.names import Stopped
 from mdp_lite.serve.cluster import ReplicaPolicy, application, resolve_sizes
