@@ -161,7 +161,8 @@ def _format_lines(data: Settings) -> list[str]:
         *_label(
             "edit",
             f"{edit['picture']}, {pluralize(steps['num_inference_steps'], 'step')}, guidance "
-            f"{steps['guidance_scale']:g}, with its source: {pluralize(edit['unet_rows'], 'UNet row')}",
+            f"{steps['guidance_scale']:g}, with its source: "
+            f"{pluralize(edit['unet_rows'], 'UNet row')}",
             f"{format_count(edit['flops']['all'], FLOPS)}; memory: {_by_dtype(edit['peak_bytes'])}",
         ),
         *_label("files", *(f"{_size(n)}  {name}" for name, n in data["files"].items())),

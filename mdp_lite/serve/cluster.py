@@ -113,7 +113,8 @@ def build_deployment(args: ServeOptions, settings: ServiceSettings) -> Any:
         BackpressureConfig,
     )
 
-    limits, rows = settings.limits, {"rows": args.replica.replica_rows}
+    limits, sizes = settings.limits, args.replica
+    rows = {"rows": sizes.replica_rows}
     by_rows = AutoscalingPolicy(policy_function=ReplicaPolicy, policy_kwargs=rows)
     deployment = serve.deployment(
         name=NAME,
@@ -121,16 +122,16 @@ def build_deployment(args: ServeOptions, settings: ServiceSettings) -> Any:
         max_queued_requests=limits.requests,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY),
         autoscaling_config=AutoscalingConfig(
-            min_replicas=args.replica.replicas, max_replicas=args.replica.max_replicas, look_back_period_s=WINDOW,
+            min_replicas=sizes.replicas, max_replicas=sizes.max_replicas, look_back_period_s=WINDOW,
             upscale_delay_s=UP, downscale_delay_s=DOWN, policy=by_rows,
         ),
-        ray_actor_options={"num_cpus": args.replica.replica_cpus, "num_gpus": args.replica.replica_gpus},
+        ray_actor_options={"num_cpus": sizes.replica_cpus, "num_gpus": sizes.replica_gpus},
         graceful_shutdown_timeout_s=settings.drain,
         health_check_period_s=CHECK,
         health_check_timeout_s=HUNG,
     )  # fmt: skip
     replica = deployment(serve.ingress()(Replica))
-    return replica.bind(os.getcwd(), args, replace(settings, replicas=args.replica.max_replicas))
+    return replica.bind(os.getcwd(), args, replace(settings, replicas=sizes.max_replicas or 1))
 
 
 @contextmanager
@@ -216,7 +217,6 @@ def _join(args: ServeOptions) -> None:
     if "RAY_ADDRESS" in os.environ:
         ray.init(**logs)
     else:
-        cores = max(
-            os.cpu_count() or 1, (args.replica.max_replicas or 1) * (args.replica.replica_cpus or 1)
-        )
+        wanted = (args.replica.max_replicas or 1) * (args.replica.replica_cpus or 1)
+        cores = max(os.cpu_count() or 1, wanted)
         ray.init(num_cpus=cores, include_dashboard=False, **logs)

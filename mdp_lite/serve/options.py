@@ -20,7 +20,8 @@ def read_settings(args: ServeOptions) -> ServiceSettings:
     """The settings that the command line and the environment give. Raises BadInput."""
     return ServiceSettings(
         args.alias, args.host, args.port, read_keys(args.key_file), args.open, args.origin,
-        args.rows, not args.no_metadata, args.drain, load_hook(args.safety_hook), parse_limits(args.limit),
+        args.rows, not args.no_metadata, args.drain, load_hook(args.safety_hook),
+        parse_limits(args.limit),
     )  # fmt: skip
 
 
