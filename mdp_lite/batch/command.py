@@ -103,7 +103,7 @@ def _report_forecast(job: BatchJob, plan: BatchPlan, forecast: Forecast) -> Repo
     }
     failures = _format_failures(forecast.bad, forecast.failed_before)
     lines = [
-        f"{pluralize(plan.edits, 'edit')} of {pluralize(len(job.entries), 'row')} of the job: "
+        f"{pluralize(plan.edits, 'edit')} of {pluralize(len(job.entries), 'row')}: "
         f"{forecast.edits:,} to make, "
         f"{forecast.there:,} already there, {failures}",
         f"at most {pluralize(forecast.unet_rows, 'UNet row')} for "
@@ -133,7 +133,7 @@ def _report_run(
     }
     failures = _format_failures(counts[FAILED], counts[FAILED_BEFORE])
     lines = [
-        f"{pluralize(plan.edits, 'edit')} of {pluralize(len(job.entries), 'row')} of the job: "
+        f"{pluralize(plan.edits, 'edit')} of {pluralize(len(job.entries), 'row')}: "
         f"{counts[WRITTEN]:,} written, "
         f"{there:,} already there, {failures}",
         f"cost: {pluralize(counts['UNet rows'], 'UNet row')} in {format_duration(seconds)}",

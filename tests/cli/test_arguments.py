@@ -89,7 +89,8 @@ def test_an_example_is_a_good_command_line(name: str) -> None:
 
 
 def test_figures_for_the_bundled_model_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    defaults, (width, height) = Editor.from_pretrained().models.defaults, (64, 64)
+    editor = Editor.from_pretrained()
+    defaults, (width, height) = editor.models.defaults, editor.runner.size
     main(["edit", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert f"the model's, {defaults.num_inference_steps} for tiny" in text
@@ -98,8 +99,12 @@ def test_figures_for_the_bundled_model_are_its_own(capsys: pytest.CaptureFixture
     assert f"[default: {DEFAULT_METHOD}]" in text
     for name, value in (("iterations", 5), ("inner_steps", 10)):
         assert DEFAULTS[name] == value and f"[default: {value};" in text
-    for variant, window in DEFAULT_WINDOWS.items():
-        assert f"{window.t_m:.0%} of --steps" in text or variant == "c"
+    shares = {name: f"{window.t_m:.0%}" for name, window in DEFAULT_WINDOWS.items()}
+    assert shares["epsilon"] == shares["x"] and shares["c"] == shares["beta"]
+    assert f"{shares['x']} of --steps for epsilon and x, {shares['c']} for c and beta" in text
+    t_max = {name: window.t_max for name, window in DEFAULT_WINDOWS.items()}
+    assert t_max["x"] == 1 and t_max["epsilon"] == t_max["c"] == t_max["beta"]
+    assert f"{t_max['c']:.0%} of --steps for epsilon, c and beta; all for x" in text
 
 
 # --- what it says of a bad line ----------------------------------------------------------------
@@ -136,7 +141,7 @@ BAD = {
     "serve --replicas 0": "--replicas must be 1 or more, got 0",
     "batch photos --worker-cpus 0": "--worker-cpus must be 1 or more, got 0",
     "bench speed --rounds 0": "--rounds must be 1 or more, got 0",
-    "bench sped": "WHAT must be one of inversion, edits, pie, speed, got 'sped': did you mean speed",
+    "bench sped": "WHAT must be one of inversion, edits, pie, speed, got 'sped': did you mean",
     "compile -o x --rows 1,0": "--rows must be 1 or more, got 0",
 }
 

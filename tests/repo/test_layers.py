@@ -137,6 +137,8 @@ def wrong_import(module: str, name: str, lazy: bool) -> str | None:
         if module not in ONLY_IN[top]:
             return f"only {' and '.join(ONLY_IN[top])} may"
         return "must be imported inside a function" if top in LAZY and not lazy else None
+    if top == "typer":
+        return None if within(module, "mdp_lite.cli") else "only cli/ may"
     if top == "mdp_lite":
         return wrong_room(module, name, lazy)
     if within(module, "mdp_lite") and room_of(module) in THE_PAPER:

@@ -14,6 +14,7 @@ from mdp_lite.cli.model_options import (
     SamplingOptions,
 )
 from mdp_lite.cli.picture_options import SOURCE_SEED, InversionOptions, MaskOptions
+from mdp_lite.names import VARIANTS, BadInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,11 @@ class BatchOptions:
     model: ModelOptions = ModelOptions()
     engine: ClusterEngineOptions = ClusterEngineOptions()
     run: RunOptions = RunOptions()
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for a variant that is several."""
+        if self.edit.variant == "all":
+            raise BadInput(f"--variant must be one of {', '.join(VARIANTS)}, got 'all'")
 
 
 OPTIONS = BatchOptions
