@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mdp_lite import atomic
 from mdp_lite.batch.entries import BatchEdit, BatchUnit, SourceSpec, TargetSpec, key_of
 from mdp_lite.batch.manifest import PARTIAL, ManifestRecord, RecordedSizes
 from mdp_lite.batch.settings import check_settings, read_mask
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Edit, Editor, Source
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.provenance import Settings, describe_edit

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from mdp_lite import atomic
+from mdp_lite.files import atomic
 from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.names import BadCheckpoint
 

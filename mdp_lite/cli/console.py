@@ -3,12 +3,11 @@
 import json
 import logging
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from tqdm import tqdm
+from mdp_lite.cli.model_options import RunOptions
 
 if TYPE_CHECKING:  # they import torch, which `--help` must not cost
     from mdp_lite.cli.reports import Report
@@ -33,12 +32,12 @@ def ignore(text: str) -> None:
     """Write nothing."""
 
 
-def open_console(args: Namespace) -> Console:
+def open_console(run: RunOptions) -> Console:
     """The console of a command line: nothing with --quiet, and bars only on a terminal."""
     bars: list[Any] = []  # those that are shown now
     return Console(
-        log=ignore if args.quiet else print_message,
-        progress=lambda name: show_bar(name, not args.quiet and sys.stderr.isatty(), bars),
+        log=ignore if run.quiet else print_message,
+        progress=lambda name: show_bar(name, not run.quiet and sys.stderr.isatty(), bars),
         status=lambda text: bars[-1].set_postfix_str(text, refresh=False) if bars else None,
     )
 
@@ -54,6 +53,8 @@ def show_bar(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | None
     if not shown:
         yield None
         return
+    from tqdm import tqdm  # an error message must not cost its import
+
     unit = UNITS.get(name, "step")
     scale = unit == "B"
     with tqdm(desc=name, unit=unit, unit_scale=scale, leave=False, file=sys.stderr) as bar:
@@ -82,12 +83,12 @@ def show_warnings(quiet: bool) -> Iterator[None]:
         log.removeHandler(handler)
 
 
-def print_report(args: Namespace, report: "Report") -> None:
-    """Print a report on stdout: one JSON object with --json, else lines unless --quiet is given."""
-    if args.json:
-        print(json.dumps(report.data), flush=True)
-    elif not args.quiet:
-        print("\n".join(report.lines), flush=True)
+def print_report(run: RunOptions, report: "Report", file: TextIO) -> None:
+    """Print a report: one JSON object with --json, else lines unless --quiet is given."""
+    if run.json:
+        print(json.dumps(report.data), file=file, flush=True)
+    elif not run.quiet:
+        print("\n".join(report.lines), file=file, flush=True)
 
 
 def print_message(text: str) -> None:

@@ -4,7 +4,6 @@ It reads configs and headers, but no weights; only the content hash reads whole 
 """
 
 import re
-from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,10 +16,11 @@ from mdp_lite.checkpoint.load import (
     content_hash,
     examine,
 )
+from mdp_lite.cli.commands.info import InfoOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import read_choices
 from mdp_lite.cli.reports import Report
-from mdp_lite.cli.units import FLOPS, SIZES, format_count
+from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
 from mdp_lite.engine import flops
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.schedule import check_reach, ddim_grid
@@ -35,11 +35,12 @@ SIDE = 512  # pixels of the edit whose cost is estimated, if the model's picture
 BYTES = {"float32": 4, "float16": 2}
 
 
-def show_model(args: Namespace, console: Console) -> Report:
+def show_model(args: InfoOptions, console: Console) -> Report:
     """The catalogue with --list, else everything about one model."""
-    data, lines = (
-        list_catalogue() if args.list else describe_model(args.model, read_choices(args), args.hash)
-    )
+    if args.catalogue:
+        data, lines = list_catalogue()
+    else:
+        data, lines = describe_model(args.name, read_choices(args.checkpoint), not args.no_hash)
     return Report({}, {"command": "info", **data}, lines)
 
 
@@ -159,8 +160,9 @@ def _format_lines(data: Settings) -> list[str]:
         *_label("all", f"{parameters['all']:>13,} parameters: {_by_dtype(data['weight_bytes'])}"),
         *_label(
             "edit",
-            f"{edit['picture']}, {steps['num_inference_steps']} steps, guidance "
-            f"{steps['guidance_scale']:g}, with its source: {edit['unet_rows']} UNet rows",
+            f"{edit['picture']}, {pluralize(steps['num_inference_steps'], 'step')}, guidance "
+            f"{steps['guidance_scale']:g}, with its source: "
+            f"{pluralize(edit['unet_rows'], 'UNet row')}",
             f"{format_count(edit['flops']['all'], FLOPS)}; memory: {_by_dtype(edit['peak_bytes'])}",
         ),
         *_label("files", *(f"{_size(n)}  {name}" for name, n in data["files"].items())),

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from mdp_lite import atomic
 from mdp_lite.checkpoint import identity
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput, CannotWrite
 
 FORMAT = 2

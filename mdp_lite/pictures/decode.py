@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from mdp_lite.atomic import find_descriptor
+from mdp_lite.files.atomic import find_descriptor
 from mdp_lite.names import BadInput
 from mdp_lite.pictures.colour import PROFILE
 from mdp_lite.pictures.png_chunks import SIGNATURE, select_chunks

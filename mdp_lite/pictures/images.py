@@ -13,7 +13,7 @@ from einops import rearrange
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from mdp_lite import atomic
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import colour
 from mdp_lite.pictures.alpha import ALPHA, restore_alpha

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from mdp_lite import atomic
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import exif, images
 from mdp_lite.pictures.alpha import restore_alpha

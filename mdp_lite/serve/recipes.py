@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from mdp_lite import atomic
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.runner import ModelRunner

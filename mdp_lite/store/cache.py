@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite import atomic
 from mdp_lite.checkpoint.identity import model_hash, warn_unkept
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.pipeline.runner import ModelRunner

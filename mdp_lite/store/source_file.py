@@ -12,8 +12,8 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from mdp_lite import atomic
 from mdp_lite.checkpoint.identity import Origin, model_hash
+from mdp_lite.files import atomic
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.names import FITS, BadInput
 from mdp_lite.pictures.fit import Fit, plan_fit

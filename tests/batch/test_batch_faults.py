@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mdp_lite import atomic
 from mdp_lite.__main__ import main
 from mdp_lite.batch import manifest, work
 from mdp_lite.batch import run as batch_run
 from mdp_lite.editor import Editor
+from mdp_lite.files import atomic
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import CannotWrite
 from support.batching import (

@@ -79,11 +79,11 @@ def test_a_plan_for_people(run: Run, capsys: pytest.CaptureFixture[str]) -> None
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0] == "epsilon, 32x32:" and lines[1].endswith(
-        "UNet calls of 2 rows each (null + c)"
+        "calls of 2 UNet rows each (null + c)"
     )
     assert lines[2:5] == [
         "steps 1 to 5: the difference from the source is scaled, no UNet call",
-        "steps 6 to 9: 4 UNet calls of 2 rows each (null + c)",
+        "steps 6 to 9: 4 calls of 2 UNet rows each (null + c)",
         "10 UNet rows in 5 calls",
     ]
     assert "each step by itself: 20 UNet rows in 10 calls" in out and err == ""
@@ -150,14 +150,14 @@ def test_a_cell_is_the_edit(run: Run, editor: Editor) -> None:
 
 
 BAD = {
-    "sweep --prompt b": "sweep needs a PICTURE or a --source-prompt, got neither",
-    "plan --prompt b": "plan needs a PICTURE or a --source-prompt, got neither",
-    "sweep --prompt b --source-prompt a --variants eps": "must be of epsilon, c, x, beta, got",
+    "sweep --prompt b": "sweep needs PICTURE or --source-prompt",
+    "plan --prompt b": "plan needs PICTURE or --source-prompt",
+    "sweep --prompt b --source-prompt a --variants eps": "must be one of epsilon, c, x, beta, got",
     "sweep --prompt b --source-prompt a --t-max 4,x": "must be a number, got 'x'",
     "sweep --prompt b --source-prompt a --t-max 4 --t-m 5": "t_m must be at most t_max = 4.0",
     "sweep --prompt b --source-prompt a --seed 1,": "must be a whole number, got ''",
     "sweep photo.jpg --prompt b --seed 1,2": "seed is for a source made from a prompt, got 1",
-    "sweep --prompt b --source-prompt a --rows -1": "rows of a call must be 0 or more, got -1",
+    "sweep --prompt b --source-prompt a --rows -1": "--rows must be 0 or more, got -1",
     "sweep --prompt b --source-prompt a -o photo.jpg": "output must be writable",
     "plan --prompt b --source-prompt a --t-max 50": "t_max must be at most the 10 steps",
 }

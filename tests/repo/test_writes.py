@@ -10,7 +10,7 @@ from support.places import ROOT
 
 # Where a file is written in another way, and why it may be.
 ALLOWED = {
-    "mdp_lite/atomic.py": "is that way; devices and pipes are written into",
+    "mdp_lite/files/atomic.py": "is that way; devices and pipes are written into",
     "mdp_lite/store/cache.py": "a lock, which is empty",
     "mdp_lite/batch/manifest.py": "lines are added, or the file is cut to its old length",
     "mdp_lite/engine/aot.py": "into a new folder, to which a file points once it is whole",

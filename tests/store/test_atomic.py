@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mdp_lite import atomic
+from mdp_lite.files import atomic
 from mdp_lite.names import CannotWrite, MdpError
 from mdp_lite.pictures import images
 from support.file_writers import noise
@@ -166,7 +166,7 @@ def read_some(path: Path, size: int) -> bytes:
 CODE = """
 import sys
 from pathlib import Path
-from mdp_lite import atomic
+from mdp_lite.files import atomic
 print("before", flush=True)
 atomic.write(Path(sys.argv[1]), b"x" * 300_000 + b"\\n")
 print("after")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from mdp_lite import atomic
 from mdp_lite.checkpoint import identity
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor, Source
+from mdp_lite.files import atomic
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.store.cache import OUR_FILES, Cache
 from support.checkpoints import write_checkpoint
@@ -241,7 +241,7 @@ def test_a_full_disk_costs_no_result_and_is_said_once(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mdp_lite.atomic.os.replace", full)
+    monkeypatch.setattr("mdp_lite.files.atomic.os.replace", full)
     for _ in range(2):
         assert cached.generate(**GENERATE).cost.unet_rows > 0
     folder = cached.cache.folder  # type: ignore[union-attr]
@@ -250,7 +250,7 @@ def test_a_full_disk_costs_no_result_and_is_said_once(
         f"the cache in {str(folder)!r} could not keep new results (No space left on device): "
         "they will be computed again"
     ]
-    monkeypatch.setattr("mdp_lite.atomic.os.replace", lambda *_: full_quota())
+    monkeypatch.setattr("mdp_lite.files.atomic.os.replace", lambda *_: full_quota())
     cached.generate(**GENERATE)
     assert len(caplog.messages) == 2 and "(Disk quota exceeded)" in caplog.messages[1]
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import pytest
 
-from mdp_lite import atomic
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
+from mdp_lite.files import atomic
 from mdp_lite.names import CannotWrite
 from mdp_lite.pictures import images
 from support import file_faults

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mdp_lite.atomic import ENDING
+from mdp_lite.files.atomic import ENDING
 
 State = dict[str, object]  # what a folder holds, by file
 PAGE = 4096  # bytes, of tmpfs

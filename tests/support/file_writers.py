@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdp_lite import atomic
 from mdp_lite.batch import manifest, work
 from mdp_lite.batch.entries import BatchEdit, TargetSpec
 from mdp_lite.checkpoint.load import convert
@@ -20,6 +19,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.engine import aot, packages
 from mdp_lite.engine.packages import BuildTarget, Shape
 from mdp_lite.eval.figures_file import write_figures
+from mdp_lite.files import atomic
 from mdp_lite.models.transformer import SDPA
 from mdp_lite.pictures import images
 from mdp_lite.pictures.output import write_picture
