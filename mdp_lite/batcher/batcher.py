@@ -15,23 +15,42 @@ import torch
 from torch import Tensor
 
 from mdp_lite.method.mdp import Denoiser
-from mdp_lite.names import Stopped
+from mdp_lite.names import DeadlineExceeded, Stopped
+from mdp_lite.pipeline import check
 
 # How long a call waits for clients who are between two steps: seconds, or half of the last call.
 PATIENCE, SHARE = 0.005, 0.5
 
 
 class Client:
-    """One thread that uses the models. Who has the smallest served (rows so far) is next.
+    """One piece of work that uses the models. Who has the smallest served (rows so far) is next.
 
-    served starts at the smallest value of the others, so a new client has no advantage. rows and
-    calls count what was computed for it.
+    deadline is how many seconds from now it has for all that it does; left() says how many it still
+    has. served starts at the smallest value of the others, so a new client has no advantage. rows
+    and calls count what was computed for it.
+
+    >>> client = Client(deadline=30)
+    >>> with run_batcher(editor) as batcher, batcher.client(client):
+    ...     own = client_editor(editor, batcher, client)
+    ...     edit = own.edit(source, "a blue house on the grass", deadline=client.left())
+    >>> client.rows == edit.cost.unet_rows
+    True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float | None = None) -> None:
         self.served = 0.0
         self.rows = self.calls = 0
         self.stopped = False
+        self.end = None if deadline is None else time.monotonic() + check.deadline(deadline)
+
+    def left(self) -> float | None:
+        """The seconds that are left, or None without a deadline; DeadlineExceeded if none are."""
+        if self.end is None:
+            return None
+        seconds = self.end - time.monotonic()
+        if seconds <= 0:
+            raise DeadlineExceeded("the deadline passed while the work waited to go on")
+        return seconds
 
 
 class UNetRows(NamedTuple):

@@ -102,7 +102,7 @@ def side(name: str, value: Any, factor: int) -> int:
 
 
 def picture(value: Any) -> Image.Image:
-    """A picture given as a PIL image, a path or a numpy array."""
+    """A picture given as a PIL image, a path, bytes or a numpy array."""
     return images.load_picture(value)
 
 
@@ -197,10 +197,18 @@ def blend(value: Any) -> list[tuple[str, float]]:
     return parts
 
 
+def models(value: Any) -> Models:
+    """Loaded models; the name of a checkpoint, which is an easy mistake, raises BadInput."""
+    if not isinstance(value, Models):
+        raise BadInput(f"an Editor is loaded by Editor.from_pretrained, got Editor({value!r:.80})")
+    return value
+
+
 def source(value: Any, models: Models) -> Any:
     """A source that fits this model."""
     if not hasattr(value, "path"):
-        raise BadInput(f"source must come from generate or invert, got {type(value).__name__}")
+        got = type(value).__name__
+        raise BadInput(f"source must come from an Editor's generate or invert, got {got}")
     path, n = value.path, len(value.grid.t)
     channels, length = models.vae.config.latent_channels, models.tokenizer.length
     got = (path.x.shape[2], *path.c.shape[1:])

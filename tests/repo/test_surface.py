@@ -107,9 +107,9 @@ def test_pictures_are_images_paths_or_arrays(tiny: Editor, source: Source, tmp_p
     assert all((one == latents[0]).all() for one in latents)
 
 
-@pytest.mark.parametrize("value", [None, 5, b"png", [[1, 2]]])
+@pytest.mark.parametrize("value", [None, 5, [[1, 2]]])
 def test_other_pictures_are_refused(tiny: Editor, value: Any) -> None:
-    with pytest.raises(mdp_lite.BadInput, match="image must be a PIL image, a path or a numpy"):
+    with pytest.raises(mdp_lite.BadInput, match="image must be a PIL image, a path, bytes or a"):
         tiny.invert(value, "a house")
 
 
