@@ -20,6 +20,7 @@ from mdp_lite.pipeline import check
 
 # How long a call waits for clients who are between two steps: seconds, or half of the last call.
 PATIENCE, SHARE = 0.005, 0.5
+STOPPED = "the work was cancelled, or the batcher was closed"
 
 
 class Client:
@@ -88,21 +89,16 @@ class Batcher:
     denoise computes a whole batch. finite_unet computes a client's rows again if they came out with
     NaN or infinity; it gives finite ones or raises. max_rows is how many rows one call may have.
     With 0 the rows of each client are a call by themselves, and its results have exactly the bits
-    that they have without other clients. The client that was served least is next.
+    that they have without other clients. The client that was served least is next. Its rows, calls
+    and seconds are of all UNet calls so far.
 
     All methods may be called from any thread; run() belongs to one thread, which must be the only
     one that calls the models. denoise and call block until run() has answered, and raise Stopped if
     the client is stopped or the batcher closed.
 
-    >>> import threading
-    >>> batcher = Batcher(editor.runner.engine.denoise, editor.runner.unet, max_rows=16)
-    >>> thread = threading.Thread(target=batcher.run)
-    >>> thread.start()
-    >>> with batcher.client() as client:
+    >>> with run_batcher(editor, max_rows=16) as batcher, batcher.client() as client:
     ...     batcher.call(client, lambda: "work for the thread that calls the models")
     'work for the thread that calls the models'
-    >>> batcher.close()
-    >>> thread.join()
     """
 
     def __init__(self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0) -> None:
@@ -150,7 +146,7 @@ class Batcher:
             self._waiting = [one for one in self._waiting if one.client is not client]
             self._changed.notify_all()
         for one in dropped:
-            one.answer.set_exception(Stopped())
+            one.answer.set_exception(Stopped(STOPPED))
 
     def close(self) -> None:
         """Stop all clients and end run()."""
@@ -177,7 +173,7 @@ class Batcher:
         one = Call(client, work, Future())
         with self._changed:
             if client.stopped or self._closed:
-                raise Stopped
+                raise Stopped(STOPPED)
             self._waiting.append(one)
             self._changed.notify_all()
         return one.answer.result()
@@ -262,7 +258,7 @@ class Batcher:
                 _free()
             one.answer.set_exception(answer)
         elif one.client.stopped:
-            one.answer.set_exception(Stopped())
+            one.answer.set_exception(Stopped(STOPPED))
         else:
             one.answer.set_result(answer)
 
