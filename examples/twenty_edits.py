@@ -24,7 +24,7 @@ from mdp_lite import (
 
 COLOURS = ("a red", "a blue", "a green", "a yellow", "a purple")
 PROMPTS = [f"{one} {thing}" for thing in ("tent", "boat", "car", "tree") for one in COLOURS]
-LEAVING = (1, 5, 9, 13, 17)  # they leave after three steps
+LEAVING = (1, 5, 9, 13, 17)  # they leave halfway
 SECONDS = 120.0
 
 
@@ -34,7 +34,7 @@ def edit_for(
     """The work of one user, in a thread of the pool."""
 
     def on_step(done: int, total: int, latent: Tensor) -> None:
-        if user in LEAVING and done == 3:
+        if user in LEAVING and done >= total // 2:
             batcher.stop(client)
 
     with batcher.client(client):

@@ -192,7 +192,7 @@ class Editor:
 
     def save_source(self, source: Source, path: str | Path) -> None:
         """Write a source as one .safetensors file, which an Editor of the same model can load."""
-        source_file.save(source, path)
+        source_file.save(check.some_source(source), path)
 
     def load_source(self, path: str | Path) -> Source:
         """A saved source, bit for bit. Raises BadInput for another model, grid or precision."""

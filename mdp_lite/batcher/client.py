@@ -18,7 +18,7 @@ from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import BadInput
-from mdp_lite.pipeline.runner import ModelRunner
+from mdp_lite.pipeline.runner import ModelRunner, runner_of
 
 
 class BatchedUNet(nn.Module):
@@ -78,7 +78,7 @@ def make_batcher(editor: Editor, max_rows: int = 0) -> Batcher:
     >>> make_batcher(editor, max_rows=16).max_rows
     16
     """
-    runner = editor.runner
+    runner = runner_of(editor)
     return Batcher(runner.engine.denoise, runner.unet, max_rows)
 
 

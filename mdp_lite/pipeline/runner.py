@@ -240,5 +240,8 @@ class HasRunner(Protocol):
 
 
 def runner_of(model: ModelRunner | HasRunner) -> ModelRunner:
-    """The runner itself, or the one that an Editor holds."""
-    return model if isinstance(model, ModelRunner) else model.runner
+    """The runner itself, or the one that an Editor holds; BadInput for anything else."""
+    runner = model if isinstance(model, ModelRunner) else getattr(model, "runner", None)
+    if not isinstance(runner, ModelRunner):
+        raise BadInput(f"the model must be an Editor (Editor.from_pretrained), got {model!r:.80}")
+    return runner

@@ -143,7 +143,7 @@ def test_invert_refuses(editor: Editor, bad: dict[str, Any], sentence: str) -> N
 
 
 def test_edit_refuses_what_is_no_source(editor: Editor) -> None:
-    sentence = "source must come from an Editor's generate or invert, got Image"
+    sentence = "source must be a Source, from editor.generate or editor.invert(picture), got Image"
     refused(lambda: editor.edit(Image.new("RGB", (4, 4)), "a"), sentence)  # type: ignore[arg-type]
 
 
