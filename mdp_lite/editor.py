@@ -41,7 +41,7 @@ class Editor:
     Any number of threads may use one Editor at once, and each gets the results that it gets alone.
     On a CPU let one thread call the models, and let the thread that loaded them end or be that one,
     because torch keeps worker threads for every thread that has computed, and more of them than
-    cores slow down all. run_batcher starts such a thread, which computes for all others.
+    cores slow all down. run_batcher starts such a thread, which computes for all others.
 
     Errors are an MdpError; bad input is a ValueError too.
 

@@ -99,7 +99,8 @@ class Models:
     """The parts of a Stable Diffusion checkpoint, ready to run; they are never changed.
 
     notes are sentences on what the checkpoint does not say and was inferred. vocabulary holds all
-    words that the model was trained on; it is empty if the checkpoint does not say them.
+    words that the model was trained on; it is empty if the checkpoint does not say them,
+    or if LoRAs have taught others.
     """
 
     name: str
@@ -190,8 +191,7 @@ def load(
         found.name, found.folder, tokenizer=tokenizer, scheduler=examined.scheduler,
         defaults=examined.defaults, notes=found.notes + notes,
         origin=Origin(found.name, files, examined.scheduler, dtype),
-        vocabulary=frozenset() if addons.loras else examined.vocabulary,  # LoRAs teach words
-        **models,
+        vocabulary=frozenset() if addons.loras else examined.vocabulary, **models,
     )  # fmt: skip
 
 
