@@ -27,6 +27,7 @@ from mdp_lite.checkpoint.defaults import Defaults, infer_defaults
 from mdp_lite.checkpoint.fit import check_fit
 from mdp_lite.checkpoint.identity import Origin, stat_files
 from mdp_lite.checkpoint.tokenizer import Tokenizer, add_bundled, add_words, load_tokenizer
+from mdp_lite.checkpoint.vocabulary import split_settings
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig
 from mdp_lite.models.unet import UNet
@@ -49,20 +50,9 @@ from mdp_lite_weights.embeddings import Embedding, read_bundle, read_embeddings
 from mdp_lite_weights.lora import Deltas, merge_deltas, read_loras
 
 __all__ = [
-    "CATALOGUE",
-    "AddOns",
-    "Checkpoint",
-    "Choices",
-    "Conversion",
-    "Examined",
-    "Hub",
-    "Models",
-    "Place",
-    "content_hash",
-    "convert",
-    "examine",
-    "load",
-]
+    "CATALOGUE", "AddOns", "Checkpoint", "Choices", "Conversion", "Examined", "Hub",
+    "Models", "Place", "content_hash", "convert", "examine", "load",
+]  # fmt: skip
 
 Tensors = dict[str, Tensor]
 Place = str | Path  # on disk, or on the hub
@@ -108,7 +98,9 @@ AS_IT_IS, ALONE = Choices(), AddOns()
 class Models:
     """The parts of a Stable Diffusion checkpoint, ready to run; they are never changed.
 
-    notes are sentences on what the checkpoint does not say and was inferred.
+    notes are sentences on what the checkpoint does not say and was inferred. vocabulary holds all
+    words that the model was trained on; it is empty if the checkpoint does not say them,
+    or if LoRAs have taught others.
     """
 
     name: str
@@ -121,6 +113,7 @@ class Models:
     defaults: Defaults
     notes: tuple[str, ...]
     origin: Origin
+    vocabulary: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -137,6 +130,7 @@ class Examined:
     tokenizer: Tokenizer | None
     scheduler: SchedulerConfig
     defaults: Defaults
+    vocabulary: frozenset[str]
 
 
 @pause_gc()
@@ -147,13 +141,14 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     if vae is not None:
         found, files = replace_vae(found, vae, choices)
     scheduler = read_scheduler_config(found.configs["scheduler"])
-    defaults, inferred = infer_defaults(found.defaults, found.name, found.folder, found.files)
+    own, vocabulary = split_settings(found.defaults)
+    defaults, inferred = infer_defaults(own, found.name, found.folder, found.files)
     config = read_clip_config(found.configs["text_encoder"])
     models = _build_models(found, config, vae)
     found = replace(found, notes=found.notes + describe_configs(found.configs) + inferred)
     known = found.tokenizer or choices.tokenizer
     tokenizer = _load_tokenizer(found, config, choices) if known else None
-    return Examined(found, tuple(files), models, tokenizer, scheduler, defaults)
+    return Examined(found, tuple(files), models, tokenizer, scheduler, defaults, vocabulary)
 
 
 @pause_gc()
@@ -195,7 +190,8 @@ def load(
     return Models(
         found.name, found.folder, tokenizer=tokenizer, scheduler=examined.scheduler,
         defaults=examined.defaults, notes=found.notes + notes,
-        origin=Origin(found.name, files, examined.scheduler, dtype), **models,
+        origin=Origin(found.name, files, examined.scheduler, dtype),
+        vocabulary=frozenset() if addons.loras else examined.vocabulary, **models,
     )  # fmt: skip
 
 

@@ -37,19 +37,22 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-Picture = Image.Image | str | Path | np.ndarray
+Picture = Image.Image | str | Path | bytes | np.ndarray
 Traces = dict[str | tuple[int, int], Any]  # the type of a picture's info
 
 
 def load_picture(value: Any) -> Image.Image:
-    """A PIL image, the picture at a path, or an array (h, w), (h, w, 3) or (h, w, 4) of uint8."""
+    """A PIL image, a path, the bytes of a file, or an array (h, w[, 3 or 4]) of uint8."""
     if isinstance(value, Image.Image):
         return value
     if isinstance(value, str | Path):
         return open_picture(value)
+    if isinstance(value, bytes):
+        return decode_picture(io.BytesIO(value), f"{len(value)} bytes")
     if not isinstance(value, np.ndarray):
-        got = type(value).__name__
-        raise BadInput(f"image must be a PIL image, a path or a numpy array, got {got}")
+        want, got = "a PIL image, a path, bytes or a numpy array", type(value).__name__
+        read = ": give what its read() returns" if hasattr(value, "read") else ""
+        raise BadInput(f"image must be {want}, got {got}{read}")
     if value.dtype != np.uint8 or not (value.ndim == 2 or value.shape[2:] in ((3,), (4,))):
         want = "(h, w), (h, w, 3) or (h, w, 4) of uint8"
         raise BadInput(f"image must be an array {want}, got {value.shape} of {value.dtype}")

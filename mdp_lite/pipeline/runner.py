@@ -2,7 +2,7 @@
 
 import logging
 import time
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.load import Models
+from mdp_lite.checkpoint.vocabulary import find_unknown
 from mdp_lite.engine import aot
 from mdp_lite.engine.engine import build_engine
 from mdp_lite.method.mdp import Denoiser, Guidance
@@ -28,6 +29,8 @@ from mdp_lite.pipeline.request import Prompt
 
 VAE_METHODS = ("encode", "decode")
 LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
+OTHER_MODEL = "for other words load a Stable Diffusion of your own (docs/models.md)"
+UNKNOWN_WORDS = 5  # of a prompt, that are named
 log = logging.getLogger("mdp_lite")
 
 
@@ -37,6 +40,12 @@ def warn_reach(config: SchedulerConfig, n: int) -> None:
     warning = check_reach(config, n)
     if warning:
         log.warning(warning)
+
+
+@lru_cache(maxsize=256)
+def warn_words(sentence: str) -> None:
+    """Log a sentence on unknown words, once."""
+    log.warning(sentence)
 
 
 class ModelRunner:
@@ -87,6 +96,7 @@ class ModelRunner:
     def condition(self, prompt: Prompt) -> Tensor:
         """c (1, l, d) of a prompt, or the weighted mean of a blend; tokens beyond l are cut."""
         parts = check.blend(prompt)
+        self.warn_of_words(prompt)
         ids = [self.models.tokenizer.ids(text)[0] for text, _ in parts]
         c = self._encode_text(torch.tensor(ids, device=self.device))
         if len(parts) == 1:
@@ -120,6 +130,28 @@ class ModelRunner:
                 room = tokenizer.length - 2  # without start and end
                 sentences.append(f'only {room} tokens of a prompt are read: it ends at "{words}"')
         return sentences
+
+    def find_unknown_words(self, prompt: Prompt) -> tuple[str, ...]:
+        """Words that the model was not trained on; () if its checkpoint does not list its words."""
+        vocabulary, learned = self.models.vocabulary, self.models.tokenizer.added
+        texts = [text for text, _ in check.blend(prompt)]
+        return tuple(dict.fromkeys(w for t in texts for w in find_unknown(t, vocabulary, learned)))
+
+    def describe_unknown_words(self, prompt: Prompt) -> list[str]:
+        """A sentence that names them and says what to do, or none."""
+        words = self.find_unknown_words(prompt)
+        if not words:
+            return []
+        names = ", ".join(f'"{word:.40}"' for word in words[:UNKNOWN_WORDS])
+        names += f" and {more} more" if (more := len(words) - UNKNOWN_WORDS) > 0 else ""
+        count = len(self.models.vocabulary)
+        sentence = f"the model was trained on {count} words, not on {names}: {OTHER_MODEL}"
+        return [sentence]
+
+    def warn_of_words(self, prompt: Prompt) -> None:
+        """Log that sentence, once in a process."""
+        for sentence in self.describe_unknown_words(prompt):
+            warn_words(sentence)
 
     def guidance(self, prompt: Prompt, negative_prompt: str, g: float) -> Guidance:
         """What steers a path: no null row for guidance 1, c itself for two equal prompts."""
@@ -208,5 +240,8 @@ class HasRunner(Protocol):
 
 
 def runner_of(model: ModelRunner | HasRunner) -> ModelRunner:
-    """The runner itself, or the one that an Editor holds."""
-    return model if isinstance(model, ModelRunner) else model.runner
+    """The runner itself, or the one that an Editor holds; BadInput for anything else."""
+    runner = model if isinstance(model, ModelRunner) else getattr(model, "runner", None)
+    if not isinstance(runner, ModelRunner):
+        raise BadInput(f"the model must be an Editor (Editor.from_pretrained), got {model!r:.80}")
+    return runner
