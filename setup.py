@@ -1,4 +1,4 @@
-"""What pyproject.toml can't declare: the native kernel, the wheel's tag and the index page's text."""
+"""What pyproject.toml can't say: the native kernel, the wheel's tag, the index page's text."""
 
 import os
 import platform
@@ -40,7 +40,7 @@ class OneWheel(bdist_wheel):
         super().run()
 
     def get_tag(self) -> tuple[str, str, str]:
-        """py3-none, and the oldest glibc that has all symbols of the kernel; 2.17 is pip's oldest."""
+        """py3-none, and the oldest glibc that has the kernel's symbols, 2.17 at least."""
         _, _, machine = super().get_tag()
         library = self._library()
         glibc = re.findall(rb"\bGLIBC_2\.(\d+)", library.read_bytes()) if library else []

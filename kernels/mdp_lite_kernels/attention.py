@@ -65,28 +65,27 @@ def best_path() -> int:
 def missing_reason() -> str | None:
     """Why there is no native attention here and how to get it, or None if there is.
 
-    A sentence without a full stop, which says whether the machine or the installation is the cause.
+    A clause, which says whether the machine or the installation is the cause.
 
-        missing_reason()  # None, or "no native attention: this processor has no AVX2"
+        missing_reason()  # None, or "this processor has no AVX2"
     """
     if best_path():
         return None
     machine = platform.machine()
     if machine not in ("x86_64", "AMD64"):
-        return f"no native attention: it is for x86-64 processors, this one is {machine or 'unknown'}"
+        return f"it is for x86-64 processors, this one is {machine or 'unknown'}"
     if os.name != "posix":
-        return f"no native attention: it is not built on {platform.system()}"
+        return f"it is not built on {platform.system()}"
     if not LIBRARY.is_file():
-        return f"no native attention: {_name_remedy()}"
+        return f"it was installed without a C compiler; install gcc, then run `{_name_remedy()}`"
     if library() is None:
-        return f"no native attention: its library does not load ({_load()[1]})"
-    return "no native attention: this processor has no AVX2"
+        return f"its library does not load: {_load()[1]}"
+    return "this processor has no AVX2"
 
 
 def _name_remedy() -> str:
     tree = C_SOURCE.is_file()
-    again = FROM_TREE.format(folder=LIBRARY.parents[2]) if tree else FROM_INDEX
-    return f"it was installed without a C compiler; install gcc, then run `{again}`"
+    return FROM_TREE.format(folder=LIBRARY.parents[2]) if tree else FROM_INDEX
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
