@@ -46,7 +46,7 @@ def test_a_library_that_does_not_load(machine: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_built_without_a_compiler(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An installed package needs its source again; pip must neither keep nor reuse what it built."""
+    """An installed package needs its source again, and pip would reuse what it built."""
     machine.setattr(attention, "LIBRARY", tmp_path / "_attention.so")
     machine.setattr(attention, "C_SOURCE", tmp_path / "attention.c")
     assert attention.missing_reason() == (
