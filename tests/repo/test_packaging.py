@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from support.places import ROOT
 
@@ -141,6 +143,17 @@ def test_the_metadata_says_what_runs_it(metadata: Message) -> None:
 def test_no_dependency_has_an_upper_bound(metadata: Message) -> None:
     needed = [one.split(";")[0] for one in metadata.get_all("Requires-Dist", [])]
     assert len(needed) > 30 and [one for one in needed if re.search("[<=~]=|<", one)] == []
+
+
+def test_every_dependency_is_pinned_to_a_version_that_it_allows(metadata: Message) -> None:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
+    versions = {canonicalize_name(name): version for name, version in pins.items()}
+    needed = [Requirement(one) for one in metadata.get_all("Requires-Dist", [])]
+    for one in needed:
+        if one.name != "mdp-lite":
+            assert one.specifier, f"{one.name} has no lower bound"
+            assert one.specifier.contains(versions[canonicalize_name(one.name)]), str(one)
 
 
 class _Links(HTMLParser):
