@@ -79,10 +79,21 @@ def text(
 
 def _measure(build: Callable[[], M], run: Callable[[M], Tensor]) -> CallCost:
     with torch.no_grad(), torch.device("meta"):
-        model = build()
+        with _SkipInit():
+            model = build()
         with _Meter(model) as meter:
             run(model)
     return CallCost(meter.flops, meter.peak)
+
+
+class _SkipInit(TorchFunctionMode):
+    """A context without initial values: on the meta device random ones load torch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class _Meter(TorchFunctionMode):
