@@ -1,6 +1,8 @@
 """What would fail in a run and can be found without one: texts, settings, pictures, names."""
 
+import errno
 import io
+import os
 from pathlib import Path
 
 from mdp_lite.batch.entries import SourceSpec
@@ -41,12 +43,12 @@ def read_size(source: SourceSpec, files: FileContents) -> Size | None:
 
 def find_place_problem(out: Path, file: str) -> Problem:
     """Why a file below the output folder can't be written, because of its name; None if it can."""
-    path = out / file
-    above = [one for one in path.parents if one != out and out in one.parents]
-    for one in above:
-        if one == out / NAME or (one.exists() and not one.is_dir()):
-            return "name must be that of a new file, got 'Not a directory'"
-    return "name must be that of a new file, got 'Is a directory'" if path.is_dir() else None
+    path, code = out / file, None
+    for folder in (one for one in path.parents if out in one.parents):
+        if folder == out / NAME or (folder.exists() and not folder.is_dir()):
+            code = errno.EEXIST if folder == path.parent else errno.ENOTDIR
+    code = errno.EISDIR if path.is_dir() else code
+    return f"name must be that of a new file, got {os.strerror(code)!r}" if code else None
 
 
 def _find_settings_problem(editor: Editor, source: SourceSpec, task: BatchTask) -> Problem:
