@@ -2,8 +2,8 @@
 
     python -m pytest -m slow -rP tests/checkpoint/test_loading_full_size.py
 
-runs the benchmark that benchmarks/README.md describes, all pairs of dtypes once. Its times depend on
-the processor, so that no test bounds them.
+runs the benchmark that benchmarks/README.md describes, all pairs of dtypes once. Its times depend
+on the processor, so that no test bounds them.
 """
 
 import json
