@@ -51,11 +51,13 @@ def _find_command(name: str) -> "Callable[[Namespace, Console], Report]":
     They make a million objects that stay. The garbage collector would look through them several
     times meanwhile, and again in every later collection: a tenth of the time until the first step.
     """
-    gc.disable()
-    try:
-        from mdp_lite import joins
-        from mdp_lite.cli.run import run_command
-    finally:
+    first = gc.isenabled() and "torch" not in sys.modules
+    if first:
+        gc.disable()
+    from mdp_lite import joins
+    from mdp_lite.cli.run import run_command
+
+    if first:
         gc.freeze()
         gc.enable()
     return joins.COMMANDS.get(name, run_command)
