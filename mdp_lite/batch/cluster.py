@@ -8,6 +8,7 @@ already written. Each worker has one model: on a GPU, or on some cores of a CPU.
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,9 +23,10 @@ from mdp_lite.batch.manifest import read_sizes
 from mdp_lite.batch.work import BatchContext, Outcome, identify_model, process_unit
 from mdp_lite.cli.commands.batch import BatchOptions
 from mdp_lite.cli.loading import open_editor
-from mdp_lite.names import MissingExtra
+from mdp_lite.names import BadInput, MissingExtra
 
 BLOCK = 32  # units, at most, whose outcomes come back together
+CONNECT_SECONDS = 5.0  # for the first answer of a cluster
 SPARE_CORES = 2  # logical cores beside the workers', for what Ray itself runs
 
 
@@ -52,6 +54,21 @@ def check_ray() -> None:
     except ImportError as error:
         more = "pip install 'mdp-lite[ray]'"
         raise MissingExtra(f"engine ray needs more: {more} ({error})") from None
+
+
+def check_cluster() -> None:
+    """Raise MissingExtra without Ray, BadInput if nothing answers at the host of RAY_ADDRESS."""
+    check_ray()
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        except OSError as error:
+            why = error.strerror or error
+            raise BadInput(
+                f"RAY_ADDRESS must be a running cluster, got {address!r}: {why}"
+            ) from None
 
 
 def stream_outcomes(

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from mdp_lite.batch import manifest
-from mdp_lite.batch.cluster import check_ray, stream_outcomes
+from mdp_lite.batch.cluster import check_cluster, stream_outcomes
 from mdp_lite.batch.columns import EntryValues
 from mdp_lite.batch.entries import SETTINGS, RawEntry, read_entry
-from mdp_lite.batch.forecast import Forecast, forecast_batch
+from mdp_lite.batch.forecast import Forecast, forecast_batch, log_forecast
 from mdp_lite.batch.jobs import BatchJob, read_job
+from mdp_lite.batch.output import check_output
 from mdp_lite.batch.run import BatchPlan, format_duration, plan_batch, record_outcomes
 from mdp_lite.batch.settings import check_settings
 from mdp_lite.batch.work import (
@@ -40,7 +41,7 @@ def batch(args: BatchOptions, console: Console) -> Report:
     started = time.monotonic()
     job, defaults = read_job(args.job, args.output), read_defaults(args)
     plan = plan_batch(job.entries, defaults)
-    manifest.check_folder(args.output)
+    check_output(args.output)
     on_cluster = _check_engine(args)
     if on_cluster:
         args = replace(args, engine=replace(args.engine, mode="auto"))
@@ -55,7 +56,9 @@ def batch(args: BatchOptions, console: Console) -> Report:
     if args.run.dry_run:
         with console.progress("look") as on_step:
             context = context._replace(sizes=manifest.read_sizes(args.output))
-            return _report_forecast(job, plan, forecast_batch(context, plan, on_step))
+            forecast = forecast_batch(context, plan, on_step)
+        log_forecast(forecast, args.output, console)
+        return _report_forecast(job, plan, forecast)
     with manifest.open_manifest(args.output) as opened:
         context = context._replace(sizes=opened.sizes)
         results = (process_unit(context, unit) for unit in plan.units)
@@ -81,7 +84,7 @@ def _check_engine(args: BatchOptions) -> bool:
     if not on_cluster and workers is not None:
         raise BadInput(f"--workers is for --engine ray, got {workers} without it")
     if on_cluster:
-        check_ray()
+        check_cluster()
     return on_cluster
 
 
@@ -111,7 +114,7 @@ def _report_forecast(job: BatchJob, plan: BatchPlan, forecast: Forecast) -> Repo
         f"edits, about {format_duration(forecast.seconds)} at the speed of a few calls on this "
         "machine",
     ]
-    return Report({}, data, lines)
+    return Report({}, data, lines, failed=forecast.bad + forecast.failed_before > 0)
 
 
 def _report_run(

@@ -8,37 +8,55 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from mdp_lite.cli.model_options import RunOptions
+from mdp_lite.cli.waiting import WaitingLine, keep_alive
 
 if TYPE_CHECKING:  # they import torch, which `--help` must not cost
     from mdp_lite.cli.reports import Report
     from mdp_lite.editor import OnStep
 
 UNITS = {"convert": "B", "batch": "edit", "look": "row"}  # of a bar; all others count steps
-
-
-class Console(NamedTuple):
-    """Where a command writes: log takes a sentence, progress(name) shows a loop's progress.
-
-    progress(name) is a context whose value is an on_step function, or None if nothing is shown.
-    status adds a few words to the bar that is shown.
-    """
-
-    log: Callable[[str], None]
-    progress: Callable[[str], AbstractContextManager[Any]]
-    status: Callable[[str], None]
+# What a loop of steps does outside them, by the first word of its name: the VAE takes seconds.
+BEFORE_STEPS = {"invert": "encoding the picture"}
+AFTER_STEPS = dict.fromkeys(("generate", "invert", "edit"), "decoding the picture")
 
 
 def ignore(text: str) -> None:
     """Write nothing."""
 
 
+class Console(NamedTuple):
+    """Where a command writes: log takes a sentence, progress(name) shows a loop's progress.
+
+    progress(name) is a context whose value is an on_step function, or None if nothing is shown.
+    status adds a few words to the bar that is shown. wait shows a line with the seconds that have
+    passed, on a terminal, until the next sentence or bar; without a text it erases the line.
+    """
+
+    log: Callable[[str], None]
+    progress: Callable[[str], AbstractContextManager[Any]]
+    status: Callable[[str], None]
+    wait: Callable[[str], None] = ignore
+
+
 def open_console(run: RunOptions) -> Console:
     """The console of a command line: nothing with --quiet, and bars only on a terminal."""
     bars: list[Any] = []  # those that are shown now
+    shown = not run.quiet and sys.stderr.isatty()
+    line = WaitingLine(shown)
+
+    def log(text: str) -> None:
+        line.clear()
+        print_message(text)
+
+    def progress(name: str) -> "AbstractContextManager[OnStep | None]":
+        line.clear()
+        return show_bar(name, shown, bars)
+
     return Console(
-        log=ignore if run.quiet else print_message,
-        progress=lambda name: show_bar(name, not run.quiet and sys.stderr.isatty(), bars),
+        log=ignore if run.quiet else log,
+        progress=progress,
         status=lambda text: bars[-1].set_postfix_str(text, refresh=False) if bars else None,
+        wait=lambda text: line.show(text) if text else line.clear(),
     )
 
 
@@ -55,17 +73,21 @@ def show_bar(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | None
         return
     from tqdm import tqdm  # an error message must not cost its import
 
-    unit = UNITS.get(name, "step")
+    unit, kind = UNITS.get(name, "step"), name.partition(" ")[0]
     scale = unit == "B"
     with tqdm(desc=name, unit=unit, unit_scale=scale, leave=False, file=sys.stderr) as bar:
+        bar.set_postfix_str(BEFORE_STEPS.get(kind, ""))
 
         def on_step(done: int, total: int, latent: Any = None) -> None:
             bar.total = total
+            if kind in AFTER_STEPS:
+                bar.set_postfix_str(AFTER_STEPS[kind] if done == total else "", refresh=False)
             bar.update(done - bar.n)
 
         bars.append(bar)
         try:
-            yield on_step
+            with keep_alive(bar.refresh):  # a step of a large model takes seconds
+                yield on_step
         finally:
             bars.pop()
 

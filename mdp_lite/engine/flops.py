@@ -19,6 +19,12 @@ from mdp_lite.models.vae import VAE
 
 M = TypeVar("M", bound=nn.Module)
 
+# Of floats here: the result is like the first argument, or has the shape of both together.
+SAME_SHAPE = (
+    F.layer_norm, F.group_norm, F.gelu, Tensor.exp, Tensor.sin, Tensor.cos, Tensor.clamp,
+)  # fmt: skip
+BROADCAST = (Tensor.add, Tensor.mul, Tensor.div)
+
 
 class CallCost(NamedTuple):
     """FLOPs of convolutions, matrix products and attention (a multiply-add is two), and bytes.
@@ -79,10 +85,21 @@ def text(
 
 def _measure(build: Callable[[], M], run: Callable[[M], Tensor]) -> CallCost:
     with torch.no_grad(), torch.device("meta"):
-        model = build()
+        with _SkipInit():
+            model = build()
         with _Meter(model) as meter:
             run(model)
     return CallCost(meter.flops, meter.peak)
+
+
+class _SkipInit(TorchFunctionMode):
+    """A context without initial values: on the meta device random ones load torch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class _Meter(TorchFunctionMode):
@@ -95,7 +112,7 @@ class _Meter(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Calls inside this one are not counted, like the inside of a kernel.
-        out = func(*args, **(kwargs or {}))
+        out = _run_on_meta(func, args, kwargs or {})
         self.flops += _flops(func, args, out)
         for tensor in out if isinstance(out, tuple | list) else (out,):
             if isinstance(tensor, Tensor):
@@ -111,6 +128,33 @@ class _Meter(TorchFunctionMode):
 
     def _release(self, size: int) -> None:
         self.alive -= size
+
+
+def _run_on_meta(func: Any, args: Any, kwargs: Any) -> Any:
+    """The result of a call on the meta device.
+
+    For some functions torch would import its compiler, half a second; what these return is plain.
+    """
+    first = args[0] if args else None
+    if func in SAME_SHAPE:
+        return torch.empty(first.shape, dtype=first.dtype)
+    if func in BROADCAST and isinstance(first, Tensor):
+        shapes = [one.shape for one in args[:2] if isinstance(one, Tensor)]
+        floats = func is Tensor.div and not first.dtype.is_floating_point
+        dtype = torch.get_default_dtype() if floats else torch.result_type(*args[:2])
+        return torch.empty(torch.broadcast_shapes(*shapes), dtype=dtype)
+    if func is torch.arange and len(args) == 1:
+        return torch.empty(first, dtype=kwargs.get("dtype", torch.long))
+    if func is F.linear:
+        return torch.empty((*first.shape[:-1], len(args[1])), dtype=first.dtype)
+    if func is F.scaled_dot_product_attention:
+        return torch.empty((*first.shape[:-1], args[2].shape[-1]), dtype=first.dtype)
+    if func is torch.cat:
+        axis = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+        shape = list(first[0].shape)
+        shape[axis] = sum(one.shape[axis] for one in first)
+        return torch.empty(shape, dtype=first[0].dtype)
+    return func(*args, **kwargs)
 
 
 def _flops(func: Any, args: Any, out: Any) -> int:
