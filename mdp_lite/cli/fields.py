@@ -1,7 +1,7 @@
 """Options are fields of frozen dataclasses; here a dataclass becomes flat parameters and back.
 
 A field is `name: Annotated[type, typer.Option(...)] = default`. A field whose type is another such
-dataclass is a group, with a heading of its own in the help. Other fields are no options.
+dataclass is a group, with its own heading in the help. Other fields are no options.
 """
 
 from collections.abc import Iterator

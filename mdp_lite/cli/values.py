@@ -63,20 +63,19 @@ def _read_choice(choices: tuple[str, ...], text: str) -> str:
 
 
 def _check_bounds(one: OptionField, value: Any) -> None:
-    least, most = one.info.min, one.info.max
-    if least is None and most is None:
+    low, high = one.info.min, one.info.max
+    if low is None and high is None:
         return
-    bad = not math.isfinite(value)
-    bad = bad or (least is not None and value < least) or (most is not None and value > most)
-    if bad:
-        raise ValueError(f"must be {describe_bounds(least, most)}, got {value}")
+    below, above = low is not None and value < low, high is not None and value > high
+    if below or above or not math.isfinite(value):
+        raise ValueError(f"must be {describe_bounds(low, high)}, got {value}")
 
 
-def describe_bounds(least: float | None, most: float | None) -> str:
+def describe_bounds(low: float | None, high: float | None) -> str:
     """The bounds of a number in words."""
-    if least is None or most is None:
-        return f"{least:g} or more" if least is not None else f"at most {most:g}"
-    return f"from {least:g} to {'2^63 - 1' if most == MAX_SEED else f'{most:g}'}"
+    if low is None or high is None:
+        return f"{low:g} or more" if low is not None else f"{high:g} or less"
+    return f"from {low:g} to {'2^63 - 1' if high == MAX_SEED else f'{high:g}'}"
 
 
 def _read_whole(text: str) -> int:

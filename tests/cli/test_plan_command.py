@@ -78,9 +78,7 @@ def test_a_plan_for_people(run: Run, capsys: pytest.CaptureFixture[str]) -> None
     assert main([*line, "--steps", "10"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "epsilon, 32x32:" and lines[1].endswith(
-        "calls of 2 UNet rows each (null + c)"
-    )
+    assert lines[:2] == ["epsilon, 32x32:", "step 0: 1 call of 2 UNet rows (null + c)"]
     assert lines[2:5] == [
         "steps 1 to 5: the difference from the source is scaled, no UNet call",
         "steps 6 to 9: 4 calls of 2 UNet rows each (null + c)",
