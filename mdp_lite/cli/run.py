@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ from mdp_lite.pictures import images
 from mdp_lite.pictures.output import picture_bytes
 
 Command = Callable[[Any, Editor, Console], Report]  # of the options of the command
-STDOUT_PATH = Path(STDOUT)
 OnePicture = GenerateOptions | EditCommandOptions | InvertOptions  # whose -o is a picture
 
 # Commands that read a checkpoint themselves, those that never write pictures, and all others.
@@ -56,7 +54,7 @@ def run_command(args: Any, console: Console) -> Report:
 
 def writes_stdout(args: Any) -> bool:
     """Whether stdout gets the picture, so that the report belongs on stderr."""
-    return isinstance(args, OnePicture) and args.output == STDOUT_PATH
+    return isinstance(args, OnePicture) and str(args.output) == STDOUT
 
 
 def _run_command(args: Any, console: Console) -> Report:
@@ -92,7 +90,7 @@ def _check(command: Command, args: Any, editor: Editor, console: Console) -> Rep
     report = command(args, dry_run_editor(editor), collect_messages(messages))
     for path in _list_files(report):
         for read in [None, *filter(is_file, _list_inputs(args))]:
-            if path != STDOUT_PATH:
+            if str(path) != STDOUT:
                 images.check_output(path, read)
     for text in dict.fromkeys(messages):
         console.log(text)
@@ -108,20 +106,20 @@ def _list_inputs(args: Any) -> list[str | None]:
 
 
 def _write_files(report: Report, quality: int | None) -> None:
-    """Write a command's files, then to stdout what is for it."""
-    for path, content in chain(_encode_pictures(report, quality), report.others):
-        atomic.write(path, content)
-    if STDOUT_PATH in report.pictures:
-        image, settings = report.pictures[STDOUT_PATH]
-        sys.stdout.buffer.write(picture_bytes(image, ".png", settings))
-        sys.stdout.buffer.flush()
+    """Write a command's files, and to stdout what is for it."""
+    for path, content in _encode_files(report, quality):
+        if str(path) == STDOUT:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+        else:
+            atomic.write(path, content)
 
 
-def _encode_pictures(report: Report, quality: int | None) -> Iterator[tuple[Path, bytes]]:
-    """Each picture that is a file, and its content."""
+def _encode_files(report: Report, quality: int | None) -> Iterator[tuple[Path, bytes]]:
+    """Each file of a command and its content."""
     for path, (image, settings) in report.pictures.items():
-        if path != STDOUT_PATH:
-            yield path, picture_bytes(image, path.suffix, settings, quality)
+        yield path, picture_bytes(image, path.suffix or ".png", settings, quality)
+    yield from report.others
 
 
 def _finish_report(args: Any, report: Report, seconds: float) -> Report:
@@ -135,7 +133,7 @@ def _finish_report(args: Any, report: Report, seconds: float) -> Report:
         "files": [str(path) for path in files],
         "seconds": round(seconds, 3),
     }
-    names = ("a PNG to stdout" if path == STDOUT_PATH else str(path) for path in files)
+    names = ("a PNG to stdout" if str(path) == STDOUT else str(path) for path in files)
     return report._replace(data=data, lines=[*(f"{verb} {name}" for name in names), *report.lines])
 
 
