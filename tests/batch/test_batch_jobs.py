@@ -102,7 +102,7 @@ def test_parquet_gives_equal_entries_or_fails(cwd: Path, monkeypatch: pytest.Mon
 
 
 BAD_JOBS: dict[str, str] = {
-    "none": "or a table (.csv, .jsonl, .parquet), got no such file: 'none'",
+    "none": "a table (.csv, .jsonl, .parquet), or - for JSON lines, got no such file: 'none'",
     "none.csv": "got no such file: 'none.csv'",
     "in/notes.txt": "got another file: 'in/notes.txt'",
     "in/*.tif": "job must have at least one picture",

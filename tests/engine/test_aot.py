@@ -50,7 +50,7 @@ def package_folder(model: Path) -> tuple[Path, dict[str, Any]]:
     line = [sys.executable, "-m", "mdp_lite", *line]
     done = subprocess.run(line, cwd=model.parent, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert f"compiling 2 rows of {HEIGHT}x{WIDTH} cells" in done.stderr
+    assert f"compiling 2 UNet rows of {HEIGHT}x{WIDTH} cells" in done.stderr
     return folder, json.loads(done.stdout)
 
 

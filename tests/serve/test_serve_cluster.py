@@ -62,7 +62,7 @@ def test_sizes() -> None:
     ("words", "text"),
     [
         (["--replicas", "2"], "--replicas is for --engine ray, got 2 without it"),
-        (["--replica-rows", "0"], "replica-rows is for --engine ray"),
+        (["--replica-rows", "9"], "--replica-rows is for --engine ray, got 9 without it"),
         (["--engine", "ray", "--replicas", "0"], "replicas must be 1 or more, got 0"),
         (["--engine", "ray", "--replica-gpus", "-1"], "replica-gpus must be 0 or more, got -1"),
         (["--engine", "ray", "--replicas", "3", "--max-replicas", "2"], "--max-replicas must be 3"),
