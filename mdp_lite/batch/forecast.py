@@ -159,7 +159,7 @@ def _run_stubs_once(
     except Exception as error:  # of any kind, as in a run: it is the record of all its edits
         return UnitForecast(0), [error] * len(tasks)
     made = make_edits(dry, path, tasks, files)
-    problems = [one if isinstance(one, Exception) else None for one in made]
+    problems: list[Problem] = [one if isinstance(one, Exception) else None for one in made]
     rows = sum(one.cost.unet_rows for one in made if not isinstance(one, Exception))
     part = UnitForecast(problems.count(None), path.cost.unet_rows + rows, path.image.size)
     return part, problems

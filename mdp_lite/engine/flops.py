@@ -135,7 +135,7 @@ def _run_on_meta(func: Any, args: Any, kwargs: Any) -> Any:
 
     For some functions torch would import its compiler, half a second; what these return is plain.
     """
-    first = args[0] if args else None
+    first: Any = args[0] if args else None
     if func in SAME_SHAPE:
         return torch.empty(first.shape, dtype=first.dtype)
     if func in BROADCAST and isinstance(first, Tensor):

@@ -186,7 +186,7 @@ def _refusal(error: "HfHubHTTPError", repo: str, hub: Hub) -> str:
 
 def _is_id(name: str) -> bool:
     # Stricter than older versions of the library: an organisation, and no letters beyond ASCII.
-    # It comes first because other names then cost no import of the library, a fifteenth of a second.
+    # It comes first: other names then cost no import of the library, a fifteenth of a second.
     if name.count("/") != 1 or not name.isascii() or not name.isprintable():
         return False
     from huggingface_hub.utils import HFValidationError, validate_repo_id
