@@ -107,7 +107,9 @@ def test_every_kind_of_bad_row_is_named_as_in_the_run(
     assert failed == set(range(1, 2 * len(BAD), 2))
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_any_table_fails_in_a_dry_run_as_in_the_run(
     data: st.DataObject, cwd: Path, capsys: pytest.CaptureFixture[str]
