@@ -65,10 +65,8 @@ def check_cluster() -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
         except OSError as error:
-            why = error.strerror or error
-            raise BadInput(
-                f"RAY_ADDRESS must be a running cluster, got {address!r}: {why}"
-            ) from None
+            got = f"{address!r} ({error.strerror or error})"
+            raise BadInput(f"RAY_ADDRESS must be that of a running cluster, got {got}") from None
 
 
 def stream_outcomes(

@@ -12,7 +12,7 @@ import torch
 from mdp_lite.batch.entries import BatchUnit, SourceSpec
 from mdp_lite.batch.manifest import ManifestRecord
 from mdp_lite.batch.output import free_bytes
-from mdp_lite.batch.rehearsal import Problem, find_place_problem, find_problems, read_size
+from mdp_lite.batch.rehearsal import find_problems, read_size
 from mdp_lite.batch.run import BatchPlan, OnProgress, reject_bad
 from mdp_lite.batch.work import (
     EXISTING,
@@ -23,6 +23,7 @@ from mdp_lite.batch.work import (
     BatchTask,
     FileContents,
     Outcome,
+    Problem,
     find_outcome,
     make_edits,
     make_source,
@@ -117,15 +118,10 @@ def _forecast_unit(
     found = [(task, find_outcome(dry, task)) for task in unique]
     outcomes = [one for _, one in found if one] + [Outcome(EXISTING)] * (len(tasks) - len(unique))
     missing, part = [task for task, one in found if one is None], UnitForecast(0)
-    problems = find_problems(dry.editor, unit.source, missing, files)
+    problems = find_problems(dry.editor, dry.out, unit.source, missing, files)
     good = [task for task, problem in zip(missing, problems, strict=True) if problem is None]
     if good:
         part, late = _run_stubs(dry, unit.source, good, files, known)
-        late = [
-            one or find_place_problem(dry.out, task.file)
-            for one, task in zip(late, good, strict=True)
-        ]
-        part = part._replace(edits=late.count(None))
         outcomes += _record_problems(good, late)
     outcomes += _record_problems(missing, problems)
     return outcomes, part
@@ -159,7 +155,7 @@ def _run_stubs_once(
     except Exception as error:  # of any kind, as in a run: it is the record of all its edits
         return UnitForecast(0), [error] * len(tasks)
     made = make_edits(dry, path, tasks, files)
-    problems = [one if isinstance(one, Exception) else None for one in made]
+    problems: list[Problem] = [one if isinstance(one, Exception) else None for one in made]
     rows = sum(one.cost.unet_rows for one in made if not isinstance(one, Exception))
     part = UnitForecast(problems.count(None), path.cost.unet_rows + rows, path.image.size)
     return part, problems

@@ -1,5 +1,6 @@
 """The output folder of a batch: whether a run can write to it, found out before any work."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -34,6 +35,17 @@ def check_output(folder: Path) -> None:
 def find_existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     return next(one for one in (folder, *folder.absolute().parents) if one.exists())
+
+
+def check_place(out: Path, file: str) -> None:
+    """Raise BadInput if a file below the output folder can't be written because of its name."""
+    path, code = out / file, None
+    for folder in (one for one in path.parents if out in one.parents):
+        if folder == out / NAME or (folder.exists() and not folder.is_dir()):
+            code = errno.EEXIST if folder == path.parent else errno.ENOTDIR
+    code = errno.EISDIR if path.is_dir() else code
+    if code:
+        raise BadInput(f"name must be that of a new file, got {os.strerror(code)!r}")
 
 
 def free_bytes(folder: Path) -> int:

@@ -1,31 +1,25 @@
 """What would fail in a run and can be found without one: texts, settings, pictures, names."""
 
-import errno
 import io
-import os
 from pathlib import Path
 
 from mdp_lite.batch.entries import SourceSpec
-from mdp_lite.batch.manifest import NAME
-from mdp_lite.batch.settings import check_settings
-from mdp_lite.batch.work import BatchTask, FileContents
+from mdp_lite.batch.work import BatchTask, FileContents, Problem, find_own_problem
 from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline import check
 
-Problem = Exception | str | None  # why an edit can't be made
-
 
 def find_problems(
-    editor: Editor, source: SourceSpec, tasks: list[BatchTask], files: FileContents
+    editor: Editor, out: Path, source: SourceSpec, tasks: list[BatchTask], files: FileContents
 ) -> list[Problem]:
     """What is wrong with each edit of a source, in the order in which a run finds it.
 
     These are the problems that depend on more than what decides the cost, so that units of the same
     cost may differ in them.
     """
-    settings = [_find_settings_problem(editor, source, task) for task in tasks]
+    settings = [find_own_problem(editor, out, source, task) for task in tasks]
     shared = _find_source_problem(editor, source, files) if None in settings else None
     return [
         own or shared or _find_text_problem(editor, "prompt", task.edit.target.prompt)
@@ -39,24 +33,6 @@ def read_size(source: SourceSpec, files: FileContents) -> Size | None:
         return None
     picture = images.decode_picture(io.BytesIO(files[source.image]), repr(source.image))
     return images.rgb(picture).size
-
-
-def find_place_problem(out: Path, file: str) -> Problem:
-    """Why a file below the output folder can't be written, because of its name; None if it can."""
-    path, code = out / file, None
-    for folder in (one for one in path.parents if out in one.parents):
-        if folder == out / NAME or (folder.exists() and not folder.is_dir()):
-            code = errno.EEXIST if folder == path.parent else errno.ENOTDIR
-    code = errno.EISDIR if path.is_dir() else code
-    return f"name must be that of a new file, got {os.strerror(code)!r}" if code else None
-
-
-def _find_settings_problem(editor: Editor, source: SourceSpec, task: BatchTask) -> Problem:
-    try:
-        check_settings(editor, source, task.edit.target)
-    except ValueError as error:
-        return error
-    return None
 
 
 def _find_source_problem(editor: Editor, source: SourceSpec, files: FileContents) -> Problem:

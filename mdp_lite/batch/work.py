@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from mdp_lite.batch.entries import BatchEdit, BatchUnit, SourceSpec, TargetSpec, key_of
 from mdp_lite.batch.manifest import PARTIAL, ManifestRecord, RecordedSizes
+from mdp_lite.batch.output import check_place
 from mdp_lite.batch.settings import check_settings, read_mask
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Edit, Editor, Source
@@ -31,6 +32,7 @@ BAD_NAME = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSE
 WRITTEN, RECOVERED, EXISTING = "written", "recovered", "existing"
 FAILED, FAILED_BEFORE = "failed", "failed before"
 
+Problem = Exception | str | None  # why an edit can't be made
 FileContents = dict[str, bytes]  # by the name that an entry gives
 
 
@@ -159,11 +161,11 @@ def _make_all(
     """Check all settings, make the source once, then all its edits together."""
     started, good = time.monotonic(), []
     for task in tasks:
-        try:
-            check_settings(context.editor, source, task.edit.target)
+        problem = find_own_problem(context.editor, context.out, source, task)
+        if problem is None:
             good.append(task)
-        except ValueError as error:
-            yield record_failure(task, error)
+        else:
+            yield record_failure(task, problem)
     if not good:
         return
     try:
@@ -179,6 +181,16 @@ def _make_all(
         record = {**(outcome.record or {}), "source_rows": rows, "seconds": share}
         yield Outcome(outcome.status, record)
         rows = 0  # the first record of a source carries its cost
+
+
+def find_own_problem(editor: Editor, out: Path, source: SourceSpec, task: BatchTask) -> Problem:
+    """What is wrong with an edit's settings or its name, found without any picture."""
+    try:
+        check_settings(editor, source, task.edit.target)
+        check_place(out, task.file)
+    except ValueError as error:
+        return error
+    return None
 
 
 def make_source(editor: Editor, source: SourceSpec, files: FileContents) -> Source:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # they import torch, which `--help` must not cost
     from mdp_lite.cli.reports import Report
     from mdp_lite.editor import OnStep
 
+SIZE = (80, 24)  # columns and rows of a terminal that says it has none
 UNITS = {"convert": "B", "batch": "edit", "look": "row"}  # of a bar; all others count steps
 # What a loop of steps does outside them, by the first word of its name: the VAE takes seconds.
 BEFORE_STEPS = {"invert": "encoding the picture"}
@@ -76,6 +77,8 @@ def show_bar(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | None
     unit, kind = UNITS.get(name, "step"), name.partition(" ")[0]
     scale = unit == "B"
     with tqdm(desc=name, unit=unit, unit_scale=scale, leave=False, file=sys.stderr) as bar:
+        if bar.ncols is not None and bar.ncols < 1:  # so say some containers: then tqdm shows none
+            bar.ncols, bar.nrows = SIZE
         bar.set_postfix_str(BEFORE_STEPS.get(kind, ""))
 
         def on_step(done: int, total: int, latent: Any = None) -> None:

@@ -35,7 +35,7 @@ class WaitingLine:
             self._stop.set()
             self._thread.join()
             self._thread = None
-            print(ERASE, end="", file=sys.stderr, flush=True)
+            _write("")
 
 
 @contextmanager
@@ -57,5 +57,9 @@ def _repeat(call: Callable[[], object], stop: threading.Event) -> None:
 
 
 def _write_line(text: str, seconds: float) -> None:
-    passed = f" {seconds:.0f} s" if seconds >= 1 else ""
-    print(f"{ERASE}mdp-lite: {text} ...{passed}", end="", file=sys.stderr, flush=True)
+    _write(f"mdp-lite: {text} ..." + (f" {seconds:.0f} s" if seconds >= 1 else ""))
+
+
+def _write(line: str) -> None:
+    sys.stderr.write(ERASE + line)
+    sys.stderr.flush()

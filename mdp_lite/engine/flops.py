@@ -4,7 +4,8 @@ The models run on the meta device, where tensors have shapes but no values, and 
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import zip_longest
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -135,16 +136,18 @@ def _run_on_meta(func: Any, args: Any, kwargs: Any) -> Any:
 
     For some functions torch would import its compiler, half a second; what these return is plain.
     """
-    first = args[0] if args else None
+    first: Any = args[0] if args else None
     if func in SAME_SHAPE:
         return torch.empty(first.shape, dtype=first.dtype)
     if func in BROADCAST and isinstance(first, Tensor):
         shapes = [one.shape for one in args[:2] if isinstance(one, Tensor)]
         floats = func is Tensor.div and not first.dtype.is_floating_point
         dtype = torch.get_default_dtype() if floats else torch.result_type(*args[:2])
-        return torch.empty(torch.broadcast_shapes(*shapes), dtype=dtype)
+        return torch.empty(_broadcast(*shapes), dtype=dtype)
     if func is torch.arange and len(args) == 1:
         return torch.empty(first, dtype=kwargs.get("dtype", torch.long))
+    if func is F.embedding:
+        return torch.empty((*first.shape, args[1].shape[1]), dtype=args[1].dtype)
     if func is F.linear:
         return torch.empty((*first.shape[:-1], len(args[1])), dtype=first.dtype)
     if func is F.scaled_dot_product_attention:
@@ -155,6 +158,14 @@ def _run_on_meta(func: Any, args: Any, kwargs: Any) -> Any:
         shape[axis] = sum(one.shape[axis] for one in first)
         return torch.empty(shape, dtype=first[0].dtype)
     return func(*args, **kwargs)
+
+
+def _broadcast(first: Iterable[int], *others: Iterable[int]) -> list[int]:
+    """The shape of a result of up to two shapes; torch's own function imports its compiler."""
+    if not others:
+        return list(first)
+    pairs = zip_longest(reversed([*first]), reversed([*others[0]]), fillvalue=1)
+    return [a if b == 1 else b for a, b in pairs][::-1]
 
 
 def _flops(func: Any, args: Any, out: Any) -> int:
