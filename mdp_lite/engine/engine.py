@@ -13,7 +13,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mdp_lite.engine.graphs import (
     CachedUNet,
@@ -27,6 +27,7 @@ from mdp_lite.engine.graphs import (
 )
 from mdp_lite.method.execute import SingleStep
 from mdp_lite.method.mdp import Denoiser, update
+from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import ENGINES, BadInput
@@ -78,7 +79,9 @@ def build_engine(
     if mode == "aot" and open_packages:
         return Engine(mode, open_packages(choose_attention(device, traced=True)))
     wrap = partial(CompiledFunction, device=device) if mode == "compile" else _identity
-    own = _pack_convolutions(unet) if (mode, device.type) == ("eager", "cpu") else unet
+    own = unet
+    if device.type == "cpu":
+        own = _pack_convolutions(unet) if mode == "eager" else _keep_plain(unet)
     attend = choose_attention(device, traced=mode == "compile")
     split = SplitUNet(wrap(partial(_predict, own, attend)), own.times, own.text)
     if device.type == "cuda" and mode != "eager":
@@ -145,13 +148,23 @@ def record_graph(pool: Any, run: Work) -> tuple[Sequence[Tensor], Callable[[], N
 
 
 def _pack_convolutions(unet: UNet) -> UNet:
-    """The same UNet and weights, with a second copy of the convolutions' in the kernel's layout."""
+    """The same UNet around the same weights; the first calls pack those of its convolutions.
+
+    Both share each convolution, so a packed weight replaces the plain one.
+    """
     if not packed_conv.is_available():
         _warn_once("this torch cannot pack the weights of convolutions: they are somewhat slower")
         return unet
-    copy = deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
+    shared = [module for module in unet.modules() if isinstance(module, nn.Conv2d)]
+    copy = deepcopy(unet, {id(one): one for one in (*shared, *unet.parameters())})
     packed_conv.pack_convolutions(copy)
     return copy
+
+
+def _keep_plain(unet: UNet) -> UNet:
+    """The same UNet around the same weights, which other engines of these models never pack."""
+    lay_plain(unet)
+    return deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
 
 
 def _call_split(unet: SplitUNet, x: Tensor, t: Tensor, c: Tensor) -> Tensor:

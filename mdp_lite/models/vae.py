@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mdp_lite.models.config import VAEConfig
+from mdp_lite.models.conv import Conv2d
 from mdp_lite.models.layers import Downsample2D, ResnetBlock2D, Upsample2D
 
 EPS = 1e-6  # of every group norm in the published autoencoders
@@ -99,7 +100,7 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths = config.block_out_channels
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(config.in_channels, widths[0], 3, padding=1)
         pairs = zip((widths[0], *widths), widths, strict=False)
         last = len(widths) - 1
         self.down_blocks = nn.ModuleList(
@@ -107,7 +108,7 @@ class Encoder(nn.Module):
         )
         self.mid_block = VAEMid(config)
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], EPS)
-        self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
+        self.conv_out = Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, f y, f x) -> (b, 2 c, y, x)."""
@@ -123,7 +124,7 @@ class Decoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths = config.block_out_channels[::-1]
-        self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(config.latent_channels, widths[0], 3, padding=1)
         pairs = zip((widths[0], *widths), widths, strict=False)
         last = len(widths) - 1
         self.mid_block = VAEMid(config)
@@ -131,7 +132,7 @@ class Decoder(nn.Module):
             DecoderLevel(config, inp, out, i == last) for i, (inp, out) in enumerate(pairs)
         )
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], EPS)
-        self.conv_out = nn.Conv2d(widths[-1], config.out_channels, 3, padding=1)
+        self.conv_out = Conv2d(widths[-1], config.out_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         """(b, c, y, x) -> (b, 3, f y, f x)."""
@@ -149,8 +150,8 @@ class VAE(nn.Module):
         self.config = config
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         both, one = 2 * config.latent_channels, config.latent_channels
-        self.quant_conv = nn.Conv2d(both, both, 1) if config.use_quant_conv else None
-        self.post_quant_conv = nn.Conv2d(one, one, 1) if config.use_post_quant_conv else None
+        self.quant_conv = Conv2d(both, both, 1) if config.use_quant_conv else None
+        self.post_quant_conv = Conv2d(one, one, 1) if config.use_post_quant_conv else None
 
     def posterior(self, picture: Tensor) -> Posterior:
         """(b, 3, f y, f x) in [-1, 1] -> mean and log variance, each (b, c, y, x), unscaled."""
