@@ -1,13 +1,14 @@
 """Convolution on the CPU with weights that are laid out for oneDNN once, not in every call."""
 
 import functools
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-# Of x, in all pictures: laying out costs as much as convolving about so many cells.
+# Of x, in all pictures. On smaller maps oneDNN computes even what torch would do otherwise.
 MAX_CELLS = 2048
 LAY_OUT = "_reorder_convolution_weight"
 
@@ -22,11 +23,12 @@ def is_available() -> bool:
 
 
 class PackedConv2d(nn.Module):
-    """A convolution whose weight is packed by the first small map, and then lies in memory so.
+    """A convolution whose weight is packed when it is first read, and then lies in memory so.
 
     The packed weight replaces conv.weight, so that there is one copy of it. It serves maps of all
     sizes: where oneDNN wants another layout for one, it lays out again in the call, as torch's own
-    convolution does. What can't read it unpacks it for good. Bits never depend on earlier calls.
+    convolution always does. What can't read it unpacks it. Which of the two computes depends on x
+    alone, so bits never depend on earlier calls.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -40,28 +42,56 @@ class PackedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, y, x) -> the convolution's output, channels last."""
-        conv, weight = self.conv, self.conv.weight  # read once: another thread may replace it
-        if not (takes(conv, x) or (weight.is_mkldnn and _equals_torch(conv, x))):
+        conv = self.conv
+        if not takes(conv, x):
             return conv._conv_forward(x, unpack(conv), conv.bias)
-        weight = weight if weight.is_mkldnn else pack(conv, x.shape[2:])
-        run, geometry = torch.ops.mkldnn._convolution_pointwise, _geometry(conv)
+        weight, geometry = pack(conv, x.shape[2:]), _geometry(conv)
+        run = torch.ops.mkldnn._convolution_pointwise
         return run(x, weight, conv.bias, *geometry, conv.groups, "none", [], "")
 
 
 def takes(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether packed weights help: a small map on the CPU, bfloat16 or float32, no gradient."""
-    return x.shape[0] * x.shape[2] * x.shape[3] <= MAX_CELLS and _computes(conv, x)
+    """Whether packed weights serve x: no gradient, and no map for which torch does otherwise.
+
+    For large maps they give the bits of torch's own convolution. On one thread it takes those of
+    1x1 in float32 as a product of matrices, with other bits.
+    """
+    product = conv.kernel_size == (1, 1) and torch.get_num_threads() == 1
+    small = x.shape[0] * x.shape[2] * x.shape[3] <= MAX_CELLS
+    return (
+        is_packable(conv)
+        and x.dtype == conv.weight.dtype
+        and (small or not (product and x.dtype == torch.float32))
+        and (small or x.is_contiguous(memory_format=torch.channels_last))
+        and not (torch.is_grad_enabled() and x.requires_grad)
+    )
 
 
-def pack(conv: nn.Conv2d, size: torch.Size) -> Tensor:
-    """Replace a convolution's weight by a packed one, and return that."""
-    lay_out = getattr(torch.ops.mkldnn, LAY_OUT)
-    shape = [2, conv.in_channels, *size]  # 2 always: results must not depend on earlier calls
-    with torch.inference_mode(False):
-        weight = unpack(conv).detach()
-        packed = lay_out(weight, *_geometry(conv), conv.groups, shape)
-        conv.weight = nn.Parameter(packed, requires_grad=False)
-    return packed
+def is_packable(conv: nn.Conv2d) -> bool:
+    """Whether oneDNN packs a weight: on the CPU, bfloat16 or float32. One in training changes."""
+    weight = conv.weight
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype in (torch.bfloat16, torch.float32)
+        and conv.padding_mode == "zeros"
+        and not weight.requires_grad
+    )
+
+
+def pack(conv: nn.Conv2d, size: Sequence[int]) -> Tensor:
+    """A convolution's weight, packed for maps of a size unless it already is for any; it stays so.
+
+    is_packable must hold.
+    """
+    weight = conv.weight  # read once: another thread may replace it
+    if not weight.is_mkldnn:
+        lay_out = getattr(torch.ops.mkldnn, LAY_OUT)
+        shape = [2, conv.in_channels, *size]
+        with torch.inference_mode(False):
+            packed = lay_out(weight.detach(), *_geometry(conv), conv.groups, shape)
+            weight = nn.Parameter(packed, requires_grad=False)
+        conv.weight = weight
+    return weight
 
 
 def unpack(conv: nn.Conv2d) -> Tensor:
@@ -83,29 +113,11 @@ def pack_convolutions(model: nn.Module) -> None:
             pack_convolutions(child)
 
 
-def _computes(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether oneDNN computes it with packed weights. A weight that is trained is never packed."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype in (torch.bfloat16, torch.float32)
-        and x.dtype == conv.weight.dtype
-        and conv.padding_mode == "zeros"
-        and not conv.weight.requires_grad
-        and not (torch.is_grad_enabled() and x.requires_grad)
-    )
-
-
-def _equals_torch(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether torch's own convolution of a large map also is oneDNN's, with the same bits.
-
-    On one thread torch takes a convolution of 1x1 in float32 as a product of matrices instead.
-    """
-    product = conv.kernel_size == (1, 1) and torch.get_num_threads() == 1
-    return (
-        _computes(conv, x)
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and not (product and x.dtype == torch.float32)
-    )
+def pack_weights(model: nn.Module, size: Sequence[int]) -> None:
+    """Pack the weights of a model's PackedConv2d for maps of a size, where that is possible."""
+    for module in model.modules():
+        if isinstance(module, PackedConv2d) and is_packable(module.conv):
+            pack(module.conv, size)
 
 
 def _geometry(conv: nn.Conv2d) -> tuple[Any, ...]:
