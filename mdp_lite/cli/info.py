@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from mdp_lite.checkpoint.advice import advise_dtype
+from mdp_lite.checkpoint.assign import auto_dtype
 from mdp_lite.checkpoint.load import (
     CATALOGUE,
     Checkpoint,
@@ -28,6 +30,7 @@ from mdp_lite.engine.memory import LIBRARY_BYTES, largest_call, path_bytes
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.schedule import check_reach, ddim_grid
 from mdp_lite.models.config import UNetConfig
+from mdp_lite.pipeline import check
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.request import build_weights
 
@@ -129,6 +132,9 @@ def _describe_kind(examined: Examined) -> Settings:
     found, (height, width) = examined.found, _find_size(examined)
     tokenizer = examined.tokenizer
     reach = check_reach(examined.scheduler, examined.defaults.num_inference_steps)
+    device = check.device(None)
+    dtype = auto_dtype(device, found.tensors["unet"])
+    advice = advise_dtype(found.tensors, examined.models, dtype) if device.type == "cpu" else ()
     return {
         "model": found.name,
         "layout": found.layout,
@@ -136,7 +142,7 @@ def _describe_kind(examined: Examined) -> Settings:
         "family": find_family(examined.models["unet"].config),
         "picture": f"{width}x{height}",
         "prediction_type": examined.scheduler.prediction_type,
-        "notes": [*found.notes, *([reach] if reach else [])],
+        "notes": [*found.notes, *([reach] if reach else []), *advice],
         "tokens": len(tokenizer.clip) if tokenizer else None,
         "longest_prompt": tokenizer.length - 2 if tokenizer else None,  # start and end are tokens
     }
