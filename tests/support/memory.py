@@ -56,7 +56,7 @@ def measure_edit(name: str, dtype: str = "auto", steps: int = 2) -> dict[str, An
         "end": resident_bytes("VmRSS"),
         "picture": hashlib.sha256(edit.image.tobytes()).hexdigest(),
         "latent": hashlib.sha256(edit.latent.numpy().tobytes()).hexdigest(),
-        "editor": [editor.runner.size, str(next(editor.models.unet.parameters()).dtype)],
+        "steps": steps,
     }
 
 
