@@ -4,7 +4,8 @@ Shapes: b batch, c channels, y x height and width, f = 2 ** (blocks - 1) pixels 
 Attribute names are the diffusers-layout checkpoint keys.
 """
 
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -71,11 +72,12 @@ class EncoderLevel(nn.Module):
         self.resnets = nn.ModuleList(_resnet(config, width, out) for width in widths)
         self.downsamplers = nn.ModuleList([] if last else [Downsample2D(out, padding=0)])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, inp, y, x) -> (b, out, y/2, x/2), or (b, out, y, x) at the last level."""
-        for layer in [*self.resnets, *self.downsamplers]:
-            x = layer(x)
-        return x
+    def layers(self) -> list[nn.Module]:
+        """(b, inp, y, x) -> (b, out, y/2, x/2), or (b, out, y, x) at the last level.
+
+        Whoever calls them one by one frees the input of the level after the first.
+        """
+        return [*self.resnets, *self.downsamplers]
 
 
 class DecoderLevel(nn.Module):
@@ -87,11 +89,9 @@ class DecoderLevel(nn.Module):
         self.resnets = nn.ModuleList(_resnet(config, width, out) for width in widths)
         self.upsamplers = nn.ModuleList([] if last else [Upsample2D(out)])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, inp, y, x) -> (b, out, 2y, 2x), or (b, out, y, x) at the last level."""
-        for layer in [*self.resnets, *self.upsamplers]:
-            x = layer(x)
-        return x
+    def layers(self) -> list[nn.Module]:
+        """(b, inp, y, x) -> (b, out, 2y, 2x), or (b, out, y, x) at the last level: see above."""
+        return [*self.resnets, *self.upsamplers]
 
 
 class Encoder(nn.Module):
@@ -113,8 +113,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, f y, f x) -> (b, 2 c, y, x)."""
         x = self.conv_in(x)
-        for block in self.down_blocks:
-            x = block(x)
+        for layer in _layers(self.down_blocks):
+            x = layer(x)
         return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
 
 
@@ -137,8 +137,8 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """(b, c, y, x) -> (b, 3, f y, f x)."""
         x = self.mid_block(self.conv_in(z))
-        for block in self.up_blocks:
-            x = block(x)
+        for layer in _layers(self.up_blocks):
+            x = layer(x)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
 
@@ -173,3 +173,7 @@ class VAE(nn.Module):
 
 def _resnet(config: VAEConfig, inp: int, out: int) -> ResnetBlock2D:
     return ResnetBlock2D(inp, out, None, config.norm_num_groups, EPS, config.act_fn)
+
+
+def _layers(levels: Any) -> list[nn.Module]:
+    return list(chain.from_iterable(level.layers() for level in levels))
