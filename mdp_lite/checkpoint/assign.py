@@ -21,7 +21,7 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, *FP8)
 # Bytes. MKL promises the same bits for the same numbers only from this alignment on; safetensors
 # puts tensors at multiples of 8 at best, so the length of a file's header would change a picture.
 ALIGNMENT = 64
-APART = 2**20  # bytes of a weight from which its copy has a mapping of its own
+APART = 2**20  # bytes of a weight from which its copy has a separate mapping
 
 
 class BuildOnMeta(TorchFunctionMode):
@@ -116,9 +116,9 @@ def place_weight(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Te
 
 
 def _copy_apart(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """An aligned copy. A large one has memory of its own, which is free for others once it goes.
+    """An aligned copy. The system gets a large one's memory back as soon as it goes.
 
-    malloc would keep the gaps that packing the weights of convolutions leaves, half a gigabyte.
+    The engine gives up plain weights of convolutions; malloc would keep gaps in their places.
     """
     size = tensor.numel() * dtype.itemsize
     if size < APART:

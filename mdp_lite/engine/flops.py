@@ -106,8 +106,9 @@ class _Meter(TorchFunctionMode):
         for tensor in out if isinstance(out, tuple | list) else (out,):
             if isinstance(tensor, Tensor):
                 self._track(tensor.untyped_storage())
-        copies = _copied_bytes(args[0], out) if self.copies and func is F.conv2d else 0
-        self.cpu_peak = max(self.cpu_peak, self.alive + copies)
+        if isinstance(out, Tensor):
+            copies = _copied_bytes(args[0], out) if self.copies and func is F.conv2d else 0
+            self.cpu_peak = max(self.cpu_peak, self.alive + copies)
         return out
 
     def _track(self, storage: torch.UntypedStorage) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 GROUP = 2**26  # bytes that share one mapping, which is freed with its last tensor
-LARGE = 2**22  # bytes of a tensor that has a mapping of its own, since it may go before others
+LARGE = 2**22  # bytes of a tensor that is mapped alone, since it may go before others
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
