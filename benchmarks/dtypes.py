@@ -9,6 +9,7 @@ bundled model, from equal seeds.
 
 import argparse
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,8 @@ def measure(rounds: int, seeds: int) -> dict[str, Any]:
         "machine": machine(),
         "seconds": seconds,
         "ratio": ratio(seconds["float32"], seconds["bfloat16"])._asdict(),
-        "decibel": {"median": distances[len(distances) // 2], "min": distances[0]},
-        "edits": len(distances),
+        "decibel": distances,
+        "median_decibel": statistics.median(distances),
     }
 
 
