@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mdp_lite.checkpoint.advice import advise_dtype
 from mdp_lite.checkpoint.assign import (
     BuildOnMeta,
     assign_tensors,
@@ -182,6 +183,7 @@ def load(
         tokenizer, models["text_encoder"], notes = _add_words(
             tokenizer, examined, dtype, words, bundled
         )
+    notes += advise_dtype(found.tensors, models, dtype) if device.type == "cpu" else ()
     deltas = _read_deltas(models, addons)
     for part, model in models.items():
         assign_tensors(

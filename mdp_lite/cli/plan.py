@@ -60,8 +60,9 @@ def _describe_costs(planned: Estimate, naive: Estimate) -> list[str]:
         ("weights", planned.weight_bytes),
         ("activations", planned.activation_bytes),
         ("source path", planned.path_bytes),
+        ("Python and libraries", planned.library_bytes),
     )
-    sizes = ", ".join(f"{name} {format_count(size, SIZES)}" for name, size in parts)
+    sizes = ", ".join(f"{name} {format_count(size, SIZES)}" for name, size in parts if size)
     return [
         f"each step by itself: {pluralize(naive.unet_rows, 'UNet row')} in "
         f"{pluralize(naive.unet_calls, 'call')}",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mdp_lite.engine import packages
 from mdp_lite.engine.graphs import pad_to_bucket
 from mdp_lite.engine.packages import BuildTarget, Package, Shape
+from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import BadInput, CannotWrite
@@ -141,6 +142,7 @@ def compile_package(
     compiler, CannotWrite if the disk is full, say.
     """
     need_compiler()
+    lay_plain(unet)
     code_folder = packages.create_folder(folder, target, shape)
     try:
         with tempfile.TemporaryDirectory() as temporary:

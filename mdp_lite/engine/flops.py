@@ -31,11 +31,13 @@ class CallCost(NamedTuple):
     """FLOPs of convolutions, matrix products and attention (a multiply-add is two), and bytes.
 
     peak_bytes is the most memory of inputs and activations at one time, without weights and scratch
-    memory of kernels; attention is fused and stores no matrix.
+    memory of kernels; attention is fused and stores no matrix. cpu_bytes is the same on a CPU, with
+    the copies that oneDNN makes of maps which do not lie channels last: those of the VAE.
     """
 
     flops: int
     peak_bytes: int
+    cpu_bytes: int
 
 
 def unet(
@@ -61,6 +63,7 @@ def encode(
     return _measure(
         lambda: VAE(config).to(dtype),
         lambda model: model.encode(torch.empty(pictures, dtype=dtype)),
+        copies=True,
     )
 
 
@@ -70,7 +73,9 @@ def decode(
     """Cost of decoding latents to pictures (rows, 3, height, width)."""
     latents = (rows, config.latent_channels, height // config.factor, width // config.factor)
     return _measure(
-        lambda: VAE(config).to(dtype), lambda model: model.decode(torch.empty(latents, dtype=dtype))
+        lambda: VAE(config).to(dtype),
+        lambda model: model.decode(torch.empty(latents, dtype=dtype)),
+        copies=True,
     )
 
 
@@ -84,13 +89,13 @@ def text(
     )
 
 
-def _measure(build: Callable[[], M], run: Callable[[M], Tensor]) -> CallCost:
+def _measure(build: Callable[[], M], run: Callable[[M], Tensor], copies: bool = False) -> CallCost:
     with torch.no_grad(), torch.device("meta"):
         with _SkipInit():
             model = build()
-        with _Meter(model) as meter:
+        with _Meter(model, copies) as meter:
             run(model)
-    return CallCost(meter.flops, meter.peak)
+    return CallCost(meter.flops, meter.peak, meter.cpu_peak)
 
 
 class _SkipInit(TorchFunctionMode):
@@ -106,9 +111,10 @@ class _SkipInit(TorchFunctionMode):
 class _Meter(TorchFunctionMode):
     """Adds up the FLOPs of every torch call and tracks the memory of its results."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, copies: bool) -> None:
         super().__init__()
-        self.flops = self.alive = self.peak = 0
+        self.copies = copies
+        self.flops = self.alive = self.peak = self.cpu_peak = 0
         self.known = weakref.WeakSet(weight.untyped_storage() for weight in model.parameters())
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -118,6 +124,9 @@ class _Meter(TorchFunctionMode):
         for tensor in out if isinstance(out, tuple | list) else (out,):
             if isinstance(tensor, Tensor):
                 self._track(tensor.untyped_storage())
+        if isinstance(out, Tensor):
+            copies = _copied_bytes(args[0], out) if self.copies and func is F.conv2d else 0
+            self.cpu_peak = max(self.cpu_peak, self.alive + copies)
         return out
 
     def _track(self, storage: torch.UntypedStorage) -> None:
@@ -166,6 +175,11 @@ def _broadcast(first: Iterable[int], *others: Iterable[int]) -> list[int]:
         return list(first)
     pairs = zip_longest(reversed([*first]), reversed([*others[0]]), fillvalue=1)
     return [a if b == 1 else b for a, b in pairs][::-1]
+
+
+def _copied_bytes(x: Tensor, out: Tensor) -> int:
+    """Bytes of oneDNN's copies in a convolution: x, and in 16 bits its result too."""
+    return x.nbytes + (out.nbytes if x.element_size() == 2 else 0)
 
 
 def _flops(func: Any, args: Any, out: Any) -> int:

@@ -15,6 +15,7 @@ from mdp_lite.checkpoint.load import Models
 from mdp_lite.checkpoint.vocabulary import find_unknown
 from mdp_lite.engine import aot
 from mdp_lite.engine.engine import build_engine
+from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.schedule import Grid, check_reach, ddim_grid
 from mdp_lite.models.config import SchedulerConfig
@@ -28,6 +29,7 @@ from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
 
 VAE_METHODS = ("encode", "decode")
+LARGE_PICTURE = 256 * 256  # pixels from which a call of the VAE takes seconds
 LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
 OTHER_MODEL = "for other words load a Stable Diffusion of your own (docs/models.md)"
 UNKNOWN_WORDS = 5  # of a prompt, that are named
@@ -194,6 +196,9 @@ class ModelRunner:
 
     def run_vae(self, name: str, x: Tensor, what: str) -> Tensor:
         """The VAE's encode or decode; single pictures go through the engine, which knows shapes."""
+        scale = self.factor**2 if name == "decode" else 1
+        if x.device.type == "cpu" and x.shape[-2] * x.shape[-1] * scale >= LARGE_PICTURE:
+            return_freed_memory()
 
         def run(vae: Any) -> Tensor:
             single = len(x) == 1 and vae is self.models.vae
