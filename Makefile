@@ -1,5 +1,5 @@
-# Every target makes what it needs: Python 3.11 or 3.12, make and a package index are enough.
-# Another interpreter: make test PYTHON=python3.12
+# Every target makes what it needs: Python 3.11 to 3.14, make and a package index are enough.
+# Another interpreter: make test PYTHON=python3.13
 
 PYTHON ?= python3
 VENV := .venv
@@ -53,8 +53,8 @@ clean:  ## remove the environment, build outputs and caches
 # One environment, one stamp for each set of extras. pip is the last thing venv writes: a venv that
 # failed half-way is made again.
 $(BIN)/pip:
-	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 13) or \
-	sys.exit(f"mdp-lite needs Python 3.11 or 3.12, got {v} from $(PYTHON); try make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or \
+	sys.exit(f"mdp-lite needs Python 3.11 or later, got {v} from $(PYTHON); try make PYTHON=python3.13")'
 	$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/.demo: $(PINS) | $(BIN)/pip

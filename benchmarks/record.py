@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mdp_lite.checkpoint import atomic
 from mdp_lite.eval.rounds import (
     DeviceLimit,
     TimedRounds,
@@ -22,6 +21,7 @@ from mdp_lite.eval.rounds import (
     time_in_turns,
     time_warm_up,
 )
+from mdp_lite.files import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

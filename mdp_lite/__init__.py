@@ -29,8 +29,8 @@ from mdp_lite.names import (
 from mdp_lite.version import __version__
 
 if TYPE_CHECKING:
-    from mdp_lite.batcher.batcher import Batcher
-    from mdp_lite.batcher.client import client_editor, make_batcher
+    from mdp_lite.batcher.batcher import Batcher, Client
+    from mdp_lite.batcher.client import client_editor, make_batcher, run_batcher
     from mdp_lite.editor import Editor
     from mdp_lite.method.plan import Plan
     from mdp_lite.method.schedule import Weights
@@ -48,6 +48,7 @@ __all__ = [
     "BadInput",
     "Batcher",
     "Cache",
+    "Client",
     "Cost",
     "DeadlineExceeded",
     "Edit",
@@ -68,6 +69,7 @@ __all__ = [
     "client_editor",
     "make_batcher",
     "once",
+    "run_batcher",
     "warm_up",
 ]
 
@@ -76,6 +78,7 @@ __all__ = [
 _MODULES = {
     "Batcher": "batcher.batcher",
     "Cache": "store.cache",
+    "Client": "batcher.batcher",
     "Cost": "pipeline.result",
     "Edit": "pipeline.result",
     "EditState": "pipeline.progress",
@@ -90,6 +93,7 @@ _MODULES = {
     "client_editor": "batcher.client",
     "make_batcher": "batcher.client",
     "once": "pipeline.once",
+    "run_batcher": "batcher.client",
     "warm_up": "pipeline.warm_up",
 }
 

@@ -39,8 +39,11 @@ class Editor:
     """A loaded model that makes sources and edits them.
 
     Any number of threads may use one Editor at once, and each gets the results that it gets alone.
-    On a CPU they are slower than one after another, because torch keeps worker threads for each;
-    with make_batcher many threads share one. Errors are an MdpError; bad input is a ValueError too.
+    On a CPU let one thread call the models, and let the thread that loaded them end or be that one,
+    because torch keeps worker threads for every thread that has computed, and more of them than
+    cores slow all down. run_batcher starts such a thread, which computes for all others.
+
+    Errors are an MdpError; bad input is a ValueError too.
 
     >>> from mdp_lite import Editor
     >>> editor = Editor.from_pretrained("tiny", device="cpu")
@@ -51,11 +54,11 @@ class Editor:
     """
 
     def __init__(
-        self, models: Models, device: torch.device, cache: Cache | None = None,
+        self, models: Models, device: torch.device | None = None, cache: Cache | None = None,
         engine: str = "auto", packages: Path | None = None,
     ) -> None:  # fmt: skip
-        self.models, self.device, self.cache = models, device, cache
-        self.runner = ModelRunner(models, device, engine, packages)
+        self.models, self.device, self.cache = check.models(models), check.device(device), cache
+        self.runner = ModelRunner(models, self.device, engine, packages)
 
     @classmethod
     def from_pretrained(
@@ -118,17 +121,12 @@ class Editor:
         the work. deadline is in seconds; DeadlineExceeded is raised if it passes before the end.
         """
         settings = (
-            prompt,
-            seed,
-            num_inference_steps,
-            guidance_scale,
-            negative_prompt,
-            width,
-            height,
-        )
+            prompt, seed, num_inference_steps, guidance_scale, negative_prompt, width, height,
+        )  # fmt: skip
         monitor = start_monitor(on_step, None, deadline)
         if self.cache is None:
             return generate_source(self.runner, *settings, monitor)
+        self.runner.warn_of_words(prompt)  # a stored source encodes no prompt
         create = lambda _: [generate_source(self.runner, *settings, monitor)]  # noqa: E731
         return get_or_create(self.cache, self.runner, [settings], [None], create)[0]
 
@@ -149,9 +147,9 @@ class Editor:
     ) -> Source:
         """A source from your picture, which the prompt describes: path A is found by inversion.
 
-        image: a PIL image, a path, or a numpy array (h, w, 3) of uint8. method: a name or an
-        Inversion, see docs/inversions.md. fit: how the picture is brought to width and height:
-        "crop", "pad" or "resize"; "own" keeps its size, padded to whole latent cells.
+        image: a PIL image, a path, a file's bytes, or an array (h, w, 3) of uint8. method: a name
+        or an Inversion, see docs/inversions.md. fit: how the picture is brought to width and
+        height: "crop", "pad" or "resize"; "own" keeps its size, padded to whole latent cells.
         guidance_scale: by default 3.5 for edit-friendly, 1 for replay and fixed-point, the model's
         for the others. on_tuned(i, step) is called after every tuned step of null-text. on_step and
         deadline: see generate.
@@ -182,6 +180,9 @@ class Editor:
         if self.cache is None:
             return invert_pictures(self.runner, pictures, texts, *how, monitor)
 
+        for text in texts:
+            self.runner.warn_of_words(text)
+
         def create(indices: list[int]) -> list[Source]:
             some = ([pictures[i] for i in indices], [texts[i] for i in indices])
             return invert_pictures(self.runner, *some, *how, monitor)
@@ -193,7 +194,7 @@ class Editor:
 
     def save_source(self, source: Source, path: str | Path) -> None:
         """Write a source as one .safetensors file, which an Editor of the same model can load."""
-        source_file.save(source, path)
+        source_file.save(check.some_source(source), path)
 
     def load_source(self, path: str | Path) -> Source:
         """A saved source, bit for bit. Raises BadInput for another model, grid or precision."""

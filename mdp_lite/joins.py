@@ -3,7 +3,6 @@
 Each is imported inside a function, so that a command needs only the extras of what it runs.
 """
 
-from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import count
@@ -12,6 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from mdp_lite.cli.commands.app import AppOptions
+from mdp_lite.cli.commands.batch import BatchOptions
+from mdp_lite.cli.commands.bench import BenchOptions
+from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from mdp_lite.app.studio import Lend
 
 
-def run_app(args: Namespace, console: Console) -> Report:
+def run_app(args: AppOptions, console: Console) -> Report:
     """The page, with the methods of eval to compare with. Raises MissingExtra without gradio."""
     try:
         from mdp_lite.app.command import app
@@ -34,21 +37,21 @@ def run_app(args: Namespace, console: Console) -> Report:
     return app(args, console, build_rivals())
 
 
-def run_batch(args: Namespace, console: Console) -> Report:
+def run_batch(args: BatchOptions, console: Console) -> Report:
     """Many edits from a table of jobs."""
     from mdp_lite.batch.command import batch
 
     return batch(args, console)
 
 
-def run_bench(args: Namespace, console: Console) -> Report:
+def run_bench(args: BenchOptions, console: Console) -> Report:
     """Benchmarks of inversions, edits and speed."""
     from mdp_lite.eval.bench_command import bench
 
     return bench(args, console)
 
 
-def run_serve(args: Namespace, console: Console) -> Report:
+def run_serve(args: ServeOptions, console: Console) -> Report:
     """The service, with the app's page if --app is given. Raises MissingExtra for either."""
     try:
         from mdp_lite.serve.command import serve
@@ -63,7 +66,12 @@ def run_serve(args: Namespace, console: Console) -> Report:
     return serve(args, console, page)
 
 
-COMMANDS = {"app": run_app, "batch": run_batch, "bench": run_bench, "serve": run_serve}
+COMMANDS: dict[str, Callable[[Any, Console], Report]] = {
+    "app": run_app,
+    "batch": run_batch,
+    "bench": run_bench,
+    "serve": run_serve,
+}
 
 
 def mount_page(host: str) -> "Callable[[Any, Editor, Lend], AbstractContextManager[None]]":

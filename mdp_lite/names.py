@@ -32,5 +32,15 @@ class DeadlineExceeded(MdpError, TimeoutError):
     """The deadline passed before there was a result."""
 
 
+class CannotWrite(MdpError, OSError):
+    """A file could not be written, as the disk is full, say; what was there is as it was.
+
+    errno, strerror and filename are those of any OSError.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.filename} can't be written: {self.strerror}"
+
+
 class Stopped(MdpError):
     """The work was cancelled, or the batcher was closed."""

@@ -2,6 +2,8 @@
 
 import ctypes
 import functools
+import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 LIBRARY = Path(__file__).with_name("_attention.so")
+C_SOURCE = LIBRARY.with_name("attention.c")  # lies there in a source tree only
+FROM_TREE = "pip install --no-deps -e {folder}"
+# pip keeps what it built: without --no-cache-dir it would take the same again.
+FROM_INDEX = "pip install --force-reinstall --no-deps --no-cache-dir --no-binary mdp-lite mdp-lite"
 MAX_HEAD_DIM = 160  # d of a head
 AVX2, AVX512, BFLOAT16 = 1, 2, 3  # the paths of attention.c, slowest first
 
@@ -38,10 +44,15 @@ class _Call(ctypes.Structure):
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled attention.c, or None if it was not built or does not load."""
+    return _load()[0]
+
+
+def _load() -> tuple[ctypes.CDLL | None, str]:
+    """The compiled attention.c, or None and what the system says."""
     try:
-        return ctypes.CDLL(str(LIBRARY))
-    except OSError:
-        return None
+        return ctypes.CDLL(str(LIBRARY)), ""
+    except OSError as error:
+        return None, str(error)
 
 
 @functools.cache
@@ -49,6 +60,32 @@ def best_path() -> int:
     """The fastest path this machine can run, from 1 (slowest) up; 0 if it can run none."""
     native = library()
     return 0 if native is None else native.mdp_lite_attention_path()
+
+
+def missing_reason() -> str | None:
+    """Why there is no native attention here and how to get it, or None if there is.
+
+    A clause, which says whether the machine or the installation is the cause.
+
+        missing_reason()  # None, or "this processor has no AVX2"
+    """
+    if best_path():
+        return None
+    machine = platform.machine()
+    if machine not in ("x86_64", "AMD64"):
+        return f"it is for x86-64 processors, this one is {machine or 'unknown'}"
+    if os.name != "posix":
+        return f"it is not built on {platform.system()}"
+    if not LIBRARY.is_file():
+        return f"it was installed without a C compiler; install gcc, then run `{_name_remedy()}`"
+    if library() is None:
+        return f"its library does not load: {_load()[1]}"
+    return "this processor has no AVX2"
+
+
+def _name_remedy() -> str:
+    tree = C_SOURCE.is_file()
+    return FROM_TREE.format(folder=LIBRARY.parents[2]) if tree else FROM_INDEX
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -76,10 +76,10 @@ def picture_moments(
     squares = tl.load(parts + tl.num_programs(2) * chunks * GROUPS + at, mask=there, other=0.0)
     count = tl.maximum(tl.minimum(rows - part * chunk, chunk), 0) * WIDTH
     share = (count.to(tl.float32) / (rows * WIDTH).to(tl.float32))[:, None]
-    mean = tl.sum(means * share, 0)
+    mean = (means * share).sum(0)  # the method: as a function its type differs between tritons
     apart = tl.where(there, means - mean[None, :], 0.0)
-    inner = tl.sum(squares, 0) / (rows * WIDTH).to(tl.float32)
-    return mean, inner + tl.sum(apart * apart * share, 0)
+    inner = squares.sum(0) / (rows * WIDTH).to(tl.float32)
+    return mean, inner + (apart * apart * share).sum(0)
 
 
 @triton.jit

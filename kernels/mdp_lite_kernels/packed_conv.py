@@ -1,13 +1,14 @@
 """Convolution on the CPU with weights that are laid out for oneDNN once, not in every call."""
 
 import functools
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-# Of x, in all pictures: laying out costs as much as convolving about so many cells.
+# Of x, in all pictures. On smaller maps oneDNN computes even what torch would do otherwise.
 MAX_CELLS = 2048
 LAY_OUT = "_reorder_convolution_weight"
 
@@ -22,54 +23,102 @@ def is_available() -> bool:
 
 
 class PackedConv2d(nn.Module):
-    """A convolution that keeps a packed copy of its weights for each size of map.
+    """A convolution whose weight is packed when it is first read, and then lies in memory so.
 
-    Inputs that `takes` refuses go through the convolution itself, which is also the reference.
+    The packed weight replaces conv.weight, so that there is one copy of it. It serves maps of all
+    sizes: where oneDNN wants another layout for one, it lays out again in the call, as torch's own
+    convolution always does. What can't read it unpacks it. Which of the two computes depends on x
+    alone, so bits never depend on earlier calls.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = conv
-        self._packed: dict[torch.Size, Tensor] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "PackedConv2d":
-        """The same without packed weights, which torch cannot copy."""
+        """The same with a plain weight, since torch cannot copy a packed one."""
+        unpack(self.conv)
         return PackedConv2d(deepcopy(self.conv, memo))
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, y, x) -> the convolution's output, channels last."""
         conv = self.conv
         if not takes(conv, x):
-            return conv(x)
-        geometry = (conv.padding, conv.stride, conv.dilation)
-        size = x.shape[2:]
-        if size not in self._packed:
-            lay_out = getattr(torch.ops.mkldnn, LAY_OUT)
-            shape = [
-                2,
-                conv.in_channels,
-                *size,
-            ]  # 2 always: results must not depend on earlier calls
-            self._packed[size] = lay_out(conv.weight.detach(), *geometry, conv.groups, shape)
+            return conv._conv_forward(x, unpack(conv), conv.bias)
+        weight, geometry = pack(conv, x.shape[2:]), _geometry(conv)
         run = torch.ops.mkldnn._convolution_pointwise
-        return run(x, self._packed[size], conv.bias, *geometry, conv.groups, "none", [], "")
+        return run(x, weight, conv.bias, *geometry, conv.groups, "none", [], "")
 
 
 def takes(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether packed weights help: a small map on the CPU, bfloat16 or float32, no gradient."""
+    """Whether packed weights serve x: no gradient, and no map for which torch does otherwise.
+
+    For large maps they give the bits of torch's own convolution. On one thread it takes those of
+    1x1 in float32 as a product of matrices, with other bits.
+    """
+    product = conv.kernel_size == (1, 1) and torch.get_num_threads() == 1
+    small = x.shape[0] * x.shape[2] * x.shape[3] <= MAX_CELLS
     return (
-        x.device.type == "cpu"
-        and x.dtype in (torch.bfloat16, torch.float32)
-        and x.shape[0] * x.shape[2] * x.shape[3] <= MAX_CELLS
-        and conv.padding_mode == "zeros"
-        and not (torch.is_grad_enabled() and (x.requires_grad or conv.weight.requires_grad))
+        is_packable(conv)
+        and x.dtype == conv.weight.dtype
+        and (small or not (product and x.dtype == torch.float32))
+        and (small or x.is_contiguous(memory_format=torch.channels_last))
+        and not (torch.is_grad_enabled() and x.requires_grad)
     )
 
 
+def is_packable(conv: nn.Conv2d) -> bool:
+    """Whether oneDNN packs a weight: on the CPU, bfloat16 or float32. One in training changes."""
+    weight = conv.weight
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype in (torch.bfloat16, torch.float32)
+        and conv.padding_mode == "zeros"
+        and not weight.requires_grad
+    )
+
+
+def pack(conv: nn.Conv2d, size: Sequence[int]) -> Tensor:
+    """A convolution's weight, packed for maps of a size unless it already is for any; it stays so.
+
+    is_packable must hold.
+    """
+    weight = conv.weight  # read once: another thread may replace it
+    if not weight.is_mkldnn:
+        lay_out = getattr(torch.ops.mkldnn, LAY_OUT)
+        shape = [2, conv.in_channels, *size]
+        with torch.inference_mode(False):
+            packed = lay_out(weight.detach(), *_geometry(conv), conv.groups, shape)
+            weight = nn.Parameter(packed, requires_grad=False)
+        conv.weight = weight
+    return weight
+
+
+def unpack(conv: nn.Conv2d) -> Tensor:
+    """A convolution's weight in torch's own layout, with the same bits; a packed one goes."""
+    weight = conv.weight
+    if weight.is_mkldnn:
+        with torch.inference_mode(False):  # else no gradient could ever pass it
+            weight = nn.Parameter(weight.to_dense(), requires_grad=False)
+        conv.weight = weight
+    return weight
+
+
 def pack_convolutions(model: nn.Module) -> None:
-    """Replace each convolution of a model by a PackedConv2d."""
+    """Replace each convolution of a model by a PackedConv2d around it."""
     for name, child in model.named_children():
         if isinstance(child, nn.Conv2d):
             setattr(model, name, PackedConv2d(child))
         else:
             pack_convolutions(child)
+
+
+def pack_weights(model: nn.Module, size: Sequence[int]) -> None:
+    """Pack the weights of a model's PackedConv2d for maps of a size, where that is possible."""
+    for module in model.modules():
+        if isinstance(module, PackedConv2d) and is_packable(module.conv):
+            pack(module.conv, size)
+
+
+def _geometry(conv: nn.Conv2d) -> tuple[Any, ...]:
+    return conv.padding, conv.stride, conv.dilation

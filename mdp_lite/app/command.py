@@ -4,7 +4,6 @@ import os
 import signal
 import tempfile
 import threading
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,26 +11,31 @@ from typing import Any
 
 import gradio as gr
 
-from mdp_lite.app.guard import PageGuard, allowed_hosts
+from mdp_lite.app.form import MAX_STEPS
+from mdp_lite.app.guard import LOOPBACK, PageGuard, allowed_hosts
 from mdp_lite.app.page import MAX_UPLOAD, build_page, mount_page
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import Lend, Studio
 from mdp_lite.app.style import CSS, FOOTER, LABEL_SCRIPT, build_theme
+from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor_in_thread
+from mdp_lite.cli.memory import estimate_peak
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 
 
-def app(args: Namespace, console: Console, rivals: Sequence[Rival] = ()) -> Report:
+def app(args: AppOptions, console: Console, rivals: Sequence[Rival] = ()) -> Report:
     """Serve until Ctrl-C or SIGTERM, then delete all files of visitors."""
-    editor = open_editor_in_thread(args)
+    editor = open_editor_in_thread(args.model, args.engine)
     for note in editor.models.notes:
         console.log(note)
-    data = {"command": "app", "dry_run": args.dry_run, "model": editor.models.name}
-    if args.dry_run:
-        return Report({}, data, [f"would serve the page of {editor.models.name}"])
+    data = {"command": "app", "dry_run": args.run.dry_run, "model": editor.models.name}
+    if args.run.dry_run:
+        facts = describe_page(editor, args)
+        return Report({}, data | facts, format_page(editor.models.name, facts))
     with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
         studio = Studio(editor, Path(folder), rivals=rivals)
         studio.warm_up()
@@ -40,6 +44,30 @@ def app(args: Namespace, console: Console, rivals: Sequence[Rival] = ()) -> Repo
         _wait_for_signal()
         blocks.close(verbose=False)
     return Report({}, data, ["stopped"])
+
+
+def describe_page(editor: Editor, args: AppOptions) -> dict[str, Any]:
+    """What a dry run says: where the page would be, who may use it, its limits, its memory."""
+    return {
+        "host": args.host, "port": args.port, "share": args.share, "upload": MAX_UPLOAD,
+        "steps": MAX_STEPS, "peak_bytes": estimate_peak(editor, 2),
+    }  # fmt: skip
+
+
+def format_page(model: str, facts: dict[str, Any]) -> list[str]:
+    """The same as lines for people."""
+    port = facts["port"] or "7860, or the next free port"
+    users = "everybody who reaches it: no keys, one edit at a time"
+    if facts["host"] in LOOPBACK and not facts["share"]:
+        users = "this machine only, one edit at a time"
+    link = ["a public link through gradio's servers, for a week"] if facts["share"] else []
+    return [
+        f"would serve the page of {model} on http://{facts['host']}, port {port}",
+        *link,
+        f"for {users}",
+        f"limits: uploads of {facts['upload'].replace('mb', ' MB')}, {facts['steps']} steps",
+        f"memory: {format_count(facts['peak_bytes'], SIZES)} for the model and an edit",
+    ]
 
 
 def launch(studio: Studio, host: str, port: int | None, share: bool = False) -> gr.Blocks:

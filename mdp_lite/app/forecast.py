@@ -10,6 +10,7 @@ from mdp_lite.app.results import AppResult
 from mdp_lite.app.runs import Submission, make_source, source_key
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio
+from mdp_lite.cli.units import pluralize
 from mdp_lite.method.plan import describe_plan, naive_plan
 from mdp_lite.pipeline.inversion_methods import NEVER
 from mdp_lite.pipeline.masks import MASK_STEPS
@@ -68,17 +69,17 @@ def dry_run_source(studio: Studio, form: EditForm, picture: Image.Image | None) 
 def describe_forecast(result: RunForecast, form: EditForm) -> list[str]:
     """Sentences about what a run will cost."""
     name = "inversion" if form.case == "picture" else "source"
-    rows = result.source.unet_rows
+    rows = pluralize(result.source.unet_rows, "UNet row")
     if result.source_ready:
-        first = f"The {name} is already computed and will be used again: {rows} UNet rows saved."
+        first = f"The {name} is already computed and will be used again: {rows} saved."
     elif result.source.backward_rows:
         back = result.source.backward_rows
-        first = f"The {name} comes first: at most {rows} UNet rows, {back} of them backward too."
+        first = f"The {name} comes first: at most {rows}, {back} of them backward too."
     else:
-        first = f"The {name} comes first: {rows} UNet rows, once."
-    edit, naive = result.edit.unet_rows, result.naive.unet_rows
-    calls = f"{result.edit.unet_calls} calls"
-    lines = [first, f"The edit: {edit} UNet rows in {calls}; computing every step takes {naive}."]
+        first = f"The {name} comes first: {rows}, once."
+    edit, naive = pluralize(result.edit.unet_rows, "UNet row"), result.naive.unet_rows
+    calls = pluralize(result.edit.unet_calls, "call")
+    lines = [first, f"The edit: {edit} in {calls}; computing every step takes {naive}."]
     if result.seconds is not None:
         lines.append(f"About {result.seconds:.1f} s at the speed of the last run.")
     return lines
@@ -88,16 +89,14 @@ def describe_result(result: AppResult) -> list[str]:
     """Sentences about what a run cost."""
     source, form, *_ = result.last
     name = "inversion" if form.case == "picture" else "source"
-    rows = source.cost.unet_rows
+    rows = pluralize(source.cost.unet_rows, "UNet row")
     if result.reused:
-        first = f"The {name} was already computed: {rows} UNet rows saved."
+        first = f"The {name} was already computed: {rows} saved."
     else:
-        first = f"The {name} took {rows} UNet rows and {result.seconds['source']:.2f} s."
+        first = f"The {name} took {rows} and {result.seconds['source']:.2f} s."
     cost, seconds = result.edit.cost, result.seconds["edit"]
-    lines = [
-        first,
-        f"The edit took {cost.unet_rows} UNet rows in {cost.unet_calls} calls and {seconds:.2f} s.",
-    ]
+    edit, calls = pluralize(cost.unet_rows, "UNet row"), pluralize(cost.unet_calls, "call")
+    lines = [first, f"The edit took {edit} in {calls} and {seconds:.2f} s."]
     return [*lines, *notes(source, result.edit.truncated)]
 
 

@@ -128,10 +128,10 @@ def write_files(
     """Write source and edit as PNG files; metadata of the upload is not copied."""
     folder = session.make_folder("edit")
     source_file, edit_file = folder / "source.png", folder / "edited.png"
-    images.strip_metadata(source.picture).save(source_file, "PNG")
+    images.save_png(images.strip_metadata(source.picture), source_file, None)
     images.save_png(edit.picture, edit_file, settings)
     if edit.mask:
-        images.strip_metadata(edit.mask).save(folder / MASK_FILE, "PNG")
+        images.save_png(images.strip_metadata(edit.mask), folder / MASK_FILE, None)
     return source_file, edit_file
 
 

@@ -194,7 +194,7 @@ def _build_sheet(
 ) -> EditSheet:
     source_file, source = job.folder / "source.png", job.last.source
     tasks = [one.task for one in states]
-    images.strip_metadata(source.picture).save(source_file, "PNG")
+    images.save_png(images.strip_metadata(source.picture), source_file, None)
     every, others = (*cells, *rivals.cells), [one.cost for one in rivals.cells]
     plans = [naive_plan(task.weights, task.guidance.null is not None) for task in tasks]
     naive = add_costs(*others, *(Cost(one.unet_rows, one.unet_calls) for one in plans))
@@ -209,7 +209,7 @@ def _write_sheet(folder: Path, source: Source, cells: Sequence[SheetCell]) -> Pa
     pictures += [(cell.name, images.open_picture(cell.file)) for cell in cells]
     lines = [pictures[k : k + MAX_COLUMNS] for k in range(0, len(pictures), MAX_COLUMNS)]
     file = folder / "sheet.png"
-    sheet(lines).save(file, "PNG")
+    images.save_png(sheet(lines), file, None)
     return file
 
 

@@ -5,6 +5,7 @@ from html import escape
 
 from mdp_lite.app.results import EditSheet
 from mdp_lite.app.streaming import RunProgress
+from mdp_lite.cli.units import pluralize
 
 TITLE = "mdp_lite: edit pictures by text"
 INTRO = (
@@ -40,10 +41,11 @@ def plan(lines: Sequence[str], steps: Sequence[str]) -> str:
 
 def sheet_cost(sheet: EditSheet) -> list[str]:
     """Sentences about what the edits of a sheet cost together, and the sheet's notes."""
-    rows, calls = sheet.cost.unet_rows, sheet.cost.unet_calls
+    rows = pluralize(sheet.cost.unet_rows, "UNet row")
+    calls = pluralize(sheet.cost.unet_calls, "call")
     separate = sum(cell.cost.unet_rows for cell in sheet.cells)
     return [
-        f"{len(sheet.cells)} edits took {rows} UNet rows in {calls} calls; one by one they take "
+        f"{pluralize(len(sheet.cells), 'edit')} took {rows} in {calls}; one by one they take "
         f"{separate}, computing every step {sheet.naive.unet_rows}.",
         *sheet.notes,
     ]

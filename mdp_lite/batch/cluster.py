@@ -8,7 +8,7 @@ already written. Each worker has one model: on a GPU, or on some cores of a CPU.
 import json
 import logging
 import os
-from argparse import Namespace
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,20 +21,22 @@ from mdp_lite.batch.columns import EntryValues
 from mdp_lite.batch.entries import BatchEdit, BatchUnit, SourceSpec, TargetSpec
 from mdp_lite.batch.manifest import read_sizes
 from mdp_lite.batch.work import BatchContext, Outcome, identify_model, process_unit
+from mdp_lite.cli.commands.batch import BatchOptions
 from mdp_lite.cli.loading import open_editor
-from mdp_lite.names import MissingExtra
+from mdp_lite.names import BadInput, MissingExtra
 
 BLOCK = 32  # units, at most, whose outcomes come back together
+CONNECT_SECONDS = 5.0  # for the first answer of a cluster
 SPARE_CORES = 2  # logical cores beside the workers', for what Ray itself runs
 
 
 class Worker:
     """One model in its own process, which works from the same folder as the driver."""
 
-    def __init__(self, folder: str, args: Namespace, base: Path) -> None:
+    def __init__(self, folder: str, args: BatchOptions, base: Path) -> None:
         os.chdir(folder)
-        torch.set_num_threads(args.worker_cpus)
-        editor, sizes = open_editor(args), read_sizes(args.output)
+        torch.set_num_threads(args.worker.worker_cpus)
+        editor, sizes = open_editor(args.model, args.engine), read_sizes(args.output)
         self.context = BatchContext(
             editor, identify_model(editor), base, args.output, sizes, args.retry_failed, args.rows
         )
@@ -54,13 +56,28 @@ def check_ray() -> None:
         raise MissingExtra(f"engine ray needs more: {more} ({error})") from None
 
 
-def stream_outcomes(args: Namespace, base: Path, units: list[BatchUnit]) -> Iterator[list[Outcome]]:
+def check_cluster() -> None:
+    """Raise MissingExtra without Ray, BadInput if nothing answers at the host of RAY_ADDRESS."""
+    check_ray()
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        except OSError as error:
+            got = f"{address!r} ({error.strerror or error})"
+            raise BadInput(f"RAY_ADDRESS must be that of a running cluster, got {got}") from None
+
+
+def stream_outcomes(
+    args: BatchOptions, base: Path, units: list[BatchUnit]
+) -> Iterator[list[Outcome]]:
     """Process units on the cluster; yields the outcomes of a unit as soon as it is done."""
     import ray  # pyright: ignore[reportMissingImports]
 
     with _start_cluster(args):
-        workers = args.workers or _count_workers(args.worker_cpus)
-        gpus = 1 if ray.cluster_resources().get("GPU", 0) and args.device != "cpu" else 0
+        workers = args.worker.workers or _count_workers(args.worker.worker_cpus)
+        gpus = 1 if ray.cluster_resources().get("GPU", 0) and args.model.device != "cpu" else 0
         blocks = max(1, min(len(units), max(8 * workers, len(units) // BLOCK)))
         items = ray.data.from_items(
             [{"unit": unit_to_text(unit)} for unit in units], override_num_blocks=blocks
@@ -69,7 +86,7 @@ def stream_outcomes(args: Namespace, base: Path, units: list[BatchUnit]) -> Iter
             Worker,
             fn_constructor_args=(os.getcwd(), args, base),
             compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
-            num_cpus=args.worker_cpus,
+            num_cpus=args.worker.worker_cpus,
             num_gpus=gpus,
         )
         for item in done.iter_rows():
@@ -104,14 +121,14 @@ def _count_workers(cpus: int) -> int:
 
 
 @contextmanager
-def _start_cluster(args: Namespace) -> Iterator[None]:
+def _start_cluster(args: BatchOptions) -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or start one on this machine while the batch runs."""
     import ray  # pyright: ignore[reportMissingImports]
 
     if "RAY_ADDRESS" in os.environ:
         ray.init(log_to_driver=False, logging_level="ERROR")
     else:
-        cores = max(os.cpu_count() or 1, (args.workers or 1) * args.worker_cpus)
+        cores = max(os.cpu_count() or 1, (args.worker.workers or 1) * args.worker.worker_cpus)
         ray.init(
             num_cpus=cores + SPARE_CORES, include_dashboard=False, log_to_driver=False,
             logging_level="ERROR",

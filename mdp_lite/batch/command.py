@@ -1,16 +1,17 @@
 """The command `mdp-lite batch`: many edits, each made once however often the command is run."""
 
 import time
-from argparse import Namespace
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from mdp_lite.batch import manifest
-from mdp_lite.batch.cluster import check_ray, stream_outcomes
+from mdp_lite.batch.cluster import check_cluster, stream_outcomes
 from mdp_lite.batch.columns import EntryValues
 from mdp_lite.batch.entries import SETTINGS, RawEntry, read_entry
-from mdp_lite.batch.forecast import Forecast, forecast_batch
+from mdp_lite.batch.forecast import Forecast, forecast_batch, log_forecast
 from mdp_lite.batch.jobs import BatchJob, read_job
+from mdp_lite.batch.output import check_output
 from mdp_lite.batch.run import BatchPlan, format_duration, plan_batch, record_outcomes
 from mdp_lite.batch.settings import check_settings
 from mdp_lite.batch.work import (
@@ -23,14 +24,16 @@ from mdp_lite.batch.work import (
     identify_model,
     process_unit,
 )
+from mdp_lite.cli.commands.batch import BatchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 
 
-def batch(args: Namespace, console: Console) -> Report:
+def batch(args: BatchOptions, console: Console) -> Report:
     """Read the job, then make the edits that the manifest does not have.
 
     Raises BadInput for what is wrong with the whole job, before any work.
@@ -38,21 +41,24 @@ def batch(args: Namespace, console: Console) -> Report:
     started = time.monotonic()
     job, defaults = read_job(args.job, args.output), read_defaults(args)
     plan = plan_batch(job.entries, defaults)
-    manifest.check_folder(args.output)
+    check_output(args.output)
     on_cluster = _check_engine(args)
-    args = Namespace(**vars(args) | {"engine": "auto" if on_cluster else args.engine})
-    driver = {"device": "cpu"} if on_cluster and not args.dry_run else {}  # it makes no edits
-    editor = open_editor(Namespace(**vars(args) | driver))
+    if on_cluster:
+        args = replace(args, engine=replace(args.engine, mode="auto"))
+    driver = {"device": "cpu"} if on_cluster and not args.run.dry_run else {}  # it makes no edits
+    editor = open_editor(replace(args.model, **driver), args.engine)
     _check_defaults(editor, defaults)
     for note in editor.models.notes:
         console.log(note)
     context = BatchContext(
         editor, identify_model(editor), job.base, args.output, {}, args.retry_failed, args.rows
     )
-    if args.dry_run:
+    if args.run.dry_run:
         with console.progress("look") as on_step:
             context = context._replace(sizes=manifest.read_sizes(args.output))
-            return _report_forecast(job, plan, forecast_batch(context, plan, on_step))
+            forecast = forecast_batch(context, plan, on_step)
+        log_forecast(forecast, args.output, console)
+        return _report_forecast(job, plan, forecast)
     with manifest.open_manifest(args.output) as opened:
         context = context._replace(sizes=opened.sizes)
         results = (process_unit(context, unit) for unit in plan.units)
@@ -62,25 +68,23 @@ def batch(args: Namespace, console: Console) -> Report:
     return _report_run(job, plan, counts, time.monotonic() - started, args.output)
 
 
-def read_defaults(args: Namespace) -> EntryValues:
+def read_defaults(args: BatchOptions) -> EntryValues:
     """The settings of the command line, which hold for every entry that does not set its own."""
-    values = {name: getattr(args, name) for name in SETTINGS}
+    parts = (args.row, args.sampling, args.inversion, args.edit, args.mask)
+    values = {name: getattr(one, name) for one in parts for name in SETTINGS if hasattr(one, name)}
     if values["mask"] is not None:
         values["mask"] = str(Path(values["mask"]).absolute())  # an entry's is relative to the job
     some = {name: value for name, value in values.items() if value not in (None, "")}
-    return some | {"prompts": args.prompt}
+    return some | {"prompts": list(args.row.prompt)}
 
 
-def _check_engine(args: Namespace) -> bool:
+def _check_engine(args: BatchOptions) -> bool:
     """Check the options of the engine; return whether a cluster does the work."""
-    for name, least in (("rows", 0), ("workers", 1), ("worker_cpus", 1)):
-        if (value := getattr(args, name)) is not None and value < least:
-            raise BadInput(f"{name.replace('_', '-')} must be {least} or more, got {value}")
-    on_cluster = args.engine == "ray"
-    if not on_cluster and args.workers is not None:
-        raise BadInput(f"workers are for --engine ray, got {args.workers} without it")
+    on_cluster, workers = args.engine.mode == "ray", args.worker.workers
+    if not on_cluster and workers is not None:
+        raise BadInput(f"--workers is for --engine ray, got {workers} without it")
     if on_cluster:
-        check_ray()
+        check_cluster()
     return on_cluster
 
 
@@ -102,13 +106,15 @@ def _report_forecast(job: BatchJob, plan: BatchPlan, forecast: Forecast) -> Repo
     }
     failures = _format_failures(forecast.bad, forecast.failed_before)
     lines = [
-        f"{plan.edits:,} edits of {len(job.entries):,} rows: {forecast.edits:,} to make, "
+        f"{pluralize(plan.edits, 'edit')} of {pluralize(len(job.entries), 'row')}: "
+        f"{forecast.edits:,} to make, "
         f"{forecast.there:,} already there, {failures}",
-        f"at most {forecast.unet_rows:,} UNet rows for {forecast.sources:,} sources and their "
+        f"at most {pluralize(forecast.unet_rows, 'UNet row')} for "
+        f"{pluralize(forecast.sources, 'source')} and their "
         f"edits, about {format_duration(forecast.seconds)} at the speed of a few calls on this "
         "machine",
     ]
-    return Report({}, data, lines)
+    return Report({}, data, lines, failed=forecast.bad + forecast.failed_before > 0)
 
 
 def _report_run(
@@ -130,9 +136,10 @@ def _report_run(
     }
     failures = _format_failures(counts[FAILED], counts[FAILED_BEFORE])
     lines = [
-        f"{plan.edits:,} edits of {len(job.entries):,} rows: {counts[WRITTEN]:,} written, "
+        f"{pluralize(plan.edits, 'edit')} of {pluralize(len(job.entries), 'row')}: "
+        f"{counts[WRITTEN]:,} written, "
         f"{there:,} already there, {failures}",
-        f"cost: {counts['UNet rows']:,} UNet rows in {format_duration(seconds)}",
+        f"cost: {pluralize(counts['UNet rows'], 'UNet row')} in {format_duration(seconds)}",
         f"every edit has a line in {out / manifest.NAME}",
     ]
     failed = counts[FAILED] + counts[FAILED_BEFORE] > 0

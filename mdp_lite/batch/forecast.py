@@ -1,17 +1,19 @@
-"""The dry run of a batch: how many edits there are to make, their cost, and the time they take."""
+"""The dry run of a batch: what fails, how many edits there are to make, their cost and time."""
 
-import io
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from mdp_lite.batch.entries import BatchUnit, SourceSpec
+from mdp_lite.batch.manifest import ManifestRecord
+from mdp_lite.batch.output import free_bytes
+from mdp_lite.batch.rehearsal import find_problems, read_size
 from mdp_lite.batch.run import BatchPlan, OnProgress, reject_bad
-from mdp_lite.batch.settings import check_settings
 from mdp_lite.batch.work import (
     EXISTING,
     FAILED,
@@ -20,14 +22,18 @@ from mdp_lite.batch.work import (
     BatchContext,
     BatchTask,
     FileContents,
+    Outcome,
+    Problem,
     find_outcome,
     make_edits,
     make_source,
     read_tasks,
+    record_failure,
 )
+from mdp_lite.cli.console import Console
 from mdp_lite.cli.dry_run import dry_run_editor
-from mdp_lite.editor import Edit, Editor
-from mdp_lite.pictures import images
+from mdp_lite.cli.units import SIZES, format_count
+from mdp_lite.editor import Editor
 from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline.inversion_methods import NEVER
 
@@ -45,7 +51,9 @@ class UnitForecast(NamedTuple):
 class Forecast(NamedTuple):
     """What a batch would find in its output, and what it would make.
 
-    there counts edits that the output already has. The fields are keys of the report.
+    there counts edits that the output already has. errors has a record for each edit that would
+    fail now, as the manifest of a run gets it, without key and status. picture_bytes is the most
+    that the new pictures can take. The fields are keys of the report.
     """
 
     there: int
@@ -55,83 +63,102 @@ class Forecast(NamedTuple):
     sources: int
     unet_rows: int
     seconds: float
+    picture_bytes: int
+    errors: list[ManifestRecord]
+
+
+StubRun = tuple[UnitForecast, list[Problem]]  # a unit's cost, and what is wrong with each task
 
 
 def forecast_batch(context: BatchContext, plan: BatchPlan, on_step: OnProgress | None) -> Forecast:
-    """Read every entry and every picture, as a run would, but make nothing."""
+    """Read every entry, picture and mask, as a run would, but make nothing."""
     dry = context._replace(editor=dry_run_editor(context.editor))
-    counts = Counter(one.status for one in reject_bad(plan, context.sizes, context.retry))
-    forecasts: dict[Any, UnitForecast] = {}
+    outcomes = reject_bad(plan, context.sizes, context.retry)
+    known: dict[Any, StubRun] = {}
     parts: list[UnitForecast] = []
     for done, unit in enumerate(plan.units, 1):
-        tasks, files = read_tasks(context, unit)
-        unique = {task.key: task for task in tasks}.values()
-        outcomes = [(task, find_outcome(context, task)) for task in unique]
-        missing = [task for task, one in outcomes if one is None]
-        part = UnitForecast(0)
-        if missing:
-            part = _forecast_unit(dry, unit, missing, files, forecasts)
-        counts.update(one.status for _, one in outcomes if one)
-        counts[EXISTING] += len(tasks) - len(unique)
-        counts[FAILED] += len(missing) - part.edits
+        some, part = _forecast_unit(dry, unit, known)
+        outcomes += some
         parts += [part] if part.edits else []
         if on_step:
             on_step(done, len(plan.units))
-    edits, total = sum(part.edits for part in parts), sum(part.unet_rows for part in parts)
-    there, before = counts[EXISTING] + counts[RECOVERED], counts[FAILED_BEFORE]
+    counts = Counter(one.status for one in outcomes)
     seconds = _estimate_seconds(context.editor, parts) if parts else 0.0
-    return Forecast(there, before, counts[FAILED], edits, len(parts), total, seconds)
+    return Forecast(
+        counts[EXISTING] + counts[RECOVERED], counts[FAILED_BEFORE], counts[FAILED],
+        sum(part.edits for part in parts), len(parts), sum(part.unet_rows for part in parts),
+        seconds, sum(part.edits * 3 * part.size[0] * part.size[1] for part in parts),
+        [_strip(one.record) for one in outcomes if one.status == FAILED and one.record],
+    )  # fmt: skip
+
+
+def log_forecast(forecast: Forecast, out: Path, console: Console) -> None:
+    """Name every edit that would fail, each row and reason once, and a disk that may be too small.
+
+    A run names the first and writes all to the manifest, but a dry run has no manifest.
+    """
+    for line in dict.fromkeys(f"row {one['row']}: {one['error']}" for one in forecast.errors):
+        console.log(line)
+    need, free = forecast.picture_bytes, free_bytes(out)
+    if need > free:
+        sizes = f"up to {format_count(need, SIZES)}, {format_count(free, SIZES)} are free"
+        console.log(f"the disk may be too small: the pictures take {sizes}")
+
+
+def _strip(record: ManifestRecord) -> ManifestRecord:
+    return {key: value for key, value in record.items() if key not in ("key", "status")}
 
 
 def _forecast_unit(
-    dry: BatchContext, unit: BatchUnit, tasks: list[BatchTask], files: FileContents,
-    forecasts: dict[Any, UnitForecast],
-) -> UnitForecast:  # fmt: skip
+    dry: BatchContext, unit: BatchUnit, known: dict[Any, StubRun]
+) -> tuple[list[Outcome], UnitForecast]:
+    """The outcomes of a unit that are known without making anything, and what the rest takes."""
+    tasks, files = read_tasks(dry, unit)
+    unique = {task.key: task for task in tasks}.values()
+    found = [(task, find_outcome(dry, task)) for task in unique]
+    outcomes = [one for _, one in found if one] + [Outcome(EXISTING)] * (len(tasks) - len(unique))
+    missing, part = [task for task, one in found if one is None], UnitForecast(0)
+    problems = find_problems(dry.editor, dry.out, unit.source, missing, files)
+    good = [task for task, problem in zip(missing, problems, strict=True) if problem is None]
+    if good:
+        part, late = _run_stubs(dry, unit.source, good, files, known)
+        outcomes += _record_problems(good, late)
+    outcomes += _record_problems(missing, problems)
+    return outcomes, part
+
+
+def _record_problems(tasks: list[BatchTask], problems: list[Problem]) -> list[Outcome]:
+    pairs = zip(tasks, problems, strict=True)
+    return [record_failure(task, one) for task, one in pairs if one is not None]
+
+
+def _run_stubs(
+    dry: BatchContext, source: SourceSpec, tasks: list[BatchTask], files: FileContents,
+    known: dict[Any, StubRun],
+) -> StubRun:  # fmt: skip
     """Run a unit with stub models, once for all units of the same cost."""
-    source = unit.source
-    good = [task for task in tasks if _has_good_settings(dry.editor, source, task)]
-    try:
-        size = _read_size(source, files)
-    except ValueError:
-        return UnitForecast(0)
-    if not good:
-        return UnitForecast(0)
-    if any(task.edit.target.mask for task in good):
-        return _dry_run(dry, source, good, files)  # the cost depends on the mask's content
-    key = (_cost_key(source, good), size)
-    if key not in forecasts:
-        forecasts[key] = _dry_run(dry, source, good, files)
-    return forecasts[key]
+    if any(task.edit.target.mask for task in tasks):
+        return _run_stubs_once(dry, source, tasks, files)  # the mask's content decides the cost
+    key = (_cost_key(source, tasks), read_size(source, files))
+    if key not in known:
+        known[key] = _run_stubs_once(dry, source, tasks, files)
+    return known[key]
 
 
-def _dry_run(
+def _run_stubs_once(
     dry: BatchContext, source: SourceSpec, tasks: list[BatchTask], files: FileContents
-) -> UnitForecast:
+) -> StubRun:
     if source.method == "null-text" and source.early_stop is None:
         source = replace(source, early_stop=NEVER)  # count all inner steps: the cost at most
     try:
         path = make_source(dry.editor, source, files)
-    except ValueError:
-        return UnitForecast(0)
-    edits = [one for one in make_edits(dry, path, tasks, files) if isinstance(one, Edit)]
-    rows = path.cost.unet_rows + sum(one.cost.unet_rows for one in edits)
-    return UnitForecast(len(edits), rows, path.image.size)
-
-
-def _has_good_settings(editor: Editor, source: SourceSpec, task: BatchTask) -> bool:
-    try:
-        check_settings(editor, source, task.edit.target)
-    except ValueError:
-        return False
-    return True
-
-
-def _read_size(source: SourceSpec, files: FileContents) -> Size | None:
-    """The size of the source's picture, which is decoded to its end; None without a picture."""
-    if source.image is None:
-        return None
-    picture = images.decode_picture(io.BytesIO(files[source.image]), repr(source.image))
-    return images.rgb(picture).size
+    except Exception as error:  # of any kind, as in a run: it is the record of all its edits
+        return UnitForecast(0), [error] * len(tasks)
+    made = make_edits(dry, path, tasks, files)
+    problems: list[Problem] = [one if isinstance(one, Exception) else None for one in made]
+    rows = sum(one.cost.unet_rows for one in made if not isinstance(one, Exception))
+    part = UnitForecast(problems.count(None), path.cost.unet_rows + rows, path.image.size)
+    return part, problems
 
 
 def _cost_key(source: SourceSpec, tasks: list[BatchTask]) -> tuple[Any, ...]:

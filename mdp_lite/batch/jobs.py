@@ -4,6 +4,7 @@ import csv
 import glob
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,8 @@ class BatchJob(NamedTuple):
 def read_job(location: str, out: Path) -> BatchJob:
     """Read all entries of a job. Raises BadInput for a location that holds no job."""
     path = Path(location)
+    if location == "-" or path.is_fifo():
+        return BatchJob(Path(), _read_pipe(path))
     if path.is_dir():
         _check_apart(path, out)
         files = (Path(root) / name for root, _, names in os.walk(path) for name in names)
@@ -38,8 +41,21 @@ def read_job(location: str, out: Path) -> BatchJob:
         _check_apart(base, out)
         return _list_pictures(base, map(Path, glob.iglob(location, recursive=True)), out, location)
     got = "another file" if path.exists() else "no such file"
-    want = f"a folder, a glob, a picture, or a table ({', '.join(TABLES)})"
+    want = f"a folder, a glob, a picture, a table ({', '.join(TABLES)}), or - for JSON lines"
     raise BadInput(f"job must be {want}, got {got}: {location!r}")
+
+
+def _read_pipe(path: Path) -> list[RawEntry]:
+    """The entries of JSON lines that come through a pipe; - is stdin."""
+    if str(path) != "-":
+        entries = list(_read_jsonl(path))
+    elif sys.stdin.isatty():
+        raise BadInput("job - reads JSON lines on stdin, got a terminal")
+    else:
+        entries = list(_read_lines(sys.stdin.buffer))
+    if not entries:
+        raise BadInput(f"job must have at least one row, got none in {str(path)!r}")
+    return entries
 
 
 def _list_pictures(base: Path, files: Iterable[Path], out: Path, location: str) -> BatchJob:
@@ -93,9 +109,13 @@ def _read_csv(path: Path) -> Iterator[RawEntry]:
 
 def _read_jsonl(path: Path) -> Iterator[RawEntry]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield _read_line(number, line)
+        yield from _read_lines(file)
+
+
+def _read_lines(file: Iterable[bytes]) -> Iterator[RawEntry]:
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            yield _read_line(number, line)
 
 
 def _read_line(number: int, line: bytes) -> RawEntry:

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdp_lite.names import BadInput
+from mdp_lite.names import BadInput, CannotWrite
 
 try:
     import fcntl
@@ -40,24 +41,31 @@ def read_sizes(folder: Path) -> RecordedSizes:
 def open_manifest(folder: Path) -> Iterator[OpenManifest]:
     """Open the manifest of a folder, for one batch at a time, and remove half-written pictures.
 
-    A batch may be killed at any moment, so whole lines are added by one write and flushed at once.
-    Raises BadInput if another batch has it open.
+    A batch may be killed at any moment, so whole lines are added by one write. Raises BadInput if
+    another batch has it open, CannotWrite if the folder or lines can't be written; then the
+    manifest is as it was.
     """
     check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / NAME, "ab+") as file:
+    with _open(folder) as file:
         _lock(file, folder)
         _remove_partial(folder / PARTIAL)
         _end_last_line(file)
         sizes = read_sizes(folder)
 
         def append(records: list[ManifestRecord]) -> None:
-            file.write("".join(json.dumps(one) + "\n" for one in records).encode())
-            file.flush()
+            _append(file, "".join(json.dumps(one) + "\n" for one in records).encode())
             sizes.update((one["key"], one.get("bytes")) for one in records)
 
         yield OpenManifest(sizes, append)
         _remove_partial(folder / PARTIAL)
+
+
+def _open(folder: Path) -> FileIO:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return open(folder / NAME, "ab+", buffering=0)
+    except OSError as error:
+        raise CannotWrite(error.errno, error.strerror, str(folder / NAME)) from None
 
 
 def check_folder(folder: Path) -> None:
@@ -88,11 +96,22 @@ def _lock(file: Any, folder: Path) -> None:
             raise BadInput(f"another batch is writing to {str(folder)!r}") from None
 
 
-def _end_last_line(file: Any) -> None:
+def _end_last_line(file: FileIO) -> None:
     """End a last line that was cut short, so that the next record starts a new line."""
     if file.seek(0, 2) and file.seek(-1, 2) >= 0 and file.read(1) != b"\n":
-        file.write(b"\n")
-        file.flush()
+        _append(file, b"\n")
+
+
+def _append(file: FileIO, data: bytes) -> None:
+    """Add all of the data, or leave the file as it was."""
+    size, left = file.seek(0, 2), memoryview(data)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError as error:
+        with suppress(OSError):
+            file.truncate(size)
+        raise CannotWrite(error.errno, error.strerror, str(file.name)) from None
 
 
 def _remove_partial(folder: Path) -> None:

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from mdp_lite.batch.entries import BatchEdit, BatchUnit, SourceSpec, TargetSpec, key_of
 from mdp_lite.batch.manifest import PARTIAL, ManifestRecord, RecordedSizes
+from mdp_lite.batch.output import check_place
 from mdp_lite.batch.settings import check_settings, read_mask
-from mdp_lite.checkpoint import atomic
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Edit, Editor, Source
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.provenance import Settings, describe_edit
@@ -31,6 +32,7 @@ BAD_NAME = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSE
 WRITTEN, RECOVERED, EXISTING = "written", "recovered", "existing"
 FAILED, FAILED_BEFORE = "failed", "failed before"
 
+Problem = Exception | str | None  # why an edit can't be made
 FileContents = dict[str, bytes]  # by the name that an entry gives
 
 
@@ -159,11 +161,11 @@ def _make_all(
     """Check all settings, make the source once, then all its edits together."""
     started, good = time.monotonic(), []
     for task in tasks:
-        try:
-            check_settings(context.editor, source, task.edit.target)
+        problem = find_own_problem(context.editor, context.out, source, task)
+        if problem is None:
             good.append(task)
-        except ValueError as error:
-            yield record_failure(task, error)
+        else:
+            yield record_failure(task, problem)
     if not good:
         return
     try:
@@ -179,6 +181,16 @@ def _make_all(
         record = {**(outcome.record or {}), "source_rows": rows, "seconds": share}
         yield Outcome(outcome.status, record)
         rows = 0  # the first record of a source carries its cost
+
+
+def find_own_problem(editor: Editor, out: Path, source: SourceSpec, task: BatchTask) -> Problem:
+    """What is wrong with an edit's settings or its name, found without any picture."""
+    try:
+        check_settings(editor, source, task.edit.target)
+        check_place(out, task.file)
+    except ValueError as error:
+        return error
+    return None
 
 
 def make_source(editor: Editor, source: SourceSpec, files: FileContents) -> Source:
@@ -224,19 +236,16 @@ def _write_edit(context: BatchContext, task: BatchTask, source: Source, one: Edi
     window: Settings = {
         key: getattr(target, key) for key in ("t_max", "t_m", "schedule", "strength", "proximal")
     }
-    buffer = io.BytesIO()
     settings = describe_edit(context.editor.models.name, source, one, window)
-    images.save_png(one.picture, buffer, settings)
+    data = images.png_bytes(one.picture, settings)
     try:
-        atomic.write(context.out / task.file, buffer.getvalue(), context.out / PARTIAL)
+        atomic.write(context.out / task.file, data, context.out / PARTIAL)
     except OSError as error:
         if error.errno not in BAD_NAME:
             raise
         return record_failure(task, f"name must be that of a new file, got {error.strerror!r}")
     cost = {"truncated": source.truncated or one.truncated, "unet_rows": one.cost.unet_rows}
-    return Outcome(
-        WRITTEN, _build_record(task, "ok", _describe_file(task, buffer.getvalue()) | cost)
-    )
+    return Outcome(WRITTEN, _build_record(task, "ok", _describe_file(task, data) | cost))
 
 
 def _describe_file(task: BatchTask, data: bytes) -> ManifestRecord:

@@ -15,23 +15,43 @@ import torch
 from torch import Tensor
 
 from mdp_lite.method.mdp import Denoiser
-from mdp_lite.names import Stopped
+from mdp_lite.names import DeadlineExceeded, Stopped
+from mdp_lite.pipeline import check
 
 # How long a call waits for clients who are between two steps: seconds, or half of the last call.
 PATIENCE, SHARE = 0.005, 0.5
+STOPPED = "the work was cancelled, or the batcher was closed"
 
 
 class Client:
-    """One thread that uses the models. Who has the smallest served (rows so far) is next.
+    """One piece of work that uses the models. Who has the smallest served (rows so far) is next.
 
-    served starts at the smallest value of the others, so a new client has no advantage. rows and
-    calls count what was computed for it.
+    deadline is how many seconds from now it has for all that it does; left() says how many it still
+    has. served starts at the smallest value of the others, so a new client has no advantage. rows
+    and calls count what was computed for it.
+
+    >>> client = Client(deadline=30)
+    >>> with run_batcher(editor) as batcher, batcher.client(client):
+    ...     own = client_editor(editor, batcher, client)
+    ...     edit = own.edit(source, "a blue house on the grass", deadline=client.left())
+    >>> client.rows == edit.cost.unet_rows
+    True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float | None = None) -> None:
         self.served = 0.0
         self.rows = self.calls = 0
         self.stopped = False
+        self.end = None if deadline is None else time.monotonic() + check.deadline(deadline)
+
+    def left(self) -> float | None:
+        """The seconds that are left, or None without a deadline; DeadlineExceeded if none are."""
+        if self.end is None:
+            return None
+        seconds = self.end - time.monotonic()
+        if seconds <= 0:
+            raise DeadlineExceeded("the deadline passed while the work waited to go on")
+        return seconds
 
 
 class UNetRows(NamedTuple):
@@ -69,21 +89,16 @@ class Batcher:
     denoise computes a whole batch. finite_unet computes a client's rows again if they came out with
     NaN or infinity; it gives finite ones or raises. max_rows is how many rows one call may have.
     With 0 the rows of each client are a call by themselves, and its results have exactly the bits
-    that they have without other clients. The client that was served least is next.
+    that they have without other clients. The client that was served least is next. Its rows, calls
+    and seconds are of all UNet calls so far.
 
     All methods may be called from any thread; run() belongs to one thread, which must be the only
     one that calls the models. denoise and call block until run() has answered, and raise Stopped if
     the client is stopped or the batcher closed.
 
-    >>> import threading
-    >>> batcher = Batcher(editor.runner.engine.denoise, editor.runner.unet, max_rows=16)
-    >>> thread = threading.Thread(target=batcher.run)
-    >>> thread.start()
-    >>> with batcher.client() as client:
+    >>> with run_batcher(editor, max_rows=16) as batcher, batcher.client() as client:
     ...     batcher.call(client, lambda: "work for the thread that calls the models")
     'work for the thread that calls the models'
-    >>> batcher.close()
-    >>> thread.join()
     """
 
     def __init__(self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0) -> None:
@@ -131,7 +146,7 @@ class Batcher:
             self._waiting = [one for one in self._waiting if one.client is not client]
             self._changed.notify_all()
         for one in dropped:
-            one.answer.set_exception(Stopped())
+            one.answer.set_exception(Stopped(STOPPED))
 
     def close(self) -> None:
         """Stop all clients and end run()."""
@@ -158,7 +173,7 @@ class Batcher:
         one = Call(client, work, Future())
         with self._changed:
             if client.stopped or self._closed:
-                raise Stopped
+                raise Stopped(STOPPED)
             self._waiting.append(one)
             self._changed.notify_all()
         return one.answer.result()
@@ -243,7 +258,7 @@ class Batcher:
                 _free()
             one.answer.set_exception(answer)
         elif one.client.stopped:
-            one.answer.set_exception(Stopped())
+            one.answer.set_exception(Stopped(STOPPED))
         else:
             one.answer.set_result(answer)
 

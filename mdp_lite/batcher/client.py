@@ -4,6 +4,9 @@ Its models pass every call on to the batcher. The answer is finite, or an error 
 models need no second attempt in float32.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -15,7 +18,7 @@ from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import BadInput
-from mdp_lite.pipeline.runner import ModelRunner
+from mdp_lite.pipeline.runner import ModelRunner, runner_of
 
 
 class BatchedUNet(nn.Module):
@@ -75,26 +78,48 @@ def make_batcher(editor: Editor, max_rows: int = 0) -> Batcher:
     >>> make_batcher(editor, max_rows=16).max_rows
     16
     """
-    runner = editor.runner
+    runner = runner_of(editor)
     return Batcher(runner.engine.denoise, runner.unet, max_rows)
+
+
+@contextmanager
+def run_batcher(editor: Editor, max_rows: int = 0) -> Iterator[Batcher]:
+    """A batcher with the one thread that calls the models, for as long as the context lasts.
+
+    The end of the context stops all clients: what they wait for raises Stopped. max_rows is as in
+    make_batcher.
+
+    >>> with run_batcher(editor, max_rows=8) as batcher, batcher.client() as client:
+    ...     client_editor(editor, batcher, client).edit(source, "a blue house").cost.unet_calls
+    3
+    """
+    batcher = make_batcher(editor, max_rows)
+    thread = threading.Thread(target=_call_models, args=(batcher,), name="models", daemon=True)
+    thread.start()
+    try:
+        yield batcher
+    finally:
+        batcher.close()
+        thread.join()
+
+
+def _call_models(batcher: Batcher) -> None:
+    try:
+        batcher.run()
+    finally:
+        batcher.close()  # so that nobody waits for answers that can't come
 
 
 def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
     """The same editor for a client, whose UNet rows share calls with those of other clients.
 
-    Use it in a thread of the client while another thread runs batcher.run(). Null-text inversion
-    raises BadInput, because it needs gradients.
+    Use it in a thread of the client while the batcher runs. Null-text inversion raises BadInput,
+    because it needs gradients; batcher.call can run it, and all other clients wait for its end.
 
-    >>> import threading
-    >>> batcher = make_batcher(editor, max_rows=16)
-    >>> thread = threading.Thread(target=batcher.run)
-    >>> thread.start()
-    >>> with batcher.client() as client:
+    >>> with run_batcher(editor, max_rows=8) as batcher, batcher.client() as client:
     ...     own = client_editor(editor, batcher, client)
     ...     own.edit(source, "a blue house on the grass").cost.unet_calls
     3
-    >>> batcher.close()
-    >>> thread.join()
     """
     runner, models = editor.runner, editor.models
     proxies = replace(

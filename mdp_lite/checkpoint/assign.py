@@ -1,6 +1,8 @@
 """Building models without memory, and giving them the tensors of a checkpoint."""
 
 import gc
+import mmap
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -19,6 +21,7 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, *FP8)
 # Bytes. MKL promises the same bits for the same numbers only from this alignment on; safetensors
 # puts tensors at multiples of 8 at best, so the length of a file's header would change a picture.
 ALIGNMENT = 64
+APART = 2**20  # bytes of a weight from which its copy has a separate mapping
 
 
 class BuildOnMeta(TorchFunctionMode):
@@ -98,16 +101,31 @@ def assign_tensors(
     modules = dict(model.named_modules())
     for key, tensor in tensors:
         module, _, name = key.rpartition(".")
-        weight = align(tensor.to(device, dtype))
+        weight = place_weight(tensor, device, dtype)
         _check_cast(key, tensor, weight)
         modules[module].register_parameter(name, nn.Parameter(weight, requires_grad=False))
     return model.eval()
 
 
-def align(tensor: Tensor) -> Tensor:
-    """The tensor itself, or a copy in aligned memory: where a file has it changes no number."""
-    aligned = tensor.device.type != "cpu" or tensor.data_ptr() % ALIGNMENT == 0
-    return tensor if aligned else tensor.clone()
+def place_weight(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A tensor as a weight: itself, or one copy if its device, dtype or alignment is another."""
+    if device.type != "cpu":
+        return tensor.to(device, dtype)
+    aligned = tensor.data_ptr() % ALIGNMENT == 0  # else where a file has it would change numbers
+    return tensor if aligned and tensor.dtype == dtype else _copy_apart(tensor, dtype)
+
+
+def _copy_apart(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """An aligned copy. The system gets a large one's memory back as soon as it goes.
+
+    The engine gives up plain weights of convolutions; malloc would keep gaps in their places.
+    """
+    size = tensor.numel() * dtype.itemsize
+    if size < APART:
+        return tensor.to(dtype, copy=True)
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
+    memory = mmap.mmap(-1, size, **private)
+    return torch.frombuffer(memory, dtype=dtype).view(tensor.shape).copy_(tensor)
 
 
 def _check_cast(key: str, tensor: Tensor, weight: Tensor) -> None:

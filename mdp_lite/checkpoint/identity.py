@@ -4,7 +4,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from mdp_lite.checkpoint.atomic import write
+from mdp_lite.files import atomic
 from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.names import BadCheckpoint
 
@@ -126,5 +125,15 @@ def _write_known(folder: Path, known: dict[str, list], new: dict[str, list]) -> 
     """
     old = {path: one for path, one in new.items() if time.time_ns() - one[1] > COARSE}
     if old:
-        with suppress(OSError):  # then the hash is computed again next time
-            write(folder / NAME, json.dumps(known | old).encode())
+        try:
+            atomic.write(folder / NAME, json.dumps(known | old).encode())
+        except OSError as error:
+            warn_unkept(folder, error)
+
+
+def warn_unkept(folder: Path, error: OSError) -> None:
+    """Say, once in a process, that a cache's folder could not be written to, and why."""
+    atomic.warn_once(
+        f"the cache in {str(folder)!r} could not keep new results ({error.strerror}): "
+        "they will be computed again"
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mdp_lite.checkpoint.advice import advise_dtype
 from mdp_lite.checkpoint.assign import BuildOnMeta, assign_tensors, auto_dtype, pause_gc
 from mdp_lite.checkpoint.config_files import read_scheduler_config
 from mdp_lite.checkpoint.config_notes import describe_configs
@@ -26,10 +27,11 @@ from mdp_lite.checkpoint.tokenizer import (
     Tokenizers,
     load_tokenizer,
 )
+from mdp_lite.checkpoint.vocabulary import split_settings
 from mdp_lite.checkpoint.words import learn_words
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import SchedulerConfig
-from mdp_lite.names import BadCheckpoint, MdpError
+from mdp_lite.names import BadCheckpoint, CannotWrite, MdpError
 from mdp_lite_weights import (
     Checkpoint,
     Choices,
@@ -48,20 +50,9 @@ from mdp_lite_weights.files import OPENCLIP_PAD
 from mdp_lite_weights.lora import Deltas, merge_deltas, read_loras
 
 __all__ = [
-    "CATALOGUE",
-    "AddOns",
-    "Checkpoint",
-    "Choices",
-    "Conversion",
-    "Examined",
-    "Hub",
-    "Models",
-    "Place",
-    "content_hash",
-    "convert",
-    "examine",
-    "load",
-]
+    "CATALOGUE", "AddOns", "Checkpoint", "Choices", "Conversion", "Examined", "Hub",
+    "Models", "Place", "content_hash", "convert", "examine", "load",
+]  # fmt: skip
 
 Tensors = dict[str, Tensor]
 Place = str | Path  # on disk, or on the hub
@@ -117,6 +108,7 @@ class Examined:
     tokenizer: Tokenizer | Tokenizers | None
     scheduler: SchedulerConfig
     defaults: Defaults
+    vocabulary: frozenset[str]
 
 
 @pause_gc()
@@ -127,13 +119,14 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     if vae is not None:
         found, files = replace_vae(found, vae, choices)
     scheduler = read_scheduler_config(found.configs["scheduler"])
-    defaults, inferred = infer_defaults(found.defaults, found.name, found.folder, found.files)
+    own, vocabulary = split_settings(found.defaults)
+    defaults, inferred = infer_defaults(own, found.name, found.folder, found.files)
     models = build_models(found, vae)
     check_clip_skip(choices.clip_skip, models)
     found = replace(found, notes=found.notes + describe_configs(found.configs) + inferred)
     known = found.tokenizer or choices.tokenizer
     tokenizer = _load_tokenizer(found, models, choices) if known else None
-    return Examined(found, tuple(files), models, tokenizer, scheduler, defaults)
+    return Examined(found, tuple(files), models, tokenizer, scheduler, defaults, vocabulary)
 
 
 @pause_gc()
@@ -166,6 +159,7 @@ def load(
         words = [one for place, w in addons.embeddings for one in read_embeddings(Path(place), w)]
         tokenizer, grown, notes = _add_words(tokenizer, examined, dtype, words, bundled)
         models |= grown
+    notes += advise_dtype(found.tensors, models, dtype) if device.type == "cpu" else ()
     deltas = _read_deltas(models, addons)
     wide = _needs_wide_vae(found, dtype)
     for part, model in models.items():
@@ -176,6 +170,7 @@ def load(
         defaults=examined.defaults, notes=(*found.notes, *notes, *wide.values()),
         origin=Origin(found.name, files, examined.scheduler, dtype, choices.clip_skip),
         zero_empty=found.zero_empty, clip_skip=choices.clip_skip, **join_text(models, tokenizer),
+        vocabulary=frozenset() if addons.loras else examined.vocabulary,
     )  # fmt: skip
 
 
@@ -190,15 +185,19 @@ def convert(
 ) -> Conversion:
     """Write a checkpoint, even a pickled one, as a folder or a single file.
 
-    Raises BadCheckpoint for one that could not be loaded. progress(done, total) is called with
-    bytes. See mdp_lite_weights.convert.
+    Raises BadCheckpoint for one that could not be loaded, and CannotWrite, which leaves nothing.
+    progress(done, total) is called with bytes. See mdp_lite_weights.convert.
     """
 
     def check(found: Checkpoint) -> None:
         build_models(found)
         read_scheduler_config(found.configs["scheduler"])
 
-    return convert_checkpoint(name, out, dtype, choices, check, progress, dry_run)
+    try:
+        return convert_checkpoint(name, out, dtype, choices, check, progress, dry_run)
+    except OSError as error:
+        ours = error.filename == str(out)  # else it is about what is read
+        raise CannotWrite(error.errno, error.strerror, str(out)) if ours else error from None
 
 
 def _load_tokenizer(

@@ -41,6 +41,7 @@ class Models:
     notes: tuple[str, ...]
     origin: Origin
     zero_empty: bool = False
+    vocabulary: frozenset[str] = frozenset()
     clip_skip: int = 0
 
     @property

@@ -59,6 +59,11 @@ class Tokenizer:
     length: int
     words: dict[int, tuple[int, ...]]
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The texts that are tokens of their own: start, end and learned words."""
+        return tuple(self.clip.added_tokens_encoder)
+
     def ids(self, prompt: str) -> tuple[list[int], bool]:
         """The ids of a prompt, cut or padded to length, and whether they were cut.
 

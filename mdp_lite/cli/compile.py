@@ -2,12 +2,12 @@
 
 import os
 import time
-from argparse import Namespace
 
 from mdp_lite.checkpoint.identity import model_hash
+from mdp_lite.cli.commands.compile import CompileOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Report
-from mdp_lite.cli.units import SIZES, format_count
+from mdp_lite.cli.units import SIZES, format_count, pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine import aot, packages
 from mdp_lite.engine.engine import choose_attention
@@ -15,7 +15,7 @@ from mdp_lite.engine.packages import Package, Shape
 from mdp_lite.names import BadInput
 
 
-def compile_packages(args: Namespace, editor: Editor, console: Console) -> Report:
+def compile_packages(args: CompileOptions, editor: Editor, console: Console) -> Report:
     """Compile one package for each count of rows; a dry run only lists them."""
     _check_options(args)
     models, shapes = editor.models, _build_shapes(args, editor)
@@ -24,7 +24,7 @@ def compile_packages(args: Namespace, editor: Editor, console: Console) -> Repor
     for note in models.notes:
         console.log(note)
     compiled: list[tuple[Package, float]] = []
-    for shape in () if args.dry_run else shapes:
+    for shape in () if args.run.dry_run else shapes:
         console.log(f"compiling {_describe_shape(shape)}: a minute or several")
         started = time.monotonic()
         package = aot.compile_package(models.unet, attend, shape, target, args.output)
@@ -32,34 +32,31 @@ def compile_packages(args: Namespace, editor: Editor, console: Console) -> Repor
     paths = [str(args.output / f"{packages.package_name(target, shape)}.json") for shape in shapes]
     data = {
         "command": "compile",
-        "dry_run": args.dry_run,
+        "dry_run": args.run.dry_run,
         "made_for": vars(target),
         "shapes": [shape._asdict() for shape in shapes],
         "files": paths,
         "bytes": [package.size for package, _ in compiled],
         "seconds": [round(seconds, 3) for _, seconds in compiled],
     }
-    if args.dry_run:
+    if args.run.dry_run:
         return Report({}, data, [f"would write {path}" for path in paths])
     return Report({}, data, [_describe_package(*one) for one in compiled])
 
 
-def _check_options(args: Namespace) -> None:
+def _check_options(args: CompileOptions) -> None:
     """Raise BadInput for what would fail only after minutes of work."""
     aot.need_compiler()
-    for rows in args.rows:
-        if rows < 1:
-            raise BadInput(f"rows must be at least 1, got {rows}")
     nearest = next(one for one in (args.output, *args.output.absolute().parents) if one.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise BadInput(f"output must be a folder that can be written, got {str(args.output)!r}")
 
 
-def _build_shapes(args: Namespace, editor: Editor) -> list[Shape]:
+def _build_shapes(args: CompileOptions, editor: Editor) -> list[Shape]:
     """The shapes to compile: pictures of one size, in all counts of rows."""
     runner, tokens = editor.runner, editor.models.c_shape[0]
     width, height = (side // runner.factor for side in runner.image_size(args.width, args.height))
-    return [Shape(rows, height, width, tokens) for rows in dict.fromkeys(args.rows)]
+    return [Shape(rows, height, width, tokens) for rows in args.rows]
 
 
 def _describe_package(package: Package, seconds: float) -> str:
@@ -68,5 +65,4 @@ def _describe_package(package: Package, seconds: float) -> str:
 
 
 def _describe_shape(shape: Shape) -> str:
-    rows = "1 row" if shape.rows == 1 else f"{shape.rows} rows"
-    return f"{rows} of {shape.height}x{shape.width} cells"
+    return f"{pluralize(shape.rows, 'UNet row')} of {shape.height}x{shape.width} cells"

@@ -3,43 +3,61 @@
 import json
 import logging
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from tqdm import tqdm
+from mdp_lite.cli.model_options import RunOptions
+from mdp_lite.cli.waiting import WaitingLine, keep_alive
 
 if TYPE_CHECKING:  # they import torch, which `--help` must not cost
     from mdp_lite.cli.reports import Report
     from mdp_lite.editor import OnStep
 
+SIZE = (80, 24)  # columns and rows of a terminal that says it has none
 UNITS = {"convert": "B", "batch": "edit", "look": "row"}  # of a bar; all others count steps
-
-
-class Console(NamedTuple):
-    """Where a command writes: log takes a sentence, progress(name) shows a loop's progress.
-
-    progress(name) is a context whose value is an on_step function, or None if nothing is shown.
-    status adds a few words to the bar that is shown.
-    """
-
-    log: Callable[[str], None]
-    progress: Callable[[str], AbstractContextManager[Any]]
-    status: Callable[[str], None]
+# What a loop of steps does outside them, by the first word of its name: the VAE takes seconds.
+BEFORE_STEPS = {"invert": "encoding the picture"}
+AFTER_STEPS = dict.fromkeys(("generate", "invert", "edit"), "decoding the picture")
 
 
 def ignore(text: str) -> None:
     """Write nothing."""
 
 
-def open_console(args: Namespace) -> Console:
+class Console(NamedTuple):
+    """Where a command writes: log takes a sentence, progress(name) shows a loop's progress.
+
+    progress(name) is a context whose value is an on_step function, or None if nothing is shown.
+    status adds a few words to the bar that is shown. wait shows a line with the seconds that have
+    passed, on a terminal, until the next sentence or bar; without a text it erases the line.
+    """
+
+    log: Callable[[str], None]
+    progress: Callable[[str], AbstractContextManager[Any]]
+    status: Callable[[str], None]
+    wait: Callable[[str], None] = ignore
+
+
+def open_console(run: RunOptions) -> Console:
     """The console of a command line: nothing with --quiet, and bars only on a terminal."""
     bars: list[Any] = []  # those that are shown now
+    shown = not run.quiet and sys.stderr.isatty()
+    line = WaitingLine(shown)
+
+    def log(text: str) -> None:
+        line.clear()
+        print_message(text)
+
+    def progress(name: str) -> "AbstractContextManager[OnStep | None]":
+        line.clear()
+        return show_bar(name, shown, bars)
+
     return Console(
-        log=ignore if args.quiet else print_message,
-        progress=lambda name: show_bar(name, not args.quiet and sys.stderr.isatty(), bars),
+        log=ignore if run.quiet else log,
+        progress=progress,
         status=lambda text: bars[-1].set_postfix_str(text, refresh=False) if bars else None,
+        wait=lambda text: line.show(text) if text else line.clear(),
     )
 
 
@@ -54,17 +72,25 @@ def show_bar(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | None
     if not shown:
         yield None
         return
-    unit = UNITS.get(name, "step")
+    from tqdm import tqdm  # an error message must not cost its import
+
+    unit, kind = UNITS.get(name, "step"), name.partition(" ")[0]
     scale = unit == "B"
     with tqdm(desc=name, unit=unit, unit_scale=scale, leave=False, file=sys.stderr) as bar:
+        if bar.ncols is not None and bar.ncols < 1:  # so say some containers: then tqdm shows none
+            bar.ncols, bar.nrows = SIZE
+        bar.set_postfix_str(BEFORE_STEPS.get(kind, ""))
 
         def on_step(done: int, total: int, latent: Any = None) -> None:
             bar.total = total
+            if kind in AFTER_STEPS:
+                bar.set_postfix_str(AFTER_STEPS[kind] if done == total else "", refresh=False)
             bar.update(done - bar.n)
 
         bars.append(bar)
         try:
-            yield on_step
+            with keep_alive(bar.refresh):  # a step of a large model takes seconds
+                yield on_step
         finally:
             bars.pop()
 
@@ -82,12 +108,12 @@ def show_warnings(quiet: bool) -> Iterator[None]:
         log.removeHandler(handler)
 
 
-def print_report(args: Namespace, report: "Report") -> None:
-    """Print a report on stdout: one JSON object with --json, else lines unless --quiet is given."""
-    if args.json:
-        print(json.dumps(report.data), flush=True)
-    elif not args.quiet:
-        print("\n".join(report.lines), flush=True)
+def print_report(run: RunOptions, report: "Report", file: TextIO) -> None:
+    """Print a report: one JSON object with --json, else lines unless --quiet is given."""
+    if run.json:
+        print(json.dumps(report.data), file=file, flush=True)
+    elif not run.quiet:
+        print("\n".join(report.lines), file=file, flush=True)
 
 
 def print_message(text: str) -> None:

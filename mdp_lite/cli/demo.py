@@ -1,10 +1,10 @@
 """`mdp-lite demo`: a generated and a real picture, edited by all variants, on one sheet."""
 
-from argparse import Namespace
 from pathlib import Path
 
 from PIL import Image
 
+from mdp_lite.cli.commands.demo import DemoOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Pictures, Report, build_report, build_sheet_row
 from mdp_lite.editor import Edit, Editor, Source
@@ -28,7 +28,7 @@ SEED, STEPS = 7, 30
 SCHEDULE = "cosine"  # with constant weights, c and beta give the same picture
 
 
-def make_demo(args: Namespace, editor: Editor, console: Console) -> Report:
+def make_demo(args: DemoOptions, editor: Editor, console: Console) -> Report:
     """Edit both sources with all four variants: one sheet, and every picture by itself."""
     t_max, t_m = paper_window(STEPS)
     window: Settings = {"t_max": t_max, "t_m": t_m, "schedule": SCHEDULE}

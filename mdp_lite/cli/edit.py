@@ -1,9 +1,9 @@
 """`mdp-lite edit`: a picture, or a generated one, edited by a prompt."""
 
-from argparse import Namespace
 from dataclasses import replace
 from typing import NamedTuple
 
+from mdp_lite.cli.commands.edit import EditCommandOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Pictures, Report, add_suffix, build_report, build_sheet_row
 from mdp_lite.cli.requests import build_request, choose_variants, read_mask_option
@@ -11,11 +11,10 @@ from mdp_lite.cli.sources import choose_source, log_truncation, pack_source
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.names import BadInput
 from mdp_lite.pictures.sheets import Row, sheet
-from mdp_lite.pipeline.provenance import describe_edit
+from mdp_lite.pipeline.provenance import Settings, describe_edit
 from mdp_lite.pipeline.result import add_costs
 
 PREVIEWS = 8  # of an edit, on the sheet of --previews
-WINDOW = ("t_max", "t_m", "schedule", "strength", "deadline", "proximal")  # options to describe
 
 
 class VariantEdit(NamedTuple):
@@ -25,9 +24,9 @@ class VariantEdit(NamedTuple):
     previews: Row
 
 
-def make_edits(args: Namespace, editor: Editor, console: Console) -> Report:
-    """Edit a source by one variant or all: the pictures, a sheet, and what else is asked for."""
-    source = choose_source(args, editor, console)
+def make_edits(args: EditCommandOptions, editor: Editor, console: Console) -> Report:
+    """Edit a source by one variant or all: the pictures, and what else is asked for."""
+    source = choose_source(args, editor, console, args.seed)
     variants = choose_variants(args, editor, source)
     results = [edit_variant(args, editor, console, source, variant) for variant in variants]
     edits = [one.edit for one in results]
@@ -39,18 +38,18 @@ def make_edits(args: Namespace, editor: Editor, console: Console) -> Report:
     late = [f"{one.variant}: stopped at the deadline" for one in edits if not one.finished]
     data = {"finished": not late, "costs": {"source": source.cost._asdict(), **costs}}
     return report._replace(
-        data=report.data | data, lines=[*report.lines, *late], others=pack_source(args, source)
+        data=report.data | data, lines=[*report.lines, *late], others=pack_source(args.save, source)
     )
 
 
 def edit_variant(
-    args: Namespace, editor: Editor, console: Console, source: Source, variant: str
+    args: EditCommandOptions, editor: Editor, console: Console, source: Source, variant: str
 ) -> VariantEdit:
     """Run the edit by one variant, and preview some of its steps if --previews is given."""
     log_truncation(editor, console, args.prompt)
     request = replace(
         build_request(args, source, variant),
-        mask=read_mask_option(args, console), paste=args.paste, feather=args.feather,
+        mask=read_mask_option(args.mask, console), paste=args.mask.paste, feather=args.mask.feather,
     )  # fmt: skip
     previews: Row = []
     count = 0  # of the PREVIEWS equal parts of the edit that are done
@@ -64,11 +63,20 @@ def edit_variant(
     return VariantEdit(editor.result(state), previews)
 
 
+def _describe_window(args: EditCommandOptions) -> Settings:
+    """The options of an edit that a picture's settings say."""
+    edit = args.edit
+    return {
+        "t_max": edit.t_max, "t_m": edit.t_m, "schedule": edit.schedule, "strength": edit.strength,
+        "deadline": args.deadline, "proximal": edit.proximal,
+    }  # fmt: skip
+
+
 def _describe_pictures(
-    args: Namespace, editor: Editor, source: Source, edits: list[Edit]
+    args: EditCommandOptions, editor: Editor, source: Source, edits: list[Edit]
 ) -> Pictures:
     """The edited pictures by file, each with its settings."""
-    window = {key: getattr(args, key) for key in WINDOW}
+    window = _describe_window(args)
     pictures: Pictures = {}
     for one in edits:
         path = args.output if len(edits) == 1 else add_suffix(args.output, f"-{one.variant}")
@@ -77,19 +85,23 @@ def _describe_pictures(
 
 
 def _add_pages(
-    args: Namespace, editor: Editor, source: Source, results: list[VariantEdit], pictures: Pictures
+    args: EditCommandOptions,
+    editor: Editor,
+    source: Source,
+    results: list[VariantEdit],
+    pictures: Pictures,
 ) -> None:
     """Add the sheet, the previews and the mask to the pictures, with the first edit's settings."""
     edits = [one.edit for one in results]
-    window = {key: getattr(args, key) for key in WINDOW}
-    window["variant"] = args.variant or edits[0].variant
+    window = _describe_window(args) | {"variant": args.edit.variant or edits[0].variant}
     settings = describe_edit(editor.models.name, source, edits[0], window)
-    row = build_sheet_row(source, edits)
-    pages = {"sheet": (args.sheet or add_suffix(args.output, ".sheet"), sheet([row]))}
+    pages = {}
+    if args.sheet:
+        pages["--sheet"] = (args.sheet, sheet([build_sheet_row(source, edits)]))
     if args.previews:
-        pages["previews"] = (args.previews, sheet([one.previews for one in results]))
-    if args.save_mask and edits[0].mask:
-        pages["save-mask"] = (args.save_mask, edits[0].mask)
+        pages["--previews"] = (args.previews, sheet([one.previews for one in results]))
+    if args.mask_file.save_mask and edits[0].mask:
+        pages["--save-mask"] = (args.mask_file.save_mask, edits[0].mask)
     for name, (path, image) in pages.items():
         if path in pictures:
             raise BadInput(f"{name} must be another file than the picture, got {str(path)!r}")

@@ -1,44 +1,91 @@
 """Options of an edit and of a sweep: the variant, the window, the schedule."""
 
-import argparse
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
-from mdp_lite.cli.argument_types import parse_choice, parse_list, parse_number
-from mdp_lite.names import SCHEDULES, VARIANTS
+import typer
+
+from mdp_lite.cli.choices import Schedule, Variant, VariantOrAll
+from mdp_lite.cli.fields import COMMAS
+from mdp_lite.cli.values import read_quantile
+from mdp_lite.names import BadInput
 
 
-def add_edit_options(sub: argparse.ArgumentParser) -> None:
+@dataclass(frozen=True, kw_only=True)
+class EditOptions:
     """How an edit mixes the target with its source."""
-    group = sub.add_argument_group("edit")
-    group.add_argument(
-        "--variant", choices=(*VARIANTS, "all"),
-        help="the quantity that is mixed with the source's; all: one picture of each (default: x "
-        "for a picture inverted by edit-friendly if no window is given, else epsilon)",
-    )  # fmt: skip
-    group.add_argument(
-        "--t-max", type=parse_number, metavar="STEPS", help="steps left when mixing starts"
-    )
-    group.add_argument("--t-m", type=parse_number, metavar="STEPS", help="steps that are mixed")
-    group.add_argument(
-        "--schedule", choices=SCHEDULES,
-        help="the weights over the mixed steps (default: leash, or constant if a window is given)",
-    )  # fmt: skip
-    group.add_argument(
-        "--strength", type=parse_number, metavar="S",
-        help="instead of --t-m: 0 is the source, 1 the target alone",
-    )  # fmt: skip
-    group.add_argument(
-        "--proximal", type=parse_number, metavar="Q",
-        help="proximal guidance: guide only where predictions differ by more than this quantile",
-    )  # fmt: skip
+
+    heading: ClassVar[str] = "edit"
+    variant: Annotated[
+        VariantOrAll | None,
+        typer.Option("--variant",
+                     show_default="x for a picture inverted by edit-friendly if no window is "
+                     "given, else epsilon",
+                     help="the quantity that is mixed with the source's; all: one picture of each"),
+    ] = None  # fmt: skip
+    t_max: Annotated[
+        float | None,
+        typer.Option("--t-max", metavar="STEPS", min=0,
+                     show_default="94% of --steps for epsilon, c and beta; all for x",
+                     help="steps left when mixing starts"),
+    ] = None  # fmt: skip
+    t_m: Annotated[
+        float | None,
+        typer.Option("--t-m", metavar="STEPS", min=0,
+                     show_default="34% of --steps for epsilon and x, 27% for c and beta",
+                     help="steps that are mixed"),
+    ] = None  # fmt: skip
+    schedule: Annotated[
+        Schedule | None,
+        typer.Option("--schedule", show_default="leash, or constant if a window is given",
+                     help="the weights over the mixed steps"),
+    ] = None  # fmt: skip
+    strength: Annotated[
+        float | None,
+        typer.Option("--strength", metavar="S", min=0, max=1,
+                     help="instead of --t-m: 0 is the source, 1 the target alone"),
+    ] = None  # fmt: skip
+    proximal: Annotated[
+        float | None,
+        typer.Option("--proximal", metavar="Q", parser=read_quantile,
+                     help="proximal guidance: guide only where predictions differ by more than "
+                     "this quantile, 0 to below 1"),
+    ] = None  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for settings that exclude each other."""
+        if self.strength is not None and self.t_m is not None:
+            raise BadInput("--strength and --t-m set the same thing: give one of them")
+        if None not in (self.t_max, self.t_m) and self.t_m > self.t_max:  # pyright: ignore
+            raise BadInput(f"--t-m must be at most --t-max = {self.t_max}, got {self.t_m}")
 
 
-def add_grid_options(sub: argparse.ArgumentParser) -> None:
+@dataclass(frozen=True, kw_only=True)
+class GridOptions:
     """The settings that a sweep combines, each a list."""
-    group = sub.add_argument_group("settings, each one value or several as A,B,C")
-    for name, parse in (
-        ("--variants", parse_choice(VARIANTS)),
-        ("--t-max", parse_number),
-        ("--t-m", parse_number),
-        ("--schedules", parse_choice(SCHEDULES)),
-    ):
-        group.add_argument(name, type=parse_list(parse), default=[None], metavar="LIST")
+
+    heading: ClassVar[str] = "settings, each one value or several"
+    variants: Annotated[
+        tuple[Variant, ...],
+        typer.Option("--variants", metavar="A,B,C", help="epsilon, c, x, beta",
+                     show_default="as mdp-lite edit"),
+        COMMAS,
+    ] = ()  # fmt: skip
+    t_max: Annotated[
+        tuple[float, ...],
+        typer.Option("--t-max", metavar="A,B,C", min=0, help="steps left when mixing starts",
+                     show_default="as mdp-lite edit"),
+        COMMAS,
+    ] = ()  # fmt: skip
+    t_m: Annotated[
+        tuple[float, ...],
+        typer.Option("--t-m", metavar="A,B,C", min=0, help="steps that are mixed",
+                     show_default="as mdp-lite edit"),
+        COMMAS,
+    ] = ()  # fmt: skip
+    schedules: Annotated[
+        tuple[Schedule, ...],
+        typer.Option("--schedules", metavar="A,B,C", help="constant, linear, cosine, exp, leash",
+                     show_default="as mdp-lite edit"),
+        COMMAS,
+    ] = ()  # fmt: skip

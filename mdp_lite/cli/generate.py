@@ -1,7 +1,6 @@
 """`mdp-lite generate`: a picture from a prompt and a seed."""
 
-from argparse import Namespace
-
+from mdp_lite.cli.commands.generate import GenerateOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Report, build_report
 from mdp_lite.cli.sources import pack_source, source_from_prompt
@@ -9,9 +8,9 @@ from mdp_lite.editor import Editor
 from mdp_lite.pipeline.provenance import describe_source
 
 
-def generate_picture(args: Namespace, editor: Editor, console: Console) -> Report:
+def generate_picture(args: GenerateOptions, editor: Editor, console: Console) -> Report:
     """Generate a picture."""
-    source = source_from_prompt(args, editor, console, args.prompt, args.seed)
+    source = source_from_prompt(args.sampling, editor, console, args.prompt, args.seed)
     pictures = {args.output: (source.image, describe_source(editor.models.name, source))}
     report = build_report(pictures, source.cost, source.truncated)
-    return report._replace(others=pack_source(args, source))
+    return report._replace(others=pack_source(args.save, source))

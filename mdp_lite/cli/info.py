@@ -4,10 +4,13 @@ It reads configs and headers, but no weights; only the content hash reads whole 
 """
 
 import re
-from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
+from mdp_lite.checkpoint.advice import advise_dtype
+from mdp_lite.checkpoint.assign import auto_dtype
 from mdp_lite.checkpoint.load import (
     CATALOGUE,
     Checkpoint,
@@ -17,14 +20,17 @@ from mdp_lite.checkpoint.load import (
     content_hash,
     examine,
 )
+from mdp_lite.cli.commands.info import InfoOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import read_choices
 from mdp_lite.cli.reports import Report
-from mdp_lite.cli.units import FLOPS, SIZES, format_count
+from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
 from mdp_lite.engine import flops
+from mdp_lite.engine.memory import LIBRARY_BYTES, largest_call, path_bytes
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.schedule import check_reach, ddim_grid
 from mdp_lite.models.config import UNetConfig
+from mdp_lite.pipeline import check
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.request import build_weights
 
@@ -33,13 +39,15 @@ FAMILIES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
 STANDARD = (320, 640, 1280, 1280)  # channels of the levels of their UNets
 SIDE = 512  # pixels of the edit whose cost is estimated, if the model's pictures are not smaller
 BYTES = {"float32": 4, "float16": 2}
+CPU_DTYPES = ("float32", "bfloat16")  # float16 becomes float32 there
 
 
-def show_model(args: Namespace, console: Console) -> Report:
+def show_model(args: InfoOptions, console: Console) -> Report:
     """The catalogue with --list, else everything about one model."""
-    data, lines = (
-        list_catalogue() if args.list else describe_model(args.model, read_choices(args), args.hash)
-    )
+    if args.catalogue:
+        data, lines = list_catalogue()
+    else:
+        data, lines = describe_model(args.name, read_choices(args.checkpoint), not args.no_hash)
     return Report({}, {"command": "info", **data}, lines)
 
 
@@ -70,7 +78,7 @@ def find_family(config: UNetConfig) -> str:
 def estimate_edit(examined: Examined) -> Settings:
     """The cost of a generated source and one edit of it, with the model's defaults.
 
-    peak_bytes has for each dtype the bytes of the weights and of the most activations at one time.
+    peak_bytes has for each dtype the most memory of the whole process on a CPU.
     """
     text, unet, vae = (examined.models[part].config for part in ("text_encoder", "unet", "vae"))
     defaults, n = examined.defaults, examined.defaults.num_inference_steps
@@ -86,15 +94,26 @@ def estimate_edit(examined: Examined) -> Settings:
     }
     calls = {"text_encoder": 2 * rows, "unet": n + edit.unet_calls, "vae": 2}
     totals = {part: calls[part] * cost.flops for part, cost in call_costs.items()}
-    peak = max(cost.peak_bytes for cost in call_costs.values())
-    weights = sum(_count_parameters(examined).values())
     return {
         "picture": f"{width}x{height}",
         "unet_rows": n * rows + edit.unet_rows,
         "unet_calls": n + edit.unet_calls,
         "flops": totals | {"all": sum(totals.values())},
-        "peak_bytes": {dtype: (4 * weights + peak) * size // 4 for dtype, size in BYTES.items()},
+        "peak_bytes": _forecast_memory(examined, height, width, rows),
     }
+
+
+def _forecast_memory(examined: Examined, height: int, width: int, rows: int) -> dict[str, int]:
+    """The peak of a process that edits on a CPU, for each dtype that is good there."""
+    text, unet, vae = (examined.models[part].config for part in ("text_encoder", "unet", "vae"))
+    count, tokens = sum(_count_parameters(examined).values()), text.max_position_embeddings
+    path = path_bytes(vae, height, width, examined.defaults.num_inference_steps)
+    peaks = {}
+    for dtype in CPU_DTYPES:
+        call = largest_call(unet, vae, height, width, rows, tokens, getattr(torch, dtype))
+        weights = count * getattr(torch, dtype).itemsize
+        peaks[dtype] = LIBRARY_BYTES + weights + call + path
+    return peaks
 
 
 def list_catalogue() -> tuple[Settings, list[str]]:
@@ -114,6 +133,9 @@ def _describe_kind(examined: Examined) -> Settings:
     found, (height, width) = examined.found, _find_size(examined)
     tokenizer = examined.tokenizer
     reach = check_reach(examined.scheduler, examined.defaults.num_inference_steps)
+    device = check.device(None)
+    dtype = auto_dtype(device, found.tensors["unet"])
+    advice = advise_dtype(found.tensors, examined.models, dtype) if device.type == "cpu" else ()
     return {
         "model": found.name,
         "layout": found.layout,
@@ -121,7 +143,7 @@ def _describe_kind(examined: Examined) -> Settings:
         "family": find_family(examined.models["unet"].config),
         "picture": f"{width}x{height}",
         "prediction_type": examined.scheduler.prediction_type,
-        "notes": [*found.notes, *([reach] if reach else [])],
+        "notes": [*found.notes, *([reach] if reach else []), *advice],
         "tokens": len(tokenizer.clip) if tokenizer else None,
         "longest_prompt": tokenizer.length - 2 if tokenizer else None,  # start and end are tokens
     }
@@ -159,9 +181,11 @@ def _format_lines(data: Settings) -> list[str]:
         *_label("all", f"{parameters['all']:>13,} parameters: {_by_dtype(data['weight_bytes'])}"),
         *_label(
             "edit",
-            f"{edit['picture']}, {steps['num_inference_steps']} steps, guidance "
-            f"{steps['guidance_scale']:g}, with its source: {edit['unet_rows']} UNet rows",
-            f"{format_count(edit['flops']['all'], FLOPS)}; memory: {_by_dtype(edit['peak_bytes'])}",
+            f"{edit['picture']}, {pluralize(steps['num_inference_steps'], 'step')}, guidance "
+            f"{steps['guidance_scale']:g}, with its source: "
+            f"{pluralize(edit['unet_rows'], 'UNet row')}",
+            format_count(edit["flops"]["all"], FLOPS),
+            f"memory on a CPU: {_by_dtype(edit['peak_bytes'])}",
         ),
         *_label("files", *(f"{_size(n)}  {name}" for name, n in data["files"].items())),
         *_label("size", _size(data["bytes"])),

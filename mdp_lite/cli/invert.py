@@ -1,24 +1,29 @@
 """`mdp-lite invert`: a picture's path, and how near its reconstruction is to the picture."""
 
 import math
-from argparse import Namespace
 
+from mdp_lite.cli.commands.invert import InvertOptions
 from mdp_lite.cli.console import Console
+from mdp_lite.cli.inputs import open_input
 from mdp_lite.cli.reports import Report, build_report
-from mdp_lite.cli.sources import pack_source, source_from_picture
+from mdp_lite.cli.sources import build_inversion, pack_source, source_from_picture
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.provenance import describe_source
 
 
-def invert_picture(args: Namespace, editor: Editor, console: Console) -> Report:
+def invert_picture(args: InvertOptions, editor: Editor, console: Console) -> Report:
     """Invert a picture and reconstruct it at its own size."""
-    source = source_from_picture(args, editor, console, args.prompt)
+    picture, fit = open_input(args.picture, args.content), args.inversion.fit or "crop"
+    inversion = build_inversion(args.inversion, args.run.dry_run)
+    source = source_from_picture(
+        picture, args.prompt, inversion, fit, args.sampling, editor, console
+    )
     reconstruction = source.fit.undo(source.image, source.picture)
     pictures = {args.output: (reconstruction, describe_source(editor.models.name, source))}
     report = build_report(pictures, source.cost, source.truncated)
-    report = report._replace(others=pack_source(args, source))
-    return report if args.dry_run else _add_psnr(report, editor, source)
+    report = report._replace(others=pack_source(args.save, source))
+    return report if args.run.dry_run else _add_psnr(report, editor, source)
 
 
 def _add_psnr(report: Report, editor: Editor, source: Source) -> Report:

@@ -1,28 +1,32 @@
 """Loading the model that the command line asks for."""
 
-from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 from mdp_lite.checkpoint.load import Choices, Hub
+from mdp_lite.cli.model_options import (
+    CheckpointOptions,
+    ClusterEngineOptions,
+    EngineOptions,
+    ModelOptions,
+)
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline import check
 
 
-def open_editor(args: Namespace) -> Editor:
-    """Load the model of the command line.
-
-    The demo uses the bundled one in float32, so that its pictures are the same on every device.
-    """
-    if args.command == "demo":
-        return Editor.from_pretrained("tiny", dtype="float32")
+def open_editor(model: ModelOptions, engine: EngineOptions | ClusterEngineOptions) -> Editor:
+    """Load the model of the command line."""
+    known = model.checkpoint
     return Editor.from_pretrained(
-        args.model, args.device, args.dtype, args.model_variant, args.prediction_type, args.ema,
-        args.tokenizer, args.vae, args.lora, args.embedding, args.revision, None, args.offline,
-        args.cache, args.engine, args.packages,
+        model.name, model.device, model.dtype, known.model_variant, known.prediction_type,
+        known.ema, known.tokenizer, model.vae, model.lora, cast(Any, model.embedding),
+        known.revision, None, known.offline, model.cache, engine.mode, engine.packages,
     )  # fmt: skip
 
 
-def open_editor_in_thread(args: Namespace) -> Editor:
+def open_editor_in_thread(
+    model: ModelOptions, engine: EngineOptions | ClusterEngineOptions
+) -> Editor:
     """Load the model in a thread that ends, for commands whose models run in another thread.
 
     A thread that has computed keeps its OpenMP threads until it ends. If two such threads live,
@@ -30,11 +34,11 @@ def open_editor_in_thread(args: Namespace) -> Editor:
     service's edits took 1.4 times as long (benchmarks/results/serve.md).
     """
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(open_editor, args).result()
+        return thread.submit(open_editor, model, engine).result()
 
 
-def read_choices(args: Namespace) -> Choices:
+def read_choices(known: CheckpointOptions) -> Choices:
     """The options that say what a checkpoint does not say about itself."""
-    check.load_choices(args.model_variant, args.prediction_type, args.revision, None)
-    hub = Hub(args.revision, None, args.offline)
-    return Choices(args.model_variant, args.ema, args.prediction_type, args.tokenizer, hub)
+    check.load_choices(known.model_variant, known.prediction_type, known.revision, None)
+    hub = Hub(known.revision, None, known.offline)
+    return Choices(known.model_variant, known.ema, known.prediction_type, known.tokenizer, hub)

@@ -1,96 +1,168 @@
-"""Options that most commands share, as parents of their parsers: output, model, sampling."""
+"""Options that most commands share: what is printed, the model, how it runs, how it samples."""
 
-import argparse
-import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar, Protocol
 
-from mdp_lite.cli.argument_types import parse_embedding, parse_lora, parse_number, parse_whole
-from mdp_lite.cli.parser import CommandParser
-from mdp_lite.names import DTYPES, ENGINES, PREDICTION_TYPES
+import typer
 
-Group = argparse._ArgumentGroup
+from mdp_lite.cli.choices import ClusterMode, Dtype, EngineMode, PredictionType
+from mdp_lite.cli.values import read_embedding, read_lora
+
+MAX_SIDE = 4096  # pixels
 
 
-def build_output_parent() -> CommandParser:
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
     """What a command prints, and whether it only checks."""
-    parent = CommandParser(add_help=False)
-    group = parent.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    group.add_argument("--quiet", action="store_true", help="no progress, no messages")
-    group.add_argument(
-        "--dry-run", action="store_true",
-        help="check everything and print the cost, but write nothing",
-    )  # fmt: skip
-    return parent
+
+    heading: ClassVar[str] = "output"
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no messages")] = False
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="check everything and print the cost, but write nothing"),
+    ] = False
 
 
-def build_model_parent(engines: tuple[str, ...] = ENGINES) -> CommandParser:
-    """The model and how it runs."""
-    parent = CommandParser(add_help=False)
-    group = parent.add_argument_group("model")
-    group.add_argument(
-        "--model", default="tiny",
-        help="a folder, a .safetensors file or a hub id (default: tiny, bundled)",
-    )  # fmt: skip
-    group.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
-    group.add_argument("--dtype", default="auto", choices=DTYPES, help="default: the checkpoint's")
-    _add_addon_options(group)
-    add_checkpoint_options(group)
-    _add_engine_options(group, engines)
-    group.add_argument(
-        "--cache", metavar="FOLDER", default=os.environ.get("MDP_LITE_CACHE") or None,
-        help="store sources there and reuse them (default: the variable MDP_LITE_CACHE)",
-    )  # fmt: skip
-    return parent
+class CommandOptions(Protocol):
+    """What the options of every command have."""
+
+    command: ClassVar[str]
+
+    @property
+    def run(self) -> RunOptions:
+        """What it prints."""
+        ...
 
 
-def build_sampling_parent() -> CommandParser:
-    """How a picture is sampled."""
-    parent = CommandParser(add_help=False)
-    group = parent.add_argument_group("sampling (defaults: the model's)")
-    group.add_argument("--steps", type=parse_whole, metavar="N", help="DDIM steps")
-    group.add_argument("--guidance-scale", type=parse_number, metavar="G", help="1 = no guidance")
-    group.add_argument("--negative-prompt", default="", metavar="TEXT")
-    group.add_argument("--width", type=parse_whole, metavar="PIXELS")
-    group.add_argument("--height", type=parse_whole, metavar="PIXELS")
-    return parent
-
-
-def add_checkpoint_options(group: Group) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOptions:
     """What a checkpoint does not say about itself, and how the hub is used."""
-    group.add_argument(
-        "--model-variant", metavar="NAME", help="which files of a folder, such as fp16"
-    )
-    group.add_argument(
-        "--prediction-type", choices=PREDICTION_TYPES, help="overrides what the checkpoint says"
-    )
-    group.add_argument("--ema", action="store_true", help="the averaged UNet of a single file")
-    group.add_argument("--tokenizer", metavar="PLACE", help="a folder or hub id, for a single file")
-    group.add_argument("--revision", help="of a hub id: a branch, tag or commit")
-    group.add_argument("--offline", action="store_true", help="use only what the hub's cache holds")
+
+    heading: ClassVar[str] = "checkpoint"
+    model_variant: Annotated[
+        str | None,
+        typer.Option(
+            "--model-variant", metavar="NAME", help="which files of a folder, such as fp16"
+        ),
+    ] = None
+    prediction_type: Annotated[
+        PredictionType | None,
+        typer.Option("--prediction-type", help="what the model predicts",
+                     show_default="what the checkpoint says"),
+    ] = None  # fmt: skip
+    ema: Annotated[
+        bool, typer.Option("--ema", help="the averaged UNet of a single file")
+    ] = False  # fmt: skip
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", metavar="PLACE", help="a folder or hub id, for a single file"),
+    ] = None
+    revision: Annotated[
+        str | None,
+        typer.Option("--revision", metavar="NAME", help="of a hub id: a branch, tag or commit"),
+    ] = None
+    offline: Annotated[
+        bool, typer.Option("--offline", help="use only what the hub's cache holds")
+    ] = False  # fmt: skip
 
 
-def _add_addon_options(group: Group) -> None:
-    group.add_argument("--vae", metavar="PLACE", help="another VAE: a folder, file or hub id")
-    group.add_argument(
-        "--lora", type=parse_lora, action="append", default=[], metavar="FILE[:STRENGTH]",
-        help="a LoRA to merge (default strength: 1); can be given several times",
-    )  # fmt: skip
-    group.add_argument(
-        "--embedding", type=parse_embedding, action="append", default=[], metavar="FILE[=WORD]",
-        help="a word learned by textual inversion; can be given several times",
-    )  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model, what is added to it, and where its sources are stored."""
+
+    heading: ClassVar[str] = "model"
+    name: Annotated[
+        str,
+        typer.Option("--model", metavar="MODEL", show_default="tiny, which is bundled",
+                     help="a folder, a .safetensors file or a hub id"),
+    ] = "tiny"  # fmt: skip
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="DEVICE", help="cpu, cuda or cuda:1",
+                     show_default="a GPU if there is one, else cpu"),
+    ] = None  # fmt: skip
+    dtype: Annotated[
+        Dtype,
+        typer.Option("--dtype", help="auto is the checkpoint's if the device is good at it"),
+    ] = "auto"
+    vae: Annotated[
+        str | None,
+        typer.Option("--vae", metavar="PLACE", help="another VAE: a folder, file or hub id"),
+    ] = None
+    lora: Annotated[
+        tuple[tuple[str, float], ...],
+        typer.Option("--lora", metavar="FILE[:STRENGTH]", parser=read_lora,
+                     show_default="strength 1",
+                     help="a LoRA to merge; can be given several times"),
+    ] = ()  # fmt: skip
+    embedding: Annotated[
+        tuple[tuple[str, str | None], ...],
+        typer.Option("--embedding", metavar="FILE[=WORD]", parser=read_embedding,
+                     help="a word learned by textual inversion; can be given several times"),
+    ] = ()  # fmt: skip
+    cache: Annotated[
+        str | None,
+        typer.Option("--cache", metavar="FOLDER", envvar="MDP_LITE_CACHE",
+                     help="store sources there and reuse them"),
+    ] = None  # fmt: skip
+    checkpoint: CheckpointOptions = CheckpointOptions()
 
 
-def _add_engine_options(group: Group, engines: tuple[str, ...]) -> None:
-    group.add_argument(
-        "--engine", choices=engines, default="auto",
-        help="how the UNet is run (default: aot if --packages is given, else graph on a GPU and "
-        "eager on a CPU)",
-    )  # fmt: skip
-    group.add_argument(
-        "--packages", metavar="FOLDER", type=Path,
-        default=os.environ.get("MDP_LITE_PACKAGES") or None,
-        help="what mdp-lite compile wrote, which is machine code: use a folder that you trust "
-        "(default: the variable MDP_LITE_PACKAGES)",
-    )  # fmt: skip
+_PACKAGES = typer.Option(
+    "--packages", metavar="FOLDER", envvar="MDP_LITE_PACKAGES",
+    help="what mdp-lite compile wrote, which is machine code: use a folder that you trust",
+)  # fmt: skip
+_AUTO = "auto is aot with --packages, else graph on a GPU and eager on a CPU"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How the UNet is run."""
+
+    heading: ClassVar[str] = "engine"
+    mode: Annotated[EngineMode, typer.Option("--engine", help=_AUTO)] = "auto"
+    packages: Annotated[Path | None, _PACKAGES] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterEngineOptions:
+    """How the UNet is run, also by many machines."""
+
+    heading: ClassVar[str] = "engine"
+    mode: Annotated[
+        ClusterMode, typer.Option("--engine", help=f"{_AUTO}; ray is a cluster")
+    ] = "auto"  # fmt: skip
+    packages: Annotated[Path | None, _PACKAGES] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How a picture is sampled."""
+
+    heading: ClassVar[str] = "sampling"
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", metavar="N", min=1, max=1000, help="DDIM steps",
+                     show_default="the model's, 50 for tiny"),
+    ] = None  # fmt: skip
+    guidance_scale: Annotated[
+        float | None,
+        typer.Option("--guidance-scale", metavar="G", min=1, max=100, help="1 is no guidance",
+                     show_default="the model's, 4 for tiny"),
+    ] = None  # fmt: skip
+    negative_prompt: Annotated[
+        str,
+        typer.Option("--negative-prompt", metavar="TEXT", help="what the picture must not show"),
+    ] = ""
+    width: Annotated[
+        int | None,
+        typer.Option("--width", metavar="PIXELS", min=1, max=MAX_SIDE, help="of the picture",
+                     show_default="the model's, 64 for tiny"),
+    ] = None  # fmt: skip
+    height: Annotated[
+        int | None,
+        typer.Option("--height", metavar="PIXELS", min=1, max=MAX_SIDE, help="of the picture",
+                     show_default="the model's, 64 for tiny"),
+    ] = None  # fmt: skip

@@ -1,94 +1,185 @@
 """Options on pictures: how one is fitted and inverted, where it is edited, what is saved of it."""
 
-import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
 
-from mdp_lite.cli.argument_types import (
-    parse_box,
-    parse_number,
-    parse_png_path,
-    parse_safetensors_path,
-    parse_whole,
+import typer
+
+from mdp_lite.cli.choices import Fit, Method, Tune
+from mdp_lite.cli.model_options import MAX_SIDE
+from mdp_lite.cli.values import (
+    MAX_SEED,
+    read_box,
+    read_page_path,
+    read_picture_path,
+    read_safetensors_path,
 )
-from mdp_lite.names import FITS
-from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS
+from mdp_lite.names import BadInput
+
+PICTURE_FILE = typer.Option(
+    "-o", "--output", metavar="FILE", parser=read_picture_path,
+    help="a .png, .jpg or .webp; - is a PNG on stdout, and the report goes to stderr",
+)  # fmt: skip
+SOURCE_SEED = typer.Option(
+    "--seed", metavar="SEED", min=0, max=MAX_SEED, show_default="0",
+    help="of a generated source",
+)  # fmt: skip
+NEEDS_MASK = "needs a mask: give --mask, --box or --auto-mask"
 
 
-def add_source_options(sub: argparse.ArgumentParser) -> None:
-    """PICTURE, and how it becomes a source."""
-    sub.add_argument(
-        "picture", nargs="?", metavar="PICTURE",
-        help="a PNG, JPEG, WebP or saved source; without it: --source-prompt and --seed",
-    )  # fmt: skip
-    sub.add_argument("--source-prompt", metavar="SOURCE", help="what the source shows")
-    add_inversion_options(sub)
-    add_fit_option(sub)
-
-
-def add_fit_option(sub: argparse.ArgumentParser) -> None:
-    """How PICTURE is brought to --width and --height."""
-    sub.add_argument(
-        "--fit", choices=FITS,
-        help="how PICTURE is brought to --width x --height; own: it keeps its size (default: crop)",
-    )  # fmt: skip
-
-
-def add_inversion_options(sub: argparse.ArgumentParser) -> None:
+@dataclass(frozen=True, kw_only=True)
+class InversionOptions:
     """How PICTURE is inverted; the help of a setting names the methods that read it."""
-    group = sub.add_argument_group("inversion of PICTURE")
-    group.add_argument("--method", choices=METHODS, help=f"default: {DEFAULT_METHOD}")
-    for name, parse, metavar, text in (
-        ("--inversion-steps", parse_whole, "M",
-         "ddim, negative-prompt: steps of the inversion (default: as many as --steps)"),
-        ("--iterations", parse_whole, "K", "fixed-point: predictions at each step (default: 5)"),
-        ("--inner-steps", parse_whole, "J", "null-text: most iterations of a step (default: 10)"),
-        ("--early-stop", parse_number, "LOSS",
-         "null-text: the loss at which a step stops (default: 1e-5)"),
-        ("--inversion-seed", parse_whole, "SEED",
-         "edit-friendly: the seed of its noise (default: 0)"),
-    ):  # fmt: skip
-        group.add_argument(name, type=parse, metavar=metavar, help=text)
+
+    heading: ClassVar[str] = "inversion of PICTURE"
+    method: Annotated[
+        Method | None,
+        typer.Option("--method", show_default="edit-friendly", help="how it is inverted"),
+    ] = None
+    inversion_steps: Annotated[
+        int | None,
+        typer.Option("--inversion-steps", metavar="M", min=1, max=1000,
+                     show_default="as many as --steps",
+                     help="ddim, negative-prompt: steps of the inversion"),
+    ] = None  # fmt: skip
+    iterations: Annotated[
+        int | None,
+        typer.Option("--iterations", metavar="K", min=1, max=1000, show_default="5",
+                     help="fixed-point: predictions at each step"),
+    ] = None  # fmt: skip
+    inner_steps: Annotated[
+        int | None,
+        typer.Option("--inner-steps", metavar="J", min=0, max=1000, show_default="10",
+                     help="null-text: the most iterations of a step"),
+    ] = None  # fmt: skip
+    early_stop: Annotated[
+        float | None,
+        typer.Option("--early-stop", metavar="LOSS", min=-1, show_default="1e-5",
+                     help="null-text: the loss at which a step stops; -1: never"),
+    ] = None  # fmt: skip
+    inversion_seed: Annotated[
+        int | None,
+        typer.Option("--inversion-seed", metavar="SEED", min=0, max=MAX_SEED, show_default="0",
+                     help="edit-friendly: the seed of its noise"),
+    ] = None  # fmt: skip
+    fit: Annotated[
+        Fit | None,
+        typer.Option("--fit", show_default="crop",
+                     help="how it is brought to --width x --height; own: it keeps its size"),
+    ] = None  # fmt: skip
 
 
-def add_tune_option(sub: argparse.ArgumentParser) -> None:
-    """Which steps null-text inversion tunes."""
-    sub.add_argument(
-        "--tune", choices=("all", "plan"),
-        help="null-text: tune all steps, or only the steps at which the edit calls the UNet",
-    )  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """Which steps null-text inversion tunes for an edit."""
+
+    heading: ClassVar[str] = "inversion of PICTURE"
+    tune: Annotated[
+        Tune | None,
+        typer.Option("--tune", show_default="all",
+                     help="null-text: tune all steps, or those at which the edit calls the UNet"),
+    ] = None  # fmt: skip
 
 
-def add_mask_options(sub: argparse.ArgumentParser, save: bool = True) -> None:
-    """Where an edit happens; save adds the option that writes the mask to a file."""
-    group = sub.add_argument_group("mask (by default the whole picture is edited)")
-    one = group.add_mutually_exclusive_group()
-    one.add_argument(
-        "--mask",
-        metavar="FILE",
-        help="a picture of PICTURE's size: its white pixels are edited, or its transparent ones if "
-        "it has any",
-    )
-    one.add_argument("--box", type=parse_box, metavar="X0,Y0,X1,Y1", help="in PICTURE's pixels")
-    one.add_argument(
-        "--auto-mask", action="store_true",
-        help="edit where the predictions for the two prompts differ",
-    )  # fmt: skip
-    group.add_argument(
-        "--feather", type=parse_whole, default=0, metavar="PIXELS",
-        help="fade over so many pixels inside the mask's edge",
-    )  # fmt: skip
-    group.add_argument(
-        "--no-paste", dest="paste", action="store_false",
-        help="do not paste PICTURE's pixels back outside the mask",
-    )  # fmt: skip
-    if save:
-        group.add_argument(
-            "--save-mask", type=parse_png_path, metavar="FILE", help="write the mask that was used"
-        )
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """The source of an edit: a picture that is inverted, a saved source, or a prompt and a seed."""
+
+    heading: ClassVar[str] = "options"
+    picture: Annotated[
+        str | None,
+        typer.Argument(metavar="PICTURE",
+                       help="a PNG, JPEG, WebP or saved source, - is stdin; without it: "
+                       "--source-prompt and --seed"),
+    ] = None  # fmt: skip
+    source_prompt: Annotated[
+        str | None,
+        typer.Option("--source-prompt", metavar="SOURCE", help="what the source shows"),
+    ] = None
+    content: bytes | None = None  # what a pipe held
 
 
-def add_save_option(sub: argparse.ArgumentParser) -> None:
-    """The file for the source, for later edits."""
-    sub.add_argument(
-        "--save-source", type=parse_safetensors_path, metavar="FILE",
-        help="write the source as a .safetensors file, which edit takes as PICTURE",
-    )  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class MaskOptions:
+    """Where an edit happens."""
+
+    heading: ClassVar[str] = "mask"
+    mask: Annotated[
+        str | None,
+        typer.Option("--mask", metavar="FILE", show_default="the whole picture is edited",
+                     help="a picture of PICTURE's size: its white pixels are edited, or its "
+                     "transparent ones if it has any; - is stdin"),
+    ] = None  # fmt: skip
+    box: Annotated[
+        tuple[int, int, int, int] | None,
+        typer.Option("--box", metavar="X0,Y0,X1,Y1", parser=read_box,
+                     help="instead of --mask, in PICTURE's pixels"),
+    ] = None  # fmt: skip
+    auto_mask: Annotated[
+        bool,
+        typer.Option("--auto-mask",
+                     help="instead of --mask: where the predictions for the two prompts differ"),
+    ] = False  # fmt: skip
+    feather: Annotated[
+        int,
+        typer.Option("--feather", metavar="PIXELS", min=0, max=MAX_SIDE, show_default="0 pixels",
+                     help="fade over so many pixels inside the mask's edge"),
+    ] = 0  # fmt: skip
+    no_paste: Annotated[
+        bool,
+        typer.Option("--no-paste", help="do not paste PICTURE's pixels back outside the mask"),
+    ] = False
+    content: bytes | None = None  # what a pipe held
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for more than one mask, or none where one is needed."""
+        given = [
+            name
+            for name, value in (
+                ("--mask", self.mask), ("--box", self.box), ("--auto-mask", self.auto_mask or None)
+            )
+            if value is not None
+        ]  # fmt: skip
+        if len(given) > 1:
+            raise BadInput(f"{' and '.join(given)} say the same thing: give one of them")
+
+    @property
+    def paste(self) -> bool:
+        """Whether PICTURE's pixels are pasted back outside the mask."""
+        return not self.no_paste
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a mask."""
+        return self.mask is not None or self.box is not None or self.auto_mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFileOptions:
+    """The file that the mask is written to."""
+
+    heading: ClassVar[str] = "mask"
+    save_mask: Annotated[
+        Path | None,
+        typer.Option("--save-mask", metavar="FILE", parser=read_page_path,
+                     help="write the mask that was used"),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveOptions:
+    """How pictures are written, and the file for the source, for later edits."""
+
+    heading: ClassVar[str] = "files"
+    quality: Annotated[
+        int | None,
+        typer.Option("--quality", metavar="Q", min=1, max=100,
+                     show_default="95 for .jpg, 90 for .webp",
+                     help="of a .jpg or .webp; a .png loses nothing"),
+    ] = None  # fmt: skip
+    save_source: Annotated[
+        Path | None,
+        typer.Option("--save-source", metavar="FILE", parser=read_safetensors_path,
+                     help="write the source as a .safetensors file, which edit takes as PICTURE"),
+    ] = None  # fmt: skip

@@ -1,24 +1,24 @@
 """`mdp-lite plan`: what an edit will compute, and its cost, before it runs."""
 
-from argparse import Namespace
 from typing import Any
 
+from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.requests import build_request, choose_variants
 from mdp_lite.cli.sources import choose_source, log_truncation
-from mdp_lite.cli.units import FLOPS, SIZES, format_count
+from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
 from mdp_lite.editor import Editor, Source
 from mdp_lite.engine.estimate import Estimate, estimate
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.plan import Plan, describe_plan, naive_plan
 
 
-def show_plan(args: Namespace, editor: Editor, console: Console) -> Report:
+def show_plan(args: PlanOptions, editor: Editor, console: Console) -> Report:
     """The plans of an edit, one for each variant that is asked for; the UNet is not called."""
     stub = dry_run_editor(editor)
-    source = choose_source(args, stub, console)
+    source = choose_source(args, stub, console, args.seed)
     log_truncation(editor, console, args.prompt)
     width, height = source.image.size
     plans: dict[str, Any] = {}
@@ -60,10 +60,12 @@ def _describe_costs(planned: Estimate, naive: Estimate) -> list[str]:
         ("weights", planned.weight_bytes),
         ("activations", planned.activation_bytes),
         ("source path", planned.path_bytes),
+        ("Python and libraries", planned.library_bytes),
     )
-    sizes = ", ".join(f"{name} {format_count(size, SIZES)}" for name, size in parts)
+    sizes = ", ".join(f"{name} {format_count(size, SIZES)}" for name, size in parts if size)
     return [
-        f"each step by itself: {naive.unet_rows} UNet rows in {naive.unet_calls} calls",
+        f"each step by itself: {pluralize(naive.unet_rows, 'UNet row')} in "
+        f"{pluralize(naive.unet_calls, 'call')}",
         f"UNet and decoder: {flops}",
         f"memory: {format_count(planned.peak_bytes, SIZES)} ({sizes})",
     ]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from mdp_lite.cli.units import pluralize
 from mdp_lite.pictures.sheets import Row
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.result import Cost, Edit, Source
@@ -35,7 +36,8 @@ def build_report(pictures: Pictures, cost: Cost, truncated: bool) -> Report:
         "truncated": truncated,
     }
     back = f", {cost.backward_rows} of them backward too" if cost.backward_rows else ""
-    line = f"cost: {cost.unet_rows} UNet rows in {cost.unet_calls} calls{back}"
+    rows, calls = pluralize(cost.unet_rows, "UNet row"), pluralize(cost.unet_calls, "call")
+    line = f"cost: {rows} in {calls}{back}"
     return Report(pictures, data, [line])
 
 

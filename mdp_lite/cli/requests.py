@@ -1,44 +1,44 @@
 """From the options of an edit to its requests."""
 
-from argparse import Namespace
-
+from mdp_lite.cli.commands.edit import EditCommandOptions
+from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.console import Console
+from mdp_lite.cli.inputs import open_input
+from mdp_lite.cli.picture_options import MaskOptions
 from mdp_lite.editor import Editor, Source
-from mdp_lite.names import VARIANTS, BadInput
-from mdp_lite.pictures import images
+from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.masks import MaskSpec, marks_by_transparency
 from mdp_lite.pipeline.request import Request, variant_of
 
+OneEdit = EditCommandOptions | PlanOptions
 
-def choose_variants(args: Namespace, editor: Editor, source: Source) -> tuple[str, ...]:
+
+def choose_variants(args: OneEdit, editor: Editor, source: Source) -> tuple[str, ...]:
     """All variants, the one that is asked for, or the default for the source."""
-    if args.variant == "all":
+    edit = args.edit
+    if edit.variant == "all":
         return VARIANTS
-    request = Request(source, args.prompt, args.variant, args.t_max, args.t_m)
+    request = Request(source, args.prompt, edit.variant, edit.t_max, edit.t_m)
     return (variant_of(request, editor.models.defaults),)
 
 
-def build_request(args: Namespace, source: Source, variant: str) -> Request:
+def build_request(args: OneEdit, source: Source, variant: str) -> Request:
     """The request for an edit of the whole picture by one variant."""
+    edit, sampling = args.edit, args.sampling
     return Request(
-        source, args.prompt, variant, args.t_max, args.t_m, args.schedule, args.strength,
-        None, args.guidance_scale, args.negative_prompt or None, proximal=args.proximal,
+        source, args.prompt, variant, edit.t_max, edit.t_m, edit.schedule, edit.strength, None,
+        sampling.guidance_scale, sampling.negative_prompt or None, proximal=edit.proximal,
     )  # fmt: skip
 
 
-def read_mask_option(args: Namespace, console: Console) -> MaskSpec | None:
+def read_mask_option(options: MaskOptions, console: Console) -> MaskSpec | None:
     """The mask of --mask, --box or --auto-mask; None is the whole picture.
 
     Logs if a mask marks by transparency, because many draw white on transparent instead.
     """
-    if args.mask is not None:
-        mask = images.open_picture(args.mask)
-        if marks_by_transparency(mask):
-            console.log(f"the mask marks by transparency, transparent is edited: {args.mask!r}")
-        return mask
-    mask = "auto" if args.auto_mask else args.box
-    if mask is None:
-        for name, value in (("feather", args.feather), ("save-mask", args.save_mask)):
-            if value:
-                raise BadInput(f"{name} needs a mask: give --mask, --box or --auto-mask")
+    if options.mask is None:
+        return "auto" if options.auto_mask else options.box
+    mask = open_input(options.mask, options.content)
+    if marks_by_transparency(mask):
+        console.log(f"the mask marks by transparency, transparent is edited: {options.mask!r}")
     return mask

@@ -1,10 +1,17 @@
 """The source of an edit: from a picture, a saved source, or a prompt and a seed."""
 
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
+from PIL import Image
+
+from mdp_lite.cli.commands.edit import EditCommandOptions
+from mdp_lite.cli.commands.plan import PlanOptions
+from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.console import Console
+from mdp_lite.cli.inputs import open_input
+from mdp_lite.cli.model_options import SamplingOptions
+from mdp_lite.cli.picture_options import InversionOptions, SaveOptions
 from mdp_lite.editor import Editor, Source
 from mdp_lite.method.null_text import TunedStep
 from mdp_lite.method.plan import call_steps, plan
@@ -22,100 +29,117 @@ from mdp_lite.pipeline.result import Cost
 from mdp_lite.pipeline.sources import OnTuned
 from mdp_lite.store import source_file
 
+EditArgs = EditCommandOptions | PlanOptions | SweepOptions
 SETTINGS = ("inversion_steps", "iterations", "inner_steps", "early_stop", "inversion_seed")
-INVERSION = ("method", *SETTINGS, "tune")  # options that only an inversion reads
 
 
-def choose_source(args: Namespace, editor: Editor, console: Console) -> Source:
-    """The source that the command line asks for: PICTURE, or --source-prompt and --seed."""
-    if args.picture is not None and args.picture.endswith(".safetensors"):
-        return source_from_file(args, editor)
-    if args.picture is None:
-        if args.source_prompt is None:
-            raise BadInput(f"{args.command} needs a PICTURE or a --source-prompt, got neither")
-        for name in (*INVERSION, "fit"):
-            if (value := getattr(args, name, None)) is not None:
-                option = name.replace("_", "-")
+def choose_source(args: EditArgs, editor: Editor, console: Console, seed: int | None) -> Source:
+    """The source that the command line asks for: PICTURE, or --source-prompt and a seed."""
+    picture, prompt = args.source.picture, args.source.source_prompt
+    if picture is None:
+        for option, value in _list_inversion(args):
+            if value is not None:
                 raise BadInput(f"{option} is for inverting a PICTURE, got {value!r} without one")
-        return source_from_prompt(args, editor, console, args.source_prompt, args.seed or 0)
-    if args.seed is not None:
-        raise BadInput(f"seed is for a source made from a prompt, got {args.seed} and a PICTURE")
-    return source_from_picture(args, editor, console, args.source_prompt or "")
+        return source_from_prompt(args.sampling, editor, console, prompt or "", seed or 0)
+    if picture.endswith(".safetensors"):
+        return source_from_file(args, editor, picture, seed)
+    if seed is not None:
+        raise BadInput(f"--seed is for a source made from a prompt, got {seed} and a PICTURE")
+    image = open_input(picture, args.source.content)
+    return _invert_for_edit(args, editor, console, image)
 
 
-def source_from_file(args: Namespace, editor: Editor) -> Source:
+def _list_inversion(args: EditArgs) -> list[tuple[str, object]]:
+    """The options that only an inversion reads, with their values."""
+    tune = None if isinstance(args, SweepOptions) else args.tune.tune
+    names = ("method", *SETTINGS, "fit")
+    values = [(name, getattr(args.inversion, name)) for name in names]
+    return [("--" + name.replace("_", "-"), value) for name, value in [*values, ("tune", tune)]]
+
+
+def source_from_file(args: EditArgs, editor: Editor, file: str, seed: int | None) -> Source:
     """A saved source, which costs nothing. Raises BadInput for options that it has settings for."""
-    for name in ("source_prompt", "seed", *INVERSION, "fit", "steps", "width", "height"):
-        if getattr(args, name, None) is not None:
-            option = name.replace("_", "-")
+    sampling = args.sampling
+    own = [
+        ("--source-prompt", args.source.source_prompt), ("--seed", seed), *_list_inversion(args),
+        ("--steps", sampling.steps), ("--width", sampling.width), ("--height", sampling.height),
+    ]  # fmt: skip
+    for option, value in own:
+        if value is not None:
             raise BadInput(f"{option} is for making a source: the saved one has its own")
-    return replace(editor.load_source(args.picture), cost=Cost(0, 0))
+    return replace(editor.load_source(file), cost=Cost(0, 0))
 
 
 def source_from_prompt(
-    args: Namespace, editor: Editor, console: Console, prompt: str, seed: int
+    sampling: SamplingOptions, editor: Editor, console: Console, prompt: str, seed: int
 ) -> Source:
     """A source generated from a prompt and a seed."""
     with console.progress("generate") as on_step:
         source = editor.generate(
-            prompt, seed, args.steps, args.guidance_scale, args.negative_prompt, args.width,
-            args.height, on_step,
+            prompt, seed, sampling.steps, sampling.guidance_scale, sampling.negative_prompt,
+            sampling.width, sampling.height, on_step,
         )  # fmt: skip
-    log_truncation(editor, console, prompt, args.negative_prompt)
+    log_truncation(editor, console, prompt, sampling.negative_prompt)
     return source
 
 
-def source_from_picture(
-    args: Namespace, editor: Editor, console: Console, prompt: str
-) -> Source:  # fmt: skip
-    """A source inverted from PICTURE.
+def _invert_for_edit(
+    args: EditArgs, editor: Editor, console: Console, image: Image.Image
+) -> Source:
+    """A source inverted from PICTURE; its guidance is that of the edits if they repeat it."""
+    inversion = build_inversion(args.inversion, args.run.dry_run)
+    tune = None if isinstance(args, SweepOptions) else args.tune.tune
+    if tune and inversion.method != "null-text":
+        raise BadInput(f"--tune is for null-text, got {tune!r} with {inversion.method}")
+    if tune == "plan" and not isinstance(args, SweepOptions):
+        inversion = replace(inversion, tuned_steps=_find_call_steps(args, editor))
+    sampling = args.sampling
+    if not METHODS[inversion.method].repeats_guidance:
+        sampling = replace(sampling, guidance_scale=None)
+    prompt, fit = args.source.source_prompt or "", args.inversion.fit or "crop"
+    return source_from_picture(image, prompt, inversion, fit, sampling, editor, console)
 
-    --guidance-scale is for the inversion if that is the command, or if edits repeat its guidance;
-    else it is for the edit alone.
-    """
-    picture, inversion = images.open_picture(args.picture), build_inversion(args, editor)
-    repeats = METHODS[inversion.method].repeats_guidance
-    guidance = args.guidance_scale if args.command == "invert" or repeats else None
+
+def source_from_picture(
+    picture: Image.Image, prompt: str, inversion: Inversion, fit: str, sampling: SamplingOptions,
+    editor: Editor, console: Console,
+) -> Source:  # fmt: skip
+    """A source inverted from a picture; logs how it was changed to fit the model."""
     with console.progress("invert") as on_step:
         source = editor.invert(
-            picture, prompt, inversion, args.steps, guidance, args.negative_prompt, args.width,
-            args.height, args.fit or "crop", on_step, _show_tuning(console, inversion),
+            picture, prompt, inversion, sampling.steps, sampling.guidance_scale,
+            sampling.negative_prompt, sampling.width, sampling.height, fit, on_step,
+            _show_tuning(console, inversion),
         )  # fmt: skip
     for change in images.describe_changes(source.picture):
         console.log(f"the picture: {change}")
     (w, h), (width, height) = source.picture.size, source.image.size
     if fitting := source.fit.describe():
         console.log(f"the picture of {w}x{h} was {fitting} to {width}x{height}")
-    log_truncation(editor, console, prompt, args.negative_prompt)
+    log_truncation(editor, console, prompt, sampling.negative_prompt)
     return source
 
 
-def build_inversion(args: Namespace, editor: Editor) -> Inversion:
+def build_inversion(options: InversionOptions, dry_run: bool) -> Inversion:
     """The inversion that the command line asks for.
 
     In a dry run null-text does not stop early, because the dry run reports the highest cost.
     """
-    settings = {
-        name: getattr(args, name) for name in ("inversion_steps", "iterations", "inner_steps")
-    }
-    method, early_stop = args.method or DEFAULT_METHOD, args.early_stop
-    if args.dry_run and method == "null-text" and early_stop is None:
+    method, early_stop = options.method or DEFAULT_METHOD, options.early_stop
+    if dry_run and method == "null-text" and early_stop is None:
         early_stop = NEVER
-    tune = getattr(args, "tune", None)
-    if tune and method != "null-text":
-        raise BadInput(f"tune is for null-text, got {tune!r} with {method}")
-    steps = _find_call_steps(args, editor) if tune == "plan" else None
     return Inversion(
-        method, **settings, early_stop=early_stop, tuned_steps=steps, seed=args.inversion_seed
-    )
+        method, options.inversion_steps, options.iterations, options.inner_steps, early_stop,
+        seed=options.inversion_seed,
+    )  # fmt: skip
 
 
-def _find_call_steps(args: Namespace, editor: Editor) -> tuple[int, ...]:
+def _find_call_steps(args: EditCommandOptions | PlanOptions, editor: Editor) -> tuple[int, ...]:
     """The steps at which the edits of the command line call the UNet."""
-    grid = editor.runner.grid(args.steps)
-    window = args.t_max, args.t_m, args.schedule, args.strength
+    grid, edit = editor.runner.grid(args.sampling.steps), args.edit
+    window = edit.t_max, edit.t_m, edit.schedule, edit.strength
     steps: set[int] = set()
-    for variant in VARIANTS if args.variant == "all" else (args.variant,):
+    for variant in VARIANTS if edit.variant == "all" else (edit.variant,):
         weights = build_weights(len(grid.t), editor.models.defaults, variant, *window)
         steps |= set(call_steps(plan(weights, grid)))
     return tuple(sorted(steps))
@@ -132,9 +156,10 @@ def _show_tuning(console: Console, inversion: Inversion) -> OnTuned:
     return on_tuned
 
 
-def pack_source(args: Namespace, source: Source) -> tuple[tuple[Path, bytes], ...]:
+def pack_source(save: SaveOptions, source: Source) -> tuple[tuple[Path, bytes], ...]:
     """The file of --save-source and its content, if that is asked for."""
-    return ((args.save_source, source_file.to_file_bytes(source)),) if args.save_source else ()
+    file = save.save_source
+    return ((file, source_file.to_file_bytes(source)),) if file else ()
 
 
 def log_truncation(editor: Editor, console: Console, *prompts: str) -> None:

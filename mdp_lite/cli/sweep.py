@@ -1,14 +1,15 @@
 """`mdp-lite sweep`: every combination of settings, on one contact sheet."""
 
 import json
-from argparse import Namespace
 from itertools import groupby, product
 
 from PIL import Image
 
+from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Pictures, Report, build_report
 from mdp_lite.cli.sources import choose_source, log_truncation
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pictures.sheets import Table, contact
 from mdp_lite.pipeline.provenance import Settings, describe_edit
@@ -17,15 +18,16 @@ from mdp_lite.pipeline.result import Cost, add_costs
 from mdp_lite.pipeline.sweep import Sweep
 
 
-def make_sweep(args: Namespace, editor: Editor, console: Console) -> Report:
+def make_sweep(args: SweepOptions, editor: Editor, console: Console) -> Report:
     """A contact sheet, the picture of every cell, and a line of JSON for every cell."""
     sources = choose_sources(args, editor, console)
     log_truncation(editor, console, *args.prompt)
-    windows = list(product(args.t_max, args.t_m))
+    grid = args.grid
+    windows = list(product(grid.t_max or (None,), grid.t_m or (None,)))
     with console.progress("sweep") as on_step:
         sweep = editor.sweep(
-            sources, args.prompt, args.variants, windows, args.schedules, args.guidance_scale,
-            args.rows, on_step,
+            sources, args.prompt, grid.variants or (None,), windows, grid.schedules or (None,),
+            args.sampling.guidance_scale, args.rows, on_step,
         )  # fmt: skip
     records = describe_cells(editor.models.name, sweep)
     page = args.output / "sheet.png"
@@ -44,12 +46,10 @@ def make_sweep(args: Namespace, editor: Editor, console: Console) -> Report:
     )
 
 
-def choose_sources(args: Namespace, editor: Editor, console: Console) -> list[Source]:
+def choose_sources(args: SweepOptions, editor: Editor, console: Console) -> list[Source]:
     """The source of PICTURE, or one for each seed."""
-    seeds = args.seed or [None]
-    return [
-        choose_source(Namespace(**vars(args) | {"seed": seed}), editor, console) for seed in seeds
-    ]
+    seeds: tuple[int | None, ...] = args.seed or (None,)
+    return [choose_source(args, editor, console, seed) for seed in seeds]
 
 
 def describe_cells(model: str, sweep: Sweep) -> list[Settings]:
@@ -81,8 +81,9 @@ def _add_costs(report: Report, spent: Cost, sweep: Sweep) -> Report:
     cost, naive, count = sweep.cost, sweep.naive, len(sweep.cells)
     costs = {"source": spent._asdict(), "sweep": cost._asdict(), "naive": naive._asdict()}
     line = (
-        f"{count} edits: {cost.unet_rows} UNet rows in {cost.unet_calls} calls; "
-        f"each step of each edit by itself: {naive.unet_rows} in {naive.unet_calls}"
+        f"{pluralize(count, 'edit')}: {pluralize(cost.unet_rows, 'UNet row')} in "
+        f"{pluralize(cost.unet_calls, 'call')}; each step of each edit by itself: "
+        f"{naive.unet_rows:,} in {naive.unet_calls:,}"
     )
     data = report.data | {"cells": count, "costs": costs}
     return report._replace(data=data, lines=[*report.lines, line])

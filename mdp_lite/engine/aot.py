@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from mdp_lite.engine import packages
 from mdp_lite.engine.graphs import pad_to_bucket
 from mdp_lite.engine.packages import BuildTarget, Package, Shape
+from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
-from mdp_lite.names import BadInput
+from mdp_lite.names import BadInput, CannotWrite
 from mdp_lite.version import __version__
 
 MODEL = "model"  # AOTInductor's name of the only model in a package
@@ -137,9 +138,11 @@ def compile_package(
 ) -> Package:
     """Compile calls of one shape, in a minute or more, and save them as a package in a folder.
 
-    It replaces an older package for the same. Raises BadInput if there is no C++ compiler.
+    It replaces an older package for the same, once it is whole. Raises BadInput if there is no C++
+    compiler, CannotWrite if the disk is full, say.
     """
     need_compiler()
+    lay_plain(unet)
     code_folder = packages.create_folder(folder, target, shape)
     try:
         with tempfile.TemporaryDirectory() as temporary:
@@ -192,15 +195,18 @@ def _options(like: Tensor, inside: bool) -> dict[str, Any]:
 
 
 def _unpack(archive: Path, code_folder: Path) -> None:
-    """Extract the machine code and its metadata, but not the sources."""
+    """Extract the machine code and its metadata, but not the sources. Raises CannotWrite."""
     with zipfile.ZipFile(archive) as file:
         for entry in file.infolist():
             parts = PurePosixPath(entry.filename).parts[1:]  # the first is the package's name
             if parts[:1] == ("data",) and not entry.filename.endswith((".cpp", ".h", "/")):
                 path = code_folder.joinpath(*parts)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with file.open(entry) as source, open(path, "xb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with file.open(entry) as source, open(path, "xb") as copy:
+                        shutil.copyfileobj(source, copy, 1 << 20)
+                except OSError as error:
+                    raise CannotWrite(error.errno, error.strerror, str(path)) from None
 
 
 def _load(package: Package, unet: UNet, device: torch.device) -> Any:

@@ -13,7 +13,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mdp_lite.engine.graphs import (
     CachedUNet,
@@ -27,6 +27,7 @@ from mdp_lite.engine.graphs import (
 )
 from mdp_lite.method.execute import SingleStep
 from mdp_lite.method.mdp import Denoiser, update
+from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import ENGINES, BadInput
@@ -78,10 +79,13 @@ def build_engine(
     if mode == "aot" and open_packages:
         return Engine(mode, open_packages(choose_attention(device, traced=True)))
     wrap = partial(CompiledFunction, device=device) if mode == "compile" else _identity
-    own = _pack_convolutions(unet) if (mode, device.type) == ("eager", "cpu") else unet
+    own, predict = unet, _predict
+    if device.type == "cpu":
+        own = _keep_plain(unet) if mode == "compile" else _pack_convolutions(unet)
+        predict = _predict if mode == "compile" else _pack_and_predict
     attend = choose_attention(device, traced=mode == "compile")
-    predict = wrap(partial(_predict, own, attend))
-    split = SplitUNet(predict, own.times, own.text, own.config.pooled_dim)
+    forward = wrap(partial(predict, own, attend))
+    split = SplitUNet(forward, own.times, own.text, own.config.pooled_dim)
     if device.type == "cuda" and mode != "eager":
         return _record_graphs(mode, split, wrap)
     denoise = CachedUNet(split) if device.type == "cpu" else partial(_call_split, split)
@@ -146,13 +150,39 @@ def record_graph(pool: Any, run: Work) -> tuple[Sequence[Tensor], Callable[[], N
 
 
 def _pack_convolutions(unet: UNet) -> UNet:
-    """The same UNet and weights, with a second copy of the convolutions' in the kernel's layout."""
+    """The same UNet around the same convolutions, whose weights its first call packs.
+
+    Both share each convolution, so a packed weight replaces the plain one.
+    """
     if not packed_conv.is_available():
         _warn_once("this torch cannot pack the weights of convolutions: they are somewhat slower")
         return unet
-    copy = deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
+    shared = [module for module in unet.modules() if isinstance(module, nn.Conv2d)]
+    copy = deepcopy(unet, {id(one): one for one in (*shared, *unet.parameters())})
     packed_conv.pack_convolutions(copy)
     return copy
+
+
+def _pack_weights(unet: UNet, height: int, width: int) -> None:
+    """Pack the weights for a latent of height x width, unless they are packed already.
+
+    All at once: between packed weights activations would leave gaps that malloc keeps.
+    """
+    first: Any = unet.conv_in
+    if not isinstance(first, packed_conv.PackedConv2d) or first.conv.weight.is_mkldnn:
+        return
+    last = len(unet.down_blocks) - 1
+    blocks = [(unet.conv_in, 0), *((block, i) for i, block in enumerate(unet.down_blocks))]
+    blocks += [(unet.mid_block, last)]
+    blocks += [(block, last - i) for i, block in enumerate(unet.up_blocks)]
+    for block, level in [*blocks, (unet.conv_out, 0)]:
+        packed_conv.pack_weights(block, [-(-side // 2**level) for side in (height, width)])
+
+
+def _keep_plain(unet: UNet) -> UNet:
+    """The same UNet around the same weights, which other engines of these models never pack."""
+    lay_plain(unet)
+    return deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
 
 
 def _call_split(unet: SplitUNet, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
@@ -163,6 +193,11 @@ def _predict(unet: UNet, attend: Attend, x: Tensor, times: Tensor, text: Tensor)
     if x.device.type == "cpu":  # all layers but attention are faster in this layout
         x = x.contiguous(memory_format=torch.channels_last)
     return unet.predict(x, times, text, attend)
+
+
+def _pack_and_predict(unet: UNet, attend: Attend, x: Tensor, times: Tensor, text: Tensor) -> Tensor:
+    _pack_weights(unet, *x.shape[2:])
+    return _predict(unet, attend, x, times, text)
 
 
 class CompiledFunction:

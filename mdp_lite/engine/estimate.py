@@ -8,9 +8,9 @@ from torch import nn
 
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.engine import flops
+from mdp_lite.engine.memory import LIBRARY_BYTES, path_bytes
 from mdp_lite.method.plan import Plan
 
-LATENT_BYTES = 8  # latents are float64
 # Plans of one model share most of their calls.
 _unet, _decode = lru_cache(flops.unet), lru_cache(flops.decode)
 
@@ -19,7 +19,8 @@ class Estimate(NamedTuple):
     """The cost of running a plan and decoding its picture, from a source that is already computed.
 
     flops counts the UNet and the decoder; activation_bytes is the peak of one call of either;
-    path_bytes is the size of the source path.
+    path_bytes is the size of the source path. library_bytes is what Python and its libraries take
+    beside them, so that on a CPU peak_bytes is the peak of the process; it is 0 on a GPU.
     """
 
     unet_rows: int
@@ -28,11 +29,13 @@ class Estimate(NamedTuple):
     weight_bytes: int
     activation_bytes: int
     path_bytes: int
+    library_bytes: int
 
     @property
     def peak_bytes(self) -> int:
         """The most memory at one time."""
-        return self.weight_bytes + self.activation_bytes + self.path_bytes
+        parts = (self.library_bytes, self.weight_bytes, self.activation_bytes, self.path_bytes)
+        return sum(parts)
 
 
 def estimate(models: Models, plan: Plan, height: int, width: int) -> Estimate:
@@ -40,7 +43,8 @@ def estimate(models: Models, plan: Plan, height: int, width: int) -> Estimate:
     unet, vae, (tokens, _) = models.unet, models.vae, models.c_shape
     y, x = height // vae.config.factor, width // vae.config.factor
     calls = Counter(len(one.reads) for one in plan.segments if one.kind == "call")
-    dtype, decoder = next(unet.parameters()).dtype, next(vae.parameters()).dtype
+    weight, decoder = next(unet.parameters()), next(vae.parameters()).dtype
+    dtype, on_cpu = weight.dtype, weight.device.type == "cpu"
     costs = {rows: _unet(unet.config, y, x, rows, tokens, dtype) for rows in calls}
     decode = _decode(vae.config, height, width, 1, decoder)
     return Estimate(
@@ -48,8 +52,9 @@ def estimate(models: Models, plan: Plan, height: int, width: int) -> Estimate:
         plan.unet_calls,
         decode.flops + sum(count * costs[rows].flops for rows, count in calls.items()),
         sum(_bytes(model) for model in (models.text_encoder, unet, vae)),
-        max(one.peak_bytes for one in (decode, *costs.values())),
-        (2 * plan.n + 1) * vae.config.latent_channels * y * x * LATENT_BYTES,
+        max(one.cpu_bytes if on_cpu else one.peak_bytes for one in (decode, *costs.values())),
+        path_bytes(vae.config, height, width, plan.n),
+        LIBRARY_BYTES if on_cpu else 0,
     )
 
 

@@ -4,7 +4,8 @@ The models run on the meta device, where tensors have shapes but no values, and 
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import zip_longest
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -19,16 +20,24 @@ from mdp_lite.models.vae import VAE
 
 M = TypeVar("M", bound=nn.Module)
 
+# Of floats here: the result is like the first argument, or has the shape of both together.
+SAME_SHAPE = (
+    F.layer_norm, F.group_norm, F.gelu, Tensor.exp, Tensor.sin, Tensor.cos, Tensor.clamp,
+)  # fmt: skip
+BROADCAST = (Tensor.add, Tensor.mul, Tensor.div)
+
 
 class CallCost(NamedTuple):
     """FLOPs of convolutions, matrix products and attention (a multiply-add is two), and bytes.
 
     peak_bytes is the most memory of inputs and activations at one time, without weights and scratch
-    memory of kernels; attention is fused and stores no matrix.
+    memory of kernels; attention is fused and stores no matrix. cpu_bytes is the same on a CPU, with
+    the copies that oneDNN makes of maps which do not lie channels last: those of the VAE.
     """
 
     flops: int
     peak_bytes: int
+    cpu_bytes: int
 
 
 def unet(
@@ -54,6 +63,7 @@ def encode(
     return _measure(
         lambda: VAE(config).to(dtype),
         lambda model: model.encode(torch.empty(pictures, dtype=dtype)),
+        copies=True,
     )
 
 
@@ -63,7 +73,9 @@ def decode(
     """Cost of decoding latents to pictures (rows, 3, height, width)."""
     latents = (rows, config.latent_channels, height // config.factor, width // config.factor)
     return _measure(
-        lambda: VAE(config).to(dtype), lambda model: model.decode(torch.empty(latents, dtype=dtype))
+        lambda: VAE(config).to(dtype),
+        lambda model: model.decode(torch.empty(latents, dtype=dtype)),
+        copies=True,
     )
 
 
@@ -77,29 +89,44 @@ def text(
     )
 
 
-def _measure(build: Callable[[], M], run: Callable[[M], Tensor]) -> CallCost:
+def _measure(build: Callable[[], M], run: Callable[[M], Tensor], copies: bool = False) -> CallCost:
     with torch.no_grad(), torch.device("meta"):
-        model = build()
-        with _Meter(model) as meter:
+        with _SkipInit():
+            model = build()
+        with _Meter(model, copies) as meter:
             run(model)
-    return CallCost(meter.flops, meter.peak)
+    return CallCost(meter.flops, meter.peak, meter.cpu_peak)
+
+
+class _SkipInit(TorchFunctionMode):
+    """A context without initial values: on the meta device random ones load torch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class _Meter(TorchFunctionMode):
     """Adds up the FLOPs of every torch call and tracks the memory of its results."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, copies: bool) -> None:
         super().__init__()
-        self.flops = self.alive = self.peak = 0
+        self.copies = copies
+        self.flops = self.alive = self.peak = self.cpu_peak = 0
         self.known = weakref.WeakSet(weight.untyped_storage() for weight in model.parameters())
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Calls inside this one are not counted, like the inside of a kernel.
-        out = func(*args, **(kwargs or {}))
+        out = _run_on_meta(func, args, kwargs or {})
         self.flops += _flops(func, args, out)
         for tensor in out if isinstance(out, tuple | list) else (out,):
             if isinstance(tensor, Tensor):
                 self._track(tensor.untyped_storage())
+        if isinstance(out, Tensor):
+            copies = _copied_bytes(args[0], out) if self.copies and func is F.conv2d else 0
+            self.cpu_peak = max(self.cpu_peak, self.alive + copies)
         return out
 
     def _track(self, storage: torch.UntypedStorage) -> None:
@@ -111,6 +138,48 @@ class _Meter(TorchFunctionMode):
 
     def _release(self, size: int) -> None:
         self.alive -= size
+
+
+def _run_on_meta(func: Any, args: Any, kwargs: Any) -> Any:
+    """The result of a call on the meta device.
+
+    For some functions torch would import its compiler, half a second; what these return is plain.
+    """
+    first: Any = args[0] if args else None
+    if func in SAME_SHAPE:
+        return torch.empty(first.shape, dtype=first.dtype)
+    if func in BROADCAST and isinstance(first, Tensor):
+        shapes = [one.shape for one in args[:2] if isinstance(one, Tensor)]
+        floats = func is Tensor.div and not first.dtype.is_floating_point
+        dtype = torch.get_default_dtype() if floats else torch.result_type(*args[:2])
+        return torch.empty(_broadcast(*shapes), dtype=dtype)
+    if func is torch.arange and len(args) == 1:
+        return torch.empty(first, dtype=kwargs.get("dtype", torch.long))
+    if func is F.embedding:
+        return torch.empty((*first.shape, args[1].shape[1]), dtype=args[1].dtype)
+    if func is F.linear:
+        return torch.empty((*first.shape[:-1], len(args[1])), dtype=first.dtype)
+    if func is F.scaled_dot_product_attention:
+        return torch.empty((*first.shape[:-1], args[2].shape[-1]), dtype=first.dtype)
+    if func is torch.cat:
+        axis = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+        shape = list(first[0].shape)
+        shape[axis] = sum(one.shape[axis] for one in first)
+        return torch.empty(shape, dtype=first[0].dtype)
+    return func(*args, **kwargs)
+
+
+def _broadcast(first: Iterable[int], *others: Iterable[int]) -> list[int]:
+    """The shape of a result of up to two shapes; torch's own function imports its compiler."""
+    if not others:
+        return list(first)
+    pairs = zip_longest(reversed([*first]), reversed([*others[0]]), fillvalue=1)
+    return [a if b == 1 else b for a, b in pairs][::-1]
+
+
+def _copied_bytes(x: Tensor, out: Tensor) -> int:
+    """Bytes of oneDNN's copies in a convolution: x, and in 16 bits its result too."""
+    return x.nbytes + (out.nbytes if x.element_size() == 2 else 0)
 
 
 def _flops(func: Any, args: Any, out: Any) -> int:

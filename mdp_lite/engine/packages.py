@@ -6,6 +6,7 @@ that you trust.
 
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,8 +14,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from mdp_lite.checkpoint import atomic, identity
-from mdp_lite.names import BadInput
+from mdp_lite.checkpoint import identity
+from mdp_lite.files import atomic
+from mdp_lite.names import BadInput, CannotWrite
 
 FORMAT = 2
 REBUILD = "make one here with mdp-lite compile"
@@ -107,14 +109,17 @@ def package_name(target: BuildTarget, shape: Shape) -> str:
 
 
 def create_folder(folder: Path, target: BuildTarget, shape: Shape) -> Path:
-    """Create a folder for a package's files; no NAME.json names it yet."""
+    """Create a folder for a package's files; no NAME.json names it yet. Raises CannotWrite."""
     code_folder = folder / f"{package_name(target, shape)}.{uuid.uuid4().hex[:8]}"
-    code_folder.mkdir(parents=True)
+    try:
+        code_folder.mkdir(parents=True)
+    except OSError as error:
+        raise CannotWrite(error.errno, error.strerror, str(code_folder)) from None
     return code_folder
 
 
 def save_package(code_folder: Path, target: BuildTarget, shape: Shape) -> Package:
-    """Write the NAME.json of a package atomically, and delete the files of an older package."""
+    """Write the NAME.json of a package atomically, and delete the files of older ones."""
     path = code_folder.parent / f"{package_name(target, shape)}.json"
     inside = sorted(one for one in code_folder.rglob("*") if one.is_file())
     files = identity.stat_files((one.relative_to(code_folder).as_posix(), one) for one in inside)
@@ -131,7 +136,17 @@ def save_package(code_folder: Path, target: BuildTarget, shape: Shape) -> Packag
     atomic.write(path, json.dumps(data, indent=1).encode())
     if old:
         shutil.rmtree(old, ignore_errors=True)
+    _sweep(package)
     return package
+
+
+def _sweep(package: Package) -> None:
+    """Remove folders for the same package that killed processes left a day ago or earlier."""
+    for one in package.path.parent.glob(f"{package.path.stem}.????????"):
+        with suppress(OSError):
+            is_old = time.time() - one.stat().st_mtime > atomic.DAY
+            if is_old and one != package.code_folder and one.is_dir():
+                shutil.rmtree(one, ignore_errors=True)
 
 
 def _read(path: Path) -> Package:

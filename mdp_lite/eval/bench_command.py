@@ -1,8 +1,8 @@
 """The command `mdp-lite bench`: it passes the work on to one of the benchmarks."""
 
-from argparse import Namespace
 from collections.abc import Callable
 
+from mdp_lite.cli.commands.bench import BenchOptions, EditBenchOptions, PieOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Report
 from mdp_lite.eval.edits_command import bench_edits
@@ -11,7 +11,7 @@ from mdp_lite.eval.pie_command import bench_pie
 from mdp_lite.eval.speed import bench_speed
 from mdp_lite.names import BadInput
 
-BENCHES: dict[str, Callable[[Namespace, Console], Report]] = {
+BENCHES: dict[str, Callable[[BenchOptions, Console], Report]] = {
     "speed": bench_speed,
     "edits": bench_edits,
     "pie": bench_pie,
@@ -19,13 +19,13 @@ BENCHES: dict[str, Callable[[Namespace, Console], Report]] = {
 }
 
 
-def bench(args: Namespace, console: Console) -> Report:
+def bench(args: BenchOptions, console: Console) -> Report:
     """Time the engine's modes, or compare inversions or methods of editing.
 
     Raises BadInput for options of another benchmark.
     """
-    if args.what != "edits" and (args.kinds or args.split or args.short or args.sheet):
+    if args.what != "edits" and args.edits != EditBenchOptions():
         raise BadInput(f"bench {args.what} takes no kinds, split, short or sheet")
-    if args.what != "pie" and (args.data or args.results or args.clip or args.dino):
+    if args.what != "pie" and args.pie != PieOptions():
         raise BadInput(f"bench {args.what} takes no data, results, clip or dino")
     return BENCHES[args.what](args, console)

@@ -1,16 +1,18 @@
 """The command `mdp-lite bench edits`: every method on the suite of synthetic edits."""
 
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
 from mdp_lite.checkpoint.identity import model_hash
+from mdp_lite.cli.commands.bench import BenchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.edit_batches import CASES, BatchSettings, EditBatch, make_batches
@@ -31,6 +33,7 @@ from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import backward_share
 from mdp_lite.names import BadInput
 from mdp_lite.pictures.images import to_image
+from mdp_lite.pictures.output import write_picture
 from mdp_lite.pictures.sheets import Row, sheet
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.version import __version__
@@ -56,22 +59,22 @@ class EditsBench(NamedTuple):
     settings: Settings
 
 
-def bench_edits(args: Namespace, console: Console) -> Report:
+def bench_edits(args: BenchOptions, console: Console) -> Report:
     """Measure the methods that the output file lacks, and report all that are asked for."""
     job = _build_job(args)
     figures = read_figures(job.output, job.settings)
     for note in job.editor.models.notes:
         console.log(note)
-    data = {"command": "bench", "dry_run": args.dry_run, **job.settings}
-    if args.dry_run:
+    data = {"command": "bench", "dry_run": args.run.dry_run, **job.settings}
+    if args.run.dry_run:
         return Report({}, data, _describe_job(job))
     _measure(job, figures, console)
     summary = {**job.settings, **summarize(_select_figures(job, figures))}
     write_figures(job.output, {"settings": job.settings, "summary": summary}, figures)
-    if args.sheet:
+    if args.edits.sheet:
         with console.progress("sheet"):
-            make_sheet(job).save(args.sheet)
-    files = [str(path) for path in (job.output, args.sheet) if path]
+            write_picture(make_sheet(job), args.edits.sheet, None)
+    files = [str(path) for path in (job.output, args.edits.sheet) if path]
     lines = [*(f"wrote {file}" for file in files), *format_tables(summary)]
     return Report({}, {**data, **summary, "files": files}, lines)
 
@@ -135,21 +138,21 @@ def _make_batches(
     return make_batches(settings, job.reader, case, candidates, count)
 
 
-def _build_job(args: Namespace) -> EditsBench:
-    if args.rounds is not None or args.engines:
+def _build_job(args: BenchOptions) -> EditsBench:
+    if args.speed.rounds is not None or args.speed.engines:
         raise BadInput("bench edits takes no rounds and no engines: those are of bench speed")
-    split = "report" if args.split is None else args.split
-    few, steps = (SHORT, SHORT_STEPS) if args.short else (EDITS, STEPS)
+    split = "report" if args.edits.split is None else args.edits.split
+    few, steps = (SHORT, SHORT_STEPS) if args.edits.short else (EDITS, STEPS)
     count = few if args.pictures is None else args.pictures
     steps = steps if args.steps is None else args.steps
     if count < 1:
         raise BadInput(f"pictures must be 1 or more, got {count}")
-    editor = open_editor(Namespace(**vars(args) | {"cache": None}))
+    editor = open_editor(replace(args.model, cache=None), args.engine)
     n = len(editor.runner.grid(steps).t)
     build = build_candidates if split == "tune" else build_methods
     every = {case: build(case, n) for case in CASES}
     methods = {case: _select_methods(some, args.methods, every) for case, some in every.items()}
-    kinds = _select_names("kinds", args.kinds, tuple(KINDS))
+    kinds = _select_names("kinds", args.edits.kinds, tuple(KINDS))
     settings = _build_settings(editor, count, split, n)
     return EditsBench(editor, load_reader(), methods, kinds, count, split, args.output, settings)
 
@@ -174,7 +177,7 @@ def _build_settings(editor: Editor, count: int, split: str, n: int) -> Settings:
 
 
 def _select_methods(
-    some: dict[str, EditMethod], names: list[str] | None, every: dict[str, dict[str, EditMethod]]
+    some: dict[str, EditMethod], names: tuple[str, ...], every: dict[str, dict[str, EditMethod]]
 ) -> dict[str, EditMethod]:
     """The methods of a case with these names. Raises BadInput for a name that no case has."""
     known = tuple(dict.fromkeys(name for names in every.values() for name in names))
@@ -182,9 +185,9 @@ def _select_methods(
     return {name: method for name, method in some.items() if name in selected}
 
 
-def _select_names(what: str, names: list[str] | None, known: tuple[str, ...]) -> list[str]:
+def _select_names(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> list[str]:
     """The names, or all that are known. Raises BadInput for another."""
-    for name in names or ():
+    for name in names:
         if name not in known:
             raise BadInput(f"{what} must be of {', '.join(known)}, got {name!r}")
     return list(names or known)
@@ -202,7 +205,10 @@ def _select_figures(job: EditsBench, figures: dict[str, Sections]) -> dict[str, 
 
 def _describe_job(job: EditsBench) -> list[str]:
     count = job.count * len(job.kinds)
-    return [f"{case}: {count} edits by {len(some)} methods" for case, some in job.methods.items()]
+    return [
+        f"{case}: {pluralize(count, 'edit')} by {pluralize(len(some), 'method')}"
+        for case, some in job.methods.items()
+    ]
 
 
 def _ignore(done: int, count: int) -> None:

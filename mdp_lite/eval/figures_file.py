@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mdp_lite.checkpoint import atomic
 from mdp_lite.eval.inversions import Sections
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.provenance import Settings
 

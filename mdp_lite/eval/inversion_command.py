@@ -1,7 +1,6 @@
 """The command `mdp-lite bench inversion`: all inversions on the same synthetic pictures."""
 
 import statistics
-from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import NamedTuple
 import torch
 
 from mdp_lite.checkpoint.identity import model_hash
+from mdp_lite.cli.commands.bench import BenchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.figures_file import read_figures, write_figures
@@ -56,7 +57,7 @@ class InversionBench(NamedTuple):
     settings: Settings
 
 
-def bench_inversion(args: Namespace, console: Console) -> Report:
+def bench_inversion(args: BenchOptions, console: Console) -> Report:
     """Measure the setups that the output file lacks, and report all that are asked for.
 
     First all of them run with models that answer zeros: that finds bad input and the cost.
@@ -67,8 +68,8 @@ def bench_inversion(args: Namespace, console: Console) -> Report:
         console.log(note)
     left = {name: one for name, one in job.setups.items() if name not in figures}
     at_most = {name: _find_most_rows(job, one) for name, one in left.items()}
-    data = {"command": "bench", "dry_run": args.dry_run, **job.settings}
-    if args.dry_run:
+    data = {"command": "bench", "dry_run": args.run.dry_run, **job.settings}
+    if args.run.dry_run:
         costs = {name: cost._asdict() for name, cost in at_most.items()}
         return Report({}, {**data, "at_most": costs}, _describe_costs(at_most))
     for name in sorted(at_most, key=lambda name: sum(at_most[name])):  # the cheap ones first
@@ -81,14 +82,14 @@ def bench_inversion(args: Namespace, console: Console) -> Report:
     return Report({}, {**data, **summary, "files": files}, lines)
 
 
-def _build_job(args: Namespace) -> InversionBench:
+def _build_job(args: BenchOptions) -> InversionBench:
     pictures = PICTURES if args.pictures is None else args.pictures
     if pictures < 1:
         raise BadInput(f"pictures must be 1 or more, got {pictures}")
-    if args.rounds is not None or args.engines:
+    if args.speed.rounds is not None or args.speed.engines:
         raise BadInput("bench inversion takes no rounds and no engines: those are of bench speed")
     # Without a cache, because a source from a cache costs nothing.
-    editor = open_editor(Namespace(**vars(args) | {"cache": None}))
+    editor = open_editor(replace(args.model, cache=None), args.engine)
     every = build_setups(editor, args.steps)
     for name in args.methods or ():
         if name not in every:
@@ -137,7 +138,7 @@ def _describe_costs(at_most: dict[str, Cost]) -> list[str]:
 
 def _format_cost(cost: Cost) -> str:
     backward = f" and {cost.backward_rows:,} backward" if cost.backward_rows else ""
-    return f"{cost.unet_rows:,} UNet rows{backward}"
+    return f"{pluralize(cost.unet_rows, 'UNet row')}{backward}"
 
 
 def _time_one_picture(job: InversionBench, console: Console) -> dict[str, ResourceUse]:

@@ -3,18 +3,19 @@
 import csv
 import io
 import math
-from argparse import Namespace
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite.checkpoint import atomic
+from mdp_lite.cli.commands.bench import BenchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.eval.edit_batches import BatchSettings, EditBatch, EditPrompts, invert_batch
 from mdp_lite.eval.inversion_tables import format_table
@@ -22,6 +23,7 @@ from mdp_lite.eval.methods import EditMethod, build_methods, make_anchors, run_m
 from mdp_lite.eval.perception import Clip, Dino, load_clip, load_dino, score_perception
 from mdp_lite.eval.pie import PICTURES, PieEdit, read_edits
 from mdp_lite.eval.pie_metrics import Figure, compute_metrics, mean, to_pixels, to_table_units
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pictures.images import to_image
@@ -51,13 +53,14 @@ class PieBench(NamedTuple):
     dino: Dino | None
 
 
-def bench_pie(args: Namespace, console: Console) -> Report:
+def bench_pie(args: BenchOptions, console: Console) -> Report:
     """Make the pictures that are missing, then compute every figure of all."""
     job = _build_job(args)
     left = [(edit, name) for edit in job.edits for name in find_missing(job, edit)]
-    counts = f"{len(job.edits)} edits by {len(job.methods)} methods, {len(left)} to be made"
-    data = {"command": "bench", "dry_run": args.dry_run, "edits": len(job.edits)}
-    if args.dry_run:
+    edits, methods = pluralize(len(job.edits), "edit"), pluralize(len(job.methods), "method")
+    counts = f"{edits} by {methods}, {len(left)} to be made"
+    data = {"command": "bench", "dry_run": args.run.dry_run, "edits": len(job.edits)}
+    if args.run.dry_run:
         return Report({}, {**data, "left": len(left)}, [counts])
     with console.progress("pie") as on_step:
         for k, edit in enumerate(job.edits, 1):
@@ -85,8 +88,9 @@ def make_pictures(job: PieBench, edit: PieEdit) -> None:
     batch = invert_batch(settings, prompts, to_pixels(source) * 2 - 1)
     for name in names:
         path, picture = picture_path(job, name, edit), run(batch, name, job.methods[name])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        to_image(picture).save(path)  # by Pillow's defaults, as the authors do
+        file = io.BytesIO()  # by Pillow's defaults, as the authors do
+        to_image(picture).save(file, Image.registered_extensions()[path.suffix.lower()])
+        atomic.write(path, file.getvalue())
 
 
 def run(batch: EditBatch, name: str, method: EditMethod | None) -> Tensor:
@@ -149,11 +153,11 @@ def format_means(means: dict[str, dict[str, float]]) -> list[str]:
     return format_table(lines)
 
 
-def _build_job(args: Namespace) -> PieBench:
-    if args.data is None:
+def _build_job(args: BenchOptions) -> PieBench:
+    if args.pie.data is None:
         raise BadInput("bench pie needs --data, the folder of PIE-Bench: it is not ours to give")
-    edits = read_edits(args.data)[: args.pictures]
-    editor = open_editor(Namespace(**vars(args) | {"cache": None}))
+    edits = read_edits(args.pie.data)[: args.pictures]
+    editor = open_editor(replace(args.model, cache=None), args.engine)
     grid = editor.runner.grid(args.steps)
     every = {"no edit": None, "vae": None, **build_methods("real", len(grid.t))}
     for name in args.methods or ():
@@ -161,9 +165,12 @@ def _build_job(args: Namespace) -> PieBench:
             raise BadInput(f"methods must be of {', '.join(every)}, got {name!r}")
     methods = {name: method for name, method in every.items() if name in (args.methods or every)}
     settings = BatchSettings(editor, grid, frozenset(), 1.0)
-    clip, dino = args.clip and load_clip(args.clip), args.dino and load_dino(args.dino)
-    results = args.results or RESULTS
-    return PieBench(editor, args.data, results, edits, methods, settings, clip, dino)
+    pie = args.pie
+    clip = load_clip(pie.clip) if pie.clip else None
+    dino = load_dino(pie.dino) if pie.dino else None
+    return PieBench(
+        editor, args.pie.data, pie.results or RESULTS, edits, methods, settings, clip, dino
+    )
 
 
 def _to_plain(value: float) -> float | None:

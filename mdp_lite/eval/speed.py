@@ -1,17 +1,18 @@
 """The command `mdp-lite bench speed`: times the engine's modes on this machine."""
 
 import json
-from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mdp_lite.checkpoint import atomic
+from mdp_lite.cli.commands.bench import BenchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
 from mdp_lite.engine.engine import choose_mode
@@ -27,6 +28,7 @@ from mdp_lite.eval.rounds import (
     time_in_turns,
     time_warm_up,
 )
+from mdp_lite.files import atomic
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.finite import to_float32
@@ -62,15 +64,15 @@ class SpeedFigure(NamedTuple):
     fraction_of_limit: float
 
 
-def bench_speed(args: Namespace, console: Console) -> Report:
+def bench_speed(args: BenchOptions, console: Console) -> Report:
     """Open the model in each mode, check that they agree, and time them in turns."""
     editors = open_editors(args)
     editor = next(iter(editors.values()))
     for note in editor.models.notes:
         console.log(note)
-    data = {"command": "bench", "what": "speed", "dry_run": args.dry_run}
+    data = {"command": "bench", "what": "speed", "dry_run": args.run.dry_run}
     data |= describe_setup(editor)
-    if args.dry_run:
+    if args.run.dry_run:
         return Report({}, data, [f"would time {', '.join(editors)} of {editor.models.name}"])
     with console.progress("speed") as on_step:
         figures, limit, errors = measure(editors, args, on_step or _ignore)
@@ -83,16 +85,14 @@ def bench_speed(args: Namespace, console: Console) -> Report:
     return Report({}, data | {"files": files}, lines)
 
 
-def open_editors(args: Namespace) -> dict[str, Editor]:
+def open_editors(args: BenchOptions) -> dict[str, Editor]:
     """The model in each of the engine's modes that are asked for; they share its weights."""
-    if args.rounds is not None and args.rounds < 1:
-        raise BadInput(f"rounds must be 1 or more, got {args.rounds}")
     if args.methods or args.pictures is not None:
         raise BadInput("bench speed takes no pictures and no methods: it makes its own source")
     # Without a cache, because a source from a cache costs nothing.
-    editor = open_editor(Namespace(**vars(args) | {"cache": None}))
+    editor = open_editor(replace(args.model, cache=None), args.engine)
     gpu = editor.device.type == "cuda"
-    engines = args.engines or (("eager", "graph") if gpu else ("eager",))
+    engines = args.speed.engines or (("eager", "graph") if gpu else ("eager",))
     modes = dict.fromkeys(choose_mode(mode, editor.device) for mode in engines)
     return {mode: Editor(editor.models, editor.device, engine=mode) for mode in modes}
 
@@ -108,7 +108,7 @@ def describe_setup(editor: Editor) -> Settings:
 
 @torch.no_grad()
 def measure(
-    editors: dict[str, Editor], args: Namespace, on_step: Callable[[int, int], object]
+    editors: dict[str, Editor], args: BenchOptions, on_step: Callable[[int, int], object]
 ) -> tuple[list[SpeedFigure], DeviceLimit, dict[str, float]]:
     """The figures of every workload, the device's limit, and the error of each mode.
 
@@ -120,7 +120,7 @@ def measure(
     workloads = build_workloads(editors, args.steps)
     times = []
     for k, work in enumerate(workloads):
-        times.append(time_modes(work.calls, args.rounds, editor.device))
+        times.append(time_modes(work.calls, args.speed.rounds, editor.device))
         on_step(k + 1, len(workloads))
     # Other processes may have slowed the first measurement.
     limit = max(limit, find_limit(editor.models.origin.dtype, editor.device))
@@ -181,7 +181,7 @@ def build_workloads(editors: dict[str, Editor], steps: int | None) -> list[Workl
     y, x, tokens = height // runner.factor, width // runner.factor, _count_tokens(editor)
     step = {rows: flops.unet(models.unet.config, y, x, rows, tokens).flops for rows in ROWS}
     decode = flops.decode(models.vae.config, height, width).flops
-    works = [Workload(f"step, {n} row{'s' * (n > 1)}", _unet_calls(editors, n), step[n])
+    works = [Workload(f"step, {pluralize(n, 'row')}", _unet_calls(editors, n), step[n])
              for n in ROWS]  # fmt: skip
     source = editor.generate(PROMPT, SEED, steps)
     calls = source.cost.unet_calls
@@ -197,8 +197,8 @@ def build_workloads(editors: dict[str, Editor], steps: int | None) -> list[Workl
     }
     return [
         *works,
-        Workload(f"source, {calls} steps", generate, calls * step[rows] + decode),
-        Workload(f"edit, {calls} steps", edits, edit),
+        Workload(f"source, {pluralize(calls, 'step')}", generate, calls * step[rows] + decode),
+        Workload(f"edit, {pluralize(calls, 'step')}", edits, edit),
         Workload("VAE decode", decodes, decode),
     ]
 
@@ -219,7 +219,7 @@ def format_figures(data: Settings) -> list[str]:
     """The model and the machine, then the figures as a table."""
     on, limit = data["machine"], data["limit"]
     head = f"{data['model']}, {data['size']}, {data['dtype']} on {on.get('gpu', on['cpu'])}"
-    lines = [f"{head}, {on['threads']} threads, torch {on['torch']}"]
+    lines = [f"{head}, {pluralize(on['threads'], 'thread')}, torch {on['torch']}"]
     lines += [f"limit: {limit['rate'] / 1e9:,.0f} GFLOP/s ({limit['name']})"]
     errors = ", ".join(f"{mode} {error:.1e}" for mode, error in data["errors"].items())
     lines += [f"distance of a step from float32: {errors}", ""]

@@ -114,20 +114,27 @@ def describe_plan(plan: Plan) -> list[str]:
         else:
             runs.append([segment])
     lines = [_describe_run(run) for run in runs]
-    return [*lines, f"{plan.unet_rows} UNet rows in {plan.unet_calls} calls"]
+    rows, calls = _count("UNet row", plan.unet_rows), _count("call", plan.unet_calls)
+    return [*lines, f"{rows} in {calls}"]
 
 
 def _describe_run(run: list[Segment]) -> str:
     first = run[0]
-    steps = f"steps {first.start} to {run[-1].stop - 1}"
+    last = run[-1].stop - 1
+    steps = f"steps {first.start} to {last}" if last > first.start else f"step {last}"
     if first.kind == "call":
-        count, rows = len(run), len(first.reads)
-        return f"{steps}: {count} UNet calls of {rows} rows each ({' + '.join(first.reads)})"
+        calls, rows = _count("call", len(run)), _count("UNet row", len(first.reads))
+        each = " each" if len(run) > 1 else ""
+        return f"{steps}: {calls} of {rows}{each} ({' + '.join(first.reads)})"
     if first.kind == "carry":
         return f"{steps}: the difference from the source is scaled, no UNet call"
     if first.kind == "along":
         return f"{steps}: along the source's noise, no UNet call"
     return f"{steps}: the source itself, no UNet call"
+
+
+def _count(word: str, number: int) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")
 
 
 def _all(column: Tensor, value: float) -> bool:

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdp_lite.models.conv import Conv2d
+
 
 def activation(name: str, x: Tensor) -> Tensor:
     """Apply the activation that a config's act_fn names."""
@@ -18,12 +20,12 @@ class ResnetBlock2D(nn.Module):
         super().__init__()
         self.act = act
         self.norm1 = nn.GroupNorm(groups, inp, eps)
-        self.conv1 = nn.Conv2d(inp, out, 3, padding=1)
+        self.conv1 = Conv2d(inp, out, 3, padding=1)
         if time_dim is not None:
             self.time_emb_proj = nn.Linear(time_dim, out)
         self.norm2 = nn.GroupNorm(groups, out, eps)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(inp, out, 1) if inp != out else None
+        self.conv2 = Conv2d(out, out, 3, padding=1)
+        self.conv_shortcut = Conv2d(inp, out, 1) if inp != out else None
         self.proj_slice = slice(0)  # of its projection in UNet.times; the UNet sets it
 
     def forward(self, x: Tensor, times: Tensor | None = None) -> Tensor:
@@ -44,7 +46,7 @@ class Downsample2D(nn.Module):
     def __init__(self, channels: int, padding: int) -> None:
         super().__init__()
         self.pads = padding == 0
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
+        self.conv = Conv2d(channels, channels, 3, stride=2, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, y, x) -> (b, c, y/2, x/2)."""
@@ -56,7 +58,7 @@ class Upsample2D(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """(b, c, y, x) -> (b, c, 2y, 2x), or to size if the way down had odd sides."""

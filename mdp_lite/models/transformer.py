@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mdp_lite.models.config import UNetConfig
+from mdp_lite.models.conv import Conv2d
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (b, h, n, d), k, v (b, h, l, d) -> like q
 SDPA: Attend = F.scaled_dot_product_attention
@@ -108,7 +109,7 @@ class Transformer2DModel(nn.Module):
         self.linear = config.use_linear_projection
         self.norm = nn.GroupNorm(config.norm_num_groups, channels, eps=1e-6)
         self.proj_in, self.proj_out = (
-            nn.Linear(channels, channels) if self.linear else nn.Conv2d(channels, channels, 1)
+            nn.Linear(channels, channels) if self.linear else Conv2d(channels, channels, 1)
             for _ in range(2)
         )
         self.transformer_blocks = nn.ModuleList(

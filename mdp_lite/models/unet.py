@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mdp_lite.models.condition import find_states, unpack
 from mdp_lite.models.config import UNetConfig
+from mdp_lite.models.conv import Conv2d
 from mdp_lite.models.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
 from mdp_lite.models.transformer import (
     SDPA,
@@ -157,7 +158,7 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         widths = config.block_out_channels
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0], config.act_fn)
         if config.pooled_dim:
             added = config.projection_class_embeddings_input_dim or 0
@@ -166,7 +167,7 @@ class UNet(nn.Module):
         self.mid_block = Mid(config)
         self.up_blocks = nn.ModuleList(Up(config, index) for index in range(len(widths)))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
-        self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+        self.conv_out = Conv2d(widths[0], config.out_channels, 3, padding=1)
         _set_slices(self._resnets, [block.time_emb_proj.out_features for block in self._resnets])
         _set_slices(self._text_readers, [2 * one.to_k.out_features for one in self._text_readers])
 

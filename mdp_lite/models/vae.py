@@ -4,13 +4,15 @@ Shapes: b batch, c channels, y x height and width, f = 2 ** (blocks - 1) pixels 
 Attribute names are the diffusers-layout checkpoint keys.
 """
 
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from mdp_lite.models.config import VAEConfig
+from mdp_lite.models.conv import Conv2d
 from mdp_lite.models.layers import Downsample2D, ResnetBlock2D, Upsample2D
 
 EPS = 1e-6  # of every group norm in the published autoencoders
@@ -70,11 +72,12 @@ class EncoderLevel(nn.Module):
         self.resnets = nn.ModuleList(_resnet(config, width, out) for width in widths)
         self.downsamplers = nn.ModuleList([] if last else [Downsample2D(out, padding=0)])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, inp, y, x) -> (b, out, y/2, x/2), or (b, out, y, x) at the last level."""
-        for layer in [*self.resnets, *self.downsamplers]:
-            x = layer(x)
-        return x
+    def layers(self) -> list[nn.Module]:
+        """(b, inp, y, x) -> (b, out, y/2, x/2), or (b, out, y, x) at the last level.
+
+        Whoever calls them one by one frees the input of the level after the first.
+        """
+        return [*self.resnets, *self.downsamplers]
 
 
 class DecoderLevel(nn.Module):
@@ -86,11 +89,9 @@ class DecoderLevel(nn.Module):
         self.resnets = nn.ModuleList(_resnet(config, width, out) for width in widths)
         self.upsamplers = nn.ModuleList([] if last else [Upsample2D(out)])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, inp, y, x) -> (b, out, 2y, 2x), or (b, out, y, x) at the last level."""
-        for layer in [*self.resnets, *self.upsamplers]:
-            x = layer(x)
-        return x
+    def layers(self) -> list[nn.Module]:
+        """(b, inp, y, x) -> (b, out, 2y, 2x), or (b, out, y, x) at the last level: see above."""
+        return [*self.resnets, *self.upsamplers]
 
 
 class Encoder(nn.Module):
@@ -99,7 +100,7 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths = config.block_out_channels
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(config.in_channels, widths[0], 3, padding=1)
         pairs = zip((widths[0], *widths), widths, strict=False)
         last = len(widths) - 1
         self.down_blocks = nn.ModuleList(
@@ -107,13 +108,13 @@ class Encoder(nn.Module):
         )
         self.mid_block = VAEMid(config)
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], EPS)
-        self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
+        self.conv_out = Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, f y, f x) -> (b, 2 c, y, x)."""
         x = self.conv_in(x)
-        for block in self.down_blocks:
-            x = block(x)
+        for layer in _layers(self.down_blocks):
+            x = layer(x)
         return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
 
 
@@ -123,7 +124,7 @@ class Decoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths = config.block_out_channels[::-1]
-        self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(config.latent_channels, widths[0], 3, padding=1)
         pairs = zip((widths[0], *widths), widths, strict=False)
         last = len(widths) - 1
         self.mid_block = VAEMid(config)
@@ -131,13 +132,13 @@ class Decoder(nn.Module):
             DecoderLevel(config, inp, out, i == last) for i, (inp, out) in enumerate(pairs)
         )
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], EPS)
-        self.conv_out = nn.Conv2d(widths[-1], config.out_channels, 3, padding=1)
+        self.conv_out = Conv2d(widths[-1], config.out_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         """(b, c, y, x) -> (b, 3, f y, f x)."""
         x = self.mid_block(self.conv_in(z))
-        for block in self.up_blocks:
-            x = block(x)
+        for layer in _layers(self.up_blocks):
+            x = layer(x)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
 
@@ -149,8 +150,8 @@ class VAE(nn.Module):
         self.config = config
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         both, one = 2 * config.latent_channels, config.latent_channels
-        self.quant_conv = nn.Conv2d(both, both, 1) if config.use_quant_conv else None
-        self.post_quant_conv = nn.Conv2d(one, one, 1) if config.use_post_quant_conv else None
+        self.quant_conv = Conv2d(both, both, 1) if config.use_quant_conv else None
+        self.post_quant_conv = Conv2d(one, one, 1) if config.use_post_quant_conv else None
 
     def posterior(self, picture: Tensor) -> Posterior:
         """(b, 3, f y, f x) in [-1, 1] -> mean and log variance, each (b, c, y, x), unscaled."""
@@ -172,3 +173,7 @@ class VAE(nn.Module):
 
 def _resnet(config: VAEConfig, inp: int, out: int) -> ResnetBlock2D:
     return ResnetBlock2D(inp, out, None, config.norm_num_groups, EPS, config.act_fn)
+
+
+def _layers(levels: Any) -> list[nn.Module]:
+    return list(chain.from_iterable(level.layers() for level in levels))

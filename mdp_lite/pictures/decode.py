@@ -1,19 +1,24 @@
 """Decoding picture files: only listed formats, within a limit of pixels."""
 
+import io
+import os
+import stat
 import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from mdp_lite.files.atomic import find_descriptor
 from mdp_lite.names import BadInput
 from mdp_lite.pictures.colour import PROFILE
 from mdp_lite.pictures.png_chunks import SIGNATURE, select_chunks
 
 FORMATS = ["PNG", "JPEG", "WEBP"]  # by content; no other parser of Pillow is used
 MAX_PIXELS = 64_000_000  # of a picture; more is a decompression bomb
+MAX_STREAM = 2**29  # bytes of a picture in a pipe: the most pixels as RGBA of 16 bits take less
 DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, ArithmeticError, TypeError,
     AttributeError, NotImplementedError, struct.error, zlib.error,
@@ -32,19 +37,54 @@ OTHERS = (
 def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
     """Decode a still PNG, JPEG or WebP file; raises BadInput for others, before any decoding.
 
-    name is used in the error, by default the path.
+    name is used in the error, by default the path. A pipe is read to its end, so that it can't be
+    opened a second time.
     """
     path, name = Path(path), repr(name or str(path))
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
-        raise BadInput(f"picture must be a PNG, JPEG or WebP file, got {got}: {name}")
     try:
+        if is_pipe(path):
+            return decode_picture(io.BytesIO(read_pipe(path, name)), name)
+        if not path.is_file():
+            got = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
+            raise BadInput(f"picture must be a PNG, JPEG or WebP file, got {got}: {name}")
         if path.stat().st_size == 0:
             raise BadInput(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
         with path.open("rb") as file:
             return decode_picture(file, name)
     except PermissionError:
         raise BadInput(f"picture must be readable, got no permission: {name}") from None
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a path is a pipe or a socket, such as /dev/stdin or the shell's /dev/fd/63."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or (stat.S_ISSOCK(mode) and find_descriptor(path) is not None)
+
+
+def read_pipe(path: Path, name: str) -> bytes:
+    """All that comes out of a pipe, which can be read only once; raises BadInput for too much."""
+    number = find_descriptor(path)
+    try:
+        with open(path if number is None else os.dup(number), "rb") as file:
+            return read_stream(file, name)
+    except OSError as error:
+        raise BadInput(f"picture must be readable, got {error.strerror!r}: {name}") from None
+
+
+def read_stream(file: BinaryIO, name: str) -> bytes:
+    """The bytes of a picture in a stream without an end that is known; name is used in errors.
+
+    Raises BadInput if there are none, or more than MAX_STREAM.
+    """
+    data = file.read(MAX_STREAM + 1)
+    if not data:
+        raise BadInput(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
+    if len(data) > MAX_STREAM:
+        raise BadInput(f"picture must have at most {MAX_STREAM >> 20} MiB, got more: {name}")
+    return data
 
 
 def decode_picture(file: Any, name: str, max_pixels: int | None = None) -> Image.Image:

@@ -1,11 +1,8 @@
 """Pictures in and out: checks before decoding, modes, tensors, PNG files with settings."""
 
-import errno
 import io
 import json
 import math
-import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from einops import rearrange
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import colour
 from mdp_lite.pictures.alpha import ALPHA, restore_alpha
@@ -25,10 +23,11 @@ from mdp_lite.pictures.decode import open_picture as open_picture
 
 KEY = "mdp_lite"  # the name of our PNG chunk
 CHANGES = "mdp_lite_changes"  # in the info of a picture: see describe_changes
-ORIENTATION = 0x0112  # the tag of EXIF
+ORIENTATION, EXIF_TEXT = 0x0112, 0x010E  # tags of EXIF; the text is ImageDescription
 EXIF_KEYS = (  # of info: where Pillow finds an orientation
     "exif", "Raw profile type exif", "Raw profile type APP1", "xmp", "XML:com.adobe.xmp"
 )  # fmt: skip
+PNG_MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16")  # that a PNG has without a palette
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,19 +37,22 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-Picture = Image.Image | str | Path | np.ndarray
+Picture = Image.Image | str | Path | bytes | np.ndarray
 Traces = dict[str | tuple[int, int], Any]  # the type of a picture's info
 
 
 def load_picture(value: Any) -> Image.Image:
-    """A PIL image, the picture at a path, or an array (h, w), (h, w, 3) or (h, w, 4) of uint8."""
+    """A PIL image, a path, the bytes of a file, or an array (h, w[, 3 or 4]) of uint8."""
     if isinstance(value, Image.Image):
         return value
     if isinstance(value, str | Path):
         return open_picture(value)
+    if isinstance(value, bytes):
+        return decode_picture(io.BytesIO(value), f"{len(value)} bytes")
     if not isinstance(value, np.ndarray):
-        got = type(value).__name__
-        raise BadInput(f"image must be a PIL image, a path or a numpy array, got {got}")
+        want, got = "a PIL image, a path, bytes or a numpy array", type(value).__name__
+        read = ": give what its read() returns" if hasattr(value, "read") else ""
+        raise BadInput(f"image must be {want}, got {got}{read}")
     if value.dtype != np.uint8 or not (value.ndim == 2 or value.shape[2:] in ((3,), (4,))):
         want = "(h, w), (h, w, 3) or (h, w, 4) of uint8"
         raise BadInput(f"image must be an array {want}, got {value.shape} of {value.dtype}")
@@ -154,25 +156,33 @@ def check_output(path: Path, picture: str | Path | None) -> None:
     try:
         if path.is_dir():
             raise BadInput(f"output must be a file, got the folder {name}")
-        if picture is not None and path.exists() and path.samefile(picture):
+        if picture is not None and path.is_file() and _is_same(path, Path(picture)):
             raise BadInput(f"output must not be the input picture, got {name}")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        atomic.check(path)
     except OSError as error:
         raise BadInput(f"output must be writable, got {error.strerror!r} for {name}") from None
 
 
-def save_png(image: Image.Image, path: str | Path | io.BytesIO, settings: dict[str, Any]) -> None:
+def _is_same(path: Path, picture: Path) -> bool:
+    return picture.exists() and path.samefile(picture)
+
+
+def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any] | None) -> None:
     """Write the pixels and the settings, but no other metadata of the image (EXIF, ICC).
 
-    The file says that it is sRGB, and has the alpha channel of the picture that was read.
+    The file says that it is sRGB, and has the alpha channel of the picture that was read. Raises
+    CannotWrite; then an older file is as it was.
     """
-    if not isinstance(path, io.BytesIO):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    strip_metadata(restore_alpha(image)).save(path, "PNG", pnginfo=chunks(settings))
+    atomic.write(Path(path), png_bytes(image, settings))
+
+
+def png_bytes(image: Image.Image, settings: dict[str, Any] | None) -> bytes:
+    """The content of the file that save_png writes."""
+    out, whole = io.BytesIO(), restore_alpha(image)
+    if whole.mode not in PNG_MODES:
+        whole = whole.convert("RGBA") if whole.has_transparency_data else to_rgb(whole)
+    strip_metadata(whole).save(out, "PNG", pnginfo=chunks(settings))
+    return out.getvalue()
 
 
 def strip_metadata(image: Image.Image) -> Image.Image:
@@ -214,12 +224,18 @@ def parameters(settings: dict[str, Any]) -> str:
 
 
 def read_settings(path: str | Path, name: str | None = None) -> dict[str, Any]:
-    """The settings that save_png wrote into a picture; raises BadInput if there are none."""
-    text = open_picture(path, name).info.get(KEY)
+    """The settings in a PNG, JPEG or WebP that mdp_lite wrote; raises BadInput if it has none."""
+    image = open_picture(path, name)
     try:
-        settings = json.loads(text or "")
-    except (TypeError, json.JSONDecodeError):
+        settings = json.loads(image.info[KEY]) if KEY in image.info else _read_exif(image)[KEY]
+    except (*DAMAGE, RecursionError):
         settings = None
     if not isinstance(settings, dict):
         raise BadInput(f"picture must hold mdp_lite settings, got none: {(name or str(path))!r}")
     return settings
+
+
+def _read_exif(image: Image.Image) -> dict[str, Any]:
+    """The JSON object in the description of a picture."""
+    with warnings.catch_warnings(action="ignore"):
+        return json.loads(image.getexif()[EXIF_TEXT])

@@ -102,7 +102,7 @@ def side(name: str, value: Any, factor: int) -> int:
 
 
 def picture(value: Any) -> Image.Image:
-    """A picture given as a PIL image, a path or a numpy array."""
+    """A picture given as a PIL image, a path, bytes or a numpy array."""
     return images.load_picture(value)
 
 
@@ -197,10 +197,36 @@ def blend(value: Any) -> list[tuple[str, float]]:
     return parts
 
 
+def models(value: Any) -> Models:
+    """Loaded models; the name of a checkpoint, which is an easy mistake, raises BadInput."""
+    if not isinstance(value, Models):
+        want = f"Editor.from_pretrained({value!r:.80})"
+        raise BadInput(f"models must be loaded ones, got {type(value).__name__}: want {want}")
+    return value
+
+
+def some_source(value: Any) -> Any:
+    """A source of any model; a picture, which is an easy mistake, raises BadInput."""
+    if not hasattr(value, "path") or not hasattr(value, "grid"):
+        want = "a Source, from editor.generate or editor.invert(picture)"
+        raise BadInput(f"source must be {want}, got {type(value).__name__}")
+    return value
+
+
+def requests(value: Any) -> list[Any]:
+    """A list of requests; one alone, or sources, which are easy mistakes, raise BadInput."""
+    if hasattr(value, "prompt"):
+        raise BadInput(f"requests must be a list of them, got one {type(value).__name__}")
+    listed = several("requests", value)
+    for one in listed:
+        if not hasattr(one, "source"):
+            raise BadInput(f"requests must be of Request(source, prompt), got {one!r:.80}")
+    return listed
+
+
 def source(value: Any, models: Models) -> Any:
     """A source that fits this model."""
-    if not hasattr(value, "path"):
-        raise BadInput(f"source must come from generate or invert, got {type(value).__name__}")
+    some_source(value)
     path, n = value.path, len(value.grid.t)
     got = (path.x.shape[2], *path.c.shape[1:])
     want = (models.vae.config.latent_channels, *models.c_shape)

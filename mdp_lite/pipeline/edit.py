@@ -34,7 +34,7 @@ from mdp_lite.pipeline.runner import ModelRunner
 def locate_all(runner: ModelRunner, requests: Iterable[Request]) -> list[Request]:
     """Requests whose sources are checked and whose masks are read or found."""
     found = []
-    for request in requests:
+    for request in check.requests(requests):
         check.source(request.source, runner.models)
         size = runner.latent_size(request.source.path.x)
         condition = partial(runner.condition, size=size)

@@ -1,7 +1,7 @@
 """The results: a source path, an edit, and what they cost."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 from torch import Tensor
@@ -67,6 +67,16 @@ class Source:
     origin: Origin
     tuning: tuple[Tuning, ...] = ()
 
+    def __repr__(self) -> str:
+        """One line for people, not the tensors."""
+        size, n = "x".join(map(str, self.image.size)), len(self.grid.t)
+        return f"<Source {size} by {self.method} in {n} steps: {self.prompt!r}>"
+
+    if not TYPE_CHECKING:  # a type checker says by itself what a Source has
+
+        def __getattr__(self, name: str) -> Any:
+            raise _no_attribute("Source", name)
+
     @property
     def method(self) -> str:
         """ "generate", or the name of an inversion."""
@@ -120,3 +130,19 @@ class Edit:
     cost: Cost
     plan: Plan
     finished: bool = True
+
+    def __repr__(self) -> str:
+        """One line for people, not the tensors."""
+        size, end = "x".join(map(str, self.image.size)), "" if self.finished else ", not finished"
+        return f"<Edit {size} by {self.variant}{end}: {self.prompt!r}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise _no_attribute("Edit", name)
+
+
+def _no_attribute(owner: str, name: str) -> AttributeError:
+    """The error of edit.save and the like: it names the pictures, which have these methods."""
+    own = "image and picture, which are PIL images with save, show and size"
+    return AttributeError(f"{owner!r} object has no attribute {name!r}; it has {own}")

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.engine import aot
 from mdp_lite.engine.engine import build_engine
+from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.schedule import Grid, check_reach, ddim_grid
 from mdp_lite.models.condition import pack, unpack
@@ -28,7 +29,10 @@ from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
 
 VAE_METHODS = ("encode", "decode")
+LARGE_PICTURE = 256 * 256  # pixels from which a call of the VAE takes seconds
 LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
+OTHER_MODEL = "for other words load a Stable Diffusion of your own (docs/models.md)"
+UNKNOWN_WORDS = 5  # of a prompt, that are named
 log = logging.getLogger("mdp_lite")
 
 
@@ -38,6 +42,12 @@ def warn_reach(config: SchedulerConfig, n: int) -> None:
     warning = check_reach(config, n)
     if warning:
         log.warning(warning)
+
+
+@lru_cache(maxsize=256)
+def warn_words(sentence: str) -> None:
+    """Log a sentence on unknown words, once."""
+    log.warning(sentence)
 
 
 class ModelRunner:
@@ -91,6 +101,7 @@ class ModelRunner:
         size is the picture's width and height in pixels (by default the model's); SDXL reads it.
         """
         parts = check.blend(prompt)
+        self.warn_of_words(prompt)
         ids = [self.models.tokenizer.ids(text)[0] for text, _ in parts]
         c = self._encode_text(torch.tensor(ids, device=self.device))
         if len(parts) > 1:
@@ -195,6 +206,9 @@ class ModelRunner:
 
     def run_vae(self, name: str, x: Tensor, what: str) -> Tensor:
         """The VAE's encode or decode; single pictures go through the engine, which knows shapes."""
+        scale = self.factor**2 if name == "decode" else 1
+        if x.device.type == "cpu" and x.shape[-2] * x.shape[-1] * scale >= LARGE_PICTURE:
+            return_freed_memory()
 
         def run(vae: Any) -> Tensor:
             single = len(x) == 1 and vae is self.models.vae
@@ -241,5 +255,8 @@ class HasRunner(Protocol):
 
 
 def runner_of(model: ModelRunner | HasRunner) -> ModelRunner:
-    """The runner itself, or the one that an Editor holds."""
-    return model if isinstance(model, ModelRunner) else model.runner
+    """The runner itself, or the one that an Editor holds; BadInput for anything else."""
+    runner = model if isinstance(model, ModelRunner) else getattr(model, "runner", None)
+    if not isinstance(runner, ModelRunner):
+        raise BadInput(f"the model must be an Editor (Editor.from_pretrained), got {model!r:.80}")
+    return runner

@@ -31,7 +31,8 @@ def warm_up(
 
     model is an Editor or its runner. rows are the UNet rows of a call: 2 for one guided edit. width
     and height are in pixels, by default the model's. With only, a graph that is not recorded by now
-    raises BadInput later instead of being recorded then. Call it from the thread that edits.
+    raises BadInput later instead of being recorded then. Call it from the thread that calls the
+    models: with a batcher by batcher.call. Afterwards deadlines know how long decoding takes.
 
     >>> warm_up(editor, rows=[2], num_inference_steps=4)
     """

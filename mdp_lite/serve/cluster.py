@@ -7,7 +7,6 @@ the steps of the requests that it gets. Replicas share nothing but the cache's f
 """
 
 import os
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,7 +15,8 @@ from typing import Any
 import torch
 from fastapi import FastAPI
 
-from mdp_lite.cli.arguments import build_parser
+from mdp_lite.cli.application import read_command_line
+from mdp_lite.cli.commands.serve import ReplicaOptions, ServeOptions
 from mdp_lite.cli.loading import open_editor_in_thread
 from mdp_lite.names import BadInput, MissingExtra
 from mdp_lite.serve import app
@@ -26,13 +26,7 @@ from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
 
 NAME = "mdp-lite"  # of the application and of its deployment
-SIZES = {  # options of a cluster alone: the default, and the least value
-    "replicas": (1, 1),
-    "max_replicas": (None, 1),
-    "replica_cpus": (1, 1),
-    "replica_gpus": (None, 0),
-    "replica_rows": (2000, 1),
-}
+REPLICA_ROWS = 2000
 # Seconds: load is averaged over WINDOW; more or fewer replicas must be wanted for UP or DOWN.
 WINDOW, UP, DOWN = 15.0, 10.0, 300.0
 CHECK, HUNG = 10.0, 60.0  # seconds between two checks of a replica, and until one has failed
@@ -59,12 +53,12 @@ class ReplicaPolicy:
 class Replica:
     """One engine behind the application, in one process."""
 
-    def __init__(self, folder: str, args: Namespace, settings: ServiceSettings) -> None:
+    def __init__(self, folder: str, args: ServeOptions, settings: ServiceSettings) -> None:
         with suppress(OSError):  # on another machine all paths must be absolute
             os.chdir(folder)
-        torch.set_num_threads(args.replica_cpus)
-        log_requests(args.quiet)
-        self.application = app.application(open_editor_in_thread(args), settings)
+        torch.set_num_threads(args.replica.replica_cpus or 1)
+        log_requests(args.run.quiet)
+        self.application = app.application(open_editor_in_thread(args.model, args.engine), settings)
         self.application.add_middleware(strip_request_id)  # pyright: ignore[reportArgumentType]
         self.service: Service = self.application.state.service
 
@@ -103,11 +97,14 @@ def application(args: dict[str, Any]) -> Any:
     that is not this machine alone.
     """
     words = [word for name, value in args.items() for word in _to_options(name, value)]
-    options = resolve_sizes(build_parser().parse_args(["serve", *words]))
+    options = read_command_line(["serve", *words])
+    if not isinstance(options, ServeOptions):
+        raise BadInput(f"want options of mdp-lite serve, got {' '.join(words)}")
+    options = resolve_sizes(options)
     return build_deployment(options, check_settings(read_settings(options)))
 
 
-def build_deployment(args: Namespace, settings: ServiceSettings) -> Any:
+def build_deployment(args: ServeOptions, settings: ServiceSettings) -> Any:
     """The application as Ray Serve takes it."""
     from ray import serve  # pyright: ignore[reportMissingImports]
     from ray.serve.config import (  # pyright: ignore[reportMissingImports]
@@ -116,7 +113,8 @@ def build_deployment(args: Namespace, settings: ServiceSettings) -> Any:
         BackpressureConfig,
     )
 
-    limits, rows = settings.limits, {"rows": args.replica_rows}
+    limits, sizes = settings.limits, args.replica
+    rows = {"rows": sizes.replica_rows}
     by_rows = AutoscalingPolicy(policy_function=ReplicaPolicy, policy_kwargs=rows)
     deployment = serve.deployment(
         name=NAME,
@@ -124,20 +122,20 @@ def build_deployment(args: Namespace, settings: ServiceSettings) -> Any:
         max_queued_requests=limits.requests,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY),
         autoscaling_config=AutoscalingConfig(
-            min_replicas=args.replicas, max_replicas=args.max_replicas, look_back_period_s=WINDOW,
+            min_replicas=sizes.replicas, max_replicas=sizes.max_replicas, look_back_period_s=WINDOW,
             upscale_delay_s=UP, downscale_delay_s=DOWN, policy=by_rows,
         ),
-        ray_actor_options={"num_cpus": args.replica_cpus, "num_gpus": args.replica_gpus},
+        ray_actor_options={"num_cpus": sizes.replica_cpus, "num_gpus": sizes.replica_gpus},
         graceful_shutdown_timeout_s=settings.drain,
         health_check_period_s=CHECK,
         health_check_timeout_s=HUNG,
     )  # fmt: skip
     replica = deployment(serve.ingress()(Replica))
-    return replica.bind(os.getcwd(), args, replace(settings, replicas=args.max_replicas))
+    return replica.bind(os.getcwd(), args, replace(settings, replicas=sizes.max_replicas or 1))
 
 
 @contextmanager
-def run_on_cluster(args: Namespace, settings: ServiceSettings, port: int) -> Iterator[None]:
+def run_on_cluster(args: ServeOptions, settings: ServiceSettings, port: int) -> Iterator[None]:
     """Run the service on the cluster of RAY_ADDRESS, or on one of this machine.
 
     At the end, running requests finish first; Ray Serve is left running if others have joined it.
@@ -183,22 +181,22 @@ def check_ray() -> None:
         raise MissingExtra(f"engine ray needs more: {more} ({error})") from None
 
 
-def resolve_sizes(args: Namespace) -> Namespace:
-    """The options with every size checked or set to its default; engine is that of a replica."""
-    sizes: dict[str, Any] = {}
-    for name, (default, least) in SIZES.items():
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise BadInput(f"{name.replace('_', '-')} must be {least} or more, got {value}")
-        sizes[name] = default if value is None else value
-    least = sizes["replicas"]
-    sizes["max_replicas"] = most = sizes["max_replicas"] or least
+def resolve_sizes(args: ServeOptions) -> ServeOptions:
+    """The options with every size set; engine is that of a replica. Raises BadInput."""
+    sizes = args.replica
+    least = sizes.replicas or 1
+    most = sizes.max_replicas or least
     if most < least:
-        raise BadInput(f"max-replicas must be {least} or more, as replicas is, got {most}")
-    if sizes["replica_gpus"] is None:
-        sizes["replica_gpus"] = int(args.device != "cpu" and torch.cuda.is_available())
-    sizes["engine"] = "auto" if args.engine == "ray" else args.engine
-    return Namespace(**vars(args) | sizes)
+        raise BadInput(f"--max-replicas must be {least} or more, as --replicas is, got {most}")
+    gpus = sizes.replica_gpus
+    if gpus is None:
+        gpus = int(args.model.device != "cpu" and torch.cuda.is_available())
+    replica = ReplicaOptions(
+        replicas=least, max_replicas=most, replica_rows=sizes.replica_rows or REPLICA_ROWS,
+        replica_cpus=sizes.replica_cpus or 1, replica_gpus=gpus,
+    )  # fmt: skip
+    mode = "auto" if args.engine.mode == "ray" else args.engine.mode
+    return replace(args, replica=replica, engine=replace(args.engine, mode=mode))
 
 
 def _to_options(name: str, value: Any) -> list[str]:
@@ -211,13 +209,14 @@ def _to_options(name: str, value: Any) -> list[str]:
     return [f"{option}={value}"]
 
 
-def _join(args: Namespace) -> None:
+def _join(args: ServeOptions) -> None:
     """Join the cluster of RAY_ADDRESS, or start one here that is large enough for all replicas."""
     import ray  # pyright: ignore[reportMissingImports]
 
-    logs = {"log_to_driver": not args.quiet, "logging_level": "ERROR"}
+    logs = {"log_to_driver": not args.run.quiet, "logging_level": "ERROR"}
     if "RAY_ADDRESS" in os.environ:
         ray.init(**logs)
     else:
-        cores = max(os.cpu_count() or 1, args.max_replicas * args.replica_cpus)
+        wanted = (args.replica.max_replicas or 1) * (args.replica.replica_cpus or 1)
+        cores = max(os.cpu_count() or 1, wanted)
         ray.init(num_cpus=cores, include_dashboard=False, **logs)

@@ -4,10 +4,11 @@ import signal
 import socket
 import threading
 import time
-from argparse import Namespace
+from dataclasses import asdict, replace
 
 import uvicorn
 
+from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor_in_thread
 from mdp_lite.cli.reports import Report
@@ -15,6 +16,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.serve import cluster
 from mdp_lite.serve.app import Page, add_page, application
+from mdp_lite.serve.facts import describe_service, format_service
 from mdp_lite.serve.options import log_requests, read_settings
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
@@ -23,12 +25,12 @@ NOTICE = 1.0  # seconds between "not ready" and no new connections
 POLL = 0.1
 
 
-def serve(args: Namespace, console: Console, page: Page | None = None) -> Report:
+def serve(args: ServeOptions, console: Console, page: Page | None = None) -> Report:
     """Serve until SIGTERM or Ctrl-C, with a page if there is one.
 
     A dry run checks everything but the address.
     """
-    on_ray = args.engine == "ray"
+    on_ray = args.engine.mode == "ray"
     if on_ray:
         cluster.check_ray()
         args = cluster.resolve_sizes(args)
@@ -37,14 +39,14 @@ def serve(args: Namespace, console: Console, page: Page | None = None) -> Report
     settings = check_settings(read_settings(args))
     if page:
         _check_page(settings, on_ray)
-    device = {"device": "cpu"} if on_ray and not args.dry_run else {}  # replicas do the edits
-    editor = open_editor_in_thread(Namespace(**vars(args) | device))
+    device = {"device": "cpu"} if on_ray and not args.run.dry_run else {}  # replicas do the edits
+    editor = open_editor_in_thread(replace(args.model, **device), args.engine)
     for note in editor.models.notes:
         console.log(note)
-    name = editor.models.name
-    data = {"command": "serve", "dry_run": args.dry_run, "model": name}
-    if args.dry_run:
-        return Report({}, data, ["would serve " + name])
+    data = {"command": "serve", "dry_run": args.run.dry_run, "model": editor.models.name}
+    if args.run.dry_run:
+        facts = describe_service(editor, settings, args.app)
+        return Report({}, data | facts, format_service(editor.models.name, facts))
     if on_ray:
         del editor
         port = _serve_on_ray(args, settings, console)
@@ -76,16 +78,16 @@ def _check_page(settings: ServiceSettings, on_ray: bool) -> None:
         raise BadInput("--app is for one process, got it with --engine ray")
 
 
-def _check_no_sizes(args: Namespace) -> None:
+def _check_no_sizes(args: ServeOptions) -> None:
     """Raise BadInput for an option that is for a cluster."""
-    for name in cluster.SIZES:
-        if (value := getattr(args, name)) is not None:
+    for name, value in asdict(args.replica).items():
+        if value is not None:
             option = name.replace("_", "-")
-            raise BadInput(f"{option} is for --engine ray, got {value} without it")
+            raise BadInput(f"--{option} is for --engine ray, got {value} without it")
 
 
 def _serve_here(
-    args: Namespace, editor: Editor, settings: ServiceSettings, console: Console,
+    args: ServeOptions, editor: Editor, settings: ServiceSettings, console: Console,
     page: Page | None,
 ) -> int:  # fmt: skip
     """Serve from this process until a signal; returns the port."""
@@ -98,12 +100,12 @@ def _serve_here(
         )  # fmt: skip
         host, port = listener.getsockname()[:2]
         console.log(f"{settings.alias} is served on http://{host}:{port}/v1")
-        log_requests(args.quiet)
+        log_requests(args.run.quiet)
         _run_until_signal(uvicorn.Server(config), listener, app.state.service)
     return port
 
 
-def _serve_on_ray(args: Namespace, settings: ServiceSettings, console: Console) -> int:
+def _serve_on_ray(args: ServeOptions, settings: ServiceSettings, console: Console) -> int:
     """Serve from replicas on a cluster until a signal, at an address that is free; the port."""
     with open_socket(settings) as listener:
         host, port = listener.getsockname()[:2]

@@ -12,7 +12,8 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from mdp_lite.serve.errors import ApiError
+from mdp_lite.names import Stopped
+from mdp_lite.serve.errors import ApiError, to_api_error
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import LOOPBACK
 
@@ -21,6 +22,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+EVENTS = b"text/event-stream"  # the content type of a stream
 OPEN = ("/health/live", "/health/ready")  # need no key: they give nothing away
 log = logging.getLogger("mdp_lite.serve")
 
@@ -37,11 +39,12 @@ class Gate:
             return await self._app(scope, receive, send)
         started, name = time.monotonic(), request_id(scope)
         state = scope.setdefault("state", {})
-        state["id"], status = name, [0]
+        state["id"], status, stream = name, [0], [False]
 
         async def send_response(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status[0] = message["status"]
+                stream[0] = EVENTS in dict(message["headers"]).get(b"content-type", b"")
                 message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
             async with asyncio.timeout(self._service.settings.limits.write):
                 await send(message)
@@ -53,6 +56,11 @@ class Gate:
             if not status[0]:
                 raise
             state["log"] = {"ended": "the client does not read"}
+        except asyncio.CancelledError:  # the server ends what is left of the time to drain
+            if not self._service.draining or (status[0] and not stream[0]):
+                raise
+            state["log"] = {"ended": "the time to drain is over"}
+            await _end_cut_off(bool(status[0]), scope, receive, send_response)
         finally:
             self._service.open_requests -= 1
             self._log(scope, status[0] or 500, time.monotonic() - started)
@@ -116,6 +124,16 @@ class Gate:
         state = scope["state"]
         line = {"id": state["id"], "method": scope["method"], "route": route, "status": status}
         log.info(json.dumps(line | {"seconds": round(seconds, 4), **state.get("log", {})}))
+
+
+async def _end_cut_off(begun: bool, scope: Message, receive: Receive, send: Send) -> None:
+    """Tell the client that another try may help: by a whole answer, or in a stream by an event."""
+    error = to_api_error(Stopped())
+    if not begun:
+        await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
+        return
+    event = f"event: error\ndata: {json.dumps(error.body)}\n\n".encode()
+    await send({"type": "http.response.body", "body": event, "more_body": False})
 
 
 def request_id(scope: Message) -> str:

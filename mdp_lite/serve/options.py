@@ -4,22 +4,24 @@ import importlib
 import logging
 import os
 import sys
-from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.names import BadInput
 from mdp_lite.serve.settings import Limits, SafetyHook, ServiceSettings
 
 KEYS = "MDP_LITE_API_KEYS"
 
 
-def read_settings(args: Namespace) -> ServiceSettings:
+def read_settings(args: ServeOptions) -> ServiceSettings:
     """The settings that the command line and the environment give. Raises BadInput."""
     return ServiceSettings(
-        args.alias, args.host, args.port, read_keys(args.key_file), args.open, tuple(args.origin),
-        args.rows, args.metadata, args.drain, load_hook(args.safety_hook), parse_limits(args.limit),
+        args.alias, args.host, args.port, read_keys(args.key_file), args.open, args.origin,
+        args.rows, not args.no_metadata, args.drain, load_hook(args.safety_hook),
+        parse_limits(args.limit),
     )  # fmt: skip
 
 
@@ -38,7 +40,7 @@ def read_keys(file: str | None) -> tuple[str, ...]:
     return found
 
 
-def parse_limits(texts: list[str]) -> Limits:
+def parse_limits(texts: Iterable[str]) -> Limits:
     """Limits from NAME=VALUE; each value has the type of its default."""
     kinds = {field.name: type(field.default) for field in fields(Limits)}
     values: dict[str, Any] = {}

@@ -3,22 +3,17 @@
 import base64
 import binascii
 import io
-import json
-from typing import Any
 
 from PIL import Image
 
 from mdp_lite.pictures import images
-from mdp_lite.pictures.colour import srgb_bytes
 from mdp_lite.pictures.fit import plan_fit
+from mdp_lite.pictures.output import picture_bytes
 from mdp_lite.pipeline.masks import to_grey
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.serve.errors import ApiError
 
 QUALITY = 90  # of JPEG and WebP, in percent
-MAX_EXIF = 65_533 - 6  # bytes that fit into a segment of a JPEG, after its length and "Exif"
-MAX_TEXT = 4096  # characters of a text, if not all settings fit
-USER_COMMENT, EXIF, DESCRIPTION = 0x9286, 0x8769, 0x010E  # tags
 MIME = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -77,17 +72,9 @@ def encode(
 
     The file says that it is sRGB: by a chunk of a PNG, by a profile in others.
     """
-    out, plain = io.BytesIO(), images.strip_metadata(picture)
-    if kind == "png":
-        plain.save(out, "PNG", pnginfo=images.chunks(settings or None))
-        return out.getvalue()
-    build = fit_exif if kind == "jpeg" else build_exif
-    exif = build(settings) if settings else b""
-    plain.save(
-        out, kind.upper(), quality=QUALITY if quality is None else quality, exif=exif,
-        icc_profile=srgb_bytes(),
-    )  # fmt: skip
-    return out.getvalue()
+    if kind != "png" and quality is None:
+        quality = QUALITY
+    return picture_bytes(images.strip_metadata(picture), f".{kind}", settings or None, quality)
 
 
 def to_base64(data: bytes) -> str:
@@ -104,29 +91,3 @@ def from_base64(text: str, param: str) -> bytes:
     except (binascii.Error, ValueError):
         message = f"{param} must be base64; addresses are never fetched"
         raise ApiError(400, message, "invalid_image", param) from None
-
-
-def fit_exif(settings: Settings) -> bytes:
-    """The settings as EXIF of at most MAX_EXIF bytes; texts that are too long for it are cut."""
-    data, limit = build_exif(settings), MAX_TEXT
-    while len(data) > MAX_EXIF and limit:
-        data, limit = build_exif({**shorten(settings, limit), "shortened": True}), limit // 2
-    return data if len(data) <= MAX_EXIF else b""
-
-
-def shorten(value: Any, limit: int) -> Any:
-    """JSON whose texts and lists have at most so many characters and entries."""
-    if isinstance(value, dict):
-        return {key: shorten(one, limit) for key, one in value.items()}
-    if isinstance(value, str | list):
-        return value[:limit]
-    return value
-
-
-def build_exif(settings: Settings) -> bytes:
-    """The same two texts as in a PNG: UserComment for galleries, and the JSON object."""
-    exif = Image.Exif()
-    exif[DESCRIPTION] = json.dumps({images.KEY: settings}, allow_nan=False)
-    text = images.parameters(settings).encode("utf-16-be", "surrogatepass")
-    exif.get_ifd(EXIF)[USER_COMMENT] = b"UNICODE\x00" + text
-    return exif.tobytes()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from mdp_lite.checkpoint import atomic
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.runner import ModelRunner
@@ -55,6 +55,7 @@ class RecipeStore:
         self._make_room(len(data))
         atomic.write(path, data)
         self._touch(path)
+        atomic.sweep(path.parent)
 
     def mark_used(self, name: str, owner: str) -> bool:
         """Whether the recipe exists; if so, it counts as used now."""

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mdp_lite.checkpoint import atomic
-from mdp_lite.checkpoint.identity import model_hash
+from mdp_lite.checkpoint.identity import model_hash, warn_unkept
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.pipeline.runner import ModelRunner
@@ -73,8 +73,10 @@ class Cache:
             return None
         try:
             found = source_file.load(path, runner)
-        except ValueError:  # damaged, or removed by another process since
-            self._drop(path, before.st_ino)
+        except ValueError as error:
+            if path.exists():  # else another process has just removed it
+                atomic.warn_once(f"a source in the cache can't be used, made again: {error}")
+                self._drop(path, before.st_ino)
             return None
         if not self.read_only:
             with suppress(OSError):  # removed since, or the folder is another user's
@@ -82,13 +84,21 @@ class Cache:
         return found
 
     def put(self, key: str, source: Source) -> None:
-        """Store a source. If it can't be written, the next caller computes it again."""
+        """Store a source. If that fails, a warning is logged; the next caller computes it again."""
+        if self.read_only:
+            return
         data, path = source_file.to_file_bytes(source), self._path(key)
-        if not self.read_only and len(data) <= self.max_bytes:
-            with suppress(OSError), self._lock():
+        if len(data) > self.max_bytes:
+            sizes = f"{len(data):,} bytes, the cache in {str(self.folder)!r} has {self.max_bytes:,}"
+            atomic.warn_once(f"a source is too large for the cache and was not kept: {sizes}")
+            return
+        try:
+            with self._lock():
                 self._shrink(self.max_bytes - len(data), path)
                 atomic.write(path, data)
                 _touch(path)
+        except OSError as error:
+            warn_unkept(self.folder, error)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"source-{key}.safetensors"
@@ -102,6 +112,7 @@ class Cache:
                 fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
                 for left in self.folder.glob(".source-*.tmp"):
                     left.unlink()  # of a writer that was killed: nobody else writes now
+                atomic.sweep(self.folder)  # its files of other names
             yield
 
     def _shrink(self, room: int, new: Path) -> None:

@@ -12,8 +12,8 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from mdp_lite.checkpoint import atomic
 from mdp_lite.checkpoint.identity import Origin, model_hash
+from mdp_lite.files import atomic
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.names import FITS, BadInput
 from mdp_lite.pictures.fit import Fit, plan_fit
@@ -40,12 +40,11 @@ OPTIONAL = {"null", "noise"}
 
 
 def save(source: Source, path: str | Path) -> None:
-    """Write a source, whole or not at all; the file holds all that edits read, and no file path."""
-    path, data = check_name(path), to_file_bytes(source)
-    try:
-        atomic.write(path, data)
-    except OSError as error:
-        raise BadInput(f"{_short(path)} can't be written: {error.strerror}") from None
+    """Write a source, whole or not at all: all that edits read, and no file path.
+
+    Raises CannotWrite if the disk is full, say; then an older file is as it was.
+    """
+    atomic.write(check_name(path), to_file_bytes(source))
 
 
 def to_file_bytes(source: Source) -> bytes:

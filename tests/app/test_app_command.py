@@ -8,18 +8,24 @@ import pytest
 
 from mdp_lite.__main__ import main
 from mdp_lite.app.guard import HEADERS, LOOPBACK, PageGuard, allowed_hosts
-from mdp_lite.cli.arguments import build_parser
+from mdp_lite.cli.application import read_command_line
+from mdp_lite.cli.commands.app import AppOptions
 
 
 def test_by_default_the_page_is_for_this_machine_alone() -> None:
-    args = build_parser().parse_args(["app"])
-    assert (args.host, args.port, args.share, args.model) == ("127.0.0.1", None, False, "tiny")
+    args = read_command_line(["app"])
+    assert isinstance(args, AppOptions)
+    assert (args.host, args.port, args.share) == ("127.0.0.1", None, False)
+    assert args.model.name == "tiny"
 
 
 def test_a_dry_run_serves_nothing(checkpoint: Any, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("gradio")
     assert main(["app", "--model", str(checkpoint), "--dry-run"]) == 0
-    assert capsys.readouterr().out == "would serve the page of random\n"
+    first, users, limits, memory = capsys.readouterr().out.splitlines()
+    page = "would serve the page of random on http://127.0.0.1, port 7860, or the next free port"
+    assert (first, users) == (page, "for this machine only, one edit at a time")
+    assert limits == "limits: uploads of 20 MB, 200 steps" and memory.startswith("memory: ")
 
 
 def test_without_gradio_it_says_what_to_install(

@@ -175,7 +175,7 @@ def test_a_dry_run_reports_the_cost_of_the_run_and_writes_nothing(run: Run, cwd:
     place = write_jsonl(cwd / "job.jsonl", job)
     before = sorted(cwd.rglob("*"))
     result = run(place, "--dry-run")
-    assert (sorted(cwd.rglob("*")), result["code"]) == (before, 0)
+    assert (sorted(cwd.rglob("*")), result["code"]) == (before, 1)
     assert (result["rows"], result["requested"], result["edits"], result["bad"]) == (7, 10, 8, 2)
     assert result["sources"] == 4 and result["seconds"] > 0
     real = run(place)

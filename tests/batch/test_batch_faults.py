@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ import pytest
 from mdp_lite.__main__ import main
 from mdp_lite.batch import manifest, work
 from mdp_lite.batch import run as batch_run
-from mdp_lite.checkpoint import atomic
 from mdp_lite.editor import Editor
+from mdp_lite.files import atomic
 from mdp_lite.models.unet import UNet
+from mdp_lite.names import CannotWrite
 from support.batching import (
     BAD_ENTRIES,
     count_repeats,
@@ -117,6 +119,34 @@ def test_a_full_disk_ends_the_batch_and_no_row_is_blamed(
     assert run("-o", "out") == 1
     assert "No space left on device" in capsys.readouterr().err
     assert read_records(cwd / "out") == []
+
+
+def test_a_folder_that_can_t_be_written_is_named_with_the_reason(
+    cwd: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*rest: Any, **more: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert run("-o", "out") == 1
+    want = "mdp-lite: out/manifest.jsonl can't be written: Read-only file system\n"
+    assert capsys.readouterr().err == want
+
+
+def test_records_are_added_whole_or_not_at_all(cwd: Path) -> None:
+    with manifest.open_manifest(cwd / "out") as opened:
+        opened.append([{"key": "a", "bytes": 1}])
+        before = (cwd / "out" / manifest.NAME).read_bytes()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
+        try:
+            with pytest.raises(CannotWrite, match="manifest.jsonl can't be written: File too larg"):
+                opened.append([{"key": "b", "bytes": 1}])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (cwd / "out" / manifest.NAME).read_bytes() == before and "b" not in opened.sizes
+        opened.append([{"key": "c", "bytes": 1}])
+    assert manifest.read_sizes(cwd / "out") == {"a": 1, "c": 1}
 
 
 def test_a_name_that_no_file_can_have_is_its_row_s_fault(cwd: Path) -> None:

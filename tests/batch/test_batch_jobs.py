@@ -102,7 +102,7 @@ def test_parquet_gives_equal_entries_or_fails(cwd: Path, monkeypatch: pytest.Mon
 
 
 BAD_JOBS: dict[str, str] = {
-    "none": "or a table (.csv, .jsonl, .parquet), got no such file: 'none'",
+    "none": "a table (.csv, .jsonl, .parquet), or - for JSON lines, got no such file: 'none'",
     "none.csv": "got no such file: 'none.csv'",
     "in/notes.txt": "got another file: 'in/notes.txt'",
     "in/*.tif": "job must have at least one picture",
@@ -134,14 +134,14 @@ def test_a_bad_job_is_an_error(place: str, cwd: Path, says_one_line: Callable[[s
 BAD_LINES: dict[str, str] = {
     "in -o in": "output must be another folder than the pictures', got 'in'",
     "in -o in/notes.txt": "output must be a folder, got a file: ",
-    "in --rows -1": "rows must be 0 or more, got -1",
-    "in --workers 2": "workers are for --engine ray, got 2 without it",
+    "in --rows -1": "--rows must be 0 or more, got -1",
+    "in --workers 2": "--workers is for --engine ray, got 2 without it",
     "in --engine ray --worker-cpus 0": "worker-cpus must be 1 or more, got 0",
-    "in --strength 2": "strength must be from 0 to 1, got 2.0",
+    "in --strength 2": "--strength must be from 0 to 1, got 2.0",
     "in --seed -1": "seed must be from 0 to 2^63 - 1, got -1",
     "in --variant all": "variant must be one of epsilon, c, x, beta, got 'all'",
     "in --feather 3": "feather needs a mask",
-    "in --steps 0": "num_inference_steps must be a whole number from 1 to 1000, got 0",
+    "in --steps 0": "--steps must be from 1 to 1000, got 0",
     "in --engine steam": "--engine",
     "in --save-mask a.png": "--save-mask",
 }

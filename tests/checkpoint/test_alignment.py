@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mdp_lite.checkpoint.assign import ALIGNMENT, align
+from mdp_lite.checkpoint.assign import ALIGNMENT, APART, place_weight
 from mdp_lite.checkpoint.load import load
 from support.ldm import write_folder
 
@@ -52,6 +52,19 @@ def test_every_offset_gives_aligned_weights_of_the_same_bits(stored: str, folder
 
 def test_an_aligned_tensor_is_not_copied() -> None:
     tensor = torch.ones(64)
-    assert align(tensor) is tensor
+    assert place_weight(tensor, CPU, torch.float32) is tensor
     odd = torch.ones(64)[2:]
-    assert align(odd) is not odd and torch.equal(align(odd), odd)
+    copy = place_weight(odd, CPU, torch.float32)
+    assert copy is not odd and torch.equal(copy, odd)
+
+
+@pytest.mark.parametrize("size", [100, APART // 2, APART])
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.float8_e4m3fn], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_copies_apart_have_the_bits_of_others(
+    size: int, stored: torch.dtype, dtype: torch.dtype
+) -> None:
+    tensor = torch.randn(size + 1).to(stored)[1:]
+    copy = place_weight(tensor, CPU, dtype)
+    assert copy.dtype == dtype and copy.data_ptr() % ALIGNMENT == 0
+    assert torch.equal(copy, tensor.to(dtype)) and copy.data_ptr() != tensor.data_ptr()

@@ -1,9 +1,9 @@
-"""Loading full-size SD 1.5 folders: the memory it takes, and the time beside diffusers'.
+"""Loading full-size SD 1.5 folders: the memory it takes.
 
     python -m pytest -m slow -rP tests/checkpoint/test_loading_full_size.py
 
-runs the benchmark that benchmarks/README.md describes: all pairs of dtypes once for their memory,
-then fp32 to fp32 in five interleaved rounds for the time.
+runs the benchmark that benchmarks/README.md describes, all pairs of dtypes once. Its times depend
+on the processor, so that no test bounds them.
 """
 
 import json
@@ -22,7 +22,7 @@ from support.places import ROOT
 
 PAIRS = ("float32-float32", "float16-float32", "float16-bfloat16", "float16-float16")
 PAIRS += ("float32-bfloat16",)
-MEMORY, RATIO = 1.15, 3.0  # peak over the weights' bytes; diffusers' seconds over ours
+MEMORY = 1.15  # peak over the weights' bytes
 
 pytestmark = pytest.mark.slow
 
@@ -59,10 +59,3 @@ def test_peak_memory(once: dict[str, Any], pair: str) -> None:
     key = "peak_over_weights_with_first_read"
     print(f"{pair}: peak {ours[key]:.3f} times the weights (diffusers {theirs[key]:.3f})")
     assert 0.95 < ours[key] <= MEMORY  # less would mean that reading them was not seen
-
-
-def test_mapped_loading_is_faster(models: Path, once: dict[str, Any]) -> None:
-    found = measure(models, "--pairs", "float32-float32")["float32-float32"]
-    first, again = found["ratio_of_seconds"], found["ratio_of_seconds_again"]
-    print(f"float32-float32: {first:.2f} times as fast as diffusers; second load {again:.2f}")
-    assert first >= RATIO

@@ -57,7 +57,7 @@ G, E = "generate a --model model", "edit --prompt b --model model"
 S = f"{E} --source-prompt a"
 R = "invert --model model"
 FORMAT = "picture must be a PNG, JPEG or WebP file"
-# What the line has: our own sentence, or of argparse and the C library the argument alone.
+# What the line has: our own sentence, or of the C library the argument alone.
 COMMANDS: dict[str, str | tuple[str, ...]] = {
     # the command line itself
     "": "COMMAND",
@@ -77,27 +77,27 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     f"{G} --seed 1.5": ("--seed", "must be a whole number, got '1.5'"),
     f"{G} --seed -1": "seed must be from 0 to 2^63 - 1, got -1",
     f"{G} --seed 9223372036854775808": "seed must be from 0 to 2^63 - 1, got 9223372036854775808",
-    f"{G} --steps 0": "num_inference_steps must be a whole number from 1 to 1000, got 0",
-    f"{G} --steps 1001": "num_inference_steps must be a whole number from 1 to 1000, got 1001",
+    f"{G} --steps 0": "--steps must be from 1 to 1000, got 0",
+    f"{G} --steps 1001": "--steps must be from 1 to 1000, got 1001",
     f"{G} --steps 1.5": ("--steps", "must be a whole number, got '1.5'"),
     f"{G} --steps nan": ("--steps", "must be a whole number, got 'nan'"),
-    f"{G} --guidance-scale nan": "guidance_scale must be a finite number, got nan",
-    f"{G} --guidance-scale=-inf": "guidance_scale must be a finite number, got -inf",
-    f"{G} --guidance-scale -2": "guidance_scale must be from 1 (no guidance) to 100, got -2.0",
+    f"{G} --guidance-scale nan": "--guidance-scale must be from 1 to 100, got nan",
+    f"{G} --guidance-scale=-inf": "--guidance-scale must be from 1 to 100, got -inf",
+    f"{G} --guidance-scale -2": "--guidance-scale must be from 1 to 100, got -2.0",
     f"{G} --guidance-scale high": ("--guidance-scale", "must be a number, got 'high'"),
-    f"{G} --width 0": "width must be a multiple of 4 from 4 to 4096, got 0",
+    f"{G} --width 0": "--width must be from 1 to 4096, got 0",
     f"{G} --height 31": "height must be a multiple of 4 from 4 to 4096, got 31",
-    f"{G} --height 100000": "height must be a multiple of 4 from 4 to 4096, got 100000",
+    f"{G} --height 100000": "--height must be from 1 to 4096, got 100000",
     # the window
     f"{S} --t-max 11": "t_max must be at most the 10 steps of the path, got 11.0",
-    f"{S} --t-max -1": "t_max must be a number of steps, 0 or more, got -1.0",
-    f"{S} --t-max 4 --t-m 5": "t_m must be at most t_max = 4.0, got 5.0",
-    f"{S} --t-m nan": "t_m must be a finite number, got nan",
+    f"{S} --t-max -1": "--t-max must be 0 or more, got -1.0",
+    f"{S} --t-max 4 --t-m 5": "--t-m must be at most --t-max = 4.0, got 5.0",
+    f"{S} --t-m nan": "--t-m must be 0 or more, got nan",
     f"{S} --strength 1.01": "strength must be from 0 to 1, got 1.01",
-    f"{S} --strength 0.5 --t-m 3": "strength and t_m set the same thing: give one of them",
+    f"{S} --strength 0.5 --t-m 3": "--strength and --t-m set the same thing: give one of them",
     f"{S} --steps 500 --t-max 501": "t_max must be at most the 500 steps of the path",
     # which source
-    E: "edit needs a PICTURE or a --source-prompt, got neither",
+    E: "edit needs PICTURE or --source-prompt",
     f"{E} good.png --seed 3": "seed is for a source made from a prompt, got 3 and a PICTURE",
     f"{S} --method ddim": "method is for inverting a PICTURE, got 'ddim' without one",
     # pictures
@@ -136,7 +136,8 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     f"{G} --device tpu": "device must be cpu or cuda, got 'tpu'",
     f"{G} --device cuda:99": "device cuda:99 is not there",
     # outputs
-    f"{G} -o out.jpg": ("-o/--output", "must be a file name that ends in .png, got 'out.jpg'"),
+    f"{G} -o out.gif": "--output must be a file name that ends in .png, .jpg, .jpeg, .webp, or -",
+    f"{G} -o out": "--output must be a file name that ends in .png, .jpg, .jpeg, .webp, or -, got",
     f"{G} -o folder.png": "output must be a file, got the folder 'folder.png'",
     f"{G} -o text.png/out.png": ("output must be writable", "for 'text.png/out.png'"),
     f"{G} -o {'x' * 300}.png": ("output must be writable", "x.png'"),
@@ -145,7 +146,7 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     f"{E} good.png -o ./good.png": "output must not be the input picture, got 'good.png'",
     f"{E} good.png -o twin.png": "output must not be the input picture, got 'twin.png'",
     f"{E} good.png --sheet good.png": "output must not be the input picture, got 'good.png'",
-    f"{E} good.png -o a.png --sheet a.png": "sheet must be another file than the picture",
+    f"{E} good.png -o a.png --sheet a.png": "--sheet must be another file than the picture",
     f"{E} good.png --sheet a.pdf": ("--sheet", "must be a file name that ends in .png"),
 }
 

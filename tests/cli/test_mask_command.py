@@ -36,7 +36,7 @@ def changed() -> np.ndarray:
 
 @pytest.mark.parametrize("where", [("--mask", "mask.png"), ("--box", "10,12,30,25")])
 def test_pixels_outside_stay(run: Run, where: tuple[str, str]) -> None:
-    said = run(*EDIT, *where, "--save-mask", "used.png")
+    said = run(*EDIT, *where, "--save-mask", "used.png", "--sheet", "edited.sheet.png")
     inside = np.asarray(images.open_picture("mask.png")) > 0
     assert said["files"] == ["edited.png", "edited.sheet.png", "used.png"]
     assert not changed()[~inside].any() and changed()[inside].mean() > 0.9
@@ -93,7 +93,7 @@ def test_own_and_invert_keep_the_size(run: Run) -> None:
         (["--box", "1,2,3"], "must be X0,Y0,X1,Y1 in pixels, got '1,2,3'"),
         (["--box", "1,2,3,nan"], "must be X0,Y0,X1,Y1 in pixels, got '1,2,3,nan'"),
         (["--box", "0,0,99,9"], "a box must have 0 <= x0 < x1 <= 48 and 0 <= y0 < y1 <= 40"),
-        (["--mask", "mask.png", "--auto-mask"], "--auto-mask"),
+        (["--mask", "mask.png", "--auto-mask"], "--mask and --auto-mask say the same thing"),
         (["--mask", "gone.png"], "got no such file: 'gone.png'"),
         (["--feather", "3"], "feather needs a mask: give --mask, --box or --auto-mask"),
         (["--save-mask", "a.png"], "save-mask needs a mask: give --mask, --box or --auto-mask"),

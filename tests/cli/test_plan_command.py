@@ -78,12 +78,10 @@ def test_a_plan_for_people(run: Run, capsys: pytest.CaptureFixture[str]) -> None
     assert main([*line, "--steps", "10"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "epsilon, 32x32:" and lines[1].endswith(
-        "UNet calls of 2 rows each (null + c)"
-    )
+    assert lines[:2] == ["epsilon, 32x32:", "step 0: 1 call of 2 UNet rows (null + c)"]
     assert lines[2:5] == [
         "steps 1 to 5: the difference from the source is scaled, no UNet call",
-        "steps 6 to 9: 4 UNet calls of 2 rows each (null + c)",
+        "steps 6 to 9: 4 calls of 2 UNet rows each (null + c)",
         "10 UNet rows in 5 calls",
     ]
     assert "each step by itself: 20 UNet rows in 10 calls" in out and err == ""
@@ -104,13 +102,13 @@ def test_an_estimate_adds_up(editor: Editor) -> None:
         # A row more costs what the first costs, but for the one embedding of t.
         least = decode.flops + plan.unet_calls * one.flops
         assert least <= found.flops <= decode.flops + plan.unet_rows * one.flops
-        assert found.activation_bytes == max(widest.peak_bytes, decode.peak_bytes)
+        assert found.activation_bytes == max(widest.cpu_bytes, decode.cpu_bytes)
         path = source.path
         assert found.path_bytes == path.x.nbytes + path.eps.nbytes
         parts = (models.unet, models.vae, models.text_encoder)
         assert found.weight_bytes == sum(p.nbytes for part in parts for p in part.parameters())
         total = found.weight_bytes + found.activation_bytes + found.path_bytes
-        assert found.peak_bytes == total
+        assert found.peak_bytes == total + found.library_bytes
 
 
 # --- sweep -------------------------------------------------------------------------------------
@@ -150,14 +148,14 @@ def test_a_cell_is_the_edit(run: Run, editor: Editor) -> None:
 
 
 BAD = {
-    "sweep --prompt b": "sweep needs a PICTURE or a --source-prompt, got neither",
-    "plan --prompt b": "plan needs a PICTURE or a --source-prompt, got neither",
-    "sweep --prompt b --source-prompt a --variants eps": "must be of epsilon, c, x, beta, got",
+    "sweep --prompt b": "sweep needs PICTURE or --source-prompt",
+    "plan --prompt b": "plan needs PICTURE or --source-prompt",
+    "sweep --prompt b --source-prompt a --variants eps": "must be one of epsilon, c, x, beta, got",
     "sweep --prompt b --source-prompt a --t-max 4,x": "must be a number, got 'x'",
     "sweep --prompt b --source-prompt a --t-max 4 --t-m 5": "t_m must be at most t_max = 4.0",
     "sweep --prompt b --source-prompt a --seed 1,": "must be a whole number, got ''",
     "sweep photo.jpg --prompt b --seed 1,2": "seed is for a source made from a prompt, got 1",
-    "sweep --prompt b --source-prompt a --rows -1": "rows of a call must be 0 or more, got -1",
+    "sweep --prompt b --source-prompt a --rows -1": "--rows must be 0 or more, got -1",
     "sweep --prompt b --source-prompt a -o photo.jpg": "output must be writable",
     "plan --prompt b --source-prompt a --t-max 50": "t_max must be at most the 10 steps",
 }

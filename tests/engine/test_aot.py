@@ -50,7 +50,7 @@ def package_folder(model: Path) -> tuple[Path, dict[str, Any]]:
     line = [sys.executable, "-m", "mdp_lite", *line]
     done = subprocess.run(line, cwd=model.parent, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert f"compiling 2 rows of {HEIGHT}x{WIDTH} cells" in done.stderr
+    assert f"compiling 2 UNet rows of {HEIGHT}x{WIDTH} cells" in done.stderr
     return folder, json.loads(done.stdout)
 
 
@@ -220,7 +220,7 @@ def test_a_dry_run_writes_nothing(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "packages"
-    assert main(command(model, out, "--rows", "1", "2", "--dry-run")) == 0
+    assert main(command(model, out, "--rows", "1,2", "--dry-run")) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"would write {out / '1x8x8x'}") and f"{out / '2x8x8x'}" in second
     assert list(tmp_path.iterdir()) == []
@@ -229,7 +229,7 @@ def test_a_dry_run_writes_nothing(
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--rows", "0"], "rows must be at least 1, got 0"),
+        (["--rows", "0"], "--rows must be 1 or more, got 0"),
         (["--width", "30"], "width must be a multiple of 4"),
         ([], "compile needs a C++ compiler (g++, or what CXX names), got no missing++"),
     ],

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mdp_lite import Editor, names
 from mdp_lite.checkpoint.models import Models
-from mdp_lite.cli.arguments import build_parser
+from mdp_lite.cli.application import read_command_line
+from mdp_lite.cli.commands.generate import GenerateOptions
 from mdp_lite.engine import engine
 from mdp_lite.method.mdp import SourceStep, update
 from mdp_lite.method.schedule import StepCoefficients, Weights
@@ -29,7 +30,8 @@ def test_compile_needs_a_compiler_and_says_so(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("mode", names.ENGINES)
 def test_the_command_line_knows_the_modes(mode: str) -> None:
     line = ["generate", "a", "--engine", mode]
-    assert build_parser().parse_args(line).engine == mode
+    args = read_command_line(line)
+    assert isinstance(args, GenerateOptions) and args.engine.mode == mode
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_progress_is_on_stderr_and_can_be_left_out(
 BAD = {
     "pictures": (["--pictures", "0"], "pictures must be 1 or more, got 0"),
     "method": (["--methods", "replay,magic"], "methods must be of replay, ddim, "),
-    "what": (["editing"], "argument what"),
+    "what": (["editing"], "WHAT must be one of inversion, edits, pie, speed, got 'editing'"),
     "ending": (["-o", "figures.txt"], "must end in .json, got 'figures.txt'"),
     "steps": (["--steps", "101"], "null-text must have at most 100 steps"),
     "others": (["--steps", "4", "-o", "figures.json"], "(steps 2 there, 4 here)"),

@@ -202,7 +202,7 @@ BAD = {
     "graph": (["--engines", "graph"], "engine graph needs a CUDA device, got cpu"),
     "methods": (["--methods", "replay"], "bench speed takes no pictures and no methods"),
     "pictures": (["--pictures", "3"], "bench speed takes no pictures and no methods"),
-    "steps": (["--steps", "0"], "num_inference_steps must be a whole number from 1"),
+    "steps": (["--steps", "0"], "--steps must be from 1 to 1000, got 0"),
 }
 
 

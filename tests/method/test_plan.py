@@ -230,9 +230,9 @@ def test_no_source_is_all_calls() -> None:
 def test_a_plan_is_described_in_lines() -> None:
     one = plan(variant_table("epsilon", window(50, 47, 26)), ends_on_itself())
     assert describe_plan(one) == [
-        "steps 0 to 2: 3 UNet calls of 2 rows each (null + c)",
+        "steps 0 to 2: 3 calls of 2 UNet rows each (null + c)",
         "steps 3 to 28: the difference from the source is scaled, no UNet call",
-        "steps 29 to 48: 20 UNet calls of 2 rows each (null + c)",
-        "steps 49 to 49: the difference from the source is scaled, no UNet call",
+        "steps 29 to 48: 20 calls of 2 UNet rows each (null + c)",
+        "step 49: the difference from the source is scaled, no UNet call",
         "46 UNet rows in 23 calls",
     ]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mdp_lite.cli.arguments import build_parser
+from mdp_lite.cli.application import read_command_line
+from mdp_lite.cli.commands.invert import InvertOptions
 from mdp_lite.editor import Editor
 from mdp_lite.names import FITS
 from mdp_lite.pictures import images
@@ -190,7 +191,8 @@ def test_own_has_the_limits_of_every_size(editor: Editor) -> None:
 
 @pytest.mark.parametrize("fit", FITS)
 def test_the_command_line_knows_every_fit(fit: str) -> None:
-    assert build_parser().parse_args(["invert", "a.png", "--fit", fit]).fit == fit
+    args = read_command_line(["invert", "a.png", "--fit", fit])
+    assert isinstance(args, InvertOptions) and args.inversion.fit == fit
 
 
 def test_a_turned_photo_comes_back_upright(editor: Editor, tmp_path: Path) -> None:

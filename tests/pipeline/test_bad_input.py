@@ -94,10 +94,10 @@ EDIT: list[tuple[dict[str, Any], str]] = [
 ]
 INVERT: list[tuple[dict[str, Any], str]] = [
     ({"image": "picture.png"}, "picture must be a PNG, JPEG or WebP file, got no such file: "),
-    ({"image": None}, "image must be a PIL image, a path or a numpy array, got NoneType"),
+    ({"image": None}, "image must be a PIL image, a path, bytes or a numpy array, got NoneType"),
     (
         {"image": torch.zeros(1, 3, 32, 32)},
-        "must be a PIL image, a path or a numpy array, got Tensor",
+        "must be a PIL image, a path, bytes or a numpy array, got Tensor",
     ),
     ({"image": Image.new("RGB", (0, 4))}, "image must have at least one pixel, got 0x4"),
     ({"image": Image.new("F", (4, 4))}, "got mode F"),
@@ -143,7 +143,7 @@ def test_invert_refuses(editor: Editor, bad: dict[str, Any], sentence: str) -> N
 
 
 def test_edit_refuses_what_is_no_source(editor: Editor) -> None:
-    sentence = "source must come from generate or invert, got Image"
+    sentence = "source must be a Source, from editor.generate or editor.invert(picture), got Image"
     refused(lambda: editor.edit(Image.new("RGB", (4, 4)), "a"), sentence)  # type: ignore[arg-type]
 
 

@@ -1,12 +1,10 @@
-"""The house style that a machine can check: tools, sizes, docstrings, types, what is shipped."""
+"""The house style that a machine can check: tools, sizes, docstrings, types."""
 
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,40 +123,3 @@ def test_nothing_is_unpickled() -> None:
 def test_no_path_of_one_machine() -> None:
     private = re.compile(r"(?<![\w.])/(home|root|Users|tmp|opt|work)/")
     assert [str(p) for p in FILES if private.search(p.read_text())] == []
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Names in a wheel built from a copy, so that no stale build folder can hide a missing file."""
-    copy = tmp_path_factory.mktemp("tree")
-    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in ("mdp_lite", "kernels", "weights", "tests", "benchmarks"):
-        shutil.copytree(ROOT / name, copy / name, ignore=skip)
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    build = "from setuptools import build_meta; build_meta.build_wheel('.')"
-    done = subprocess.run([sys.executable, "-c", build], cwd=copy, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    with zipfile.ZipFile(next(copy.glob("*.whl"))) as archive:
-        return archive.namelist()
-
-
-def test_wheel_holds_the_packages_and_nothing_else(wheel: list[str]) -> None:
-    tops = {name.split("/")[0] for name in wheel if ".dist-info/" not in name}
-    assert (
-        {"mdp_lite", "mdp_lite_weights"}
-        <= tops
-        <= {"mdp_lite", "mdp_lite_weights", "mdp_lite_kernels"}
-    )
-    assert "mdp_lite/py.typed" in wheel
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel)
-
-
-def test_wheel_holds_the_bundled_checkpoint(wheel: list[str]) -> None:
-    root = ROOT / "weights"
-    files = [p for p in (root / "mdp_lite_weights" / "tiny").rglob("*") if p.is_file()]
-    assert {p.relative_to(root).as_posix() for p in files} <= set(wheel)
-    assert "mdp_lite_weights/tiny/model_index.json" in wheel
-    tensors = [name for name in wheel if name.endswith(".safetensors")]
-    assert "mdp_lite/eval/reader.safetensors" in tensors
-    assert sum(name.startswith("mdp_lite_weights/") for name in tensors) == len(tensors) - 1 == 3

@@ -51,8 +51,8 @@ MAY_COMPILE = ("mdp_lite.engine.engine", "mdp_lite.engine.aot")
 MAIN, JOINS = "mdp_lite.__main__", "mdp_lite.joins"  # where sub-packages meet
 # The rooms of mdp_lite, ground floor first: a room imports only itself and rooms before it.
 FLOORS = (
-    "names", "version", "models", "pictures", "method", "checkpoint", "engine", "pipeline",
-    "store", "editor", "batcher", "cli",
+    "names", "version", "files", "models", "pictures", "method", "checkpoint", "engine",
+    "pipeline", "store", "editor", "batcher", "cli",
 )  # fmt: skip
 LOOSE = {"__init__", "__main__", "editor", "joins", "names", "version"}  # files in no room
 THE_PAPER = ("method", "models")  # readable without any other room
@@ -137,6 +137,8 @@ def wrong_import(module: str, name: str, lazy: bool) -> str | None:
         if module not in ONLY_IN[top]:
             return f"only {' and '.join(ONLY_IN[top])} may"
         return "must be imported inside a function" if top in LAZY and not lazy else None
+    if top == "typer":
+        return None if within(module, "mdp_lite.cli") else "only cli/ may"
     if top == "mdp_lite":
         return wrong_room(module, name, lazy)
     if within(module, "mdp_lite") and room_of(module) in THE_PAPER:

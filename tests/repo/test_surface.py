@@ -1,7 +1,12 @@
 """The public surface: what `from mdp_lite import ...` offers, its docstrings and their examples."""
 
+import copy
 import doctest
 import inspect
+import io
+import pickle
+import pydoc
+import rlcompleter
 import subprocess
 import sys
 from pathlib import Path
@@ -107,9 +112,9 @@ def test_pictures_are_images_paths_or_arrays(tiny: Editor, source: Source, tmp_p
     assert all((one == latents[0]).all() for one in latents)
 
 
-@pytest.mark.parametrize("value", [None, 5, b"png", [[1, 2]]])
+@pytest.mark.parametrize("value", [None, 5, [[1, 2]]])
 def test_other_pictures_are_refused(tiny: Editor, value: Any) -> None:
-    with pytest.raises(mdp_lite.BadInput, match="image must be a PIL image, a path or a numpy"):
+    with pytest.raises(mdp_lite.BadInput, match="image must be a PIL image, a path, bytes or a"):
         tiny.invert(value, "a house")
 
 
@@ -128,3 +133,77 @@ def test_a_deadline_ends_generating_and_inverting(tiny: Editor, source: Source) 
         tiny.invert(source.image, "a house", deadline=1e-6)
     with pytest.raises(mdp_lite.BadInput, match="deadline must be above 0 seconds, got 0"):
         tiny.generate("a red house", deadline=0)
+
+
+def test_the_bytes_of_a_file_are_a_picture(tiny: Editor, source: Source) -> None:
+    file = io.BytesIO()
+    source.image.save(file, "png")
+    latents = [
+        tiny.invert(one, "a house", "replay", 2).path.x for one in (file.getvalue(), source.image)
+    ]
+    assert (latents[0] == latents[1]).all()
+    with pytest.raises(mdp_lite.BadInput, match=r"got BytesIO: give what its read\(\) returns"):
+        tiny.invert(file, "a house")  # type: ignore[arg-type]
+    with pytest.raises(mdp_lite.BadInput, match="picture must be a PNG, JPEG or WebP file by its"):
+        tiny.invert(b"no picture", "a house")
+
+
+MISTAKES: dict[str, str] = {
+    "Editor('tiny')": "BadInput: models must be loaded ones, got str: want "
+    "Editor.from_pretrained('tiny')",
+    "editor.edit('house.png', 'a blue house')": "BadInput: source must be a Source, from "
+    "editor.generate or editor.invert(picture), got str",
+    "editor.edit(source.image, 'a tent')": "editor.invert(picture), got Image",
+    "editor.edit(edit, 'a tent')": "editor.invert(picture), got Edit",
+    "editor.save_source(edit, 'x.safetensors')": "editor.invert(picture), got Edit",
+    "editor.edits(Request(source, 'a tent'))": "BadInput: requests must be a list of them, got one "
+    "Request",
+    "editor.edits(source)": "BadInput: requests must be a list of them, got one Source",
+    "editor.edits([source])": "BadInput: requests must be of Request(source, prompt), got <Source",
+    "editor.edits(5)": "BadInput: requests must be a list, got 5",
+    "edit.save('x.png')": "AttributeError: 'Edit' object has no attribute 'save'; it has image and "
+    "picture, which are PIL images",
+    "source.show()": "AttributeError: 'Source' object has no attribute 'show'; it has image and",
+    "warm_up('tiny')": "BadInput: the model must be an Editor (Editor.from_pretrained), got 'tiny'",
+    "once('tiny', 'a', 'b')": "BadInput: the model must be an Editor",
+    "make_batcher('tiny')": "BadInput: the model must be an Editor",
+    "run_batcher('tiny').__enter__()": "BadInput: the model must be an Editor",
+}
+
+
+@pytest.mark.parametrize("code", MISTAKES)
+def test_an_easy_mistake_is_answered_with_what_to_write(
+    code: str, tiny: Editor, source: Source
+) -> None:
+    names = {name: getattr(mdp_lite, name) for name in PUBLIC}
+    names |= {"editor": tiny, "source": source, "edit": tiny.edit(source, "a tent")}
+    with pytest.raises((mdp_lite.BadInput, AttributeError)) as caught:
+        eval(code, names)
+    assert MISTAKES[code] in f"{caught.type.__name__}: {caught.value}"
+
+
+def test_a_source_and_an_edit_are_shown_in_one_line(tiny: Editor, source: Source) -> None:
+    assert repr(source) == "<Source 64x64 by generate in 4 steps: 'a red house on the grass'>"
+    assert repr(tiny.edit(source, "a tent")) == "<Edit 64x64 by epsilon: 'a tent'>"
+
+
+def test_results_can_be_copied_and_pickled(tiny: Editor, source: Source) -> None:
+    edit = tiny.edit(source, "a tent")
+    for again in (copy.deepcopy(edit), pickle.loads(pickle.dumps(edit))):
+        assert again.prompt == edit.prompt and (again.latent == edit.latent).all()
+    assert copy.copy(source).path is source.path
+
+
+def test_a_star_import_and_completion_show_the_public_names() -> None:
+    names: dict[str, Any] = {"mdp_lite": mdp_lite}
+    exec("from mdp_lite import *", names)
+    assert set(names) >= set(mdp_lite.__all__)
+    complete, found = rlcompleter.Completer({"mdp_lite": mdp_lite}).complete, list[str]()
+    while one := complete("mdp_lite.", len(found)):
+        found.append(one.partition("(")[0].removeprefix("mdp_lite."))
+    assert {one for one in found if not one.startswith("__")} == set(PUBLIC)
+
+
+def test_help_shows_the_public_classes() -> None:
+    text = pydoc.render_doc(mdp_lite, renderer=pydoc.plaintext)
+    assert all(f"class {name}" in text or f"    {name}(" in text for name in PUBLIC)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mdp_lite.__main__ import main
-from mdp_lite.cli.arguments import build_parser
+from mdp_lite.cli.application import read_command_line
+from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.editor import Editor
 from mdp_lite.names import Stopped
 from mdp_lite.serve.cluster import ReplicaPolicy, application, resolve_sizes
@@ -35,8 +36,14 @@ def test_replicas_by_the_rows_that_wait(load: Any, wanted: float) -> None:
 
 
 def sizes_of(*words: str) -> tuple[Any, ...]:
-    args = resolve_sizes(build_parser().parse_args(["serve", *words]))
-    return args.replicas, args.max_replicas, args.replica_cpus, args.replica_rows, args.engine
+    options = read_command_line(["serve", *words])
+    assert isinstance(options, ServeOptions)
+    args = resolve_sizes(options)
+    sizes = args.replica
+    return (
+        sizes.replicas, sizes.max_replicas, sizes.replica_cpus, sizes.replica_rows,
+        args.engine.mode,
+    )  # fmt: skip
 
 
 def test_sizes() -> None:
@@ -54,11 +61,11 @@ def test_sizes() -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--replicas", "2"], "replicas is for --engine ray, got 2 without it"),
-        (["--replica-rows", "0"], "replica-rows is for --engine ray"),
+        (["--replicas", "2"], "--replicas is for --engine ray, got 2 without it"),
+        (["--replica-rows", "9"], "--replica-rows is for --engine ray, got 9 without it"),
         (["--engine", "ray", "--replicas", "0"], "replicas must be 1 or more, got 0"),
         (["--engine", "ray", "--replica-gpus", "-1"], "replica-gpus must be 0 or more, got -1"),
-        (["--engine", "ray", "--replicas", "3", "--max-replicas", "2"], "max-replicas must be 3"),
+        (["--engine", "ray", "--replicas", "3", "--max-replicas", "2"], "--max-replicas must be 3"),
         (["--engine", "ray", "--replicaz", "2"], "--replicaz"),
         (["--engine", "rays"], "--engine"),
     ],

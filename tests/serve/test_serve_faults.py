@@ -177,20 +177,21 @@ def test_if_the_models_thread_dies_the_service_says_so(editor: Editor) -> None:
 
 
 @pytest.mark.slow
-def test_on_sigterm_running_requests_finish(checkpoint: Path) -> None:
+@pytest.mark.parametrize("drain", [100, 1])
+def test_on_sigterm_running_requests_finish_or_may_be_tried_again(
+    checkpoint: Path, drain: int
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     code = "import sys; from mdp_lite.__main__ import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "serve", "--model", str(checkpoint), "--port", str(port)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--drain", str(drain)], stderr=subprocess.PIPE, text=True)
     at = f"http://127.0.0.1:{port}"
-    answers: list[int] = []
+    answers: list[httpx2.Response] = []
 
-    def ask() -> None:
-        body = GOOD | {"num_inference_steps": 150}
-        answers.append(
-            httpx2.post(f"{at}/v1/images/generations", json=body, timeout=WAIT).status_code
-        )
+    def ask(steps: int, more: dict[str, object]) -> None:
+        body = GOOD | {"num_inference_steps": steps} | more
+        answers.append(httpx2.post(f"{at}/v1/images/generations", json=body, timeout=WAIT))
 
     def status(path: str) -> int:
         try:
@@ -200,7 +201,10 @@ def test_on_sigterm_running_requests_finish(checkpoint: Path) -> None:
 
     try:
         wait_until(lambda: status("/health/ready") == 200)
-        threads = [threading.Thread(target=ask) for _ in range(8)]
+        # In the short time none can finish: together they are thousands of UNet rows.
+        steps, plain = (150, {}) if drain > 1 else (200, {"n": 4})
+        kinds = [plain] * 6 + [{"stream": True, "partial_images": 1}] * 2
+        threads = [threading.Thread(target=ask, args=(steps, more)) for more in kinds]
         for one in threads:
             one.start()
         time.sleep(0.3)
@@ -209,9 +213,24 @@ def test_on_sigterm_running_requests_finish(checkpoint: Path) -> None:
         assert status("/health/live") == 200
         for one in threads:
             one.join(WAIT)
-        assert process.wait(WAIT) == 0 and answers == [200] * 8
+        assert process.wait(WAIT) == 0 and len(answers) == 8
         assert status("/health/live") == 0
     finally:
         process.kill()
         _, log = process.communicate()
-    assert f'"status": {200}' in log and KEY not in log
+    for one in answers:
+        check_end(one, finished=drain > 1)
+    assert f'"status": {200 if drain > 1 else 503}' in log and KEY not in log
+
+
+def check_end(answer: httpx2.Response, finished: bool) -> None:
+    """A picture, or an error that says that another try may help; in a stream it is an event."""
+    if "event-stream" in answer.headers["content-type"]:
+        assert answer.status_code == 200
+        last = answer.text.strip().split("\n\n")[-1]
+        assert ("image_generation.completed" if finished else "shutting_down") in last
+    elif finished:
+        assert answer.status_code == 200
+    else:
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert answer.json()["error"]["code"] == "shutting_down"

@@ -1,5 +1,7 @@
 """The parts of the service alone: the store, costs, settings, keys, the command's options."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -168,7 +170,11 @@ def test_a_hook_by_name() -> None:
 def test_a_dry_run_and_bad_options(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["serve", "--model", str(checkpoint), "--dry-run"]
     assert main(command) == 0
-    assert "would serve random" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.startswith("would serve random as mdp-lite on http://127.0.0.1:8000/v1\n")
+    assert "API keys: none, it is for this machine only\n" in out
+    assert "UNet rows of a call: each picture has its own calls\n" in out
+    assert "memory: " in out and "  deadline       600 s\n" in out
     for bad, text in (
         (["--host", "0.0.0.0"], "needs an API key"),
         (["--limit", "steps=x"], "limit steps must be a number"),
@@ -176,3 +182,16 @@ def test_a_dry_run_and_bad_options(checkpoint: Path, capsys: pytest.CaptureFixtu
     ):
         assert main([*command, *bad]) == 2
         assert text in capsys.readouterr().err
+
+
+def test_a_dry_run_says_every_limit_and_who_may_use_it(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MDP_LITE_API_KEYS", "k" * 16 + "," + "l" * 16)
+    line = ["serve", "--model", str(checkpoint), "--dry-run", "--json", "--host", "0.0.0.0"]
+    line += ["--port", "9", "--rows", "8", "--limit", "steps=7"]
+    assert main(line) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["host"], facts["port"], facts["keys"], facts["open"]) == ("0.0.0.0", 9, 2, False)
+    assert facts["rows"] == 8 and facts["limits"] == asdict(Limits(steps=7))
+    assert facts["peak_bytes"] > 0

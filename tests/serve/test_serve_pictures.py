@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 from mdp_lite.pictures import images
 from mdp_lite.pictures.colour import is_srgb
+from mdp_lite.pictures.images import EXIF_TEXT
 from mdp_lite.serve import pictures
 from mdp_lite.serve.errors import ApiError
 from support import profiles
@@ -83,7 +84,7 @@ def test_settings_of_any_length_fit_into_an_answer(kind: str, settings: dict) ->
     if kind == "png":
         assert json.loads(answer.info["mdp_lite"]) == settings
         return
-    found = json.loads(answer.getexif()[pictures.DESCRIPTION])["mdp_lite"]
+    found = json.loads(answer.getexif()[EXIF_TEXT])["mdp_lite"]
     if kind == "webp":  # which has no limit
         assert found == settings
         return
@@ -96,7 +97,7 @@ def test_settings_of_any_length_fit_into_an_answer(kind: str, settings: dict) ->
 def test_settings_that_fit_stay_whole(length: int) -> None:
     settings = {"prompt": "p" * length, "weights": {"eps": [0.5] * 100}}
     answer = Image.open(io.BytesIO(pictures.encode(PICTURE, "jpeg", None, settings)))
-    assert json.loads(answer.getexif()[pictures.DESCRIPTION])["mdp_lite"] == settings
+    assert json.loads(answer.getexif()[EXIF_TEXT])["mdp_lite"] == settings
 
 
 HEADS = {"HEIC": b"\0\0\0\x18ftypheic", "AVIF": b"\0\0\0\x18ftypavif", "TIFF": b"II*\0\x08\0\0\0"}

@@ -1,5 +1,6 @@
 """The cache of sources: never stale, never above its limit, and safe between processes."""
 
+import errno
 import inspect
 import os
 import time
@@ -13,6 +14,7 @@ import torch
 from mdp_lite.checkpoint import identity
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor, Source
+from mdp_lite.files import atomic
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.store.cache import OUR_FILES, Cache
 from support.checkpoints import write_checkpoint
@@ -162,7 +164,10 @@ def test_damaged_sums_are_none(editor: Editor, tmp_path: Path, text: str) -> Non
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "foreign", "one bit"])
-def test_a_damaged_entry_is_made_again(cached: Editor, damage: str) -> None:
+def test_a_damaged_entry_is_made_again_and_this_is_said(
+    cached: Editor, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    atomic.warn_once.cache_clear()
     first = cached.generate(**GENERATE)
     (path,) = entries(cached)
     data = path.read_bytes()
@@ -173,6 +178,9 @@ def test_a_damaged_entry_is_made_again(cached: Editor, damage: str) -> None:
     path.write_bytes(spoilt[damage])
     again = cached.generate(**GENERATE)
     assert same_bits(first, again) and again.cost == first.cost
+    (message,) = caplog.messages
+    assert message.startswith("a source in the cache can't be used, made again: ")
+    assert path.name in message
     assert entries(cached) == [path] and path.read_bytes()[-50:] == data[-50:]
     assert cached.generate(**GENERATE).cost == Cost(0, 0)
 
@@ -192,11 +200,16 @@ def test_the_least_recently_used_goes_first(cached: Editor) -> None:
     assert found == [True, False, True, True] and len(entries(cached)) == 3
 
 
-def test_a_source_larger_than_the_limit_is_not_stored_and_removes_nothing(cached: Editor) -> None:
+def test_a_source_larger_than_the_limit_is_not_stored_and_removes_nothing(
+    cached: Editor, caplog: pytest.LogCaptureFixture
+) -> None:
+    atomic.warn_once.cache_clear()
     cached.generate(**GENERATE)
     small = Editor(cached.models, cached.device, replace(cached.cache, max_bytes=100))  # type: ignore[type-var]
     assert small.generate(**GENERATE | {"seed": 2}).cost.unet_rows > 0
     assert len(entries(cached)) == 1
+    (message,) = caplog.messages
+    assert "too large for the cache and was not kept" in message and message.endswith(" has 100")
 
 
 def test_files_of_the_users_own_are_never_removed(cached: Editor) -> None:
@@ -220,13 +233,37 @@ def test_a_dry_run_reads_and_never_writes(cached: Editor) -> None:
     assert dry.generate(**GENERATE).cost == Cost(0, 0)
 
 
-def test_a_full_disk_costs_no_result(cached: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_no_result_and_is_said_once(
+    cached: Editor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    atomic.warn_once.cache_clear()
+
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mdp_lite.checkpoint.atomic.os.replace", full)
-    assert cached.generate(**GENERATE).cost.unet_rows > 0
-    assert entries(cached) == [] and list(cached.cache.folder.glob(".source*")) == []  # type: ignore[union-attr]
+    monkeypatch.setattr("mdp_lite.files.atomic.os.replace", full)
+    for _ in range(2):
+        assert cached.generate(**GENERATE).cost.unet_rows > 0
+    folder = cached.cache.folder  # type: ignore[union-attr]
+    assert entries(cached) == [] and list(folder.glob(".source*")) == []
+    assert caplog.messages == [
+        f"the cache in {str(folder)!r} could not keep new results (No space left on device): "
+        "they will be computed again"
+    ]
+    monkeypatch.setattr("mdp_lite.files.atomic.os.replace", lambda *_: full_quota())
+    cached.generate(**GENERATE)
+    assert len(caplog.messages) == 2 and "(Disk quota exceeded)" in caplog.messages[1]
+
+
+def full_quota() -> None:
+    raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+
+def test_a_cache_that_is_only_read_says_nothing(
+    cached: Editor, caplog: pytest.LogCaptureFixture
+) -> None:
+    dry_run_editor(cached).generate(**GENERATE)
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(("place", "sentence"), [

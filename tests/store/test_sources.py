@@ -12,6 +12,7 @@ import torch
 
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor, Source
+from mdp_lite.names import CannotWrite
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.store import source_file
 from support.checkpoints import SCHEDULER, write_checkpoint, write_json
@@ -177,7 +178,7 @@ def test_a_failed_write_leaves_the_old_file(
 
     old = saved.read_bytes()
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(ValueError, match="house.safetensors can't be written: No space left"):
+    with pytest.raises(CannotWrite, match="house.safetensors can't be written: No space left"):
         editor.save_source(replace(sources["ddim"], prompt="another"), saved)
     assert saved.read_bytes() == old and list(saved.parent.iterdir()) == [saved]
 

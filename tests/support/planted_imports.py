@@ -38,6 +38,8 @@ PLANTED = [
     ("mdp_lite.eval.perception", "import transformers"),
     ("mdp_lite.editor", "from tqdm import tqdm"),
     ("mdp_lite.__main__", "from tqdm import tqdm"),
+    ("mdp_lite.__main__", "import typer"),
+    ("mdp_lite.serve.options", "def f():\n    import typer"),
     ("mdp_lite.models.config", "from mdp_lite.checkpoint import config_files"),
     ("mdp_lite.method.mdp", "from mdp_lite.pictures import images"),
     ("mdp_lite.method.mdp", "import numpy"),
@@ -57,6 +59,7 @@ PLANTED = [
     ("train_tiny.unet", "from benchmarks import step"),
 ]
 ALLOWED = [
+    ("mdp_lite.cli.commands.edit", "import typer"),
     ("mdp_lite.checkpoint.load", "import mdp_lite_weights"),
     ("mdp_lite.batch.cluster", "def f():\n    import ray\n    import pyarrow"),
     ("mdp_lite.serve.cluster", "import uvicorn\ndef f():\n    from ray import serve"),

@@ -1,17 +1,12 @@
 """Converting checkpoints: folder to single LDM file and back, and pickles to safetensors."""
 
-import errno
-import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mdp_lite_weights import folder as folders
@@ -29,6 +24,7 @@ from mdp_lite_weights.layouts import Contents, prediction_metadata, to_file, to_
 from mdp_lite_weights.pickles import read_pickle
 from mdp_lite_weights.single import from_tensors
 from mdp_lite_weights.tensors import PICKLES, list_keys, read_metadata, read_tensors, short
+from mdp_lite_weights.writing import nearest_folder, refuse_old, target_dtype, write_contents
 
 Tensors = dict[str, Tensor]
 AS_IT_IS = Choices()
@@ -58,7 +54,8 @@ def convert(
 
     From a file to a .safetensors file all keys are kept, whatever they are. Anything else must be a
     whole checkpoint, which check may refuse. OUT appears only when it is complete. dtype is for all
-    floats in it. progress(done, total) is called with bytes.
+    floats in it. progress(done, total) is called with bytes. Raises ValueError before any work, and
+    OSError with OUT as its filename if the disk is full, say; then nothing is left.
     """
     out = Path(out)
     _check_out(out)
@@ -67,8 +64,12 @@ def convert(
     layout = "folder" if contents.configs else "single file"
     conversion = Conversion(str(name), out, layout, sizes, contents.notes)
     if not dry_run:
-        _write(conversion, contents, dtype, progress or (lambda done, total: None))
+        write_contents(out, list(sizes.values()), contents, dtype, progress or _ignore)
     return conversion
+
+
+def _ignore(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 def _read_contents(
@@ -92,21 +93,12 @@ def _check_out(out: Path) -> None:
     """Raises ValueError if OUT exists or can't be written; leaves no trace."""
     if out.suffix in PICKLES:
         raise ValueError(f"want a folder or a .safetensors file to write, got {short(out)}")
-    _refuse_old(out)
+    refuse_old(out)
     try:
-        with tempfile.TemporaryFile(dir=_nearest_folder(out)):
+        with tempfile.TemporaryFile(dir=nearest_folder(out)):
             pass
     except OSError as error:
         raise ValueError(f"{short(out)} can't be written: {error.strerror}") from None
-
-
-def _refuse_old(out: Path) -> None:
-    if os.path.lexists(out):
-        raise ValueError(f"{short(out)} exists already: want a new name to write")
-
-
-def _nearest_folder(out: Path) -> Path:
-    return next(parent for parent in out.absolute().parents if parent.exists())
 
 
 def _find_file(name: str | Path, choices: Choices) -> Path | None:
@@ -228,67 +220,4 @@ def _weights(part: str, names: set[str], variant: str | None) -> list[str]:
 
 def _size(tensors: Tensors, dtype: torch.dtype | None) -> int:
     """Bytes of the tensors as they will be written; no weight is read."""
-    return sum(
-        tensor.numel() * _target_dtype(tensor, dtype).itemsize for tensor in tensors.values()
-    )
-
-
-def _target_dtype(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
-    """The dtype to write: the requested one for floats; whole numbers keep theirs."""
-    return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-
-
-def _cast(key: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    cast = tensor.to(_target_dtype(tensor, dtype)).contiguous()
-    if cast.dtype != tensor.dtype and cast.isinf().any() and not tensor.double().isinf().any():
-        raise ValueError(f"{key} has values that {dtype} can't hold: choose another dtype")
-    return cast
-
-
-def _write(
-    conversion: Conversion,
-    contents: Contents,
-    dtype: torch.dtype | None,
-    progress: Callable[[int, int], None],
-) -> None:
-    """Write all of it beside OUT and rename it to OUT when it is complete."""
-    out, done, total = conversion.out, 0, sum(conversion.weights.values())
-    try:
-        if shutil.disk_usage(_nearest_folder(out)).free < total:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-            whole = Path(temporary) / out.name
-            _write_small(whole, contents)
-            for path, size in zip(list(contents.weights), conversion.weights.values(), strict=True):
-                tensors = contents.weights.pop(path)
-                _write_weights(whole / path, tensors, contents.metadata, dtype)
-                done += size
-                progress(done, total)
-            _refuse_old(out)
-            whole.rename(out)
-    except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ValueError(f"{short(out)} can't be written: {why}") from None
-
-
-def _write_weights(
-    path: Path, tensors: Tensors, metadata: dict[str, str], dtype: torch.dtype | None
-) -> None:
-    """Write one file; mapped tensors are written from the map, cast ones are in memory once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    mode = path.stat().st_mode  # like any new file; safetensors would let only its owner read it
-    ready = {key: _cast(key, tensors.pop(key), dtype) for key in list(tensors)}
-    save_file(ready, path, metadata or None)
-    path.chmod(mode)
-
-
-def _write_small(whole: Path, contents: Contents) -> None:
-    """Write all but the weights."""
-    for path, config in contents.configs.items():
-        (whole / path).parent.mkdir(parents=True, exist_ok=True)
-        (whole / path).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    for path, source in contents.copies.items():
-        (whole / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, whole / path)
+    return sum(tensor.numel() * target_dtype(tensor, dtype).itemsize for tensor in tensors.values())

@@ -11,6 +11,7 @@ from torch import Tensor
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 GROUP = 2**26  # bytes that share one mapping, which is freed with its last tensor
+LARGE = 2**22  # bytes of a tensor that is mapped alone, since it may go before others
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -108,7 +109,7 @@ def list_keys(keys: list[str], count: int = 5) -> str:
 
 
 def _group_pieces(path: Path) -> list[list[Piece]]:
-    """The tensors in the order of the file, in groups of about GROUP bytes.
+    """The tensors in the order of the file, in groups of about GROUP bytes; a large one is alone.
 
     safetensors refuses a header with gaps or overlaps, so the sizes give the positions.
     """
@@ -123,10 +124,11 @@ def _group_pieces(path: Path) -> list[list[Piece]]:
             if kind not in DTYPES:
                 raise ValueError(f"{short(path)}: {key} has dtype {kind}, which is not supported")
             end = at + math.prod(shape) * DTYPES[kind].itemsize
-            if at - begun >= GROUP:
+            if at - begun >= GROUP or end - at >= LARGE:
                 groups.append([])
                 begun = at
             groups[-1].append(Piece(key, DTYPES[kind], shape, at, end))
+            begun = end - GROUP if end - at >= LARGE else begun  # the next begins another
             at = end
     return groups
 

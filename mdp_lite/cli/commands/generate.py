@@ -1,0 +1,33 @@
+"""The options of `mdp-lite generate`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions, SamplingOptions
+from mdp_lite.cli.picture_options import PICTURE_FILE, SaveOptions
+from mdp_lite.cli.values import MAX_SEED
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """Make a picture from a prompt and a seed."""
+
+    command: ClassVar[str] = "generate"
+    example: ClassVar[str] = 'mdp-lite generate "a red house" --seed 7 -o house.png'
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="what the picture shows")]
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="SEED", min=0, max=MAX_SEED, show_default="0",
+                          help="of the noise: the same seed gives the same picture")
+    ] = 0  # fmt: skip
+    output: Annotated[Path, PICTURE_FILE] = Path("out.png")
+    save: SaveOptions = SaveOptions()
+    sampling: SamplingOptions = SamplingOptions()
+    model: ModelOptions = ModelOptions()
+    engine: EngineOptions = EngineOptions()
+    run: RunOptions = RunOptions()
+
+
+OPTIONS = GenerateOptions

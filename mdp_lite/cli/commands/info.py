@@ -1,0 +1,32 @@
+"""The options of `mdp-lite info`."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import typer
+
+from mdp_lite.cli.model_options import CheckpointOptions, RunOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoOptions:
+    """Describe a model: what it is, what it holds, and what an edit by it costs."""
+
+    command: ClassVar[str] = "info"
+    example: ClassVar[str] = "mdp-lite info model.safetensors"
+    name: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", show_default="tiny, which is bundled",
+                       help="a folder, a .safetensors file or a hub id"),
+    ] = "tiny"  # fmt: skip
+    catalogue: Annotated[
+        bool, typer.Option("--list", help="well-known checkpoints and licences")
+    ] = False  # fmt: skip
+    no_hash: Annotated[
+        bool, typer.Option("--no-hash", help="leave out the files' SHA-256")
+    ] = False  # fmt: skip
+    checkpoint: CheckpointOptions = CheckpointOptions()
+    run: RunOptions = RunOptions()
+
+
+OPTIONS = InfoOptions

@@ -1,0 +1,111 @@
+"""The options of `mdp-lite serve`; mdp_lite/serve/settings.py checks them."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import typer
+
+from mdp_lite.cli.model_options import ClusterEngineOptions, ModelOptions, RunOptions
+
+LIMITED = "a limit that the operations guide lists; can be given several times"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaOptions:
+    """How many replicas there are, what each uses, and when another one is started."""
+
+    heading: ClassVar[str] = "on a Ray cluster (--engine ray)"
+    replicas: Annotated[
+        int | None,
+        typer.Option("--replicas", metavar="N", min=1, help="the fewest", show_default="1"),
+    ] = None
+    max_replicas: Annotated[
+        int | None,
+        typer.Option("--max-replicas", metavar="N", min=1, show_default="as --replicas",
+                     help="the most, started as work waits"),
+    ] = None  # fmt: skip
+    replica_rows: Annotated[
+        int | None,
+        typer.Option("--replica-rows", metavar="N", min=1, show_default="2000 rows",
+                     help="waiting UNet rows of each replica above which another one starts"),
+    ] = None  # fmt: skip
+    replica_cpus: Annotated[
+        int | None,
+        typer.Option("--replica-cpus", metavar="N", min=1, help="CPU cores of each",
+                     show_default="1"),
+    ] = None  # fmt: skip
+    replica_gpus: Annotated[
+        int | None,
+        typer.Option("--replica-gpus", metavar="N", min=0, help="GPUs of each",
+                     show_default="1 if this machine has one"),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """A service with the OpenAI Images API."""
+
+    command: ClassVar[str] = "serve"
+    example: ClassVar[str] = "mdp-lite serve --port 8000 --limit steps=50 --dry-run"
+    host: Annotated[
+        str,
+        typer.Option("--host", metavar="HOST", show_default="127.0.0.1, this machine only",
+                     help="where the service listens"),
+    ] = "127.0.0.1"  # fmt: skip
+    port: Annotated[
+        int,
+        typer.Option("--port", metavar="N", min=0, max=65535, help="0 is any free port"),
+    ] = 8000
+    alias: Annotated[
+        str, typer.Option("--alias", metavar="NAME", help="the model's name for clients")
+    ] = "mdp-lite"
+    key_file: Annotated[
+        str | None,
+        typer.Option("--key-file", metavar="FILE",
+                     help="API keys, one a line (or the variable MDP_LITE_API_KEYS, separated by "
+                     "commas)"),
+    ] = None  # fmt: skip
+    open: Annotated[
+        bool, typer.Option("--open", help="accept everybody who reaches the host, without a key")
+    ] = False
+    origin: Annotated[
+        tuple[str, ...],
+        typer.Option("--origin", metavar="URL",
+                     help="a page whose scripts browsers let call the service; can be given "
+                     "several times"),
+    ] = ()  # fmt: skip
+    app: Annotated[
+        bool,
+        typer.Option("--app", help="serve the page of mdp-lite app too, under /app (needs the "
+                     "extra [app])"),
+    ] = False  # fmt: skip
+    rows: Annotated[
+        int | None,
+        typer.Option("--rows", metavar="N", min=0,
+                     show_default="0 on a CPU, as many as 2 GiB hold on a GPU",
+                     help="the most UNet rows of a call; 0: every picture has its own calls"),
+    ] = None  # fmt: skip
+    limit: Annotated[
+        tuple[str, ...], typer.Option("--limit", metavar="NAME=VALUE", help=LIMITED)
+    ] = ()  # fmt: skip
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", help="do not write the settings into pictures")
+    ] = False
+    drain: Annotated[
+        float,
+        typer.Option("--drain", metavar="SECONDS", min=0, show_default="30 s",
+                     help="after SIGTERM, the time for requests that have begun"),
+    ] = 30.0  # fmt: skip
+    safety_hook: Annotated[
+        str | None,
+        typer.Option("--safety-hook", metavar="MODULE:FUNCTION",
+                     help="a function that gets a list of pictures and returns which of them to "
+                     "withhold"),
+    ] = None  # fmt: skip
+    replica: ReplicaOptions = ReplicaOptions()
+    model: ModelOptions = ModelOptions()
+    engine: ClusterEngineOptions = ClusterEngineOptions()
+    run: RunOptions = RunOptions()
+
+
+OPTIONS = ServeOptions

@@ -1,0 +1,47 @@
+"""The memory of a process that edits on a CPU, before it runs.
+
+It is the most that is resident at one time, as the operating system counts it: Python with its
+libraries, all weights, the activations of the largest call, and the source path.
+"""
+
+import ctypes
+from contextlib import suppress
+
+import torch
+
+from mdp_lite.engine import flops
+from mdp_lite.models.config import UNetConfig, VAEConfig
+
+LATENT_BYTES = 8  # latents are float64
+# Python, torch for a CPU, transformers' tokenizer, the code that oneDNN generates and what malloc
+# keeps. tests/engine/test_memory.py compares the sums with the system's count.
+LIBRARY_BYTES = 300_000_000
+
+
+def largest_call(
+    unet: UNetConfig, vae: VAEConfig, height: int, width: int, rows: int, tokens: int,
+    dtype: torch.dtype,
+) -> int:  # fmt: skip
+    """The most bytes of activations on a CPU: of UNet calls with so many rows, or of the decoder.
+
+    height and width are those of the picture, in pixels.
+    """
+    y, x = height // vae.factor, width // vae.factor
+    call = flops.unet(unet, y, x, rows, tokens, dtype)
+    return max(call.cpu_bytes, flops.decode(vae, height, width, 1, dtype).cpu_bytes)
+
+
+def path_bytes(vae: VAEConfig, height: int, width: int, steps: int) -> int:
+    """The bytes of a source path: a latent for each level and the noise of each step."""
+    cells = (height // vae.factor) * (width // vae.factor)
+    return (2 * steps + 1) * vae.latent_channels * cells * LATENT_BYTES
+
+
+def return_freed_memory() -> None:
+    """Give the operating system what malloc keeps of freed memory, where the C library can.
+
+    Between packed weights the activations of UNet calls leave gaps, half a gigabyte at SD 1.5's
+    size, which would add to the peak of a large decoder. It takes milliseconds.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,65 @@
+"""What a dry run of the service says: its address, who may use it, its limits, its memory."""
+
+from dataclasses import asdict
+from typing import Any
+
+from mdp_lite.cli.memory import estimate_peak
+from mdp_lite.cli.units import SIZES, format_count, pluralize
+from mdp_lite.editor import Editor
+from mdp_lite.serve.service import choose_max_rows
+from mdp_lite.serve.settings import ServiceSettings
+
+UNITS = {  # of limits: the unit behind the number
+    "body_bytes": "B", "waiting_bytes": "B", "source_bytes": "B", "pixels": "pixels",
+    "side": "pixels", "prompt": "characters", "read": "s", "write": "s", "deadline": "s",
+    "seconds": "s", "rows": "UNet rows", "waiting_rows": "UNet rows",
+}  # fmt: skip
+
+
+def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> dict[str, Any]:
+    """The facts as one object: what the service would listen on, allow and need."""
+    rows = choose_max_rows(editor, settings.max_rows)
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "alias": settings.alias,
+        "keys": len(settings.keys),
+        "open": not settings.keys and not settings.local,
+        "origins": list(settings.origins),
+        "page": page,
+        "rows": rows,
+        "replicas": settings.replicas,
+        "drain": settings.drain,
+        "metadata": settings.metadata,
+        "safety_hook": settings.safety_hook is not None,
+        "limits": asdict(settings.limits),
+        "peak_bytes": estimate_peak(editor, rows),
+    }
+
+
+def format_service(model: str, facts: dict[str, Any]) -> list[str]:
+    """The facts as lines for people."""
+    limits, rows = facts["limits"], facts["rows"]
+    whom = "everybody who reaches it may use it" if facts["open"] else "it is for this machine only"
+    keys = pluralize(facts["keys"], "key") if facts["keys"] else f"none, {whom}"
+    calls = "each picture has its own calls" if rows == 0 else f"at most {rows}"
+    host = f"[{facts['host']}]" if ":" in facts["host"] else facts["host"]
+    more = limits["waiting_bytes"] + limits["source_bytes"]
+    page = [f"page: http://{host}:{facts['port']}/app"] if facts["page"] else []
+    return [
+        f"would serve {model} as {facts['alias']} on http://{host}:{facts['port']}/v1",
+        *page,
+        f"API keys: {keys}",
+        f"UNet rows of a call: {calls}",
+        f"memory: {format_count(facts['peak_bytes'], SIZES)} for the model and its largest call, "
+        f"and up to {format_count(more, SIZES)} of what waits and is stored",
+        "limits (--limit NAME=VALUE):",
+        *(f"  {name:<15}{_format_limit(name, value)}" for name, value in limits.items()),
+    ]
+
+
+def _format_limit(name: str, value: float) -> str:
+    unit = UNITS.get(name, "")
+    if unit == "B":
+        return format_count(value, SIZES)
+    return f"{value:,g} {unit}".rstrip() if value < 1e6 else f"{value:,.0f} {unit}".rstrip()
