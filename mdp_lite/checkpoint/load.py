@@ -186,9 +186,8 @@ def load(
     notes += advise_dtype(found.tensors, models, dtype) if device.type == "cpu" else ()
     deltas = _read_deltas(models, addons)
     for part, model in models.items():
-        assign_tensors(
-            model, _merge_loras(deltas.get(part, {}), found.tensors[part]), device, dtype
-        )
+        tensors = _merge_loras(deltas.get(part, {}), found.tensors[part])
+        assign_tensors(model, tensors, device, dtype)
     return Models(
         found.name, found.folder, tokenizer=tokenizer, scheduler=examined.scheduler,
         defaults=examined.defaults, notes=found.notes + notes,

@@ -22,7 +22,8 @@ M = TypeVar("M", bound=nn.Module)
 
 # Of floats here: the result is like the first argument, or has the shape of both together.
 SAME_SHAPE = (
-    F.layer_norm, F.group_norm, F.gelu, Tensor.exp, Tensor.sin, Tensor.cos, Tensor.clamp,
+    F.layer_norm, F.group_norm, F.gelu, Tensor.exp, Tensor.sigmoid, Tensor.sin, Tensor.cos,
+    Tensor.clamp,
 )  # fmt: skip
 BROADCAST = (Tensor.add, Tensor.mul, Tensor.div)
 
