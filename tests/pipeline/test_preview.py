@@ -175,7 +175,7 @@ def test_the_command_keeps_a_deadline(edit: Callable[..., dict[str, Any]]) -> No
     [
         (["--deadline", "0"], "deadline must be above 0 seconds, got 0"),
         (["--deadline", "soon"], "--deadline must be a number, got 'soon'"),
-        (["--previews", "a.jpg"], "--previews must"),
+        (["--previews", "a.txt"], "--previews must"),
         (["--previews", "edited.png"], "previews must be another file than the picture, got"),
     ],
 )
