@@ -19,7 +19,8 @@ def run_on_meta(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return torch.empty(args[0], dtype=kwargs.get("dtype", torch.long))
     if func not in SHAPES or not isinstance(args[0], Tensor | tuple | list):
         return func(*args, **kwargs)
-    return torch.empty(SHAPES[func](*args, **kwargs), dtype=_find_dtype(func, args))
+    shape = list(SHAPES[func](*args, **kwargs))
+    return torch.empty(shape, dtype=_find_dtype(func, args))
 
 
 def _find_dtype(func: Any, args: Sequence[Any]) -> torch.dtype:
@@ -60,7 +61,7 @@ def _join(parts: Sequence[Tensor], dim: int = 0) -> Iterable[int]:
     return shape
 
 
-def _resize(x: Tensor, size: Any, scale_factor: Any, mode: str) -> Iterable[int]:
+def _resize(x: Tensor, size: Any, scale_factor: Any, **options: Any) -> Iterable[int]:
     sides = size if size is not None else [int(side * scale_factor) for side in x.shape[2:]]
     return (*x.shape[:2], *sides)
 
