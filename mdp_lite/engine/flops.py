@@ -4,8 +4,7 @@ The models run on the meta device, where tensors have shapes but no values, and 
 """
 
 import weakref
-from collections.abc import Callable, Iterable
-from itertools import zip_longest
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -13,18 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mdp_lite.engine.meta_shapes import run_on_meta
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
 
 M = TypeVar("M", bound=nn.Module)
-
-# Of floats here: the result is like the first argument, or has the shape of both together.
-SAME_SHAPE = (
-    F.layer_norm, F.group_norm, F.gelu, Tensor.exp, Tensor.sin, Tensor.cos, Tensor.clamp,
-)  # fmt: skip
-BROADCAST = (Tensor.add, Tensor.mul, Tensor.div)
 
 
 class CallCost(NamedTuple):
@@ -119,7 +113,7 @@ class _Meter(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Calls inside this one are not counted, like the inside of a kernel.
-        out = _run_on_meta(func, args, kwargs or {})
+        out = run_on_meta(func, args, kwargs or {})
         self.flops += _flops(func, args, out)
         for tensor in out if isinstance(out, tuple | list) else (out,):
             if isinstance(tensor, Tensor):
@@ -138,43 +132,6 @@ class _Meter(TorchFunctionMode):
 
     def _release(self, size: int) -> None:
         self.alive -= size
-
-
-def _run_on_meta(func: Any, args: Any, kwargs: Any) -> Any:
-    """The result of a call on the meta device.
-
-    For some functions torch would import its compiler, half a second; what these return is plain.
-    """
-    first: Any = args[0] if args else None
-    if func in SAME_SHAPE:
-        return torch.empty(first.shape, dtype=first.dtype)
-    if func in BROADCAST and isinstance(first, Tensor):
-        shapes = [one.shape for one in args[:2] if isinstance(one, Tensor)]
-        floats = func is Tensor.div and not first.dtype.is_floating_point
-        dtype = torch.get_default_dtype() if floats else torch.result_type(*args[:2])
-        return torch.empty(_broadcast(*shapes), dtype=dtype)
-    if func is torch.arange and len(args) == 1:
-        return torch.empty(first, dtype=kwargs.get("dtype", torch.long))
-    if func is F.embedding:
-        return torch.empty((*first.shape, args[1].shape[1]), dtype=args[1].dtype)
-    if func is F.linear:
-        return torch.empty((*first.shape[:-1], len(args[1])), dtype=first.dtype)
-    if func is F.scaled_dot_product_attention:
-        return torch.empty((*first.shape[:-1], args[2].shape[-1]), dtype=first.dtype)
-    if func is torch.cat:
-        axis = args[1] if len(args) > 1 else kwargs.get("dim", 0)
-        shape = list(first[0].shape)
-        shape[axis] = sum(one.shape[axis] for one in first)
-        return torch.empty(shape, dtype=first[0].dtype)
-    return func(*args, **kwargs)
-
-
-def _broadcast(first: Iterable[int], *others: Iterable[int]) -> list[int]:
-    """The shape of a result of up to two shapes; torch's own function imports its compiler."""
-    if not others:
-        return list(first)
-    pairs = zip_longest(reversed([*first]), reversed([*others[0]]), fillvalue=1)
-    return [a if b == 1 else b for a, b in pairs][::-1]
 
 
 def _copied_bytes(x: Tensor, out: Tensor) -> int:

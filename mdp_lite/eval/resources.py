@@ -11,6 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.unet import UNet
 
 PROCESS = Path("/proc/self")
@@ -40,6 +41,7 @@ def backward_share(unet: UNet, y: int, x: int, tokens: int) -> float:
 
     Latents (1, 4, y, x), conditions (1, tokens, d); attention is counted as its matrix products.
     """
+    lay_plain(unet)  # what counts can't read packed weights
     weight = next(unet.parameters())
     latent = weight.new_zeros(1, unet.config.in_channels, y, x)
     t = torch.zeros((), dtype=torch.long, device=weight.device)

@@ -160,7 +160,7 @@ def test_a_png_restores_its_form(name: str, run_form: Any) -> None:
 def test_a_png_of_the_command_line_restores_its_form(run_form: Any) -> None:
     run_form("picture")
     line = "edit photo.png --prompt boat --source-prompt a --variant all --t-m 2 --proximal 0.5"
-    assert main([*line.split(), "--model", "random", "--quiet"]) == 0
+    assert main([*line.split(), "--sheet", "edited.sheet.png", "--model", "random", "--quiet"]) == 0
     form, notes = restore_form("edited-c.png", REAL, "random")
     assert (form.variant, form.steer, form.t_m, form.prompt) == ("c", "window", 2.0, "boat")
     assert notes[0] == "proximal is not on this page and was left out."

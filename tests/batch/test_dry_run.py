@@ -95,7 +95,10 @@ def check_agreement(
     assert name_failures(dry["errors"]) == want
     assert (code, dry["bad"], dry["edits"]) == (real_code, real["failed"], real["written"])
     assert all(f"row {row}: {error}" in err for row, _, error in want)
-    assert dry["unet_rows"] == real["unet_rows"]
+    # The run finds some bad masks only beside their source, whose rows it has spent by then.
+    assert dry["unet_rows"] <= real["unet_rows"]
+    if not want:
+        assert dry["unet_rows"] == real["unet_rows"]
 
 
 def test_every_kind_of_bad_row_is_named_as_in_the_run(
