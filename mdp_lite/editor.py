@@ -91,7 +91,8 @@ class Editor:
         local_files_only are for the hub. cache: a folder where sources are stored and found again.
         engine: "eager", "compile" (minutes once, then faster), "graph" (CUDA), or "aot" with the
         packages of mdp-lite compile. clip_skip: how many more of the text encoders' last layers are
-        left out than usual, as in diffusers; sources of another one do not mix. Raises BadCheckpoint or BadInput before any weight is read.
+        left out than usual, as in diffusers; sources of another one do not mix. Raises
+        BadCheckpoint or BadInput before any weight is read.
         """
         check.load_choices(variant, prediction_type, revision, token)
         hub = Hub(revision, token, local_files_only)

@@ -110,6 +110,6 @@ def run_prompt_to_prompt(
 
     v_prediction = editor.runner.v_prediction
     task = RivalTask(cast(Any, unet), source.grid, source.path, guidance, v_prediction)
-    aligned = align_refinement(editor.models.tokenizer, [source.prompt], [prompt])
+    aligned = align_refinement(editor.models.tokenizer.each[0], [source.prompt], [prompt])
     x, rows = prompt_to_prompt(task, aligned, CONTROL)
     return x, Cost(rows, n)

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from mdp_lite.batcher.batcher import Batcher, Client
 from mdp_lite.editor import Editor
-from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.clip import CLIPTextEncoder, CLIPTextEncoders
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.runner import ModelRunner, runner_of
+
+
+TextEncoder = CLIPTextEncoder | CLIPTextEncoders
 
 
 class BatchedUNet(nn.Module):
@@ -62,14 +65,14 @@ class BatchedVAE(nn.Module):
 class BatchedText(nn.Module):
     """Lets the batcher encode prompts."""
 
-    def __init__(self, encoder: CLIPTextEncoder, batcher: Batcher, client: Client) -> None:
+    def __init__(self, encoder: TextEncoder, batcher: Batcher, client: Client) -> None:
         super().__init__()
         self.config, self.encoder = encoder.config, encoder
         self.batcher, self.client = batcher, client
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Token ids (b, l) -> (b, l, d)."""
-        return self.batcher.call(self.client, lambda: self.encoder(ids))
+    def forward(self, ids: Tensor, skip: int = 0) -> Tensor:
+        """Token ids (b, l), or SDXL's (b, 2, l) -> c (b, l, d)."""
+        return self.batcher.call(self.client, lambda: self.encoder(ids, skip))
 
 
 def make_batcher(editor: Editor, max_rows: int = 0) -> Batcher:

@@ -242,8 +242,8 @@ def _add_words(
 ) -> tuple[Tokenizer | Tokenizers, dict[str, CLIPTextEncoder], tuple[str, ...]]:
     """Tokenizer and text encoders, extended by words; notes on those that came with LoRAs."""
     configs = {part: examined.models[part].config for part in TEXT_PARTS if part in examined.models}
-    lists = [[(one.token, _list_vectors(one)) for one in found] for found in (words, bundled)]
-    learned, notes = learn_words(tokenizer, *lists, list(configs.values()))
+    new, beside = ([(one.token, _list_vectors(one)) for one in some] for some in (words, bundled))
+    learned, notes = learn_words(tokenizer, new, beside, list(configs.values()))
     encoders = {}
     for (part, config), rows in zip(configs.items(), learned.rows, strict=True):
         tensors = examined.found.tensors[part]

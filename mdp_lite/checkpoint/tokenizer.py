@@ -107,6 +107,11 @@ class Tokenizers:
     second: Tokenizer
 
     @property
+    def added(self) -> tuple[str, ...]:
+        """The texts that are tokens of their own in the first one."""
+        return self.first.added
+
+    @property
     def length(self) -> int:
         """Of the longest prompt, with start and end."""
         return min(self.first.length, self.second.length)

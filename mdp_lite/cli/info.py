@@ -35,8 +35,11 @@ from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.request import build_weights
 
 # By the width of the text embedding that the UNet reads: that of CLIP ViT-L, of OpenCLIP ViT-H.
-FAMILIES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
-STANDARD = (320, 640, 1280, 1280)  # channels of the levels of their UNets
+FAMILIES = {  # by the width of the text that a UNet reads, and the channels of its levels
+    (768, (320, 640, 1280, 1280)): "Stable Diffusion 1.x",
+    (1024, (320, 640, 1280, 1280)): "Stable Diffusion 2.x",
+    (2048, (320, 640, 1280)): "Stable Diffusion XL",
+}
 SIDE = 512  # pixels of the edit whose cost is estimated, if the model's pictures are not smaller
 BYTES = {"float32": 4, "float16": 2}
 CPU_DTYPES = ("float32", "bfloat16")  # float16 becomes float32 there
@@ -71,8 +74,8 @@ def describe_model(name: Place, choices: Choices, with_hash: bool) -> tuple[Sett
 
 def find_family(config: UNetConfig) -> str:
     """The family that a UNet belongs to by its shape."""
-    standard = config.block_out_channels == STANDARD and config.cross_attention_dim in FAMILIES
-    return FAMILIES[config.cross_attention_dim] if standard else "Stable Diffusion of another shape"
+    shape = config.cross_attention_dim, config.block_out_channels
+    return FAMILIES.get(shape, "Stable Diffusion of another shape")
 
 
 def estimate_edit(examined: Examined) -> Settings:
@@ -144,7 +147,7 @@ def _describe_kind(examined: Examined) -> Settings:
         "picture": f"{width}x{height}",
         "prediction_type": examined.scheduler.prediction_type,
         "notes": [*found.notes, *([reach] if reach else []), *advice],
-        "tokens": len(tokenizer.clip) if tokenizer else None,
+        "tokens": len(tokenizer.each[0].clip) if tokenizer else None,
         "longest_prompt": tokenizer.length - 2 if tokenizer else None,  # start and end are tokens
     }
 

@@ -219,7 +219,7 @@ def run_prompt_to_prompt(
     batch: EditBatch, source: BatchSource, alignment: str, control: AttentionControl
 ) -> EditedLatents:
     """Prompt-to-Prompt with words aligned by ALIGNMENTS."""
-    tokenizer = batch.editor.models.tokenizer
+    tokenizer = batch.editor.models.tokenizer.each[0]
     sources = [one.source for one in batch.prompts]
     targets = [one.target for one in batch.prompts]
     words = ALIGNMENTS[alignment](tokenizer, sources, targets)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.models import Models
+from mdp_lite.checkpoint.vocabulary import find_unknown
 from mdp_lite.engine import aot
 from mdp_lite.engine.engine import build_engine
 from mdp_lite.engine.memory import return_freed_memory
@@ -155,6 +156,28 @@ class ModelRunner:
                 room = tokenizer.length - 2  # without start and end
                 sentences.append(f'only {room} tokens of a prompt are read: it ends at "{words}"')
         return sentences
+
+    def find_unknown_words(self, prompt: Prompt) -> tuple[str, ...]:
+        """Words that the model was not trained on; () if its checkpoint does not list its words."""
+        vocabulary, learned = self.models.vocabulary, self.models.tokenizer.added
+        texts = [text for text, _ in check.blend(prompt)]
+        return tuple(dict.fromkeys(w for t in texts for w in find_unknown(t, vocabulary, learned)))
+
+    def describe_unknown_words(self, prompt: Prompt) -> list[str]:
+        """A sentence that names them and says what to do, or none."""
+        words = self.find_unknown_words(prompt)
+        if not words:
+            return []
+        names = ", ".join(f'"{word:.40}"' for word in words[:UNKNOWN_WORDS])
+        names += f" and {more} more" if (more := len(words) - UNKNOWN_WORDS) > 0 else ""
+        count = len(self.models.vocabulary)
+        sentence = f"the model was trained on {count} words, not on {names}: {OTHER_MODEL}"
+        return [sentence]
+
+    def warn_of_words(self, prompt: Prompt) -> None:
+        """Log that sentence, once in a process."""
+        for sentence in self.describe_unknown_words(prompt):
+            warn_words(sentence)
 
     def guidance(
         self, prompt: Prompt, negative_prompt: str, g: float, size: tuple[int, int] | None = None
