@@ -20,7 +20,6 @@ from mdp_lite.models.unet import UNet
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.runner import ModelRunner, runner_of
 
-
 TextEncoder = CLIPTextEncoder | CLIPTextEncoders
 
 

@@ -121,7 +121,7 @@ def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) 
     scheduler = read_scheduler_config(found.configs["scheduler"])
     own, vocabulary = split_settings(found.defaults)
     defaults, inferred = infer_defaults(own, found.name, found.folder, found.files)
-    models = build_models(found, vae)
+    models = build_models(found.name, found.configs, found.tensors, vae)
     check_clip_skip(choices.clip_skip, models)
     found = replace(found, notes=found.notes + describe_configs(found.configs) + inferred)
     known = found.tokenizer or choices.tokenizer
@@ -190,7 +190,7 @@ def convert(
     """
 
     def check(found: Checkpoint) -> None:
-        build_models(found)
+        build_models(found.name, found.configs, found.tensors)
         read_scheduler_config(found.configs["scheduler"])
 
     try:

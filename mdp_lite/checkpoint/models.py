@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mdp_lite.checkpoint.assign import BuildOnMeta, check_tensors
 from mdp_lite.checkpoint.config_files import read_clip_config, read_unet_config, read_vae_config
 from mdp_lite.checkpoint.defaults import Defaults
@@ -16,8 +18,8 @@ from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
 from mdp_lite.names import BadInput
-from mdp_lite_weights import Checkpoint
 
+Configs = dict[str, dict[str, Any]]  # of each part, the options of its config file
 TEXT_PARTS = ("text_encoder", "text_encoder_2")  # the second is SDXL's
 
 
@@ -52,24 +54,24 @@ class Models:
         return self.tokenizer.length + rows, config.cross_attention_dim
 
 
-def build_models(found: Checkpoint, vae: str | Path | None = None) -> dict[str, Any]:
+def build_models(
+    name: str, configs: Configs, tensors: dict[str, dict[str, Tensor]],
+    vae: str | Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The models on the meta device, by part; raises BadCheckpoint for other keys or shapes.
 
-    vae is the place of one that replaces the checkpoint's.
+    configs and tensors are those of the checkpoint, by part; vae is the place of a VAE that
+    replaces the checkpoint's.
     """
-    texts = {
-        part: read_clip_config(part, found.configs[part])
-        for part in TEXT_PARTS
-        if part in found.configs
-    }
-    unet, decoder = read_unet_config(found.configs["unet"]), read_vae_config(found.configs["vae"])
+    texts = {part: read_clip_config(part, configs[part]) for part in TEXT_PARTS if part in configs}
+    unet, decoder = read_unet_config(configs["unet"]), read_vae_config(configs["vae"])
     check_fit(list(texts.values()), unet, decoder)
     with BuildOnMeta():
         models: dict[str, Any] = {part: CLIPTextEncoder(text) for part, text in texts.items()}
         models |= {"unet": UNet(unet), "vae": VAE(decoder)}
     for part, model in models.items():
-        place = vae if part == "vae" and vae is not None else found.name
-        check_tensors(f"{Path(place).name}, {part}", model, found.tensors[part])
+        place = vae if part == "vae" and vae is not None else name
+        check_tensors(f"{Path(place).name}, {part}", model, tensors[part])
     return models
 
 

@@ -20,6 +20,7 @@ from mdp_lite.checkpoint.load import (
     content_hash,
     examine,
 )
+from mdp_lite.checkpoint.models import TEXT_PARTS
 from mdp_lite.cli.commands.info import InfoOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import read_choices
@@ -29,6 +30,7 @@ from mdp_lite.engine import flops
 from mdp_lite.engine.memory import LIBRARY_BYTES, largest_call, path_bytes
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.schedule import check_reach, ddim_grid
+from mdp_lite.models.condition import count_rows
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.provenance import Settings
@@ -83,19 +85,20 @@ def estimate_edit(examined: Examined) -> Settings:
 
     peak_bytes has for each dtype the most memory of the whole process on a CPU.
     """
-    text, unet, vae = (examined.models[part].config for part in ("text_encoder", "unet", "vae"))
+    unet, vae = (examined.models[part].config for part in ("unet", "vae"))
+    texts = {part: one.config for part, one in examined.models.items() if part in TEXT_PARTS}
     defaults, n = examined.defaults, examined.defaults.num_inference_steps
     rows = 1 if defaults.guidance_scale == 1 else 2
     facts = EditFacts(guided=rows == 2, own_noise=True)
     edit = plan(build_weights(n, defaults), ddim_grid(examined.scheduler, n), facts)
     height, width = (min(side, SIDE) for side in _find_size(examined))
-    y, x, tokens = height // vae.factor, width // vae.factor, text.max_position_embeddings
+    y, x, tokens = height // vae.factor, width // vae.factor, _count_tokens(examined)
     call_costs = {
-        "text_encoder": flops.text(text, tokens),
+        **{part: flops.text(one, one.max_position_embeddings) for part, one in texts.items()},
         "unet": flops.unet(unet, y, x, rows, tokens),
         "vae": flops.decode(vae, height, width),
     }
-    calls = {"text_encoder": 2 * rows, "unet": n + edit.unet_calls, "vae": 2}
+    calls = {**dict.fromkeys(texts, 2 * rows), "unet": n + edit.unet_calls, "vae": 2}
     totals = {part: calls[part] * cost.flops for part, cost in call_costs.items()}
     return {
         "picture": f"{width}x{height}",
@@ -106,10 +109,16 @@ def estimate_edit(examined: Examined) -> Settings:
     }
 
 
+def _count_tokens(examined: Examined) -> int:
+    """The tokens of a condition."""
+    unet, text = (examined.models[part].config for part in ("unet", "text_encoder"))
+    return text.max_position_embeddings + count_rows(unet.pooled_dim, unet.cross_attention_dim)
+
+
 def _forecast_memory(examined: Examined, height: int, width: int, rows: int) -> dict[str, int]:
     """The peak of a process that edits on a CPU, for each dtype that is good there."""
-    text, unet, vae = (examined.models[part].config for part in ("text_encoder", "unet", "vae"))
-    count, tokens = sum(_count_parameters(examined).values()), text.max_position_embeddings
+    unet, vae = (examined.models[part].config for part in ("unet", "vae"))
+    count, tokens = sum(_count_parameters(examined).values()), _count_tokens(examined)
     path = path_bytes(vae, height, width, examined.defaults.num_inference_steps)
     peaks = {}
     for dtype in CPU_DTYPES:
