@@ -90,19 +90,17 @@ class Editor:
         merged, each alone or with its strength; embeddings add words. revision, token and
         local_files_only are for the hub. cache: a folder where sources are stored and found again.
         engine: "eager", "compile" (minutes once, then faster), "graph" (CUDA), or "aot" with the
-        packages of mdp-lite compile. clip_skip: how many more of the text encoders' last layers are
-        left out than usual, as in diffusers; sources of another one do not mix. Raises
-        BadCheckpoint or BadInput before any weight is read.
+        packages of mdp-lite compile. clip_skip: so many more of the text encoders' last layers are
+        left out, as in diffusers. Raises BadCheckpoint or BadInput before any weight is read.
         """
         check.load_choices(variant, prediction_type, revision, token)
         hub = Hub(revision, token, local_files_only)
         choices = Choices(variant, ema, prediction_type, tokenizer, hub, clip_skip)
         addons = AddOns(vae, check.loras(loras), check.embeddings(embeddings))
         place, opened = check.device(device), open_cache(cache)
-        folder = None if packages is None else Path(packages)
-        mode = choose_mode(engine, place, folder is not None)
+        mode = choose_mode(engine, place, packages is not None)
         models = load(name, place, check.dtype(dtype), choices, addons)
-        return cls(models, place, opened, mode, folder)
+        return cls(models, place, opened, mode, None if packages is None else Path(packages))
 
     def generate(
         self,

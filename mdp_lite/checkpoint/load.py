@@ -160,11 +160,10 @@ def load(
         tokenizer, grown, notes = _add_words(tokenizer, examined, dtype, words, bundled)
         models |= grown
     notes += advise_dtype(found.tensors, models, dtype) if device.type == "cpu" else ()
-    deltas = _read_deltas(models, addons)
-    wide = _needs_wide_vae(found, dtype)
+    deltas, wide = _read_deltas(models, addons), _needs_wide_vae(found, dtype)
     for part, model in models.items():
-        tensors = _merge_loras(deltas.get(part, {}), found.tensors[part])
-        assign_tensors(model, tensors, device, torch.float32 if part in wide else dtype)
+        merged = _merge_loras(deltas.get(part, {}), found.tensors[part])
+        assign_tensors(model, merged, device, torch.float32 if part in wide else dtype)
     return Models(
         found.name, found.folder, tokenizer=tokenizer, scheduler=examined.scheduler,
         defaults=examined.defaults, notes=(*found.notes, *notes, *wide.values()),

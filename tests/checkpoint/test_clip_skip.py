@@ -10,13 +10,13 @@ from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor
 from mdp_lite.models.condition import unpack
 from mdp_lite.names import BadInput
-from support.diffusers_pipelines import pipeline
+from support.diffusers_pipelines import draw, pipeline
 from support.sdxl import pipeline_xl
 
 PROMPTS = ("", "a b c", "a b c d e f g h i j k l m n a b c")
 CASES: dict[str, Any] = {
-    "SD 1.x": lambda: pipeline(0),
-    "SD 2.x": lambda: pipeline(1),
+    "SD 1.x": lambda: pipeline(draw(0), 0),
+    "SD 2.x": lambda: pipeline(draw(1), 1),
     "SDXL": lambda: pipeline_xl(0),
     "SDXL, other": lambda: pipeline_xl(3),
 }

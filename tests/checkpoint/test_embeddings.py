@@ -10,13 +10,14 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from mdp_lite.checkpoint.tokenizer import Tokenizer, add_words, load_tokenizer
 from mdp_lite.editor import Editor
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig
-from mdp_lite_weights.embeddings import Embedding, read_embeddings
+from mdp_lite_weights.embeddings import read_embeddings
 from support.embedding_files import File, vectors
 from train_tiny.tokens import LENGTH
 
@@ -85,7 +86,11 @@ def pipeline(checkpoint: Path) -> StableDiffusionPipeline:
 
 
 def learn(
-    checkpoint: Path, given: Tokenizer, config: CLIPConfig, found: list[Embedding], spare: int = 0
+    checkpoint: Path,
+    given: Tokenizer,
+    config: CLIPConfig,
+    found: list[tuple[str, Tensor]],
+    spare: int = 0,
 ) -> Side:
     """Our side, with spare table entries, which no token has, between the old and the new ones."""
     config = replace(config, vocab_size=config.vocab_size + spare)
@@ -119,7 +124,7 @@ def test_files(
     for i, file in enumerate(files):
         path = file.write(tmp_path / str(i))
         pipe.load_textual_inversion(path.parent, weight_name=path.name, token=file.theirs)
-        found += read_embeddings(path, file.given)
+        found += [(one.token, one.vectors) for one in read_embeddings(path, file.given)]
     ours = learn(checkpoint, plain, config, found)
     spaced = learn(checkpoint, plain, config, found, spare=5)
     for prompt in PROMPTS:
@@ -129,7 +134,7 @@ def test_files(
 
 
 def test_a_cut_word_is_told(plain: Tokenizer, config: CLIPConfig) -> None:
-    tokenizer, _ = add_words(plain, [Embedding("<sks>", vectors(3, 16))], config)
+    tokenizer, _ = add_words(plain, [("<sks>", vectors(3, 16))], config)
     cut = [tokenizer.ids("a " * n + "<sks>")[1] for n in range(LENGTH - 5, LENGTH)]
     assert cut == [False, True, True, True, True]
 
@@ -142,7 +147,7 @@ def test_words_are_read_in_any_case(
     pipe, rows = pipeline(checkpoint), vectors(3, 16)
     path = File({"<sks>": rows}).write(tmp_path)
     pipe.load_textual_inversion(path.parent, weight_name=path.name)
-    tokenizer, _ = add_words(plain, [Embedding(saved, rows)], config)
+    tokenizer, _ = add_words(plain, [(saved, rows)], config)
     want = theirs_ids(pipe, "a <sks> house")
     for prompt in ("a <sks> house", "A <SKS> HOUSE", "a <Sks> house"):
         assert tokenizer.ids(prompt) == (want, False)
@@ -155,14 +160,14 @@ def test_words_that_a_folder_brings(checkpoint: Path, config: CLIPConfig, tmp_pa
     pipe.tokenizer.save_pretrained(tmp_path / "tokenizer")
     grown = replace(config, vocab_size=config.vocab_size + 3)
     tokenizer = load_tokenizer(tmp_path / "tokenizer", grown)
-    more, _ = add_words(tokenizer, [Embedding("<other>", vectors(2, 16))], grown)
+    more, _ = add_words(tokenizer, [("<other>", vectors(2, 16))], grown)
     assert all(tokenizer.ids(prompt)[0] == theirs_ids(pipe, prompt) for prompt in PROMPTS)
     assert more.ids("<sks><other>")[0][1:6] == [*range(config.vocab_size, config.vocab_size + 5)]
 
 
 def test_the_tokenizer_that_is_given_stays(plain: Tokenizer, config: CLIPConfig) -> None:
     before = [plain.ids(prompt) for prompt in PROMPTS]
-    tokenizer, _ = add_words(plain, [Embedding("<sks>", vectors(3, 16))], config)
+    tokenizer, _ = add_words(plain, [("<sks>", vectors(3, 16))], config)
     assert [plain.ids(prompt) for prompt in PROMPTS] == before and plain.words == {}
     assert tokenizer.ids("<sks>")[0] != plain.ids("<sks>")[0]
     same, none = add_words(plain, [], config)
@@ -172,7 +177,7 @@ def test_the_tokenizer_that_is_given_stays(plain: Tokenizer, config: CLIPConfig)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_rows_are_the_vectors(dtype: torch.dtype, plain: Tokenizer, config: CLIPConfig) -> None:
     first, second = vectors(2, 16, dtype=dtype), vectors(1, 16, seed=1, dtype=dtype)
-    _, rows = add_words(plain, [Embedding("<b>", first), Embedding("<a>", second)], config)
+    _, rows = add_words(plain, [("<b>", first), ("<a>", second)], config)
     assert rows.dtype == torch.float32 and torch.equal(rows, torch.cat([first, second]).float())
 
 

@@ -111,8 +111,8 @@ def test_pickles_that_are_no_checkpoint(tmp_path: Path) -> None:
     vectors = torch.randn(2, 8)
     torch.save({"string_to_param": {"*": vectors}, "name": "a-cat"}, tmp_path / "x.pt")
     convert(tmp_path / "x.pt", tmp_path / "x.safetensors")
-    [(token, read)] = read_embeddings(tmp_path / "x.safetensors")
-    assert token == "a-cat" and torch.equal(read, vectors)
+    [read] = read_embeddings(tmp_path / "x.safetensors")
+    assert read.token == "a-cat" and torch.equal(read.vectors, vectors)
 
 
 def test_the_bundled_model(tmp_path: Path) -> None:
