@@ -24,7 +24,14 @@ CASES: dict[str, Any] = {
 
 @torch.no_grad()
 def encode(pipe: Any, prompt: str, skip: int) -> list[torch.Tensor]:
-    """diffusers' states, and SDXL's pooled state."""
+    """diffusers' states, and SDXL's pooled state.
+
+    For SD, diffusers 0.42 looks for the last norm where transformers 5 does not have it any more.
+    """
+    if not hasattr(pipe, "text_encoder_2"):
+        ids = pipe.tokenizer(prompt, padding="max_length", truncation=True, return_tensors="pt")
+        hidden = pipe.text_encoder(ids.input_ids, output_hidden_states=True).hidden_states
+        return [pipe.text_encoder.final_layer_norm(hidden[-(skip + 1)])]
     settings = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
     found = pipe.encode_prompt(prompt, **settings, clip_skip=skip or None)
     return [found[0], *found[2:3]]
