@@ -86,6 +86,8 @@ def show_bar(name: str, shown: bool, bars: list[Any]) -> "Iterator[OnStep | None
             if kind in AFTER_STEPS:
                 bar.set_postfix_str(AFTER_STEPS[kind] if done == total else "", refresh=False)
             bar.update(done - bar.n)
+            if done == total:  # tqdm leaves out a change that follows another at once
+                bar.refresh()
 
         bars.append(bar)
         try:
