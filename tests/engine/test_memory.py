@@ -31,7 +31,7 @@ from mdp_lite.models.conv import Conv2d
 from mdp_lite_kernels import packed_conv
 from mdp_lite_weights.tensors import LARGE, read_tensors
 from support import memory
-from support.places import ROOT
+from support.places import ENVIRONMENT, ROOT
 
 CPU = torch.device("cpu")
 NEAR = 0.1  # of what the operating system counts
@@ -186,7 +186,8 @@ def check_figures(name: str, dtype: str, found: dict[str, Any]) -> None:
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("large") / "sd15"
     script = str(ROOT / "tests" / "support" / "full_size.py")
-    subprocess.run([sys.executable, script, "sd15", str(folder), "float32"], check=True)
+    command = [sys.executable, script, "sd15", str(folder), "float32"]
+    subprocess.run(command, check=True, env=ENVIRONMENT)
     yield str(folder)
 
 

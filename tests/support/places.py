@@ -1,5 +1,8 @@
-"""The folder of the repository."""
+"""The folder of the repository, and the environment of a new Python that imports from it."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+ROOMS = os.pathsep.join(str(ROOT / room) for room in (".", "kernels", "weights", "tests"))
+ENVIRONMENT = os.environ | {"PYTHONPATH": ROOMS}
