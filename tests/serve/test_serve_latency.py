@@ -68,4 +68,5 @@ def test_openmp_does_not_sleep_between_layers(service: "tuple[int, httpx2.Client
     edit()
     before, rows = count_sleeps(pid), sum(edit() for _ in range(3))
     # It is 300 a row if two threads have OpenMP threads each, because OpenMP then lets them sleep.
-    assert count_sleeps(pid) - before < 50 * rows
+    # On a busy machine 80 were counted.
+    assert count_sleeps(pid) - before < 150 * rows
