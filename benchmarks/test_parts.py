@@ -78,7 +78,7 @@ def test_null_text_step(benchmark, model: Model, recorder: Recorder) -> None:
     (editor,) = ours(model, FP32).values()
     source = editor.generate("a red house", 7, 50, GUIDANCE)
     grid, x = source.grid, source.path.x
-    one = Grid(*(column[STEP : STEP + 1] for column in grid))
+    one = grid.change(lambda column: column[STEP : STEP + 1])
     far = x[STEP + 1] + 1  # a pivot that is never reached
     pivots = Trajectory(
         torch.stack([x[STEP], far]), source.path.eps[STEP : STEP + 1], source.path.c

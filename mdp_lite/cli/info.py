@@ -29,7 +29,8 @@ from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
 from mdp_lite.engine import flops
 from mdp_lite.engine.memory import LIBRARY_BYTES, largest_call, path_bytes
 from mdp_lite.method.plan import EditFacts, plan
-from mdp_lite.method.schedule import check_reach, ddim_grid
+from mdp_lite.method.samplers import build_grid
+from mdp_lite.method.schedule import check_reach
 from mdp_lite.models.condition import count_rows
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.pipeline import check
@@ -90,7 +91,7 @@ def estimate_edit(examined: Examined) -> Settings:
     defaults, n = examined.defaults, examined.defaults.num_inference_steps
     rows = 1 if defaults.guidance_scale == 1 else 2
     facts = EditFacts(guided=rows == 2, own_noise=True)
-    edit = plan(build_weights(n, defaults), ddim_grid(examined.scheduler, n), facts)
+    edit = plan(build_weights(n, defaults), build_grid(examined.scheduler, n), facts)
     height, width = (min(side, SIDE) for side in _find_size(examined))
     y, x, tokens = height // vae.factor, width // vae.factor, _count_tokens(examined)
     call_costs = {
@@ -112,7 +113,7 @@ def estimate_edit(examined: Examined) -> Settings:
 def _count_tokens(examined: Examined) -> int:
     """The tokens of a condition."""
     unet, text = (examined.models[part].config for part in ("unet", "text_encoder"))
-    return text.max_position_embeddings + count_rows(unet.pooled_dim, unet.cross_attention_dim)
+    return text.max_position_embeddings + count_rows(unet.extra_dim, unet.cross_attention_dim)
 
 
 def _forecast_memory(examined: Examined, height: int, width: int, rows: int) -> dict[str, int]:

@@ -83,9 +83,9 @@ def generate_source(
     grid, (width, height) = runner.grid(num_inference_steps), runner.image_size(width, height)
     g = runner.guidance_scale(guidance_scale)
     guidance = runner.guidance(prompt, negative_prompt, g, (width, height))
-    x, n = runner.noise(check.seed(seed), width, height), len(grid.t)
-    steps = sample(runner.unet, grid, x, guidance, runner.v_prediction)
-    path = record(x, _collect(steps, n, monitor), guidance.c)
+    n, (x, noise) = len(grid.t), runner.draw(check.seed(seed), width, height, grid)
+    steps = sample(runner.unet, grid, x, guidance, runner.v_prediction, noise=noise)
+    path = record(x, _collect(steps, n, monitor), guidance.c, noise)
     image, cost = runner.decode(path.x[-1]), Cost(n * len(guidance.reads), n)
     return Source(
         path, grid, prompt, negative_prompt, g, image, image,
