@@ -80,6 +80,8 @@ class Editor:
         engine: str = "auto",
         packages: str | Path | None = None,
         clip_skip: int = 0,
+        sampler: str | None = None,
+        timestep_spacing: str | None = None,
     ) -> "Editor":
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
@@ -91,11 +93,13 @@ class Editor:
         local_files_only are for the hub. cache: a folder where sources are stored and found again.
         engine: "eager", "compile" (minutes once, then faster), "graph" (CUDA), or "aot" with the
         packages of mdp-lite compile. clip_skip: so many more of the text encoders' last layers are
-        left out, as in diffusers. Raises BadCheckpoint or BadInput before any weight is read.
+        left out. sampler ("ddim", "euler", "euler-ancestral", "lcm") and timestep_spacing: by
+        default what the files say. Raises BadCheckpoint or BadInput before any weight is read.
         """
-        check.load_choices(variant, prediction_type, revision, token)
+        check.load_choices(variant, prediction_type, revision, token, sampler, timestep_spacing)
         hub = Hub(revision, token, local_files_only)
-        choices = Choices(variant, ema, prediction_type, tokenizer, hub, clip_skip)
+        known = (prediction_type, tokenizer, hub, clip_skip, sampler, timestep_spacing)
+        choices = Choices(variant, ema, *known)
         addons = AddOns(vae, check.loras(loras), check.embeddings(embeddings))
         place, opened = check.device(device), open_cache(cache)
         mode = choose_mode(engine, place, packages is not None)
@@ -119,9 +123,8 @@ class Editor:
         on_step(done, total, latent) is called after every step; an exception that it raises cancels
         the work. deadline is in seconds; DeadlineExceeded is raised if it passes before the end.
         """
-        settings = (
-            prompt, seed, num_inference_steps, guidance_scale, negative_prompt, width, height,
-        )  # fmt: skip
+        how = (num_inference_steps, guidance_scale, negative_prompt, width, height)
+        settings = (prompt, seed, *how)
         monitor = start_monitor(on_step, None, deadline)
         if self.cache is None:
             return generate_source(self.runner, *settings, monitor)

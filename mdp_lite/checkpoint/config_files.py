@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from mdp_lite.checkpoint.config_keys import SCHEDULER, TEXT_ENCODER, UNET, VAE, Keys
 from mdp_lite.checkpoint.samplers import check_sampler
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
-from mdp_lite.names import BadCheckpoint
+from mdp_lite.names import PREDICTION_TYPES, SAMPLERS, SPACINGS, BadCheckpoint
 
 T = TypeVar("T")
 Raw = dict[str, Any]
@@ -110,14 +110,12 @@ def read_scheduler_config(raw: Raw) -> SchedulerConfig:
         raise BadCheckpoint("scheduler: clip_sample must be false for a latent model, got true")
     config = read_config(SchedulerConfig, "scheduler", raw, SCHEDULER)
     check_one_of("scheduler", "beta_schedule", config.beta_schedule, ("linear", "scaled_linear"))
-    check_one_of(
-        "scheduler", "prediction_type", config.prediction_type, ("epsilon", "v_prediction")
-    )
+    check_one_of("scheduler", "prediction_type", config.prediction_type, PREDICTION_TYPES)
+    check_one_of("scheduler", "sampler", config.sampler, SAMPLERS)
     if not config.beta_start <= config.beta_end < 1:
         pair = (config.beta_start, config.beta_end)
         raise BadCheckpoint(f"scheduler: beta_start and beta_end must rise below 1, got {pair}")
-    spacings = ("leading", "trailing", "linspace")
-    check_one_of("scheduler", "timestep_spacing", config.timestep_spacing, spacings)
+    check_one_of("scheduler", "timestep_spacing", config.timestep_spacing, SPACINGS)
     return config
 
 

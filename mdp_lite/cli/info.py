@@ -21,6 +21,7 @@ from mdp_lite.checkpoint.load import (
     examine,
 )
 from mdp_lite.checkpoint.models import TEXT_PARTS
+from mdp_lite.checkpoint.samplers import LABELS
 from mdp_lite.cli.commands.info import InfoOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import read_choices
@@ -242,6 +243,7 @@ def _describe_scheduler(config: Settings) -> str:
         "rescale_betas_zero_snr": "zero terminal SNR",
     }
     words = [
+        f"sampled by {LABELS[config['sampler']]}",
         f"{config['beta_schedule']} {config['beta_start']:g} to {config['beta_end']:g}",
         f"{config['num_train_timesteps']} timesteps",
         f"{config['timestep_spacing']} spacing",

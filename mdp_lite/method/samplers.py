@@ -3,7 +3,7 @@
 Latents are sqrt(a) x_0 + sqrt(1 - a) eps everywhere. The Euler samplers (Karras et al., arXiv
 2206.00364) are written for x / sqrt(a), whose noise has the level s = sqrt((1 - a) / a): an Euler
 step is then a DDIM step, and an ancestral one a DDPM step. What differs is where a path starts and
-ends. A latent consistency model (LCM; Luo et al., arXiv 2310.04378) predicts x_0 and adds new noise.
+ends. A latent consistency model (LCM; Luo et al., arXiv 2310.04378) predicts x_0 and adds noise.
 """
 
 import torch
@@ -73,8 +73,8 @@ def noise_level(a: Tensor) -> Tensor:
 def start_scale(config: SchedulerConfig, grid: Grid) -> Tensor:
     """What unit noise is multiplied by where a path starts, ().
 
-    Euler starts at s z, except with leading spacing at sqrt(s^2 + 1) z (diffusers' init_noise_sigma);
-    times sqrt(a) that is sqrt(1 - a) z and z. DDIM and LCM start at z.
+    Euler starts at s z, but with leading spacing at sqrt(s^2 + 1) z (diffusers' init_noise_sigma).
+    Times sqrt(a) that is sqrt(1 - a) z and z. DDIM and LCM start at z.
     """
     euler = config.sampler.startswith("euler") and config.timestep_spacing != "leading"
     return (1 - grid.a[0]).sqrt() if euler else torch.ones_like(grid.a[0])

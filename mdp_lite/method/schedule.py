@@ -72,9 +72,13 @@ class Grid(NamedTuple):
         """The coefficients of step i."""
         return StepCoefficients(*(one if one is None else select_step(one, i) for one in self))
 
-    def change(self, how: Callable[[Tensor], Tensor]) -> "Grid":
-        """The grid with each of its columns changed: moved to a device, or cut."""
-        return Grid(*(one if one is None else how(one) for one in self))
+    def move(self, device: torch.device) -> "Grid":
+        """The grid on a device."""
+        return Grid(*(one if one is None else one.to(device) for one in self))
+
+    def cut(self, start: int, stop: int) -> "Grid":
+        """The steps start to stop - 1 alone."""
+        return Grid(*(one if one is None else one[start:stop] for one in self))
 
 
 class Weights(NamedTuple):

@@ -42,6 +42,12 @@ def pack(states: Tensor, pooled: Tensor, sizes: Tensor) -> Tensor:
     return pack_extra(states, torch.cat([pooled, sizes.to(pooled)], dim=-1))
 
 
+def add_guidance(c: Tensor, pooled_dim: int, g: float) -> Tensor:
+    """c with the guidance scale g behind all else that it holds; pooled_dim is 0 without SDXL's."""
+    states, *rest = unpack(c, pooled_dim) if pooled_dim else (c,)
+    return pack_extra(states, torch.cat([*rest, c.new_full((len(c), 1), g)], dim=-1))
+
+
 def find_extra(c: Tensor, extra_dim: int) -> Tensor:
     """The numbers (b, e) that c (b, l + k, d) holds beside the states, in their order."""
     k = count_rows(extra_dim, c.shape[-1])

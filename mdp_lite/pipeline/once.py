@@ -79,13 +79,12 @@ def _sample_source(
     noise: Tensor | None,
 ) -> Trajectory:  # fmt: skip
     """The first steps of a path, and zeros for the others."""
-    n, short = len(grid.t), grid.change(lambda column: column[:needed])
-    path = Trajectory(x.new_zeros(n + 1, *x.shape), x.new_zeros(n, *x.shape), guidance.c, noise=noise)
+    n, short = len(grid.t), grid.cut(0, needed)
+    xs, noises = x.new_zeros(n + 1, *x.shape), x.new_zeros(n, *x.shape)
+    path = Trajectory(xs, noises, guidance.c, noise=noise)
     path.x[0] = x
     if needed:
-        steps = list(
-            sample(runner.unet, short, x, guidance, runner.v_prediction, noise=noise)
-        )
+        steps = list(sample(runner.unet, short, x, guidance, runner.v_prediction, noise=noise))
         start = record(x, steps, guidance.c)
         path.x[: needed + 1], path.eps[:needed] = start.x, start.eps
     return path

@@ -84,7 +84,7 @@ def format_prompt(prompt: Prompt) -> str:
 
 
 def variant_of(request: Request, defaults: Defaults) -> str:
-    """The variant that is asked for, or the default for the source; "table" if weights are given."""
+    """The variant that is asked for, or the default for the source; "table" for given weights."""
     if request.weights is not None:
         return "table"
     noisy = request.source.path.noise is not None

@@ -134,7 +134,10 @@ def _read(path: Path) -> tuple[Settings, Tensors]:
 
 def _check_origin(settings: Settings, origin: Origin) -> None:
     """Raise BadInput unless the model, its grid and its precision are those of the editor."""
-    theirs, ours = settings["scheduler"], json.loads(json.dumps(describe_scheduler(origin.scheduler)))
+    theirs, ours = (
+        settings["scheduler"],
+        json.loads(json.dumps(describe_scheduler(origin.scheduler))),
+    )
     odd = [key for key in ours if theirs.get(key) != ours[key]]
     if odd or set(theirs) != set(ours):
         key = odd[0] if odd else sorted(set(theirs) ^ set(ours))[0]
@@ -157,8 +160,8 @@ def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> Non
     needed = REQUIRED | {"picture"} if inverted else REQUIRED
     needed = needed | ({"skip"} if scheduler.sampler == "lcm" else set())
     needed = needed | ({"direct"} if scheduler.prediction_type == "sample" else set())
-    noisy = inverted or scheduler.sampler in NOISY
-    if odd := sorted((needed ^ set(tensors)) - (OPTIONAL if noisy else set())):
+    needed = needed | ({"noise"} if not inverted and scheduler.sampler in NOISY else set())
+    if odd := sorted((needed ^ set(tensors)) - (OPTIONAL if inverted else set())):
         raise BadInput(f"must hold {', '.join(sorted(needed))}, {odd[0]} is missing or unknown")
     n, models = len(tensors["t"]) if tensors["t"].ndim == 1 else 0, runner.models
     for name, own in _columns(runner.grid(n)).items():
