@@ -18,9 +18,9 @@ from mdp_lite.names import BadInput, DeadlineExceeded
 from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.finite import run_finite
-from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, resolve_inversion
+from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, Inversion, resolve_inversion
 from mdp_lite.pipeline.result import Cost, Source, Tuning
-from mdp_lite.pipeline.runner import ModelRunner
+from mdp_lite.pipeline.runner import NO_NULL, ModelRunner
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 OnTuned = Callable[[int, TunedStep], None]  # a step of null-text inversion, and what was found
@@ -106,8 +106,9 @@ def invert_pictures(
     grid = runner.grid(num_inference_steps)
     inversion = resolve_inversion(method, len(grid.t))
     _check_method(inversion, grid, negative_prompt)
+    _check_model(inversion, runner)
     fits = [runner.fit(picture, fit, width, height) for picture in pictures]
-    own = METHODS[inversion.method].guidance if guidance_scale is None else guidance_scale
+    own = default_guidance(runner, inversion.method) if guidance_scale is None else guidance_scale
     g, same = runner.guidance_scale(own), inversion.method == "negative-prompt"
     negatives = prompts if same else [negative_prompt] * len(prompts)
     latents = [runner.encode(one.apply(p)) for one, p in zip(fits, pictures, strict=True)]
@@ -135,6 +136,28 @@ def _check_method(inversion: Inversion, grid: Grid, negative_prompt: str) -> Non
             "negative-prompt takes the source prompt for the negative one, "
             f"got negative_prompt {negative_prompt!r}"
         )
+
+
+def _check_model(inversion: Inversion, runner: ModelRunner) -> None:
+    """Raise BadInput for a method that a model of few steps can't do."""
+    method = inversion.method
+    if runner.models.scheduler.prediction_type == "sample" and method != DEFAULT_METHOD:
+        raise BadInput(
+            f"{method} needs a model that predicts noise, this one predicts the clean latent: "
+            f"take {DEFAULT_METHOD}"
+        )
+    if runner.embeds_guidance and method in ("null-text", "negative-prompt"):
+        raise BadInput(f"{NO_NULL}, which {method} needs: take {DEFAULT_METHOD}")
+
+
+def default_guidance(runner: ModelRunner, method: str) -> float | None:
+    """The method's default guidance, or None for the model's.
+
+    A model with its guidance in its weights, or with an embedding of it, was never trained for a
+    scale that is a method's.
+    """
+    distilled = runner.embeds_guidance or runner.models.defaults.guidance_scale == 1
+    return None if distilled else METHODS[method].guidance
 
 
 def _stack_guidance(

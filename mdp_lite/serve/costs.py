@@ -3,10 +3,11 @@
 from mdp_lite.editor import Editor
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.schedule import Grid
-from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, resolve_inversion
+from mdp_lite.pipeline.inversion_methods import Inversion, resolve_inversion
 from mdp_lite.pipeline.masks import MASK_STEPS
 from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Source
+from mdp_lite.pipeline.sources import default_guidance
 from mdp_lite.serve.fields import SteeringFields, SweepFields
 from mdp_lite.serve.work import EditSpec, PromptRecipe, Recipe, inversion_guidance
 
@@ -20,7 +21,7 @@ def rows_of_source(editor: Editor, origin: Recipe | Source) -> int:
     if isinstance(origin, PromptRecipe):
         return n * (1 if runner.guidance_scale(origin.guidance_scale) == 1 else 2)
     how, g = origin.inversion, inversion_guidance(origin)
-    g = METHODS[how.method].guidance if g is None else g
+    g = default_guidance(runner, how.method) if g is None else g
     return rows_of_inversion(resolve_inversion(how, n), n, runner.guidance_scale(g))
 
 
