@@ -63,6 +63,9 @@ def read_unet_config(raw: Raw) -> UNetConfig:
     check_one_of("unet", "addition_embed_type", config.addition_embed_type, (None, "text_time"))
     if config.addition_embed_type and config.pooled_dim < 1:
         raise BadCheckpoint(f"unet: {' and '.join(ADDED)} must leave room for a pooled state")
+    if config.time_cond_proj_dim is not None and config.time_cond_proj_dim < 4:
+        got = config.time_cond_proj_dim
+        raise BadCheckpoint(f"unet: time_cond_proj_dim must be 4 or more, got {got}")
     check_one_of("unet", "act_fn", config.act_fn, ACTIVATIONS)
     down, up = ("DownBlock2D", "CrossAttnDownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
     check_same_length("unet", config, "block_out_channels", "down_block_types", "up_block_types")

@@ -32,7 +32,7 @@ def infer_defaults(few: FewSteps | None, embeds: bool) -> dict[str, float]:
     """
     if few is None:
         return {}
-    steps = {"num_inference_steps": few.steps or STEPS}
+    steps: dict[str, float] = {"num_inference_steps": few.steps or STEPS}
     guidance = EMBEDDED if embeds else 1.0
     return steps if few.cfg and not embeds else steps | {"guidance_scale": guidance}
 

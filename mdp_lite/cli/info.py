@@ -90,7 +90,7 @@ def estimate_edit(examined: Examined) -> Settings:
     unet, vae = (examined.models[part].config for part in ("unet", "vae"))
     texts = {part: one.config for part, one in examined.models.items() if part in TEXT_PARTS}
     defaults, n = examined.defaults, examined.defaults.num_inference_steps
-    rows = 1 if defaults.guidance_scale == 1 else 2
+    rows = 1 if defaults.guidance_scale == 1 or unet.time_cond_proj_dim else 2
     facts = EditFacts(guided=rows == 2, own_noise=True)
     edit = plan(build_weights(n, defaults), build_grid(examined.scheduler, n), facts)
     height, width = (min(side, SIDE) for side in _find_size(examined))
@@ -188,6 +188,7 @@ def _format_lines(data: Settings) -> list[str]:
         *_label("picture", data["picture"]),
         *_label("prediction", data["prediction_type"]),
         *_label("notes", *data["notes"]),
+        *_label("sampler", LABELS[data["scheduler"]["sampler"]]),
         *_label("scheduler", _describe_scheduler(data["scheduler"])),
         *_label("tokenizer", prompt if tokens else "none here: by default the hub's is used"),
         *(line for part, dtypes in data["dtypes"].items() for line in
@@ -243,7 +244,6 @@ def _describe_scheduler(config: Settings) -> str:
         "rescale_betas_zero_snr": "zero terminal SNR",
     }
     words = [
-        f"sampled by {LABELS[config['sampler']]}",
         f"{config['beta_schedule']} {config['beta_start']:g} to {config['beta_end']:g}",
         f"{config['num_train_timesteps']} timesteps",
         f"{config['timestep_spacing']} spacing",

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from mdp_lite.checkpoint.load import Choices, Hub
+from mdp_lite.checkpoint.load import Choices
 from mdp_lite.cli.model_options import (
     CheckpointOptions,
     ClusterEngineOptions,
@@ -11,7 +11,7 @@ from mdp_lite.cli.model_options import (
     ModelOptions,
 )
 from mdp_lite.editor import Editor
-from mdp_lite.pipeline import check
+from mdp_lite.pipeline.choices import build_choices
 
 
 def open_editor(model: ModelOptions, engine: EngineOptions | ClusterEngineOptions) -> Editor:
@@ -40,9 +40,7 @@ def open_editor_in_thread(
 
 def read_choices(known: CheckpointOptions) -> Choices:
     """The options that say what a checkpoint does not say about itself."""
-    how = (known.sampler, known.timestep_spacing)
-    check.load_choices(known.model_variant, known.prediction_type, known.revision, None, *how)
-    hub = Hub(known.revision, None, known.offline)
-    return Choices(
-        known.model_variant, known.ema, known.prediction_type, known.tokenizer, hub, 0, *how
-    )
+    return build_choices(
+        (known.revision, None, known.offline), known.model_variant, known.ema,
+        known.prediction_type, known.tokenizer, 0, known.sampler, known.timestep_spacing,
+    )  # fmt: skip

@@ -51,9 +51,10 @@ def ddpm_mean(x0: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 def noisy_mean(x0: Tensor, eps: Tensor, x: Tensor, coeffs: StepCoefficients) -> Tensor:
     """Where a step that adds noise leads without that noise: by LCM if it has a skip, else DDPM."""
-    if coeffs.skip is None:
+    skip = coeffs.skip
+    if skip is None:
         return ddpm_mean(x0, eps, coeffs.a, coeffs.b)
-    return coeffs.b.sqrt() * join_boundary(x0, x, coeffs.skip)
+    return coeffs.b.sqrt() * join_boundary(x0, x, skip)
 
 
 def join_boundary(x0: Tensor, x: Tensor, skip: Tensor) -> Tensor:

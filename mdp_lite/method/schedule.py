@@ -6,8 +6,8 @@ window, schedule and strength only fill that table.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,15 +70,19 @@ class Grid(NamedTuple):
 
     def select_step(self, i: StepIndex) -> StepCoefficients:
         """The coefficients of step i."""
-        return StepCoefficients(*(one if one is None else select_step(one, i) for one in self))
+        return StepCoefficients(*self._each(lambda column: select_step(column, i)))
 
     def move(self, device: torch.device) -> "Grid":
         """The grid on a device."""
-        return Grid(*(one if one is None else one.to(device) for one in self))
+        return Grid(*self._each(lambda column: column.to(device)))
 
     def cut(self, start: int, stop: int) -> "Grid":
         """The steps start to stop - 1 alone."""
-        return Grid(*(one if one is None else one[start:stop] for one in self))
+        return Grid(*self._each(lambda column: column[start:stop]))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Iterator[Any]:
+        """Each column changed; those that the grid does not have stay None."""
+        return (None if column is None else change(column) for column in self)
 
 
 class Weights(NamedTuple):

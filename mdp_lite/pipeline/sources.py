@@ -11,16 +11,17 @@ from torch import Tensor
 
 from mdp_lite.method.inversion import add_noise, invert, noise_maps, predict_along, replay
 from mdp_lite.method.mdp import Guidance, Step
-from mdp_lite.method.null_text import MAX_STEPS, TunedStep, null_text
+from mdp_lite.method.null_text import TunedStep, null_text
 from mdp_lite.method.sample import Trajectory, record, sample
 from mdp_lite.method.schedule import Grid, alphas_cumprod
-from mdp_lite.names import BadInput, DeadlineExceeded
+from mdp_lite.names import DeadlineExceeded
 from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.finite import run_finite
-from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, Inversion, resolve_inversion
+from mdp_lite.pipeline.inversion_methods import Inversion, resolve_inversion
+from mdp_lite.pipeline.method_checks import check_method, check_model, default_guidance
 from mdp_lite.pipeline.result import Cost, Source, Tuning
-from mdp_lite.pipeline.runner import NO_NULL, ModelRunner
+from mdp_lite.pipeline.runner import ModelRunner
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 OnTuned = Callable[[int, TunedStep], None]  # a step of null-text inversion, and what was found
@@ -105,8 +106,8 @@ def invert_pictures(
         check.text("prompt", prompt)
     grid = runner.grid(num_inference_steps)
     inversion = resolve_inversion(method, len(grid.t))
-    _check_method(inversion, grid, negative_prompt)
-    _check_model(inversion, runner)
+    check_method(inversion.method, grid, negative_prompt)
+    check_model(inversion.method, runner)
     fits = [runner.fit(picture, fit, width, height) for picture in pictures]
     own = default_guidance(runner, inversion.method) if guidance_scale is None else guidance_scale
     g, same = runner.guidance_scale(own), inversion.method == "negative-prompt"
@@ -117,47 +118,6 @@ def invert_pictures(
     result = INVERSIONS[inversion.method](job)
     parts = zip(pictures, prompts, negatives, fits, strict=True)
     return [_build_source(job, result, k, g, *part) for k, part in enumerate(parts)]
-
-
-def _check_method(inversion: Inversion, grid: Grid, negative_prompt: str) -> None:
-    """Raise BadInput for what a method can't do."""
-    if inversion.method == "direct" and not grid.a[0] > 0:
-        raise BadInput(
-            "direct can't start from noise alone (zero terminal SNR): its noise says nothing of "
-            "the picture there; take replay"
-        )
-    if inversion.method == "null-text" and len(grid.t) > MAX_STEPS:
-        raise BadInput(
-            f"null-text must have at most {MAX_STEPS} steps, where its learning rate "
-            f"1e-2 (1 - i / 100) ends, got {len(grid.t)}"
-        )
-    if inversion.method == "negative-prompt" and negative_prompt:
-        raise BadInput(
-            "negative-prompt takes the source prompt for the negative one, "
-            f"got negative_prompt {negative_prompt!r}"
-        )
-
-
-def _check_model(inversion: Inversion, runner: ModelRunner) -> None:
-    """Raise BadInput for a method that a model of few steps can't do."""
-    method = inversion.method
-    if runner.models.scheduler.prediction_type == "sample" and method != DEFAULT_METHOD:
-        raise BadInput(
-            f"{method} needs a model that predicts noise, this one predicts the clean latent: "
-            f"take {DEFAULT_METHOD}"
-        )
-    if runner.embeds_guidance and method in ("null-text", "negative-prompt"):
-        raise BadInput(f"{NO_NULL}, which {method} needs: take {DEFAULT_METHOD}")
-
-
-def default_guidance(runner: ModelRunner, method: str) -> float | None:
-    """The method's default guidance, or None for the model's.
-
-    A model with its guidance in its weights, or with an embedding of it, was never trained for a
-    scale that is a method's.
-    """
-    distilled = runner.embeds_guidance or runner.models.defaults.guidance_scale == 1
-    return None if distilled else METHODS[method].guidance
 
 
 def _stack_guidance(

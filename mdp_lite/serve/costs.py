@@ -5,9 +5,9 @@ from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.schedule import Grid
 from mdp_lite.pipeline.inversion_methods import Inversion, resolve_inversion
 from mdp_lite.pipeline.masks import MASK_STEPS
+from mdp_lite.pipeline.method_checks import default_guidance
 from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Source
-from mdp_lite.pipeline.sources import default_guidance
 from mdp_lite.serve.fields import SteeringFields, SweepFields
 from mdp_lite.serve.work import EditSpec, PromptRecipe, Recipe, inversion_guidance
 

@@ -34,7 +34,9 @@ THEIRS: dict[str, Any] = {
     "lcm": LCMScheduler,
 }
 KINDS = [
-    *(("euler", spacing, p) for spacing in ("trailing", "leading", "linspace") for p in ("epsilon",)),
+    ("euler", "trailing", "epsilon"),
+    ("euler", "leading", "epsilon"),
+    ("euler", "linspace", "epsilon"),
     ("euler", "trailing", "v_prediction"),
     ("euler", "trailing", "sample"),
     ("euler-ancestral", "trailing", "epsilon"),
@@ -162,10 +164,11 @@ def test_an_edit_of_nothing_is_the_source(kind: tuple[str, str, str]) -> None:
 
 
 def test_the_levels() -> None:
-    """Trailing timesteps start at the last one; an Euler or LCM path ends clean, DDIM's does not."""
-    turbo, lcm = (build_grid(config_of((s, "trailing", "epsilon")), 4) for s in ("euler", "lcm"))
+    """Trailing timesteps start at the last one; Euler's and LCM's path ends clean, DDIM's not."""
+    samplers = ("euler", "lcm", "ddim")
+    turbo, lcm, ddim = (build_grid(config_of((s, "trailing", "epsilon")), 4) for s in samplers)
     assert turbo.t.tolist() == [999, 749, 499, 249] and lcm.t.tolist() == [999, 759, 499, 259]
-    assert turbo.b[-1] == lcm.b[-1] == 1 > ddim_grid(config_of(("ddim", "trailing", "epsilon")), 4).b[-1]
+    assert turbo.b[-1] == lcm.b[-1] == 1 > ddim.b[-1]
     assert lcm.skip is not None and 0 < lcm.skip[0] < lcm.skip[-1] < 1e-7
 
 
