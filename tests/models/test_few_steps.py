@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -11,9 +12,14 @@ from diffusers import (
     LCMScheduler,
     UNet2DConditionModel,
 )
+from PIL import Image
 
+from mdp_lite import Cache, client_editor, run_batcher
+from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.defaults import Defaults
+from mdp_lite.checkpoint.samplers import LABELS
 from mdp_lite.editor import Editor
+from mdp_lite.method.schedule import zero_weights
 from mdp_lite.models.condition import find_extra
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.inversion_methods import METHODS
@@ -130,17 +136,10 @@ def test_recorded_noise_reconstructs(pair: Pair, n: int) -> None:
     usual = pair.editor.models.defaults.guidance_scale
     assert inverted.guidance_scale == usual  # not the method's 3.5
     assert (inverted.path.x[-1] - pair.editor.runner.encode(generated.image)).abs().max() == 0
-    zeros = torch.zeros(n, dtype=torch.float64)
     for source in (generated, inverted):
-        free = pair.editor.edit(source, PROMPT, weights=_table(zeros))
+        free = pair.editor.edit(source, PROMPT, weights=zero_weights(n))
         scale = source.path.x.abs().max().clamp(min=1)
         assert (free.latent - source.path.x[-1]).abs().max() <= 1e-5 * scale
-
-
-def _table(zeros: torch.Tensor) -> Any:
-    from mdp_lite.method.schedule import Weights
-
-    return Weights(zeros, zeros, zeros, zeros)
 
 
 @pytest.mark.parametrize("variant", [None, "epsilon", "c", "x", "beta"])
@@ -168,6 +167,36 @@ def test_saved_sources_are_read_bit_for_bit(pair: Pair, tmp_path: Path) -> None:
             other = getattr(back.path, name)
             assert other is None if tensor is None else torch.equal(other, tensor)
         assert torch.equal(editor.edit(back, TARGET).latent, editor.edit(one, TARGET).latent)
+
+
+def test_sweeps_batchers_and_the_cache_go_the_same_path(pair: Pair, tmp_path: Path) -> None:
+    editor, n = pair.editor, 2
+    source = editor.generate(PROMPT, 3, n, width=64, height=64)
+    want = editor.edit(source, TARGET, "c").latent
+    table = editor.sweep(source, TARGET, ["c", "x"], guidance_scales=[None], max_rows=8)
+    assert (table.edits[0].latent - want).abs().max() <= 1e-5 * want.abs().max()
+    with run_batcher(editor) as batcher, batcher.client() as client:
+        other = client_editor(editor, batcher, client)
+        again = other.generate(PROMPT, 3, n, width=64, height=64)
+        assert (other.edit(again, TARGET, "c").latent - want).abs().max() <= 1e-5 * want.abs().max()
+    cached = Editor(editor.models, editor.device, Cache(tmp_path))
+    first, second = (cached.generate(PROMPT, 3, n, width=64, height=64) for _ in range(2))
+    assert first.cost.unet_rows and not second.cost.unet_rows
+    assert torch.equal(cached.edit(second, TARGET, "c").latent, want)
+
+
+def test_the_command_generates_and_edits(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, n = str(pair.editor.models.folder), 2
+    size = ["--steps", str(n), "--width", "64", "--height", "64", "--model", model]
+    assert main(["generate", PROMPT, "--seed", "3", *size, "--output", "a.png"]) == 0
+    want = pair.editor.generate(PROMPT, 3, n, width=64, height=64).image
+    assert np.array_equal(np.array(Image.open("a.png").convert("RGB")), np.array(want))
+    assert main(["info", model, "--no-hash"]) == 0
+    out = capsys.readouterr().out
+    assert LABELS[pair.kind.sampler] in out and pair.kind.name in out
 
 
 def test_the_guidance_scale_is_part_of_an_lcms_condition(pair: Pair) -> None:
