@@ -29,7 +29,7 @@ from mdp_lite.eval.rounds import gate
 from mdp_lite.eval.world import draw
 from mdp_lite.method.null_text import null_text
 from mdp_lite.method.sample import Trajectory
-from mdp_lite.method.schedule import Grid, paper_window
+from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures.images import to_tensor
 from mdp_lite.pipeline.runner import ModelRunner
 
@@ -78,7 +78,7 @@ def test_null_text_step(benchmark, model: Model, recorder: Recorder) -> None:
     (editor,) = ours(model, FP32).values()
     source = editor.generate("a red house", 7, 50, GUIDANCE)
     grid, x = source.grid, source.path.x
-    one = Grid(*(column[STEP : STEP + 1] for column in grid))
+    one = grid.cut(STEP, STEP + 1)
     far = x[STEP + 1] + 1  # a pivot that is never reached
     pivots = Trajectory(
         torch.stack([x[STEP], far]), source.path.eps[STEP : STEP + 1], source.path.c

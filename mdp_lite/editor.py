@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from mdp_lite.checkpoint.load import AddOns, Choices, Hub, Models, Place, load
+from mdp_lite.checkpoint.load import AddOns, Models, Place, load
 from mdp_lite.engine.engine import choose_mode
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.plan import Plan
@@ -15,6 +15,7 @@ from mdp_lite.method.schedule import Weights
 from mdp_lite.pictures import images
 from mdp_lite.pictures.images import Picture
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.choices import build_choices
 from mdp_lite.pipeline.edit import build_tasks, finish_edit, locate_all, start_edits
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, Inversion
 from mdp_lite.pipeline.masks import MaskSpec
@@ -80,22 +81,23 @@ class Editor:
         engine: str = "auto",
         packages: str | Path | None = None,
         clip_skip: int = 0,
+        sampler: str | None = None,
+        timestep_spacing: str | None = None,
     ) -> "Editor":
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
         device: by default a GPU if there is one. dtype: by default the checkpoint's own if the
         device computes well in it. variant: which weight files of a folder, such as "fp16" (not an
-        edit's variant). prediction_type overrides the checkpoint's. ema: a single file's mean UNet.
-        tokenizer: for a single file, which holds none. vae replaces the checkpoint's. loras are
-        merged, each alone or with its strength; embeddings add words. revision, token and
-        local_files_only are for the hub. cache: a folder where sources are stored and found again.
-        engine: "eager", "compile" (minutes once, then faster), "graph" (CUDA), or "aot" with the
-        packages of mdp-lite compile. clip_skip: so many more of the text encoders' last layers are
-        left out, as in diffusers. Raises BadCheckpoint or BadInput before any weight is read.
+        edit's variant). prediction_type, sampler, timestep_spacing: by default what the files say.
+        ema: a single file's mean UNet. tokenizer: for a single file, which holds none. vae replaces
+        the checkpoint's. loras are merged, each alone or with its strength; embeddings add words.
+        revision, token, local_files_only: for the hub. cache: a folder where sources are stored and
+        found again. engine: "eager", "compile", "graph" (CUDA), or "aot" with the packages of
+        mdp-lite compile. clip_skip: so many more of the text encoders' last layers are left out.
+        Raises BadCheckpoint or BadInput before any weight is read.
         """
-        check.load_choices(variant, prediction_type, revision, token)
-        hub = Hub(revision, token, local_files_only)
-        choices = Choices(variant, ema, prediction_type, tokenizer, hub, clip_skip)
+        known = (variant, ema, prediction_type, tokenizer, clip_skip, sampler, timestep_spacing)
+        choices = build_choices((revision, token, local_files_only), *known)
         addons = AddOns(vae, check.loras(loras), check.embeddings(embeddings))
         place, opened = check.device(device), open_cache(cache)
         mode = choose_mode(engine, place, packages is not None)
@@ -119,9 +121,8 @@ class Editor:
         on_step(done, total, latent) is called after every step; an exception that it raises cancels
         the work. deadline is in seconds; DeadlineExceeded is raised if it passes before the end.
         """
-        settings = (
-            prompt, seed, num_inference_steps, guidance_scale, negative_prompt, width, height,
-        )  # fmt: skip
+        how = (num_inference_steps, guidance_scale, negative_prompt, width, height)
+        settings = (prompt, seed, *how)
         monitor = start_monitor(on_step, None, deadline)
         if self.cache is None:
             return generate_source(self.runner, *settings, monitor)

@@ -5,7 +5,9 @@ SCHEDULES = ("constant", "linear", "cosine", "exp", "leash")  # of the weights o
 FITS = ("crop", "pad", "resize", "own")  # how a picture is brought to the model's size
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ENGINES = ("auto", "eager", "compile", "graph", "aot")  # how the UNet is run
-PREDICTION_TYPES = ("epsilon", "v_prediction")
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")  # sample: the clean latent itself
+SAMPLERS = ("ddim", "euler", "euler-ancestral", "lcm")
+SPACINGS = ("leading", "trailing", "linspace")
 
 
 class MdpError(Exception):

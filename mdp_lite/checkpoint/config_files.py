@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from mdp_lite.checkpoint.config_keys import SCHEDULER, TEXT_ENCODER, UNET, VAE, Keys
 from mdp_lite.checkpoint.samplers import check_sampler
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
-from mdp_lite.names import BadCheckpoint
+from mdp_lite.names import PREDICTION_TYPES, SAMPLERS, SPACINGS, BadCheckpoint
 
 T = TypeVar("T")
 Raw = dict[str, Any]
@@ -63,6 +63,9 @@ def read_unet_config(raw: Raw) -> UNetConfig:
     check_one_of("unet", "addition_embed_type", config.addition_embed_type, (None, "text_time"))
     if config.addition_embed_type and config.pooled_dim < 1:
         raise BadCheckpoint(f"unet: {' and '.join(ADDED)} must leave room for a pooled state")
+    if config.time_cond_proj_dim is not None and config.time_cond_proj_dim < 4:
+        got = config.time_cond_proj_dim
+        raise BadCheckpoint(f"unet: time_cond_proj_dim must be 4 or more, got {got}")
     check_one_of("unet", "act_fn", config.act_fn, ACTIVATIONS)
     down, up = ("DownBlock2D", "CrossAttnDownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
     check_same_length("unet", config, "block_out_channels", "down_block_types", "up_block_types")
@@ -110,14 +113,12 @@ def read_scheduler_config(raw: Raw) -> SchedulerConfig:
         raise BadCheckpoint("scheduler: clip_sample must be false for a latent model, got true")
     config = read_config(SchedulerConfig, "scheduler", raw, SCHEDULER)
     check_one_of("scheduler", "beta_schedule", config.beta_schedule, ("linear", "scaled_linear"))
-    check_one_of(
-        "scheduler", "prediction_type", config.prediction_type, ("epsilon", "v_prediction")
-    )
+    check_one_of("scheduler", "prediction_type", config.prediction_type, PREDICTION_TYPES)
+    check_one_of("scheduler", "sampler", config.sampler, SAMPLERS)
     if not config.beta_start <= config.beta_end < 1:
         pair = (config.beta_start, config.beta_end)
         raise BadCheckpoint(f"scheduler: beta_start and beta_end must rise below 1, got {pair}")
-    spacings = ("leading", "trailing", "linspace")
-    check_one_of("scheduler", "timestep_spacing", config.timestep_spacing, spacings)
+    check_one_of("scheduler", "timestep_spacing", config.timestep_spacing, SPACINGS)
     return config
 
 

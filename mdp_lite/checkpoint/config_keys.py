@@ -51,7 +51,6 @@ UNET = Keys(
         "only_cross_attention": (False, None),
         "resnet_time_scale_shift": ("default",),
         "reverse_transformer_layers_per_block": (None,),
-        "time_cond_proj_dim": (None,),
         "time_embedding_act_fn": (None,),
         "time_embedding_dim": (None,),
         "time_embedding_type": ("positional",),

@@ -19,6 +19,21 @@ CARD_BYTES = 20_000
 HEADER_BYTES = 100_000_000  # as in safetensors' own limit
 
 
+class FewSteps(NamedTuple):
+    """A model of few steps: its kind, why it is one, its steps if a name says them.
+
+    word is "turbo", "lcm", "lightning" or "hyper". clean: it predicts the clean latent, x0. cfg: it
+    is guided as other models are. add_on: a LoRA makes it so, whatever the checkpoint says.
+    """
+
+    word: str
+    reason: str
+    steps: int | None = None
+    clean: bool = False
+    cfg: bool = False
+    add_on: bool = False
+
+
 class Clue(NamedTuple):
     """A text that may name a kind of model, and where it stands."""
 
@@ -26,12 +41,21 @@ class Clue(NamedTuple):
     text: str
 
 
-def find_few_steps(name: str, folder: Path | None, files: tuple[Path, ...]) -> str | None:
-    """Why this is a model of few steps, or None: "the name sd-turbo says turbo"."""
+def find_few_steps(name: str, folder: Path | None, files: tuple[Path, ...]) -> FewSteps | None:
+    """What kind of few steps, and why ("the name sd-turbo says turbo"), or None."""
     for clue in _list_clues(name, folder, files):
         word = find_word(clue.text)
         if word:
-            return f"{clue.where} {clue.text[:80]} says {word}"
+            reason, text = (
+                f"{clue.where} {clue.text[:80]} says {word}",
+                f"{name} {clue.text}".lower(),
+            )
+            steps = re.search(r"(?<![0-9])([0-9]{1,2})[ _-]?steps?(?![a-z])", text)
+            return FewSteps(
+                "turbo" if word == "sdturbo" else word, reason, int(steps[1]) if steps else None,
+                bool(re.search(r"(?<![a-z0-9])x0(?![a-z0-9])", text)),
+                bool(re.search(r"(?<![a-z])cfg(?![a-z])", text)),
+            )  # fmt: skip
     return None
 
 
@@ -79,6 +103,8 @@ def _read_card(path: Path) -> Iterator[Clue]:
 
 def _read_metadata(path: Path) -> Iterator[Clue]:
     """What the header of a safetensors file says of itself."""
+    if path.suffix != ".safetensors":
+        return
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size)) if size <= HEADER_BYTES else {}

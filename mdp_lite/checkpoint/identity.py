@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from mdp_lite.files import atomic
-from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.models.config import SchedulerConfig, describe_scheduler
 from mdp_lite.names import BadCheckpoint
 
 NAME = "files.json"  # in a cache folder: path -> [size, mtime_ns, sha256]
@@ -62,7 +62,7 @@ def model_hash(origin: Origin, folder: Path | None = None, store: bool = True) -
     hash. Raises BadCheckpoint for a file that was written after the models were loaded.
     """
     hashes = file_hashes(origin.files, folder, store)
-    lines = [json.dumps(asdict(origin.scheduler), sort_keys=True)]
+    lines = [json.dumps(describe_scheduler(origin.scheduler), sort_keys=True)]
     lines += [f"{one.role}: {total}" for one, total in zip(origin.files, hashes, strict=True)]
     lines += [f"clip_skip: {origin.clip_skip}"] if origin.clip_skip else []
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

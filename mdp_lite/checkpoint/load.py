@@ -1,6 +1,6 @@
 """From a checkpoint on disk to models, strictly: all keys and shapes must be the model's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from mdp_lite.checkpoint.advice import advise_dtype
 from mdp_lite.checkpoint.assign import BuildOnMeta, assign_tensors, auto_dtype, pause_gc
 from mdp_lite.checkpoint.config_files import read_scheduler_config
-from mdp_lite.checkpoint.config_notes import describe_configs
-from mdp_lite.checkpoint.defaults import Defaults, infer_defaults
+from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.identity import Origin, stat_files
+from mdp_lite.checkpoint.kinds import Evidence, Wishes, find_kind_of
 from mdp_lite.checkpoint.models import (
     TEXT_PARTS,
     Models,
@@ -22,11 +22,7 @@ from mdp_lite.checkpoint.models import (
     check_clip_skip,
     join_text,
 )
-from mdp_lite.checkpoint.tokenizer import (
-    Tokenizer,
-    Tokenizers,
-    load_tokenizer,
-)
+from mdp_lite.checkpoint.tokenizer import Tokenizer, Tokenizers, load_tokenizer
 from mdp_lite.checkpoint.vocabulary import split_settings
 from mdp_lite.checkpoint.words import learn_words
 from mdp_lite.models.clip import CLIPTextEncoder
@@ -113,20 +109,32 @@ class Examined:
 
 @pause_gc()
 @bad_checkpoints()
-def examine(name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None) -> Examined:
-    """Find a bundled name, folder, single file or hub id; raises BadCheckpoint if it can't load."""
+def examine(
+    name: Place, choices: Choices = AS_IT_IS, vae: Place | None = None,
+    loras: Sequence[tuple[Place, float]] = (),
+) -> Examined:  # fmt: skip
+    """Find a bundled name, folder, single file or hub id; raises BadCheckpoint if it can't load.
+
+    loras with their strengths may make it a model of few steps; nothing else of them is read.
+    """
     found, files = open_checkpoint(name, choices, own_vae=vae is None), []
     if vae is not None:
         found, files = replace_vae(found, vae, choices)
-    scheduler = read_scheduler_config(found.configs["scheduler"])
+    read_scheduler_config(found.configs["scheduler"])  # refuses a bad one before other work
     own, vocabulary = split_settings(found.defaults)
-    defaults, inferred = infer_defaults(own, found.name, found.folder, found.files)
     models = build_models(found.name, found.configs, found.tensors, vae)
     check_clip_skip(choices.clip_skip, models)
-    found = replace(found, notes=found.notes + describe_configs(found.configs) + inferred)
+    merged = tuple(find_file(place, choices.hub) for place, strength in loras if strength)
+    kind = find_kind_of(
+        Evidence(found.name, found.folder, found.files, found.configs["unet"], merged),
+        found.configs, own,
+        Wishes(choices.sampler, choices.timestep_spacing, choices.prediction_type),
+    )  # fmt: skip
+    scheduler = read_scheduler_config(kind.scheduler)
+    found = replace(found, notes=found.notes + kind.notes)
     known = found.tokenizer or choices.tokenizer
     tokenizer = _load_tokenizer(found, models, choices) if known else None
-    return Examined(found, tuple(files), models, tokenizer, scheduler, defaults, vocabulary)
+    return Examined(found, tuple(files), models, tokenizer, scheduler, kind.defaults, vocabulary)
 
 
 @pause_gc()
@@ -142,7 +150,7 @@ def load(
 
     Without a dtype it is the checkpoint's, if the device computes well in it (see auto_dtype).
     """
-    examined = examine(name, choices, addons.vae)
+    examined = examine(name, choices, addons.vae, addons.loras)
     found, models = examined.found, examined.models
     dtype = dtype or auto_dtype(device, found.tensors["unet"])
     addons = replace(

@@ -50,7 +50,7 @@ class Models:
     def c_shape(self) -> tuple[int, int]:
         """The tokens l and the width d of a condition c (1, l, d)."""
         config = self.unet.config
-        rows = count_rows(config.pooled_dim, config.cross_attention_dim)
+        rows = count_rows(config.extra_dim, config.cross_attention_dim)
         return self.tokenizer.length + rows, config.cross_attention_dim
 
 

@@ -5,7 +5,9 @@ from typing import Literal
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 EngineMode = Literal["auto", "eager", "compile", "graph", "aot"]
 ClusterMode = Literal["auto", "eager", "compile", "graph", "aot", "ray"]
-PredictionType = Literal["epsilon", "v_prediction"]
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
+Sampler = Literal["ddim", "euler", "euler-ancestral", "lcm"]
+Spacing = Literal["leading", "trailing", "linspace"]
 Fit = Literal["crop", "pad", "resize", "own"]
 Method = Literal[
     "replay", "ddim", "fixed-point", "negative-prompt", "null-text", "direct", "edit-friendly"

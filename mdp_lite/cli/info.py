@@ -21,6 +21,7 @@ from mdp_lite.checkpoint.load import (
     examine,
 )
 from mdp_lite.checkpoint.models import TEXT_PARTS
+from mdp_lite.checkpoint.samplers import LABELS
 from mdp_lite.cli.commands.info import InfoOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import read_choices
@@ -29,7 +30,8 @@ from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
 from mdp_lite.engine import flops
 from mdp_lite.engine.memory import LIBRARY_BYTES, largest_call, path_bytes
 from mdp_lite.method.plan import EditFacts, plan
-from mdp_lite.method.schedule import check_reach, ddim_grid
+from mdp_lite.method.samplers import build_grid
+from mdp_lite.method.schedule import check_reach
 from mdp_lite.models.condition import count_rows
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.pipeline import check
@@ -88,9 +90,9 @@ def estimate_edit(examined: Examined) -> Settings:
     unet, vae = (examined.models[part].config for part in ("unet", "vae"))
     texts = {part: one.config for part, one in examined.models.items() if part in TEXT_PARTS}
     defaults, n = examined.defaults, examined.defaults.num_inference_steps
-    rows = 1 if defaults.guidance_scale == 1 else 2
+    rows = 1 if defaults.guidance_scale == 1 or unet.time_cond_proj_dim else 2
     facts = EditFacts(guided=rows == 2, own_noise=True)
-    edit = plan(build_weights(n, defaults), ddim_grid(examined.scheduler, n), facts)
+    edit = plan(build_weights(n, defaults), build_grid(examined.scheduler, n), facts)
     height, width = (min(side, SIDE) for side in _find_size(examined))
     y, x, tokens = height // vae.factor, width // vae.factor, _count_tokens(examined)
     call_costs = {
@@ -112,7 +114,7 @@ def estimate_edit(examined: Examined) -> Settings:
 def _count_tokens(examined: Examined) -> int:
     """The tokens of a condition."""
     unet, text = (examined.models[part].config for part in ("unet", "text_encoder"))
-    return text.max_position_embeddings + count_rows(unet.pooled_dim, unet.cross_attention_dim)
+    return text.max_position_embeddings + count_rows(unet.extra_dim, unet.cross_attention_dim)
 
 
 def _forecast_memory(examined: Examined, height: int, width: int, rows: int) -> dict[str, int]:
@@ -186,6 +188,7 @@ def _format_lines(data: Settings) -> list[str]:
         *_label("picture", data["picture"]),
         *_label("prediction", data["prediction_type"]),
         *_label("notes", *data["notes"]),
+        *_label("sampler", LABELS[data["scheduler"]["sampler"]]),
         *_label("scheduler", _describe_scheduler(data["scheduler"])),
         *_label("tokenizer", prompt if tokens else "none here: by default the hub's is used"),
         *(line for part, dtypes in data["dtypes"].items() for line in

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from mdp_lite.checkpoint.load import Choices, Hub
+from mdp_lite.checkpoint.load import Choices
 from mdp_lite.cli.model_options import (
     CheckpointOptions,
     ClusterEngineOptions,
@@ -11,7 +11,7 @@ from mdp_lite.cli.model_options import (
     ModelOptions,
 )
 from mdp_lite.editor import Editor
-from mdp_lite.pipeline import check
+from mdp_lite.pipeline.choices import build_choices
 
 
 def open_editor(model: ModelOptions, engine: EngineOptions | ClusterEngineOptions) -> Editor:
@@ -21,6 +21,7 @@ def open_editor(model: ModelOptions, engine: EngineOptions | ClusterEngineOption
         model.name, model.device, model.dtype, known.model_variant, known.prediction_type,
         known.ema, known.tokenizer, model.vae, model.lora, cast(Any, model.embedding),
         known.revision, None, known.offline, model.cache, engine.mode, engine.packages,
+        sampler=known.sampler, timestep_spacing=known.timestep_spacing,
     )  # fmt: skip
 
 
@@ -39,6 +40,7 @@ def open_editor_in_thread(
 
 def read_choices(known: CheckpointOptions) -> Choices:
     """The options that say what a checkpoint does not say about itself."""
-    check.load_choices(known.model_variant, known.prediction_type, known.revision, None)
-    hub = Hub(known.revision, None, known.offline)
-    return Choices(known.model_variant, known.ema, known.prediction_type, known.tokenizer, hub)
+    return build_choices(
+        (known.revision, None, known.offline), known.model_variant, known.ema,
+        known.prediction_type, known.tokenizer, 0, known.sampler, known.timestep_spacing,
+    )  # fmt: skip

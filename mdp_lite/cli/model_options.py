@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Protocol
 
 import typer
 
-from mdp_lite.cli.choices import ClusterMode, Dtype, EngineMode, PredictionType
+from mdp_lite.cli.choices import ClusterMode, Dtype, EngineMode, PredictionType, Sampler, Spacing
 from mdp_lite.cli.values import read_embedding, read_lora
 
 MAX_SIDE = 4096  # pixels
@@ -51,6 +51,16 @@ class CheckpointOptions:
         PredictionType | None,
         typer.Option("--prediction-type", help="what the model predicts",
                      show_default="what the checkpoint says"),
+    ] = None  # fmt: skip
+    sampler: Annotated[
+        Sampler | None,
+        typer.Option("--sampler", help="how it is sampled",
+                     show_default="ddim, but by name or config for models of few steps"),
+    ] = None  # fmt: skip
+    timestep_spacing: Annotated[
+        Spacing | None,
+        typer.Option("--timestep-spacing", help="of the sampler",
+                     show_default="the checkpoint's, trailing for Turbo, Lightning, Hyper"),
     ] = None  # fmt: skip
     ema: Annotated[
         bool, typer.Option("--ema", help="the averaged UNet of a single file")

@@ -85,7 +85,7 @@ def build_engine(
         predict = _predict if mode == "compile" else _pack_and_predict
     attend = choose_attention(device, traced=mode == "compile")
     forward = wrap(partial(predict, own, attend))
-    split = SplitUNet(forward, own.times, own.text, own.config.pooled_dim)
+    split = SplitUNet(forward, own.times, own.text, own.config.extra_dim)
     if device.type == "cuda" and mode != "eager":
         return _record_graphs(mode, split, wrap)
     denoise = CachedUNet(split) if device.type == "cpu" else partial(_call_split, split)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import Denoiser, Reads, Step, step_inputs, step_output
-from mdp_lite.models.condition import unpack
+from mdp_lite.models.condition import find_extra
 from mdp_lite.names import BadInput
 
 # CachedUNet holds the projections of so many timesteps (40 KB each at SD 1.5's size), then it
@@ -120,14 +120,14 @@ def pad_to_bucket(
 class SplitUNet(NamedTuple):
     """A UNet in three parts: predict reads times(t, c) and text(c).
 
-    text depends on c alone, times on t alone where pooled_dim is 0, else on the pooled part of c
+    text depends on c alone, times on t alone where extra_dim is 0, else on the pooled part of c
     too. So they are computed once for a whole edit.
     """
 
     predict: Denoiser
     times: Function
     text: Function
-    pooled_dim: int = 0
+    extra_dim: int = 0
 
 
 class CachedUNet:
@@ -150,7 +150,7 @@ class CachedUNet:
         return self._unet.predict(x, self._get_times(t, c), self._get_text(c))
 
     def _get_times(self, t: Tensor, c: Tensor) -> Tensor:
-        if t.ndim or (self._unet.pooled_dim and len(c) > 1):
+        if t.ndim or (self._unet.extra_dim and len(c) > 1):
             pairs = zip(t.expand(len(c)), c.split(1), strict=True)
             return torch.cat([self._get_times(*pair) for pair in pairs])
         if len(self._times) >= MAX_TIMESTEPS:
@@ -162,10 +162,9 @@ class CachedUNet:
 
     def _find_key(self, c: Tensor) -> bytes:
         """The bits of what times(t, c) reads of c (1, l, d)."""
-        if not self._unet.pooled_dim:
+        if not self._unet.extra_dim:
             return b""
-        _, *parts = unpack(c, self._unet.pooled_dim)
-        return torch.cat(parts, dim=-1).view(torch.uint8).numpy().tobytes()
+        return find_extra(c, self._unet.extra_dim).contiguous().view(torch.uint8).numpy().tobytes()
 
     def _get_text(self, c: Tensor) -> Tensor:
         last = self._last  # read once: another thread may replace it
@@ -252,7 +251,7 @@ def _project(unet: SplitUNet, task: EditTask) -> EditTask:
     a pooled state adds to times is not linear, so such a task stays as it is.
     """
     guidance, text = task.guidance, unet.text
-    if unet.pooled_dim:
+    if unet.extra_dim:
         return task
     null = None if guidance.null is None else text(guidance.null)
     return task._replace(
@@ -264,7 +263,7 @@ def _project(unet: SplitUNet, task: EditTask) -> EditTask:
 
 def _predict_step(unet: SplitUNet, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
     """The prediction in a step of a task that _project gave."""
-    if unet.pooled_dim:
+    if unet.extra_dim:
         t, c = unet.times(t, c), unet.text(c)
     return unet.predict(x, t, c)
 

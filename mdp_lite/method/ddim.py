@@ -7,6 +7,8 @@ in docs/method.md with a hat; elsewhere it is the noise where a path starts.
 
 from torch import Tensor
 
+from mdp_lite.method.schedule import StepCoefficients
+
 
 def v_to_eps(v: Tensor, x: Tensor, a: Tensor) -> Tensor:
     """eps = sqrt(a) v + sqrt(1 - a) x (Salimans & Ho 2022, Appendix D)."""
@@ -21,6 +23,11 @@ def v_to_x0(v: Tensor, x: Tensor, a: Tensor) -> Tensor:
 def split_prediction(e: Tensor, x: Tensor, a: Tensor, v_prediction: bool) -> tuple[Tensor, Tensor]:
     """x_0 and eps that a prediction e implies for x at level a."""
     return (v_to_x0(e, x, a), v_to_eps(e, x, a)) if v_prediction else (eps_to_x0(e, x, a), e)
+
+
+def x0_to_eps(x0: Tensor, x: Tensor, a: Tensor) -> Tensor:
+    """eps = (x - sqrt(a) x_0) / sqrt(1 - a), the inverse of eps_to_x0; a < 1."""
+    return (x - a.sqrt() * x0) / (1 - a).sqrt()
 
 
 def eps_to_x0(eps: Tensor, x: Tensor, a: Tensor) -> Tensor:
@@ -40,6 +47,26 @@ def ddpm_mean(x0: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
     is 0 both where a = 0 and where b = 1.
     """
     return b.sqrt() * x0 + (1 - b) * (a / (b * (1 - a))).sqrt() * eps
+
+
+def noisy_mean(x0: Tensor, eps: Tensor, x: Tensor, coeffs: StepCoefficients) -> Tensor:
+    """Where a step that adds noise leads without that noise: by LCM if it has a skip, else DDPM."""
+    skip = coeffs.skip
+    if skip is None:
+        return ddpm_mean(x0, eps, coeffs.a, coeffs.b)
+    return coeffs.b.sqrt() * join_boundary(x0, x, skip)
+
+
+def join_boundary(x0: Tensor, x: Tensor, skip: Tensor) -> Tensor:
+    """c_skip x + c_out x_0, LCM's prediction of x_0, which is x itself at t = 0 (Eq. 9 there)."""
+    return skip * x + (1 - skip).sqrt() * x0
+
+
+def carry_scale(a: Tensor, b: Tensor, skip: Tensor | None) -> Tensor:
+    """d x_b / d x_a of a step along one noise eps, a > 0: by LCM if it has a skip, else DDIM."""
+    if skip is None:
+        return (b / a).sqrt()
+    return b.sqrt() * (skip + ((1 - skip) / a).sqrt())
 
 
 def ddim(x: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mdp_lite.method.ddim import carry_scale
 from mdp_lite.method.mdp import (
     Denoiser,
     Guidance,
@@ -213,11 +214,12 @@ def _follow(node: TreeNode, x: Tensor) -> Step:
 def _carry(task: EditTask, segment: Segment, x: Tensor) -> Tensor:
     """x* - x_A at the end of the segment.
 
-    Each step scales it: sqrt(b / a) by DDIM along one noise, then 1 - w_x by MDP-x.
+    Each step scales it: sqrt(b / a) by DDIM or DDPM along one noise, then 1 - w_x by MDP-x.
     """
-    (_, a, b), difference = task.grid, x - task.source.x[segment.start]
+    difference, noisy = x - task.source.x[segment.start], task.source.noise is not None
     for i in range(segment.start, segment.stop):
-        scale = (b[i] / a[i]).sqrt() if a[i] > 0 else 0.0
+        _, a, b, skip, _ = task.grid.select_step(i)
+        scale = carry_scale(a, b, skip if noisy else None) if a > 0 else 0.0
         difference = scale * (1 - task.weights.x[i].to(x)) * difference
     return difference
 

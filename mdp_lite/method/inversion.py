@@ -25,7 +25,7 @@ def invert(
     """
     for i in reversed(range(len(grid.t))):
         down, below = grid.select_step(i), x
-        up = StepCoefficients(down.t, down.b, down.a)
+        up = down._replace(a=down.b, b=down.a)
         x, eps = _free_step(unet, x, up, guidance, v_prediction)
         for _ in range(iterations - 1):
             _, eps = _free_step(unet, x, down, guidance, v_prediction)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, lerp
 
-from mdp_lite.method.ddim import ddpm_mean, eps_to_x0, renoise, v_to_eps
+from mdp_lite.method.ddim import eps_to_x0, noisy_mean, renoise, v_to_eps, x0_to_eps
 from mdp_lite.method.schedule import StepCoefficients, StepIndex, Weights, select_step
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (b, 4, y, x), t (), c (b, l, d)
@@ -49,8 +49,8 @@ class SourceStep(NamedTuple):
     """Step i of path A; all zeros where there is no source.
 
     c (b, l, d) is its condition, eps (b, 4, y, x) its guided noise, x0 the clean latent that it
-    predicted, x where it arrived: x_A,{i+1}. noise is sigma z of a path that goes by DDPM: an edit
-    of it adds the same noise.
+    predicted, x where it arrived: x_A,{i+1}. noise is what a path by DDPM or LCM added: an edit
+    of it adds the same.
     """
 
     c: Tensor
@@ -123,7 +123,7 @@ def update(
     if noise is None:
         x = renoise(x0, eps, coeffs.b)  # DDIM Eq. 12
     else:
-        x = ddpm_mean(x0, eps, coeffs.a, coeffs.b) + noise
+        x = noisy_mean(x0, eps, x, coeffs) + noise  # DDPM or LCM
     return Step(lerp(x, source.x, w.x), eps)  # MDP-x
 
 
@@ -143,4 +143,5 @@ def step_output(out: Tensor, x: Tensor, terms: StepTerms, reads: Reads, v_predic
     coeffs, guidance, source, w = terms
     w_beta = w.beta if "c" in reads and "source" in reads else None
     e = guide(out.to(x.dtype), "null" in reads, guidance.g, w_beta, guidance.q)
+    e = e if coeffs.direct is None else x0_to_eps(e, x, coeffs.a)
     return update(e, x, coeffs, source, w, v_prediction)

@@ -84,7 +84,7 @@ def null_text(
             tries = inner_steps if i in tuned_steps else 0
             done = _skip_tuning(goal._replace(inner_steps=tries), pivots.eps[i], null)
         elif i not in tuned_steps:
-            _, a, b = terms.coeffs
+            a, b = terms.coeffs.a, terms.coeffs.b
             eps = eps_between(x, goal.pivot, a, b) if a > 0 else pivots.eps[i]
             done = _skip_tuning(goal._replace(x=goal.pivot, inner_steps=0), eps, null)
         else:
@@ -108,7 +108,7 @@ def _tune(
 
     As in the authors' code the null row is updated first and the loss is compared after that.
     """
-    (t, a, b), guidance, x = terms.coeffs, terms.guidance, goal.x
+    (t, a, b, *_), guidance, x = terms.coeffs, terms.guidance, goal.x
     c = guidance.c.expand(len(x), -1, -1)
     e_c = _predictor(unet, x, t, c)(c)
     predict = _predictor(unet, x, t, null.to(c.dtype))

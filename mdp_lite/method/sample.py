@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.method.ddim import ddpm_mean, eps_to_x0
+from mdp_lite.method.ddim import eps_to_x0, noisy_mean
 from mdp_lite.method.mdp import (
     Denoiser,
     Guidance,
@@ -31,8 +31,8 @@ class Trajectory(NamedTuple):
     """A recorded path: x (N+1, b, 4, y, x), eps (N, b, 4, y, x) and its condition c (b or 1, l, d).
 
     x[0] is noise, x[N] the clean latent, eps[i] the guided noise of the step from x[i] to x[i+1].
-    null (N, b, l, d) are null rows that were optimised for it. noise (N, b, 4, y, x) is the sigma z
-    of each step where the path goes by DDPM.
+    null (N, b, l, d) are null rows that were optimised for it. noise (N, b, 4, y, x) is what
+    each step added where the path goes by DDPM or LCM.
     """
 
     x: Tensor
@@ -50,17 +50,20 @@ def step(unet: Denoiser, x: Tensor, terms: StepTerms, reads: Reads, v_prediction
 
 def sample(
     unet: Denoiser, grid: Grid, x: Tensor, guidance: Guidance, v_prediction: bool = False,
-    source: Trajectory | None = None, weights: Weights | None = None,
+    source: Trajectory | None = None, weights: Weights | None = None, noise: Tensor | None = None,
 ) -> Iterator[Step]:  # fmt: skip
     """From the noise x (b, 4, y, x) down the grid, yielding every step.
 
-    Without a source this is DDIM sampling. With one, weights is a table of N rows that says how
-    much of the source each step takes; nothing is skipped, see plan.py for that.
+    Without a source this is DDIM sampling, or DDPM's or LCM's with the noise (N, b, 4, y, x) that
+    each step adds. With one, weights is a table of N rows that says how much of the source each
+    step takes; nothing is skipped, see plan.py for that.
     """
     weights = weights or zero_weights(len(grid.t))
     for i in range(len(grid.t)):
         if source is None:
             terms, reads = free_terms(grid.select_step(i), guidance, x, i), guidance.reads
+            added = None if noise is None else noise[i]
+            terms = terms._replace(source=terms.source._replace(noise=added))
         else:
             terms = edit_terms(grid, guidance, source, weights, i, x)
             reads = all_reads(guidance, beta=bool(weights.beta[i].any()))
@@ -106,15 +109,18 @@ def source_step(source: Trajectory, grid: Grid, i: StepIndex) -> SourceStep:
 
 
 def find_x0(source: Trajectory, grid: Grid, i: StepIndex, x: Tensor, eps: Tensor) -> Tensor:
-    """The x_0 that step i predicted, if it arrived at x along eps by the source's DDIM or DDPM."""
-    _, a, b = grid.select_step(i)
+    """The x_0 that step i predicted, if it arrived at x along eps by the source's kind of step."""
+    coeffs = grid.select_step(i)
     if source.noise is None:
-        return eps_to_x0(eps, x, b)
-    mean = ddpm_mean(torch.zeros_like(eps), eps, a, b)
-    return (x - select_step(source.noise, i) - mean) / b.sqrt()
+        return eps_to_x0(eps, x, coeffs.b)
+    rest = noisy_mean(torch.zeros_like(eps), eps, select_step(source.x, i), coeffs)
+    x0 = (x - select_step(source.noise, i) - rest) / coeffs.b.sqrt()
+    return x0 if coeffs.skip is None else x0 / (1 - coeffs.skip).sqrt()
 
 
-def record(x: Tensor, steps: list[Step], c: Tensor) -> Trajectory:
-    """The path that started at x (b, 4, y, x) and took these steps."""
+def record(
+    x: Tensor, steps: list[Step], c: Tensor, noise: Tensor | None = None
+) -> Trajectory:  # fmt: skip
+    """The path that started at x (b, 4, y, x) and took these steps, which added this noise."""
     xs, noises = [x, *(one.x for one in steps)], [one.eps for one in steps]
-    return Trajectory(torch.stack(xs), torch.stack(noises), c)
+    return Trajectory(torch.stack(xs), torch.stack(noises), c, noise=noise)

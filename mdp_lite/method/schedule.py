@@ -6,8 +6,8 @@ window, schedule and strength only fill that table.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,28 +40,49 @@ DEFAULT_WINDOWS = {
 
 
 class StepCoefficients(NamedTuple):
-    """Timestep t of a step, abar a that it leaves and abar b that it reaches; all 0-d."""
+    """Timestep t of a step, abar a that it leaves and abar b that it reaches; all 0-d.
+
+    skip and direct are those of the grid.
+    """
 
     t: Tensor
     a: Tensor
     b: Tensor
+    skip: Tensor | None = None
+    direct: Tensor | None = None
 
 
 class Grid(NamedTuple):
     """N steps, sampled forwards and inverted backwards: step i goes from level a_i to level b_i.
 
     t (N,) int64 timesteps, descending; a, b (N,) float64 values of abar (Song et al. 2021's
-    alpha). b_i is abar at t_i - T // N, as in diffusers. With leading spacing that is a_{i+1}; with
-    trailing and linspace it may differ from it.
+    alpha). DDIM's b_i is abar at t_i - T // N, as in diffusers. With leading spacing that is
+    a_{i+1}; with trailing and linspace it may differ from it. Of other samplers see samplers.py.
+    skip (N,) is c_skip of a consistency model, whose steps with noise predict x_0 by it, else None.
+    direct (N,) is 1 where the model's answer is x_0 itself, which no step converts before; or None.
     """
 
     t: Tensor
     a: Tensor
     b: Tensor
+    skip: Tensor | None = None
+    direct: Tensor | None = None
 
     def select_step(self, i: StepIndex) -> StepCoefficients:
         """The coefficients of step i."""
-        return StepCoefficients(*(select_step(column, i) for column in self))
+        return StepCoefficients(*self._each(lambda column: select_step(column, i)))
+
+    def move(self, device: torch.device) -> "Grid":
+        """The grid on a device."""
+        return Grid(*self._each(lambda column: column.to(device)))
+
+    def cut(self, start: int, stop: int) -> "Grid":
+        """The steps start to stop - 1 alone."""
+        return Grid(*self._each(lambda column: column[start:stop]))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Iterator[Any]:
+        """Each column changed; those that the grid does not have stay None."""
+        return (None if column is None else change(column) for column in self)
 
 
 class Weights(NamedTuple):
@@ -126,15 +147,21 @@ def timesteps(config: SchedulerConfig, n: int) -> Tensor:
     return (torch.arange(n, dtype=torch.float64) * stride).round().long().flip(0)
 
 
+def check_count(config: SchedulerConfig, n: int) -> None:
+    """Raises BadInput unless a grid can have n steps."""
+    total = config.num_train_timesteps
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= total:
+        raise BadInput(f"num_inference_steps must be a whole number from 1 to {total}, got {n}")
+
+
 def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
-    """The grid of n steps that a checkpoint's scheduler config describes.
+    """DDIM's grid of n steps, by the spacing and the end of a scheduler config.
 
     Raises BadInput for n outside 1..T, and for an epsilon prediction at abar = 0: there x is noise
     alone, and a prediction of noise says nothing of the picture.
     """
+    check_count(config, n)
     total = config.num_train_timesteps
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= total:
-        raise BadInput(f"num_inference_steps must be a whole number from 1 to {total}, got {n}")
     abar, t = alphas_cumprod(config), timesteps(config, n)
     if t[0] >= total:
         reached = f"{n} steps with steps_offset {config.steps_offset} start at {t[0]}"
@@ -155,7 +182,7 @@ def check_reach(config: SchedulerConfig, n: int) -> str | None:
     their strides are wide; there is no warning then.
     """
     total = config.num_train_timesteps
-    if config.timestep_spacing != "leading" or 10 * (total % n) <= total:
+    if config.sampler == "lcm" or config.timestep_spacing != "leading" or 10 * (total % n) <= total:
         return None
     fitting = [m for m in range(1, total + 1) if 50 * (total % m) <= total]
     good, start = min(fitting, key=lambda m: abs(m - n)), int(timesteps(config, n)[0])

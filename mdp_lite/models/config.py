@@ -1,6 +1,7 @@
 """Frozen settings of the parts of a Stable Diffusion checkpoint."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from mdp_lite.models.condition import SIZES
 from mdp_lite.names import BadInput
@@ -47,6 +48,13 @@ class UNetConfig:
     addition_embed_type: str | None = None
     addition_time_embed_dim: int | None = None
     projection_class_embeddings_input_dim: int | None = None
+    time_cond_proj_dim: int | None = None  # width of LCM's embedding of the guidance scale
+
+    @property
+    def extra_dim(self) -> int:
+        """How many numbers a condition holds beside the states of its text (condition.py)."""
+        sizes = self.pooled_dim + SIZES if self.pooled_dim else 0
+        return sizes + (self.time_cond_proj_dim is not None)
 
     @property
     def pooled_dim(self) -> int:
@@ -103,7 +111,10 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class SchedulerConfig:
-    """Noise schedule and DDIM flags (diffusers' scheduler/scheduler_config.json)."""
+    """Noise schedule, sampler and its flags (diffusers' scheduler/scheduler_config.json).
+
+    sampler is one of names.SAMPLERS. original_inference_steps and timestep_scaling are LCM's.
+    """
 
     num_train_timesteps: int = 1000
     beta_start: float = 0.0001
@@ -114,6 +125,22 @@ class SchedulerConfig:
     steps_offset: int = 0
     set_alpha_to_one: bool = True
     rescale_betas_zero_snr: bool = False
+    sampler: str = "ddim"
+    original_inference_steps: int = 50
+    timestep_scaling: float = 10.0
+
+
+def describe_scheduler(config: SchedulerConfig) -> dict[str, Any]:
+    """The settings as a dict; those that only some samplers have are in it for these alone.
+
+    So what was stored or hashed before there were other samplers than DDIM is still the same.
+    """
+    settings, plain = asdict(config), SchedulerConfig()
+    extra = ("sampler", "original_inference_steps", "timestep_scaling")
+    for name in extra:
+        if settings[name] == getattr(plain, name):
+            del settings[name]
+    return settings
 
 
 def _per_block(key: str, value: int | tuple[int, ...], blocks: int) -> tuple[int, ...]:

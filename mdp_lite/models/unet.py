@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mdp_lite.models.condition import find_states, unpack
+from mdp_lite.models.condition import find_extra, find_states, unpack
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.conv import Conv2d
 from mdp_lite.models.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
@@ -37,16 +37,19 @@ def timestep_embedding(t: Tensor, dim: int, flip: bool, shift: float) -> Tensor:
 
 
 class TimestepEmbedding(nn.Module):
-    """Two linear layers over the sinusoidal embedding."""
+    """Two linear layers over the sinusoidal embedding, and LCM's projection of a second one."""
 
-    def __init__(self, dim: int, hidden: int, act: str) -> None:
+    def __init__(self, dim: int, hidden: int, act: str, cond: int | None = None) -> None:
         super().__init__()
         self.act = act
         self.linear_1 = nn.Linear(dim, hidden)
         self.linear_2 = nn.Linear(hidden, hidden)
+        if cond is not None:
+            self.cond_proj = nn.Linear(cond, dim, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, dim) -> (n, hidden)."""
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """(n, dim), and (n, cond) or nothing -> (n, hidden)."""
+        x = x if cond is None else x + self.cond_proj(cond)
         return self.linear_2(activation(self.act, self.linear_1(x)))
 
 
@@ -159,7 +162,9 @@ class UNet(nn.Module):
         self.config = config
         widths = config.block_out_channels
         self.conv_in = Conv2d(config.in_channels, widths[0], 3, padding=1)
-        self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0], config.act_fn)
+        self.time_embedding = TimestepEmbedding(
+            widths[0], 4 * widths[0], config.act_fn, config.time_cond_proj_dim
+        )
         if config.pooled_dim:
             added = config.projection_class_embeddings_input_dim or 0
             self.add_embedding = TimestepEmbedding(added, 4 * widths[0], config.act_fn)
@@ -172,21 +177,28 @@ class UNet(nn.Module):
         _set_slices(self._text_readers, [2 * one.to_k.out_features for one in self._text_readers])
 
     def temb(self, t: Tensor, c: Tensor) -> Tensor:
-        """Activated time embedding of t () or (b,), and of what SDXL's c adds -> (1 or b, 4 c).
+        """Activated time embedding of t () or (b,), and of what c adds to it -> (1 or b, 4 c).
 
         One t for a whole batch is embedded once: cheaper, and a row's value can't depend on how
         many rows there are.
         """
         config = self.config
-        x = self.time_embedding(self._waves(t.reshape(-1), config.block_out_channels[0]))
+        waves = self._waves(t.reshape(-1), config.block_out_channels[0])
+        x = self.time_embedding(waves, self.guided(c) if config.time_cond_proj_dim else None)
         return activation(config.act_fn, x + self.added(c) if config.pooled_dim else x)
 
     def added(self, c: Tensor) -> Tensor:
         """SDXL's embedding of the pooled state and the sizes of c (b, l, context_dim)."""
-        _, pooled, sizes = unpack(c, self.config.pooled_dim)
+        _, pooled, sizes = unpack(c, self.config.pooled_dim, self.config.extra_dim)
         waves = self._waves(sizes.flatten(), self.config.addition_time_embed_dim or 0)
         x = torch.cat([pooled, waves.reshape(len(pooled), -1)], dim=-1)
         return self.add_embedding(x.to(waves.dtype))
+
+    def guided(self, c: Tensor) -> Tensor:
+        """LCM's embedding (b, cond) of w = g - 1 (arXiv 2310.04378, Eq. 13; g is ours)."""
+        g, dim = find_extra(c, self.config.extra_dim)[..., -1], self.config.time_cond_proj_dim or 0
+        dtype = self.time_embedding.linear_1.weight.dtype
+        return timestep_embedding(1000 * (g.float() - 1), dim, False, 1).to(dtype)
 
     def _waves(self, t: Tensor, dim: int) -> Tensor:
         config, dtype = self.config, self.time_embedding.linear_1.weight.dtype
@@ -195,7 +207,7 @@ class UNet(nn.Module):
     def times(self, t: Tensor, c: Tensor) -> Tensor:
         """What all residual blocks add for t () or (b,), side by side: (1 or b, -1).
 
-        Only SDXL reads c here: its pooled state and sizes.
+        Only SDXL and LCMs read c here: its pooled state and sizes, the guidance scale.
         """
         temb = self.temb(t, c)
         return torch.cat([block.time_emb_proj(temb) for block in self._resnets], dim=-1)
@@ -205,7 +217,7 @@ class UNet(nn.Module):
 
         They are linear in c, so mixing them (MDP-c) equals mixing the conditions.
         """
-        states = find_states(c, self.config.pooled_dim)
+        states = find_states(c, self.config.extra_dim)
         return torch.cat(
             [to(states) for one in self._text_readers for to in (one.to_k, one.to_v)], dim=-1
         )

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.method.schedule import Weights
-from mdp_lite.names import BadInput
+from mdp_lite.names import PREDICTION_TYPES, SAMPLERS, SPACINGS, BadInput
 from mdp_lite.pictures import images
 
 MAX_SIDE = 4096  # pixels; these models can't use more
@@ -133,7 +133,10 @@ def dtype(value: Any) -> torch.dtype | None:
     return None
 
 
-def load_choices(variant: Any, prediction_type: Any, revision: Any, token: Any) -> None:
+def load_choices(
+    variant: Any, prediction_type: Any, revision: Any, token: Any,
+    sampler: Any = None, timestep_spacing: Any = None,
+) -> None:  # fmt: skip
     """Texts or None; a variant is part of a file name, so it must not contain a path."""
     for name, value in (("variant", variant), ("revision", revision), ("token", token)):
         if value is not None and (not isinstance(value, str) or not value):
@@ -141,7 +144,11 @@ def load_choices(variant: Any, prediction_type: Any, revision: Any, token: Any) 
     if variant is not None and not variant.replace("_", "").isalnum():
         raise BadInput(f"variant must be part of a file name like fp16, got {variant!r}")
     if prediction_type is not None:
-        one_of("prediction_type", prediction_type, ("epsilon", "v_prediction"))
+        one_of("prediction_type", prediction_type, PREDICTION_TYPES)
+    if sampler is not None:
+        one_of("sampler", sampler, SAMPLERS)
+    if timestep_spacing is not None:
+        one_of("timestep_spacing", timestep_spacing, SPACINGS)
 
 
 def loras(value: Any) -> tuple[tuple[str | Path, float], ...]:

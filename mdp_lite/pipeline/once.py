@@ -12,7 +12,7 @@ from mdp_lite.method.plan import EditFacts, Plan, plan
 from mdp_lite.method.sample import Trajectory, record, sample
 from mdp_lite.method.schedule import Grid, Weights
 from mdp_lite.pipeline import check
-from mdp_lite.pipeline.request import build_weights
+from mdp_lite.pipeline.request import build_weights, choose_variant
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.pipeline.runner import HasRunner, ModelRunner, runner_of
 
@@ -52,11 +52,12 @@ def once(
     source, target = (
         runner.guidance(one, negative_prompt, g, size) for one in (source_prompt, prompt)
     )
-    n, x = len(grid.t), runner.noise(check.seed(seed), *size)
-    weights = build_weights(n, runner.models.defaults, variant, t_max, t_m, schedule)
+    x, noise = runner.draw(check.seed(seed), *size, grid)
+    variant = choose_variant(variant, noise is not None, (t_max, t_m), runner.models.defaults)
+    weights = build_weights(len(grid.t), runner.models.defaults, variant, t_max, t_m, schedule)
     steps = plan(weights, grid, _find_facts(source, target))
     needed = count_source_steps(steps, weights)
-    path = _sample_source(runner, grid, x, source, needed)
+    path = _sample_source(runner, grid, x, source, needed, noise)
     nodes = build_tree([EditTask(grid, target, path, weights, steps)])
     *_, [end] = execute(
         runner.unet, nodes, runner.v_prediction, single_step=runner.engine.single_step
@@ -74,14 +75,16 @@ def count_source_steps(plan: Plan, weights: Weights) -> int:
 
 
 def _sample_source(
-    runner: ModelRunner, grid: Grid, x: Tensor, guidance: Guidance, needed: int
-) -> Trajectory:
+    runner: ModelRunner, grid: Grid, x: Tensor, guidance: Guidance, needed: int,
+    noise: Tensor | None,
+) -> Trajectory:  # fmt: skip
     """The first steps of a path, and zeros for the others."""
-    n, short = len(grid.t), Grid(*(column[:needed] for column in grid))
-    path = Trajectory(x.new_zeros(n + 1, *x.shape), x.new_zeros(n, *x.shape), guidance.c)
+    n, short = len(grid.t), grid.cut(0, needed)
+    xs, noises = x.new_zeros(n + 1, *x.shape), x.new_zeros(n, *x.shape)
+    path = Trajectory(xs, noises, guidance.c, noise=noise)
     path.x[0] = x
     if needed:
-        steps = list(sample(runner.unet, short, x, guidance, runner.v_prediction))
+        steps = list(sample(runner.unet, short, x, guidance, runner.v_prediction, noise=noise))
         start = record(x, steps, guidance.c)
         path.x[: needed + 1], path.eps[:needed] = start.x, start.eps
     return path

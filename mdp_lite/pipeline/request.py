@@ -84,17 +84,25 @@ def format_prompt(prompt: Prompt) -> str:
 
 
 def variant_of(request: Request, defaults: Defaults) -> str:
-    """The variant that is asked for, or the default for the source; "table" if weights are given.
-
-    The default is x for a source with noise maps (edit-friendly) if no window is given, because
-    epsilon changes more and preserves less there. Otherwise it is epsilon.
-    """
+    """The variant that is asked for, or the default for the source; "table" for given weights."""
     if request.weights is not None:
         return "table"
-    if request.variant is not None:
-        return request.variant
-    usual = all(one is None for one in (request.t_max, request.t_m, defaults.t_max))
-    return "x" if usual and request.source.path.noise is not None else "epsilon"
+    noisy = request.source.path.noise is not None
+    return choose_variant(request.variant, noisy, (request.t_max, request.t_m), defaults)
+
+
+def choose_variant(
+    variant: str | None, noisy: bool, window: tuple[float | None, ...], defaults: Defaults
+) -> str:
+    """The variant, or its default: x for a noisy source if no window is given, else epsilon.
+
+    A noisy source has recorded noise (edit-friendly, LCM, ancestral Euler): there epsilon changes
+    more and preserves less.
+    """
+    if variant is not None:
+        return variant
+    usual = all(one is None for one in (*window, defaults.t_max))
+    return "x" if usual and noisy else "epsilon"
 
 
 def guidance_of(request: Request) -> float | None:

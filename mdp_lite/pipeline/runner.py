@@ -1,8 +1,7 @@
 """Running a loaded model: prompts to conditions, seeds to noise, pictures to latents and back."""
 
-import logging
 import time
-from functools import cache, cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,38 +16,26 @@ from mdp_lite.engine import aot
 from mdp_lite.engine.engine import build_engine
 from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.method.mdp import Denoiser, Guidance
-from mdp_lite.method.schedule import Grid, check_reach, ddim_grid
-from mdp_lite.models.condition import pack, unpack
-from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.method.samplers import build_grid
+from mdp_lite.method.schedule import Grid
+from mdp_lite.models.condition import add_guidance, pack, unpack
 from mdp_lite.models.transformer import Attend
 from mdp_lite.names import FITS, BadInput, NotFinite
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.finite import FiniteUNet, dtype_of, is_finite, run_finite
+from mdp_lite.pipeline.noise import draw, draw_unit
 from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
+from mdp_lite.pipeline.warn import warn_reach, warn_words
 
 VAE_METHODS = ("encode", "decode")
 LARGE_PICTURE = 256 * 256  # pixels from which a call of the VAE takes seconds
+NO_NULL = "a model that reads the guidance scale (LCM) has no negative prompt"
 LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
 OTHER_MODEL = "for other words load a Stable Diffusion of your own (docs/models.md)"
 UNKNOWN_WORDS = 5  # of a prompt, that are named
-log = logging.getLogger("mdp_lite")
-
-
-@cache
-def warn_reach(config: SchedulerConfig, n: int) -> None:
-    """Log a warning, once, if a grid of n steps does not start near pure noise."""
-    warning = check_reach(config, n)
-    if warning:
-        log.warning(warning)
-
-
-@lru_cache(maxsize=256)
-def warn_words(sentence: str) -> None:
-    """Log a sentence on unknown words, once."""
-    log.warning(sentence)
 
 
 class ModelRunner:
@@ -77,29 +64,38 @@ class ModelRunner:
         return aot.open_packages(packages, self.models.unet, self.device, attend, origin)
 
     def grid(self, num_inference_steps: int | None) -> Grid:
-        """The DDIM grid of so many steps (by default the model's), on this device."""
+        """The sampler's grid of so many steps (by default the model's), on this device."""
         n = num_inference_steps
         n = self.models.defaults.num_inference_steps if n is None else n
-        grid = ddim_grid(self.models.scheduler, n)
+        grid = build_grid(self.models.scheduler, n)
         warn_reach(self.models.scheduler, n)
-        return Grid(*(column.to(self.device) for column in grid))
+        return grid.move(self.device)
+
+    def draw(self, seed: int, width: int, height: int, grid: Grid) -> tuple[Tensor, Tensor | None]:
+        """Where a path over the grid starts (1, 4, y, x), and what its steps add, or None."""
+        return draw(self.models.scheduler, grid, seed, self._latent_shape(width, height))
 
     def noise(self, seed: int, width: int, height: int) -> Tensor:
-        """The noise x_0 (1, 4, y, x) of a seed, drawn on the CPU in float32: equal on every device.
+        """Unit noise (1, 4, y, x) of a seed, drawn on the CPU in float32: equal on every device.
 
         Latents are float64 from here on. They are small, and the path from noise to a clean latent
         multiplies a rounding error by 1 / sqrt(abar_0), 13 times at 50 steps of SD 1.x.
         """
+        generator = torch.Generator().manual_seed(seed)
+        return draw_unit(generator, self._latent_shape(width, height)).to(self.device)
+
+    def _latent_shape(self, width: int, height: int) -> tuple[int, ...]:
         channels = self.models.vae.config.latent_channels
-        shape = (1, channels, height // self.factor, width // self.factor)
-        x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        return x.to(self.device, torch.float64)
+        return 1, channels, height // self.factor, width // self.factor
 
     @torch.no_grad()
-    def condition(self, prompt: Prompt, size: tuple[int, int] | None = None) -> Tensor:
+    def condition(
+        self, prompt: Prompt, size: tuple[int, int] | None = None, g: float | None = None
+    ) -> Tensor:
         """c (1, l, d) of a prompt, or the weighted mean of a blend; tokens beyond l are cut.
 
         size is the picture's width and height in pixels (by default the model's); SDXL reads it.
+        g is the guidance scale (by default the model's); LCMs read it.
         """
         parts = check.blend(prompt)
         self.warn_of_words(prompt)
@@ -108,7 +104,15 @@ class ModelRunner:
         if len(parts) > 1:
             shares = torch.tensor([share for _, share in parts], device=self.device).to(c)
             c = torch.einsum("b,bld->ld", shares / shares.sum(), c)[None]
-        return self._add_sizes(c, size)
+        c, scale = self._add_sizes(c, size), self.guidance_scale(g)
+        if not self.embeds_guidance:
+            return c
+        return add_guidance(c, self.models.unet.config.pooled_dim, scale)
+
+    @property
+    def embeds_guidance(self) -> bool:
+        """Whether the UNet reads the guidance scale, as LCMs do: then there is no null row."""
+        return self.models.unet.config.time_cond_proj_dim is not None
 
     def _add_sizes(self, c: Tensor, size: tuple[int, int] | None) -> Tensor:
         """c with the sizes of a picture neither resized nor cropped, if the UNet reads them."""
@@ -182,12 +186,19 @@ class ModelRunner:
     def guidance(
         self, prompt: Prompt, negative_prompt: str, g: float, size: tuple[int, int] | None = None
     ) -> Guidance:
-        """What steers a path: no null row for guidance 1, c itself for two equal prompts."""
+        """What steers a path: no null row for guidance 1, c itself for two equal prompts.
+
+        A model that reads g has no null row either. Raises BadInput for a negative prompt there.
+        """
         check.text("negative_prompt", negative_prompt)
-        c = self.condition(prompt, size)
+        if self.embeds_guidance and negative_prompt:
+            raise BadInput(f"{NO_NULL}: negative_prompt must be empty, got {negative_prompt!r}")
+        c = self.condition(prompt, size, g)
         same = prompt == negative_prompt and not self._is_zero(negative_prompt)
-        null = None if g == 1 else c if same else self.null_condition(negative_prompt, size)
-        return Guidance(c, null, torch.tensor(g, device=self.device))
+        scale = torch.tensor(g, device=self.device)
+        if g == 1 or self.embeds_guidance:
+            return Guidance(c, None, scale)
+        return Guidance(c, c if same else self.null_condition(negative_prompt, size), scale)
 
     def edit_guidance(
         self, prompt: Prompt, negative_prompt: str, g: float, nulls: Tensor | None, q: float | None,

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from mdp_lite.method.inversion import add_noise, invert, noise_maps, predict_along, replay
 from mdp_lite.method.mdp import Guidance, Step
-from mdp_lite.method.null_text import MAX_STEPS, TunedStep, null_text
+from mdp_lite.method.null_text import TunedStep, null_text
 from mdp_lite.method.sample import Trajectory, record, sample
 from mdp_lite.method.schedule import Grid, alphas_cumprod
-from mdp_lite.names import BadInput, DeadlineExceeded
+from mdp_lite.names import DeadlineExceeded
 from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.finite import run_finite
-from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, resolve_inversion
+from mdp_lite.pipeline.inversion_methods import Inversion, resolve_inversion
+from mdp_lite.pipeline.method_checks import check_method, check_model, default_guidance
 from mdp_lite.pipeline.result import Cost, Source, Tuning
 from mdp_lite.pipeline.runner import ModelRunner
 
@@ -83,9 +84,9 @@ def generate_source(
     grid, (width, height) = runner.grid(num_inference_steps), runner.image_size(width, height)
     g = runner.guidance_scale(guidance_scale)
     guidance = runner.guidance(prompt, negative_prompt, g, (width, height))
-    x, n = runner.noise(check.seed(seed), width, height), len(grid.t)
-    steps = sample(runner.unet, grid, x, guidance, runner.v_prediction)
-    path = record(x, _collect(steps, n, monitor), guidance.c)
+    n, (x, noise) = len(grid.t), runner.draw(check.seed(seed), width, height, grid)
+    steps = sample(runner.unet, grid, x, guidance, runner.v_prediction, noise=noise)
+    path = record(x, _collect(steps, n, monitor), guidance.c, noise)
     image, cost = runner.decode(path.x[-1]), Cost(n * len(guidance.reads), n)
     return Source(
         path, grid, prompt, negative_prompt, g, image, image,
@@ -105,9 +106,10 @@ def invert_pictures(
         check.text("prompt", prompt)
     grid = runner.grid(num_inference_steps)
     inversion = resolve_inversion(method, len(grid.t))
-    _check_method(inversion, grid, negative_prompt)
+    check_method(inversion.method, grid, negative_prompt)
+    check_model(inversion.method, runner)
     fits = [runner.fit(picture, fit, width, height) for picture in pictures]
-    own = METHODS[inversion.method].guidance if guidance_scale is None else guidance_scale
+    own = default_guidance(runner, inversion.method) if guidance_scale is None else guidance_scale
     g, same = runner.guidance_scale(own), inversion.method == "negative-prompt"
     negatives = prompts if same else [negative_prompt] * len(prompts)
     latents = [runner.encode(one.apply(p)) for one, p in zip(fits, pictures, strict=True)]
@@ -116,25 +118,6 @@ def invert_pictures(
     result = INVERSIONS[inversion.method](job)
     parts = zip(pictures, prompts, negatives, fits, strict=True)
     return [_build_source(job, result, k, g, *part) for k, part in enumerate(parts)]
-
-
-def _check_method(inversion: Inversion, grid: Grid, negative_prompt: str) -> None:
-    """Raise BadInput for what a method can't do."""
-    if inversion.method == "direct" and not grid.a[0] > 0:
-        raise BadInput(
-            "direct can't start from noise alone (zero terminal SNR): its noise says nothing of "
-            "the picture there; take replay"
-        )
-    if inversion.method == "null-text" and len(grid.t) > MAX_STEPS:
-        raise BadInput(
-            f"null-text must have at most {MAX_STEPS} steps, where its learning rate "
-            f"1e-2 (1 - i / 100) ends, got {len(grid.t)}"
-        )
-    if inversion.method == "negative-prompt" and negative_prompt:
-        raise BadInput(
-            "negative-prompt takes the source prompt for the negative one, "
-            f"got negative_prompt {negative_prompt!r}"
-        )
 
 
 def _stack_guidance(

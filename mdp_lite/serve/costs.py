@@ -3,8 +3,9 @@
 from mdp_lite.editor import Editor
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.schedule import Grid
-from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, resolve_inversion
+from mdp_lite.pipeline.inversion_methods import Inversion, resolve_inversion
 from mdp_lite.pipeline.masks import MASK_STEPS
+from mdp_lite.pipeline.method_checks import default_guidance
 from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.fields import SteeringFields, SweepFields
@@ -18,10 +19,17 @@ def rows_of_source(editor: Editor, origin: Recipe | Source) -> int:
     runner, n = editor.runner, len(editor.runner.grid(origin.num_inference_steps).t)
     runner.image_size(*(origin.size or (None, None)))
     if isinstance(origin, PromptRecipe):
-        return n * (1 if runner.guidance_scale(origin.guidance_scale) == 1 else 2)
+        return n * (2 if _is_guided(editor, origin.guidance_scale) else 1)
     how, g = origin.inversion, inversion_guidance(origin)
-    g = METHODS[how.method].guidance if g is None else g
-    return rows_of_inversion(resolve_inversion(how, n), n, runner.guidance_scale(g))
+    g = default_guidance(runner, how.method) if g is None else g
+    g = runner.guidance_scale(g) if _is_guided(editor, g) else 1.0
+    return rows_of_inversion(resolve_inversion(how, n), n, g)
+
+
+def _is_guided(editor: Editor, guidance_scale: float | None) -> bool:
+    """Whether this scale, or the model's for None, needs a null row."""
+    runner = editor.runner
+    return not runner.embeds_guidance and runner.guidance_scale(guidance_scale) != 1
 
 
 def rows_of_inversion(how: Inversion, n: int, g: float) -> int:
@@ -63,4 +71,4 @@ def rows_of_sweep(editor: Editor, source: Source, fields: SweepFields) -> int:
 def _rows_of_plan(editor: Editor, grid: Grid, by: SteeringFields, g: float) -> int:
     window = by.t_max, by.t_m, by.schedule, by.strength
     weights = build_weights(len(grid.t), editor.models.defaults, by.variant, *window)
-    return plan(weights, grid, EditFacts(guided=g != 1, exact=False)).unet_rows
+    return plan(weights, grid, EditFacts(guided=_is_guided(editor, g), exact=False)).unet_rows

@@ -15,6 +15,9 @@ from torch import Tensor
 from mdp_lite.checkpoint.identity import Origin, model_hash
 from mdp_lite.files import atomic
 from mdp_lite.method.sample import Trajectory
+from mdp_lite.method.samplers import NOISY
+from mdp_lite.method.schedule import Grid
+from mdp_lite.models.config import describe_scheduler
 from mdp_lite.names import FITS, BadInput
 from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
@@ -81,7 +84,7 @@ def _settings(source: Source) -> Settings:
         "model": origin.name,
         "model_sha256": model_hash(origin),
         "dtype": _dtype(origin),
-        "scheduler": asdict(origin.scheduler),
+        "scheduler": describe_scheduler(origin.scheduler),
         "prompt": source.prompt,
         "negative_prompt": source.negative_prompt,
         "guidance_scale": source.guidance_scale,
@@ -96,10 +99,14 @@ def _settings(source: Source) -> Settings:
 
 def _tensors(source: Source) -> Tensors:
     path = {name: part for name, part in source.path._asdict().items() if part is not None}
-    tensors = path | source.grid._asdict() | {"image": _pixels(source.image)}
+    tensors = path | _columns(source.grid) | {"image": _pixels(source.image)}
     if source.inversion is not None:
         tensors["picture"] = _pixels(source.picture)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _columns(grid: Grid) -> Tensors:
+    return {name: column for name, column in grid._asdict().items() if column is not None}
 
 
 def _read(path: Path) -> tuple[Settings, Tensors]:
@@ -127,7 +134,10 @@ def _read(path: Path) -> tuple[Settings, Tensors]:
 
 def _check_origin(settings: Settings, origin: Origin) -> None:
     """Raise BadInput unless the model, its grid and its precision are those of the editor."""
-    theirs, ours = settings["scheduler"], json.loads(json.dumps(asdict(origin.scheduler)))
+    theirs, ours = (
+        settings["scheduler"],
+        json.loads(json.dumps(describe_scheduler(origin.scheduler))),
+    )
     odd = [key for key in ours if theirs.get(key) != ours[key]]
     if odd or set(theirs) != set(ours):
         key = odd[0] if odd else sorted(set(theirs) ^ set(ours))[0]
@@ -146,11 +156,15 @@ def _check_origin(settings: Settings, origin: Origin) -> None:
 
 def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> None:
     """Raise BadInput unless these are finite tensors of a path of this model, on its own grid."""
+    scheduler = runner.models.scheduler
     needed = REQUIRED | {"picture"} if inverted else REQUIRED
+    needed = needed | ({"skip"} if scheduler.sampler == "lcm" else set())
+    needed = needed | ({"direct"} if scheduler.prediction_type == "sample" else set())
+    needed = needed | ({"noise"} if not inverted and scheduler.sampler in NOISY else set())
     if odd := sorted((needed ^ set(tensors)) - (OPTIONAL if inverted else set())):
         raise BadInput(f"must hold {', '.join(sorted(needed))}, {odd[0]} is missing or unknown")
     n, models = len(tensors["t"]) if tensors["t"].ndim == 1 else 0, runner.models
-    for name, own in runner.grid(n)._asdict().items():
+    for name, own in _columns(runner.grid(n)).items():
         if not _equal(tensors[name], own.cpu()):
             raise BadInput(f"its grid's {name} is not the editor's for {n} steps")
     image = tensors["image"]

@@ -64,9 +64,13 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
         options(UNET, quantization_config={"quant_method": "bitsandbytes"}),
         "unet: quantization_config {'quant_method': 'bitsandbytes'} is not supported, want None",
     ),
-    "an LCM that reads its guidance": (
+    "an LCM without its projection": (
         options(UNET, time_cond_proj_dim=256),
-        "unet: time_cond_proj_dim 256 is not supported, want None",
+        "unet: 1 keys missing (time_embedding.cond_proj.weight), 0 unexpected",
+    ),
+    "an LCM with no room for waves": (
+        options(UNET, time_cond_proj_dim=2),
+        "unet: time_cond_proj_dim must be 4 or more, got 2",
     ),
     "pruned heads": (
         options("text_encoder/config.json", pruned_heads={"0": [1]}),

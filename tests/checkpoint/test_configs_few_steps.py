@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 import torch
 from diffusers import LCMScheduler
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.few_steps import find_word
 from mdp_lite.checkpoint.load import Choices, examine
 from mdp_lite.editor import Editor
+from mdp_lite.names import BadInput
 from support import ldm
 from support.checkpoints import write_json
 
 SCHEDULER = "scheduler/scheduler_config.json"
+EULER = "sampled by Euler on trailing timesteps"
+BY_DEFAULT = "by default steps 4, guidance 1"
 FEW, MANY = Defaults(4, 1.0), Defaults(50, 7.5)
 
 
@@ -92,7 +95,9 @@ def test_diffusers_own_lcm_config_is_no_evidence(copy: Path) -> None:
 def test_the_name_of_a_folder(copy: Path) -> None:
     models = Editor.from_pretrained(copy.rename(copy.parent / "my-lcm"), "cpu").models
     assert models.defaults == FEW
-    assert models.notes == ("by default steps 4, guidance 1: the name my-lcm says lcm",)
+    assert models.notes == (
+        "sampled by LCM, by default steps 4, guidance 1: the name my-lcm says lcm",
+    )
 
 
 def test_the_repository_of_a_snapshot(copy: Path) -> None:
@@ -100,7 +105,7 @@ def test_the_repository_of_a_snapshot(copy: Path) -> None:
     snapshots.mkdir(parents=True)
     found = examine(copy.rename(snapshots / ("0123456789" * 4)))
     assert found.defaults == FEW
-    want = "by default steps 4, guidance 1: the repository stabilityai/sd-turbo says turbo"
+    want = f"{EULER}, {BY_DEFAULT}: the repository stabilityai/sd-turbo says turbo"
     assert found.found.notes == (want,)
 
 
@@ -120,19 +125,21 @@ def test_the_model_card(card: str, copy: Path) -> None:
     (copy / "README.md").write_text(card, "utf-8")
     found, reason = examine(copy), CARDS[card]
     assert found.defaults == (FEW if reason else MANY)
-    want = (f"by default steps 4, guidance 1: {reason}",) if reason else ()
+    how = "sampled by LCM" if reason and "lcm" in reason else EULER
+    want = (f"{how}, by default steps 4, guidance 1: {reason}",) if reason else ()
     assert found.found.notes == want
 
 
 def test_own_settings_count_and_only_guesses_are_told(copy: Path) -> None:
     folder = copy.rename(copy.parent / "sd-turbo")
+    reason = "the name sd-turbo says turbo"
     write_json(folder / "mdp_lite.json", {"num_inference_steps": 2})
     found = examine(folder)
     assert found.defaults == Defaults(2, 1.0)
-    assert found.found.notes == ("by default guidance 1: the name sd-turbo says turbo",)
+    assert found.found.notes == (f"{EULER}, by default guidance 1: {reason}",)
     write_json(folder / "mdp_lite.json", {"num_inference_steps": 20, "guidance_scale": 5})
     found = examine(folder)
-    assert found.defaults == Defaults(20, 5) and found.found.notes == ()
+    assert found.defaults == Defaults(20, 5) and found.found.notes == (f"{EULER}: {reason}",)
 
 
 @pytest.mark.parametrize(
@@ -150,5 +157,71 @@ def test_a_single_file(name: str, metadata: Any, reason: str | None, tmp_path: P
     save_file(tensors, tmp_path / name, metadata)
     found = examine(tmp_path / name, Choices(tokenizer=tmp_path / "f"))
     assert found.defaults == (FEW if reason else MANY)
-    notes = [note for note in found.found.notes if note.startswith("by default")]
-    assert notes == ([f"by default steps 4, guidance 1: {reason} says turbo"] if reason else [])
+    notes = [note for note in found.found.notes if "by default" in note]
+    assert notes == ([f"{EULER}, {BY_DEFAULT}: {reason} says turbo"] if reason else [])
+
+
+LORAS = {
+    "pytorch_lora_weights": ("models--latent-consistency--lcm-lora-sdv1-5", "lcm", "leading", 4),
+    "sdxl_lightning_8step_lora": ("a", "euler", "trailing", 8),
+    "Hyper-SD15-2steps-lora": ("a", "ddim", "trailing", 2),
+    "sd_turbo_lora": ("a", "euler", "trailing", 4),
+}
+
+
+@pytest.mark.parametrize("name", LORAS)
+def test_a_lora_makes_it_a_model_of_few_steps(name: str, copy: Path, tmp_path: Path) -> None:
+    """Its grid, steps and guidance count more than the checkpoint's own, and a note says so."""
+    folder, sampler, spacing, steps = LORAS[name]
+    path = tmp_path / folder / "snapshots" / f"{name}.safetensors"
+    path.parent.mkdir(parents=True)
+    write_lora(copy, path)
+    write_json(copy / "mdp_lite.json", {"num_inference_steps": 50, "guidance_scale": 7.5})
+    models = Editor.from_pretrained(copy, "cpu", loras=[path]).models
+    assert models.defaults == Defaults(steps, 1.0)
+    assert (models.scheduler.sampler, models.scheduler.timestep_spacing) == (sampler, spacing)
+    (note,) = models.notes
+    assert "of a LoRA, the " in note and f"by default steps {steps}, guidance 1" in note
+    weak = Editor.from_pretrained(copy, "cpu", loras=[(path, 0.0)]).models
+    assert weak.defaults == MANY and weak.scheduler.sampler == "ddim"
+
+
+def write_lora(folder: Path, path: Path) -> None:
+    """A LoRA of one layer of this model."""
+    unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    key = next(k for k in unet if k.endswith("attn2.to_q.weight"))
+    rows, columns = unet[key].shape
+    base = "lora_unet_" + key.removesuffix(".weight").replace(".", "_")
+    pair = {"up": torch.ones(rows, 1), "down": torch.ones(1, columns)}
+    tensors = {f"{base}.lora_{side}.weight": tensor for side, tensor in pair.items()}
+    save_file(tensors | {f"{base}.alpha": torch.tensor(1.0)}, path)
+
+
+def test_options_count_more_than_evidence(copy: Path) -> None:
+    folder = copy.rename(copy.parent / "sd-turbo")
+    models = Editor.from_pretrained(folder, "cpu", sampler="lcm").models
+    assert models.scheduler.sampler == "lcm"
+    options = {"sampler": "ddim", "timestep_spacing": "leading", "prediction_type": "sample"}
+    found = Editor.from_pretrained(folder, "cpu", **options).models.scheduler
+    assert (found.sampler, found.timestep_spacing) == ("ddim", "leading")
+    assert found.prediction_type == "sample"
+
+
+@pytest.mark.parametrize("option", ["sampler", "timestep_spacing", "prediction_type"])
+def test_options_are_checked(option: str, copy: Path) -> None:
+    with pytest.raises(BadInput, match=f"{option} must be one of"):
+        Editor.from_pretrained(copy, "cpu", **{option: "heun"})
+
+
+def test_a_cfg_lora_leaves_the_guidance(copy: Path, tmp_path: Path) -> None:
+    path = tmp_path / "Hyper-SD15-8steps-CFG-lora.safetensors"
+    write_lora(copy, path)
+    assert Editor.from_pretrained(copy, "cpu", loras=[path]).models.defaults == Defaults(8, 7.5)
+
+
+def test_a_stored_source_is_for_its_sampler(copy: Path, tmp_path: Path) -> None:
+    plain, turbo = (Editor.from_pretrained(copy, "cpu", sampler=s) for s in ("ddim", "euler"))
+    source = turbo.generate("a red house", num_inference_steps=2, width=32, height=32)
+    turbo.save_source(source, tmp_path / "a.safetensors")
+    with pytest.raises(BadInput, match="was made on another grid: sampler is 'euler'"):
+        plain.load_source(tmp_path / "a.safetensors")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, LatentConsistencyModelPipeline, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
 from transformers import CLIPConfig, CLIPTextConfig, PreTrainedConfig
 
@@ -21,6 +21,7 @@ from mdp_lite.checkpoint.config_files import read_clip_config, read_unet_config,
 from mdp_lite.checkpoint.config_keys import TRANSFORMERS
 from mdp_lite.checkpoint.config_notes import list_unknown
 from mdp_lite.editor import Editor
+from mdp_lite.models.condition import add_guidance
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
 from mdp_lite.names import BadCheckpoint
@@ -109,7 +110,13 @@ def test_an_option_of_the_unet_is_read_ignored_or_refused(key: str, value: Any) 
     ours = UNet(config)
     ours.load_state_dict(theirs.state_dict(), strict=True)
     x, c, t = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 6), torch.tensor(7)
-    assert (ours.eval()(x, t, c) - theirs(x, t, c).sample).abs().max() <= 1e-5
+    cond, guided = None, c
+    if config.time_cond_proj_dim:
+        guided = add_guidance(c, 0, 3.5)
+        embed = LatentConsistencyModelPipeline.get_guidance_scale_embedding
+        cond = embed(None, torch.full((2,), 2.5), config.time_cond_proj_dim)
+    want = theirs(x, t, c, timestep_cond=cond).sample
+    assert (ours.eval()(x, t, guided) - want).abs().max() <= 1e-5
 
 
 def changes(theirs: Any, key: str) -> bool:

@@ -21,7 +21,8 @@ from mdp_lite.checkpoint.config_keys import SCHEDULER
 from mdp_lite.checkpoint.config_notes import describe_configs, list_unknown
 from mdp_lite.method.mdp import Guidance
 from mdp_lite.method.sample import sample
-from mdp_lite.method.schedule import alphas_cumprod, check_reach, ddim_grid, timesteps
+from mdp_lite.method.samplers import build_grid
+from mdp_lite.method.schedule import alphas_cumprod, check_reach, timesteps
 from mdp_lite.names import BadCheckpoint
 from support.toy import C_A, X, toy
 
@@ -60,7 +61,7 @@ SUPPORTED = {
     "clip_sample": (False,),
     "trained_betas": (None,),
     "beta_schedule": ("linear", "scaled_linear"),
-    "prediction_type": ("epsilon", "v_prediction"),
+    "prediction_type": ("epsilon", "v_prediction", "sample"),
 }
 
 
@@ -142,7 +143,7 @@ def test_one_of_each_class_has_the_latents_of_diffusers() -> None:
             want = theirs.step(toy(want, t, C_A), int(t), want).prev_sample
         guidance = Guidance(C_A, None, torch.ones(()))
         v = config.prediction_type == "v_prediction"
-        *_, got = sample(toy, ddim_grid(config, 12), X, guidance, v)
+        *_, got = sample(toy, build_grid(config, 12), X, guidance, v)
         # Their levels are float32; the toy's latents grow to 40.
         error = (got.x - want).abs().max() / want.abs().max().clamp(min=1)
         assert error <= 1e-5, raw["_class_name"]

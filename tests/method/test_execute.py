@@ -13,7 +13,7 @@ from mdp_lite.method.execute import EditTask, SegmentEnd, build_tree, execute, t
 from mdp_lite.method.mdp import Guidance
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.sample import Trajectory, record, sample
-from mdp_lite.method.schedule import Grid, Weights, variant_table, window, zero_weights
+from mdp_lite.method.schedule import Weights, variant_table, window, zero_weights
 from mdp_lite.names import VARIANTS
 from support.tables import (
     KINDS,
@@ -70,7 +70,7 @@ def test_so_it_is_with_a_null_row_for_every_step(setup: tuple[str, bool]) -> Non
     edit = EditTask(on, to, tuned, zero_weights(10), steps)
     steps = [ends[0].step for ends in execute(toy, build_tree([edit]), v_prediction)]
     for i, step in enumerate(steps):  # each step is sampling's with that null row alone
-        one, short = to._replace(null=nulls(10)[i]), Grid(*(column[i : i + 1] for column in on))
+        one, short = to._replace(null=nulls(10)[i]), on.cut(i, i + 1)
         x = next(sample(toy, short, x, one, v_prediction)).x
         assert torch.equal(step.x, x)
     plain = guidance_of(C_B, 7.5)

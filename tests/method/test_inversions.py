@@ -185,7 +185,7 @@ def residual(case: Case, source: Source) -> float:
     """How far x_i is from where the noise that is predicted at it leads up from x_{i+1}."""
     far = []
     for i in range(N):
-        x, below, (t, a, b) = source.path.x[i], source.path.x[i + 1], source.grid.select_step(i)
+        x, below, (t, a, b, *_) = source.path.x[i], source.path.x[i + 1], source.grid.select_step(i)
         if a == 0:
             continue  # all of x_0 is noise: any one is where it leads
         _, eps = noise_in(prediction(case.editor, x, t, PROMPT, "", 1.0), x, a, case.v_prediction)
@@ -250,7 +250,7 @@ def test_direct_is_algorithm_1_of_pnp_inversion(case: Case) -> None:
     source, pivots = case.invert("direct"), case.invert("replay", g=None).path.x
     z = pivots[0]
     for i in range(N):
-        t, a, b = source.grid.select_step(i)
+        t, a, b, *_ = source.grid.select_step(i)
         x0, eps = noise_in(prediction(case.editor, z, t, PROMPT, "", G), z, a, case.v_prediction)
         assert (source.path.eps[i] - eps).abs().max() <= 1e-10
         z = b.sqrt() * x0 + (1 - b).sqrt() * eps
@@ -284,7 +284,7 @@ def test_edit_friendly_noise_is_the_papers(case: Case) -> None:
     noises = torch.randn(N, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     assert path.noise is not None
     for i in range(N):
-        t, a, b = source.grid.select_step(i)
+        t, a, b, *_ = source.grid.select_step(i)
         at = a.sqrt() * x + (1 - a).sqrt() * noises[i]  # noises that know nothing of each other
         assert (path.x[i] - at).abs().max() <= 1e-10
         x0, eps = noise_in(prediction(case.editor, at, t, PROMPT, "", G), at, a, case.v_prediction)

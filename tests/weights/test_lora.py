@@ -76,7 +76,7 @@ def run(pipe: Any, found: Weights) -> list[Tensor]:
     encode = CLIPTextEncoders(text, *second, eos=END) if second else text
     with torch.no_grad():
         c = encode(torch.stack([IDS] * 2, dim=1) if second else IDS)
-        return [find_states(c, unet.config.pooled_dim), unet(X, T, c)]
+        return [find_states(c, unet.config.extra_dim), unet(X, T, c)]
 
 
 def run_theirs(pipe: Any) -> list[Tensor]:

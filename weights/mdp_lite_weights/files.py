@@ -28,6 +28,7 @@ class Choices:
     variant names a folder's weight files ("fp16"), ema takes the averaged UNet of a single file,
     prediction_type overrides the checkpoint's, tokenizer is one for a single file. clip_skip is how
     many more of the text encoders' last layers are left out than the checkpoint's family does.
+    sampler and timestep_spacing are those of a model of few steps, which mdp_lite infers else.
     """
 
     variant: str | None = None
@@ -36,6 +37,8 @@ class Choices:
     tokenizer: str | Path | None = None
     hub: Hub = field(default_factory=Hub)
     clip_skip: int = 0
+    sampler: str | None = None
+    timestep_spacing: str | None = None
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ def _infer_prediction(
     """The prediction type and the reason for it: metadata, a marker, or the weights."""
     recorded = metadata.get(PREDICTION)
     if recorded is not None:
-        return "v_prediction" if recorded.startswith("v") else "epsilon", "from the file's metadata"
+        known = {"v": "v_prediction", "s": "sample", "x": "sample"}  # by their first letter
+        return known.get(recorded[:1], "epsilon"), "from the file's metadata"
     if "v_pred" in raw:
         return "v_prediction", "marked so in the file"
     if zero:

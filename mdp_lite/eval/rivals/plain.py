@@ -60,7 +60,7 @@ def edit_friendly(task: RivalTask, skip: float = 0.36) -> EditedLatents:
     first = int(skip * n)
     x = source.x[first]
     for i in range(first, n):
-        t, a, b = grid.select_step(i)
+        t, a, b, *_ = grid.select_step(i)
         rows = [CallRow(x, null_row(task, i)), CallRow(x, task.guidance.c)]
         guided = guide(torch.cat(call_unet(task.unet, t, rows)), True, task.guidance.g)
         x0, eps = split_prediction(guided, x, a, task.v_prediction)

@@ -64,7 +64,7 @@ def call_unet(
 
 def ddim_step(task: RivalTask, i: int, x: Tensor, e_null: Tensor, e: Tensor) -> Tensor:
     """x_i -> x_{i+1} by DDIM along the guided prediction (Ho & Salimans 2022, Eq. 6)."""
-    _, a, b = task.grid.select_step(i)
+    _, a, b, *_ = task.grid.select_step(i)
     guided = guide(torch.cat([e_null, e]), True, task.guidance.g)
     x0, eps = split_prediction(guided, x, a, task.v_prediction)
     return renoise(x0, eps, b)
