@@ -169,7 +169,7 @@ def _describe_contents(examined: Examined) -> Settings:
     found, counts = examined.found, _count_parameters(examined)
     total = sum(counts.values())
     named = {_shorten(path, found.folder): path for path in found.files}
-    named |= {f"vae {path.name}": path for path in examined.vae}  # another VAE, as in a model's hash
+    named |= {f"vae {path.name}": path for path in examined.vae}  # one that replaces its own
     sizes = {name: path.stat().st_size for name, path in named.items()}
     return {
         "parameters": counts | {"all": total},

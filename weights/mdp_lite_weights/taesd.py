@@ -131,7 +131,8 @@ def describe_family(place: str, xl: bool) -> str | None:
 
     Nothing in its files says so: all have the same shapes.
     """
-    name = next((one for one in reversed(place.lower().split("/")) if "taesd" in one), "")
+    last = re.split(r"[/\\]", place.lower())[:-3:-1]  # a file, or its folder
+    name = next((one for one in last if "taesd" in one), "")
     if not name or ("taesdxl" in name) == xl:
         return None
     own, other = "Stable Diffusion XL", "Stable Diffusion 1.x and 2.x"
@@ -164,6 +165,4 @@ def _count_blocks(half: str, ends: list[int], tensors: Mapping[str, Tensor]) -> 
     """How many blocks lie between each convolution and the next."""
     pattern = re.compile(rf"{half}\.layers\.(\d+)\.conv\.0\.weight")
     blocks = [int(match[1]) for key in tensors if (match := pattern.fullmatch(key))]
-    return [
-        sum(a < number < b for number in blocks) for a, b in zip(ends, ends[1:], strict=False)
-    ]
+    return [sum(a < number < b for number in blocks) for a, b in zip(ends, ends[1:], strict=False)]
