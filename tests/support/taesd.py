@@ -1,7 +1,10 @@
 """Random TAESDs by diffusers' AutoencoderTiny, and their files in every form that people have."""
 
+import json
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny
@@ -117,3 +120,26 @@ def author_encoder(width: int, latent: int = 4) -> nn.Sequential:
         layers += [nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False)]
         layers += [Residual(width) for _ in range(3)]
     return nn.Sequential(*layers, nn.Conv2d(width, latent, 3, padding=1))
+
+
+FORMS: dict[str, Callable[[Path, AutoencoderTiny], Path]] = {
+    "diffusers folder": write_folder,
+    "diffusers file": lambda at, one: write_file(at / "small.safetensors", one),
+    "vae of a folder": lambda at, one: write_folder(at / "vae", one).parent,
+    "pair, by its folder": write_pair,
+    "pair, by its encoder": lambda at, one: write_pair(at, one) / "taesd_encoder.safetensors",
+    "pair, by its decoder": lambda at, one: write_pair(at, one) / "taesd_decoder.safetensors",
+    "pair of another name": lambda at, one: write_pair(at, one, "my small"),
+    "ComfyUI's file": lambda at, one: write_comfy(at / "taesd.safetensors", one),
+}
+
+
+def changed(**options: Any) -> Callable[[Path, AutoencoderTiny], Path]:
+    """Writes a folder whose config has other options."""
+
+    def write(at: Path, model: AutoencoderTiny) -> Path:
+        config = write_folder(at, model) / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | options))
+        return at
+
+    return write

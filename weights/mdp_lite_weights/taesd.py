@@ -86,10 +86,9 @@ def read_pair(files: list[Path]) -> tuple[Config, Tensors]:
     tensors: Tensors = {}
     for half, file in zip(HALVES, files, strict=True):
         found = read_tensors(file)
-        if not is_half(found) or f"{SHIFTS[half]}.weight" not in found:
+        first = "0.weight" in found  # which is the encoder's alone
+        if not is_half(found) or first != (half == "encoder"):
             raise ValueError(f"{short(file)} holds no {half} of a TAESD")
-        if ("0.weight" in found) != (half == "encoder"):
-            raise ValueError(f"{short(file)} holds an encoder of a TAESD, want a {half}")
         tensors |= _rename(found, half)
     return infer_config(short(files[0]), tensors), tensors
 
