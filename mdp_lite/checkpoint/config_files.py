@@ -5,22 +5,30 @@ import math
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
-from mdp_lite.checkpoint.config_keys import SCHEDULER, TEXT_ENCODER, UNET, VAE, Keys
+from mdp_lite.checkpoint.config_keys import SCHEDULER, TAESD, TEXT_ENCODER, UNET, VAE, Keys
 from mdp_lite.checkpoint.samplers import check_sampler
-from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.models.config import (
+    AnyVAEConfig,
+    CLIPConfig,
+    SchedulerConfig,
+    TAESDConfig,
+    UNetConfig,
+    VAEConfig,
+)
 from mdp_lite.names import PREDICTION_TYPES, SAMPLERS, SPACINGS, BadCheckpoint
 
 T = TypeVar("T")
 Raw = dict[str, Any]
 
 MAX_INT = 2**20  # the largest whole number in a config; a larger one means a damaged file
-MAY_BE_ZERO = ("steps_offset", "freq_shift")
+MAY_BE_ZERO = ("steps_offset", "freq_shift", "num_encoder_blocks", "num_decoder_blocks")
 ACTIVATIONS = ("silu", "swish", "gelu", "relu", "mish")
 # Options that diffusers also reads as a list of one number a block; here all must be the same.
 PER_BLOCK = ("cross_attention_dim", "layers_per_block", "only_cross_attention")
 # What belongs to addition_embed_type text_time, SDXL's.
 ADDED = ("addition_time_embed_dim", "projection_class_embeddings_input_dim")
 PROJECTED = ("text_encoder_2",)
+TINY = "AutoencoderTiny"  # diffusers' class of TAESD
 ORDER = "reverse_transformer_layers_per_block"
 # transformers' defaults for a text encoder; only dumps of a whole CLIP may leave them out.
 CLIP_DEFAULTS = {
@@ -88,8 +96,10 @@ def _is_plain_order(raw: Raw) -> bool:
     return all(depth == depths for depth in order)
 
 
-def read_vae_config(raw: Raw) -> VAEConfig:
+def read_vae_config(raw: Raw) -> AnyVAEConfig:
     """Read diffusers' config; raises BadCheckpoint for an option that is not implemented."""
+    if is_taesd(raw):
+        return _read_taesd_config(raw)
     config = read_config(VAEConfig, "vae", {"layers_per_block": 1} | raw, VAE)  # as diffusers
     check_one_of("vae", "act_fn", config.act_fn, ACTIVATIONS)
     for kinds in ("down_block_types", "up_block_types"):
@@ -101,6 +111,25 @@ def read_vae_config(raw: Raw) -> VAEConfig:
         check_one_of("vae", "up_block_types", kind, ("UpDecoderBlock2D",))
     for channels in config.block_out_channels:
         check_divides("vae", "norm_num_groups", config.norm_num_groups, channels)
+    return config
+
+
+def is_taesd(raw: Raw) -> bool:
+    """Whether the config of a VAE is of TAESD."""
+    return raw.get("_class_name") == TINY
+
+
+def _read_taesd_config(raw: Raw) -> TAESDConfig:
+    config = read_config(TAESDConfig, "vae", raw, TAESD)
+    check_one_of("vae", "act_fn", config.act_fn, ACTIVATIONS)
+    widths = ("encoder_block_out_channels", "decoder_block_out_channels")
+    check_same_length("vae", config, *widths, "num_encoder_blocks", "num_decoder_blocks")
+    for key in widths:
+        if len(set(getattr(config, key))) > 1:
+            got = getattr(config, key)
+            raise BadCheckpoint(f"vae: {key} must be equal in all stages of a TAESD, got {got}")
+    for key in ("in_channels", "out_channels"):
+        check_one_of("vae", key, getattr(config, key), (3,))
     return config
 
 

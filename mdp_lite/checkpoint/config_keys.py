@@ -80,6 +80,21 @@ VAE = Keys(
     ignored=frozenset(["force_upcast", *SAVING, *AVERAGE]),
 )
 
+TAESD = Keys(
+    only={
+        **NOT_QUANTIZED,
+        "shift_factor": (None, 0),
+        "upsample_fn": ("nearest", "nearest-exact"),  # the same, as sides are doubled
+        "upsampling_scaling_factor": (2,),
+    },
+    # latent_magnitude and latent_shift are for latents that are stored as bytes. block_out_channels
+    # repeats the decoder's. Its numbers are small in half precision too.
+    ignored=frozenset(
+        ["block_out_channels", "force_upcast", "latent_magnitude", "latent_shift", *SAVING]
+        + AVERAGE
+    ),
+)
+
 # Fields of every config of transformers 4.x: saving, training, generation, other tasks.
 TRANSFORMERS = """
     add_cross_attention architectures attn_implementation bad_words_ids begin_suppress_tokens

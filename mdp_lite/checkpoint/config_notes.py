@@ -5,10 +5,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from mdp_lite.checkpoint.config_files import unwrap_clip
-from mdp_lite.checkpoint.config_keys import SCHEDULER, TEXT_ENCODER, UNET, VAE
+from mdp_lite.checkpoint.config_files import is_taesd, unwrap_clip
+from mdp_lite.checkpoint.config_keys import SCHEDULER, TAESD, TEXT_ENCODER, UNET, VAE
 from mdp_lite.checkpoint.samplers import describe_sampler
-from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
+from mdp_lite.models.config import (
+    CLIPConfig,
+    SchedulerConfig,
+    TAESDConfig,
+    UNetConfig,
+    VAEConfig,
+)
 
 PARTS = {
     "text_encoder": (CLIPConfig, TEXT_ENCODER),
@@ -28,7 +34,7 @@ def describe_configs(configs: dict[str, dict[str, Any]]) -> tuple[str, ...]:
 
 def list_unknown(part: str, raw: dict[str, Any]) -> dict[str, Any]:
     """The options of a part that nothing is known about; those that are null change nothing."""
-    cls, keys = PARTS[part]
+    cls, keys = (TAESDConfig, TAESD) if part == "vae" and is_taesd(raw) else PARTS[part]
     known = {field.name for field in dataclasses.fields(cls)} | keys.only.keys() | keys.ignored
     raw = unwrap_clip(raw) if part.startswith("text_encoder") else raw
     return {k: v for k, v in raw.items() if k not in known and k[:1] != "_" and v is not None}

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
+from mdp_lite.models.config import AnyVAEConfig, CLIPConfig, UNetConfig
 from mdp_lite.names import BadCheckpoint
 
 
-def check_fit(texts: Sequence[CLIPConfig], unet: UNetConfig, vae: VAEConfig) -> None:
+def check_fit(texts: Sequence[CLIPConfig], unet: UNetConfig, vae: AnyVAEConfig) -> None:
     """Raises BadCheckpoint unless latents and conditions have the widths that the UNet reads."""
     if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
         raise BadCheckpoint(

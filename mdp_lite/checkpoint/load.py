@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mdp_lite.checkpoint.advice import advise_dtype
 from mdp_lite.checkpoint.assign import BuildOnMeta, assign_tensors, auto_dtype, pause_gc
-from mdp_lite.checkpoint.config_files import read_scheduler_config
+from mdp_lite.checkpoint.config_files import is_taesd, read_scheduler_config
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.identity import Origin, stat_files
 from mdp_lite.checkpoint.kinds import Evidence, Wishes, find_kind_of
@@ -279,7 +279,8 @@ def _read_deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
 
 def _needs_wide_vae(found: Checkpoint, dtype: torch.dtype) -> dict[str, str]:
     """A note for the part vae if that overflows in float16, as SDXL's does unless it was mended."""
-    upcast = found.configs["vae"].get("force_upcast", True)
+    vae = found.configs["vae"]
+    upcast = not is_taesd(vae) and vae.get("force_upcast", True)
     if dtype != torch.float16 or "text_encoder_2" not in found.configs or not upcast:
         return {}
     return {"vae": "the VAE of Stable Diffusion XL overflows in float16: it runs in float32"}

@@ -15,8 +15,8 @@ from mdp_lite.checkpoint.tokenizer import Tokenizer, Tokenizers
 from mdp_lite.models.clip import CLIPTextEncoder, CLIPTextEncoders
 from mdp_lite.models.condition import count_rows
 from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.models.taesd import AnyVAE, build_vae
 from mdp_lite.models.unet import UNet
-from mdp_lite.models.vae import VAE
 from mdp_lite.names import BadInput
 
 Configs = dict[str, dict[str, Any]]  # of each part, the options of its config file
@@ -36,7 +36,7 @@ class Models:
     folder: Path | None
     text_encoder: CLIPTextEncoder | CLIPTextEncoders
     unet: UNet
-    vae: VAE
+    vae: AnyVAE
     tokenizer: Tokenizer | Tokenizers
     scheduler: SchedulerConfig
     defaults: Defaults
@@ -68,7 +68,7 @@ def build_models(
     check_fit(list(texts.values()), unet, decoder)
     with BuildOnMeta():
         models: dict[str, Any] = {part: CLIPTextEncoder(text) for part, text in texts.items()}
-        models |= {"unet": UNet(unet), "vae": VAE(decoder)}
+        models |= {"unet": UNet(unet), "vae": build_vae(decoder)}
     for part, model in models.items():
         place = vae if part == "vae" and vae is not None else name
         check_tensors(f"{Path(place).name}, {part}", model, tensors[part])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mdp_lite.editor import Editor
-from mdp_lite.models.config import UNetConfig, VAEConfig
+from mdp_lite.models.config import AnyVAEConfig, UNetConfig
 
 
 class StubUNet(nn.Module):
@@ -24,7 +24,7 @@ class StubUNet(nn.Module):
 class StubVAE(nn.Module):
     """A VAE that encodes every picture to 0 and decodes every latent to grey."""
 
-    def __init__(self, config: VAEConfig) -> None:
+    def __init__(self, config: AnyVAEConfig) -> None:
         super().__init__()
         self.config = config
         self.zero = nn.Parameter(torch.zeros(()))  # gives the device and dtype of the VAE

@@ -54,20 +54,24 @@ def show_model(args: InfoOptions, console: Console) -> Report:
     if args.catalogue:
         data, lines = list_catalogue()
     else:
-        data, lines = describe_model(args.name, read_choices(args.checkpoint), not args.no_hash)
+        data, lines = describe_model(
+            args.name, read_choices(args.checkpoint), not args.no_hash, args.vae
+        )
     return Report({}, {"command": "info", **data}, lines)
 
 
-def describe_model(name: Place, choices: Choices, with_hash: bool) -> tuple[Settings, list[str]]:
-    """Everything about one checkpoint, as an object and as lines for people.
+def describe_model(
+    name: Place, choices: Choices, with_hash: bool, vae: Place | None = None
+) -> tuple[Settings, list[str]]:
+    """Everything about one checkpoint, or that with another VAE, as an object and as lines.
 
     Raises BadInput if it would not load.
     """
-    examined = examine(name, choices)
+    examined = examine(name, choices, vae)
     data = {
         **_describe_kind(examined),
         **_describe_contents(examined),
-        "sha256": content_hash(examined.found.files) if with_hash else None,
+        "sha256": content_hash(examined.found.files + examined.vae) if with_hash else None,
         "edit": estimate_edit(examined),
         "scheduler": asdict(examined.scheduler),
         "defaults": asdict(examined.defaults),
@@ -166,7 +170,9 @@ def _describe_kind(examined: Examined) -> Settings:
 def _describe_contents(examined: Examined) -> Settings:
     found, counts = examined.found, _count_parameters(examined)
     total = sum(counts.values())
-    sizes = {_shorten(path, found.folder): path.stat().st_size for path in found.files}
+    named = {_shorten(path, found.folder): path for path in found.files}
+    named |= {f"vae {path.name}": path for path in examined.vae}  # one that replaces its own
+    sizes = {name: path.stat().st_size for name, path in named.items()}
     return {
         "parameters": counts | {"all": total},
         "dtypes": {part: _list_dtypes(found, part) for part in counts},
@@ -192,7 +198,8 @@ def _format_lines(data: Settings) -> list[str]:
         *_label("scheduler", _describe_scheduler(data["scheduler"])),
         *_label("tokenizer", prompt if tokens else "none here: by default the hub's is used"),
         *(line for part, dtypes in data["dtypes"].items() for line in
-          _label(part, f"{parameters[part]:>13,} parameters in {', '.join(dtypes)}")),
+          _label(part, f"{parameters[part]:>13,} parameters in {', '.join(dtypes)}"
+                 + ("; it is TAESD, a small VAE" if "num_decoder_blocks" in data[part] else ""))),
         *_label("all", f"{parameters['all']:>13,} parameters: {_by_dtype(data['weight_bytes'])}"),
         *_label(
             "edit",

@@ -14,9 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from mdp_lite.engine.meta_shapes import run_on_meta
 from mdp_lite.models.clip import CLIPTextEncoder
-from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
+from mdp_lite.models.config import AnyVAEConfig, CLIPConfig, UNetConfig
+from mdp_lite.models.taesd import build_vae
 from mdp_lite.models.unet import UNet
-from mdp_lite.models.vae import VAE
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -50,24 +50,24 @@ def unet(
 
 
 def encode(
-    config: VAEConfig, height: int, width: int, rows: int = 1, dtype: torch.dtype = torch.float32
+    config: AnyVAEConfig, height: int, width: int, rows: int = 1, dtype: torch.dtype = torch.float32
 ) -> CallCost:
     """Cost of encoding pictures (rows, 3, height, width) to latents."""
     pictures = (rows, config.in_channels, height, width)
     return _measure(
-        lambda: VAE(config).to(dtype),
+        lambda: build_vae(config).to(dtype),
         lambda model: model.encode(torch.empty(pictures, dtype=dtype)),
         copies=True,
     )
 
 
 def decode(
-    config: VAEConfig, height: int, width: int, rows: int = 1, dtype: torch.dtype = torch.float32
+    config: AnyVAEConfig, height: int, width: int, rows: int = 1, dtype: torch.dtype = torch.float32
 ) -> CallCost:
     """Cost of decoding latents to pictures (rows, 3, height, width)."""
     latents = (rows, config.latent_channels, height // config.factor, width // config.factor)
     return _measure(
-        lambda: VAE(config).to(dtype),
+        lambda: build_vae(config).to(dtype),
         lambda model: model.decode(torch.empty(latents, dtype=dtype)),
         copies=True,
     )

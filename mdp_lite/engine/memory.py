@@ -10,7 +10,7 @@ from contextlib import suppress
 import torch
 
 from mdp_lite.engine import flops
-from mdp_lite.models.config import UNetConfig, VAEConfig
+from mdp_lite.models.config import AnyVAEConfig, UNetConfig
 
 LATENT_BYTES = 8  # latents are float64
 # Python, torch, transformers' tokenizer, the code that oneDNN generates and what malloc keeps. A
@@ -20,7 +20,7 @@ LIBRARY_BYTES = 600_000_000 if torch.backends.cuda.is_built() else 300_000_000
 
 
 def largest_call(
-    unet: UNetConfig, vae: VAEConfig, height: int, width: int, rows: int, tokens: int,
+    unet: UNetConfig, vae: AnyVAEConfig, height: int, width: int, rows: int, tokens: int,
     dtype: torch.dtype,
 ) -> int:  # fmt: skip
     """The most bytes of activations on a CPU: of UNet calls with so many rows, or of the decoder.
@@ -32,7 +32,7 @@ def largest_call(
     return max(call.cpu_bytes, flops.decode(vae, height, width, 1, dtype).cpu_bytes)
 
 
-def path_bytes(vae: VAEConfig, height: int, width: int, steps: int) -> int:
+def path_bytes(vae: AnyVAEConfig, height: int, width: int, steps: int) -> int:
     """The bytes of a source path: a latent for each level and the noise of each step."""
     cells = (height // vae.factor) * (width // vae.factor)
     return (2 * steps + 1) * vae.latent_channels * cells * LATENT_BYTES

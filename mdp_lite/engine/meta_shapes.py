@@ -74,10 +74,10 @@ def _convolve(
     return (len(x), len(weight), *sides)
 
 
-BROADCAST = (Tensor.add, Tensor.mul, Tensor.div)
+BROADCAST = (Tensor.add, Tensor.sub, Tensor.mul, Tensor.div)
 ELEMENTWISE = (
-    F.layer_norm, F.group_norm, F.gelu, F.silu, Tensor.exp, Tensor.sigmoid, Tensor.sin, Tensor.cos,
-    Tensor.clamp,
+    F.layer_norm, F.group_norm, F.gelu, F.silu, F.relu, F.mish, Tensor.exp, Tensor.sigmoid,
+    Tensor.tanh, Tensor.sin, Tensor.cos, Tensor.clamp,
 )  # fmt: skip
 SHAPES: dict[Any, Callable[..., Iterable[int]]] = {
     **dict.fromkeys(ELEMENTWISE, _same),

@@ -110,6 +110,37 @@ class VAEConfig:
 
 
 @dataclass(frozen=True)
+class TAESDConfig:
+    """Settings of an AutoencoderTiny (diffusers' vae/config.json): blocks of each stage.
+
+    All stages of the encoder have one width, and all of the decoder.
+    """
+
+    encoder_block_out_channels: tuple[int, ...] = (64, 64, 64, 64)
+    decoder_block_out_channels: tuple[int, ...] = (64, 64, 64, 64)
+    num_encoder_blocks: tuple[int, ...] = (1, 3, 3, 3)
+    num_decoder_blocks: tuple[int, ...] = (3, 3, 3, 1)
+    in_channels: int = 3
+    out_channels: int = 3
+    latent_channels: int = 4
+    act_fn: str = "relu"
+    scaling_factor: float = 1.0
+
+    @property
+    def block_out_channels(self) -> tuple[int, ...]:
+        """The decoder's widths, which a VAE's memory depends on."""
+        return self.decoder_block_out_channels
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell along a side."""
+        return 2 ** (len(self.num_decoder_blocks) - 1)
+
+
+AnyVAEConfig = VAEConfig | TAESDConfig
+
+
+@dataclass(frozen=True)
 class SchedulerConfig:
     """Noise schedule, sampler and its flags (diffusers' scheduler/scheduler_config.json).
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite.models.vae import VAE
+from mdp_lite.models.taesd import AnyVAE
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.finite import dtype_of, run_finite
 
@@ -19,7 +19,7 @@ COUNT, CELLS, COARSE = 16, 8, 2
 
 
 @torch.no_grad()
-def fit_preview(vae: VAE) -> Tensor:
+def fit_preview(vae: AnyVAE) -> Tensor:
     """The map (c + 1, 3) in float64 on the CPU, by least squares from latents, and 1, to pictures.
 
     The seed of the latents is fixed, so a checkpoint always has the same map.

@@ -7,14 +7,15 @@ from multiprocessing import get_context
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from mdp_lite.engine import flops
 from mdp_lite.models.clip import CLIPTextEncoder
-from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
+from mdp_lite.models.config import CLIPConfig, TAESDConfig, UNetConfig, VAEConfig
+from mdp_lite.models.taesd import TAESD
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
 from support.checkpoints import UNET_CONFIG, VAE_CONFIG
@@ -90,7 +91,20 @@ def real_decode() -> tuple[Run, flops.CallCost]:
     return lambda: vae.decode(latent), flops.decode(VAE_CONFIG, 32, 64, 2)
 
 
-@pytest.mark.parametrize("case", [real_unet, real_text, real_encode, real_decode])
+def real_small_encode() -> tuple[Run, flops.CallCost]:
+    vae, picture = TAESD(TAESDConfig()), torch.zeros(2, 3, 32, 64)
+    return lambda: vae.encode(picture), flops.encode(TAESDConfig(), 32, 64, 2)
+
+
+def real_small_decode() -> tuple[Run, flops.CallCost]:
+    vae, latent = TAESD(TAESDConfig()), torch.zeros(2, 4, 4, 8)
+    return lambda: vae.decode(latent), flops.decode(TAESDConfig(), 32, 64, 2)
+
+
+REAL = [real_unet, real_text, real_encode, real_decode, real_small_encode, real_small_decode]
+
+
+@pytest.mark.parametrize("case", REAL)
 def test_flops_are_what_torch_counts_on_a_real_model(
     case: Callable[[], tuple[Run, flops.CallCost]],
 ) -> None:
@@ -132,6 +146,23 @@ def test_stable_diffusion_1_costs_what_diffusers_costs() -> None:
     assert flops.decode(SD_VAE, 512, 512).flops == vae
 
 
+def test_a_small_vae_costs_what_diffusers_costs() -> None:
+    calls = {"encode": (1, 3, 512, 512), "decode": (1, 4, 64, 64)}
+    want = {
+        name: count_on_meta(
+            AutoencoderTiny, lambda m, n=name, s=shape: getattr(m, n)(torch.empty(s))
+        )
+        for name, shape in calls.items()
+    }
+    small, large = (
+        {name: getattr(flops, name)(config, 512, 512).flops for name in calls}
+        for config in (TAESDConfig(), SD_VAE)
+    )
+    assert small == want
+    assert round(sum(large.values()) / sum(small.values()), 1) == 13.8  # docs/models.md says so
+    assert round(large["decode"] / small["decode"], 1) == 17.8
+
+
 def measure_peak(run: Run) -> int:
     """The most bytes that torch's allocator had given out at one time during a run."""
     with torch.no_grad():
@@ -154,6 +185,19 @@ def test_unet_peak_is_what_the_allocator_sees(dtype: torch.dtype) -> None:
     peak = flops.unet(ATTENDING, 32, 32, tokens=24, dtype=dtype).peak_bytes
     scratch = real - peak  # a processor with bfloat16 kernels gives them memory of their own
     assert scratch == 0 if dtype == torch.float32 else 0 <= scratch < peak / 10
+
+
+@pytest.mark.parametrize("act", ["relu", "silu", "gelu", "mish"])
+def test_peaks_of_a_small_vae_are_what_the_allocator_sees(act: str) -> None:
+    config = TAESDConfig(act_fn=act)
+    vae, picture, latent = TAESD(config), torch.zeros(1, 3, 64, 96), torch.zeros(1, 4, 8, 12)
+    pairs = (
+        (lambda: vae.encode(picture), picture, flops.encode(config, 64, 96)),
+        (lambda: vae.decode(latent), latent, flops.decode(config, 64, 96)),
+    )
+    for run, given, cost in pairs:
+        real = measure_peak(run) + given.nbytes
+        assert 0 <= real - cost.cpu_bytes <= 64 * 64 * 9 * 4  # oneDNN's copy of a weight
 
 
 def test_decoder_peak_by_hand() -> None:

@@ -39,7 +39,7 @@ def test_every_kind_that_people_have_is_there() -> None:
     kinds = {(entry.family, entry.prediction_type) for entry in CHECKPOINTS}
     both = {(f, p) for f in SCALES for p in ("epsilon", "v_prediction")}
     assert kinds == both - {(SDXL, "v_prediction")}  # only few finetunes of SDXL predict it
-    assert len(CATALOGUE) - len(CHECKPOINTS) == 3  # two VAEs and the tokenizer
+    assert len(CATALOGUE) - len(CHECKPOINTS) == 5  # four VAEs and the tokenizer
 
 
 def test_entries_do_not_change() -> None:

@@ -104,6 +104,14 @@ CATALOGUE = (
         "a VAE for any SDXL, whose numbers stay within what float16 can hold",
     ),
     CatalogueEntry(
+        "madebyollin/taesd", SD1, "MIT",
+        "TAESD, a small VAE for any SD 1.x and 2.x: much faster, with less fine detail",
+    ),
+    CatalogueEntry(
+        "madebyollin/taesdxl", SDXL, "MIT",
+        "TAESDXL, the same for any SDXL",
+    ),
+    CatalogueEntry(
         "openai/clip-vit-large-patch14", SD1, SEE_CARD,
         "the tokenizer of SD 1.x, 2.x and XL, which single files lack; nothing else of it is read",
     ),

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from mdp_lite_weights import folder as folders
 from mdp_lite_weights import hub as hubs
+from mdp_lite_weights import taesd
 from mdp_lite_weights.families import SCALES, SD1, SD2, SDXL, refuse_channels
 from mdp_lite_weights.hub import Hub
 from mdp_lite_weights.single import SingleFile, read_single, read_vae
-from mdp_lite_weights.tensors import PICKLES, check_file, refuse_pickle, short
+from mdp_lite_weights.tensors import PICKLES, check_file, read_tensors, refuse_pickle, short
 
 BUNDLED = {"tiny": Path(__file__).parent / "tiny"}
 # Single files hold no tokenizer; OpenAI's is right for all of SD 1.x, 2.x and XL.
@@ -128,15 +129,31 @@ def open_vae(
     """Config, tensors and files of a VAE from a folder, a file or a hub id, alone or in a model."""
     if os.path.isfile(name) or hubs.is_file(str(name)):
         path = find_file(name, choices.hub)
-        return *read_vae(path), [path]
+        if not taesd.is_half(read_tensors(path)):
+            return *read_vae(path), [path]
+        pair = taesd.find_pair(_fetch_other_half(name, path, choices.hub))
+        return *taesd.read_pair(pair), pair
     variant = choices.variant
     if not os.path.isdir(name) and hubs.is_repo(str(name)):
-        chosen = lambda names: folders.choose_part("vae", names, variant)  # noqa: E731
+        chosen = lambda names: (  # noqa: E731
+            taesd.choose_files(names) or folders.choose_part("vae", names, variant)
+        )
         name = hubs.fetch_folder(str(name), choices.hub, chosen)
     if not os.path.isdir(name):
         got = repr(str(name))
         raise ValueError(f"vae must be a folder, a .safetensors file or a hub id, got {got}")
+    pair = [Path(name) / one for one in taesd.choose_files(folders.list_names(Path(name)))]
+    if pair:
+        return *taesd.read_pair(pair), pair
     return folders.read_part(Path(name), "vae", variant)
+
+
+def _fetch_other_half(name: str | Path, path: Path, hub: Hub) -> Path:
+    """The file of one half of a TAESD, with the other half beside it if it is on the hub."""
+    pair = None if os.path.isfile(name) else taesd.name_pair(path.name)
+    for half in pair or ():
+        hubs.fetch_file(str(name).removesuffix(path.name) + half, hub)
+    return path
 
 
 def replace_vae(
@@ -147,13 +164,16 @@ def replace_vae(
     Notes tell if it lacks the variant, and how latents are scaled if its file does not say so.
     """
     config, tensors, files = open_vae(name, choices)
-    notes = []
-    if len(files) == 1:  # no config came with it
+    notes, alone = [], all(path.suffix != ".json" for path in files)
+    if config.get("_class_name") == taesd.CLASS:
+        note = taesd.describe_family(str(name), folders.SECOND in checkpoint.configs)
+        notes += [note] if note else []
+    elif alone:  # no config came with it
         scale = config.setdefault("scaling_factor", _find_scale(checkpoint))
         notes.append(f"the other VAE is a file: latents are scaled by {scale}")
-    elif choices.variant and not any(f".{choices.variant}" in path.name for path in files):
-        variant = f"variant {choices.variant}: the other VAE has none"
-        notes.append(f"{variant}, {files[-1].name} is read")
+    variant = None if alone else choices.variant
+    if variant and not any(f".{variant}" in path.name for path in files):
+        notes.append(f"variant {variant}: the other VAE has none, {files[-1].name} is read")
     checkpoint = replace(
         checkpoint,
         configs=checkpoint.configs | {"vae": config},
@@ -169,7 +189,10 @@ def _find_scale(checkpoint: Checkpoint) -> float:
     config = checkpoint.folder / folders.CONFIGS["vae"] if checkpoint.folder else None
     if config is None or not config.is_file():
         return SCALES[family]
-    return folders.read_json(config).get("scaling_factor", SCALES[SD1])  # diffusers' default
+    own = folders.read_json(config)
+    if own.get("_class_name") == taesd.CLASS:  # whose own scale says nothing of the latents
+        return SCALES[family]
+    return own.get("scaling_factor", SCALES[SD1])  # diffusers' default
 
 
 def find_tokenizer(name: str | Path | None, checkpoint: Checkpoint, hub: Hub) -> Path:

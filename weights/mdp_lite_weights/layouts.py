@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite_weights import folder as folders
-from mdp_lite_weights import keys
+from mdp_lite_weights import keys, taesd
 from mdp_lite_weights.families import SD1, SD2, SDXL
 from mdp_lite_weights.files import OPENCLIP_PAD, Checkpoint, Choices, find_tokenizer
 from mdp_lite_weights.schedules import PREDICTION, SCHEDULER
@@ -120,7 +120,7 @@ def _index(checkpoint: Checkpoint, tokenizer: list[str | None]) -> Config:
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": tokenizer,
         "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "vae": ["diffusers", checkpoint.configs["vae"].get("_class_name", "AutoencoderKL")],
     }
     if folders.SECOND in checkpoint.configs:
         return parts | {
@@ -140,6 +140,8 @@ def _index(checkpoint: Checkpoint, tokenizer: list[str | None]) -> Config:
 def to_file(checkpoint: Checkpoint, out: Path) -> Contents:
     """A checkpoint as one LDM file; raises ValueError if it could not be read back the same."""
     family = _find_family(checkpoint)
+    if checkpoint.configs["vae"].get("_class_name") == taesd.CLASS:
+        raise ValueError(f"{checkpoint.name} has no place in a single file: its VAE is TAESD")
     for part, options in {"unet": _unet_options(family), "vae": VAE}.items():
         for option, want in options.items():
             got = checkpoint.configs[part].get(option)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from mdp_lite_weights import keys
+from mdp_lite_weights import keys, taesd
 from mdp_lite_weights.families import (
     SCALES,
     SD1,
@@ -86,6 +86,8 @@ def read_vae(path: Path) -> tuple[Config, Tensors]:
     """
     raw = read_tensors(path)
     inside = keys.strip_prefix(raw, keys.VAE_AT) or raw
+    if taesd.is_whole(inside):
+        return taesd.read_whole(short(path), inside)
     inside = {k: v for k, v in inside.items() if not k.startswith(("loss.", "model_ema."))}
     tensors = flatten_attention(
         keys.rename_keys(keys.rename_keys(inside, keys.vae_key), keys.modern_vae_key)

@@ -19,6 +19,10 @@ class InfoOptions:
         typer.Argument(metavar="MODEL", show_default="tiny, which is bundled",
                        help="a folder, a .safetensors file or a hub id"),
     ] = "tiny"  # fmt: skip
+    vae: Annotated[
+        str | None,
+        typer.Option("--vae", metavar="PLACE", help="with another VAE: a folder, file or hub id"),
+    ] = None
     catalogue: Annotated[
         bool, typer.Option("--list", help="well-known checkpoints and licences")
     ] = False  # fmt: skip
