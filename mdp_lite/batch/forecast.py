@@ -34,6 +34,7 @@ from mdp_lite.cli.console import Console
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.editor import Editor
+from mdp_lite.method.mdp import add_channels
 from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline.inversion_methods import NEVER
 
@@ -189,7 +190,8 @@ def _measure_pace(editor: Editor, size: Size) -> tuple[float, float]:
     runner, (width, height) = editor.runner, size
     c, t = runner.condition("", size).expand(2, -1, -1), runner.grid(None).t[0]
     x = runner.noise(0, width, height)
-    row = _time_fastest(lambda: float(runner.unet(x.expand(2, -1, -1, -1).to(c.dtype), t, c).sum()))
+    rows = add_channels(x, runner.blank_channels(size)).expand(2, -1, -1, -1).to(c.dtype)
+    row = _time_fastest(lambda: float(runner.unet(rows, t, c).sum()))
     return row / 2, _time_fastest(lambda: runner.decode(x))
 
 

@@ -36,7 +36,7 @@ from mdp_lite.store.source_header import (
 from mdp_lite.version import __version__
 
 REQUIRED = {"x", "eps", "c", "t", "a", "b", "image"}  # and the picture that was inverted
-OPTIONAL = {"null", "noise"}
+OPTIONAL = {"null", "noise", "mask"}
 
 
 def save(source: Source, path: str | Path) -> None:
@@ -99,6 +99,8 @@ def _tensors(source: Source) -> Tensors:
     tensors = path | source.grid._asdict() | {"image": _pixels(source.image)}
     if source.inversion is not None:
         tensors["picture"] = _pixels(source.picture)
+    if source.mask is not None:
+        tensors["mask"] = torch.from_numpy(np.array(source.mask))
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -146,7 +148,8 @@ def _check_origin(settings: Settings, origin: Origin) -> None:
 
 def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> None:
     """Raise BadInput unless these are finite tensors of a path of this model, on its own grid."""
-    needed = REQUIRED | {"picture"} if inverted else REQUIRED
+    k = runner.models.unet.config.constant_channels  # of an inpainting model
+    needed = REQUIRED | ({"picture"} if inverted else set()) | ({"channels"} if k else set())
     if odd := sorted((needed ^ set(tensors)) - (OPTIONAL if inverted else set())):
         raise BadInput(f"must hold {', '.join(sorted(needed))}, {odd[0]} is missing or unknown")
     n, models = len(tensors["t"]) if tensors["t"].ndim == 1 else 0, runner.models
@@ -166,7 +169,10 @@ def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> Non
         "image": ((height, width, 3), torch.uint8),
         "null": ((n, *c), torch.float32),
         "noise": ((n, *cell), torch.float64),
+        "channels": ((1, k, *cell[2:]), torch.float64),
     }
+    if "mask" in tensors:
+        wanted["mask"] = (tuple(tensors["picture"].shape[:2]), torch.uint8)
     for name in wanted.keys() & tensors.keys():
         _check_tensor(name, tensors[name], *wanted[name])
 
@@ -203,6 +209,7 @@ def _source(settings: Settings, tensors: Tensors, runner: ModelRunner) -> Source
         cost,
         runner.models.origin,
         read_tuning(settings["tuning"]),
+        Image.fromarray(tensors["mask"].numpy()) if "mask" in tensors else None,
     )
 
 

@@ -1,0 +1,102 @@
+"""What an inpainting UNet reads beside the latent: a mask, and the picture without what it covers.
+
+These channels (1, k + 1, y, x) are the same in every step and on both paths. As in diffusers'
+inpainting pipelines: a pixel is covered if the mask is at least half white there, a cell has the
+value of its first pixel, covered pixels are grey, and 1 is repainted.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mdp_lite.names import BadInput
+from mdp_lite.pictures import images
+from mdp_lite.pictures.fit import Fit
+from mdp_lite.pipeline import check
+from mdp_lite.pipeline.masks import Mask, MaskSpec, read_mask
+from mdp_lite.pipeline.request import Request, mask_of
+from mdp_lite.pipeline.runner import ModelRunner, log
+
+HALF = 128  # of 255: the least white of a pixel that is covered
+WHOLE = (
+    "an inpainting model without a mask repaints the whole picture: give a mask (--mask) to "
+    "repaint a part of it"
+)
+
+
+def read_masks(
+    runner: ModelRunner, pictures: Sequence[Image.Image],
+    masks: Iterable[MaskSpec | None] | None, fit: str, width: int | None, height: int | None,
+) -> list[Mask | None]:  # fmt: skip
+    """The mask that each source has, read for its picture. Raises BadInput, also for "auto"."""
+    read: list[Mask | None] = [None] * len(pictures)
+    some = read if masks is None else check.as_many("masks", masks, len(pictures))
+    for i, (picture, mask) in enumerate(zip(pictures, some, strict=True)):
+        if isinstance(mask, str) and mask == "auto":
+            raise BadInput("mask auto is for an edit: an inversion has no second prompt to compare")
+        if mask is not None:
+            own = runner.fit(picture, fit, width, height)
+            read[i] = read_mask(mask, own, runner.factor)
+    return read
+
+
+def key_of_mask(mask: Mask | None) -> tuple[str, ...]:
+    """What the cache's key of a source holds of its mask: nothing without one, else its hash."""
+    return () if mask is None else (hashlib.sha256(mask.pixels.tobytes()).hexdigest(),)
+
+
+@torch.no_grad()
+def find_channels(runner: ModelRunner, picture: Image.Image, fit: Fit, mask: Mask) -> Tensor | None:
+    """The channels of a picture that is repainted under a mask; None for another UNet."""
+    if not runner.models.inpaints:
+        return None
+    covered, f = _find_covered(fit, mask, runner.factor).to(runner.device), runner.factor
+    pixels = images.to_tensor(fit.apply(picture)).to(runner.device)
+    masked = torch.where(covered, 0, pixels)
+    latent = runner.run_vae("encode", masked, "the latent of the masked picture").double()
+    return torch.cat([covered[None, None, ::f, ::f].to(latent), latent], dim=1)
+
+
+def locate_channels(runner: ModelRunner, request: Request) -> Request:
+    """A located request whose mask has its channels. Logs, once, that one without repaints all."""
+    mask, source = mask_of(request), request.source
+    if not runner.models.inpaints:
+        return request
+    if mask is None:
+        _warn_whole()
+        return request
+    own = source.mask is not None and source.mask.tobytes() == mask.pixels.tobytes()
+    channels = source.path.channels if own else mask.channels
+    if channels is None:
+        channels = find_channels(runner, source.picture, source.fit, mask)
+    return replace(request, mask=mask._replace(channels=channels))
+
+
+def channels_of(request: Request) -> Tensor | None:
+    """The channels of a located request: those of its mask, or those of its source."""
+    mask = mask_of(request)
+    return request.source.path.channels if mask is None else mask.channels
+
+
+def _find_covered(fit: Fit, mask: Mask, factor: int) -> Tensor:
+    """Which pixels of the model's picture are covered (height, width).
+
+    A mask so thin that no cell would be repainted covers all pixels of the cells that it touches.
+    """
+    fitted = fit.apply(mask.pixels.convert("RGB")).getchannel(0)
+    covered = torch.from_numpy(np.array(fitted)) >= HALF
+    if covered[::factor, ::factor].any():
+        return covered
+    cells = mask.cells.cpu() > 0
+    return cells.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+
+
+@cache
+def _warn_whole() -> None:
+    log.warning(WHOLE)
