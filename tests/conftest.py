@@ -35,7 +35,16 @@ def checkpoint_xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("model") / "random-xl", xl=True)
 
 
-@pytest.fixture(scope="session", params=["checkpoint", "checkpoint_xl"], ids=["SD", "SDXL"])
+@pytest.fixture(scope="session")
+def checkpoint_inpaint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as an inpainting model: its UNet reads a mask and a masked picture too."""
+    return write_checkpoint(tmp_path_factory.mktemp("model") / "random-inpaint", inpaints=True)
+
+
+CHECKPOINTS = {"SD": "checkpoint", "SDXL": "checkpoint_xl", "inpainting": "checkpoint_inpaint"}
+
+
+@pytest.fixture(scope="session", params=CHECKPOINTS.values(), ids=CHECKPOINTS)
 def any_editor(request: pytest.FixtureRequest) -> Editor:
     """The tiny random model of each family, loaded."""
     return Editor.from_pretrained(request.getfixturevalue(request.param), device="cpu")

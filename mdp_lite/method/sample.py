@@ -32,8 +32,8 @@ class Trajectory(NamedTuple):
 
     x[0] is noise, x[N] the clean latent, eps[i] the guided noise of the step from x[i] to x[i+1].
     null (N, b, l, d) are null rows that were optimised for it. noise (N, b, 4, y, x) is the sigma z
-    of each step where the path goes by DDPM. channels (b or 1, k, y, x) are those that an inpainting
-    UNet read along it.
+    of each step where the path goes by DDPM. channels (b or 1, k, y, x) are what an
+    inpainting UNet read beside it.
     """
 
     x: Tensor

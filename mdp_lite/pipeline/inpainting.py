@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mdp_lite.checkpoint.models import Models
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import Fit
@@ -44,6 +45,14 @@ def read_masks(
             own = runner.fit(picture, fit, width, height)
             read[i] = read_mask(mask, own, runner.factor)
     return read
+
+
+def mask_of_source(models: Models, mask: MaskSpec | None) -> MaskSpec | None:
+    """The mask that the source of one edit is recorded with: the edit's, if the UNet reads masks.
+
+    An automatic one is only known once there is a source.
+    """
+    return None if isinstance(mask, str) and mask == "auto" or not models.inpaints else mask
 
 
 def key_of_mask(mask: Mask | None) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ def _infer_prediction(
         return "v_prediction", "its schedule ends in noise alone, which epsilon can't predict"
     if family == SDXL:
         return "epsilon", "as nearly all of Stable Diffusion XL"
-    if unet["conv_in.weight"].shape[1] == INPAINTING:
+    if "conv_in.weight" in unet and unet["conv_in.weight"].shape[1] == INPAINTING:
         return "epsilon", "as the inpainting models of all families"
     if family == SD1 or PREDICTION_KEY not in unet:
         return "epsilon", "as all of Stable Diffusion 1.x"
