@@ -41,12 +41,19 @@ def checkpoint_inpaint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("model") / "random-inpaint", inpaints=True)
 
 
-CHECKPOINTS = {"SD": "checkpoint", "SDXL": "checkpoint_xl", "inpainting": "checkpoint_inpaint"}
+FAMILIES = {"SD": "checkpoint", "SDXL": "checkpoint_xl"}
+KINDS = FAMILIES | {"inpainting": "checkpoint_inpaint"}
 
 
-@pytest.fixture(scope="session", params=CHECKPOINTS.values(), ids=CHECKPOINTS)
+@pytest.fixture(scope="session", params=FAMILIES.values(), ids=FAMILIES)
 def any_editor(request: pytest.FixtureRequest) -> Editor:
     """The tiny random model of each family, loaded."""
+    return Editor.from_pretrained(request.getfixturevalue(request.param), device="cpu")
+
+
+@pytest.fixture(scope="session", params=KINDS.values(), ids=KINDS)
+def every_editor(request: pytest.FixtureRequest) -> Editor:
+    """The same, and an inpainting model."""
     return Editor.from_pretrained(request.getfixturevalue(request.param), device="cpu")
 
 
