@@ -49,6 +49,7 @@ FOREIGN = (
     ("down_blocks.", "is a UNet alone"),
     ("input_blocks.", "is a UNet alone"),
 )
+LATENT = 4  # channels of a latent
 INPAINTING = 9  # channels that such a UNet reads: a latent, a mask, and the masked picture's latent
 # Channels that the first convolution of other UNets reads, if it reads more than a latent.
 READS = {

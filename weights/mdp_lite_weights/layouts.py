@@ -49,6 +49,7 @@ DEFAULTS: dict[str, Config] = {
         "timestep_spacing": "leading",
     },
 }
+LAYOUT = "0.6.0"  # of diffusers: the first version that writes inpainting models as today
 DEPTHS = "transformer_layers_per_block"
 # Options that a single file need not preserve: they change no number of the model.
 FREE = (
@@ -123,6 +124,8 @@ def _index(checkpoint: Checkpoint, tokenizer: list[str | None]) -> Config:
         "vae": ["diffusers", "AutoencoderKL"],
     }
     inpaint = "Inpaint" if checkpoint.configs["unet"].get("in_channels") == INPAINTING else ""
+    if inpaint:  # diffusers wants to know that the folder is of today's layout
+        parts["_diffusers_version"] = LAYOUT
     if folders.SECOND in checkpoint.configs:
         return parts | {
             "_class_name": f"StableDiffusionXL{inpaint}Pipeline",
