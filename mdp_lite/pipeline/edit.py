@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import Guidance
@@ -34,13 +35,13 @@ from mdp_lite.pipeline.runner import ModelRunner
 
 def locate_all(runner: ModelRunner, requests: Iterable[Request]) -> list[Request]:
     """Requests whose sources are checked and whose masks are read or found."""
-    found = []
+    found, channels = [], dict[tuple[int, bytes], Tensor | None]()
     for request in check.requests(requests):
         check.source(request.source, runner.models)
         size = runner.latent_size(request.source.path.x)
         condition = partial(runner.condition, size=size)
         located = locate(request, runner.unet, condition, runner.factor)
-        found.append(locate_channels(runner, located))
+        found.append(locate_channels(runner, located, channels))
     return found
 
 

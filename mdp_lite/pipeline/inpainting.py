@@ -72,25 +72,40 @@ def find_channels(runner: ModelRunner, picture: Image.Image, fit: Fit, mask: Mas
     return torch.cat([covered[None, None, ::f, ::f].to(latent), latent], dim=1)
 
 
-def locate_channels(runner: ModelRunner, request: Request) -> Request:
-    """A located request whose mask has its channels. Logs, once, that one without repaints all."""
+def locate_channels(
+    runner: ModelRunner, request: Request, known: dict[tuple[int, bytes], Tensor | None]
+) -> Request:
+    """A located request whose mask has its channels; equal masks of a source have the same ones.
+
+    known has those of other requests, and gets these.
+    """
     mask, source = mask_of(request), request.source
-    if not runner.models.inpaints:
+    if not runner.models.inpaints or mask is None:
+        warn_whole(runner.models)
         return request
-    if mask is None:
-        _warn_whole()
-        return request
-    own = source.mask is not None and source.mask.tobytes() == mask.pixels.tobytes()
-    channels = source.path.channels if own else mask.channels
-    if channels is None:
-        channels = find_channels(runner, source.picture, source.fit, mask)
-    return replace(request, mask=mask._replace(channels=channels))
+    key, own = (id(source), mask.pixels.tobytes()), source.mask
+    if own is not None and own.tobytes() == key[1]:
+        known[key] = source.path.channels
+    if key not in known:
+        known[key] = find_channels(runner, source.picture, source.fit, mask)
+    return replace(request, mask=mask._replace(channels=known[key]))
 
 
 def channels_of(request: Request) -> Tensor | None:
     """The channels of a located request: those of its mask, or those of its source."""
     mask = mask_of(request)
     return request.source.path.channels if mask is None else mask.channels
+
+
+def warn_whole(models: Models) -> None:
+    """Log, once, that an inpainting model without a mask repaints the whole picture."""
+    if models.inpaints:
+        _warn(WHOLE)
+
+
+@cache
+def _warn(sentence: str) -> None:
+    log.warning(sentence)
 
 
 def _find_covered(fit: Fit, mask: Mask, factor: int) -> Tensor:
@@ -104,8 +119,3 @@ def _find_covered(fit: Fit, mask: Mask, factor: int) -> Tensor:
         return covered
     cells = mask.cells.cpu() > 0
     return cells.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-
-
-@cache
-def _warn_whole() -> None:
-    log.warning(WHOLE)

@@ -19,10 +19,14 @@ from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline import inpainting
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
+from mdp_lite.pipeline.once import once
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Source
+from mdp_lite.pipeline.warm_up import warm_up
+from mdp_lite.serve.service import prepare_models
 from support.inpainting import draw_mask, draw_picture
 from support.inverting import double
+from support.recording import recording_editor
 from support.source_cases import same_bits
 
 SIDE, N, FACTOR = 32, 5, 4
@@ -100,7 +104,7 @@ def test_without_a_mask_all_is_repainted_and_that_is_said(
     want = torch.cat([torch.ones_like(grey[:, :1]), grey], 1).double()
     generated = editor.generate(PROMPT, 1, N)
     assert all(torch.equal(want, one.path.channels) for one in (whole, generated))
-    inpainting._warn_whole.cache_clear()
+    inpainting._warn.cache_clear()
     with caplog.at_level(logging.WARNING, "mdp_lite"):
         editor.edit(whole, TARGET, mask=BOX)
         assert not caplog.records
@@ -248,6 +252,34 @@ def test_the_batcher_stacks_them(editor: Editor, whole: Source, max_rows: int) -
 def test_edits_of_one_prompt_under_two_masks_share_no_step(editor: Editor, whole: Source) -> None:
     edits = editor.edits([Request(whole, TARGET, mask=box) for box in (BOX, (0, 0, 16, 16))])
     assert not torch.equal(edits[0].latent, edits[1].latent)
+
+
+def test_equal_masks_are_encoded_once(editor: Editor, whole: Source) -> None:
+    """So edits of one prompt under one mask share their steps; two masks are two guidances."""
+    masks = [BOX, BOX, (0, 0, 16, 16)]
+    first, again, other = editor.tasks([Request(whole, TARGET, mask=box) for box in masks])
+    assert first.guidance is again.guidance and first.guidance is not other.guidance
+
+
+def test_a_recorded_step_reads_the_channels_of_its_edit(editor: Editor, whole: Source) -> None:
+    """One graph serves both masks: its channels are copied in with the tables of the edit."""
+    recording = recording_editor(editor)
+    for box in (BOX, (0, 0, 16, 16), None):
+        a, b = (one.edit(whole, TARGET, "x", mask=box).latent for one in (editor, recording))
+        assert (a - b).abs().max() <= 1e-4
+    recorder = recording.runner.engine.recorder
+    assert recorder is not None and recorder.count
+
+
+def test_once_is_a_source_and_its_edit(editor: Editor) -> None:
+    source = editor.generate(PROMPT, 2, N)
+    latent = once(editor, PROMPT, TARGET, 2, num_inference_steps=N).latent
+    assert torch.equal(latent, editor.edit(source, TARGET).latent)
+
+
+def test_rows_that_warm_up_have_the_channels(editor: Editor) -> None:
+    warm_up(editor, rows=[1, 2], num_inference_steps=2)
+    prepare_models(editor, 2)
 
 
 # stored
