@@ -17,6 +17,7 @@ from mdp_lite.pictures.images import Picture
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.choices import build_choices
 from mdp_lite.pipeline.edit import build_tasks, finish_edit, locate_all, start_edits
+from mdp_lite.pipeline.inpainting import key_of_mask, read_masks
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, Inversion
 from mdp_lite.pipeline.masks import MaskSpec
 from mdp_lite.pipeline.preview import preview
@@ -144,6 +145,7 @@ class Editor:
         on_step: OnStep | None = None,
         on_tuned: OnTuned | None = None,
         deadline: float | None = None,
+        mask: MaskSpec | None = None,
     ) -> Source:
         """A source from your picture, which the prompt describes: path A is found by inversion.
 
@@ -152,42 +154,39 @@ class Editor:
         height: "crop", "pad" or "resize"; "own" keeps its size, padded to whole latent cells.
         guidance_scale: by default 3.5 for edit-friendly, 1 for replay and fixed-point, the model's
         for the others. on_tuned(i, step) is called after every tuned step of null-text. on_step and
-        deadline: see generate.
+        deadline: see generate. mask: where its edits happen unless they have another one (as in
+        Request); an inpainting model records the path with it.
         """
         settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
-        return self.inverts([image], [prompt], method, *settings, on_step, on_tuned, deadline)[0]
+        more = (on_step, on_tuned, deadline, [mask])
+        return self.inverts([image], [prompt], method, *settings, *more)[0]
 
     def inverts(
-        self,
-        images_: Iterable[Picture],
-        prompts: Iterable[str],
-        method: str | Inversion = DEFAULT_METHOD,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str = "",
-        width: int | None = None,
-        height: int | None = None,
-        fit: str = "crop",
-        on_step: OnStep | None = None,
-        on_tuned: OnTuned | None = None,
-        deadline: float | None = None,
-    ) -> list[Source]:
+        self, images_: Iterable[Picture], prompts: Iterable[str],
+        method: str | Inversion = DEFAULT_METHOD, num_inference_steps: int | None = None,
+        guidance_scale: float | None = None, negative_prompt: str = "",
+        width: int | None = None, height: int | None = None, fit: str = "crop",
+        on_step: OnStep | None = None, on_tuned: OnTuned | None = None,
+        deadline: float | None = None, masks: Iterable[MaskSpec | None] | None = None,
+    ) -> list[Source]:  # fmt: skip
         """Several pictures at once, each with its prompt, fitted to one size: see invert."""
         pictures = [images.rgb(check.picture(one)) for one in check.several("images", images_)]
         texts = check.as_many("prompts", prompts, len(pictures))
         how = (method, num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
         monitor = start_monitor(on_step, on_tuned, deadline)
+        given = read_masks(self.runner, pictures, masks, fit, width, height)
         if self.cache is None:
-            return invert_pictures(self.runner, pictures, texts, *how, monitor)
+            return invert_pictures(self.runner, pictures, texts, *how, monitor, given)
 
         for text in texts:
             self.runner.warn_of_words(text)
 
         def create(indices: list[int]) -> list[Source]:
-            some = ([pictures[i] for i in indices], [texts[i] for i in indices])
-            return invert_pictures(self.runner, *some, *how, monitor)
+            own, *some = ([part[i] for i in indices] for part in (given, pictures, texts))
+            return invert_pictures(self.runner, *some, *how, monitor, own)
 
-        settings = [(text, *how) for text in texts]
+        keys = [key_of_mask(one) for one in given]
+        settings = [(text, *how, *key) for text, key in zip(texts, keys, strict=True)]
         sources = get_or_create(self.cache, self.runner, settings, pictures, create)
         # A stored source has the pixels of its picture, but not what was changed in it.
         return [replace(one, picture=p) for one, p in zip(sources, pictures, strict=True)]

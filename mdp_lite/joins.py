@@ -18,7 +18,7 @@ from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
-from mdp_lite.method.mdp import Guidance
+from mdp_lite.method.mdp import Guidance, add_channels
 from mdp_lite.models.transformer import Attend
 from mdp_lite.names import MissingExtra
 from mdp_lite.pipeline.result import Cost, Source
@@ -106,7 +106,7 @@ def run_prompt_to_prompt(
 
     def unet(x: Tensor, t: Tensor, c: Tensor, attend: Attend) -> Tensor:
         on_call(next(calls), n)
-        return editor.models.unet(x, t, c, attend)
+        return editor.models.unet(add_channels(x, guidance.channels), t, c, attend)
 
     v_prediction = editor.runner.v_prediction
     task = RivalTask(cast(Any, unet), source.grid, source.path, guidance, v_prediction)

@@ -35,9 +35,25 @@ def checkpoint_xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("model") / "random-xl", xl=True)
 
 
-@pytest.fixture(scope="session", params=["checkpoint", "checkpoint_xl"], ids=["SD", "SDXL"])
+@pytest.fixture(scope="session")
+def checkpoint_inpaint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as an inpainting model: its UNet reads a mask and a masked picture too."""
+    return write_checkpoint(tmp_path_factory.mktemp("model") / "random-inpaint", inpaints=True)
+
+
+FAMILIES = {"SD": "checkpoint", "SDXL": "checkpoint_xl"}
+KINDS = FAMILIES | {"inpainting": "checkpoint_inpaint"}
+
+
+@pytest.fixture(scope="session", params=FAMILIES.values(), ids=FAMILIES)
 def any_editor(request: pytest.FixtureRequest) -> Editor:
     """The tiny random model of each family, loaded."""
+    return Editor.from_pretrained(request.getfixturevalue(request.param), device="cpu")
+
+
+@pytest.fixture(scope="session", params=KINDS.values(), ids=KINDS)
+def every_editor(request: pytest.FixtureRequest) -> Editor:
+    """The same, and an inpainting model."""
     return Editor.from_pretrained(request.getfixturevalue(request.param), device="cpu")
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from mdp_lite.app.form import EditForm, build_request, check_form
 from mdp_lite.app.results import AppResult
-from mdp_lite.app.runs import Submission, make_source, source_key
+from mdp_lite.app.runs import Submission, make_source, source_key, source_mask
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio
 from mdp_lite.cli.units import pluralize
@@ -40,7 +40,8 @@ class RunForecast(NamedTuple):
 def forecast(studio: Studio, session: Session, submission: Submission) -> RunForecast:
     """The forecast of a form; of the models only the text encoder runs."""
     form = check_form(submission.form)
-    stored = session.find_source(source_key(form, submission.picture))
+    own = source_mask(studio.dry_editor, submission)
+    stored = session.find_source(source_key(form, submission.picture, own))
     source = stored or dry_run_source(studio, form, submission.picture)
     (task,) = studio.dry_editor.tasks([build_request(source, form, submission.mask)])
     mask = Cost(2 * MASK_STEPS, MASK_STEPS) if form.where == "found" else Cost(0, 0)

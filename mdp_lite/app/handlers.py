@@ -16,7 +16,7 @@ from mdp_lite.app.forecast import describe_forecast, describe_result, forecast
 from mdp_lite.app.form import EditForm, default_form, fill_form
 from mdp_lite.app.panel import ResultFiles, show_result, show_status, stream_updates
 from mdp_lite.app.restore import restore_form
-from mdp_lite.app.runs import MASK_FILE, Submission, run_edit, source_key
+from mdp_lite.app.runs import MASK_FILE, Submission, run_edit, source_key, source_mask
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import StoppedByVisitor
 from mdp_lite.app.studio import Studio, mask_from_layers, open_upload
@@ -121,8 +121,9 @@ class Handlers:
         if not live or (case == "picture" and path is None):
             return
         with show_errors():
-            submission = self.read_submission(case, path, None, values)
-        if session.find_source(source_key(submission.form, submission.picture)) is not None:
+            submission = self.read_submission(case, path, canvas, values)
+        mask = source_mask(self.studio.dry_editor, submission)
+        if session.find_source(source_key(submission.form, submission.picture, mask)) is not None:
             yield from self._edit(case, path, canvas, values, session)
 
     def plan(

@@ -55,7 +55,10 @@ def _run_edit(
     on_progress: OnProgress,
 ) -> AppResult:  # fmt: skip
     started, form = time.monotonic(), submission.form
-    source, reused = get_or_make_source(editor, session, form, submission.picture, on_progress)
+    mask = source_mask(editor, submission)
+    source, reused = get_or_make_source(
+        editor, session, form, submission.picture, on_progress, mask
+    )
     source_end = time.monotonic()
     state = None
     for done, total, _, (state,) in editor.steps([build_request(source, form, submission.mask)]):
@@ -74,31 +77,40 @@ def _run_edit(
 
 def get_or_make_source(
     editor: Editor, session: Session, form: EditForm, picture: Image.Image | None,
-    on_progress: OnProgress,
+    on_progress: OnProgress, mask: Image.Image | None = None,
 ) -> tuple[Source, bool]:  # fmt: skip
     """The form's source, and whether it was already computed."""
-    key = source_key(form, picture)
+    key = source_key(form, picture, mask)
     stored = session.find_source(key)
     if stored is not None:
         return stored, True
-    source = make_source(editor, form, picture, _report_steps(editor, form, on_progress))
+    source = make_source(editor, form, picture, _report_steps(editor, form, on_progress), mask)
     session.add_source(key, source)
     return source, False
 
 
-def source_key(form: EditForm, picture: Image.Image | None) -> Hashable:
+def source_mask(editor: Editor, submission: Submission) -> Image.Image | None:
+    """The painted mask, if the form uses it and the model's sources are recorded with one."""
+    painted = submission.form.case == "picture" and submission.form.where == "painted"
+    return submission.mask if painted and editor.models.inpaints else None
+
+
+def source_key(
+    form: EditForm, picture: Image.Image | None, mask: Image.Image | None = None
+) -> Hashable:
     """Everything that a source depends on: equal keys have equal sources."""
     common = form.source_prompt, form.negative_prompt, form.steps, source_guidance(form)
     if form.case == "prompt":
         return form.case, *common, form.seed
     assert picture is not None  # the other case is a prompt
     digest = hashlib.sha256(picture.tobytes()).hexdigest()
-    return form.case, *common, inversion_of(form), form.fit, picture.size, digest
+    key = form.case, *common, inversion_of(form), form.fit, picture.size, digest
+    return key if mask is None else (*key, hashlib.sha256(mask.tobytes()).hexdigest())
 
 
 def make_source(
     editor: Editor, form: EditForm, picture: Image.Image | None,
-    on_step: Callable[[int, int, Tensor], None] | None = None,
+    on_step: Callable[[int, int, Tensor], None] | None = None, mask: Image.Image | None = None,
 ) -> Source:  # fmt: skip
     """Generate the form's source, or invert its picture."""
     steps, guidance, negative = form.steps, source_guidance(form), form.negative_prompt
@@ -109,7 +121,7 @@ def make_source(
         raise BadInput("give a picture first: upload one, or pick an example")
     return editor.invert(
         picture, form.source_prompt, inversion_of(form), steps, guidance, negative, fit=form.fit,
-        on_step=on_step,
+        on_step=on_step, mask=mask,
     )  # fmt: skip
 
 

@@ -163,7 +163,9 @@ def _rival_source(job: SheetJob) -> tuple[Source, Cost]:
     if job.last.source.path.noise is None:
         return job.last.source, Cost(0, 0)
     form, picture = replace(job.last.form, method=REPLAY), job.last.source.picture
-    source, reused = get_or_make_source(job.editor, job.session, form, picture, job.on_progress)
+    source, reused = get_or_make_source(
+        job.editor, job.session, form, picture, job.on_progress, job.last.source.mask
+    )
     return source, Cost(0, 0) if reused else source.cost
 
 

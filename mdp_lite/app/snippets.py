@@ -89,6 +89,8 @@ def _source_code(form: EditForm, picture: str | None, method: str) -> str:
         return f"source = editor.generate({form.source_prompt!r}, {form.seed}, {settings})"
     name = Path(picture or "picture.png").name
     first = f"Image.open({name!r}), {form.source_prompt!r}, {method}"
+    if form.where == "painted":
+        settings += f", mask=Image.open({MASK_FILE!r})"  # only an inpainting model reads it here
     return f"source = editor.invert({first}, {settings})"
 
 

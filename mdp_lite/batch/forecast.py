@@ -29,11 +29,13 @@ from mdp_lite.batch.work import (
     make_source,
     read_tasks,
     record_failure,
+    split_by_mask,
 )
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.editor import Editor
+from mdp_lite.method.mdp import add_channels
 from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline.inversion_methods import NEVER
 
@@ -41,11 +43,15 @@ TIMED_CALLS = 3
 
 
 class UnitForecast(NamedTuple):
-    """What a unit would take: edits that can be made, UNet rows at most, size of the pictures."""
+    """What a unit would take: edits that can be made, UNet rows at most, size of the pictures.
+
+    sources is how many sources they need: one, or one for each mask of an inpainting model.
+    """
 
     edits: int
     unet_rows: int = 0
     size: Size = (0, 0)
+    sources: int = 0
 
 
 class Forecast(NamedTuple):
@@ -86,7 +92,8 @@ def forecast_batch(context: BatchContext, plan: BatchPlan, on_step: OnProgress |
     seconds = _estimate_seconds(context.editor, parts) if parts else 0.0
     return Forecast(
         counts[EXISTING] + counts[RECOVERED], counts[FAILED_BEFORE], counts[FAILED],
-        sum(part.edits for part in parts), len(parts), sum(part.unet_rows for part in parts),
+        sum(part.edits for part in parts), sum(part.sources for part in parts),
+        sum(part.unet_rows for part in parts),
         seconds, sum(part.edits * 3 * part.size[0] * part.size[1] for part in parts),
         [_strip(one.record) for one in outcomes if one.status == FAILED and one.record],
     )  # fmt: skip
@@ -150,15 +157,28 @@ def _run_stubs_once(
 ) -> StubRun:
     if source.method == "null-text" and source.early_stop is None:
         source = replace(source, early_stop=NEVER)  # count all inner steps: the cost at most
+    part, found = UnitForecast(0), dict[str, Problem]()
+    for some in split_by_mask(dry.editor, tasks):
+        part, own = _run_stubs_of_source(dry, source, some, files, part)
+        found |= dict(zip((task.key for task in some), own, strict=True))
+    return part, [found[task.key] for task in tasks]
+
+
+def _run_stubs_of_source(
+    dry: BatchContext, source: SourceSpec, tasks: list[BatchTask], files: FileContents,
+    part: UnitForecast,
+) -> StubRun:  # fmt: skip
+    """Add the edits that share a source to a forecast, and find what is wrong with them."""
     try:
-        path = make_source(dry.editor, source, files)
+        path = make_source(dry.editor, source, files, tasks[0].edit.target)
     except Exception as error:  # of any kind, as in a run: it is the record of all its edits
-        return UnitForecast(0), [error] * len(tasks)
+        return part, [error] * len(tasks)
     made = make_edits(dry, path, tasks, files)
     problems: list[Problem] = [one if isinstance(one, Exception) else None for one in made]
     rows = sum(one.cost.unet_rows for one in made if not isinstance(one, Exception))
-    part = UnitForecast(problems.count(None), path.cost.unet_rows + rows, path.image.size)
-    return part, problems
+    rows += part.unet_rows + path.cost.unet_rows
+    good, sources = problems.count(None), part.sources + any(one is None for one in problems)
+    return UnitForecast(part.edits + good, rows, path.image.size, sources), problems
 
 
 def _cost_key(source: SourceSpec, tasks: list[BatchTask]) -> tuple[Any, ...]:
@@ -189,7 +209,8 @@ def _measure_pace(editor: Editor, size: Size) -> tuple[float, float]:
     runner, (width, height) = editor.runner, size
     c, t = runner.condition("", size).expand(2, -1, -1), runner.grid(None).t[0]
     x = runner.noise(0, width, height)
-    row = _time_fastest(lambda: float(runner.unet(x.expand(2, -1, -1, -1).to(c.dtype), t, c).sum()))
+    rows = add_channels(x, runner.blank_channels(size)).expand(2, -1, -1, -1).to(c.dtype)
+    row = _time_fastest(lambda: float(runner.unet(rows, t, c).sum()))
     return row / 2, _time_fastest(lambda: runner.decode(x))
 
 

@@ -9,7 +9,7 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mdp_lite.batch.entries import BatchEdit, BatchUnit, SourceSpec, TargetSpec, key_of
 from mdp_lite.batch.manifest import PARTIAL, ManifestRecord, RecordedSizes
@@ -20,6 +20,7 @@ from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
+from mdp_lite.pipeline.inpainting import mask_of_source
 from mdp_lite.pipeline.provenance import Settings, describe_edit
 from mdp_lite.pipeline.request import Request
 from mdp_lite.version import __version__
@@ -166,10 +167,29 @@ def _make_all(
             good.append(task)
         else:
             yield record_failure(task, problem)
-    if not good:
-        return
+    for some in split_by_mask(context.editor, good):
+        yield from _make_some(context, source, files, some, started)
+        started = time.monotonic()
+
+
+def split_by_mask(editor: Editor, tasks: list[BatchTask]) -> list[list[BatchTask]]:
+    """The edits that share a source: all, or those of one mask if the UNet reads it."""
+    if not editor.models.inpaints:
+        return [tasks] if tasks else []
+    groups: dict[tuple[Any, ...], list[BatchTask]] = {}
+    for task in tasks:
+        target = task.edit.target
+        groups.setdefault((target.mask, target.box), []).append(task)
+    return list(groups.values())
+
+
+def _make_some(
+    context: BatchContext, source: SourceSpec, files: FileContents, good: list[BatchTask],
+    started: float,
+) -> Iterator[Outcome]:  # fmt: skip
+    """Make a source once, and all edits that share it."""
     try:
-        path = make_source(context.editor, source, files)
+        path = make_source(context.editor, source, files, good[0].edit.target)
     except Exception as error:  # of any kind: the other entries go on
         yield from (record_failure(task, error) for task in good)
         return
@@ -193,8 +213,10 @@ def find_own_problem(editor: Editor, out: Path, source: SourceSpec, task: BatchT
     return None
 
 
-def make_source(editor: Editor, source: SourceSpec, files: FileContents) -> Source:
-    """Generate or invert the source, as `mdp-lite edit` does."""
+def make_source(
+    editor: Editor, source: SourceSpec, files: FileContents, target: TargetSpec
+) -> Source:
+    """Generate or invert the source for edits with the target's mask, as `mdp-lite edit` does."""
     size = (source.width, source.height)
     if source.image is None:
         return editor.generate(
@@ -205,6 +227,7 @@ def make_source(editor: Editor, source: SourceSpec, files: FileContents) -> Sour
         images.decode_picture(io.BytesIO(files[source.image]), repr(source.image)),
         source.source_prompt, source.inversion, source.steps, source.guidance_scale,
         source.negative_prompt, *size, source.fit,
+        mask=mask_of_source(editor.models, read_mask(target, files)),
     )  # fmt: skip
 
 

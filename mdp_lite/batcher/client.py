@@ -132,5 +132,5 @@ def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
     )
     own = Editor(proxies, editor.device, editor.cache, "eager")
     own.runner.preview_map = batcher.call(client, lambda: runner.preview_map)  # fitted once
-    own.runner.decode_seconds = runner.decode_seconds
+    own.runner.decode_seconds, own.runner.blanks = runner.decode_seconds, runner.blanks
     return own

@@ -8,10 +8,11 @@ from mdp_lite.names import BadCheckpoint
 
 def check_fit(texts: Sequence[CLIPConfig], unet: UNetConfig, vae: AnyVAEConfig) -> None:
     """Raises BadCheckpoint unless latents and conditions have the widths that the UNet reads."""
-    if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
+    latent, inputs = vae.latent_channels, unet.in_channels
+    if inputs not in (latent, 2 * latent + 1) or unet.out_channels != latent:
         raise BadCheckpoint(
-            f"unet must read and write the vae's {vae.latent_channels} channels, "
-            f"got {unet.in_channels} and {unet.out_channels}"
+            f"unet must read and write the vae's {latent} channels (or read {2 * latent + 1}, "
+            f"to inpaint), got {inputs} and {unet.out_channels}"
         )
     width = sum(text.hidden_size for text in texts)
     if unet.cross_attention_dim != width:

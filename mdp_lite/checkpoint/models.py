@@ -47,6 +47,11 @@ class Models:
     clip_skip: int = 0
 
     @property
+    def inpaints(self) -> bool:
+        """Whether the UNet also reads a mask and the picture without what the mask covers."""
+        return self.unet.config.constant_channels > 0
+
+    @property
     def c_shape(self) -> tuple[int, int]:
         """The tokens l and the width d of a condition c (1, l, d)."""
         config = self.unet.config

@@ -17,8 +17,8 @@ class StubUNet(nn.Module):
         self.config = config
 
     def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        """x (b, 4, y, x) -> zeros like x, with a gradient if c has one."""
-        return torch.zeros_like(x) + 0 * c.sum()
+        """x (b, in_channels, y, x) -> zeros (b, 4, y, x), with a gradient if c has one."""
+        return torch.zeros_like(x[:, : self.config.out_channels]) + 0 * c.sum()
 
 
 class StubVAE(nn.Module):

@@ -83,7 +83,8 @@ def describe_model(
 def find_family(config: UNetConfig) -> str:
     """The family that a UNet belongs to by its shape."""
     shape = config.cross_attention_dim, config.block_out_channels
-    return FAMILIES.get(shape, "Stable Diffusion of another shape")
+    family = FAMILIES.get(shape, "Stable Diffusion of another shape")
+    return f"{family}, inpainting" if config.constant_channels else family
 
 
 def estimate_edit(examined: Examined) -> Settings:

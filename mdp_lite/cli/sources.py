@@ -12,11 +12,13 @@ from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import open_input
 from mdp_lite.cli.model_options import SamplingOptions
 from mdp_lite.cli.picture_options import InversionOptions, SaveOptions
+from mdp_lite.cli.requests import read_mask_option
 from mdp_lite.editor import Editor, Source
 from mdp_lite.method.null_text import TunedStep
 from mdp_lite.method.plan import call_steps, plan
 from mdp_lite.names import VARIANTS, BadInput
 from mdp_lite.pictures import images
+from mdp_lite.pipeline.inpainting import mask_of_source
 from mdp_lite.pipeline.inversion_methods import (
     DEFAULT_METHOD,
     INNER_STEPS,
@@ -24,6 +26,7 @@ from mdp_lite.pipeline.inversion_methods import (
     NEVER,
     Inversion,
 )
+from mdp_lite.pipeline.masks import MaskSpec
 from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.pipeline.sources import OnTuned
@@ -97,19 +100,23 @@ def _invert_for_edit(
     if not METHODS[inversion.method].repeats_guidance:
         sampling = replace(sampling, guidance_scale=None)
     prompt, fit = args.source.source_prompt or "", args.inversion.fit or "crop"
-    return source_from_picture(image, prompt, inversion, fit, sampling, editor, console)
+    mask = read_mask_option(args.mask, console) if isinstance(args, EditCommandOptions) else None
+    return source_from_picture(
+        image, prompt, inversion, fit, sampling, editor, console,
+        mask_of_source(editor.models, mask),
+    )  # fmt: skip
 
 
 def source_from_picture(
     picture: Image.Image, prompt: str, inversion: Inversion, fit: str, sampling: SamplingOptions,
-    editor: Editor, console: Console,
+    editor: Editor, console: Console, mask: MaskSpec | None = None,
 ) -> Source:  # fmt: skip
     """A source inverted from a picture; logs how it was changed to fit the model."""
     with console.progress("invert") as on_step:
         source = editor.invert(
             picture, prompt, inversion, sampling.steps, sampling.guidance_scale,
             sampling.negative_prompt, sampling.width, sampling.height, fit, on_step,
-            _show_tuning(console, inversion),
+            _show_tuning(console, inversion), mask=mask,
         )  # fmt: skip
     for change in images.describe_changes(source.picture):
         console.log(f"the picture: {change}")

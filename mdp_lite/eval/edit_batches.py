@@ -15,6 +15,7 @@ from mdp_lite.eval.score import build_guidance, decode, encode, make_noise, rend
 from mdp_lite.method.mdp import Guidance
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid
+from mdp_lite.names import BadInput
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, resolve_inversion
 from mdp_lite.pipeline.sources import INVERSIONS, InversionJob, InversionResult, SourceMonitor
 
@@ -70,6 +71,16 @@ class BatchSettings(NamedTuple):
     grid: Grid
     sources: frozenset[str]
     backward_share: float
+
+
+def check_plain(editor: Editor) -> Editor:
+    """The editor, unless its UNet reads a mask, which the compared methods have no place for."""
+    if editor.models.inpaints:
+        raise BadInput(
+            f"bench compares methods that repaint whole pictures, got {editor.models.name}, an "
+            "inpainting model: want one without a mask"
+        )
+    return editor
 
 
 def make_batches(

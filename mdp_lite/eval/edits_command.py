@@ -15,7 +15,13 @@ from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import EditCase
-from mdp_lite.eval.edit_batches import CASES, BatchSettings, EditBatch, make_batches
+from mdp_lite.eval.edit_batches import (
+    CASES,
+    BatchSettings,
+    EditBatch,
+    check_plain,
+    make_batches,
+)
 from mdp_lite.eval.edit_tables import format_tables, summarize
 from mdp_lite.eval.edits import KINDS, SPLITS, iterate_edits
 from mdp_lite.eval.figures_file import read_figures, write_figures
@@ -147,7 +153,7 @@ def _build_job(args: BenchOptions) -> EditsBench:
     steps = steps if args.steps is None else args.steps
     if count < 1:
         raise BadInput(f"pictures must be 1 or more, got {count}")
-    editor = open_editor(replace(args.model, cache=None), args.engine)
+    editor = check_plain(open_editor(replace(args.model, cache=None), args.engine))
     n = len(editor.runner.grid(steps).t)
     build = build_candidates if split == "tune" else build_methods
     every = {case: build(case, n) for case in CASES}

@@ -17,7 +17,13 @@ from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
-from mdp_lite.eval.edit_batches import BatchSettings, EditBatch, EditPrompts, invert_batch
+from mdp_lite.eval.edit_batches import (
+    BatchSettings,
+    EditBatch,
+    EditPrompts,
+    check_plain,
+    invert_batch,
+)
 from mdp_lite.eval.inversion_tables import format_table
 from mdp_lite.eval.methods import EditMethod, build_methods, make_anchors, run_method
 from mdp_lite.eval.perception import Clip, Dino, load_clip, load_dino, score_perception
@@ -157,7 +163,7 @@ def _build_job(args: BenchOptions) -> PieBench:
     if args.pie.data is None:
         raise BadInput("bench pie needs --data, the folder of PIE-Bench: it is not ours to give")
     edits = read_edits(args.pie.data)[: args.pictures]
-    editor = open_editor(replace(args.model, cache=None), args.engine)
+    editor = check_plain(open_editor(replace(args.model, cache=None), args.engine))
     grid = editor.runner.grid(args.steps)
     every = {"no edit": None, "vae": None, **build_methods("real", len(grid.t))}
     for name in args.methods or ():

@@ -26,12 +26,15 @@ class Guidance(NamedTuple):
     e_null = e and guidance changes nothing, so the null row is left out; but only while MDP-c does
     not mix c. null may also be a table (N, b or 1, l, d) with a row for each step, as null-text
     inversion makes it. q () is the quantile of proximal guidance, or None for plain guidance.
+    channels (b or 1, k, y, x) are what an inpainting UNet reads beside the latent in every row of
+    every step: a mask, and the latent of the picture without what the mask covers; else None.
     """
 
     c: Tensor
     null: Tensor | None
     g: Tensor
     q: Tensor | None = None
+    channels: Tensor | None = None
 
     @property
     def reads(self) -> Reads:
@@ -76,11 +79,23 @@ class Step(NamedTuple):
     eps: Tensor
 
 
-def model_inputs(x: Tensor, *conditions: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Latents and conditions of one UNet call: a row of x for each condition that is not None."""
+def add_channels(x: Tensor, channels: Tensor | None) -> Tensor:
+    """Latents x (b, 4, y, x), with the constant channels (b or 1, k, y, x) after them if any."""
+    if channels is None:
+        return x
+    return torch.cat([x, channels.to(x).expand(len(x), -1, -1, -1)], dim=1)
+
+
+def model_inputs(
+    x: Tensor, *conditions: Tensor | None, channels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Latents and conditions of one UNet call: a row of x for each condition that is not None.
+
+    channels are the constant ones of Guidance, which every row reads too.
+    """
     rows = [row for row in conditions if row is not None]
     c = torch.cat([row.expand(x.shape[0], -1, -1) for row in rows])
-    return torch.cat([x] * len(rows)).to(c.dtype), c
+    return torch.cat([add_channels(x, channels)] * len(rows)).to(c.dtype), c
 
 
 def proximal(d: Tensor, q: Tensor) -> Tensor:
@@ -132,7 +147,8 @@ def step_inputs(x: Tensor, terms: StepTerms, reads: Reads) -> tuple[Tensor, Tens
     _, guidance, source, w = terms
     c = lerp(guidance.c, source.c, w.c.to(guidance.c))  # MDP-c
     conditions = {"null": guidance.null, "c": c, "source": source.c}
-    return model_inputs(x, *(conditions[name] for name in reads))
+    rows = (conditions[name] for name in reads)
+    return model_inputs(x, *rows, channels=guidance.channels)
 
 
 def step_output(out: Tensor, x: Tensor, terms: StepTerms, reads: Reads, v_prediction: bool) -> Step:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite.method.ddim import eps_between, step_gain
-from mdp_lite.method.mdp import Denoiser, Guidance, Step, StepTerms, step_output
+from mdp_lite.method.mdp import Denoiser, Guidance, Step, StepTerms, add_channels, step_output
 from mdp_lite.method.sample import Trajectory, free_terms
 from mdp_lite.method.schedule import Grid
 from mdp_lite.models.unet import UNet
@@ -110,8 +110,9 @@ def _tune(
     """
     (t, a, b, *_), guidance, x = terms.coeffs, terms.guidance, goal.x
     c = guidance.c.expand(len(x), -1, -1)
-    e_c = _predictor(unet, x, t, c)(c)
-    predict = _predictor(unet, x, t, null.to(c.dtype))
+    inputs = add_channels(x, guidance.channels)
+    e_c = _predictor(unet, inputs, t, c)(c)
+    predict = _predictor(unet, inputs, t, null.to(c.dtype))
     # d x_b / d e_null: of e = e_null + g (e_c - e_null) the null row has 1 - g.
     gain = (1 - guidance.g) * step_gain(a, b, v_prediction)
 

@@ -32,7 +32,8 @@ class Trajectory(NamedTuple):
 
     x[0] is noise, x[N] the clean latent, eps[i] the guided noise of the step from x[i] to x[i+1].
     null (N, b, l, d) are null rows that were optimised for it. noise (N, b, 4, y, x) is what
-    each step added where the path goes by DDPM or LCM.
+    each step added where the path goes by DDPM or LCM. channels (b or 1, k, y, x) are what an
+    inpainting UNet read beside it.
     """
 
     x: Tensor
@@ -40,6 +41,7 @@ class Trajectory(NamedTuple):
     c: Tensor
     null: Tensor | None = None
     noise: Tensor | None = None
+    channels: Tensor | None = None
 
 
 def step(unet: Denoiser, x: Tensor, terms: StepTerms, reads: Reads, v_prediction: bool) -> Step:

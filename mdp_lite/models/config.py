@@ -65,6 +65,14 @@ class UNetConfig:
         return (whole or 0) - SIZES * (size or 0)
 
     @property
+    def constant_channels(self) -> int:
+        """Channels after those of the latent that stay the same over all steps: 0, or k + 1.
+
+        An inpainting UNet reads a mask and the k channels of the masked picture's latent there.
+        """
+        return self.in_channels - self.out_channels
+
+    @property
     def latent_size(self) -> tuple[int, int]:
         """Default height and width of a latent: one sample_size for both, or one each."""
         sides = self.sample_size or 64

@@ -247,6 +247,11 @@ def source(value: Any, models: Models) -> Any:
     for name, steps in (("null rows", path.null), ("noise maps", path.noise)):
         if steps is not None and len(steps) != n:
             raise BadInput(f"source must hold {n} {name}, got {len(steps)}")
+    k = 0 if path.channels is None else path.channels.shape[1]
+    if k != models.unet.config.constant_channels:
+        kinds = ("no mask", "a mask")
+        want = f"of a model that reads {kinds[models.inpaints]}"
+        raise BadInput(f"source must be {want}, got one with {k} channels of a mask")
     dtype = next(models.text_encoder.parameters()).dtype
     if path.c.dtype != dtype:
         runs = f"this model runs in {dtype}"

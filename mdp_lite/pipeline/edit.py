@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import Guidance
 from mdp_lite.method.plan import Plan, plan
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.inpainting import channels_of, locate_channels
 from mdp_lite.pipeline.progress import EditState, EditSteps, Progress, run_edits
 from mdp_lite.pipeline.request import (
     Request,
@@ -33,12 +35,13 @@ from mdp_lite.pipeline.runner import ModelRunner
 
 def locate_all(runner: ModelRunner, requests: Iterable[Request]) -> list[Request]:
     """Requests whose sources are checked and whose masks are read or found."""
-    found = []
+    found, channels = [], dict[tuple[int, bytes], Tensor | None]()
     for request in check.requests(requests):
         check.source(request.source, runner.models)
         size = runner.latent_size(request.source.path.x)
         condition = partial(runner.condition, size=size)
-        found.append(locate(request, runner.unet, condition, runner.factor))
+        located = locate(request, runner.unet, condition, runner.factor)
+        found.append(locate_channels(runner, located, channels))
     return found
 
 
@@ -52,8 +55,9 @@ def build_tasks(runner: ModelRunner, requests: Sequence[Request]) -> list[EditTa
         nulls, q = nulls_of(one), one.proximal
         q = None if q is None else check.quantile("proximal", q)
         size = runner.latent_size(source.path.x)
-        key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q, size)
-        to = known.get(key) or runner.edit_guidance(one.prompt, negative, g, nulls, q, size)
+        own = channels_of(one)
+        key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q, size, id(own))
+        to = known.get(key) or runner.edit_guidance(one.prompt, negative, g, nulls, q, size, own)
         known[key] = to
         facts = find_facts(source, runner.models.origin, to, g, negative)
         steps = plan(weights, source.grid, facts)

@@ -38,12 +38,16 @@ MaskSpec = Image.Image | str | Path | np.ndarray | tuple[int, int, int, int] | T
 
 
 class Mask(NamedTuple):
-    """pixels ("L", of the picture's size), cells (y, x) in 0..1, and what finding it cost."""
+    """pixels ("L", of the picture's size), cells (y, x) in 0..1, and what finding it cost.
+
+    channels (1, k, y, x) are what an inpainting UNet reads of it and of the picture around it.
+    """
 
     pixels: Image.Image
     cells: Tensor
     unet_rows: int = 0
     unet_calls: int = 0
+    channels: Tensor | None = None
 
 
 def read_mask(spec: Any, fit: Fit, factor: int) -> Mask:
@@ -136,7 +140,7 @@ def find_differences(
     n = len(grid.t)
     apart = torch.zeros_like(path.x[0, 0, 0])
     for i in [n * (2 * k + 1) // (2 * MASK_STEPS) for k in range(MASK_STEPS)]:
-        x, rows = model_inputs(path.x[i], c, path.c)
+        x, rows = model_inputs(path.x[i], c, path.c, channels=path.channels)
         to, of = unet(x, grid.t[i].to(x.device), rows).to(apart).chunk(2)
         look = (to - of).abs().mean(1)[0] * (inside > 0).to(x.device)
         apart += look / look.max().clamp(min=1e-12)  # all levels have equal weight

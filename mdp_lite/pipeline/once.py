@@ -12,6 +12,7 @@ from mdp_lite.method.plan import EditFacts, Plan, plan
 from mdp_lite.method.sample import Trajectory, record, sample
 from mdp_lite.method.schedule import Grid, Weights
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.inpainting import warn_whole
 from mdp_lite.pipeline.request import build_weights, choose_variant
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.pipeline.runner import HasRunner, ModelRunner, runner_of
@@ -47,6 +48,7 @@ def once(
     Cost(unet_rows=8, unet_calls=4, backward_rows=0)
     """
     runner = runner_of(model)
+    warn_whole(runner.models)
     grid, size = runner.grid(num_inference_steps), runner.image_size(width, height)
     g = runner.guidance_scale(guidance_scale)
     source, target = (

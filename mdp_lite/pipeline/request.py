@@ -48,8 +48,8 @@ class Request:
     weights, instead of all these: a whole table of N steps.
     mask: where the edit happens: a picture of the source's size, its path or array (white is
     edited, or what is transparent if it has transparency), a box (x0, y0, x1, y1) of its pixels,
-    latent cells (y, x) in 0..1, or "auto". paste: keep all pixels outside the mask. feather: over
-    how many pixels inside the mask's edge the edit fades.
+    latent cells (y, x) in 0..1, or "auto"; None: the source's own mask, if it has one. paste: keep
+    all pixels outside the mask. feather: over how many pixels inside its edge the edit fades.
     proximal: the quantile (0.7 in its paper) below which differences between the conditional and
     the null prediction are left out of the guidance.
 
@@ -129,6 +129,7 @@ def find_facts(
     tuned = to.null is not None and to.null.ndim == 4
     one_null = negative_prompt == source.negative_prompt and tuned == (source.path.null is not None)
     alike = g == source.guidance_scale and (g == 1 or one_null)
+    alike = alike and _equal(to.channels, source.path.channels)
     return EditFacts(
         guided=to.null is not None,
         same_condition=torch.equal(to.c, source.path.c),
@@ -139,11 +140,16 @@ def find_facts(
     )
 
 
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    return torch.equal(a, b) if a is not None and b is not None else a is b
+
+
 def locate(
     request: Request, unet: Denoiser, condition: Callable[[Prompt], Tensor], factor: int
 ) -> Request:
     """A located request: its mask is read from what was passed, or found if that is "auto"."""
-    where, source = request.mask, request.source
+    source = request.source
+    where = source.mask if request.mask is None else request.mask
     check.blend(request.prompt)
     check.feather(request.feather)
     if where is None or isinstance(where, Mask):

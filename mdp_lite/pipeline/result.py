@@ -45,8 +45,10 @@ class Source:
     image is what the path decodes to. picture is the picture that was inverted, upright RGB at its
     own size, and fit is how it was brought to the model's size; for a generated source picture is
     the image. inversion is None for a generated source. tuning has an entry for each step of
-    null-text inversion. path holds the latents x (N+1, 1, 4, y, x) and the guided noise eps
-    (N, 1, 4, y, x), float64 on the Editor's device. A source does not change: threads may share it.
+    null-text inversion. mask ("L", of the picture's size) is where edits happen unless they have
+    another one; an inpainting model recorded the path with it. path holds the latents x
+    (N+1, 1, 4, y, x) and the guided noise eps (N, 1, 4, y, x), float64 on the Editor's device. A
+    source does not change: threads may share it.
 
     >>> source.method, source.path.x.shape[0], source.image.size
     ('generate', 5, (64, 64))
@@ -66,6 +68,7 @@ class Source:
     cost: Cost
     origin: Origin
     tuning: tuple[Tuning, ...] = ()
+    mask: Image.Image | None = None
 
     def __repr__(self) -> str:
         """One line for people, not the tensors."""

@@ -24,6 +24,7 @@ from mdp_lite.names import FITS, BadInput, NotFinite
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.blank import Blanks
 from mdp_lite.pipeline.finite import FiniteUNet, dtype_of, is_finite, run_finite
 from mdp_lite.pipeline.noise import draw, draw_unit
 from mdp_lite.pipeline.preview import fit_preview
@@ -57,6 +58,7 @@ class ModelRunner:
         y, x = models.unet.config.latent_size
         self.size = (x * self.factor, y * self.factor)
         self.decode_seconds: dict[torch.Size, float] = {}  # of the last latent of each shape
+        self.blanks = Blanks(device)
 
     def _open_packages(self, packages: Path, attend: Attend) -> Denoiser:
         """The UNet as the packages of this model have it compiled."""
@@ -184,8 +186,9 @@ class ModelRunner:
             warn_words(sentence)
 
     def guidance(
-        self, prompt: Prompt, negative_prompt: str, g: float, size: tuple[int, int] | None = None
-    ) -> Guidance:
+        self, prompt: Prompt, negative_prompt: str, g: float, size: tuple[int, int] | None = None,
+        channels: Tensor | None = None,
+    ) -> Guidance:  # fmt: skip
         """What steers a path: no null row for guidance 1, c itself for two equal prompts.
 
         A model that reads g has no null row either. Raises BadInput for a negative prompt there.
@@ -195,17 +198,23 @@ class ModelRunner:
             raise BadInput(f"{NO_NULL}: negative_prompt must be empty, got {negative_prompt!r}")
         c = self.condition(prompt, size, g)
         same = prompt == negative_prompt and not self._is_zero(negative_prompt)
-        scale = torch.tensor(g, device=self.device)
-        if g == 1 or self.embeds_guidance:
-            return Guidance(c, None, scale)
-        return Guidance(c, c if same else self.null_condition(negative_prompt, size), scale)
+        plain = g == 1 or self.embeds_guidance
+        null = None if plain else c if same else self.null_condition(negative_prompt, size)
+        channels = self.blank_channels(size) if channels is None else channels
+        return Guidance(c, null, torch.tensor(g, device=self.device), channels=channels)
+
+    def blank_channels(self, size: tuple[int, int] | None = None) -> Tensor | None:
+        """What an inpainting UNet reads to repaint a whole picture; None for another UNet."""
+        if not self.models.inpaints:
+            return None
+        return self.blanks.get(size or self.size, self.run_vae)
 
     def edit_guidance(
         self, prompt: Prompt, negative_prompt: str, g: float, nulls: Tensor | None, q: float | None,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, int] | None = None, channels: Tensor | None = None,
     ) -> Guidance:  # fmt: skip
         """The same for an edit, with its source's null rows (N, 1, l, d) and proximal guidance."""
-        guidance = self.guidance(prompt, negative_prompt, g, size)
+        guidance = self.guidance(prompt, negative_prompt, g, size, channels)
         if q is not None:
             quantile = torch.tensor(check.quantile("proximal", q), device=self.device)
             guidance = guidance._replace(q=quantile)

@@ -18,7 +18,9 @@ from mdp_lite.names import DeadlineExceeded
 from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.finite import run_finite
+from mdp_lite.pipeline.inpainting import find_channels
 from mdp_lite.pipeline.inversion_methods import Inversion, resolve_inversion
+from mdp_lite.pipeline.masks import Mask
 from mdp_lite.pipeline.method_checks import check_method, check_model, default_guidance
 from mdp_lite.pipeline.result import Cost, Source, Tuning
 from mdp_lite.pipeline.runner import ModelRunner
@@ -63,7 +65,7 @@ class InversionJob(NamedTuple):
     @property
     def without_guidance(self) -> Guidance:
         """The prompt without guidance, for inversions whose path is sampled again with it."""
-        return Guidance(self.guidance.c, None, torch.ones_like(self.guidance.g))
+        return self.guidance._replace(null=None, g=torch.ones_like(self.guidance.g))
 
 
 class InversionResult(NamedTuple):
@@ -87,6 +89,7 @@ def generate_source(
     n, (x, noise) = len(grid.t), runner.draw(check.seed(seed), width, height, grid)
     steps = sample(runner.unet, grid, x, guidance, runner.v_prediction, noise=noise)
     path = record(x, _collect(steps, n, monitor), guidance.c, noise)
+    path = path._replace(channels=guidance.channels)
     image, cost = runner.decode(path.x[-1]), Cost(n * len(guidance.reads), n)
     return Source(
         path, grid, prompt, negative_prompt, g, image, image,
@@ -100,6 +103,7 @@ def invert_pictures(
     method: str | Inversion, num_inference_steps: int | None, guidance_scale: float | None,
     negative_prompt: str, width: int | None, height: int | None, fit: str,
     monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
+    masks: Sequence[Mask | None] = (),
 ) -> list[Source]:  # fmt: skip
     """Paths of upright RGB pictures that are fitted to one size; see Editor.inverts."""
     for prompt in prompts:
@@ -113,42 +117,57 @@ def invert_pictures(
     g, same = runner.guidance_scale(own), inversion.method == "negative-prompt"
     negatives = prompts if same else [negative_prompt] * len(prompts)
     latents = [runner.encode(one.apply(p)) for one, p in zip(fits, pictures, strict=True)]
-    guidance = _stack_guidance(runner, prompts, negatives, g, runner.latent_size(latents[0]))
+    given = list(masks) or [None] * len(pictures)
+    several = zip(pictures, fits, given, strict=True)
+    channels = [m and find_channels(runner, picture, one, m) for picture, one, m in several]
+    size = runner.latent_size(latents[0])
+    guidance = _stack_guidance(runner, prompts, negatives, g, size, channels)
     job = InversionJob(runner, grid, torch.cat(latents), guidance, inversion, monitor)
     result = INVERSIONS[inversion.method](job)
-    parts = zip(pictures, prompts, negatives, fits, strict=True)
+    parts = zip(pictures, prompts, negatives, fits, given, strict=True)
     return [_build_source(job, result, k, g, *part) for k, part in enumerate(parts)]
 
 
 def _stack_guidance(
     runner: ModelRunner, prompts: Sequence[str], negatives: Sequence[str], g: float,
-    size: tuple[int, int],
+    size: tuple[int, int], channels: Sequence[Tensor | None],
 ) -> Guidance:  # fmt: skip
     """One row of c and of null for each picture; null is c itself if that is so for all."""
-    pairs = zip(prompts, negatives, strict=True)
-    parts = [runner.guidance(*pair, g, size) for pair in pairs]
-    c = torch.cat([one.c for one in parts])
+    several = zip(prompts, negatives, channels, strict=True)
+    parts = [runner.guidance(*pair, g, size, own) for *pair, own in several]
+    c, extra = torch.cat([one.c for one in parts]), _join([one.channels for one in parts])
     if all(one.null is one.c for one in parts):
-        return Guidance(c, c, parts[0].g)
-    nulls = [one.null for one in parts if one.null is not None]
-    return Guidance(c, torch.cat(nulls) if nulls else None, parts[0].g)
+        return Guidance(c, c, parts[0].g, channels=extra)
+    return Guidance(c, _join([one.null for one in parts]), parts[0].g, channels=extra)
+
+
+def _join(rows: Sequence[Tensor | None]) -> Tensor | None:
+    """The rows of all pictures, or None if there are none."""
+    some = [one for one in rows if one is not None]
+    return torch.cat(some) if some else None
 
 
 def _build_source(
     job: InversionJob, result: InversionResult, k: int, g: float, picture: Image.Image,
-    prompt: str, negative: str, fit: Fit,
+    prompt: str, negative: str, fit: Fit, mask: Mask | None,
 ) -> Source:  # fmt: skip
     """The source of picture k."""
-    runner, path = job.runner, result.path
+    runner, path = job.runner, result.path._replace(channels=job.guidance.channels)
     if len(job.x) > 1:
-        parts = {name: part for name, part in path._asdict().items() if part is not None}
-        c = parts.pop("c")[k : k + 1].clone()
-        path = Trajectory(c=c, **{name: part[:, k : k + 1].clone() for name, part in parts.items()})
+        path = _select_picture(path, k)
     tuning = tuple(Tuning(int(t.iterations[k]), float(t.loss[k])) for t in result.tuned)
     return Source(
         path, job.grid, prompt, negative, g, runner.decode(path.x[-1]), picture, fit, None,
         job.inversion, runner.is_truncated(prompt), result.cost, runner.models.origin, tuning,
+        mask and mask.pixels,
     )  # fmt: skip
+
+
+def _select_picture(path: Trajectory, k: int) -> Trajectory:
+    """The path of picture k alone."""
+    parts = {name: part for name, part in path._asdict().items() if part is not None}
+    rows = {name: parts.pop(name)[k : k + 1].clone() for name in ("c", "channels") if name in parts}
+    return Trajectory(**rows, **{name: part[:, k : k + 1].clone() for name, part in parts.items()})
 
 
 def _replay(job: InversionJob) -> InversionResult:

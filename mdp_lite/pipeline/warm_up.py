@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite.method.execute import EditTask
-from mdp_lite.method.mdp import Reads
+from mdp_lite.method.mdp import Reads, add_channels
 from mdp_lite.method.plan import plan
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid, zero_weights
@@ -51,8 +51,10 @@ def _call_models(
 ) -> None:
     """Calls of so many rows, one encoding and decoding, and a step of each kind of edit."""
     x, c = runner.noise(0, *size), runner.condition("", size)
+    latent = add_channels(x, runner.blank_channels(size)).to(c)
     for count in rows:
-        runner.unet(x.expand(count, *x.shape[1:]).to(c), grid.t[0], c.expand(count, *c.shape[1:]))
+        some = (one.expand(count, *one.shape[1:]) for one in (latent, c))
+        runner.unet(next(some), grid.t[0], next(some))
     runner.encode(runner.decode(0 * x))
     single_step = runner.engine.single_step
     for task in _build_tasks(runner, grid, x, c) if single_step else ():

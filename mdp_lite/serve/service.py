@@ -16,6 +16,7 @@ from mdp_lite.batcher.batcher import Client
 from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.editor import Editor
 from mdp_lite.engine.graphs import BUCKETS
+from mdp_lite.method.mdp import add_channels
 from mdp_lite.pipeline.sweep import rows_in_budget
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.metrics import Metrics
@@ -220,9 +221,10 @@ def prepare_models(editor: Editor, max_rows: int) -> None:
     runner = editor.runner
     x, c, t = runner.noise(0, *runner.size), runner.condition(""), runner.grid(None).t[:1]
     runner.encode(runner.decode(0 * x))
+    latent = add_channels(x, runner.blank_channels()).to(c)
     for rows in BUCKETS if runner.engine.recorder else ():
         if rows <= max_rows:
-            inputs = [one.expand(rows, *one.shape[1:]) for one in (x.to(c), t, c)]
+            inputs = [one.expand(rows, *one.shape[1:]) for one in (latent, t, c)]
             runner.unet(*inputs)
     _ = runner.preview_map
 

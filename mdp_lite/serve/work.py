@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import x0_between
+from mdp_lite.pipeline.inpainting import mask_of_source
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.preview import preview
 from mdp_lite.pipeline.provenance import describe_edit, describe_source
@@ -78,8 +79,10 @@ class PictureResult(NamedTuple):
     seconds: dict[str, float]
 
 
-def get_or_make_source(editor: Editor, origin: Recipe | Source) -> Source:
-    """The source itself, or the one that a recipe makes."""
+def get_or_make_source(
+    editor: Editor, origin: Recipe | Source, mask: Image.Image | None = None
+) -> Source:
+    """The source itself, or the one that a recipe makes for an edit with this mask."""
     if isinstance(origin, Source):
         return origin
     steps, g, negative = origin.num_inference_steps, origin.guidance_scale, origin.negative_prompt
@@ -88,8 +91,9 @@ def get_or_make_source(editor: Editor, origin: Recipe | Source) -> Source:
         return editor.generate(origin.prompt, origin.seed, steps, g, negative, *size)
     g = inversion_guidance(origin)
     return editor.invert(
-        origin.picture, origin.prompt, origin.inversion, steps, g, negative, *size, origin.fit
-    )
+        origin.picture, origin.prompt, origin.inversion, steps, g, negative, *size, origin.fit,
+        mask=mask_of_source(editor.models, mask),
+    )  # fmt: skip
 
 
 def inversion_guidance(recipe: PictureRecipe) -> float | None:
@@ -103,7 +107,7 @@ def edit_picture(
 ) -> PictureResult:
     """An edit with its previews; at its deadline the result is the best picture so far."""
     started = time.monotonic()
-    source = get_or_make_source(editor, origin)
+    source = get_or_make_source(editor, origin, spec.mask)
     inverted = time.monotonic()
     deadline = None if spec.end is None else max(spec.end - inverted, 1e-3)
     state = None

@@ -39,7 +39,7 @@ from mdp_lite.store.source_header import (
 from mdp_lite.version import __version__
 
 REQUIRED = {"x", "eps", "c", "t", "a", "b", "image"}  # and the picture that was inverted
-OPTIONAL = {"null", "noise"}
+OPTIONAL = {"null", "noise", "mask"}
 
 
 def save(source: Source, path: str | Path) -> None:
@@ -102,6 +102,8 @@ def _tensors(source: Source) -> Tensors:
     tensors = path | _columns(source.grid) | {"image": _pixels(source.image)}
     if source.inversion is not None:
         tensors["picture"] = _pixels(source.picture)
+    if source.mask is not None:
+        tensors["mask"] = torch.from_numpy(np.array(source.mask))
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -156,8 +158,9 @@ def _check_origin(settings: Settings, origin: Origin) -> None:
 
 def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> None:
     """Raise BadInput unless these are finite tensors of a path of this model, on its own grid."""
-    scheduler = runner.models.scheduler
+    scheduler, k = runner.models.scheduler, runner.models.unet.config.constant_channels
     needed = REQUIRED | {"picture"} if inverted else REQUIRED
+    needed = needed | ({"channels"} if k else set())  # of an inpainting model
     needed = needed | ({"skip"} if scheduler.sampler == "lcm" else set())
     needed = needed | ({"direct"} if scheduler.prediction_type == "sample" else set())
     needed = needed | ({"noise"} if not inverted and scheduler.sampler in NOISY else set())
@@ -180,7 +183,10 @@ def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> Non
         "image": ((height, width, 3), torch.uint8),
         "null": ((n, *c), torch.float32),
         "noise": ((n, *cell), torch.float64),
+        "channels": ((1, k, *cell[2:]), torch.float64),
     }
+    if "mask" in tensors:
+        wanted["mask"] = (tuple(tensors["picture"].shape[:2]), torch.uint8)
     for name in wanted.keys() & tensors.keys():
         _check_tensor(name, tensors[name], *wanted[name])
 
@@ -217,6 +223,7 @@ def _source(settings: Settings, tensors: Tensors, runner: ModelRunner) -> Source
         cost,
         runner.models.origin,
         read_tuning(settings["tuning"]),
+        Image.fromarray(tensors["mask"].numpy()) if "mask" in tensors else None,
     )
 
 

@@ -94,9 +94,17 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
         options(UNET, cross_attention_dim=None),
         "unet: the config has no 'cross_attention_dim'",
     ),
-    "inpainting model": (
-        options(UNET, in_channels=9),
-        "the folder broken is an inpainting model: its UNet reads 9 channels, want 4",
+    "InstructPix2Pix model": (
+        options(UNET, in_channels=8),
+        "the folder broken is an InstructPix2Pix model: its UNet reads 8 channels, want 4 or 9",
+    ),
+    "depth-to-image model": (
+        options(UNET, in_channels=5),
+        "the folder broken is a depth-to-image model: its UNet reads 5 channels, want 4 or 9",
+    ),
+    "channels of no known model": (
+        options(UNET, in_channels=6),
+        "unet must read and write the vae's 4 channels (or read 9, to inpaint), got 6 and 4",
     ),
     "other text encoder": (
         options(UNET, cross_attention_dim=32),

@@ -27,10 +27,10 @@ BAD: dict[str, tuple[tuple[str, ...], Tensors, str]] = {
         {f"{UNET}label_emb.0.0.weight": torch.ones(2, 2560)},
         "is the refiner of Stable Diffusion XL",
     ),
-    "inpainting": (
+    "depth": (
         (),
-        {f"{UNET}input_blocks.0.0.weight": torch.zeros(64, 9, 3, 3)},
-        "is an inpainting model: its UNet reads 9 channels, want 4",
+        {f"{UNET}input_blocks.0.0.weight": torch.zeros(64, 5, 3, 3)},
+        "is a depth-to-image model: its UNet reads 5 channels, want 4 or 9",
     ),
     "InstructPix2Pix": (
         (),

@@ -121,6 +121,12 @@ def test_bad_input_is_refused(words: list[str], sentence: str, says_one_line: Sa
     says_one_line(sentence)
 
 
+def test_an_inpainting_model_is_refused(checkpoint_inpaint: Path, says_one_line: Says) -> None:
+    """The compared methods have no place for the mask and the picture that its UNet reads."""
+    assert main(["bench", "edits", "--model", str(checkpoint_inpaint)]) == 2
+    says_one_line("bench compares methods that repaint whole pictures, got random-inpaint, an in")
+
+
 def test_other_benchmarks_take_none_of_its_options(says_one_line: Says) -> None:
     assert main(["bench", "speed", "--short"]) == 2
     says_one_line("bench speed takes no kinds, split, short or sheet")

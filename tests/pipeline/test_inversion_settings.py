@@ -18,9 +18,9 @@ PICTURE = picture()
 
 
 @pytest.fixture(scope="module")
-def editor(any_editor: Editor) -> Editor:
-    """All of this file is for each family of models."""
-    return any_editor
+def editor(every_editor: Editor) -> Editor:
+    """All of this file is for each kind of model."""
+    return every_editor
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from mdp_lite.__main__ import main
 from mdp_lite.app.studio import mask_from_layers
 from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
+from mdp_lite.pipeline.inpainting import mask_of_source
 from mdp_lite.serve.pictures import read_mask as read_served_mask
 from support.batching import read_records, write_jsonl
 from support.mask_pictures import SIZE, ellipse, grey, random_rgb, with_alpha
@@ -30,6 +31,17 @@ MASKS = {
 }
 
 
+@pytest.fixture(scope="module", params=["checkpoint", "checkpoint_inpaint"])
+def model(request: pytest.FixtureRequest) -> Path:
+    """A model whose UNet reads no mask, and one whose UNet does."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def editor(model: Path) -> Editor:
+    return Editor.from_pretrained(model, device="cpu")
+
+
 @pytest.fixture(scope="module")
 def at(editor: Editor) -> Iterator[RunningService]:
     with run_service(editor) as one:
@@ -37,10 +49,10 @@ def at(editor: Editor) -> Iterator[RunningService]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MDP_LITE_CACHE", raising=False)
-    (tmp_path / "model").symlink_to(checkpoint)
+    (tmp_path / "model").symlink_to(model)
     random_rgb().save("photo.png")
     return tmp_path
 
@@ -75,7 +87,8 @@ def test_one_mask_is_one_edit_on_every_surface(
     name: str, editor: Editor, at: RunningService, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     MASKS[name].save("mask.png")
-    source = editor.invert("photo.png", SOURCE, num_inference_steps=4)
+    own = mask_of_source(editor.models, "mask.png")
+    source = editor.invert("photo.png", SOURCE, num_inference_steps=4, mask=own)
     edit = editor.edit(source, PROMPT, strength=1, mask="mask.png")
     plain = editor.edit(source, PROMPT, strength=1, mask=ellipse())
     assert edit.mask is not None and ((np.asarray(edit.mask) > 0) == ellipse()).all()

@@ -24,9 +24,9 @@ SIZES = [(37, 211), (211, 37), (65, 63), (640, 480), (1024, 768)]
 
 
 @pytest.fixture(scope="module")
-def editor(any_editor: Editor) -> Editor:
-    """All of this file is for each family of models."""
-    return any_editor
+def editor(every_editor: Editor) -> Editor:
+    """All of this file is for each kind of model."""
+    return every_editor
 
 
 def noise(size: Size) -> Image.Image:

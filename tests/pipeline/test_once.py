@@ -11,9 +11,9 @@ N, SOURCE, TARGET, SEED = 10, "a red house", "a blue boat", 3
 
 
 @pytest.fixture(scope="module")
-def editor(any_editor: Editor) -> Editor:
-    """All of this file is for each family of models."""
-    return any_editor
+def editor(every_editor: Editor) -> Editor:
+    """All of this file is for each kind of model."""
+    return every_editor
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear"])

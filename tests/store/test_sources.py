@@ -62,10 +62,10 @@ def saved(editor: Editor, sources: dict[str, Source], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_what_is_loaded_is_what_was_saved(any_editor: Editor, tmp_path: Path, name: str) -> None:
-    path, source = tmp_path / "new" / f"{name}.safetensors", MAKERS[name](any_editor)
-    any_editor.save_source(source, path)
-    assert same_bits(source, any_editor.load_source(path))
+def test_what_is_loaded_is_what_was_saved(every_editor: Editor, tmp_path: Path, name: str) -> None:
+    path, source = tmp_path / "new" / f"{name}.safetensors", MAKERS[name](every_editor)
+    every_editor.save_source(source, path)
+    assert same_bits(source, every_editor.load_source(path))
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 

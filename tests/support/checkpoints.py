@@ -65,10 +65,14 @@ def write_part(folder: Path, name: str, model: nn.Module, config: object) -> Non
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / name)
 
 
-def write_checkpoint(folder: Path, xl: bool = False) -> Path:
-    """A folder in the diffusers layout: 32x32 pictures, 10 steps by default. xl: one of SDXL."""
+def write_checkpoint(folder: Path, xl: bool = False, inpaints: bool = False) -> Path:
+    """A folder in the diffusers layout: 32x32 pictures, 10 steps by default. xl: one of SDXL.
+
+    inpaints: its UNet reads a mask and a masked picture too.
+    """
     torch.manual_seed(0)
     unet = replace(UNET_CONFIG, **XL) if xl else UNET_CONFIG
+    unet = replace(unet, in_channels=9) if inpaints else unet
     _write_text(folder, "", CLIPConfig(0, 16, 32, 1, 2))
     if xl:
         second = CLIPConfig(0, 24, 32, 2, 2, hidden_act="gelu", projection_dim=POOLED)

@@ -88,6 +88,7 @@ def text_encoder(o: Options) -> CLIPTextModel:
 def unet(o: Options) -> UNet2DConditionModel:
     attends = o["attends"]
     return UNet2DConditionModel(
+        in_channels=o.get("channels", 4),
         block_out_channels=o["widths"],
         down_block_types=["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
         up_block_types=["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]],

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mdp_lite.editor import Editor
+from mdp_lite.method.mdp import add_channels
 from support.checkpoints import SCHEDULER
 
 N, G, PROMPT = 8, 3.0, "a red house"
@@ -42,7 +43,8 @@ def prediction(
     with torch.no_grad():
         runner = editor.runner
         conditions = runner.condition(prompt), runner.null_condition(negative)
-        e, e_null = (editor.models.unet(x, t, c) for c in conditions)
+        inputs = add_channels(x, runner.blank_channels())
+        e, e_null = (editor.models.unet(inputs, t, c) for c in conditions)
     return e_null + g * (e - e_null)
 
 

@@ -24,13 +24,17 @@ WEIGHTS = {
 }
 
 
-def models(openclip: bool, vocab: int) -> dict[str, nn.Module]:
-    """Random models built like SD 1.x, or like SD 2.x, as narrow as 32 groups allow."""
+def models(openclip: bool, vocab: int, channels: int = 4) -> dict[str, nn.Module]:
+    """Random models built like SD 1.x, or like SD 2.x, as narrow as 32 groups allow.
+
+    channels are those that the UNet reads.
+    """
     torch.manual_seed(3)
     text = CLIPConfig(vocab, 64, 128, 2, 1, LENGTH, "gelu" if openclip else "quick_gelu")
     widths = (64, 128, 128, 128) if openclip else (32, 64, 64, 64)
     unet = UNetConfig(
         cross_attention_dim=64,
+        in_channels=channels,
         block_out_channels=widths,
         attention_head_dim=tuple(w // 64 for w in widths) if openclip else 8,
         use_linear_projection=openclip,
@@ -41,11 +45,11 @@ def models(openclip: bool, vocab: int) -> dict[str, nn.Module]:
     return {"text_encoder": CLIPTextEncoder(text), "unet": UNet(unet), "vae": VAE(vae)}
 
 
-def write_folder(folder: Path, openclip: bool = False) -> dict[str, Tensors]:
+def write_folder(folder: Path, openclip: bool = False, channels: int = 4) -> dict[str, Tensors]:
     """A checkpoint folder of such models, and their tensors by part."""
     write_tokenizer(folder / "tokenizer", WORDS)
     vocab = len(json.loads((folder / "tokenizer" / "vocab.json").read_text("utf-8")))
-    made = models(openclip, vocab)
+    made = models(openclip, vocab, channels)
     for part, model in made.items():
         write_part(folder / part, WEIGHTS[part], model, model.config)
     scheduler = {**asdict(SCHEDULER), "clip_sample": False}

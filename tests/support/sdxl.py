@@ -67,6 +67,7 @@ def text_encoder(o: Options, second: bool) -> CLIPTextModel | CLIPTextModelWithP
 def unet(o: Options) -> UNet2DConditionModel:
     attends = o["attends"]
     return UNet2DConditionModel(
+        in_channels=o.get("channels", 4),
         block_out_channels=o["widths"],
         down_block_types=["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
         up_block_types=["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]],
@@ -95,9 +96,12 @@ def scheduler(prediction: str) -> EulerDiscreteScheduler:
     )
 
 
-def pipeline_xl(seed: int) -> StableDiffusionXLPipeline:
-    """A random pipeline of these options, whose second tokenizer pads with another token."""
-    o = draw_xl(seed)
+def pipeline_xl(seed: int, channels: int = 4) -> StableDiffusionXLPipeline:
+    """A random pipeline of these options, whose second tokenizer pads with another token.
+
+    channels are those that the UNet reads.
+    """
+    o = draw_xl(seed) | {"channels": channels}
     return StableDiffusionXLPipeline(
         vae=randomise(vae(o), seed),
         text_encoder=randomise(text_encoder(o, False), seed + 1),

@@ -68,8 +68,8 @@ def vae() -> AutoencoderKL:
     )
 
 
-def small_xl(prediction: str = "epsilon") -> StableDiffusionXLPipeline:
-    """A random pipeline that a single file has a place for."""
+def small_xl(prediction: str = "epsilon", channels: int = 4) -> StableDiffusionXLPipeline:
+    """A random pipeline that a single file has a place for; channels are what its UNet reads."""
     torch.manual_seed(7)
     return StableDiffusionXLPipeline(
         vae=randomise(vae(), 1),
@@ -77,7 +77,7 @@ def small_xl(prediction: str = "epsilon") -> StableDiffusionXLPipeline:
         text_encoder_2=randomise(text_encoder(True), 3),
         tokenizer=tokenizer("<|endoftext|>"),
         tokenizer_2=tokenizer("!"),
-        unet=randomise(unet(), 4),
+        unet=randomise(unet(channels), 4),
         scheduler=scheduler(prediction),
         add_watermarker=False,
     )

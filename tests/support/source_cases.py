@@ -23,7 +23,8 @@ def same_bits(one: Source, other: Source) -> bool:
     pictures = [(source.image.tobytes(), source.picture.tobytes()) for source in (one, other)]
     settings = [
         (s.prompt, s.negative_prompt, s.guidance_scale, s.fit, s.seed, s.inversion, s.truncated,
-         s.tuning, s.cost, s.origin, s.image.size, s.picture.size)
+         s.tuning, s.cost, s.origin, s.image.size, s.picture.size,
+         s.mask and (s.mask.size, s.mask.tobytes()))
         for s in (one, other)
     ]  # fmt: skip
     equal = all(

@@ -185,11 +185,9 @@ def test_pickles(whole: Path, model: Path, tmp_path: Path) -> None:
     torch.save({"lora_unet_a.alpha": torch.ones(1)}, tmp_path / "lora.pt")
     check_refusal(tmp_path / "lora.pt", tmp_path / "out", "lora.pt is a LoRA: give it as one")
     start = "model.diffusion_model.input_blocks.0.0.weight"
-    nine = {start: torch.zeros(32, 9, 3, 3)}
-    pickle(whole, tmp_path / "inpaint.ckpt", **nine)
-    check_refusal(
-        tmp_path / "inpaint.ckpt", tmp_path / "out", "inpaint.ckpt is an inpainting model"
-    )
+    eight = {start: torch.zeros(32, 8, 3, 3)}
+    pickle(whole, tmp_path / "pix.ckpt", **eight)
+    check_refusal(tmp_path / "pix.ckpt", tmp_path / "out", "pix.ckpt is an InstructPix2Pix model")
 
 
 def test_choices_that_do_not_fit(whole: Path, model: Path, tmp_path: Path) -> None:

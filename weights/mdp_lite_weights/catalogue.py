@@ -96,6 +96,18 @@ CATALOGUE = (
         "epsilon", 512,
     ),
     CatalogueEntry(
+        "stable-diffusion-v1-5/stable-diffusion-inpainting", SD1, RAIL,
+        "SD 1.5 for inpainting: repaints what a mask covers; mirror, as of SD 1.5", "epsilon", 512,
+    ),
+    CatalogueEntry(
+        "sd2-community/stable-diffusion-2-inpainting", SD2, RAIL_2,
+        f"SD 2.0 for inpainting: repaints what a mask covers; {REMOVED}", "epsilon", 512,
+    ),
+    CatalogueEntry(
+        "diffusers/stable-diffusion-xl-1.0-inpainting-0.1", SDXL, RAIL_2,
+        "SDXL for inpainting: repaints what a mask covers", "epsilon", 1024,
+    ),
+    CatalogueEntry(
         "stabilityai/sd-vae-ft-mse", SD1, "MIT",
         "a VAE for any SD 1.x: the same latents, another decoder with smoother pictures",
     ),

@@ -53,18 +53,19 @@ FOREIGN = (
     ("down_blocks.", "is a UNet alone"),
     ("input_blocks.", "is a UNet alone"),
 )
-# Channels that the first convolution of a UNet reads, if it reads more than a latent.
+LATENT = 4  # channels of a latent
+INPAINTING = 9  # channels that such a UNet reads: a latent, a mask, and the masked picture's latent
+# Channels that the first convolution of other UNets reads, if it reads more than a latent.
 READS = {
     5: "a depth-to-image model",
     7: "an upscaling model",
     8: "an InstructPix2Pix model",
-    9: "an inpainting model",
 }
 # Part of a pipeline's class name in model_index.json.
 PIPELINES = (
     ("StableDiffusion3", "Stable Diffusion 3"),
     ("Flux", "FLUX"),
-    ("Inpaint", "inpainting"),
+    ("PaintByExample", "Paint-by-Example"),
     ("InstructPix2Pix", "InstructPix2Pix"),
     ("Upscale", "upscaling"),
     ("Depth2Img", "depth-to-image"),
@@ -86,10 +87,10 @@ def refuse_foreign(name: str, tensors: Mapping[str, Tensor]) -> None:
 
 
 def refuse_channels(name: str, channels: object) -> None:
-    """Raises ValueError for a UNet that reads more than the latent."""
+    """Raises ValueError for a UNet that reads more than a latent, and what inpainting needs."""
     if channels in READS:
         what = READS[channels]  # type: ignore[index]
-        raise ValueError(f"{name} is {what}: its UNet reads {channels} channels, want 4")
+        raise ValueError(f"{name} is {what}: its UNet reads {channels} channels, want 4 or 9")
 
 
 def refuse_pipeline(name: str, kind: object) -> None:

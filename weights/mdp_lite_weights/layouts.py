@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mdp_lite_weights import folder as folders
 from mdp_lite_weights import keys, taesd
-from mdp_lite_weights.families import SD1, SD2, SDXL
+from mdp_lite_weights.families import INPAINTING, SD1, SD2, SDXL
 from mdp_lite_weights.files import OPENCLIP_PAD, Checkpoint, Choices, find_tokenizer
 from mdp_lite_weights.schedules import PREDICTION, SCHEDULER
 from mdp_lite_weights.single import EMPTY, from_tensors
@@ -49,6 +49,7 @@ DEFAULTS: dict[str, Config] = {
         "timestep_spacing": "leading",
     },
 }
+LAYOUT = "0.6.0"  # of diffusers: the first version that writes inpainting models as today
 DEPTHS = "transformer_layers_per_block"
 # Options that a single file need not preserve: they change no number of the model.
 FREE = (
@@ -122,16 +123,19 @@ def _index(checkpoint: Checkpoint, tokenizer: list[str | None]) -> Config:
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", checkpoint.configs["vae"].get("_class_name", "AutoencoderKL")],
     }
+    inpaint = "Inpaint" if checkpoint.configs["unet"].get("in_channels") == INPAINTING else ""
+    if inpaint:  # diffusers wants to know that the folder is of today's layout
+        parts["_diffusers_version"] = LAYOUT
     if folders.SECOND in checkpoint.configs:
         return parts | {
-            "_class_name": "StableDiffusionXLPipeline",
+            "_class_name": f"StableDiffusionXL{inpaint}Pipeline",
             "force_zeros_for_empty_prompt": checkpoint.zero_empty,
             "image_encoder": [None, None],
             "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
             "tokenizer_2": tokenizer,
         }
     return parts | {
-        "_class_name": "StableDiffusionPipeline",
+        "_class_name": f"StableDiffusion{inpaint}Pipeline",
         "requires_safety_checker": False,
         "safety_checker": [None, None],
     }

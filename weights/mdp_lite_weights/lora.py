@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from mdp_lite_weights.families import INPAINTING, LATENT
 from mdp_lite_weights.lora_families import check_family
 from mdp_lite_weights.lora_formulas import (
     Delta,
@@ -104,6 +106,7 @@ def _read_module(
     if "diff_b" in factors:  # alone: the key is that of the bias
         factors["diff"] = factors.pop("diff_b")
     _settle_magnitude(what, factors, settings)
+    _widen(factors, shapes[key])
     check_factors(what, kind, factors, shapes[key])
     scale = find_scale(what, find_rank(factors), found.get("alpha"), settings, module)
     if kind == "difference":
@@ -122,6 +125,18 @@ def _find_kind(found: Factors) -> str:
         if role in ("diff", "diff_b"):
             return "difference"
     return "LoRA"
+
+
+def _widen(factors: Factors, shape: torch.Size) -> None:
+    """Fit a plain model's change of the first convolution to an inpainting UNet's.
+
+    What that UNet reads beside the latent stays as it is, as in A1111's web UI.
+    """
+    for role in ("down", "diff"):
+        found = factors.get(role)
+        plain = found is not None and found.ndim == len(shape) == 4 and found.shape[1] == LATENT
+        if found is not None and plain and shape[1] == INPAINTING:
+            factors[role] = F.pad(found, (0, 0, 0, 0, 0, INPAINTING - LATENT))
 
 
 def _settle_magnitude(what: str, factors: Factors, settings: Settings) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mdp_lite_weights.families import SD1, SDXL
+from mdp_lite_weights.families import INPAINTING, SD1, SDXL
 
 Tensors = dict[str, Tensor]
 Config = dict[str, Any]
@@ -67,6 +67,8 @@ def _infer_prediction(
         return "v_prediction", "its schedule ends in noise alone, which epsilon can't predict"
     if family == SDXL:
         return "epsilon", "as nearly all of Stable Diffusion XL"
+    if "conv_in.weight" in unet and unet["conv_in.weight"].shape[1] == INPAINTING:
+        return "epsilon", "as the inpainting models of all families"
     if family == SD1 or PREDICTION_KEY not in unet:
         return "epsilon", "as all of Stable Diffusion 1.x"
     spread = unet[PREDICTION_KEY].float().std(correction=0).item()
