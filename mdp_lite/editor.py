@@ -182,8 +182,8 @@ class Editor:
             self.runner.warn_of_words(text)
 
         def create(indices: list[int]) -> list[Source]:
-            own, *some = ([part[i] for i in indices] for part in (given, pictures, texts))
-            return invert_pictures(self.runner, *some, *how, monitor, own)
+            own, some, said = ([part[i] for i in indices] for part in (given, pictures, texts))
+            return invert_pictures(self.runner, some, said, *how, monitor, own)
 
         keys = [key_of_mask(one) for one in given]
         settings = [(text, *how, *key) for text, key in zip(texts, keys, strict=True)]

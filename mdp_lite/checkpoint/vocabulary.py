@@ -5,7 +5,7 @@ such list: it has read nearly every word.
 """
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mdp_lite.names import BadCheckpoint
@@ -13,6 +13,8 @@ from mdp_lite.names import BadCheckpoint
 KEY = "words"  # in mdp_lite.json
 WORD_KINDS = ("L", "M", "N", "So", "Cf")  # letters, marks, digits, emoji and what joins them
 APOSTROPHES = "'\u2019"
+NAMED = 5  # of unknown words, in a sentence
+OTHER_MODEL = "for other words load a Stable Diffusion of your own (`mdp-lite info --list`)"
 
 
 def split_settings(raw: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
@@ -37,6 +39,13 @@ def find_unknown(prompt: str, vocabulary: frozenset[str], learned: Iterable[str]
     for word in sorted(learned, key=len, reverse=True):
         text = text.replace(normalise(word), " ")
     return [word for word in dict.fromkeys(split_words(text)) if word not in vocabulary]
+
+
+def describe_unknown(words: Sequence[str], count: int) -> str:
+    """A sentence that names such words, for a model that was trained on count words."""
+    names = ", ".join(f'"{word:.40}"' for word in words[:NAMED])
+    names += f" and {more} more" if (more := len(words) - NAMED) > 0 else ""
+    return f"the model was trained on {count} words, not on {names}: {OTHER_MODEL}"
 
 
 def normalise(text: str) -> str:

@@ -22,7 +22,8 @@ from mdp_lite.pictures.fit import Fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.masks import Mask, MaskSpec, read_mask
 from mdp_lite.pipeline.request import Request, mask_of
-from mdp_lite.pipeline.runner import ModelRunner, log
+from mdp_lite.pipeline.runner import ModelRunner
+from mdp_lite.pipeline.warn import log
 
 HALF = 128  # of 255: the least white of a pixel that is covered
 WHOLE = (

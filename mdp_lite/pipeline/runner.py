@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.models import Models
-from mdp_lite.checkpoint.vocabulary import find_unknown
+from mdp_lite.checkpoint.vocabulary import describe_unknown, find_unknown
 from mdp_lite.engine import aot
 from mdp_lite.engine.engine import build_engine
 from mdp_lite.engine.memory import return_freed_memory
@@ -35,8 +35,6 @@ VAE_METHODS = ("encode", "decode")
 LARGE_PICTURE = 256 * 256  # pixels from which a call of the VAE takes seconds
 NO_NULL = "a model that reads the guidance scale (LCM) has no negative prompt"
 LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
-OTHER_MODEL = "for other words load a Stable Diffusion of your own (docs/models.md)"
-UNKNOWN_WORDS = 5  # of a prompt, that are named
 
 
 class ModelRunner:
@@ -171,14 +169,8 @@ class ModelRunner:
 
     def describe_unknown_words(self, prompt: Prompt) -> list[str]:
         """A sentence that names them and says what to do, or none."""
-        words = self.find_unknown_words(prompt)
-        if not words:
-            return []
-        names = ", ".join(f'"{word:.40}"' for word in words[:UNKNOWN_WORDS])
-        names += f" and {more} more" if (more := len(words) - UNKNOWN_WORDS) > 0 else ""
-        count = len(self.models.vocabulary)
-        sentence = f"the model was trained on {count} words, not on {names}: {OTHER_MODEL}"
-        return [sentence]
+        words, count = self.find_unknown_words(prompt), len(self.models.vocabulary)
+        return [describe_unknown(words, count)] if words else []
 
     def warn_of_words(self, prompt: Prompt) -> None:
         """Log that sentence, once in a process."""
