@@ -221,7 +221,8 @@ def code_lines(path: Path) -> int:
 
 def test_the_paper_is_short_enough_to_read() -> None:
     files = [p for room in THE_PAPER for p in (ROOT / "mdp_lite" / room).glob("*.py")]
-    assert sum(map(code_lines, files)) <= 1500
+    # 300 of them are for SDXL, samplers of few steps, inpainting UNets and TAESD.
+    assert sum(map(code_lines, files)) <= 1800
 
 
 def test_the_walk_sees_the_code() -> None:
