@@ -161,6 +161,9 @@ def test_a_small_vae_costs_what_diffusers_costs() -> None:
     assert small == want
     assert round(sum(large.values()) / sum(small.values()), 1) == 13.8  # docs/models.md says so
     assert round(large["decode"] / small["decode"], 1) == 17.8
+    rows = 5 * flops.unet(SD1, 64, 64).flops
+    shares = [total / (total + rows) for total in (sum(large.values()), sum(small.values()))]
+    assert [round(share, 2) for share in shares] == [0.47, 0.06]
 
 
 def measure_peak(run: Run) -> int:
