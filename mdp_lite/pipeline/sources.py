@@ -151,7 +151,7 @@ def _stack_guidance(
 ) -> Guidance:  # fmt: skip
     """One row of c and of null for each picture; null is c itself if that is so for all."""
     several = zip(prompts, negatives, channels, strict=True)
-    parts = [runner.guidance(*pair, g, size, own) for *pair, own in several]
+    parts = [runner.guidance(c, null, g, size, own) for c, null, own in several]
     c, extra = torch.cat([one.c for one in parts]), _join([one.channels for one in parts])
     if all(one.null is one.c for one in parts):
         return Guidance(c, c, parts[0].g, channels=extra)
