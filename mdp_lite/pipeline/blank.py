@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-HELD = 8  # sizes whose channels are held
+MAX_SIZES = 8  # whose channels stay in memory
 
 
 class Blanks:
@@ -13,16 +13,16 @@ class Blanks:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._held: dict[tuple[int, int], Tensor] = {}
+        self._known: dict[tuple[int, int], Tensor] = {}
 
     def get(self, size: tuple[int, int], run_vae: Callable[[str, Tensor, str], Tensor]) -> Tensor:
         """The channels (1, k + 1, y, x) of a picture of size (width, height)."""
-        found = self._held.get(size)
+        found = self._known.get(size)
         if found is None:
             found = self._make(size, run_vae)
-            if len(self._held) >= HELD:
-                self._held.clear()
-            self._held[size] = found
+            if len(self._known) >= MAX_SIZES:
+                self._known.clear()
+            self._known[size] = found
         return found
 
     @torch.no_grad()

@@ -75,6 +75,14 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "fit": (lambda p: rewrite(p, {"fit": {"mode": "pad"}}), "fit must be that of pad"),
     "missing": (lambda p: rewrite(p, picture=None), "picture is missing or unknown"),
     "unknown": (lambda p: rewrite(p, y=torch.zeros(1)), "y is missing or unknown"),
+    "of an inpainting model": (
+        lambda p: rewrite(p, channels=torch.zeros(1, 5, 8, 8).double()),
+        "channels is missing or unknown",
+    ),
+    "mask of another size": (
+        lambda p: rewrite(p, mask=torch.zeros(2, 3).byte()),
+        r"mask must be \(28, 40\) in torch.uint8, got \(2, 3\) in torch.uint8",
+    ),
     "NaN": (lambda p: rewrite(p, x=with_nan(p, "x")), "x must be finite, got NaN"),
     "NaN in c": (lambda p: rewrite(p, c=with_nan(p, "c")), "c must be finite, got NaN"),
     "dtype": (lambda p: rewrite(p, x=load_file(p)["x"].float()), "x must be .* in torch.float64"),

@@ -68,6 +68,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         "image": picture(1), "prompt": "a boat", "method": "ddim",
         "num_inference_steps": STEPS + 1, "guidance_scale": 2.0, "negative_prompt": "night",
         "width": 16, "height": 16, "fit": "pad",
+        "mask": (0, 0, 8, 8),
     },
 }  # fmt: skip
 # Arguments that change nothing in a source.
