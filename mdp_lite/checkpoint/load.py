@@ -137,12 +137,15 @@ def load(
     dtype: torch.dtype | None = None,
     choices: Choices = AS_IT_IS,
     addons: AddOns = ALONE,
+    check: Callable[[Examined], None] = lambda examined: None,
 ) -> Models:
     """Examine a checkpoint, apply the add-ons and read the weights.
 
     Without a dtype it is the checkpoint's, if the device computes well in it (see auto_dtype).
+    check may refuse the examined checkpoint, by raising, when no weight has been read yet.
     """
     examined = examine(name, choices, addons.vae)
+    check(examined)
     found, models = examined.found, examined.models
     dtype = dtype or auto_dtype(device, found.tensors["unet"])
     addons = replace(
