@@ -148,11 +148,7 @@ def load(
     check(examined)
     found, models = examined.found, examined.models
     dtype = dtype or auto_dtype(device, found.tensors["unet"])
-    addons = replace(
-        addons,
-        loras=tuple((find_file(place, choices.hub), s) for place, s in addons.loras),
-        embeddings=tuple((find_file(place, choices.hub), w) for place, w in addons.embeddings),
-    )
+    addons = _find_files(addons, choices)
     bundled = [one for place, _ in addons.loras for one in read_bundle(Path(place))]
     tokenizer, growable, notes = examined.tokenizer, bool(addons.embeddings or bundled), ()
     if growable or not tokenizer:
@@ -213,6 +209,15 @@ def _load_tokenizer(
         return first
     other, pad = found.tokenizer_2 or folder, None if found.tokenizer_2 else OPENCLIP_PAD
     return Tokenizers(first, load_tokenizer(other, configs[1], pad, growable))
+
+
+def _find_files(addons: AddOns, choices: Choices) -> AddOns:
+    """The same add-ons as files on disk; those on the hub are fetched."""
+    return replace(
+        addons,
+        loras=tuple((find_file(place, choices.hub), s) for place, s in addons.loras),
+        embeddings=tuple((find_file(place, choices.hub), w) for place, w in addons.embeddings),
+    )
 
 
 def _list_files(
