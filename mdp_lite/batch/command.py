@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mdp_lite.batch import manifest
@@ -26,6 +27,7 @@ from mdp_lite.batch.work import (
 )
 from mdp_lite.cli.commands.batch import BatchOptions
 from mdp_lite.cli.console import Console
+from mdp_lite.cli.early import check_schedule
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import pluralize
@@ -46,7 +48,8 @@ def batch(args: BatchOptions, console: Console) -> Report:
     if on_cluster:
         args = replace(args, engine=replace(args.engine, mode="auto"))
     driver = {"device": "cpu"} if on_cluster and not args.run.dry_run else {}  # it makes no edits
-    editor = open_editor(replace(args.model, **driver), args.engine)
+    check_fit = partial(check_schedule, args)
+    editor = open_editor(replace(args.model, **driver), args.engine, check_fit)
     _check_defaults(editor, defaults)
     for note in editor.models.notes:
         console.log(note)

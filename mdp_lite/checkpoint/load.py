@@ -145,19 +145,18 @@ def load(
     dtype: torch.dtype | None = None,
     choices: Choices = AS_IT_IS,
     addons: AddOns = ALONE,
+    check: Callable[[Examined], None] = lambda examined: None,
 ) -> Models:
     """Examine a checkpoint, apply the add-ons and read the weights.
 
     Without a dtype it is the checkpoint's, if the device computes well in it (see auto_dtype).
+    check may refuse the examined checkpoint, by raising, when no weight has been read yet.
     """
     examined = examine(name, choices, addons.vae, addons.loras)
+    check(examined)
     found, models = examined.found, examined.models
     dtype = dtype or auto_dtype(device, found.tensors["unet"])
-    addons = replace(
-        addons,
-        loras=tuple((find_file(place, choices.hub), s) for place, s in addons.loras),
-        embeddings=tuple((find_file(place, choices.hub), w) for place, w in addons.embeddings),
-    )
+    addons = _find_files(addons, choices)
     bundled = [one for place, _ in addons.loras for one in read_bundle(Path(place))]
     tokenizer, growable, notes = examined.tokenizer, bool(addons.embeddings or bundled), ()
     if growable or not tokenizer:
@@ -218,6 +217,15 @@ def _load_tokenizer(
         return first
     other, pad = found.tokenizer_2 or folder, None if found.tokenizer_2 else OPENCLIP_PAD
     return Tokenizers(first, load_tokenizer(other, configs[1], pad, growable))
+
+
+def _find_files(addons: AddOns, choices: Choices) -> AddOns:
+    """The same add-ons as files on disk; those on the hub are fetched."""
+    return replace(
+        addons,
+        loras=tuple((find_file(place, choices.hub), s) for place, s in addons.loras),
+        embeddings=tuple((find_file(place, choices.hub), w) for place, w in addons.embeddings),
+    )
 
 
 def _list_files(

@@ -1,9 +1,10 @@
 """Loading the model that the command line asks for."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from pathlib import Path
 
-from mdp_lite.checkpoint.load import Choices
+from mdp_lite.checkpoint.load import AddOns, Choices, Examined, load
 from mdp_lite.cli.model_options import (
     CheckpointOptions,
     ClusterEngineOptions,
@@ -11,18 +12,28 @@ from mdp_lite.cli.model_options import (
     ModelOptions,
 )
 from mdp_lite.editor import Editor
+from mdp_lite.engine.engine import choose_mode
+from mdp_lite.pipeline import check
 from mdp_lite.pipeline.choices import build_choices
+from mdp_lite.store.cache import open_cache
 
 
-def open_editor(model: ModelOptions, engine: EngineOptions | ClusterEngineOptions) -> Editor:
-    """Load the model of the command line."""
-    known = model.checkpoint
-    return Editor.from_pretrained(
-        model.name, model.device, model.dtype, known.model_variant, known.prediction_type,
-        known.ema, known.tokenizer, model.vae, model.lora, cast(Any, model.embedding),
-        known.revision, None, known.offline, model.cache, engine.mode, engine.packages,
-        sampler=known.sampler, timestep_spacing=known.timestep_spacing,
-    )  # fmt: skip
+def open_editor(
+    model: ModelOptions,
+    engine: EngineOptions | ClusterEngineOptions,
+    check_fit: Callable[[Examined], None] = lambda examined: None,
+) -> Editor:
+    """Load the model of the command line, as Editor.from_pretrained does.
+
+    check_fit may refuse what does not fit the checkpoint, when no weight has been read yet.
+    """
+    choices, place = read_choices(model.checkpoint), check.device(model.device)
+    loras, words = check.loras(model.lora), check.embeddings(model.embedding)
+    addons, cache = AddOns(model.vae, loras, words), open_cache(model.cache)
+    packages = None if engine.packages is None else Path(engine.packages)
+    mode = choose_mode(engine.mode, place, packages is not None)
+    models = load(model.name, place, check.dtype(model.dtype), choices, addons, check_fit)
+    return Editor(models, place, cache, mode, packages)
 
 
 def open_editor_in_thread(

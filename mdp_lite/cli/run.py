@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mdp_lite.cli.console import Console, collect_messages, ignore, show_warning
 from mdp_lite.cli.convert import convert_model
 from mdp_lite.cli.demo import make_demo
 from mdp_lite.cli.dry_run import dry_run_editor
+from mdp_lite.cli.early import check_schedule
 from mdp_lite.cli.edit import make_edits
 from mdp_lite.cli.generate import generate_picture
 from mdp_lite.cli.info import show_model
@@ -81,7 +83,7 @@ def _open_editor(args: Any) -> Editor:
     """
     if args.command == "demo":
         return open_editor(ModelOptions(dtype="float32"), EngineOptions())
-    return open_editor(args.model, args.engine)
+    return open_editor(args.model, args.engine, partial(check_schedule, args))
 
 
 def _check(command: Command, args: Any, editor: Editor, console: Console) -> Report:
