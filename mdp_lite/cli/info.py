@@ -64,6 +64,7 @@ def describe_model(name: Place, choices: Choices, with_hash: bool) -> tuple[Sett
     examined = examine(name, choices)
     data = {
         **_describe_kind(examined),
+        "clip_skip": choices.clip_skip,
         **_describe_contents(examined),
         "sha256": content_hash(examined.found.files) if with_hash else None,
         "edit": estimate_edit(examined),
@@ -185,6 +186,7 @@ def _format_lines(data: Settings) -> list[str]:
         *_label("family", data["family"]),
         *_label("picture", data["picture"]),
         *_label("prediction", data["prediction_type"]),
+        *_label("clip skip", *([str(data["clip_skip"])] if data["clip_skip"] else [])),
         *_label("notes", *data["notes"]),
         *_label("scheduler", _describe_scheduler(data["scheduler"])),
         *_label("tokenizer", prompt if tokens else "none here: by default the hub's is used"),

@@ -21,6 +21,7 @@ def open_editor(model: ModelOptions, engine: EngineOptions | ClusterEngineOption
         model.name, model.device, model.dtype, known.model_variant, known.prediction_type,
         known.ema, known.tokenizer, model.vae, model.lora, cast(Any, model.embedding),
         known.revision, None, known.offline, model.cache, engine.mode, engine.packages,
+        known.clip_skip,
     )  # fmt: skip
 
 
@@ -41,4 +42,7 @@ def read_choices(known: CheckpointOptions) -> Choices:
     """The options that say what a checkpoint does not say about itself."""
     check.load_choices(known.model_variant, known.prediction_type, known.revision, None)
     hub = Hub(known.revision, None, known.offline)
-    return Choices(known.model_variant, known.ema, known.prediction_type, known.tokenizer, hub)
+    return Choices(
+        known.model_variant, known.ema, known.prediction_type, known.tokenizer, hub,
+        known.clip_skip,
+    )  # fmt: skip

@@ -59,6 +59,11 @@ class CheckpointOptions:
         str | None,
         typer.Option("--tokenizer", metavar="PLACE", help="a folder or hub id, for a single file"),
     ] = None
+    clip_skip: Annotated[
+        int,
+        typer.Option("--clip-skip", metavar="N", min=0,
+                     help="so many more of the text encoders' last layers are left out"),
+    ] = 0  # fmt: skip
     revision: Annotated[
         str | None,
         typer.Option("--revision", metavar="NAME", help="of a hub id: a branch, tag or commit"),

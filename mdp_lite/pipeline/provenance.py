@@ -27,6 +27,7 @@ def describe_source(model: str, source: Source) -> Settings:
         "fit": source.fit.mode,
         **({"picture_changes": list(changes)} if changes else {}),
         "model": model,
+        **({"clip_skip": skip} if (skip := source.origin.clip_skip) else {}),
         "version": f"mdp_lite {__version__}",
         "ai_generated": True,
     }

@@ -49,7 +49,10 @@ DEFAULTS: dict[str, Config] = {
         "timestep_spacing": "leading",
     },
 }
-DEPTHS = "transformer_layers_per_block"
+DEPTHS = {  # of which blocks each is
+    "transformer_layers_per_block": "down_block_types",
+    "reverse_transformer_layers_per_block": "up_block_types",
+}
 # Options that a single file need not preserve: they change no number of the model.
 FREE = (
     "_class_name architectures bos_token_id eos_token_id model_type pad_token_id projection_dim "
@@ -236,7 +239,7 @@ def _check_read_back(checkpoint: Checkpoint, part: str, read: Config, tensors: T
         got = config.get(option, defaults.get(option, want))
         if option in FREE or _is_same(got, want):
             continue
-        if option == DEPTHS and _is_same_depth(got, want, config["down_block_types"]):
+        if option in DEPTHS and _is_same_depth(got, want, config[DEPTHS[option]]):
             continue
         raise ValueError(f"{no_place}{option} of its {part} must be {want!r}, got {got!r}")
 
@@ -259,9 +262,9 @@ def _is_same(a: Any, b: Any) -> bool:
     return a == b or (isinstance(a, list | tuple) and list(a) == list(b))
 
 
-def _is_same_depth(a: Any, b: list[int], blocks: list[str]) -> bool:
+def _is_same_depth(a: Any, b: list[Any], blocks: list[str]) -> bool:
     """Whether depths are the same where there is attention; elsewhere they stand for nothing."""
     a = [a] * len(b) if isinstance(a, int) else a
-    return len(a) == len(b) and all(
-        x == y or kind == "DownBlock2D" for x, y, kind in zip(a, b, blocks, strict=True)
+    return len(a) == len(b) == len(blocks) and all(
+        _is_same(x, y) for x, y, kind in zip(a, b, blocks, strict=True) if "CrossAttn" in kind
     )
