@@ -10,7 +10,13 @@ from torch import Tensor
 from mdp_lite_weights import folder as folders
 from mdp_lite_weights import keys
 from mdp_lite_weights.families import SD1, SD2, SDXL
-from mdp_lite_weights.files import OPENCLIP_PAD, Checkpoint, Choices, find_tokenizer
+from mdp_lite_weights.files import (
+    OPENCLIP_PAD,
+    Checkpoint,
+    Choices,
+    find_second_tokenizer,
+    find_tokenizer,
+)
 from mdp_lite_weights.schedules import PREDICTION, SCHEDULER
 from mdp_lite_weights.single import EMPTY, from_tensors
 from mdp_lite_weights.tensors import list_keys
@@ -94,7 +100,7 @@ def to_folder(checkpoint: Checkpoint, choices: Choices, dtype: torch.dtype | Non
         return Contents(weights, {}, configs, {}, notes)
     copies = _lay_tokenizer("tokenizer", place, checkpoint.pad_token, configs)
     if folders.SECOND in parts:
-        own = checkpoint.tokenizer_2
+        own = find_second_tokenizer(choices.tokenizer, checkpoint, choices.hub)
         pad = None if own else OPENCLIP_PAD
         copies |= _lay_tokenizer("tokenizer_2", own or place, pad, configs)
     configs["model_index.json"] = _index(checkpoint, ["transformers", "CLIPTokenizer"])
