@@ -31,6 +31,7 @@ from mdp_lite.pipeline.sources import (
     start_monitor,
 )
 from mdp_lite.pipeline.sweep import Sweep, Window, build_cells, run_sweep
+from mdp_lite.pipeline.xl import XLCondition, read_xl
 from mdp_lite.store import source_file
 from mdp_lite.store.cache import Cache, get_or_create, open_cache
 
@@ -113,14 +114,16 @@ class Editor:
         height: int | None = None,
         on_step: OnStep | None = None,
         deadline: float | None = None,
+        xl: XLCondition | None = None,
     ) -> Source:
         """A source from a prompt and a seed: path A is sampled.
 
-        on_step(done, total, latent) is called after every step; an exception that it raises cancels
+        xl: other prompts for a second text encoder, and sizes, which SDXL reads. on_step(done, total, latent) is called after every step; an exception that it raises cancels
         the work. deadline is in seconds; DeadlineExceeded is raised if it passes before the end.
         """
         settings = (
             prompt, seed, num_inference_steps, guidance_scale, negative_prompt, width, height,
+            read_xl(xl),
         )  # fmt: skip
         monitor = start_monitor(on_step, None, deadline)
         if self.cache is None:
@@ -143,6 +146,7 @@ class Editor:
         on_step: OnStep | None = None,
         on_tuned: OnTuned | None = None,
         deadline: float | None = None,
+        xl: XLCondition | None = None,
     ) -> Source:
         """A source from your picture, which the prompt describes: path A is found by inversion.
 
@@ -150,11 +154,11 @@ class Editor:
         or an Inversion, see docs/inversions.md. fit: how the picture is brought to width and
         height: "crop", "pad" or "resize"; "own" keeps its size, padded to whole latent cells.
         guidance_scale: by default 3.5 for edit-friendly, 1 for replay and fixed-point, the model's
-        for the others. on_tuned(i, step) is called after every tuned step of null-text. on_step and
-        deadline: see generate.
+        for the others. on_tuned(i, step) is called after every tuned step of null-text. on_step,
+        deadline and xl: see generate.
         """
         settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
-        return self.inverts([image], [prompt], method, *settings, on_step, on_tuned, deadline)[0]
+        return self.inverts([image], [prompt], method, *settings, on_step, on_tuned, deadline, xl)[0]
 
     def inverts(
         self,
@@ -170,11 +174,13 @@ class Editor:
         on_step: OnStep | None = None,
         on_tuned: OnTuned | None = None,
         deadline: float | None = None,
+        xl: XLCondition | None = None,
     ) -> list[Source]:
         """Several pictures at once, each with its prompt, fitted to one size: see invert."""
         pictures = [images.rgb(check.picture(one)) for one in check.several("images", images_)]
         texts = check.as_many("prompts", prompts, len(pictures))
-        how = (method, num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
+        settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
+        how = (method, *settings, read_xl(xl))
         monitor = start_monitor(on_step, on_tuned, deadline)
         if self.cache is None:
             return invert_pictures(self.runner, pictures, texts, *how, monitor)
@@ -186,8 +192,8 @@ class Editor:
             some = ([pictures[i] for i in indices], [texts[i] for i in indices])
             return invert_pictures(self.runner, *some, *how, monitor)
 
-        settings = [(text, *how) for text in texts]
-        sources = get_or_create(self.cache, self.runner, settings, pictures, create)
+        keys = [(text, *how) for text in texts]
+        sources = get_or_create(self.cache, self.runner, keys, pictures, create)
         # A stored source has the pixels of its picture, but not what was changed in it.
         return [replace(one, picture=p) for one, p in zip(sources, pictures, strict=True)]
 
@@ -200,24 +206,14 @@ class Editor:
         return source_file.load(path, self.runner)
 
     def edit(
-        self,
-        source: Source,
-        prompt: Prompt,
-        variant: str | None = None,
-        t_max: float | None = None,
-        t_m: float | None = None,
-        schedule: str | None = None,
-        strength: float | None = None,
-        weights: Weights | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str | None = None,
-        mask: MaskSpec | None = None,
-        paste: bool = True,
-        feather: int = 0,
-        proximal: float | None = None,
-        on_step: OnStep | None = None,
-        deadline: float | None = None,
-    ) -> Edit:
+        self, source: Source, prompt: Prompt, variant: str | None = None,
+        t_max: float | None = None, t_m: float | None = None, schedule: str | None = None,
+        strength: float | None = None, weights: Weights | None = None,
+        guidance_scale: float | None = None, negative_prompt: str | None = None,
+        mask: MaskSpec | None = None, paste: bool = True, feather: int = 0,
+        proximal: float | None = None, on_step: OnStep | None = None,
+        deadline: float | None = None, xl: XLCondition | None = None,
+    ) -> Edit:  # fmt: skip
         """Steer the source towards a prompt, or towards a blend of prompts with their shares.
 
         The source has weight w in the variant's quantity ("epsilon", "c", "x" or "beta") on the
@@ -228,7 +224,7 @@ class Editor:
         """
         request = Request(
             source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
-            negative_prompt, mask, paste, feather, proximal,
+            negative_prompt, mask, paste, feather, proximal, xl,
         )  # fmt: skip
         return self.edits([request], on_step=on_step, deadline=deadline)[0]
 

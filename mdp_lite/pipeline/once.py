@@ -15,6 +15,7 @@ from mdp_lite.pipeline import check
 from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.pipeline.runner import HasRunner, ModelRunner, runner_of
+from mdp_lite.pipeline.xl import XLCondition, follow_source, read_xl
 
 
 class OnceResult(NamedTuple):
@@ -33,6 +34,7 @@ def once(
     guidance_scale: float | None = None, negative_prompt: str = "",
     width: int | None = None, height: int | None = None,
     t_max: float | None = None, t_m: float | None = None, schedule: str | None = None,
+    xl: XLCondition | None = None, source_xl: XLCondition | None = None,
 ) -> OnceResult:  # fmt: skip
     """One edit of a generated picture when you do not need the source picture itself.
 
@@ -41,7 +43,7 @@ def once(
     instead of 74 at 50 steps and the authors' window (t_max=47, t_m=26).
 
     model is an Editor or its runner. The other arguments are those of Editor.generate and
-    Editor.edit, and so are the errors.
+    Editor.edit, and so are the errors: source_xl is the first one's xl, and xl the second one's.
 
     >>> once(editor, "a red house", "a blue house", num_inference_steps=4, t_max=4, t_m=2).cost
     Cost(unet_rows=8, unet_calls=4, backward_rows=0)
@@ -49,8 +51,10 @@ def once(
     runner = runner_of(model)
     grid, size = runner.grid(num_inference_steps), runner.image_size(width, height)
     g = runner.guidance_scale(guidance_scale)
+    own = read_xl(source_xl)
     source, target = (
-        runner.guidance(one, negative_prompt, g, size) for one in (source_prompt, prompt)
+        runner.guidance(one, negative_prompt, g, size, reads)
+        for one, reads in ((source_prompt, own), (prompt, follow_source(xl, own, False)))
     )
     n, x = len(grid.t), runner.noise(check.seed(seed), *size)
     weights = build_weights(n, runner.models.defaults, variant, t_max, t_m, schedule)
@@ -90,10 +94,11 @@ def _sample_source(
 def _find_facts(source: Guidance, target: Guidance) -> EditFacts:
     """request.find_facts for a source that this model samples."""
     null = target.null
+    same_null = null is None or source.null is None or torch.equal(null, source.null)
     return EditFacts(
         guided=null is not None,
         same_condition=torch.equal(target.c, source.c),
-        own_noise=True,
+        own_noise=same_null,
         null_is_c=null is not None and torch.equal(null, target.c),
         null_is_source=null is not None and torch.equal(null, source.c),
     )

@@ -17,6 +17,7 @@ def describe_source(model: str, source: Source) -> Settings:
     return {
         "prompt": source.prompt,
         "negative_prompt": source.negative_prompt,
+        **({"xl": read} if (read := source.xl.describe()) else {}),
         "num_inference_steps": len(source.grid.t),
         "guidance_scale": source.guidance_scale,
         "seed": source.seed,

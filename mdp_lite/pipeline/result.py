@@ -12,6 +12,7 @@ from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid, Weights
 from mdp_lite.pictures.fit import Fit
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
+from mdp_lite.pipeline.xl import PLAIN, XLCondition
 
 
 class Cost(NamedTuple):
@@ -44,7 +45,7 @@ class Source:
 
     image is what the path decodes to. picture is the picture that was inverted, upright RGB at its
     own size, and fit is how it was brought to the model's size; for a generated source picture is
-    the image. inversion is None for a generated source. tuning has an entry for each step of
+    the image. xl is what SDXL read beside the prompts. inversion is None for a generated source. tuning has an entry for each step of
     null-text inversion. path holds the latents x (N+1, 1, 4, y, x) and the guided noise eps
     (N, 1, 4, y, x), float64 on the Editor's device. A source does not change: threads may share it.
 
@@ -66,6 +67,7 @@ class Source:
     cost: Cost
     origin: Origin
     tuning: tuple[Tuning, ...] = ()
+    xl: XLCondition = PLAIN
 
     def __repr__(self) -> str:
         """One line for people, not the tensors."""

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from mdp_lite.pipeline.finite import run_finite
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, resolve_inversion
 from mdp_lite.pipeline.result import Cost, Source, Tuning
 from mdp_lite.pipeline.runner import ModelRunner
+from mdp_lite.pipeline.xl import PLAIN, XLCondition
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 OnTuned = Callable[[int, TunedStep], None]  # a step of null-text inversion, and what was found
@@ -76,21 +78,21 @@ class InversionResult(NamedTuple):
 def generate_source(
     runner: ModelRunner, prompt: str, seed: int, num_inference_steps: int | None,
     guidance_scale: float | None, negative_prompt: str, width: int | None, height: int | None,
-    monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
+    xl: XLCondition = PLAIN, monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
 ) -> Source:  # fmt: skip
     """Path A from a prompt and a seed; see Editor.generate."""
     check.text("prompt", prompt)
     grid, (width, height) = runner.grid(num_inference_steps), runner.image_size(width, height)
     g = runner.guidance_scale(guidance_scale)
-    guidance = runner.guidance(prompt, negative_prompt, g, (width, height))
+    guidance = runner.guidance(prompt, negative_prompt, g, (width, height), xl)
     x, n = runner.noise(check.seed(seed), width, height), len(grid.t)
     steps = sample(runner.unet, grid, x, guidance, runner.v_prediction)
     path = record(x, _collect(steps, n, monitor), guidance.c)
     image, cost = runner.decode(path.x[-1]), Cost(n * len(guidance.reads), n)
     return Source(
         path, grid, prompt, negative_prompt, g, image, image,
-        plan_fit("own", image.size, image.size), seed, None, runner.is_truncated(prompt), cost,
-        runner.models.origin,
+        plan_fit("own", image.size, image.size), seed, None,
+        runner.is_truncated(prompt, xl.prompt_2), cost, runner.models.origin, xl=xl,
     )  # fmt: skip
 
 
@@ -98,24 +100,26 @@ def invert_pictures(
     runner: ModelRunner, pictures: Sequence[Image.Image], prompts: Sequence[str],
     method: str | Inversion, num_inference_steps: int | None, guidance_scale: float | None,
     negative_prompt: str, width: int | None, height: int | None, fit: str,
-    monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
+    xl: XLCondition = PLAIN, monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
 ) -> list[Source]:  # fmt: skip
     """Paths of upright RGB pictures that are fitted to one size; see Editor.inverts."""
     for prompt in prompts:
         check.text("prompt", prompt)
     grid = runner.grid(num_inference_steps)
     inversion = resolve_inversion(method, len(grid.t))
-    _check_method(inversion, grid, negative_prompt)
+    _check_method(inversion, grid, negative_prompt or xl.negative_prompt_2 or "")
     fits = [runner.fit(picture, fit, width, height) for picture in pictures]
     own = METHODS[inversion.method].guidance if guidance_scale is None else guidance_scale
     g, same = runner.guidance_scale(own), inversion.method == "negative-prompt"
+    xl = replace(xl, negative_prompt_2=xl.prompt_2) if same else xl
     negatives = prompts if same else [negative_prompt] * len(prompts)
     latents = [runner.encode(one.apply(p)) for one, p in zip(fits, pictures, strict=True)]
-    guidance = _stack_guidance(runner, prompts, negatives, g, runner.latent_size(latents[0]))
+    size = runner.latent_size(latents[0])
+    guidance = _stack_guidance(runner, prompts, negatives, g, size, xl)
     job = InversionJob(runner, grid, torch.cat(latents), guidance, inversion, monitor)
     result = INVERSIONS[inversion.method](job)
     parts = zip(pictures, prompts, negatives, fits, strict=True)
-    return [_build_source(job, result, k, g, *part) for k, part in enumerate(parts)]
+    return [_build_source(job, result, k, g, *part, xl) for k, part in enumerate(parts)]
 
 
 def _check_method(inversion: Inversion, grid: Grid, negative_prompt: str) -> None:
@@ -139,11 +143,11 @@ def _check_method(inversion: Inversion, grid: Grid, negative_prompt: str) -> Non
 
 def _stack_guidance(
     runner: ModelRunner, prompts: Sequence[str], negatives: Sequence[str], g: float,
-    size: tuple[int, int],
+    size: tuple[int, int], xl: XLCondition,
 ) -> Guidance:  # fmt: skip
     """One row of c and of null for each picture; null is c itself if that is so for all."""
     pairs = zip(prompts, negatives, strict=True)
-    parts = [runner.guidance(*pair, g, size) for pair in pairs]
+    parts = [runner.guidance(*pair, g, size, xl) for pair in pairs]
     c = torch.cat([one.c for one in parts])
     if all(one.null is one.c for one in parts):
         return Guidance(c, c, parts[0].g)
@@ -153,7 +157,7 @@ def _stack_guidance(
 
 def _build_source(
     job: InversionJob, result: InversionResult, k: int, g: float, picture: Image.Image,
-    prompt: str, negative: str, fit: Fit,
+    prompt: str, negative: str, fit: Fit, xl: XLCondition,
 ) -> Source:  # fmt: skip
     """The source of picture k."""
     runner, path = job.runner, result.path
@@ -164,7 +168,8 @@ def _build_source(
     tuning = tuple(Tuning(int(t.iterations[k]), float(t.loss[k])) for t in result.tuned)
     return Source(
         path, job.grid, prompt, negative, g, runner.decode(path.x[-1]), picture, fit, None,
-        job.inversion, runner.is_truncated(prompt), result.cost, runner.models.origin, tuning,
+        job.inversion, runner.is_truncated(prompt, xl.prompt_2), result.cost,
+        runner.models.origin, tuning, xl,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.pipeline.runner import ModelRunner
+from mdp_lite.pipeline.xl import from_settings
 from mdp_lite.store.source_header import (
     FORMAT,
     HEADER,
@@ -84,6 +85,7 @@ def _settings(source: Source) -> Settings:
         "scheduler": asdict(origin.scheduler),
         "prompt": source.prompt,
         "negative_prompt": source.negative_prompt,
+        "xl": source.xl.describe(),
         "guidance_scale": source.guidance_scale,
         "seed": source.seed,
         "inversion": source.inversion and asdict(source.inversion),
@@ -203,6 +205,7 @@ def _source(settings: Settings, tensors: Tensors, runner: ModelRunner) -> Source
         cost,
         runner.models.origin,
         read_tuning(settings["tuning"]),
+        from_settings(settings["xl"]),
     )
 
 
