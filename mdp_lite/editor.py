@@ -118,8 +118,9 @@ class Editor:
     ) -> Source:
         """A source from a prompt and a seed: path A is sampled.
 
-        xl: other prompts for a second text encoder, and sizes, which SDXL reads. on_step(done, total, latent) is called after every step; an exception that it raises cancels
+        on_step(done, total, latent) is called after every step; an exception that it raises cancels
         the work. deadline is in seconds; DeadlineExceeded is raised if it passes before the end.
+        xl: other prompts for a second text encoder, and sizes, which SDXL reads.
         """
         settings = (
             prompt, seed, num_inference_steps, guidance_scale, negative_prompt, width, height,
@@ -158,7 +159,9 @@ class Editor:
         deadline and xl: see generate.
         """
         settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
-        return self.inverts([image], [prompt], method, *settings, on_step, on_tuned, deadline, xl)[0]
+        return self.inverts([image], [prompt], method, *settings, on_step, on_tuned, deadline, xl)[
+            0
+        ]
 
     def inverts(
         self,
@@ -267,12 +270,13 @@ class Editor:
         guidance_scales: float | Iterable[float | None] | None = None,
         max_rows: int | None = None,
         on_step: OnStep | None = None,
+        xl: XLCondition | None = None,
     ) -> Sweep:
         """All combinations of settings as edits, with equal work done once and the rest batched.
 
         windows are pairs (t_max, t_m). max_rows is as in edits, by default what fits in 2 GiB.
         """
-        cells = build_cells(sources, prompts, variants, windows, schedules, guidance_scales)
+        cells = build_cells(sources, prompts, variants, windows, schedules, guidance_scales, xl)
         cells = locate_all(self.runner, cells)
         tasks = build_tasks(self.runner, cells)
         return run_sweep(self.runner, cells, tasks, self.result, max_rows, on_step)

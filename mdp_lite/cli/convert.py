@@ -13,7 +13,8 @@ def convert_model(args: ConvertOptions, console: Console) -> Report:
     """Write a model as a folder or a single file; with --dry-run only check that it would load."""
     if args.checkpoint.clip_skip:
         raise BadInput(
-            f"--clip-skip is for running a model, not for its files, got {args.checkpoint.clip_skip}"
+            "--clip-skip is for running a model, not for its files, "
+            f"got {args.checkpoint.clip_skip}"
         )
     dtype, choices = check.dtype(args.dtype), read_choices(args.checkpoint)
     with console.progress("convert") as on_step:

@@ -75,7 +75,7 @@ class UNetConfig:
 
     @property
     def depths(self) -> tuple[tuple[int, ...], ...]:
-        """Transformer layers of each layer of each block downwards; () for one without attention."""
+        """Transformer layers of each layer of each block downwards; () without attention."""
         given, kinds = self.transformer_layers_per_block, self.down_block_types
         return _per_layer("transformer_layers_per_block", given, kinds, self.layers_per_block)
 

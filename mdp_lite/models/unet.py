@@ -26,7 +26,6 @@ from mdp_lite.models.transformer import (
     Transformer2DModel,
 )
 
-
 # The residual blocks in the middle, by mid_block_type.
 MID_BLOCKS = {"UNetMidBlock2DCrossAttn": 2, "UNetMidBlock2D": 1, None: 0}
 

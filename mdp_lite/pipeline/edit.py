@@ -90,6 +90,7 @@ def finish_edit(runner: ModelRunner, state: EditState, image: Image.Image | None
     return Edit(
         image, picture_of(request, image), mask and mask.pixels, latent,
         format_prompt(request.prompt), variant_of(request, runner.models.defaults), task.weights,
-        runner.guidance_scale(guidance_of(request)), runner.is_truncated(request.prompt, xl_of(request).prompt_2),
-        cost_of(request, Plan(state.step, done)), task.plan, state.finished,
+        runner.guidance_scale(guidance_of(request)),
+        runner.is_truncated(request.prompt, xl_of(request).prompt_2),
+        cost_of(request, Plan(state.step, done)), task.plan, state.finished, xl_of(request),
     )  # fmt: skip

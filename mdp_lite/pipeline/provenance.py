@@ -52,6 +52,8 @@ def describe_edit(model: str, source: Source, edit: Edit, window: Settings) -> S
         **describe_source(model, source),
         "prompt": edit.prompt,
         "source_prompt": source.prompt,
+        **({"source_xl": read, "xl": edit.xl.describe()} if (read := source.xl.describe()) else {}),
+        **({"xl": read} if (read := edit.xl.describe()) else {}),
         "guidance_scale": edit.guidance_scale,
         "source_guidance_scale": source.guidance_scale,
         "variant": edit.variant,

@@ -133,7 +133,9 @@ def check_reads(xl: XLCondition, prompt: Any, negative_prompt: str) -> None:
     for name, first in (("prompt_2", prompt), ("negative_prompt_2", negative_prompt)):
         second = getattr(xl, name)
         if second and second != first:
-            raise BadInput(f"{name} is for a second text encoder, the model has one: {second!r:.80}")
+            raise BadInput(
+                f"{name} is for a second text encoder, the model has one: {second!r:.60}"
+            )
     for name in SIZES:
         if getattr(xl, name) is not None:
             raise BadInput(f"{name} is for Stable Diffusion XL, the model reads no sizes")

@@ -23,7 +23,16 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_a_picture(checkpoint: Path, tmp_path: Path) -> None:
     out, plain = tmp_path / "skipped.png", tmp_path / "plain.png"
-    line = ["generate", PROMPT, "--model", str(checkpoint), "--steps", str(STEPS), "--device", "cpu"]
+    line = [
+        "generate",
+        PROMPT,
+        "--model",
+        str(checkpoint),
+        "--steps",
+        str(STEPS),
+        "--device",
+        "cpu",
+    ]
     assert main([*line, "--clip-skip", "1", "-o", str(out)]) == 0
     assert main([*line, "-o", str(plain)]) == 0
     editor = Editor.from_pretrained(checkpoint, "cpu", clip_skip=1)

@@ -134,7 +134,10 @@ def test_a_picture_and_the_single_file(shape: str, tmp_path: Path) -> None:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "lists without the way up": ({DEPTHS: [0, [2, 2], 4]}, f"unet: {ORDER} must be given where"),
     "too short": ({DEPTHS: [0, [2], 4], ORDER: [4, 2, 0]}, f"unet: {DEPTHS} of a CrossAttnDown"),
-    "none where a block attends": ({DEPTHS: [1, 0, 4]}, f"unet: {DEPTHS} of a CrossAttnDownBlock2D"),
+    "none where a block attends": (
+        {DEPTHS: [1, 0, 4]},
+        f"unet: {DEPTHS} of a CrossAttnDownBlock2D",
+    ),
     "too few": ({DEPTHS: [1, 2, 4], ORDER: [4, 2]}, f"unet: {ORDER} must have 3 entries, got 2"),
     "another middle": (
         {"mid_block_type": "UNetMidBlock2DSimpleCrossAttn"},

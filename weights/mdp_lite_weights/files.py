@@ -187,9 +187,7 @@ def find_tokenizer(name: str | Path | None, checkpoint: Checkpoint, hub: Hub) ->
         ) from None
 
 
-def find_second_tokenizer(
-    name: str | Path | None, checkpoint: Checkpoint, hub: Hub
-) -> Path | None:
+def find_second_tokenizer(name: str | Path | None, checkpoint: Checkpoint, hub: Hub) -> Path | None:
     """The folder of the second text encoder's tokenizer; None if the first one is for both.
 
     It is tokenizer_2 inside the given folder or hub id, else the checkpoint's.
