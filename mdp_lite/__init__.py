@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mdp_lite.pipeline.result import Cost, Edit, Source
     from mdp_lite.pipeline.sweep import Sweep
     from mdp_lite.pipeline.warm_up import warm_up
+    from mdp_lite.pipeline.xl import XLCondition
     from mdp_lite.store.cache import Cache
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Stopped",
     "Sweep",
     "Weights",
+    "XLCondition",
     "__version__",
     "client_editor",
     "make_batcher",
@@ -90,6 +92,7 @@ _MODULES = {
     "Source": "pipeline.result",
     "Sweep": "pipeline.sweep",
     "Weights": "method.schedule",
+    "XLCondition": "pipeline.xl",
     "client_editor": "batcher.client",
     "make_batcher": "batcher.client",
     "once": "pipeline.once",

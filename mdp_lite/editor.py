@@ -33,6 +33,7 @@ from mdp_lite.pipeline.sources import (
     start_monitor,
 )
 from mdp_lite.pipeline.sweep import Sweep, Window, build_cells, run_sweep
+from mdp_lite.pipeline.xl import XLCondition, read_xl
 from mdp_lite.store import source_file
 from mdp_lite.store.cache import Cache, get_or_create, open_cache
 
@@ -116,13 +117,15 @@ class Editor:
         height: int | None = None,
         on_step: OnStep | None = None,
         deadline: float | None = None,
+        xl: XLCondition | None = None,
     ) -> Source:
         """A source from a prompt and a seed: path A is sampled.
 
         on_step(done, total, latent) is called after every step; an exception that it raises cancels
         the work. deadline is in seconds; DeadlineExceeded is raised if it passes before the end.
+        xl: other prompts for a second text encoder, and sizes, which SDXL reads.
         """
-        how = (num_inference_steps, guidance_scale, negative_prompt, width, height)
+        how = (num_inference_steps, guidance_scale, negative_prompt, width, height, read_xl(xl))
         settings = (prompt, seed, *how)
         monitor = start_monitor(on_step, None, deadline)
         if self.cache is None:
@@ -146,6 +149,7 @@ class Editor:
         on_tuned: OnTuned | None = None,
         deadline: float | None = None,
         mask: MaskSpec | None = None,
+        xl: XLCondition | None = None,
     ) -> Source:
         """A source from your picture, which the prompt describes: path A is found by inversion.
 
@@ -153,12 +157,12 @@ class Editor:
         or an Inversion, see docs/inversions.md. fit: how the picture is brought to width and
         height: "crop", "pad" or "resize"; "own" keeps its size, padded to whole latent cells.
         guidance_scale: by default 3.5 for edit-friendly, 1 for replay and fixed-point, the model's
-        for the others. on_tuned(i, step) is called after every tuned step of null-text. on_step and
-        deadline: see generate. mask: where its edits happen unless they have another one (as in
-        Request); an inpainting model records the path with it.
+        for the others. on_tuned(i, step) is called after every tuned step of null-text. on_step,
+        deadline and xl: see generate. mask: where its edits happen unless they have another one (as
+        in Request); an inpainting model records the path with it.
         """
         settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
-        more = (on_step, on_tuned, deadline, [mask])
+        more = (on_step, on_tuned, deadline, [mask], xl)
         return self.inverts([image], [prompt], method, *settings, *more)[0]
 
     def inverts(
@@ -168,11 +172,13 @@ class Editor:
         width: int | None = None, height: int | None = None, fit: str = "crop",
         on_step: OnStep | None = None, on_tuned: OnTuned | None = None,
         deadline: float | None = None, masks: Iterable[MaskSpec | None] | None = None,
+        xl: XLCondition | None = None,
     ) -> list[Source]:  # fmt: skip
         """Several pictures at once, each with its prompt, fitted to one size: see invert."""
         pictures = [images.rgb(check.picture(one)) for one in check.several("images", images_)]
         texts = check.as_many("prompts", prompts, len(pictures))
-        how = (method, num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
+        settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
+        how = (method, *settings, read_xl(xl))
         monitor = start_monitor(on_step, on_tuned, deadline)
         given = read_masks(self.runner, pictures, masks, fit, width, height)
         if self.cache is None:
@@ -200,24 +206,14 @@ class Editor:
         return source_file.load(path, self.runner)
 
     def edit(
-        self,
-        source: Source,
-        prompt: Prompt,
-        variant: str | None = None,
-        t_max: float | None = None,
-        t_m: float | None = None,
-        schedule: str | None = None,
-        strength: float | None = None,
-        weights: Weights | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str | None = None,
-        mask: MaskSpec | None = None,
-        paste: bool = True,
-        feather: int = 0,
-        proximal: float | None = None,
-        on_step: OnStep | None = None,
-        deadline: float | None = None,
-    ) -> Edit:
+        self, source: Source, prompt: Prompt, variant: str | None = None,
+        t_max: float | None = None, t_m: float | None = None, schedule: str | None = None,
+        strength: float | None = None, weights: Weights | None = None,
+        guidance_scale: float | None = None, negative_prompt: str | None = None,
+        mask: MaskSpec | None = None, paste: bool = True, feather: int = 0,
+        proximal: float | None = None, on_step: OnStep | None = None,
+        deadline: float | None = None, xl: XLCondition | None = None,
+    ) -> Edit:  # fmt: skip
         """Steer the source towards a prompt, or towards a blend of prompts with their shares.
 
         The source has weight w in the variant's quantity ("epsilon", "c", "x" or "beta") on the
@@ -228,7 +224,7 @@ class Editor:
         """
         request = Request(
             source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
-            negative_prompt, mask, paste, feather, proximal,
+            negative_prompt, mask, paste, feather, proximal, xl,
         )  # fmt: skip
         return self.edits([request], on_step=on_step, deadline=deadline)[0]
 
@@ -271,12 +267,13 @@ class Editor:
         guidance_scales: float | Iterable[float | None] | None = None,
         max_rows: int | None = None,
         on_step: OnStep | None = None,
+        xl: XLCondition | None = None,
     ) -> Sweep:
         """All combinations of settings as edits, with equal work done once and the rest batched.
 
         windows are pairs (t_max, t_m). max_rows is as in edits, by default what fits in 2 GiB.
         """
-        cells = build_cells(sources, prompts, variants, windows, schedules, guidance_scales)
+        cells = build_cells(sources, prompts, variants, windows, schedules, guidance_scales, xl)
         cells = locate_all(self.runner, cells)
         tasks = build_tasks(self.runner, cells)
         return run_sweep(self.runner, cells, tasks, self.result, max_rows, on_step)

@@ -15,13 +15,18 @@ from mdp_lite.models.config import (
     UNetConfig,
     VAEConfig,
 )
-from mdp_lite.names import PREDICTION_TYPES, SAMPLERS, SPACINGS, BadCheckpoint
+from mdp_lite.models.unet import MID_BLOCKS
+from mdp_lite.names import PREDICTION_TYPES, SAMPLERS, SPACINGS, BadCheckpoint, BadInput
 
 T = TypeVar("T")
 Raw = dict[str, Any]
 
 MAX_INT = 2**20  # the largest whole number in a config; a larger one means a damaged file
-MAY_BE_ZERO = ("steps_offset", "freq_shift", "num_encoder_blocks", "num_decoder_blocks")
+DEPTHS = ("transformer_layers_per_block", "reverse_transformer_layers_per_block")
+MAY_BE_ZERO = (
+    "steps_offset", "freq_shift", "num_encoder_blocks", "num_decoder_blocks",
+    *DEPTHS,  # of blocks without attention
+)  # fmt: skip
 ACTIVATIONS = ("silu", "swish", "gelu", "relu", "mish")
 # Options that diffusers also reads as a list of one number a block; here all must be the same.
 PER_BLOCK = ("cross_attention_dim", "layers_per_block", "only_cross_attention")
@@ -29,7 +34,6 @@ PER_BLOCK = ("cross_attention_dim", "layers_per_block", "only_cross_attention")
 ADDED = ("addition_time_embed_dim", "projection_class_embeddings_input_dim")
 PROJECTED = ("text_encoder_2",)
 TINY = "AutoencoderTiny"  # diffusers' class of TAESD
-ORDER = "reverse_transformer_layers_per_block"
 # transformers' defaults for a text encoder; only dumps of a whole CLIP may leave them out.
 CLIP_DEFAULTS = {
     "vocab_size": 49408,
@@ -63,8 +67,6 @@ def unwrap_clip(raw: Raw) -> Raw:
 
 def read_unet_config(raw: Raw) -> UNetConfig:
     """Read diffusers' config; raises BadCheckpoint for an option that is not implemented."""
-    if _is_plain_order(raw):
-        raw = {key: value for key, value in raw.items() if key != ORDER}
     if raw.get("addition_embed_type") is None:
         raw = {key: value for key, value in raw.items() if key not in ADDED}
     config = read_config(UNetConfig, "unet", raw, UNET)
@@ -81,6 +83,7 @@ def read_unet_config(raw: Raw) -> UNetConfig:
         check_one_of("unet", "down_block_types", kind, down)
     for kind in config.up_block_types:
         check_one_of("unet", "up_block_types", kind, up)
+    _check_depths(config)
     for channels in config.block_out_channels:
         check_divides("unet", "norm_num_groups", config.norm_num_groups, channels)
     for heads, channels in zip(config.heads, config.block_out_channels, strict=True):
@@ -88,12 +91,15 @@ def read_unet_config(raw: Raw) -> UNetConfig:
     return config
 
 
-def _is_plain_order(raw: Raw) -> bool:
-    """Whether ORDER, the depths of the upward blocks, is what diffusers takes without it."""
-    depths, order = raw.get("transformer_layers_per_block", 1), raw.get(ORDER)
-    if isinstance(depths, list) or not isinstance(order, list):
-        return isinstance(depths, list) and order == depths[::-1]
-    return all(depth == depths for depth in order)
+def _check_depths(config: UNetConfig) -> None:
+    """Raises BadCheckpoint for transformers that some block would lack."""
+    check_one_of("unet", "mid_block_type", config.mid_block_type, tuple(MID_BLOCKS))
+    try:
+        _ = config.depths, config.up_depths
+    except BadInput as error:
+        raise BadCheckpoint(str(error)) from None
+    if MID_BLOCKS[config.mid_block_type] > 1 and config.mid_depth < 1:
+        raise BadCheckpoint("unet: transformer_layers_per_block must end in 1 or more, got 0")
 
 
 def read_vae_config(raw: Raw) -> AnyVAEConfig:
@@ -173,7 +179,12 @@ def _tidy(key: str, value: Any, kind: Any) -> Any:
         return False
     if key in PER_BLOCK and isinstance(value, list) and value and value == value[:1] * len(value):
         return value[0]
-    return tuple(value) if isinstance(value, list) else value
+    return _freeze(value)
+
+
+def _freeze(value: Any) -> Any:
+    """Lists as tuples, also those inside lists."""
+    return tuple(_freeze(one) for one in value) if isinstance(value, list) else value
 
 
 def _check(part: str, key: str, value: Any, kind: Any) -> None:
@@ -181,11 +192,15 @@ def _check(part: str, key: str, value: Any, kind: Any) -> None:
         want = kind.__name__ if isinstance(kind, type) and not get_args(kind) else kind
         raise BadCheckpoint(f"{part}: {key} must be of type {want}, got {value!r}")
     least = 0 if key in MAY_BE_ZERO else 1
-    for number in value if isinstance(value, tuple) else (value,):
+    for number in _flatten(value):
         if type(number) is int and not least <= number <= MAX_INT:
             raise BadCheckpoint(f"{part}: {key} must be from {least} to {MAX_INT}, got {number}")
         if type(number) is float and not (0 < number < math.inf or number == least == 0):
             raise BadCheckpoint(f"{part}: {key} must be above 0 and finite, got {number}")
+
+
+def _flatten(value: Any) -> list[Any]:
+    return [n for one in value for n in _flatten(one)] if isinstance(value, tuple) else [value]
 
 
 def _is_a(value: Any, kind: Any) -> bool:

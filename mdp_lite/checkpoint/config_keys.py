@@ -45,12 +45,10 @@ UNET = Keys(
         "encoder_hid_dim": (None,),
         "encoder_hid_dim_type": (None,),
         "mid_block_scale_factor": (1,),
-        "mid_block_type": ("UNetMidBlock2DCrossAttn",),
         "num_attention_heads": (None,),  # diffusers refuses a number too
         "num_class_embeds": (None,),
         "only_cross_attention": (False, None),
         "resnet_time_scale_shift": ("default",),
-        "reverse_transformer_layers_per_block": (None,),
         "time_embedding_act_fn": (None,),
         "time_embedding_dim": (None,),
         "time_embedding_type": ("positional",),

@@ -33,6 +33,7 @@ from mdp_lite_weights import (
     Choices,
     content_hash,
     find_file,
+    find_second_tokenizer,
     find_tokenizer,
     open_checkpoint,
     replace_vae,
@@ -215,8 +216,9 @@ def _load_tokenizer(
     first = load_tokenizer(folder, configs[0], found.pad_token, growable)
     if len(configs) == 1:
         return first
-    other, pad = found.tokenizer_2 or folder, None if found.tokenizer_2 else OPENCLIP_PAD
-    return Tokenizers(first, load_tokenizer(other, configs[1], pad, growable))
+    other = find_second_tokenizer(choices.tokenizer, found, choices.hub)
+    pad = None if other else OPENCLIP_PAD
+    return Tokenizers(first, load_tokenizer(other or folder, configs[1], pad, growable))
 
 
 def _find_files(addons: AddOns, choices: Choices) -> AddOns:

@@ -64,11 +64,12 @@ class Tokenizer:
         """The texts that are tokens of their own: start, end and learned words."""
         return tuple(self.clip.added_tokens_encoder)
 
-    def ids(self, prompt: str) -> tuple[list[int], bool]:
+    def ids(self, prompt: str, second: str = "") -> tuple[list[int], bool]:  # noqa: ARG002
         """The ids of a prompt, cut or padded to length, and whether they were cut.
 
         The tokenizer itself would store these settings, which is not safe with several threads. As
-        in diffusers, a cut may leave only the first vectors of a learned word.
+        in diffusers, a cut may leave only the first vectors of a learned word. second is not read:
+        it is for a second text encoder, as Tokenizers has one.
         """
         raw = self.clip(prompt, verbose=False)["input_ids"]
         ids = [index for one in raw for index in self.words.get(one, (one,))]
@@ -116,9 +117,12 @@ class Tokenizers:
         """Of the longest prompt, with start and end."""
         return min(self.first.length, self.second.length)
 
-    def ids(self, prompt: str) -> tuple[list[list[int]], bool]:
-        """The ids of a prompt for each encoder, and whether they were cut."""
-        pairs = [one.ids(prompt) for one in (self.first, self.second)]
+    def ids(self, prompt: str, second: str = "") -> tuple[list[list[int]], bool]:
+        """The ids of a prompt for each encoder, and whether they were cut.
+
+        second is another prompt for the second encoder, if it is not empty.
+        """
+        pairs = [self.first.ids(prompt), self.second.ids(second or prompt)]
         return [ids for ids, _ in pairs], any(cut for _, cut in pairs)
 
     def read_part(self, prompt: str) -> str:

@@ -5,11 +5,17 @@ from mdp_lite.cli.commands.convert import ConvertOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import read_choices
 from mdp_lite.cli.reports import Report
+from mdp_lite.names import BadInput
 from mdp_lite.pipeline import check
 
 
 def convert_model(args: ConvertOptions, console: Console) -> Report:
     """Write a model as a folder or a single file; with --dry-run only check that it would load."""
+    if args.checkpoint.clip_skip:
+        raise BadInput(
+            "--clip-skip is for running a model, not for its files, "
+            f"got {args.checkpoint.clip_skip}"
+        )
     dtype, choices = check.dtype(args.dtype), read_choices(args.checkpoint)
     with console.progress("convert") as on_step:
         result = convert(args.name, args.output, dtype, choices, on_step, args.run.dry_run)

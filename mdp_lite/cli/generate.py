@@ -10,7 +10,10 @@ from mdp_lite.pipeline.provenance import describe_source
 
 def generate_picture(args: GenerateOptions, editor: Editor, console: Console) -> Report:
     """Generate a picture."""
-    source = source_from_prompt(args.sampling, editor, console, args.prompt, args.seed)
+    source = source_from_prompt(
+        args.sampling, editor, console, args.prompt, args.seed,
+        args.sampling.xl.prompt_2,
+    )  # fmt: skip
     pictures = {args.output: (source.image, describe_source(editor.models.name, source))}
     report = build_report(pictures, source.cost, source.truncated)
     return report._replace(others=pack_source(args.save, source))

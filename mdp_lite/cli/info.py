@@ -70,6 +70,7 @@ def describe_model(
     examined = examine(name, choices, vae)
     data = {
         **_describe_kind(examined),
+        "clip_skip": choices.clip_skip,
         **_describe_contents(examined),
         "sha256": content_hash(examined.found.files + examined.vae) if with_hash else None,
         "edit": estimate_edit(examined),
@@ -194,6 +195,7 @@ def _format_lines(data: Settings) -> list[str]:
         *_label("family", data["family"]),
         *_label("picture", data["picture"]),
         *_label("prediction", data["prediction_type"]),
+        *_label("clip skip", *([str(data["clip_skip"])] if data["clip_skip"] else [])),
         *_label("notes", *data["notes"]),
         *_label("sampler", LABELS[data["scheduler"]["sampler"]]),
         *_label("scheduler", _describe_scheduler(data["scheduler"])),

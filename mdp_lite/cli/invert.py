@@ -6,7 +6,12 @@ from mdp_lite.cli.commands.invert import InvertOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import open_input
 from mdp_lite.cli.reports import Report, build_report
-from mdp_lite.cli.sources import build_inversion, pack_source, source_from_picture
+from mdp_lite.cli.sources import (
+    build_inversion,
+    pack_source,
+    read_xl_options,
+    source_from_picture,
+)
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.provenance import describe_source
@@ -17,8 +22,9 @@ def invert_picture(args: InvertOptions, editor: Editor, console: Console) -> Rep
     picture, fit = open_input(args.picture, args.content), args.inversion.fit or "crop"
     inversion = build_inversion(args.inversion, args.run.dry_run)
     source = source_from_picture(
-        picture, args.prompt, inversion, fit, args.sampling, editor, console
-    )
+        picture, args.prompt, inversion, fit, args.sampling, editor, console,
+        read_xl_options(args.sampling.xl, args.sampling.xl.prompt_2),
+    )  # fmt: skip
     reconstruction = source.fit.undo(source.image, source.picture)
     pictures = {args.output: (reconstruction, describe_source(editor.models.name, source))}
     report = build_report(pictures, source.cost, source.truncated)

@@ -53,5 +53,6 @@ def read_choices(known: CheckpointOptions) -> Choices:
     """The options that say what a checkpoint does not say about itself."""
     return build_choices(
         (known.revision, None, known.offline), known.model_variant, known.ema,
-        known.prediction_type, known.tokenizer, 0, known.sampler, known.timestep_spacing,
+        known.prediction_type, known.tokenizer, known.clip_skip, known.sampler,
+        known.timestep_spacing,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Protocol
 import typer
 
 from mdp_lite.cli.choices import ClusterMode, Dtype, EngineMode, PredictionType, Sampler, Spacing
-from mdp_lite.cli.values import read_embedding, read_lora
+from mdp_lite.cli.values import Pair, read_corner, read_embedding, read_lora, read_size
 
 MAX_SIDE = 4096  # pixels
 
@@ -69,6 +69,11 @@ class CheckpointOptions:
         str | None,
         typer.Option("--tokenizer", metavar="PLACE", help="a folder or hub id, for a single file"),
     ] = None
+    clip_skip: Annotated[
+        int,
+        typer.Option("--clip-skip", metavar="N", min=0,
+                     help="so many more of the text encoders' last layers are left out"),
+    ] = 0  # fmt: skip
     revision: Annotated[
         str | None,
         typer.Option("--revision", metavar="NAME", help="of a hub id: a branch, tag or commit"),
@@ -148,6 +153,53 @@ class ClusterEngineOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class XLOptions:
+    """What Stable Diffusion XL reads beside the prompts: texts of its second encoder, and sizes."""
+
+    heading: ClassVar[str] = "Stable Diffusion XL"
+    prompt_2: Annotated[
+        str,
+        typer.Option("--prompt-2", metavar="TEXT", show_default="the prompt",
+                     help="what its second text encoder reads"),
+    ] = ""  # fmt: skip
+    negative_prompt_2: Annotated[
+        str,
+        typer.Option("--negative-prompt-2", metavar="TEXT", show_default="the negative prompt",
+                     help="what its second text encoder reads of it"),
+    ] = ""  # fmt: skip
+    original_size: Annotated[
+        Pair | None,
+        typer.Option("--original-size", metavar="WIDTHxHEIGHT", parser=read_size,
+                     show_default="the picture's", help="as if it had been resized from there"),
+    ] = None  # fmt: skip
+    crop: Annotated[
+        Pair | None,
+        typer.Option("--crop", metavar="X,Y", parser=read_corner, show_default="0,0",
+                     help="as if so many pixels left and above had been cut off"),
+    ] = None  # fmt: skip
+    target_size: Annotated[
+        Pair | None,
+        typer.Option("--target-size", metavar="WIDTHxHEIGHT", parser=read_size,
+                     show_default="the picture's", help="as if it had been made for this size"),
+    ] = None  # fmt: skip
+    negative_original_size: Annotated[
+        Pair | None,
+        typer.Option("--negative-original-size", metavar="WIDTHxHEIGHT", parser=read_size,
+                     show_default="--original-size", help="the same of the null row"),
+    ] = None  # fmt: skip
+    negative_crop: Annotated[
+        Pair | None,
+        typer.Option("--negative-crop", metavar="X,Y", parser=read_corner, show_default="--crop",
+                     help="the same of the null row"),
+    ] = None  # fmt: skip
+    negative_target_size: Annotated[
+        Pair | None,
+        typer.Option("--negative-target-size", metavar="WIDTHxHEIGHT", parser=read_size,
+                     show_default="--target-size", help="the same of the null row"),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
     """How a picture is sampled."""
 
@@ -176,3 +228,4 @@ class SamplingOptions:
         typer.Option("--height", metavar="PIXELS", min=1, max=MAX_SIDE, help="of the picture",
                      show_default="the model's, 64 for tiny"),
     ] = None  # fmt: skip
+    xl: XLOptions = XLOptions()

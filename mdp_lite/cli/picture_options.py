@@ -97,6 +97,11 @@ class SourceOptions:
         str | None,
         typer.Option("--source-prompt", metavar="SOURCE", help="what the source shows"),
     ] = None
+    source_prompt_2: Annotated[
+        str,
+        typer.Option("--source-prompt-2", metavar="TEXT", show_default="the source prompt",
+                     help="what SDXL's second text encoder reads of it"),
+    ] = ""  # fmt: skip
     content: bytes | None = None  # what a pipe held
 
 

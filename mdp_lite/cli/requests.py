@@ -5,6 +5,7 @@ from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import open_input
 from mdp_lite.cli.picture_options import MaskOptions
+from mdp_lite.cli.sources import read_xl_options
 from mdp_lite.editor import Editor, Source
 from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.masks import MaskSpec, marks_by_transparency
@@ -28,6 +29,7 @@ def build_request(args: OneEdit, source: Source, variant: str) -> Request:
     return Request(
         source, args.prompt, variant, edit.t_max, edit.t_m, edit.schedule, edit.strength, None,
         sampling.guidance_scale, sampling.negative_prompt or None, proximal=edit.proximal,
+        xl=read_xl_options(sampling.xl, sampling.xl.prompt_2),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import open_input
-from mdp_lite.cli.model_options import SamplingOptions
+from mdp_lite.cli.model_options import SamplingOptions, XLOptions
 from mdp_lite.cli.picture_options import InversionOptions, SaveOptions
 from mdp_lite.cli.requests import read_mask_option
 from mdp_lite.editor import Editor, Source
@@ -30,6 +30,7 @@ from mdp_lite.pipeline.masks import MaskSpec
 from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.pipeline.sources import OnTuned
+from mdp_lite.pipeline.xl import XLCondition
 from mdp_lite.store import source_file
 
 EditArgs = EditCommandOptions | PlanOptions | SweepOptions
@@ -43,7 +44,8 @@ def choose_source(args: EditArgs, editor: Editor, console: Console, seed: int | 
         for option, value in _list_inversion(args):
             if value is not None:
                 raise BadInput(f"{option} is for inverting a PICTURE, got {value!r} without one")
-        return source_from_prompt(args.sampling, editor, console, prompt or "", seed or 0)
+        second = args.source.source_prompt_2
+        return source_from_prompt(args.sampling, editor, console, prompt or "", seed or 0, second)
     if picture.endswith(".safetensors"):
         return source_from_file(args, editor, picture, seed)
     if seed is not None:
@@ -64,7 +66,9 @@ def source_from_file(args: EditArgs, editor: Editor, file: str, seed: int | None
     """A saved source, which costs nothing. Raises BadInput for options that it has settings for."""
     sampling = args.sampling
     own = [
-        ("--source-prompt", args.source.source_prompt), ("--seed", seed), *_list_inversion(args),
+        ("--source-prompt", args.source.source_prompt),
+        ("--source-prompt-2", args.source.source_prompt_2 or None),
+        ("--seed", seed), *_list_inversion(args),
         ("--steps", sampling.steps), ("--width", sampling.width), ("--height", sampling.height),
     ]  # fmt: skip
     for option, value in own:
@@ -74,15 +78,17 @@ def source_from_file(args: EditArgs, editor: Editor, file: str, seed: int | None
 
 
 def source_from_prompt(
-    sampling: SamplingOptions, editor: Editor, console: Console, prompt: str, seed: int
-) -> Source:
-    """A source generated from a prompt and a seed."""
+    sampling: SamplingOptions, editor: Editor, console: Console, prompt: str, seed: int,
+    second: str,
+) -> Source:  # fmt: skip
+    """A source generated from a prompt and a seed; second is for the second text encoder."""
+    xl = read_xl_options(sampling.xl, second)
     with console.progress("generate") as on_step:
         source = editor.generate(
             prompt, seed, sampling.steps, sampling.guidance_scale, sampling.negative_prompt,
-            sampling.width, sampling.height, on_step,
+            sampling.width, sampling.height, on_step, xl=xl,
         )  # fmt: skip
-    log_truncation(editor, console, prompt, sampling.negative_prompt)
+    log_truncation(editor, console, prompt, sampling.negative_prompt, *list_seconds(xl))
     return source
 
 
@@ -101,30 +107,45 @@ def _invert_for_edit(
         sampling = replace(sampling, guidance_scale=None)
     prompt, fit = args.source.source_prompt or "", args.inversion.fit or "crop"
     mask = read_mask_option(args.mask, console) if isinstance(args, EditCommandOptions) else None
+    xl = read_xl_options(sampling.xl, args.source.source_prompt_2)
     return source_from_picture(
-        image, prompt, inversion, fit, sampling, editor, console,
+        image, prompt, inversion, fit, sampling, editor, console, xl,
         mask_of_source(editor.models, mask),
     )  # fmt: skip
 
 
 def source_from_picture(
     picture: Image.Image, prompt: str, inversion: Inversion, fit: str, sampling: SamplingOptions,
-    editor: Editor, console: Console, mask: MaskSpec | None = None,
+    editor: Editor, console: Console, xl: XLCondition, mask: MaskSpec | None = None,
 ) -> Source:  # fmt: skip
     """A source inverted from a picture; logs how it was changed to fit the model."""
     with console.progress("invert") as on_step:
         source = editor.invert(
             picture, prompt, inversion, sampling.steps, sampling.guidance_scale,
             sampling.negative_prompt, sampling.width, sampling.height, fit, on_step,
-            _show_tuning(console, inversion), mask=mask,
+            _show_tuning(console, inversion), mask=mask, xl=xl,
         )  # fmt: skip
     for change in images.describe_changes(source.picture):
         console.log(f"the picture: {change}")
     (w, h), (width, height) = source.picture.size, source.image.size
     if fitting := source.fit.describe():
         console.log(f"the picture of {w}x{h} was {fitting} to {width}x{height}")
-    log_truncation(editor, console, prompt, sampling.negative_prompt)
+    log_truncation(editor, console, prompt, sampling.negative_prompt, *list_seconds(xl))
     return source
+
+
+def read_xl_options(options: XLOptions, prompt_2: str) -> XLCondition:
+    """What SDXL reads beside a prompt, whose text for the second encoder is prompt_2."""
+    return XLCondition(
+        prompt_2 or None, options.negative_prompt_2 or None, options.original_size, options.crop,
+        options.target_size, options.negative_original_size, options.negative_crop,
+        options.negative_target_size,
+    )  # fmt: skip
+
+
+def list_seconds(xl: XLCondition) -> list[str]:
+    """The texts of the second encoder that differ from the first one's."""
+    return [text for text in (xl.prompt_2, xl.negative_prompt_2) if text]
 
 
 def build_inversion(options: InversionOptions, dry_run: bool) -> Inversion:

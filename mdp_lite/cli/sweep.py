@@ -8,7 +8,7 @@ from PIL import Image
 from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Pictures, Report, build_report
-from mdp_lite.cli.sources import choose_source, log_truncation
+from mdp_lite.cli.sources import choose_source, log_truncation, read_xl_options
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pictures.sheets import Table, contact
@@ -28,6 +28,7 @@ def make_sweep(args: SweepOptions, editor: Editor, console: Console) -> Report:
         sweep = editor.sweep(
             sources, args.prompt, grid.variants or (None,), windows, grid.schedules or (None,),
             args.sampling.guidance_scale, args.rows, on_step,
+            read_xl_options(args.sampling.xl, args.sampling.xl.prompt_2),
         )  # fmt: skip
     records = describe_cells(editor.models.name, sweep)
     page = args.output / "sheet.png"

@@ -10,6 +10,7 @@ from typing import Any
 from mdp_lite.cli.fields import OptionField
 from mdp_lite.names import BadInput
 
+Pair = tuple[int, int]
 Text = str | bool | list[str] | None  # what was written for an option
 STDIN = STDOUT = "-"  # in the place of a file
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of files that are written
@@ -135,6 +136,25 @@ def _read_path(text: str, suffix: str) -> Path:
     if Path(text).suffix != suffix:
         raise ValueError(f"must end in {suffix}, got {text!r}")
     return Path(text)
+
+
+def read_size(text: str) -> Pair:
+    """WIDTHxHEIGHT as (height, width)."""
+    width, height = _read_pair(text, "x", "WIDTHxHEIGHT such as 1024x768")
+    return height, width
+
+
+def read_corner(text: str) -> Pair:
+    """X,Y as (top, left)."""
+    x, y = _read_pair(text, ",", "X,Y such as 0,128")
+    return y, x
+
+
+def _read_pair(text: str, mark: str, want: str) -> Pair:
+    first, found, second = text.partition(mark)
+    if not (found and first.isdecimal() and second.isdecimal()):
+        raise ValueError(f"must be {want}, got {text!r}")
+    return int(first), int(second)
 
 
 def read_box(text: str) -> tuple[int, int, int, int]:

@@ -27,6 +27,8 @@ class UNetConfig:
     """Settings of a UNet2DConditionModel (diffusers' unet/config.json).
 
     attention_head_dim is the number of heads, per block, as diffusers reads it in SD 1.x and 2.x.
+    transformer_layers_per_block has a number for all blocks, or one each, or a list with one for
+    each layer of a block; reverse_transformer_layers_per_block is the same of the blocks upwards.
     """
 
     cross_attention_dim: int
@@ -36,7 +38,9 @@ class UNetConfig:
     in_channels: int = 4
     out_channels: int = 4
     layers_per_block: int = 2
-    transformer_layers_per_block: int | tuple[int, ...] = 1
+    transformer_layers_per_block: int | tuple[int | tuple[int, ...], ...] = 1
+    reverse_transformer_layers_per_block: tuple[int | tuple[int, ...], ...] | None = None
+    mid_block_type: str | None = "UNetMidBlock2DCrossAttn"
     attention_head_dim: int | tuple[int, ...] = 8
     act_fn: str = "silu"
     norm_num_groups: int = 32
@@ -86,10 +90,29 @@ class UNetConfig:
         )
 
     @property
-    def depths(self) -> tuple[int, ...]:
-        """Transformer layers per block."""
-        blocks = len(self.block_out_channels)
-        return _per_block("transformer_layers_per_block", self.transformer_layers_per_block, blocks)
+    def depths(self) -> tuple[tuple[int, ...], ...]:
+        """Transformer layers of each layer of each block downwards; () without attention."""
+        given, kinds = self.transformer_layers_per_block, self.down_block_types
+        return _per_layer("transformer_layers_per_block", given, kinds, self.layers_per_block)
+
+    @property
+    def up_depths(self) -> tuple[tuple[int, ...], ...]:
+        """The same of the blocks upwards, in their order."""
+        key, given = "reverse_transformer_layers_per_block", self.transformer_layers_per_block
+        if self.reverse_transformer_layers_per_block is not None:
+            given = self.reverse_transformer_layers_per_block
+        elif isinstance(given, tuple):
+            given = given[::-1]
+            if any(isinstance(one, tuple) for one in given):
+                raise BadInput(f"unet: {key} must be given where the blocks downwards have lists")
+        return _per_layer(key, given, self.up_block_types, self.layers_per_block + 1)
+
+    @property
+    def mid_depth(self) -> int:
+        """Transformer layers in the middle: those of the last block, also if that has none."""
+        given = self.transformer_layers_per_block
+        last = given if isinstance(given, int) else given[-1]
+        return last if isinstance(last, int) else last[0]
 
 
 @dataclass(frozen=True)
@@ -180,6 +203,22 @@ def describe_scheduler(config: SchedulerConfig) -> dict[str, Any]:
         if settings[name] == getattr(plain, name):
             del settings[name]
     return settings
+
+
+def _per_layer(
+    key: str, value: int | tuple[int | tuple[int, ...], ...], kinds: tuple[str, ...], layers: int
+) -> tuple[tuple[int, ...], ...]:
+    """The depths of each layer of each block that attends: at least 1."""
+    blocks, found = (value,) * len(kinds) if isinstance(value, int) else value, []
+    if len(blocks) != len(kinds):
+        raise BadInput(f"unet: {key} must have {len(kinds)} entries, got {len(blocks)}")
+    for kind, block in zip(kinds, blocks, strict=True):
+        depths = (block,) * layers if isinstance(block, int) else block[:layers]
+        depths = depths if "CrossAttn" in kind else ()
+        if depths and (len(depths) < layers or min(depths) < 1):
+            raise BadInput(f"unet: {key} of a {kind} must be {layers} numbers from 1, got {block}")
+        found.append(depths)
+    return tuple(found)
 
 
 def _per_block(key: str, value: int | tuple[int, ...], blocks: int) -> tuple[int, ...]:

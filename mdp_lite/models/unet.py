@@ -26,6 +26,9 @@ from mdp_lite.models.transformer import (
     Transformer2DModel,
 )
 
+# The residual blocks in the middle, by mid_block_type.
+MID_BLOCKS = {"UNetMidBlock2DCrossAttn": 2, "UNetMidBlock2D": 1, None: 0}
+
 
 def timestep_embedding(t: Tensor, dim: int, flip: bool, shift: float) -> Tensor:
     """Sines and cosines of t (n,) at dim/2 frequencies 10000^(-j / (dim/2 - shift)) -> (n, dim)."""
@@ -59,14 +62,14 @@ class Block(nn.Module):
     Its subclasses only say which way the level resamples and what each residual block reads.
     """
 
-    def __init__(self, config: UNetConfig, level: int, inputs: list[int], attends: bool) -> None:
+    def __init__(
+        self, config: UNetConfig, level: int, inputs: list[int], depths: tuple[int, ...]
+    ) -> None:
         super().__init__()
-        out, heads, depth = (
-            values[level] for values in (config.block_out_channels, config.heads, config.depths)
-        )
+        out, heads = config.block_out_channels[level], config.heads[level]
         self.resnets = nn.ModuleList(_resnet(config, inp, out) for inp in inputs)
         self.attentions = nn.ModuleList(
-            Transformer2DModel(config, out, heads, depth) for _ in inputs if attends
+            Transformer2DModel(config, out, heads, depth) for depth in depths
         )
 
     def layer(self, i: int, x: Tensor, conditioning: Conditioning) -> Tensor:
@@ -81,7 +84,7 @@ class Down(Block):
     def __init__(self, config: UNetConfig, level: int) -> None:
         widths = config.block_out_channels
         inputs = [widths[max(level - 1, 0)]] + [widths[level]] * (config.layers_per_block - 1)
-        super().__init__(config, level, inputs, "CrossAttn" in config.down_block_types[level])
+        super().__init__(config, level, inputs, config.depths[level])
         last = level == len(widths) - 1
         self.downsamplers = nn.ModuleList([] if last else [Downsample2D(widths[level], padding=1)])
 
@@ -102,19 +105,26 @@ class Down(Block):
 
 
 class Mid(nn.Module):
-    """Residual block, transformer, residual block at the lowest resolution."""
+    """Residual blocks at the lowest resolution, with a transformer between each and the next.
+
+    There are two; SSD-1B and Vega have one, and other small UNets none.
+    """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        channels = config.block_out_channels[-1]
-        self.resnets = nn.ModuleList(_resnet(config, channels, channels) for _ in range(2))
-        transformer = Transformer2DModel(config, channels, config.heads[-1], config.depths[-1])
-        self.attentions = nn.ModuleList([transformer])
+        channels, count = config.block_out_channels[-1], MID_BLOCKS[config.mid_block_type]
+        self.resnets = nn.ModuleList(_resnet(config, channels, channels) for _ in range(count))
+        self.attentions = nn.ModuleList(
+            Transformer2DModel(config, channels, config.heads[-1], config.mid_depth)
+            for _ in range(count - 1)
+        )
 
     def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """(b, channels, y, x) -> (b, channels, y, x)."""
-        x = self.attentions[0](self.resnets[0](x, conditioning.times), conditioning)
-        return self.resnets[1](x, conditioning.times)
+        for i, resnet in enumerate(self.resnets):
+            x = self.attentions[i - 1](x, conditioning) if i else x
+            x = resnet(x, conditioning.times)
+        return x
 
 
 class Up(Block):
@@ -128,7 +138,7 @@ class Up(Block):
         ] * config.layers_per_block
         skips = [widths[level]] * config.layers_per_block + [widths[max(level - 1, 0)]]
         inputs = [a + b for a, b in zip(arriving, skips, strict=True)]
-        super().__init__(config, level, inputs, "CrossAttn" in config.up_block_types[index])
+        super().__init__(config, level, inputs, config.up_depths[index])
         self.upsamplers = nn.ModuleList([] if last else [Upsample2D(widths[level])])
 
     def forward(self, x: Tensor, skips: list[Tensor], conditioning: Conditioning) -> Tensor:

@@ -28,6 +28,7 @@ from mdp_lite.pipeline.request import (
     picture_of,
     variant_of,
     weights_of,
+    xl_of,
 )
 from mdp_lite.pipeline.result import Edit
 from mdp_lite.pipeline.runner import ModelRunner
@@ -39,7 +40,7 @@ def locate_all(runner: ModelRunner, requests: Iterable[Request]) -> list[Request
     for request in check.requests(requests):
         check.source(request.source, runner.models)
         size = runner.latent_size(request.source.path.x)
-        condition = partial(runner.condition, size=size)
+        condition = partial(runner.condition, size=size, xl=xl_of(request))
         located = locate(request, runner.unet, condition, runner.factor)
         found.append(locate_channels(runner, located, channels))
     return found
@@ -54,12 +55,12 @@ def build_tasks(runner: ModelRunner, requests: Sequence[Request]) -> list[EditTa
         g, negative = runner.guidance_scale(guidance_of(one)), negative_of(one)
         nulls, q = nulls_of(one), one.proximal
         q = None if q is None else check.quantile("proximal", q)
-        size = runner.latent_size(source.path.x)
-        own = channels_of(one)
-        key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q, size, id(own))
-        to = known.get(key) or runner.edit_guidance(one.prompt, negative, g, nulls, q, size, own)
+        size, xl, own = runner.latent_size(source.path.x), xl_of(one), channels_of(one)
+        key = (tuple(check.blend(one.prompt)), negative, g, id(nulls), q, size, xl, id(own))
+        to = known.get(key)
+        to = to or runner.edit_guidance(one.prompt, negative, g, nulls, q, size, xl, own)
         known[key] = to
-        facts = find_facts(source, runner.models.origin, to, g, negative)
+        facts = find_facts(source, runner.models.origin, to, g, negative, xl)
         steps = plan(weights, source.grid, facts)
         tasks.append(EditTask(source.grid, to, source.path, weights, steps))
     return tasks
@@ -93,6 +94,7 @@ def finish_edit(runner: ModelRunner, state: EditState, image: Image.Image | None
     return Edit(
         image, picture_of(request, image), mask and mask.pixels, latent,
         format_prompt(request.prompt), variant_of(request, runner.models.defaults), task.weights,
-        runner.guidance_scale(guidance_of(request)), runner.is_truncated(request.prompt),
-        cost_of(request, Plan(state.step, done)), task.plan, state.finished,
+        runner.guidance_scale(guidance_of(request)),
+        runner.is_truncated(request.prompt, xl_of(request).prompt_2),
+        cost_of(request, Plan(state.step, done)), task.plan, state.finished, xl_of(request),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from mdp_lite.pipeline.inpainting import warn_whole
 from mdp_lite.pipeline.request import build_weights, choose_variant
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.pipeline.runner import HasRunner, ModelRunner, runner_of
+from mdp_lite.pipeline.xl import XLCondition, follow_source, read_xl
 
 
 class OnceResult(NamedTuple):
@@ -34,6 +35,7 @@ def once(
     guidance_scale: float | None = None, negative_prompt: str = "",
     width: int | None = None, height: int | None = None,
     t_max: float | None = None, t_m: float | None = None, schedule: str | None = None,
+    xl: XLCondition | None = None, source_xl: XLCondition | None = None,
 ) -> OnceResult:  # fmt: skip
     """One edit of a generated picture when you do not need the source picture itself.
 
@@ -42,7 +44,7 @@ def once(
     instead of 74 at 50 steps and the authors' window (t_max=47, t_m=26).
 
     model is an Editor or its runner. The other arguments are those of Editor.generate and
-    Editor.edit, and so are the errors.
+    Editor.edit, and so are the errors: source_xl is the first one's xl, and xl the second one's.
 
     >>> once(editor, "a red house", "a blue house", num_inference_steps=4, t_max=4, t_m=2).cost
     Cost(unet_rows=8, unet_calls=4, backward_rows=0)
@@ -51,8 +53,10 @@ def once(
     warn_whole(runner.models)
     grid, size = runner.grid(num_inference_steps), runner.image_size(width, height)
     g = runner.guidance_scale(guidance_scale)
+    own = read_xl(source_xl)
     source, target = (
-        runner.guidance(one, negative_prompt, g, size) for one in (source_prompt, prompt)
+        runner.guidance(one, negative_prompt, g, size, reads)
+        for one, reads in ((source_prompt, own), (prompt, follow_source(xl, own, False)))
     )
     x, noise = runner.draw(check.seed(seed), *size, grid)
     variant = choose_variant(variant, noise is not None, (t_max, t_m), runner.models.defaults)
@@ -95,10 +99,11 @@ def _sample_source(
 def _find_facts(source: Guidance, target: Guidance) -> EditFacts:
     """request.find_facts for a source that this model samples."""
     null = target.null
+    same_null = null is None or source.null is None or torch.equal(null, source.null)
     return EditFacts(
         guided=null is not None,
         same_condition=torch.equal(target.c, source.c),
-        own_noise=True,
+        own_noise=same_null,
         null_is_c=null is not None and torch.equal(null, target.c),
         null_is_source=null is not None and torch.equal(null, source.c),
     )

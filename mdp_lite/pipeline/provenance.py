@@ -17,6 +17,7 @@ def describe_source(model: str, source: Source) -> Settings:
     return {
         "prompt": source.prompt,
         "negative_prompt": source.negative_prompt,
+        **({"xl": read} if (read := source.xl.describe()) else {}),
         "num_inference_steps": len(source.grid.t),
         "guidance_scale": source.guidance_scale,
         "seed": source.seed,
@@ -27,6 +28,7 @@ def describe_source(model: str, source: Source) -> Settings:
         "fit": source.fit.mode,
         **({"picture_changes": list(changes)} if changes else {}),
         "model": model,
+        **({"clip_skip": skip} if (skip := source.origin.clip_skip) else {}),
         "version": f"mdp_lite {__version__}",
         "ai_generated": True,
     }
@@ -50,6 +52,8 @@ def describe_edit(model: str, source: Source, edit: Edit, window: Settings) -> S
         **describe_source(model, source),
         "prompt": edit.prompt,
         "source_prompt": source.prompt,
+        **({"source_xl": read, "xl": edit.xl.describe()} if (read := source.xl.describe()) else {}),
+        **({"xl": read} if (read := edit.xl.describe()) else {}),
         "guidance_scale": edit.guidance_scale,
         "source_guidance_scale": source.guidance_scale,
         "variant": edit.variant,

@@ -33,6 +33,7 @@ from mdp_lite.pipeline.masks import (
     to_cells,
 )
 from mdp_lite.pipeline.result import Cost, Source
+from mdp_lite.pipeline.xl import XLCondition, follow_source, has_same_null
 
 Prompt = str | Sequence[tuple[str, float]]  # one text, or a blend: texts with their shares
 
@@ -52,6 +53,7 @@ class Request:
     all pixels outside the mask. feather: over how many pixels inside its edge the edit fades.
     proximal: the quantile (0.7 in its paper) below which differences between the conditional and
     the null prediction are left out of the guidance.
+    xl: what SDXL reads beside the prompts; its sizes are by default the source's.
 
     Wrong values raise BadInput as soon as an Editor gets the request, before any work.
 
@@ -74,6 +76,7 @@ class Request:
     paste: bool = True
     feather: int = 0
     proximal: float | None = None
+    xl: XLCondition | None = None
 
 
 def format_prompt(prompt: Prompt) -> str:
@@ -119,15 +122,23 @@ def negative_of(request: Request) -> str:
 
 def nulls_of(request: Request) -> Tensor | None:
     """The null rows (N, 1, l, d) optimised for the source, unless the request has its own."""
-    return request.source.path.null if request.negative_prompt is None else None
+    same = request.negative_prompt is None and has_same_null(xl_of(request), request.source.xl)
+    return request.source.path.null if same else None
+
+
+def xl_of(request: Request) -> XLCondition:
+    """What SDXL reads beside the prompts: the request's own, else the source's sizes."""
+    own_negative = request.negative_prompt is not None
+    return follow_source(request.xl, request.source.xl, own_negative)
 
 
 def find_facts(
-    source: Source, origin: Origin, to: Guidance, g: float, negative_prompt: str
+    source: Source, origin: Origin, to: Guidance, g: float, negative_prompt: str, xl: XLCondition
 ) -> EditFacts:
     """What a plan may leave out: rows that are equal, and what the source's model computed."""
     tuned = to.null is not None and to.null.ndim == 4
-    one_null = negative_prompt == source.negative_prompt and tuned == (source.path.null is not None)
+    one_null = negative_prompt == source.negative_prompt and has_same_null(xl, source.xl)
+    one_null = one_null and tuned == (source.path.null is not None)
     alike = g == source.guidance_scale and (g == 1 or one_null)
     alike = alike and _equal(to.channels, source.path.channels)
     return EditFacts(

@@ -12,6 +12,7 @@ from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid, Weights
 from mdp_lite.pictures.fit import Fit
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
+from mdp_lite.pipeline.xl import PLAIN, XLCondition
 
 
 class Cost(NamedTuple):
@@ -46,9 +47,9 @@ class Source:
     own size, and fit is how it was brought to the model's size; for a generated source picture is
     the image. inversion is None for a generated source. tuning has an entry for each step of
     null-text inversion. mask ("L", of the picture's size) is where edits happen unless they have
-    another one; an inpainting model recorded the path with it. path holds the latents x
-    (N+1, 1, 4, y, x) and the guided noise eps (N, 1, 4, y, x), float64 on the Editor's device. A
-    source does not change: threads may share it.
+    another one; an inpainting model recorded the path with it. xl is what SDXL read beside the
+    prompts. path holds the latents x (N+1, 1, 4, y, x) and the guided noise eps (N, 1, 4, y, x),
+    float64 on the Editor's device. A source does not change: threads may share it.
 
     >>> source.method, source.path.x.shape[0], source.image.size
     ('generate', 5, (64, 64))
@@ -69,6 +70,7 @@ class Source:
     origin: Origin
     tuning: tuple[Tuning, ...] = ()
     mask: Image.Image | None = None
+    xl: XLCondition = PLAIN
 
     def __repr__(self) -> str:
         """One line for people, not the tensors."""
@@ -133,6 +135,7 @@ class Edit:
     cost: Cost
     plan: Plan
     finished: bool = True
+    xl: XLCondition = PLAIN
 
     def __repr__(self) -> str:
         """One line for people, not the tensors."""

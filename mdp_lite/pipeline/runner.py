@@ -30,6 +30,7 @@ from mdp_lite.pipeline.noise import draw, draw_unit
 from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
 from mdp_lite.pipeline.warn import warn_reach, warn_words
+from mdp_lite.pipeline.xl import PLAIN, XLCondition, check_reads, has_one_row
 
 VAE_METHODS = ("encode", "decode")
 LARGE_PICTURE = 256 * 256  # pixels from which a call of the VAE takes seconds
@@ -90,45 +91,53 @@ class ModelRunner:
 
     @torch.no_grad()
     def condition(
-        self, prompt: Prompt, size: tuple[int, int] | None = None, g: float | None = None
-    ) -> Tensor:
+        self, prompt: Prompt, size: tuple[int, int] | None = None, xl: XLCondition = PLAIN,
+        g: float | None = None,
+    ) -> Tensor:  # fmt: skip
         """c (1, l, d) of a prompt, or the weighted mean of a blend; tokens beyond l are cut.
 
-        size is the picture's width and height in pixels (by default the model's); SDXL reads it.
-        g is the guidance scale (by default the model's); LCMs read it.
+        size is the picture's width and height in pixels (by default the model's); SDXL reads it,
+        and the prompt_2 and the sizes of xl. LCMs read the guidance scale g (by default the
+        model's).
         """
+        c = self._encode_prompt(prompt, xl.prompt_2 or "")
+        c = self._add_sizes(c, xl.list_sizes(size or self.size))
+        if not self.embeds_guidance:
+            return c
+        return add_guidance(c, self.models.unet.config.pooled_dim, self.guidance_scale(g))
+
+    def _encode_prompt(self, prompt: Prompt, second: str) -> Tensor:
+        """c (1, l, d) without sizes; second is for the second text encoder, if it is not empty."""
         parts = check.blend(prompt)
         self.warn_of_words(prompt)
-        ids = [self.models.tokenizer.ids(text)[0] for text, _ in parts]
+        ids = [self.models.tokenizer.ids(text, second)[0] for text, _ in parts]
         c = self._encode_text(torch.tensor(ids, device=self.device))
         if len(parts) > 1:
             shares = torch.tensor([share for _, share in parts], device=self.device).to(c)
             c = torch.einsum("b,bld->ld", shares / shares.sum(), c)[None]
-        c, scale = self._add_sizes(c, size), self.guidance_scale(g)
-        if not self.embeds_guidance:
-            return c
-        return add_guidance(c, self.models.unet.config.pooled_dim, scale)
+        return c
 
     @property
     def embeds_guidance(self) -> bool:
         """Whether the UNet reads the guidance scale, as LCMs do: then there is no null row."""
         return self.models.unet.config.time_cond_proj_dim is not None
 
-    def _add_sizes(self, c: Tensor, size: tuple[int, int] | None) -> Tensor:
-        """c with the sizes of a picture neither resized nor cropped, if the UNet reads them."""
-        dim, (width, height) = self.models.unet.config.pooled_dim, size or self.size
+    def _add_sizes(self, c: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        """c with the six sizes, if the UNet reads them."""
+        dim = self.models.unet.config.pooled_dim
         if not dim:
             return c
         states, pooled, _ = unpack(c, dim)
-        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=c.device)
-        return pack(states, pooled, sizes.expand(len(c), -1))
+        return pack(states, pooled, torch.tensor([sizes], device=c.device).expand(len(c), -1))
 
-    def null_condition(self, negative_prompt: str, size: tuple[int, int] | None = None) -> Tensor:
+    def null_condition(
+        self, negative_prompt: str, size: tuple[int, int] | None = None, xl: XLCondition = PLAIN
+    ) -> Tensor:
         """c of a negative prompt; an empty one is all zeros in models that were trained so."""
-        check.text("negative_prompt", negative_prompt)
-        if not self._is_zero(negative_prompt):
-            return self.condition(negative_prompt, size)
-        return self._add_sizes(torch.zeros_like(self.condition("", size)), size)
+        second = xl.negative_prompt_2 or ""
+        c = self._encode_prompt(check.text("negative_prompt", negative_prompt), second)
+        c = torch.zeros_like(c) if self._is_zero(negative_prompt + second) else c
+        return self._add_sizes(c, xl.list_null_sizes(size or self.size))
 
     def _is_zero(self, negative_prompt: str) -> bool:
         return self.models.zero_empty and not negative_prompt
@@ -146,9 +155,10 @@ class ModelRunner:
             raise NotFinite(f"{what} has values that {narrow.dtype} can't hold: want dtype float32")
         return narrow
 
-    def is_truncated(self, prompt: Prompt) -> bool:
-        """Whether a prompt is longer than the model can read."""
-        return any(self.models.tokenizer.ids(text)[1] for text, _ in check.blend(prompt))
+    def is_truncated(self, prompt: Prompt, second: str | None = None) -> bool:
+        """Whether a prompt, or that for the second encoder, is longer than the model can read."""
+        texts = [*(text for text, _ in check.blend(prompt)), second or ""]
+        return any(self.models.tokenizer.ids(text)[1] for text in texts)
 
     def describe_cuts(self, prompt: Prompt) -> list[str]:
         """For each text of a prompt that is too long, a sentence on where it is cut."""
@@ -179,7 +189,7 @@ class ModelRunner:
 
     def guidance(
         self, prompt: Prompt, negative_prompt: str, g: float, size: tuple[int, int] | None = None,
-        channels: Tensor | None = None,
+        xl: XLCondition = PLAIN, channels: Tensor | None = None,
     ) -> Guidance:  # fmt: skip
         """What steers a path: no null row for guidance 1, c itself for two equal prompts.
 
@@ -188,10 +198,12 @@ class ModelRunner:
         check.text("negative_prompt", negative_prompt)
         if self.embeds_guidance and negative_prompt:
             raise BadInput(f"{NO_NULL}: negative_prompt must be empty, got {negative_prompt!r}")
-        c = self.condition(prompt, size, g)
-        same = prompt == negative_prompt and not self._is_zero(negative_prompt)
+        if not self.models.unet.config.pooled_dim:
+            check_reads(xl, prompt, negative_prompt)
+        c, rows_equal = self.condition(prompt, size, xl, g), has_one_row(xl, prompt, negative_prompt)
+        same = rows_equal and not self._is_zero(negative_prompt + (xl.negative_prompt_2 or ""))
         plain = g == 1 or self.embeds_guidance
-        null = None if plain else c if same else self.null_condition(negative_prompt, size)
+        null = None if plain else c if same else self.null_condition(negative_prompt, size, xl)
         channels = self.blank_channels(size) if channels is None else channels
         return Guidance(c, null, torch.tensor(g, device=self.device), channels=channels)
 
@@ -203,10 +215,11 @@ class ModelRunner:
 
     def edit_guidance(
         self, prompt: Prompt, negative_prompt: str, g: float, nulls: Tensor | None, q: float | None,
-        size: tuple[int, int] | None = None, channels: Tensor | None = None,
+        size: tuple[int, int] | None = None, xl: XLCondition = PLAIN,
+        channels: Tensor | None = None,
     ) -> Guidance:  # fmt: skip
         """The same for an edit, with its source's null rows (N, 1, l, d) and proximal guidance."""
-        guidance = self.guidance(prompt, negative_prompt, g, size, channels)
+        guidance = self.guidance(prompt, negative_prompt, g, size, xl, channels)
         if q is not None:
             quantile = torch.tensor(check.quantile("proximal", q), device=self.device)
             guidance = guidance._replace(q=quantile)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from mdp_lite.pipeline.masks import Mask
 from mdp_lite.pipeline.method_checks import check_method, check_model, default_guidance
 from mdp_lite.pipeline.result import Cost, Source, Tuning
 from mdp_lite.pipeline.runner import ModelRunner
+from mdp_lite.pipeline.xl import PLAIN, XLCondition
 
 OnStep = Callable[[int, int, Tensor], None]  # steps done, steps in all, latent (b, 4, y, x)
 OnTuned = Callable[[int, TunedStep], None]  # a step of null-text inversion, and what was found
@@ -79,13 +81,13 @@ class InversionResult(NamedTuple):
 def generate_source(
     runner: ModelRunner, prompt: str, seed: int, num_inference_steps: int | None,
     guidance_scale: float | None, negative_prompt: str, width: int | None, height: int | None,
-    monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
+    xl: XLCondition = PLAIN, monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
 ) -> Source:  # fmt: skip
     """Path A from a prompt and a seed; see Editor.generate."""
     check.text("prompt", prompt)
     grid, (width, height) = runner.grid(num_inference_steps), runner.image_size(width, height)
     g = runner.guidance_scale(guidance_scale)
-    guidance = runner.guidance(prompt, negative_prompt, g, (width, height))
+    guidance = runner.guidance(prompt, negative_prompt, g, (width, height), xl)
     n, (x, noise) = len(grid.t), runner.draw(check.seed(seed), width, height, grid)
     steps = sample(runner.unet, grid, x, guidance, runner.v_prediction, noise=noise)
     path = record(x, _collect(steps, n, monitor), guidance.c, noise)
@@ -93,8 +95,8 @@ def generate_source(
     image, cost = runner.decode(path.x[-1]), Cost(n * len(guidance.reads), n)
     return Source(
         path, grid, prompt, negative_prompt, g, image, image,
-        plan_fit("own", image.size, image.size), seed, None, runner.is_truncated(prompt), cost,
-        runner.models.origin,
+        plan_fit("own", image.size, image.size), seed, None,
+        runner.is_truncated(prompt, xl.prompt_2), cost, runner.models.origin, xl=xl,
     )  # fmt: skip
 
 
@@ -102,7 +104,7 @@ def invert_pictures(
     runner: ModelRunner, pictures: Sequence[Image.Image], prompts: Sequence[str],
     method: str | Inversion, num_inference_steps: int | None, guidance_scale: float | None,
     negative_prompt: str, width: int | None, height: int | None, fit: str,
-    monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
+    xl: XLCondition = PLAIN, monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
     masks: Sequence[Mask | None] = (),
 ) -> list[Source]:  # fmt: skip
     """Paths of upright RGB pictures that are fitted to one size; see Editor.inverts."""
@@ -110,31 +112,32 @@ def invert_pictures(
         check.text("prompt", prompt)
     grid = runner.grid(num_inference_steps)
     inversion = resolve_inversion(method, len(grid.t))
-    check_method(inversion.method, grid, negative_prompt)
+    check_method(inversion.method, grid, negative_prompt or xl.negative_prompt_2 or "")
     check_model(inversion.method, runner)
     fits = [runner.fit(picture, fit, width, height) for picture in pictures]
     own = default_guidance(runner, inversion.method) if guidance_scale is None else guidance_scale
     g, same = runner.guidance_scale(own), inversion.method == "negative-prompt"
+    xl = replace(xl, negative_prompt_2=xl.prompt_2) if same else xl
     negatives = prompts if same else [negative_prompt] * len(prompts)
     latents = [runner.encode(one.apply(p)) for one, p in zip(fits, pictures, strict=True)]
     given = list(masks) or [None] * len(pictures)
     several = zip(pictures, fits, given, strict=True)
     channels = [m and find_channels(runner, picture, one, m) for picture, one, m in several]
     size = runner.latent_size(latents[0])
-    guidance = _stack_guidance(runner, prompts, negatives, g, size, channels)
+    guidance = _stack_guidance(runner, prompts, negatives, g, size, xl, channels)
     job = InversionJob(runner, grid, torch.cat(latents), guidance, inversion, monitor)
     result = INVERSIONS[inversion.method](job)
     parts = zip(pictures, prompts, negatives, fits, given, strict=True)
-    return [_build_source(job, result, k, g, *part) for k, part in enumerate(parts)]
+    return [_build_source(job, result, k, g, *part, xl) for k, part in enumerate(parts)]
 
 
 def _stack_guidance(
     runner: ModelRunner, prompts: Sequence[str], negatives: Sequence[str], g: float,
-    size: tuple[int, int], channels: Sequence[Tensor | None],
+    size: tuple[int, int], xl: XLCondition, channels: Sequence[Tensor | None],
 ) -> Guidance:  # fmt: skip
     """One row of c and of null for each picture; null is c itself if that is so for all."""
     several = zip(prompts, negatives, channels, strict=True)
-    parts = [runner.guidance(prompt, no, g, size, own) for prompt, no, own in several]
+    parts = [runner.guidance(prompt, no, g, size, xl, own) for prompt, no, own in several]
     c, extra = torch.cat([one.c for one in parts]), _join([one.channels for one in parts])
     if all(one.null is one.c for one in parts):
         return Guidance(c, c, parts[0].g, channels=extra)
@@ -149,7 +152,7 @@ def _join(rows: Sequence[Tensor | None]) -> Tensor | None:
 
 def _build_source(
     job: InversionJob, result: InversionResult, k: int, g: float, picture: Image.Image,
-    prompt: str, negative: str, fit: Fit, mask: Mask | None,
+    prompt: str, negative: str, fit: Fit, mask: Mask | None, xl: XLCondition,
 ) -> Source:  # fmt: skip
     """The source of picture k."""
     runner, path = job.runner, result.path._replace(channels=job.guidance.channels)
@@ -158,8 +161,8 @@ def _build_source(
     tuning = tuple(Tuning(int(t.iterations[k]), float(t.loss[k])) for t in result.tuned)
     return Source(
         path, job.grid, prompt, negative, g, runner.decode(path.x[-1]), picture, fit, None,
-        job.inversion, runner.is_truncated(prompt), result.cost, runner.models.origin, tuning,
-        mask and mask.pixels,
+        job.inversion, runner.is_truncated(prompt, xl.prompt_2), result.cost,
+        runner.models.origin, tuning, mask and mask.pixels, xl,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from mdp_lite.pipeline.request import Prompt, Request
 from mdp_lite.pipeline.result import Cost, Edit, Source
 from mdp_lite.pipeline.runner import ModelRunner
 from mdp_lite.pipeline.sources import OnStep
+from mdp_lite.pipeline.xl import XLCondition
 
 BuildEdit = Callable[[EditState, Image.Image], Edit]  # of a finished edit and its picture
 Window = tuple[float | None, float | None]  # t_max, t_m in steps; None is the default
@@ -65,13 +66,14 @@ def build_cells(
     windows: Iterable[Window],
     schedules: str | Iterable[str | None] | None,
     guidance_scales: float | Iterable[float | None] | None,
+    xl: XLCondition | None = None,
 ) -> list[Request]:
     """All combinations; the last setting changes fastest. A single value needs no list."""
     names = ("sources", "prompts", "variants", "windows", "schedules", "guidance_scales")
     axes = (sources, prompts, variants, windows, schedules, guidance_scales)
     lists = [_to_list(name, axis) for name, axis in zip(names, axes, strict=True)]
     return [
-        Request(source, prompt, variant, t_max, t_m, schedule, guidance_scale=g)
+        Request(source, prompt, variant, t_max, t_m, schedule, guidance_scale=g, xl=xl)
         for source, prompt, variant, (t_max, t_m), schedule, g in itertools.product(*lists)
     ]
 

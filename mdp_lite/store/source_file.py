@@ -23,6 +23,7 @@ from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.pipeline.runner import ModelRunner
+from mdp_lite.pipeline.xl import from_settings
 from mdp_lite.store.source_header import (
     FORMAT,
     HEADER,
@@ -87,6 +88,7 @@ def _settings(source: Source) -> Settings:
         "scheduler": describe_scheduler(origin.scheduler),
         "prompt": source.prompt,
         "negative_prompt": source.negative_prompt,
+        "xl": source.xl.describe(),
         "guidance_scale": source.guidance_scale,
         "seed": source.seed,
         "inversion": source.inversion and asdict(source.inversion),
@@ -224,6 +226,7 @@ def _source(settings: Settings, tensors: Tensors, runner: ModelRunner) -> Source
         runner.models.origin,
         read_tuning(settings["tuning"]),
         Image.fromarray(tensors["mask"].numpy()) if "mask" in tensors else None,
+        from_settings(settings["xl"]),
     )
 
 

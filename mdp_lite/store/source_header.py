@@ -13,7 +13,7 @@ from mdp_lite.pipeline import check
 from mdp_lite.pipeline.inversion_methods import Inversion, resolve_inversion
 from mdp_lite.pipeline.result import Tuning
 
-FORMAT = 3
+FORMAT = 4
 HEADER = "mdp_lite.source"  # in the metadata: the settings, and a SHA-256 over them and all tensors
 MAX_HEADER = 2**20  # bytes; ours take some thousand
 SETTINGS = {
@@ -26,6 +26,7 @@ SETTINGS = {
     "scheduler": dict,
     "prompt": str,
     "negative_prompt": str,
+    "xl": dict,
     "guidance_scale": float,
     "seed": int | None,
     "inversion": dict | None,

@@ -62,8 +62,19 @@ def test_what_it_is(read_info: ReadInfo, checkpoint: Path) -> None:
     said = read_info(checkpoint)
     assert list(said) == [
         *("command", "model", "layout", "revision", "family", "picture", "prediction_type"),
-        *("notes", "tokens", "longest_prompt", "parameters", "dtypes", "weight_bytes", "files"),
-        *("bytes", "sha256", "edit", "scheduler", "defaults", "text_encoder", "unet", "vae"),
+        *("notes", "tokens", "longest_prompt", "clip_skip", "parameters", "dtypes"),
+        *(
+            "weight_bytes",
+            "files",
+            "bytes",
+            "sha256",
+            "edit",
+            "scheduler",
+            "defaults",
+            "text_encoder",
+            "unet",
+            "vae",
+        ),
     ]
     assert (said["model"], said["layout"], said["revision"]) == ("random", "folder", None)
     assert said["family"] == "Stable Diffusion of another shape"

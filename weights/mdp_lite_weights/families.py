@@ -136,14 +136,36 @@ def unet_config(tensors: Mapping[str, Tensor], family: str, sample_size: int) ->
 
 def _added_config(tensors: Mapping[str, Tensor], levels: int) -> Config:
     """What SDXL's UNet has besides: other depths, and an embedding of a pooled state and sizes."""
-    blocks = "down_blocks.{}.attentions.0.transformer_blocks.{}.norm1.weight"
-    depths = [_count(tensors, blocks.format(i, "{}")) for i in range(levels)]
-    return {
+    return _depths_config(tensors, levels) | {
         "addition_embed_type": "text_time",
         "addition_time_embed_dim": XL_TIME,
         "projection_class_embeddings_input_dim": tensors["add_embedding.linear_1.weight"].shape[1],
-        "transformer_layers_per_block": [depth or 1 for depth in depths],
     }
+
+
+def _depths_config(tensors: Mapping[str, Tensor], levels: int) -> Config:
+    """How many transformer layers there are: one number a level in SDXL, other ones in SSD-1B."""
+    down, up = (
+        [_list_depths(tensors, f"{kind}_blocks.{i}") for i in range(levels)]
+        for kind in ("down", "up")
+    )
+    plain = [max(depths) for depths in down]
+    even = all({*down[i], *up[-1 - i]} == {plain[i]} for i in range(levels))
+    if even and "mid_block.resnets.1.conv1.weight" in tensors:
+        return {"transformer_layers_per_block": [depth or 1 for depth in plain]}
+    alone = "mid_block.resnets.0.conv1.weight" in tensors
+    middle = {"mid_block_type": "UNetMidBlock2D" if alone else None}
+    if "mid_block.resnets.1.conv1.weight" in tensors:
+        middle = {"mid_block_type": "UNetMidBlock2DCrossAttn"}
+    order = {"reverse_transformer_layers_per_block": up}
+    return {"transformer_layers_per_block": down} | order | middle
+
+
+def _list_depths(tensors: Mapping[str, Tensor], block: str) -> list[int]:
+    """The transformer layers beside each residual block of a level; 0 without attention."""
+    layers = _count(tensors, block + ".resnets.{}.conv1.weight")
+    name = block + ".attentions.{}.transformer_blocks.{}.norm1.weight"
+    return [_count(tensors, name.format(j, "{}")) for j in range(layers)]
 
 
 def vae_config(tensors: Mapping[str, Tensor], sample_size: int, scale: float | None) -> Config:

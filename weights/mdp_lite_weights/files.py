@@ -200,17 +200,31 @@ def find_tokenizer(name: str | Path | None, checkpoint: Checkpoint, hub: Hub) ->
     if name is None and checkpoint.tokenizer is not None:
         return checkpoint.tokenizer
     if name is not None and os.path.isdir(name):
-        inside = Path(name) / "tokenizer"
-        return inside if inside.is_dir() else Path(name)
+        return _inside(Path(name), "tokenizer") or Path(name)
     if name is not None and not hubs.is_repo(str(name)):
         raise ValueError(f"tokenizer must be a folder or a hub id, got {str(name)!r}")
     try:
-        return hubs.fetch_folder(str(name or TOKENIZER), hub, _choose_tokenizer)
+        root = hubs.fetch_folder(str(name or TOKENIZER), hub, _choose_tokenizer)
+        return _inside(root, "tokenizer") or root
     except ValueError as error:
         raise ValueError(
             f"{checkpoint.name} holds no tokenizer (single files don't): give a folder with one "
             f"as tokenizer=; from the hub: {error}"
         ) from None
+
+
+def find_second_tokenizer(name: str | Path | None, checkpoint: Checkpoint, hub: Hub) -> Path | None:
+    """The folder of the second text encoder's tokenizer; None if the first one is for both.
+
+    It is tokenizer_2 inside the given folder or hub id, else the checkpoint's.
+    """
+    own = checkpoint.tokenizer_2
+    if name is None:
+        return own
+    root = Path(name)
+    if not root.is_dir():
+        root = hubs.fetch_folder(str(name), hub, _choose_tokenizer)
+    return _inside(root, "tokenizer_2") or own
 
 
 def content_hash(files: tuple[Path, ...]) -> str:
@@ -272,6 +286,13 @@ def _check_model_file(path: Path) -> Path:
     return path
 
 
+def _inside(root: Path, place: str) -> Path | None:
+    """The folder of this name inside another one, if it is there."""
+    return root / place if (root / place).is_dir() else None
+
+
 def _choose_tokenizer(names: set[str]) -> list[str]:
-    at = "" if "vocab.json" in names or "tokenizer.json" in names else "tokenizer/"
-    return [at + name for name in folders.TOKENIZER if at + name in names]
+    """The files of a repository that is a tokenizer, or of the tokenizers inside a model."""
+    alone = "vocab.json" in names or "tokenizer.json" in names
+    places = [""] if alone else [f"{place}/" for place in folders.TOKENIZERS]
+    return [at + name for at in places for name in folders.TOKENIZER if at + name in names]

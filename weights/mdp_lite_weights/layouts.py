@@ -10,7 +10,13 @@ from torch import Tensor
 from mdp_lite_weights import folder as folders
 from mdp_lite_weights import keys, taesd
 from mdp_lite_weights.families import INPAINTING, SD1, SD2, SDXL
-from mdp_lite_weights.files import OPENCLIP_PAD, Checkpoint, Choices, find_tokenizer
+from mdp_lite_weights.files import (
+    OPENCLIP_PAD,
+    Checkpoint,
+    Choices,
+    find_second_tokenizer,
+    find_tokenizer,
+)
 from mdp_lite_weights.schedules import PREDICTION, SCHEDULER
 from mdp_lite_weights.single import EMPTY, from_tensors
 from mdp_lite_weights.tensors import list_keys
@@ -50,7 +56,10 @@ DEFAULTS: dict[str, Config] = {
     },
 }
 LAYOUT = "0.6.0"  # of diffusers: the first version that writes inpainting models as today
-DEPTHS = "transformer_layers_per_block"
+DEPTHS = {  # of which blocks each is
+    "transformer_layers_per_block": "down_block_types",
+    "reverse_transformer_layers_per_block": "up_block_types",
+}
 # Options that a single file need not preserve: they change no number of the model.
 FREE = (
     "_class_name architectures bos_token_id eos_token_id model_type pad_token_id projection_dim "
@@ -92,7 +101,7 @@ def to_folder(checkpoint: Checkpoint, choices: Choices, dtype: torch.dtype | Non
         return Contents(weights, {}, configs, {}, notes)
     copies = _lay_tokenizer("tokenizer", place, checkpoint.pad_token, configs)
     if folders.SECOND in parts:
-        own = checkpoint.tokenizer_2
+        own = find_second_tokenizer(choices.tokenizer, checkpoint, choices.hub)
         pad = None if own else OPENCLIP_PAD
         copies |= _lay_tokenizer("tokenizer_2", own or place, pad, configs)
     configs["model_index.json"] = _index(checkpoint, ["transformers", "CLIPTokenizer"])
@@ -242,7 +251,7 @@ def _check_read_back(checkpoint: Checkpoint, part: str, read: Config, tensors: T
         got = config.get(option, defaults.get(option, want))
         if option in FREE or _is_same(got, want):
             continue
-        if option == DEPTHS and _is_same_depth(got, want, config["down_block_types"]):
+        if option in DEPTHS and _is_same_depth(got, want, config[DEPTHS[option]]):
             continue
         raise ValueError(f"{no_place}{option} of its {part} must be {want!r}, got {got!r}")
 
@@ -265,9 +274,9 @@ def _is_same(a: Any, b: Any) -> bool:
     return a == b or (isinstance(a, list | tuple) and list(a) == list(b))
 
 
-def _is_same_depth(a: Any, b: list[int], blocks: list[str]) -> bool:
+def _is_same_depth(a: Any, b: list[Any], blocks: list[str]) -> bool:
     """Whether depths are the same where there is attention; elsewhere they stand for nothing."""
     a = [a] * len(b) if isinstance(a, int) else a
-    return len(a) == len(b) and all(
-        x == y or kind == "DownBlock2D" for x, y, kind in zip(a, b, blocks, strict=True)
+    return len(a) == len(b) == len(blocks) and all(
+        _is_same(x, y) for x, y, kind in zip(a, b, blocks, strict=True) if "CrossAttn" in kind
     )

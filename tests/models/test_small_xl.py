@@ -1,0 +1,155 @@
+"""SSD-1B, Segmind Vega and KOALA: SDXL's UNet with fewer transformers, against diffusers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from mdp_lite.checkpoint.config_files import read_unet_config
+from mdp_lite.editor import Editor
+from mdp_lite.models.condition import pack
+from mdp_lite.models.unet import UNet
+from mdp_lite.names import BadCheckpoint
+from mdp_lite_weights.convert import convert
+from mdp_lite_weights.files import Choices, open_checkpoint
+from support.diffusers_pipelines import randomise
+from support.sdxl import ddim
+from support.sdxl_files import PROJECTION, SIZES, TEXT, TEXT_2, WIDTHS, small_xl
+
+ORDER = "reverse_transformer_layers_per_block"
+DEPTHS = "transformer_layers_per_block"
+BASE: dict[str, Any] = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "cross_attention_dim": TEXT + TEXT_2,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "layers_per_block": 2,
+    "projection_class_embeddings_input_dim": PROJECTION + SIZES,
+    "use_linear_projection": True,
+    "sample_size": 128,
+}
+SMALL = BASE | {
+    "attention_head_dim": [width // 64 for width in WIDTHS],
+    "block_out_channels": list(WIDTHS),
+}
+# How many transformers each has beside each residual block, and what its middle is.
+SHAPES: dict[str, dict[str, Any]] = {
+    "SSD-1B": {
+        DEPTHS: [0, [2, 2], [4, 4]],
+        ORDER: [[4, 4, 10], [2, 1, 1], 0],
+        "mid_block_type": "UNetMidBlock2D",
+    },
+    "Vega": {
+        DEPTHS: [0, [1, 1], [2, 2]],
+        ORDER: [[2, 2, 2], [1, 1, 1], 0],
+        "mid_block_type": "UNetMidBlock2D",
+    },
+    "KOALA-700M": {DEPTHS: [0, 2, 5], "layers_per_block": 1, "mid_block_type": None},
+    "KOALA-1B": {DEPTHS: [0, 2, 6], "layers_per_block": 1},
+    "uneven downwards": {DEPTHS: [1, [3, 1], 2], ORDER: [[1, 2, 3], 2, 1]},
+    "lists with a full middle": {DEPTHS: [1, 2, [3, 1]], ORDER: [1, 1, 1]},
+}
+FULL = BASE | {
+    "attention_head_dim": [5, 10, 20],
+    "block_out_channels": [320, 640, 1280],
+    "cross_attention_dim": 2048,
+    "projection_class_embeddings_input_dim": 2816,
+}
+SDXL_COUNT = 2_567_463_684
+
+
+def count(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@torch.no_grad()
+def test_a_prediction(shape: str) -> None:
+    torch.manual_seed(1)
+    theirs = randomise(UNet2DConditionModel(**SMALL | SHAPES[shape]), 1).eval()
+    raw = json.loads(theirs.to_json_string())
+    ours = UNet(read_unet_config(raw)).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    x, t = torch.randn(2, 4, 8, 12), torch.tensor(431)
+    states, pooled = torch.randn(2, 5, TEXT + TEXT_2), torch.randn(2, PROJECTION)
+    sizes = torch.tensor([[64, 96, 0, 0, 64, 96]] * 2).float()
+    added = {"text_embeds": pooled, "time_ids": sizes}
+    want = theirs(x, t, states, added_cond_kwargs=added).sample
+    got = ours(x, t, pack(states, pooled, sizes))
+    assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_full_size_has_the_keys_of_diffusers(shape: str) -> None:
+    with torch.device("meta"):
+        theirs = UNet2DConditionModel(**FULL | SHAPES[shape])
+        ours = UNet(read_unet_config(FULL | SHAPES[shape]))
+    want = {key: tensor.shape for key, tensor in theirs.state_dict().items()}
+    assert {key: tensor.shape for key, tensor in ours.state_dict().items()} == want
+    assert 0 < count(ours) == count(theirs) < SDXL_COUNT
+
+
+def test_the_small_ones_have_the_sizes_in_their_names() -> None:
+    """SSD-1B is half of SDXL: 1.3 billion; Vega has 0.75, KOALA 0.78 and 1.16."""
+    with torch.device("meta"):
+        counts = {name: count(UNet(read_unet_config(FULL | SHAPES[name]))) for name in SHAPES}
+    billions = {name: round(number / 1e9, 2) for name, number in counts.items()}
+    assert (billions["SSD-1B"], billions["Vega"]) == (1.33, 0.75)
+    assert (billions["KOALA-700M"], billions["KOALA-1B"]) == (0.78, 1.16)
+
+
+@pytest.mark.parametrize("shape", ["SSD-1B", "Vega"])
+def test_a_picture_and_the_single_file(shape: str, tmp_path: Path) -> None:
+    """Latents are diffusers', and the file has the folder's bits."""
+    theirs = small_xl()
+    torch.manual_seed(2)
+    theirs.unet = randomise(UNet2DConditionModel(**SMALL | SHAPES[shape]), 5)
+    folder, file = tmp_path / "folder", tmp_path / "file" / "model.safetensors"
+    theirs.save_pretrained(folder)
+    theirs.scheduler = ddim(theirs)
+    theirs.set_progress_bar_config(disable=True)
+    editor = Editor.from_pretrained(folder, "cpu")
+    source = editor.generate("a b", 3, 4, 2.0, width=64, height=80)
+    latent = theirs(
+        "a b", width=64, height=80, num_inference_steps=4, guidance_scale=2.0,
+        generator=torch.Generator().manual_seed(3), output_type="latent",
+    ).images  # fmt: skip
+    assert (source.path.x[-1] - latent).abs().max() <= 1e-4
+    convert(folder, file)
+    options = {"tokenizer": folder}
+    single = Editor.from_pretrained(file, "cpu", **options)
+    again = single.generate("a b", 3, 4, 2.0, width=64, height=80)
+    assert torch.equal(again.path.x, source.path.x)
+    edits = [one.edit(s, "c d") for one, s in ((editor, source), (single, again))]
+    assert torch.equal(edits[0].latent, edits[1].latent)
+    convert(file, tmp_path / "back", choices=Choices(tokenizer=folder))
+    back = open_checkpoint(tmp_path / "back").configs["unet"]
+    assert read_unet_config(back).up_depths == editor.models.unet.config.up_depths
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "lists without the way up": ({DEPTHS: [0, [2, 2], 4]}, f"unet: {ORDER} must be given where"),
+    "too short": ({DEPTHS: [0, [2], 4], ORDER: [4, 2, 0]}, f"unet: {DEPTHS} of a CrossAttnDown"),
+    "none where a block attends": (
+        {DEPTHS: [1, 0, 4]},
+        f"unet: {DEPTHS} of a CrossAttnDownBlock2D",
+    ),
+    "too few": ({DEPTHS: [1, 2, 4], ORDER: [4, 2]}, f"unet: {ORDER} must have 3 entries, got 2"),
+    "another middle": (
+        {"mid_block_type": "UNetMidBlock2DSimpleCrossAttn"},
+        "unet: mid_block_type 'UNetMidBlock2DSimpleCrossAttn' is not supported, want",
+    ),
+    "other numbers of layers": ({"layers_per_block": [2, 1, 2]}, "unet: layers_per_block must be"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_needs_another_block_is_refused(case: str) -> None:
+    change, message = BAD[case]
+    with pytest.raises(BadCheckpoint, match=message.replace("'", ".")) as error:
+        read_unet_config(SMALL | change)
+    assert "\n" not in str(error.value)
