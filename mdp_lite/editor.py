@@ -188,7 +188,8 @@ class Editor:
             self.runner.warn_of_words(text)
 
         def create(indices: list[int]) -> list[Source]:
-            own, some, said = ([part[i] for i in indices] for part in (given, pictures, texts))
+            some, said = [pictures[i] for i in indices], [texts[i] for i in indices]
+            own = [given[i] for i in indices]
             return invert_pictures(self.runner, some, said, *how, monitor, own)
 
         keys = [key_of_mask(one) for one in given]

@@ -1,9 +1,12 @@
 """Advice on the dtype for a CPU: what float16 became there, and when bfloat16 is the better one."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from mdp_lite.checkpoint.config_files import is_taesd
 
 LARGE = 10**9  # bytes of weights in float32, from which memory and time matter
 GOOD = ("amx_bf16", "avx512_bf16")  # what a processor with fast bfloat16 products can do
@@ -35,3 +38,12 @@ def is_good_at_bfloat16() -> bool:
     """Whether this processor multiplies in bfloat16. Others only store it, and gain no time."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) is True for name in GOOD)
+
+
+def needs_wide_vae(configs: Mapping[str, dict[str, Any]], dtype: torch.dtype) -> dict[str, str]:
+    """A note for the part vae if that overflows in float16, as SDXL's does unless it was mended."""
+    vae = configs["vae"]
+    upcast = not is_taesd(vae) and vae.get("force_upcast", True)
+    if dtype != torch.float16 or "text_encoder_2" not in configs or not upcast:
+        return {}
+    return {"vae": "the VAE of Stable Diffusion XL overflows in float16: it runs in float32"}

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.checkpoint.advice import advise_dtype
+from mdp_lite.checkpoint.advice import advise_dtype, needs_wide_vae
 from mdp_lite.checkpoint.assign import BuildOnMeta, assign_tensors, auto_dtype, pause_gc
-from mdp_lite.checkpoint.config_files import is_taesd, read_scheduler_config
+from mdp_lite.checkpoint.config_files import read_scheduler_config
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.identity import Origin, stat_files
 from mdp_lite.checkpoint.kinds import Evidence, Wishes, find_kind_of
@@ -168,7 +168,7 @@ def load(
         tokenizer, grown, notes = _add_words(tokenizer, examined, dtype, words, bundled)
         models |= grown
     notes += advise_dtype(found.tensors, models, dtype) if device.type == "cpu" else ()
-    deltas, wide = _read_deltas(models, addons), _needs_wide_vae(found, dtype)
+    deltas, wide = _read_deltas(models, addons), needs_wide_vae(found.configs, dtype)
     for part, model in models.items():
         merged = _merge_loras(deltas.get(part, {}), found.tensors[part])
         assign_tensors(model, merged, device, torch.float32 if part in wide else dtype)
@@ -285,15 +285,6 @@ def _read_deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
         if part in models
     }
     return read_loras([(Path(place), strength) for place, strength in addons.loras], shapes)
-
-
-def _needs_wide_vae(found: Checkpoint, dtype: torch.dtype) -> dict[str, str]:
-    """A note for the part vae if that overflows in float16, as SDXL's does unless it was mended."""
-    vae = found.configs["vae"]
-    upcast = not is_taesd(vae) and vae.get("force_upcast", True)
-    if dtype != torch.float16 or "text_encoder_2" not in found.configs or not upcast:
-        return {}
-    return {"vae": "the VAE of Stable Diffusion XL overflows in float16: it runs in float32"}
 
 
 def _merge_loras(deltas: dict[str, list[Any]], tensors: Tensors) -> Iterator[tuple[str, Tensor]]:

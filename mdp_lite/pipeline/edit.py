@@ -74,7 +74,7 @@ def start_edits(
     located = locate_all(runner, requests)
 
     def stop(progress: Progress) -> bool:
-        decoding = sum(runner.expected_decode_seconds(one.x) for one in progress.states)
+        decoding = sum(runner.decode_seconds.get(one.x.shape, 0.0) for one in progress.states)
         return time.monotonic() + decoding >= end
 
     return run_edits(

@@ -29,13 +29,12 @@ from mdp_lite.pipeline.finite import FiniteUNet, dtype_of, is_finite, run_finite
 from mdp_lite.pipeline.noise import draw, draw_unit
 from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
-from mdp_lite.pipeline.warn import warn_reach, warn_words
+from mdp_lite.pipeline.warn import describe_cut, warn_reach, warn_words
 from mdp_lite.pipeline.xl import PLAIN, XLCondition, check_reads, has_one_row
 
 VAE_METHODS = ("encode", "decode")
 LARGE_PICTURE = 256 * 256  # pixels from which a call of the VAE takes seconds
 NO_NULL = "a model that reads the guidance scale (LCM) has no negative prompt"
-LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
 
 
 class ModelRunner:
@@ -136,11 +135,11 @@ class ModelRunner:
         """c of a negative prompt; an empty one is all zeros in models that were trained so."""
         second = xl.negative_prompt_2 or ""
         c = self._encode_prompt(check.text("negative_prompt", negative_prompt), second)
-        c = torch.zeros_like(c) if self._is_zero(negative_prompt + second) else c
+        c = torch.zeros_like(c) if self._is_zero(negative_prompt, second) else c
         return self._add_sizes(c, xl.list_null_sizes(size or self.size))
 
-    def _is_zero(self, negative_prompt: str) -> bool:
-        return self.models.zero_empty and not negative_prompt
+    def _is_zero(self, *negatives: str | None) -> bool:
+        return self.models.zero_empty and not any(negatives)
 
     def _encode_text(self, ids: Tensor) -> Tensor:
         """The text encoder's c (b, l, d) in its own dtype, computed in float32 if need be.
@@ -162,14 +161,9 @@ class ModelRunner:
 
     def describe_cuts(self, prompt: Prompt) -> list[str]:
         """For each text of a prompt that is too long, a sentence on where it is cut."""
-        tokenizer, sentences = self.models.tokenizer, []
-        for text, _ in check.blend(prompt):
-            part = tokenizer.read_part(text)
-            if part != text:
-                words = " ".join(part.split()[-LAST_WORDS:])
-                room = tokenizer.length - 2  # without start and end
-                sentences.append(f'only {room} tokens of a prompt are read: it ends at "{words}"')
-        return sentences
+        parts = [(text, self.models.tokenizer.read_part(text)) for text, _ in check.blend(prompt)]
+        room = self.models.tokenizer.length - 2  # without start and end
+        return [describe_cut(part, room) for text, part in parts if part != text]
 
     def find_unknown_words(self, prompt: Prompt) -> tuple[str, ...]:
         """Words that the model was not trained on; () if its checkpoint does not list its words."""
@@ -200,8 +194,8 @@ class ModelRunner:
             raise BadInput(f"{NO_NULL}: negative_prompt must be empty, got {negative_prompt!r}")
         if not self.models.unet.config.pooled_dim:
             check_reads(xl, prompt, negative_prompt)
-        c, rows_equal = self.condition(prompt, size, xl, g), has_one_row(xl, prompt, negative_prompt)
-        same = rows_equal and not self._is_zero(negative_prompt + (xl.negative_prompt_2 or ""))
+        c, texts = self.condition(prompt, size, xl, g), (negative_prompt, xl.negative_prompt_2)
+        same = has_one_row(xl, prompt, negative_prompt) and not self._is_zero(*texts)
         plain = g == 1 or self.embeds_guidance
         null = None if plain else c if same else self.null_condition(negative_prompt, size, xl)
         channels = self.blank_channels(size) if channels is None else channels
@@ -209,9 +203,7 @@ class ModelRunner:
 
     def blank_channels(self, size: tuple[int, int] | None = None) -> Tensor | None:
         """What an inpainting UNet reads to repaint a whole picture; None for another UNet."""
-        if not self.models.inpaints:
-            return None
-        return self.blanks.get(size or self.size, self.run_vae)
+        return self.blanks.get(size or self.size, self.run_vae) if self.models.inpaints else None
 
     def edit_guidance(
         self, prompt: Prompt, negative_prompt: str, g: float, nulls: Tensor | None, q: float | None,
@@ -269,10 +261,6 @@ class ModelRunner:
     def preview_map(self) -> Tensor:
         """The linear map from latents to colours that previews use."""
         return fit_preview(self.models.vae)
-
-    def expected_decode_seconds(self, latent: Tensor) -> float:
-        """How long decoding a latent of this shape took the last time; 0 if none was decoded."""
-        return self.decode_seconds.get(latent.shape, 0.0)
 
     def guidance_scale(self, guidance_scale: float | None) -> float:
         """The guidance scale that is asked for, or the model's."""

@@ -1,4 +1,4 @@
-"""Warnings that are logged once in a process."""
+"""Sentences of warning; some are logged once in a process."""
 
 import logging
 from functools import cache, lru_cache
@@ -6,7 +6,14 @@ from functools import cache, lru_cache
 from mdp_lite.method.schedule import check_reach
 from mdp_lite.models.config import SchedulerConfig
 
+LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
 log = logging.getLogger("mdp_lite")
+
+
+def describe_cut(part: str, room: int) -> str:
+    """A sentence on where a prompt ends that has more than room tokens; part is what is read."""
+    words = " ".join(part.split()[-LAST_WORDS:])
+    return f'only {room} tokens of a prompt are read: it ends at "{words}"'
 
 
 @cache

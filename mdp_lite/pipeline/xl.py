@@ -98,8 +98,8 @@ def from_settings(saved: Any) -> XLCondition:
     names = set(asdict(PLAIN))
     if not isinstance(saved, dict) or not set(saved) <= names:
         raise BadInput(f"xl must be the settings of an XLCondition, got {saved!r:.80}")
-    pairs = saved.items()
-    return XLCondition(**{k: tuple(v) if isinstance(v, list) else v for k, v in pairs})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    return XLCondition(**values)
 
 
 def follow_source(xl: XLCondition | None, source: XLCondition, own_negative: bool) -> XLCondition:
