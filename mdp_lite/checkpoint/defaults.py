@@ -12,13 +12,14 @@ class Defaults:
     """Default settings; a checkpoint may bring others in its mdp_lite.json.
 
     t_max and t_m are shares of the steps; None means that the variant decides
-    (schedule.DEFAULT_WINDOWS).
+    (schedule.DEFAULT_WINDOWS). distilled: it is a model of few steps, which no file says.
     """
 
     num_inference_steps: int = 50
     guidance_scale: float = 7.5
     t_max: float | None = None
     t_m: float | None = None
+    distilled: bool = False
 
 
 STEPS = 4  # of a model of few steps (few_steps.py) whose name says no number
@@ -37,13 +38,15 @@ def infer_defaults(few: FewSteps | None, embeds: bool) -> dict[str, float]:
     return steps if few.cfg and not embeds else steps | {"guidance_scale": guidance}
 
 
-def choose_defaults(raw: dict[str, Any], inferred: dict[str, float]) -> Defaults:
+def choose_defaults(
+    raw: dict[str, Any], inferred: dict[str, float], distilled: bool = False
+) -> Defaults:  # fmt: skip
     """A checkpoint's own settings (raw), and those that were inferred for its kind of model."""
-    unknown = set(raw) - set(Defaults.__dataclass_fields__)
+    unknown = set(raw) - (set(Defaults.__dataclass_fields__) - {"distilled"})
     if unknown:
         raise BadCheckpoint(f"mdp_lite.json: unknown setting {sorted(unknown)[0]!r}")
     numbers = all(type(value) in (int, float) for value in raw.values())
-    chosen = Defaults(**(inferred | raw))  # type: ignore[arg-type]
+    chosen = Defaults(**(inferred | raw), distilled=distilled)  # type: ignore[arg-type]
     whole = type(chosen.num_inference_steps) is int
     if not numbers or not whole or not _is_window(chosen.t_max, chosen.t_m):
         raise BadCheckpoint(

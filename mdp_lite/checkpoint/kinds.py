@@ -49,6 +49,5 @@ def find_kind_of(evidence: Evidence, configs: dict[str, Raw], own: Raw, wishes: 
     taken = {key: value for key, value in inferred.items() if key not in own}
     note = describe_choice(scheduler, few, taken)
     notes = describe_configs(configs | {"scheduler": scheduler})
-    return Kind(
-        scheduler, choose_defaults(own, inferred), (*notes, *([note] if note else []))
-    )  # fmt: skip
+    defaults = choose_defaults(own, inferred, few is not None)
+    return Kind(scheduler, defaults, (*notes, *([note] if note else [])))

@@ -18,6 +18,10 @@ from mdp_lite.names import VARIANTS, BadInput
 StepIndex = int | Tensor  # a number, or an index tensor (1,) on the device of the table
 # The authors' window at N = 50 (MDP.ipynb): t_max = 47, t_m = 26.
 T_MAX, T_M = 0.94, 0.52
+# Of an edit in at most FEW_STEPS steps by a model made for them: the source's share of the noise at
+# every step, and the rate of the pull; best of `python -m benchmarks.few_steps edits`.
+FEW_STEPS, FEW_PULL = 8, 1.0
+FEW_SHARES = {1: 0.75, 2: 0.5, 4: 0.75}  # from so many steps on
 PULL, PULL_END = 2.0, 11 / 12  # of the leash: its rate, and the share of the path where it ends
 
 
@@ -231,6 +235,20 @@ def add_leash(weights: Weights, t_max: float, t_m: float, share: float = 1.0) ->
     steps = window(n, after, max(0, after - (n - round(PULL_END * n))))
     pull = -math.expm1(-share * PULL / n) * steps
     return weights._replace(x=torch.lerp(weights.x, torch.ones_like(pull), pull))
+
+
+def few_steps_table(n: int, strength: float = 0.5) -> Weights:
+    """The default table (n,) of a model of few steps; a window has too few steps to be one.
+
+    Every step takes a share of its noise from the source, and all but the last pull x to it.
+    strength 0 is the source, 0.5 the default, 1 the prompt alone.
+    """
+    fade, left = max(0.0, 1 - 2 * strength), min(1.0, 2 - 2 * strength)
+    usual = FEW_SHARES[max(steps for steps in FEW_SHARES if steps <= n)]
+    share = fade + (1 - fade) * usual * left
+    pull = torch.full((n,), -math.expm1(-left * FEW_PULL / n), dtype=torch.float64)
+    pull[-1] = 0
+    return zero_weights(n)._replace(eps=torch.full_like(pull, share), x=pull)
 
 
 def paper_window(n: int) -> tuple[int, int]:

@@ -59,8 +59,9 @@ def once(
         for one, reads in ((source_prompt, own), (prompt, follow_source(xl, own, False)))
     )
     x, noise = runner.draw(check.seed(seed), *size, grid)
-    variant = choose_variant(variant, noise is not None, (t_max, t_m), runner.models.defaults)
-    weights = build_weights(len(grid.t), runner.models.defaults, variant, t_max, t_m, schedule)
+    n, defaults = len(grid.t), runner.models.defaults
+    variant = choose_variant(variant, noise is not None, (t_max, t_m), defaults, n)
+    weights = build_weights(n, defaults, variant, t_max, t_m, schedule)
     steps = plan(weights, grid, _find_facts(source, target))
     needed = count_source_steps(steps, weights)
     path = _sample_source(runner, grid, x, source, needed, noise)

@@ -13,9 +13,11 @@ from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.plan import EditFacts, Plan
 from mdp_lite.method.schedule import (
     DEFAULT_WINDOWS,
+    FEW_STEPS,
     DefaultWindow,
     Weights,
     add_leash,
+    few_steps_table,
     variant_table,
     window,
 )
@@ -90,12 +92,12 @@ def variant_of(request: Request, defaults: Defaults) -> str:
     """The variant that is asked for, or the default for the source; "table" for given weights."""
     if request.weights is not None:
         return "table"
-    noisy = request.source.path.noise is not None
-    return choose_variant(request.variant, noisy, (request.t_max, request.t_m), defaults)
+    path, window = request.source.path, (request.t_max, request.t_m)
+    return choose_variant(request.variant, path.noise is not None, window, defaults, len(path.eps))
 
 
 def choose_variant(
-    variant: str | None, noisy: bool, window: tuple[float | None, ...], defaults: Defaults
+    variant: str | None, noisy: bool, window: tuple[float | None, ...], defaults: Defaults, n: int
 ) -> str:
     """The variant, or its default: x for a noisy source if no window is given, else epsilon.
 
@@ -105,7 +107,12 @@ def choose_variant(
     if variant is not None:
         return variant
     usual = all(one is None for one in (*window, defaults.t_max))
-    return "x" if usual and noisy else "epsilon"
+    return "x" if usual and noisy and not _has_few_steps(n, defaults) else "epsilon"
+
+
+def _has_few_steps(n: int, defaults: Defaults) -> bool:
+    """Whether few_steps_table is the default: the model is made for few steps, and takes them."""
+    return defaults.distilled and n <= FEW_STEPS and defaults.t_max is None
 
 
 def guidance_of(request: Request) -> float | None:
@@ -221,6 +228,10 @@ def build_weights(
     """The table (n,) of a window or a strength."""
     variant = "epsilon" if variant is None else variant
     usual, own = default_window(n, defaults, variant), t_max is not None or t_m is not None
+    if variant == "epsilon" and not own and schedule is None and _has_few_steps(n, defaults):
+        share = 0.5 if strength is None else strength
+        check.strength(share, t_m)
+        return few_steps_table(n, share)
     if schedule is None:
         schedule = "constant" if own else usual.schedule
     shape = check.one_of("schedule", schedule, SCHEDULES)

@@ -19,13 +19,14 @@ from mdp_lite.checkpoint.few_steps import find_word
 from mdp_lite.checkpoint.load import Choices, examine
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
+from mdp_lite.pipeline.request import build_weights, choose_variant
 from support import ldm
 from support.checkpoints import write_json
 
 SCHEDULER = "scheduler/scheduler_config.json"
 EULER = "sampled by Euler on trailing timesteps"
 BY_DEFAULT = "by default steps 4, guidance 1"
-FEW, MANY = Defaults(4, 1.0), Defaults(50, 7.5)
+FEW, MANY = Defaults(4, 1.0, distilled=True), Defaults(50, 7.5)
 
 
 @pytest.fixture
@@ -135,11 +136,13 @@ def test_own_settings_count_and_only_guesses_are_told(copy: Path) -> None:
     reason = "the name sd-turbo says turbo"
     write_json(folder / "mdp_lite.json", {"num_inference_steps": 2})
     found = examine(folder)
-    assert found.defaults == Defaults(2, 1.0)
+    assert found.defaults == Defaults(2, 1.0, distilled=True)
     assert found.found.notes == (f"{EULER}, by default guidance 1: {reason}",)
     write_json(folder / "mdp_lite.json", {"num_inference_steps": 20, "guidance_scale": 5})
     found = examine(folder)
-    assert found.defaults == Defaults(20, 5) and found.found.notes == (f"{EULER}: {reason}",)
+    assert found.defaults == Defaults(20, 5, distilled=True) and found.found.notes == (
+        f"{EULER}: {reason}",
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def test_a_lora_makes_it_a_model_of_few_steps(name: str, copy: Path, tmp_path: P
     write_lora(copy, path)
     write_json(copy / "mdp_lite.json", {"num_inference_steps": 50, "guidance_scale": 7.5})
     models = Editor.from_pretrained(copy, "cpu", loras=[path]).models
-    assert models.defaults == Defaults(steps, 1.0)
+    assert models.defaults == Defaults(steps, 1.0, distilled=True)
     assert (models.scheduler.sampler, models.scheduler.timestep_spacing) == (sampler, spacing)
     (note,) = models.notes
     assert "of a LoRA, the " in note and f"by default steps {steps}, guidance 1" in note
@@ -216,7 +219,9 @@ def test_options_are_checked(option: str, copy: Path) -> None:
 def test_a_cfg_lora_leaves_the_guidance(copy: Path, tmp_path: Path) -> None:
     path = tmp_path / "Hyper-SD15-8steps-CFG-lora.safetensors"
     write_lora(copy, path)
-    assert Editor.from_pretrained(copy, "cpu", loras=[path]).models.defaults == Defaults(8, 7.5)
+    assert Editor.from_pretrained(copy, "cpu", loras=[path]).models.defaults == Defaults(
+        8, 7.5, distilled=True
+    )
 
 
 def test_a_stored_source_is_for_its_sampler(copy: Path, tmp_path: Path) -> None:
@@ -225,3 +230,20 @@ def test_a_stored_source_is_for_its_sampler(copy: Path, tmp_path: Path) -> None:
     turbo.save_source(source, tmp_path / "a.safetensors")
     with pytest.raises(BadInput, match="was made on another grid: sampler is 'euler'"):
         plain.load_source(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 8, 9])
+def test_the_default_edit_of_few_steps(n: int) -> None:
+    """Up to 8 steps it is a table of its own; a window of one or two steps would be none."""
+    usual = build_weights(n, FEW)
+    assert (usual.eps == (0.5 if n == 2 else 0.75)).all() == (n <= 8)
+    if n > 8:
+        return
+    assert usual.x[-1] == 0 and (usual.x[:-1] > 0).all()
+    ends = [build_weights(n, FEW, strength=s) for s in (0.0, 0.5, 1.0)]
+    assert (ends[0].eps == 1).all() and torch.equal(ends[1].eps, usual.eps)
+    assert torch.equal(ends[1].x, usual.x) and not any(w.any() for w in ends[2])
+    own = build_weights(n, FEW, t_max=n, t_m=1)  # a window of the caller's is the caller's
+    assert own.eps.tolist() == [1.0] + [0.0] * (n - 1)
+    assert choose_variant(None, True, (None, None), FEW, n) == "epsilon"
+    assert choose_variant(None, True, (None, None), MANY, n) == "x"

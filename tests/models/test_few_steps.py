@@ -121,7 +121,7 @@ def test_the_kind_is_read_and_told(pair: Pair) -> None:
     assert models.scheduler.sampler == kind.sampler
     assert models.scheduler.prediction_type == kind.prediction
     steps = {"sdxl_lightning_1step_x0": 1}.get(kind.name, 4)
-    assert models.defaults == Defaults(steps, 8.5 if kind.embeds else 1.0)
+    assert models.defaults == Defaults(steps, 8.5 if kind.embeds else 1.0, distilled=True)
     (note,) = [one for one in models.notes if "sampled by" in one]
     assert f"steps {steps}, guidance" in note and kind.name in note
     assert not any("sampled by DDIM" in one for one in models.notes)
