@@ -96,20 +96,13 @@ def run_batcher(editor: Editor, max_rows: int = 0) -> Iterator[Batcher]:
     3
     """
     batcher = make_batcher(editor, max_rows)
-    thread = threading.Thread(target=_call_models, args=(batcher,), name="models", daemon=True)
+    thread = threading.Thread(target=batcher.run, name="models", daemon=True)
     thread.start()
     try:
         yield batcher
     finally:
         batcher.close()
         thread.join()
-
-
-def _call_models(batcher: Batcher) -> None:
-    try:
-        batcher.run()
-    finally:
-        batcher.close()  # so that nobody waits for answers that can't come
 
 
 def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
