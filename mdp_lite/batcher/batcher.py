@@ -16,12 +16,13 @@ from torch import Tensor
 
 from mdp_lite.batcher.calls import Call as Call
 from mdp_lite.batcher.calls import Client as Client
-from mdp_lite.batcher.calls import Failure, choose_batch, join_rows
+from mdp_lite.batcher.calls import Failure, check_client, choose_batch, join_rows
 from mdp_lite.batcher.calls import UNetRows as UNetRows
 from mdp_lite.batcher.calls import out_of_memory as out_of_memory
 from mdp_lite.files.atomic import warn_once
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.names import BadInput, DeadlineExceeded, Stopped
+from mdp_lite.pipeline import check
 
 # How long a call waits for clients who are between two steps: seconds, or half of the last call.
 PATIENCE, SHARE = 0.005, 0.5
@@ -55,7 +56,8 @@ class Batcher:
     """
 
     def __init__(self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0) -> None:
-        self._denoise, self._finite_unet, self.max_rows = denoise, finite_unet, max_rows
+        self._denoise, self._finite_unet = denoise, finite_unet
+        self.max_rows = check.max_rows(max_rows)
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
         self._clients: set[Client] = set()
@@ -68,7 +70,7 @@ class Batcher:
     @contextmanager
     def client(self, one: Client | None = None) -> Iterator[Client]:
         """Add a client for as long as the context lasts. It starts with the least that one has."""
-        one = one or Client()
+        one = Client() if one is None else check_client(one)
         with self._changed:
             one.served = min((other.served for other in self._clients), default=self._clock)
             self._clients.add(one)
@@ -93,11 +95,13 @@ class Batcher:
 
         The work may use the batcher itself, but must not wait for another thread that does.
         """
+        if not callable(work):
+            raise BadInput(f"work must be a function, got {work!r:.80}")
         return self._submit(client, work)
 
     def stop(self, client: Client) -> None:
         """Raise Stopped in a client: in the call that it waits for, and in every later one."""
-        client.stopped = True
+        check_client(client).stopped = True
         self._drop(lambda one: one.client is client)
 
     def close(self) -> None:
@@ -138,7 +142,7 @@ class Batcher:
         return bool(batch)
 
     def _submit(self, client: Client, work: UNetRows | Callable[[], Any]) -> Any:
-        one = Call(client, work, Future())
+        one = Call(check_client(client), work, Future())
         with self._changed:
             if client.stopped or self._closed:
                 raise Stopped(STOPPED)

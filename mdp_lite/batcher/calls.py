@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.names import DeadlineExceeded
+from mdp_lite.names import BadInput, DeadlineExceeded
 from mdp_lite.pipeline import check
 
 
@@ -41,6 +41,13 @@ class Client:
         if seconds <= 0:
             raise DeadlineExceeded("the deadline passed while the work waited to go on")
         return seconds
+
+
+def check_client(value: Any) -> Client:
+    """A client; its name, say, which is an easy mistake, raises BadInput."""
+    if not isinstance(value, Client):
+        raise BadInput(f"client must be a Client, got {value!r:.80}")
+    return value
 
 
 class UNetRows(NamedTuple):

@@ -138,6 +138,7 @@ def locate(
     where, source = request.mask, request.source
     check.blend(request.prompt)
     check.feather(request.feather)
+    check.flag("paste", request.paste)
     if where is None or isinstance(where, Mask):
         return request
     if isinstance(where, str) and where == "auto":
