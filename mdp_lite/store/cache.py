@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from mdp_lite.checkpoint.identity import model_hash, warn_unkept
-from mdp_lite.files import atomic
+from mdp_lite.files import atomic, probe
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.result import Cost, Source
@@ -163,9 +163,7 @@ def open_cache(folder: str | Path | Cache | None) -> Cache | None:
     if folder is None or isinstance(folder, Cache):
         return folder
     path = _check_folder(folder).absolute()
-    there = next(one for one in (path, *path.parents) if one.exists())
-    if not there.is_dir():
-        raise BadInput(f"cache must be a folder, got a file: {str(folder)!r}")
+    there = probe.check_folder("cache", path)
     if not os.access(there, os.W_OK):
         raise BadInput(f"cache must be writable, got a folder that is not: {str(folder)!r}")
     return Cache(path)
