@@ -31,7 +31,7 @@ PATIENCE, SHARE = 0.005, 0.5
 LATE, TURNS = 5.0, 2
 NOBODY = 10.0  # seconds that a call waits for a batcher that no thread runs, until this is logged
 STOPPED = "the work was cancelled, or the batcher was closed"
-IDLE = "no thread runs the batcher: use run_batcher, or call its run() in a thread of its own"
+IDLE = "no thread runs the batcher: use run_batcher, or call its run() in another thread"
 
 
 class Batcher:
