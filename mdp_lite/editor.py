@@ -32,7 +32,7 @@ from mdp_lite.pipeline.sources import (
     invert_pictures,
     start_monitor,
 )
-from mdp_lite.pipeline.sweep import Sweep, Window, build_cells, run_sweep
+from mdp_lite.pipeline.sweep import Sweep, Window, build_cells, check_run, run_sweep
 from mdp_lite.pipeline.xl import XLCondition, read_xl
 from mdp_lite.store import source_file
 from mdp_lite.store.cache import Cache, get_or_create, open_cache
@@ -57,10 +57,11 @@ class Editor:
     """
 
     def __init__(
-        self, models: Models, device: torch.device | None = None, cache: Cache | None = None,
-        engine: str = "auto", packages: Path | None = None,
+        self, models: Models, device: torch.device | None = None,
+        cache: str | Path | Cache | None = None, engine: str = "auto", packages: Path | None = None,
     ) -> None:  # fmt: skip
-        self.models, self.device, self.cache = check.models(models), check.device(device), cache
+        self.models, self.device = check.models(models), check.device(device)
+        self.cache = open_cache(cache)
         self.runner = ModelRunner(models, self.device, engine, packages)
 
     @classmethod
@@ -183,7 +184,6 @@ class Editor:
         given = read_masks(self.runner, pictures, masks, fit, width, height)
         if self.cache is None:
             return invert_pictures(self.runner, pictures, texts, *how, monitor, given)
-
         for text in texts:
             self.runner.warn_of_words(text)
 
@@ -241,6 +241,7 @@ class Editor:
         max_rows is how many UNet rows one call may have: more is faster on a GPU; with 0 an edit
         has exactly the bits that it has alone.
         """
+        check.callback("on_step", on_step)
         states: tuple[EditState, ...] = ()
         for done, total, moved, states in self.steps(requests, max_rows, deadline):
             if on_step:
@@ -274,6 +275,7 @@ class Editor:
 
         windows are pairs (t_max, t_m). max_rows is as in edits, by default what fits in 2 GiB.
         """
+        check_run(max_rows, on_step)
         cells = build_cells(sources, prompts, variants, windows, schedules, guidance_scales, xl)
         cells = locate_all(self.runner, cells)
         tasks = build_tasks(self.runner, cells)

@@ -7,6 +7,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mdp_lite.files import probe
 from mdp_lite.names import BadInput, CannotWrite
 
 try:
@@ -70,9 +71,7 @@ def _open(folder: Path) -> FileIO:
 
 def check_folder(folder: Path) -> None:
     """Raise BadInput if the output can't be a folder; nothing is created."""
-    existing = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    if not existing.is_dir():
-        raise BadInput(f"output must be a folder, got a file: {str(existing)!r}")
+    probe.check_folder("output", folder)
 
 
 def _read_line(line: bytes) -> tuple[str, int | None] | None:

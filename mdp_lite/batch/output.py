@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from mdp_lite.batch.manifest import NAME, check_folder
+from mdp_lite.files import probe
 from mdp_lite.names import BadInput
 
 try:
@@ -34,7 +35,7 @@ def check_output(folder: Path) -> None:
 
 def find_existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
-    return next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    return probe.find_existing("output", folder)
 
 
 def check_place(out: Path, file: str) -> None:

@@ -6,81 +6,32 @@ waits here at each step. So clients may join and leave between any two calls, wh
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mdp_lite.batcher.calls import Call as Call
+from mdp_lite.batcher.calls import Client as Client
+from mdp_lite.batcher.calls import Failure, check_client, choose_batch, join_rows
+from mdp_lite.batcher.calls import UNetRows as UNetRows
+from mdp_lite.batcher.calls import out_of_memory as out_of_memory
+from mdp_lite.files.atomic import warn_once
 from mdp_lite.method.mdp import Denoiser
-from mdp_lite.names import DeadlineExceeded, Stopped
+from mdp_lite.names import BadInput, DeadlineExceeded, Stopped
 from mdp_lite.pipeline import check
 
 # How long a call waits for clients who are between two steps: seconds, or half of the last call.
 PATIENCE, SHARE = 0.005, 0.5
+# What a call may wait past its client's deadline: seconds, and turns of all clients. An edit that
+# ends by its deadline still has to decode its best picture.
+LATE, TURNS = 5.0, 2
+NOBODY = 10.0  # seconds that a call waits for a batcher that no thread runs, until this is logged
 STOPPED = "the work was cancelled, or the batcher was closed"
-
-
-class Client:
-    """One piece of work that uses the models. Who has the smallest served (rows so far) is next.
-
-    deadline is how many seconds from now it has for all that it does; left() says how many it still
-    has. served starts at the smallest value of the others, so a new client has no advantage. rows
-    and calls count what was computed for it.
-
-    >>> client = Client(deadline=30)
-    >>> with run_batcher(editor) as batcher, batcher.client(client):
-    ...     own = client_editor(editor, batcher, client)
-    ...     edit = own.edit(source, "a blue house on the grass", deadline=client.left())
-    >>> client.rows == edit.cost.unet_rows
-    True
-    """
-
-    def __init__(self, deadline: float | None = None) -> None:
-        self.served = 0.0
-        self.rows = self.calls = 0
-        self.stopped = False
-        self.end = None if deadline is None else time.monotonic() + check.deadline(deadline)
-
-    def left(self) -> float | None:
-        """The seconds that are left, or None without a deadline; DeadlineExceeded if none are."""
-        if self.end is None:
-            return None
-        seconds = self.end - time.monotonic()
-        if seconds <= 0:
-            raise DeadlineExceeded("the deadline passed while the work waited to go on")
-        return seconds
-
-
-class UNetRows(NamedTuple):
-    """Input rows of the denoiser: x (b, 4, y, x), t () or (b,), c (b, l, d)."""
-
-    x: Tensor
-    t: Tensor
-    c: Tensor
-
-
-class Call(NamedTuple):
-    """What a client waits for: UNet rows, or other work, which is never part of a batch."""
-
-    client: Client
-    work: UNetRows | Callable[[], Any]
-    answer: "Future[Any]"
-
-    @property
-    def rows(self) -> int:
-        """How many UNet rows it has; other work counts as one."""
-        return len(self.work.x) if isinstance(self.work, UNetRows) else 1
-
-    @property
-    def kind(self) -> Hashable:
-        """Calls of equal kind may go into one batch; no two of other work are of equal kind."""
-        if not isinstance(self.work, UNetRows):
-            return id(self)
-        x, _, c = self.work
-        return x.shape[1:], c.shape[1:], x.dtype, c.dtype
+IDLE = "no thread runs the batcher: use run_batcher, or call its run() in another thread"
 
 
 class Batcher:
@@ -93,8 +44,11 @@ class Batcher:
     and seconds are of all UNet calls so far.
 
     All methods may be called from any thread; run() belongs to one thread, which must be the only
-    one that calls the models. denoise and call block until run() has answered, and raise Stopped if
-    the client is stopped or the batcher closed.
+    one that calls the models. denoise and call block until run() has answered, and raise what the
+    work raised, or Stopped if the client is stopped or the batcher closed. In the thread of run()
+    they compute at once. As long as no thread is in run() they wait; a client with a deadline then
+    gets DeadlineExceeded when it passes. Else the call of a late client waits LATE seconds, and so
+    long as TURNS turns of all clients take, so that an edit can decode its best picture.
 
     >>> with run_batcher(editor, max_rows=16) as batcher, batcher.client() as client:
     ...     batcher.call(client, lambda: "work for the thread that calls the models")
@@ -102,19 +56,21 @@ class Batcher:
     """
 
     def __init__(self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0) -> None:
-        self._denoise, self._finite_unet, self.max_rows = denoise, finite_unet, max_rows
+        self._denoise, self._finite_unet = denoise, finite_unet
+        self.max_rows = check.max_rows(max_rows)
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
         self._clients: set[Client] = set()
         self._clock = 0.0  # served, of the client whose call was last taken from the queue
         self._closed = False
+        self._thread: threading.Thread | None = None  # the one that is in run()
         self.calls = self.rows = self.halved = 0
         self.seconds = self._last = 0.0  # of all calls, and of the last one
 
     @contextmanager
     def client(self, one: Client | None = None) -> Iterator[Client]:
         """Add a client for as long as the context lasts. It starts with the least that one has."""
-        one = one or Client()
+        one = Client() if one is None else check_client(one)
         with self._changed:
             one.served = min((other.served for other in self._clients), default=self._clock)
             self._clients.add(one)
@@ -135,48 +91,111 @@ class Batcher:
         return self._submit(client, UNetRows(x, t, c))
 
     def call(self, client: Client, work: Callable[[], Any]) -> Any:
-        """Let the batcher's thread do other work, and wait for its result."""
+        """Let the batcher's thread do other work, and wait for its result, or raise its error.
+
+        The work may use the batcher itself, but must not wait for another thread that does.
+        """
+        if not callable(work):
+            raise BadInput(f"work must be a function, got {work!r:.80}")
         return self._submit(client, work)
 
     def stop(self, client: Client) -> None:
         """Raise Stopped in a client: in the call that it waits for, and in every later one."""
-        with self._changed:
-            client.stopped = True
-            dropped = [one for one in self._waiting if one.client is client]
-            self._waiting = [one for one in self._waiting if one.client is not client]
-            self._changed.notify_all()
-        for one in dropped:
-            one.answer.set_exception(Stopped(STOPPED))
+        check_client(client).stopped = True
+        self._drop(lambda one: one.client is client)
 
     def close(self) -> None:
         """Stop all clients and end run()."""
         with self._changed:
             self._closed = True
-            clients = list(self._clients)
+            for one in self._clients:
+                one.stopped = True
             self._changed.notify_all()
-        for one in clients:
-            self.stop(one)
+        self._drop(lambda one: True)
 
     @torch.no_grad()
     def run(self) -> None:
-        """Compute calls until the batcher is closed."""
-        while self._run_batch():
-            pass
+        """Compute calls until the batcher is closed; however it ends, nobody is left waiting.
+
+        Ctrl-C in the main thread, and SystemExit there, end it; other errors are those of a call.
+        """
+        with self._changed:
+            if self._thread is not None:
+                raise BadInput(f"run() belongs to one thread, got another: {self._thread.name}")
+            self._thread = threading.current_thread()
+        try:
+            while self._run_batch():
+                pass
+        finally:
+            self.close()
+            self._thread = None
 
     def _run_batch(self) -> bool:
         """Compute the next batch; False at the end. On return its tensors can be freed."""
         batch = self._next_batch()
-        self._answer(batch)
+        try:
+            self._answer(batch)
+        finally:
+            for one in batch:
+                if not one.answer.done():  # the thread ends
+                    one.answer.set_exception(Stopped(STOPPED))
         return bool(batch)
 
     def _submit(self, client: Client, work: UNetRows | Callable[[], Any]) -> Any:
-        one = Call(client, work, Future())
+        one = Call(check_client(client), work, Future())
         with self._changed:
             if client.stopped or self._closed:
                 raise Stopped(STOPPED)
-            self._waiting.append(one)
-            self._changed.notify_all()
+            direct = threading.current_thread() is self._thread
+            if not direct:
+                self._waiting.append(one)
+                self._changed.notify_all()
+        return self._compute_now(one) if direct else self._wait(one)
+
+    def _compute_now(self, one: Call) -> Any:
+        """The answer to a call of the thread that computes the answers, which can't wait for it."""
+        if isinstance(one.work, UNetRows):
+            one.client.served += one.rows
+        with torch.no_grad():
+            [answer] = self._compute([one])
+        if isinstance(answer, Failure):
+            raise answer.error
+        return answer
+
+    def _wait(self, one: Call) -> Any:
+        """The answer to a call that waits; DeadlineExceeded if its turn does not come in time."""
+        limit = self._find_limit(one.client)
+        try:
+            if self._thread is None and (limit is None or limit > NOBODY):
+                done = wait([one.answer], NOBODY).done
+                if not done and self._thread is None:
+                    warn_once(f"a client waits, but {IDLE}")
+                limit = None if limit is None else limit - NOBODY
+            wait([one.answer], limit)
+        finally:
+            why = IDLE if self._thread is None else "its turn did not come"
+            late = DeadlineExceeded(f"the deadline passed while the work waited: {why}")
+            self._drop(lambda other: other is one, late)
         return one.answer.result()
+
+    def _find_limit(self, client: Client) -> float | None:
+        """How many seconds a call of a client may wait for its turn; None is without end."""
+        if client.end is None:
+            return None
+        left = max(0.0, client.end - time.monotonic())
+        if self._thread is None:
+            return left
+        return max(left, LATE + TURNS * len(self._clients) * self._last)
+
+    def _drop(self, chosen: Callable[[Call], bool], error: Exception | None = None) -> None:
+        """Take calls out of the queue; they raise this error, by default Stopped."""
+        with self._changed:
+            dropped = [one for one in self._waiting if chosen(one)]
+            self._waiting = [one for one in self._waiting if not chosen(one)]
+            if dropped:
+                self._changed.notify_all()
+        for one in dropped:
+            one.answer.set_exception(error or Stopped(STOPPED))
 
     def _next_batch(self) -> list[Call]:
         """The calls to compute now, once all clients wait or patience is over; [] at the end."""
@@ -206,14 +225,16 @@ class Batcher:
         """Compute a batch and answer its calls; if it fails, compute smaller batches."""
         try:
             answers = self._compute(batch) if batch else []
-        except Exception as error:
+        except BaseException as error:
+            if _ends_process(error):
+                raise
             if len(batch) == 1:
-                return self._deliver(batch[0], error)
+                return self._deliver(batch[0], Failure(error))
             return self._retry(batch, error)
         for one, answer in zip(batch, answers, strict=True):
             self._deliver(one, answer)
 
-    def _retry(self, batch: Sequence[Call], error: Exception) -> None:
+    def _retry(self, batch: Sequence[Call], error: BaseException) -> None:
         """Two halves if there was no memory; else each call by itself, as one may be the cause."""
         size = 1
         if out_of_memory(error):
@@ -250,44 +271,23 @@ class Batcher:
         try:
             return self._finite_unet(*rows)
         except Exception as error:
-            return error
+            return Failure(error)
 
     def _deliver(self, one: Call, answer: Any) -> None:
-        if isinstance(answer, Exception):
-            if out_of_memory(answer):
+        if isinstance(answer, Failure):
+            if out_of_memory(answer.error):
                 _free()
-            one.answer.set_exception(answer)
+            one.answer.set_exception(answer.error)
         elif one.client.stopped:
             one.answer.set_exception(Stopped(STOPPED))
         else:
             one.answer.set_result(answer)
 
 
-def choose_batch(waiting: Sequence[Call], max_rows: int) -> list[Call]:
-    """The call of the client served least, and others of its kind, max_rows rows in all."""
-    order = sorted(waiting, key=lambda one: one.client.served)
-    batch, rows = order[:1], order[0].rows
-    for one in order[1:]:
-        if one.kind == batch[0].kind and rows + one.rows <= max_rows:
-            batch.append(one)
-            rows += one.rows
-    return batch
-
-
-def join_rows(parts: Sequence[UNetRows]) -> UNetRows:
-    """The rows of several calls as one call, with a timestep for each row; one is left as it is."""
-    if len(parts) == 1:
-        return parts[0]
-    t = [one.t.expand(len(one.x)) for one in parts]
-    x, c = (torch.cat([getattr(one, name) for one in parts]) for name in ("x", "c"))
-    return UNetRows(x, torch.cat(t), c)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device or the machine had no memory left."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+def _ends_process(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C, or what a signal's handler raised, and not of a call."""
+    ends = isinstance(error, KeyboardInterrupt | SystemExit)
+    return ends and threading.current_thread() is threading.main_thread()
 
 
 def _free() -> None:

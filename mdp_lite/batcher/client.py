@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mdp_lite.batcher.batcher import Batcher, Client
+from mdp_lite.batcher.calls import check_client
 from mdp_lite.editor import Editor
 from mdp_lite.models.clip import CLIPTextEncoder, CLIPTextEncoders
 from mdp_lite.models.transformer import SDPA, Attend
@@ -96,20 +97,13 @@ def run_batcher(editor: Editor, max_rows: int = 0) -> Iterator[Batcher]:
     3
     """
     batcher = make_batcher(editor, max_rows)
-    thread = threading.Thread(target=_call_models, args=(batcher,), name="models", daemon=True)
+    thread = threading.Thread(target=batcher.run, name="models", daemon=True)
     thread.start()
     try:
         yield batcher
     finally:
         batcher.close()
         thread.join()
-
-
-def _call_models(batcher: Batcher) -> None:
-    try:
-        batcher.run()
-    finally:
-        batcher.close()  # so that nobody waits for answers that can't come
 
 
 def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
@@ -123,7 +117,10 @@ def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
     ...     own.edit(source, "a blue house on the grass").cost.unet_calls
     3
     """
-    runner, models = editor.runner, editor.models
+    runner = runner_of(editor)
+    if not isinstance(batcher, Batcher):
+        raise BadInput(f"batcher must be one of make_batcher or run_batcher, got {batcher!r:.80}")
+    client, models = check_client(client), editor.models
     proxies = replace(
         models,
         unet=BatchedUNet(models.unet, batcher, client),

@@ -1,5 +1,6 @@
 """From a checkpoint on disk to models, strictly: all keys and shapes must be the model's."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from mdp_lite.checkpoint.models import (
 from mdp_lite.checkpoint.tokenizer import Tokenizer, Tokenizers, load_tokenizer
 from mdp_lite.checkpoint.vocabulary import split_settings
 from mdp_lite.checkpoint.words import learn_words
+from mdp_lite.files.probe import describe, shorten
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.names import BadCheckpoint, CannotWrite, MdpError
@@ -59,13 +61,18 @@ TOKEN_TABLE = "text_model.embeddings.token_embedding.weight"  # the table that e
 
 @contextmanager
 def bad_checkpoints() -> Iterator[None]:
-    """Turn a ValueError of mdp_lite_weights into BadCheckpoint, with the same text."""
+    """Turn a ValueError of mdp_lite_weights, or an OSError about a file, into BadCheckpoint."""
     try:
         yield
     except MdpError:
         raise
     except ValueError as error:
         raise BadCheckpoint(str(error)) from error
+    except OSError as error:
+        if error.filename is None:  # not of a file
+            raise
+        place = shorten(os.fsdecode(error.filename))
+        raise BadCheckpoint(f"{place} can't be read: {describe(error)}") from error
 
 
 class Hub(AnyHub):

@@ -51,6 +51,8 @@ def write(path: Path, data: bytes, staging: Path | None = None) -> None:
         if isinstance(error, BrokenPipeError) and find_descriptor(path) is not None:
             raise  # nobody reads our output any more: not the fault of a file
         raise CannotWrite(error.errno, error.strerror or str(error), str(path)) from None
+    except ValueError as error:  # a name with a NUL
+        raise CannotWrite(errno.EINVAL, str(error), str(path)) from None
 
 
 def write_each(files: Iterable[tuple[Path, bytes]]) -> list[Path]:

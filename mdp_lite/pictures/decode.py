@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from mdp_lite.files.atomic import find_descriptor
+from mdp_lite.files.probe import probing, shorten
 from mdp_lite.names import BadInput
 from mdp_lite.pictures.colour import PROFILE
 from mdp_lite.pictures.png_chunks import SIGNATURE, select_chunks
@@ -40,8 +41,8 @@ def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
     name is used in the error, by default the path. A pipe is read to its end, so that it can't be
     opened a second time.
     """
-    path, name = Path(path), repr(name or str(path))
-    try:
+    path, name = Path(path), shorten(name or path)
+    with probing("picture", path, name):
         if is_pipe(path):
             return decode_picture(io.BytesIO(read_pipe(path, name)), name)
         if not path.is_file():
@@ -51,15 +52,13 @@ def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
             raise BadInput(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
         with path.open("rb") as file:
             return decode_picture(file, name)
-    except PermissionError:
-        raise BadInput(f"picture must be readable, got no permission: {name}") from None
 
 
 def is_pipe(path: Path) -> bool:
     """Whether a path is a pipe or a socket, such as /dev/stdin or the shell's /dev/fd/63."""
     try:
         mode = path.stat().st_mode
-    except OSError:
+    except (OSError, ValueError):  # also of a name that can be none: open_picture says so
         return False
     return stat.S_ISFIFO(mode) or (stat.S_ISSOCK(mode) and find_descriptor(path) is not None)
 

@@ -1,10 +1,11 @@
 """Checks of arguments, before any work; each raises BadInput with what it got and wants."""
 
-import math
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -35,8 +36,9 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 
 def number(name: str, value: Any) -> float:
-    """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A finite number, which a float can hold."""
+    right = isinstance(value, int | float) and not isinstance(value, bool)
+    if not right or not abs(value) <= sys.float_info.max:
         raise BadInput(f"{name} must be a finite number, got {value!r}")
     return value
 
@@ -45,6 +47,27 @@ def whole(name: str, value: Any) -> int:
     """A whole number."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadInput(f"{name} must be a whole number, got {value!r}")
+    return value
+
+
+def max_rows(value: Any) -> int:
+    """How many UNet rows one call may have."""
+    if whole("max_rows", value) < 0:
+        raise BadInput(f"max_rows must be 0 or more, got {value}")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """Yes or no; a text, which is always true, raises BadInput."""
+    if not isinstance(value, int | np.bool_) or value not in (0, 1):
+        raise BadInput(f"{name} must be True or False, got {value!r:.80}")
+    return bool(value)
+
+
+def callback(name: str, value: Any) -> Any:
+    """A function to call, or None."""
+    if value is not None and not callable(value):
+        raise BadInput(f"{name} must be a function, got {value!r:.80}")
     return value
 
 

@@ -71,6 +71,7 @@ def start_edits(
 ) -> EditSteps:
     """The loop over the steps of these edits; it ends early enough to decode by the deadline."""
     end = time.monotonic() + (math.inf if deadline is None else check.deadline(deadline))
+    check.max_rows(max_rows)
     located = locate_all(runner, requests)
 
     def stop(progress: Progress) -> bool:

@@ -170,6 +170,7 @@ def locate(
     where = source.mask if request.mask is None else request.mask
     check.blend(request.prompt)
     check.feather(request.feather)
+    check.flag("paste", request.paste)
     if where is None or isinstance(where, Mask):
         return request
     if isinstance(where, str) and where == "auto":

@@ -51,7 +51,9 @@ def start_monitor(
 ) -> SourceMonitor:
     """A monitor whose deadline is in seconds from now, or None."""
     end = math.inf if deadline is None else time.monotonic() + check.deadline(deadline)
-    return SourceMonitor(on_step, on_tuned, end)
+    return SourceMonitor(
+        check.callback("on_step", on_step), check.callback("on_tuned", on_tuned), end
+    )
 
 
 class InversionJob(NamedTuple):

@@ -72,10 +72,20 @@ def build_cells(
     names = ("sources", "prompts", "variants", "windows", "schedules", "guidance_scales")
     axes = (sources, prompts, variants, windows, schedules, guidance_scales)
     lists = [_to_list(name, axis) for name, axis in zip(names, axes, strict=True)]
+    for one in lists[names.index("windows")]:
+        if not isinstance(one, Sequence) or isinstance(one, str) or len(one) != 2:
+            raise BadInput(f"windows must be pairs (t_max, t_m), got {one!r:.80}")
     return [
         Request(source, prompt, variant, t_max, t_m, schedule, guidance_scale=g, xl=xl)
         for source, prompt, variant, (t_max, t_m), schedule, g in itertools.product(*lists)
     ]
+
+
+def check_run(max_rows: int | None, on_step: OnStep | None) -> None:
+    """Raise BadInput for what run_sweep can't use."""
+    check.callback("on_step", on_step)
+    if max_rows is not None:
+        check.max_rows(max_rows)
 
 
 def run_sweep(
@@ -84,8 +94,6 @@ def run_sweep(
 ) -> Sweep:  # fmt: skip
     """Edit every cell; max_rows as in Editor.edits, or None: what MEMORY_BUDGET allows."""
     started, engine = time.monotonic(), runner.engine
-    if max_rows is not None and check.whole("rows of a call", max_rows) < 0:
-        raise BadInput(f"rows of a call must be 0 or more, got {max_rows}")
     if max_rows is None:
         max_rows = min(
             rows_in_budget(
@@ -160,7 +168,7 @@ def _count_in_budget(cell: int, shape: Sequence[int]) -> int:
 def _to_list(name: str, axis: Any) -> list[Any]:
     if axis is None or isinstance(axis, Source | str | float | int):
         return [axis]
-    values = list(axis)
+    values = check.several(name, axis)
     if not values:
         raise BadInput(f"{name} must have at least one entry, got none")
     return values

@@ -1,6 +1,6 @@
 """Warm-up: compile or record what edits will need before the first one waits for it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ EDIT_READS: tuple[Reads, ...] = (("null", "c"), ("null", "c", "source"), ("null"
 @torch.no_grad()
 def warm_up(
     model: ModelRunner | HasRunner,
-    rows: Sequence[int] = (1, 2),
+    rows: Iterable[int] = (1, 2),
     width: int | None = None,
     height: int | None = None,
     num_inference_steps: int | None = None,
@@ -36,10 +36,11 @@ def warm_up(
 
     >>> warm_up(editor, rows=[2], num_inference_steps=4)
     """
-    runner = runner_of(model)
+    runner, rows = runner_of(model), check.several("rows", rows)
     for count in rows:
         if check.whole("rows of a call", count) < 1:
             raise BadInput(f"rows of a call must be 1 or more, got {count}")
+    check.flag("only", only)
     grid, size = runner.grid(num_inference_steps), runner.image_size(width, height)
     _call_models(runner, rows, grid, size)
     if runner.engine.recorder:

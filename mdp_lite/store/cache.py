@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from mdp_lite.checkpoint.identity import model_hash, warn_unkept
-from mdp_lite.files import atomic
+from mdp_lite.files import atomic, probe
 from mdp_lite.names import BadInput
+from mdp_lite.pipeline import check
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.pipeline.runner import ModelRunner
 from mdp_lite.store import source_file, source_header
@@ -46,6 +47,13 @@ class Cache:
     folder: Path
     max_bytes: int = MAX_BYTES
     read_only: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", _check_folder(self.folder))  # a text works like a Path
+        sized = isinstance(self.max_bytes, int | float) and not isinstance(self.max_bytes, bool)
+        if not sized or not self.max_bytes >= 0:
+            raise BadInput(f"max_bytes must be 0 or more, got {self.max_bytes!r:.80}")
+        check.flag("read_only", self.read_only)
 
     def key(
         self, runner: ModelRunner, settings: tuple[Any, ...], image: Image.Image | None = None
@@ -154,15 +162,18 @@ def open_cache(folder: str | Path | Cache | None) -> Cache | None:
     """A cache, or the cache in a folder, which is created when it is first needed."""
     if folder is None or isinstance(folder, Cache):
         return folder
-    if not isinstance(folder, str | Path) or not str(folder):
-        raise BadInput(f"cache must be a folder, got {folder!r}")
-    path = Path(folder).absolute()
-    there = next(one for one in (path, *path.parents) if one.exists())
-    if not there.is_dir():
-        raise BadInput(f"cache must be a folder, got a file: {str(folder)!r}")
+    path = _check_folder(folder).absolute()
+    there = probe.check_folder("cache", path)
     if not os.access(there, os.W_OK):
         raise BadInput(f"cache must be writable, got a folder that is not: {str(folder)!r}")
     return Cache(path)
+
+
+def _check_folder(folder: Any) -> Path:
+    """The path of a folder, which need not exist."""
+    if not isinstance(folder, str | Path) or not str(folder):
+        raise BadInput(f"cache must be a folder, got {folder!r:.80}")
+    return Path(folder)
 
 
 def _touch(path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mdp_lite.checkpoint.identity import Origin, model_hash
 from mdp_lite.files import atomic
+from mdp_lite.files.probe import describe, shorten
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.samplers import NOISY
 from mdp_lite.method.schedule import Grid
@@ -72,7 +73,7 @@ def load(path: str | Path, runner: ModelRunner) -> Source:
 def check_name(path: str | Path) -> Path:
     """The path of a source's file, if its name can be one."""
     if not isinstance(path, str | Path) or Path(path).suffix != ".safetensors":
-        raise BadInput(f"a source's file must end in .safetensors, got {str(path)!r}")
+        raise BadInput(f"a source's file must end in .safetensors, got {shorten(path)}")
     return Path(path)
 
 
@@ -115,9 +116,9 @@ def _columns(grid: Grid) -> Tensors:
 
 def _read(path: Path) -> tuple[Settings, Tensors]:
     """The content of a file, if it is whole. It is opened only once, as others may replace it."""
-    if not path.is_file():
-        raise BadInput("no such file")
     try:
+        if not path.is_file():
+            raise BadInput("no such file")
         with open(path, "rb") as file:
             size = file.read(8)
             head = file.read(min(int.from_bytes(size, "little"), MAX_HEADER))
@@ -127,7 +128,7 @@ def _read(path: Path) -> tuple[Settings, Tensors]:
             stated = parse_settings(text)
             tensors = from_bytes(size + head + file.read())
     except OSError as error:
-        raise BadInput(f"can't be read: {error.strerror}") from None
+        raise BadInput(f"can't be read: {describe(error)}") from None
     except SafetensorError as error:
         raise BadInput(f"no readable safetensors file ({error})") from None
     settings = {key: value for key, value in stated.items() if key != "sha256"}
@@ -259,4 +260,4 @@ def _dtype(origin: Origin) -> str:
 
 
 def _short(path: Path) -> str:
-    return "/".join(path.parts[-2:]).lstrip("/")
+    return shorten("/".join(path.parts[-2:]).lstrip("/"))[1:-1]

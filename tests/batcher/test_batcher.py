@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdp_lite.batcher.batcher import (
-    Batcher,
+from mdp_lite.batcher.batcher import Batcher
+from mdp_lite.batcher.calls import (
     Call,
     Client,
     UNetRows,

@@ -59,7 +59,7 @@ def test_a_thread_that_dies_leaves_nobody_waiting(
         wait_until(lambda: self._waiting)
         raise SystemError("the thread dies")
 
-    monkeypatch.setattr(Batcher, "run", die)
+    monkeypatch.setattr(Batcher, "_next_batch", die)
     with run_batcher(editor) as batcher, batcher.client() as client, pytest.raises(Stopped):
         batcher.call(client, lambda: None)
 

@@ -1,0 +1,112 @@
+"""What clients of a batcher wait for: calls, and which of them are computed together."""
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mdp_lite.names import BadInput, DeadlineExceeded
+from mdp_lite.pipeline import check
+
+
+class Client:
+    """One piece of work that uses the models. Who has the smallest served (rows so far) is next.
+
+    deadline is how many seconds from now it has for all that it does; left() says how many it still
+    has. served starts at the smallest value of the others, so a new client has no advantage. rows
+    and calls count what was computed for it.
+
+    >>> client = Client(deadline=30)
+    >>> with run_batcher(editor) as batcher, batcher.client(client):
+    ...     own = client_editor(editor, batcher, client)
+    ...     edit = own.edit(source, "a blue house on the grass", deadline=client.left())
+    >>> client.rows == edit.cost.unet_rows
+    True
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self.served = 0.0
+        self.rows = self.calls = 0
+        self.stopped = False
+        self.end = None if deadline is None else time.monotonic() + check.deadline(deadline)
+
+    def left(self) -> float | None:
+        """The seconds that are left, or None without a deadline; DeadlineExceeded if none are."""
+        if self.end is None:
+            return None
+        seconds = self.end - time.monotonic()
+        if seconds <= 0:
+            raise DeadlineExceeded("the deadline passed while the work waited to go on")
+        return seconds
+
+
+def check_client(value: Any) -> Client:
+    """A client; its name, say, which is an easy mistake, raises BadInput."""
+    if not isinstance(value, Client):
+        raise BadInput(f"client must be a Client, got {value!r:.80}")
+    return value
+
+
+class UNetRows(NamedTuple):
+    """Input rows of the denoiser: x (b, 4, y, x), t () or (b,), c (b, l, d)."""
+
+    x: Tensor
+    t: Tensor
+    c: Tensor
+
+
+class Call(NamedTuple):
+    """What a client waits for: UNet rows, or other work, which is never part of a batch."""
+
+    client: Client
+    work: UNetRows | Callable[[], Any]
+    answer: "Future[Any]"
+
+    @property
+    def rows(self) -> int:
+        """How many UNet rows it has; other work counts as one."""
+        return len(self.work.x) if isinstance(self.work, UNetRows) else 1
+
+    @property
+    def kind(self) -> Hashable:
+        """Calls of equal kind may go into one batch; no two of other work are of equal kind."""
+        if not isinstance(self.work, UNetRows):
+            return id(self)
+        x, _, c = self.work
+        return x.shape[1:], c.shape[1:], x.dtype, c.dtype
+
+
+class Failure(NamedTuple):
+    """The answer to a call that raised; an error that a call returned is an answer like others."""
+
+    error: BaseException
+
+
+def choose_batch(waiting: Sequence[Call], max_rows: int) -> list[Call]:
+    """The call of the client served least, and others of its kind, max_rows rows in all."""
+    order = sorted(waiting, key=lambda one: one.client.served)
+    batch, rows = order[:1], order[0].rows
+    for one in order[1:]:
+        if one.kind == batch[0].kind and rows + one.rows <= max_rows:
+            batch.append(one)
+            rows += one.rows
+    return batch
+
+
+def join_rows(parts: Sequence[UNetRows]) -> UNetRows:
+    """The rows of several calls as one call, with a timestep for each row; one is left as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    t = [one.t.expand(len(one.x)) for one in parts]
+    x, c = (torch.cat([getattr(one, name) for one in parts]) for name in ("x", "c"))
+    return UNetRows(x, torch.cat(t), c)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device or the machine had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
