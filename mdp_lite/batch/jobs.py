@@ -101,8 +101,8 @@ def _read_csv(path: Path) -> Iterator[RawEntry]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, restkey="more than the header has")
             _check_columns(path, table.fieldnames or [])
-            for number, values in enumerate(table, 1):
-                yield RawEntry(number, values)
+            for number, values in enumerate(table, 1):  # CSV writes nothing as an empty text
+                yield RawEntry(number, {name: cell or None for name, cell in values.items()})
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{path.name} must be CSV in UTF-8, got {error}") from None
 

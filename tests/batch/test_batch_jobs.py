@@ -57,8 +57,8 @@ def test_a_glob_is_relative_to_its_fixed_part(cwd: Path) -> None:
 
 
 def test_tables_of_all_kinds_give_equal_entries(cwd: Path) -> None:
-    wide = 'image,prompts,strength,box,paste,seed\nb.png,a house|a boat,0.5,"1,2,3,4",no,\n'
-    Path("in/job.csv").write_text("\ufeff" + wide + ",a house,,,,7\n", "utf-8")
+    wide = 'image,prompts,strength,box,paste,seed,mask\nb.png,a house|a boat,0.5,"1,2,3,4",no,,\n'
+    Path("in/job.csv").write_text("\ufeff" + wide + ",a house,,,,7,\n", "utf-8")
     lines = [
         {"image": "b.png", "prompts": ["a house", "a boat"], "strength": 0.5, "box": [1, 2, 3, 4],
          "paste": False},
@@ -172,6 +172,8 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"image": "a.png", "prompt": "a", "t_m": 10**400}, "t_m must be a number, got 1000"),
     ({"image": "a.png", "prompt": "a", "paste": "maybe"}, "paste must be true or false"),
     ({"image": "a.png", "prompt": "a", "box": "1,2,3"}, "box must be X0,Y0,X1,Y1 in pixels"),
+    ({"image": "", "source_prompt": "a", "prompt": "a"}, "image must not be empty, got ''"),
+    ({"image": "a.png", "prompt": "a", "mask": ""}, "mask must not be empty, got ''"),
     ({"image": "a.png", "prompt": "a", "more than the header has": ["x"]}, "more than the header"),
 ]  # fmt: skip
 
