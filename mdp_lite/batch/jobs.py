@@ -12,6 +12,7 @@ from typing import NamedTuple
 from mdp_lite.batch.columns import READERS
 from mdp_lite.batch.entries import RawEntry
 from mdp_lite.batch.listing import Listing, is_picture_file, list_folder, list_glob
+from mdp_lite.cli.streams import check_open
 from mdp_lite.names import BadInput, MissingExtra
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -47,6 +48,8 @@ def read_job(location: str, out: Path) -> BatchJob:
 
 def _read_pipe(path: Path) -> list[RawEntry]:
     """The entries of JSON lines that come through a pipe; - is stdin."""
+    if str(path) == "-":
+        check_open(sys.stdin, "job - reads JSON lines on stdin")
     if str(path) != "-":
         entries = list(_read_jsonl(path))
     elif sys.stdin.isatty():
