@@ -173,9 +173,7 @@ def is_prompt(one: OptionField) -> bool:
 TEXTS = [(name, one) for name, one in list_options() if one.kind is not bool and not one.choices]
 
 
-@pytest.mark.parametrize(
-    ("name", "one"), TEXTS, ids=[f"{name} {one.label}" for name, one in TEXTS]
-)
+@pytest.mark.parametrize(("name", "one"), TEXTS, ids=[f"{name} {one.label}" for name, one in TEXTS])
 def test_only_prompts_may_be_empty(name: str, one: OptionField) -> None:
     """Path("") is the current folder: batch "$UNSET" would take every picture below it."""
     if is_prompt(one):
