@@ -1,13 +1,13 @@
 """The mdp-lite command: reads the command line, runs it, and turns errors into exit codes."""
 
 import gc
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mdp_lite.cli.application import read_command_line
 from mdp_lite.cli.model_options import CommandOptions
+from mdp_lite.cli.streams import check_open, discard, name_stream, replace_closed_streams
 from mdp_lite.names import CannotWrite
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line (by default the process's own); the result is the exit code."""
+    replace_closed_streams()
     try:
-        args = read_command_line(argv)
+        with name_stream(sys.stdout):  # reading it opens no file, but help may be printed
+            args = read_command_line(argv)
         return DONE if args is None else _run(args)
     except ValueError as error:
         _print_error(error)
@@ -29,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         _print_error("stopped")
         return STOPPED
     except BrokenPipeError:  # nobody reads stdout any more; the exit must not flush into it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return FAILED
     except CannotWrite as error:
         _print_error(error)
@@ -40,13 +42,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: CommandOptions) -> int:
-    from mdp_lite.cli.console import open_console, print_report
+    from mdp_lite.cli.console import open_console, print_report, show_warnings
 
     console = open_console(args.run)
     console.wait("loading")  # before the imports: they take seconds
     try:
         run, stream = _find_command(args)
-        report = run(args, console)
+        if args.run.json:
+            check_open(stream, f"--json writes to {'stdout' if stream is sys.stdout else 'stderr'}")
+        with show_warnings(args.run.quiet):
+            report = run(args, console)
     finally:
         console.wait("")
     print_report(args.run, report, stream)

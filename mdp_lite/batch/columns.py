@@ -7,16 +7,20 @@ from mdp_lite.names import BadInput
 
 EntryValues = dict[str, Any]  # by column
 
+FILES = ("image", "mask")
 MAX_NUMBER = 1e300  # JSON has whole numbers that no float holds
 
 
 def read_values(cells: EntryValues) -> EntryValues:
-    """Convert the cells of one entry; empty cells are left out. Raises BadInput."""
+    """Convert the cells of one entry; None and most empty texts are left out. Raises BadInput.
+
+    An empty text is no file: it would be the folder itself.
+    """
     values = {}
     for name, cell in cells.items():
         if name not in READERS:
             raise BadInput(f"a row's columns are {', '.join(READERS)}, got {name!r}")
-        if cell is not None and cell != "":
+        if cell is not None and (cell != "" or name in FILES):
             values[name] = READERS[name](name, cell)
     return values
 
@@ -25,6 +29,13 @@ def _read_text(name: str, cell: Any) -> str:
     if not isinstance(cell, str):
         raise BadInput(f"{name} must be a text, got {cell!r:.80}")
     return cell
+
+
+def _read_file(name: str, cell: Any) -> str:
+    file = _read_text(name, cell)
+    if not file:
+        raise BadInput(f"{name} must not be empty, got '' (null leaves it out)")
+    return file
 
 
 def _read_texts(name: str, cell: Any) -> list[str]:
@@ -76,13 +87,13 @@ def _parse(kind: Callable[[str], Any], cell: Any) -> Any:
 
 
 READERS: dict[str, Callable[[str, Any], Any]] = {
-    "image": _read_text, "source_prompt": _read_text, "seed": _read_whole, "prompt": _read_text,
+    "image": _read_file, "source_prompt": _read_text, "seed": _read_whole, "prompt": _read_text,
     "prompts": _read_texts, "name": _read_text, "steps": _read_whole,
     "guidance_scale": _read_number, "negative_prompt": _read_text, "width": _read_whole,
     "height": _read_whole, "fit": _read_text, "method": _read_text,
     "inversion_steps": _read_whole, "iterations": _read_whole, "inner_steps": _read_whole,
     "early_stop": _read_number, "inversion_seed": _read_whole, "variant": _read_text,
     "t_max": _read_number, "t_m": _read_number, "schedule": _read_text, "strength": _read_number,
-    "proximal": _read_number, "mask": _read_text, "box": _read_box, "auto_mask": _read_flag,
+    "proximal": _read_number, "mask": _read_file, "box": _read_box, "auto_mask": _read_flag,
     "feather": _read_whole, "paste": _read_flag,
 }  # fmt: skip

@@ -25,6 +25,8 @@ EXCLUSIVE = (("mask", "box", "auto_mask"), ("strength", "t_m"))
 MAX_PART_BYTES = 200  # of a part of a name: file systems take 255, and the key is appended
 MAX_NAME_BYTES = 1000  # of a whole name: paths may have 4096, and the output folder comes before
 
+FileContents = dict[str, bytes]  # by the name that an entry gives
+
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
@@ -104,6 +106,15 @@ class BatchEdit(NamedTuple):
     number: int
     name: str
     target: TargetSpec
+
+
+class BatchTask(NamedTuple):
+    """An edit with its key and its file below the output; problem says why it can't be made."""
+
+    edit: BatchEdit
+    key: str
+    file: str
+    problem: str | None = None
 
 
 class BatchUnit(NamedTuple):

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mdp_lite.batch.entries import BatchUnit, SourceSpec
+from mdp_lite.batch.entries import BatchTask, BatchUnit, FileContents, SourceSpec
 from mdp_lite.batch.manifest import ManifestRecord
 from mdp_lite.batch.output import free_bytes
-from mdp_lite.batch.rehearsal import find_problems, read_size
+from mdp_lite.batch.rehearsal import Problem, find_problems, read_size
 from mdp_lite.batch.run import BatchPlan, OnProgress, reject_bad
 from mdp_lite.batch.work import (
     EXISTING,
@@ -20,10 +20,7 @@ from mdp_lite.batch.work import (
     FAILED_BEFORE,
     RECOVERED,
     BatchContext,
-    BatchTask,
-    FileContents,
     Outcome,
-    Problem,
     find_outcome,
     make_edits,
     make_source,

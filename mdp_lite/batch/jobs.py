@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from mdp_lite.batch.columns import READERS
 from mdp_lite.batch.entries import RawEntry
+from mdp_lite.batch.listing import Listing, is_picture_file, list_folder, list_glob
+from mdp_lite.cli.streams import check_open
 from mdp_lite.names import BadInput, MissingExtra
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -30,8 +32,7 @@ def read_job(location: str, out: Path) -> BatchJob:
         return BatchJob(Path(), _read_pipe(path))
     if path.is_dir():
         _check_apart(path, out)
-        files = (Path(root) / name for root, _, names in os.walk(path) for name in names)
-        return _list_pictures(path, files, out, location)
+        return _list_pictures(path, list_folder(path), out, location)
     if path.suffix.lower() in PICTURES and path.is_file():
         return BatchJob(path.parent, [RawEntry(1, {"image": path.name})])
     if path.suffix.lower() in TABLES and path.is_file():
@@ -39,7 +40,7 @@ def read_job(location: str, out: Path) -> BatchJob:
     if glob.has_magic(location):
         base = _glob_base(path)
         _check_apart(base, out)
-        return _list_pictures(base, map(Path, glob.iglob(location, recursive=True)), out, location)
+        return _list_pictures(base, list_glob(location, base), out, location)
     got = "another file" if path.exists() else "no such file"
     want = f"a folder, a glob, a picture, a table ({', '.join(TABLES)}), or - for JSON lines"
     raise BadInput(f"job must be {want}, got {got}: {location!r}")
@@ -47,6 +48,8 @@ def read_job(location: str, out: Path) -> BatchJob:
 
 def _read_pipe(path: Path) -> list[RawEntry]:
     """The entries of JSON lines that come through a pipe; - is stdin."""
+    if str(path) == "-":
+        check_open(sys.stdin, "job - reads JSON lines on stdin")
     if str(path) != "-":
         entries = list(_read_jsonl(path))
     elif sys.stdin.isatty():
@@ -58,19 +61,31 @@ def _read_pipe(path: Path) -> list[RawEntry]:
     return entries
 
 
-def _list_pictures(base: Path, files: Iterable[Path], out: Path, location: str) -> BatchJob:
-    """The pictures among the files, sorted, without those that an earlier run wrote below base."""
-    names = [
-        path.relative_to(base).as_posix()
-        for path in files
-        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
-    ]
+def _list_pictures(base: Path, found: Listing, out: Path, location: str) -> BatchJob:
+    """The pictures among the files, sorted, without those that an earlier run wrote below base.
+
+    A folder that can't be listed is a row that fails. Raises BadInput if that is base itself.
+    """
+    if base in found.unreadable:
+        got = f"{found.unreadable[base]!r} for {str(base)!r}"
+        raise BadInput(f"job must be a folder that can be listed, got {got}")
     own = Path(os.path.relpath(out, base)).as_posix() + "/"
-    names = sorted(name for name in names if not name.startswith(own))
-    if not names:
+    pictures = [path for path in found.files if _is_picture(path)]
+    names = {path.relative_to(base).as_posix(): path for path in (*pictures, *found.unreadable)}
+    rows = []
+    for name in sorted(name for name in names if not (name + "/").startswith(own)):
+        why = found.unreadable.get(names[name])
+        problem = f"a folder must be one that can be listed, got {why!r} for {name!r}"
+        rows.append(RawEntry(len(rows) + 1, {"image": name}, problem if why else None))
+    if not rows:
         want = f"at least one picture ({', '.join(PICTURES)})"
         raise BadInput(f"job must have {want}, got none in {location!r}")
-    return BatchJob(base, [RawEntry(i, {"image": name}) for i, name in enumerate(names, 1)])
+    return BatchJob(base, rows)
+
+
+def _is_picture(path: Path) -> bool:
+    named = path.suffix.lower() in PICTURES and not path.name.startswith(".")
+    return named and is_picture_file(path)
 
 
 def _check_apart(base: Path, out: Path) -> None:
@@ -101,8 +116,8 @@ def _read_csv(path: Path) -> Iterator[RawEntry]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, restkey="more than the header has")
             _check_columns(path, table.fieldnames or [])
-            for number, values in enumerate(table, 1):
-                yield RawEntry(number, values)
+            for number, values in enumerate(table, 1):  # CSV writes nothing as an empty text
+                yield RawEntry(number, {name: cell or None for name, cell in values.items()})
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{path.name} must be CSV in UTF-8, got {error}") from None
 

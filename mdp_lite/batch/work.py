@@ -11,10 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdp_lite.batch.entries import BatchEdit, BatchUnit, SourceSpec, TargetSpec, key_of
+from mdp_lite.batch.entries import (
+    BatchTask,
+    BatchUnit,
+    FileContents,
+    SourceSpec,
+    TargetSpec,
+    key_of,
+)
 from mdp_lite.batch.manifest import PARTIAL, ManifestRecord, RecordedSizes
-from mdp_lite.batch.output import check_place
-from mdp_lite.batch.settings import check_settings, read_mask
+from mdp_lite.batch.rehearsal import find_problems
+from mdp_lite.batch.settings import read_mask
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.files import atomic
@@ -33,9 +40,6 @@ BAD_NAME = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSE
 WRITTEN, RECOVERED, EXISTING = "written", "recovered", "existing"
 FAILED, FAILED_BEFORE = "failed", "failed before"
 
-Problem = Exception | str | None  # why an edit can't be made
-FileContents = dict[str, bytes]  # by the name that an entry gives
-
 
 class BatchContext(NamedTuple):
     """What all units of a batch share.
@@ -52,15 +56,6 @@ class BatchContext(NamedTuple):
     sizes: RecordedSizes
     retry: bool = False
     max_rows: int = 0
-
-
-class BatchTask(NamedTuple):
-    """An edit with its key and its file below the output; problem says why it can't be made."""
-
-    edit: BatchEdit
-    key: str
-    file: str
-    problem: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -159,10 +154,10 @@ def _recover(task: BatchTask, path: Path) -> Outcome | None:
 def _make_all(
     context: BatchContext, source: SourceSpec, files: FileContents, tasks: list[BatchTask]
 ) -> Iterator[Outcome]:
-    """Check all settings, make the source once, then all its edits together."""
+    """Find what is wrong before it costs a source, make this once, then all its edits together."""
     started, good = time.monotonic(), []
-    for task in tasks:
-        problem = find_own_problem(context.editor, context.out, source, task)
+    problems = find_problems(context.editor, context.out, source, tasks, files)
+    for task, problem in zip(tasks, problems, strict=True):
         if problem is None:
             good.append(task)
         else:
@@ -201,16 +196,6 @@ def _make_some(
         record = {**(outcome.record or {}), "source_rows": rows, "seconds": share}
         yield Outcome(outcome.status, record)
         rows = 0  # the first record of a source carries its cost
-
-
-def find_own_problem(editor: Editor, out: Path, source: SourceSpec, task: BatchTask) -> Problem:
-    """What is wrong with an edit's settings or its name, found without any picture."""
-    try:
-        check_settings(editor, source, task.edit.target)
-        check_place(out, task.file)
-    except ValueError as error:
-        return error
-    return None
 
 
 def make_source(

@@ -11,7 +11,8 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from mdp_lite.cli.model_options import CommandOptions
-from mdp_lite.cli.parser import HELP, build_command, drop_help, suggest_option
+from mdp_lite.cli.parser import HELP, build_command, drop_help, find_word, suggest_option
+from mdp_lite.cli.values import find_near
 from mdp_lite.names import BadInput
 from mdp_lite.version import __version__
 
@@ -90,10 +91,8 @@ def _check_first_word(words: list[str]) -> None:
     if not words:
         raise BadInput(f"want a COMMAND of {', '.join(COMMANDS)}, got none: see {NAME} --help")
     if not words[0].startswith("-"):
-        from difflib import get_close_matches
-
-        near = get_close_matches(words[0], COMMANDS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"see {NAME} --help"
+        near = find_near(words[0], COMMANDS)
+        hint = f"did you mean {near}?" if near else f"see {NAME} --help"
         raise BadInput(f"no command {words[0]!r}: {hint}")
 
 
@@ -110,8 +109,7 @@ def _run_group(words: list[str]) -> Any:
         name = getattr(error, "option_name", None)
         if name is None:
             raise BadInput(" ".join(error.format_message().split())) from None
-        word = next((word for word in words if word.startswith(name)), name).split("=")[0]
-        raise BadInput(suggest_option(word, FLAGS, "")) from None
+        raise BadInput(suggest_option(find_word(name, words), FLAGS, "")) from None
 
 
 def _show_version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from mdp_lite.cli.model_options import RunOptions
+from mdp_lite.cli.streams import discard, name_stream
 from mdp_lite.cli.waiting import WaitingLine, keep_alive
 
 if TYPE_CHECKING:  # they import torch, which `--help` must not cost
@@ -103,6 +104,7 @@ def show_warnings(quiet: bool) -> Iterator[None]:
     log, handler = logging.getLogger("mdp_lite"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("mdp-lite: %(message)s"))
     handler.setLevel(logging.ERROR if quiet else logging.WARNING)
+    handler.addFilter(lambda record: not _has_handler(logging.getLogger(), handler.stream))
     log.addHandler(handler)
     try:
         yield
@@ -110,17 +112,28 @@ def show_warnings(quiet: bool) -> Iterator[None]:
         log.removeHandler(handler)
 
 
+def _has_handler(log: logging.Logger, stream: TextIO) -> bool:
+    """Whether a logger writes to a stream already, as that of a service does."""
+    return any(getattr(handler, "stream", None) is stream for handler in log.handlers)
+
+
 def print_report(run: RunOptions, report: "Report", file: TextIO) -> None:
-    """Print a report: one JSON object with --json, else lines unless --quiet is given."""
-    if run.json:
-        print(json.dumps(report.data), file=file, flush=True)
-    elif not run.quiet:
-        print("\n".join(report.lines), file=file, flush=True)
+    """Print a report: one JSON object with --json, else lines unless --quiet is given.
+
+    Raises CannotWrite.
+    """
+    text = json.dumps(report.data) if run.json else "" if run.quiet else "\n".join(report.lines)
+    if text:
+        with name_stream(file):
+            print(text, file=file, flush=True)
 
 
 def print_message(text: str) -> None:
-    """Print one line on stderr."""
-    print(f"mdp-lite: {text}", file=sys.stderr)
+    """Print one line on stderr; if that can't be written, nobody can be told."""
+    try:
+        print(f"mdp-lite: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)
 
 
 def print_error(error: object) -> None:

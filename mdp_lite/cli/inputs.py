@@ -12,6 +12,7 @@ from mdp_lite.cli.commands.edit import EditCommandOptions
 from mdp_lite.cli.commands.invert import InvertOptions
 from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.commands.sweep import SweepOptions
+from mdp_lite.cli.streams import check_open
 from mdp_lite.cli.values import STDIN
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
@@ -45,6 +46,13 @@ def open_input(name: str, content: bytes | None) -> Image.Image:
     return images.decode_picture(io.BytesIO(content), repr(name))
 
 
+def is_saved_source(name: str, content: bytes | None) -> bool:
+    """Whether an input is a saved source: a file by its name, the content of a pipe by itself."""
+    if content is None:
+        return name.endswith(".safetensors")
+    return content[8:9] == b"{"  # safetensors: 8 bytes of length, then JSON; no picture has that
+
+
 def is_file(name: str | None) -> bool:
     """Whether an input is a file that an output could overwrite."""
     return name is not None and name != STDIN and not is_pipe(Path(name))
@@ -53,6 +61,7 @@ def is_file(name: str | None) -> bool:
 def _read_once(name: str | None, option: str) -> bytes | None:
     """What comes through a pipe, or None for a file."""
     if name == STDIN:
+        check_open(sys.stdin, f"{option} - reads stdin")
         if sys.stdin.isatty():
             raise BadInput(f"{option} - reads a pipe or a file on stdin, got a terminal")
         return read_stream(sys.stdin.buffer, repr(name))

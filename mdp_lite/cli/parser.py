@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import MISSING
-from difflib import get_close_matches
 from inspect import Signature
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from typer.main import get_command
 from typer.models import ArgumentInfo
 
 from mdp_lite.cli.fields import OptionField, build_options, declare_parameter, list_fields
-from mdp_lite.cli.values import STDIN, Text, describe_bounds, list_missing, read_values
+from mdp_lite.cli.values import STDIN, Text, describe_bounds, find_near, list_missing, read_values
 from mdp_lite.names import BadInput
 
 HELP = ["-h", "--help"]
@@ -103,15 +102,25 @@ def describe_misuse(error: TyperException, spec: CommandSpec, args: list[str]) -
     if name in flags:
         takes = next(one for one in spec.fields if name in one.flags).kind is not bool
         return f"{name} needs a value, got none" if takes else f"{name} takes no value"
-    word = next((arg for arg in args if arg.startswith(name)), name).split("=")[0]
-    return suggest_option(word, flags, spec.name)
+    word = find_word(name, args)
+    return suggest_option(word, [*flags, *HELP], spec.name)
+
+
+def find_word(name: str, words: list[str]) -> str:
+    """The word in which Typer found an unknown option: it reads -help as -h, -e, -l and -p."""
+    for word in words:
+        letters = word[1:] if word[:1] == "-" != word[1:2] and len(name) == 2 else ""
+        if word.startswith(name) or name[1:] in letters:
+            return word.split("=")[0]
+    return name
 
 
 def suggest_option(word: str, flags: list[str], command: str) -> str:
     """That there is no such option, and which one is near."""
-    near = get_close_matches("--" + word.strip("-").replace("_", "-"), flags, 1)
+    options = [flag for flag in flags if len(flag) > 2 and flag.startswith("--")]
+    near = find_near(word, options)
     where = f"see mdp-lite {command}".rstrip() + " --help"
-    return f"no option {word}: " + (f"did you mean {near[0]}?" if near else where)
+    return f"no option {word}: " + (f"did you mean {near}?" if near else where)
 
 
 def check_words(spec: CommandSpec, texts: dict[str, Text], extra: list[str]) -> None:

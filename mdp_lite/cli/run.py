@@ -11,7 +11,7 @@ from mdp_lite.cli.commands.edit import EditCommandOptions
 from mdp_lite.cli.commands.generate import GenerateOptions
 from mdp_lite.cli.commands.invert import InvertOptions
 from mdp_lite.cli.compile import compile_packages
-from mdp_lite.cli.console import Console, collect_messages, ignore, show_warnings
+from mdp_lite.cli.console import Console, collect_messages, ignore
 from mdp_lite.cli.convert import convert_model
 from mdp_lite.cli.demo import make_demo
 from mdp_lite.cli.dry_run import dry_run_editor
@@ -25,6 +25,7 @@ from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions
 from mdp_lite.cli.plan import show_plan
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.streams import check_open, name_stream
 from mdp_lite.cli.sweep import make_sweep
 from mdp_lite.cli.values import STDOUT
 from mdp_lite.editor import Editor
@@ -50,20 +51,12 @@ WITH_PICTURES: dict[str, Command] = {
 
 def run_command(args: Any, console: Console) -> Report:
     """Run a command, with its own options as args. Raises BadInput before any work."""
-    with show_warnings(args.run.quiet):
-        return _run_command(args, console)
-
-
-def writes_stdout(args: Any) -> bool:
-    """Whether stdout gets the picture, so that the report belongs on stderr."""
-    return isinstance(args, OnePicture) and str(args.output) == STDOUT
-
-
-def _run_command(args: Any, console: Console) -> Report:
     if args.command in WITHOUT_EDITOR:
         return WITHOUT_EDITOR[args.command](args, console)
-    if writes_stdout(args) and not args.run.dry_run and sys.stdout.isatty():
-        raise BadInput("-o - writes a PNG to a pipe or a file, got a terminal as stdout")
+    if writes_stdout(args) and not args.run.dry_run:
+        check_open(sys.stdout, "-o - writes a PNG to stdout")
+        if sys.stdout.isatty():
+            raise BadInput("-o - writes a PNG to a pipe or a file, got a terminal as stdout")
     args = read_pipes(args)
     started, editor = time.monotonic(), _open_editor(args)
     if args.command in WITHOUT_PICTURES:
@@ -74,6 +67,11 @@ def _run_command(args: Any, console: Console) -> Report:
         report = command(args, editor, console._replace(log=ignore))
         _write_files(report, args.save.quality if isinstance(args, OnePicture) else None)
     return _finish_report(args, report, time.monotonic() - started)
+
+
+def writes_stdout(args: Any) -> bool:
+    """Whether stdout gets the picture, so that the report belongs on stderr."""
+    return isinstance(args, OnePicture) and str(args.output) == STDOUT
 
 
 def _open_editor(args: Any) -> Editor:
@@ -93,10 +91,19 @@ def _check(command: Command, args: Any, editor: Editor, console: Console) -> Rep
     for path in _list_files(report):
         for read in [None, *filter(is_file, _list_inputs(args))]:
             if str(path) != STDOUT:
+                _check_stream(path)
                 images.check_output(path, read)
     for text in dict.fromkeys(messages):
         console.log(text)
     return report
+
+
+def _check_stream(path: Path) -> None:
+    """Raise BadInput for a path such as /dev/stdout if that stream was closed."""
+    if number := atomic.find_descriptor(path):
+        stream = {1: sys.stdout, 2: sys.stderr}.get(number)
+        if stream is not None:
+            check_open(stream, f"{path} must be open")
 
 
 def _list_inputs(args: Any) -> list[str | None]:
@@ -113,8 +120,9 @@ def _write_files(report: Report, quality: int | None) -> None:
     picture = files.pop(Path(STDOUT), None)
     atomic.write_each(files.items())
     if picture is not None:
-        sys.stdout.buffer.write(picture)
-        sys.stdout.buffer.flush()
+        with name_stream(sys.stdout):
+            sys.stdout.buffer.write(picture)
+            sys.stdout.buffer.flush()
 
 
 def _encode_files(report: Report, quality: int | None) -> Iterator[tuple[Path, bytes]]:

@@ -9,7 +9,7 @@ from mdp_lite.cli.commands.edit import EditCommandOptions
 from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.console import Console
-from mdp_lite.cli.inputs import open_input
+from mdp_lite.cli.inputs import is_saved_source, open_input
 from mdp_lite.cli.model_options import SamplingOptions, XLOptions
 from mdp_lite.cli.picture_options import InversionOptions, SaveOptions
 from mdp_lite.cli.requests import read_mask_option
@@ -46,7 +46,7 @@ def choose_source(args: EditArgs, editor: Editor, console: Console, seed: int | 
                 raise BadInput(f"{option} is for inverting a PICTURE, got {value!r} without one")
         second = args.source.source_prompt_2
         return source_from_prompt(args.sampling, editor, console, prompt or "", seed or 0, second)
-    if picture.endswith(".safetensors"):
+    if is_saved_source(picture, args.source.content):
         return source_from_file(args, editor, picture, seed)
     if seed is not None:
         raise BadInput(f"--seed is for a source made from a prompt, got {seed} and a PICTURE")
@@ -74,7 +74,11 @@ def source_from_file(args: EditArgs, editor: Editor, file: str, seed: int | None
     for option, value in own:
         if value is not None:
             raise BadInput(f"{option} is for making a source: the saved one has its own")
-    return replace(editor.load_source(file), cost=Cost(0, 0))
+    content = args.source.content
+    source = editor.load_source(file) if content is None else source_file.load_bytes(
+        content, repr(file), editor.runner
+    )  # fmt: skip
+    return replace(source, cost=Cost(0, 0))
 
 
 def source_from_prompt(

@@ -1,7 +1,7 @@
 """From the texts of a command line to values; what can't be read is a BadInput that names it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +15,9 @@ Text = str | bool | list[str] | None  # what was written for an option
 STDIN = STDOUT = "-"  # in the place of a file
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of files that are written
 MAX_SEED = 2**63 - 1
+PROMPTS = ("PROMPT", "SOURCE", "TARGET", "TEXT")  # metavars of the texts that may be empty
+NEAR = 0.7  # how alike two words must be, from 0 to 1, for one to be the other misspelt
+MIN_PART = 3  # letters that stand for the word that they begin
 
 
 def read_values(
@@ -47,6 +50,8 @@ def _read_one(one: OptionField, text: str, label: str) -> Any:
     try:
         if one.choices:
             return _read_choice(one.choices, text)
+        if not text and one.info.metavar not in PROMPTS:  # Path("") would be the current folder
+            raise ValueError("must not be empty, got ''")
         read: Callable[[str], Any] = one.info.parser or READERS[one.kind]
         value = read(text)
         _check_bounds(one, value)
@@ -57,10 +62,21 @@ def _read_one(one: OptionField, text: str, label: str) -> Any:
 
 def _read_choice(choices: tuple[str, ...], text: str) -> str:
     if text not in choices:
-        near = get_close_matches(text, choices, 1)
-        hint = f": did you mean {near[0]}?" if near else ""
+        near = find_near(text, choices)
+        hint = f": did you mean {near}?" if near else ""
         raise ValueError(f"must be one of {', '.join(choices)}, got {text!r}{hint}")
     return text
+
+
+def find_near(word: str, words: Iterable[str]) -> str | None:
+    """The one of the words that was meant, if one is near; dashes before a word don't count."""
+    names = {one.lstrip("-"): one for one in words}
+    bare = word.lstrip("-").replace("_", "-")
+    if len(bare) < 2:  # one letter is near to everything
+        return None
+    near = [name for name in names if len(bare) >= MIN_PART and name.startswith(bare)]
+    near = near or get_close_matches(bare, names, 1, NEAR)
+    return names[near[0]] if near else None
 
 
 def _check_bounds(one: OptionField, value: Any) -> None:

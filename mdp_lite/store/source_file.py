@@ -1,8 +1,10 @@
 """Saved sources: one safetensors file each, read back bit for bit or refused."""
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from mdp_lite.checkpoint.identity import Origin, model_hash
 from mdp_lite.files import atomic
-from mdp_lite.files.probe import describe, shorten
+from mdp_lite.files.probe import shorten
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.samplers import NOISY
 from mdp_lite.method.schedule import Grid
@@ -62,12 +64,29 @@ def load(path: str | Path, runner: ModelRunner) -> Source:
     """The source in a file. Raises BadInput if it is damaged or was made by another model."""
     path = check_name(path)
     try:
-        settings, tensors = _read(path)
-        _check_origin(settings, runner.models.origin)
-        _check_tensors(tensors, settings["inversion"] is not None, runner)
-        return _source(settings, tensors, runner)
+        if not path.is_file():
+            raise BadInput("no such file")
+        with open(path, "rb") as file:
+            return _load(file, runner)
+    except OSError as error:
+        raise BadInput(f"{_short(path)}: can't be read: {error.strerror}") from None
     except ValueError as error:
         raise BadInput(f"{_short(path)}: {error}") from None
+
+
+def load_bytes(content: bytes, name: str, runner: ModelRunner) -> Source:
+    """The same from the content of a file, which errors call by name."""
+    try:
+        return _load(io.BytesIO(content), runner)
+    except ValueError as error:
+        raise BadInput(f"{name}: {error}") from None
+
+
+def _load(file: BinaryIO, runner: ModelRunner) -> Source:
+    settings, tensors = _read(file)
+    _check_origin(settings, runner.models.origin)
+    _check_tensors(tensors, settings["inversion"] is not None, runner)
+    return _source(settings, tensors, runner)
 
 
 def check_name(path: str | Path) -> Path:
@@ -114,21 +133,16 @@ def _columns(grid: Grid) -> Tensors:
     return {name: column for name, column in grid._asdict().items() if column is not None}
 
 
-def _read(path: Path) -> tuple[Settings, Tensors]:
+def _read(file: BinaryIO) -> tuple[Settings, Tensors]:
     """The content of a file, if it is whole. It is opened only once, as others may replace it."""
+    size = file.read(8)
+    head = file.read(min(int.from_bytes(size, "little"), MAX_HEADER))
+    text = read_metadata(head).get(HEADER)
+    if not isinstance(text, str):
+        raise BadInput("holds no source of mdp_lite")
+    stated = parse_settings(text)
     try:
-        if not path.is_file():
-            raise BadInput("no such file")
-        with open(path, "rb") as file:
-            size = file.read(8)
-            head = file.read(min(int.from_bytes(size, "little"), MAX_HEADER))
-            text = read_metadata(head).get(HEADER)
-            if not isinstance(text, str):
-                raise BadInput("holds no source of mdp_lite")
-            stated = parse_settings(text)
-            tensors = from_bytes(size + head + file.read())
-    except OSError as error:
-        raise BadInput(f"can't be read: {describe(error)}") from None
+        tensors = from_bytes(size + head + file.read())
     except SafetensorError as error:
         raise BadInput(f"no readable safetensors file ({error})") from None
     settings = {key: value for key, value in stated.items() if key != "sha256"}

@@ -1,6 +1,8 @@
 """Jobs: reading entries from folders, globs and tables, and the errors of bad ones."""
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -56,9 +58,61 @@ def test_a_glob_is_relative_to_its_fixed_part(cwd: Path) -> None:
     assert images("in/b.png") == ["b.png"] and read_job("in/b.png", OUT).base == Path("in")
 
 
+@pytest.fixture
+def lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes a folder one that can't be listed, for root too."""
+    scan = os.scandir
+
+    def call(folder: str) -> None:
+        def scan_others(path: Any = ".") -> Any:
+            if Path(os.fsdecode(path)).resolve() == Path(folder).resolve():
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", scan_others)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "place", ["in", "in/**/*", "in/*/*.webp", "in/**/*.webp", "in/[d]*/*", "*/deep/*", "**/*.webp"]
+)
+def test_a_folder_that_can_t_be_listed_is_a_row_that_fails(
+    place: str, cwd: Path, lock: Callable[[str], None]
+) -> None:
+    lock("in/deep")
+    base = Path() if place.startswith("*") else Path("in")
+    bad = [raw for raw in read_job(place, OUT).entries if raw.problem]
+    assert [base / raw.values["image"] for raw in bad] == [Path("in/deep")]
+    assert "can be listed, got 'Permission denied' for" in str(bad[0].problem)
+
+
+def test_a_folder_that_is_not_searched_is_no_row(cwd: Path, lock: Callable[[str], None]) -> None:
+    lock("in/deep")
+    assert images("in/*.png") == ["b.png"]
+    lock("in/out")
+    assert images("in", Path("in/out")) == ["a.JPG", "b.png", "deep/c.webp"]
+
+
+@pytest.mark.parametrize("place", ["in", "in/*.png", "in/**"])
+def test_a_job_that_can_t_be_listed_is_refused(
+    place: str, cwd: Path, lock: Callable[[str], None]
+) -> None:
+    lock("in")
+    want = "job must be a folder that can be listed, got 'Permission denied' for 'in'"
+    with pytest.raises(ValueError, match=want):
+        read_job(place, OUT)
+
+
+def test_a_picture_that_can_t_be_looked_at_is_a_row(cwd: Path) -> None:
+    Path("in/gone.png").symlink_to("nowhere.png")
+    Path("in/round.png").symlink_to("round.png")
+    assert images("in/*.png") == ["b.png", "gone.png", "round.png"]
+
+
 def test_tables_of_all_kinds_give_equal_entries(cwd: Path) -> None:
-    wide = 'image,prompts,strength,box,paste,seed\nb.png,a house|a boat,0.5,"1,2,3,4",no,\n'
-    Path("in/job.csv").write_text("\ufeff" + wide + ",a house,,,,7\n", "utf-8")
+    wide = 'image,prompts,strength,box,paste,seed,mask\nb.png,a house|a boat,0.5,"1,2,3,4",no,,\n'
+    Path("in/job.csv").write_text("\ufeff" + wide + ",a house,,,,7,\n", "utf-8")
     lines = [
         {"image": "b.png", "prompts": ["a house", "a boat"], "strength": 0.5, "box": [1, 2, 3, 4],
          "paste": False},
@@ -172,6 +226,8 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"image": "a.png", "prompt": "a", "t_m": 10**400}, "t_m must be a number, got 1000"),
     ({"image": "a.png", "prompt": "a", "paste": "maybe"}, "paste must be true or false"),
     ({"image": "a.png", "prompt": "a", "box": "1,2,3"}, "box must be X0,Y0,X1,Y1 in pixels"),
+    ({"image": "", "source_prompt": "a", "prompt": "a"}, "image must not be empty, got ''"),
+    ({"image": "a.png", "prompt": "a", "mask": ""}, "mask must not be empty, got ''"),
     ({"image": "a.png", "prompt": "a", "more than the header has": ["x"]}, "more than the header"),
 ]  # fmt: skip
 

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,9 +16,9 @@ from mdp_lite.cli import choices
 from mdp_lite.cli.application import COMMANDS, build_named, read_command_line
 from mdp_lite.cli.commands import compile as compile_command
 from mdp_lite.cli.commands import edit, sweep
-from mdp_lite.cli.fields import list_fields
+from mdp_lite.cli.fields import OptionField, list_fields
 from mdp_lite.cli.model_options import MAX_SIDE
-from mdp_lite.cli.values import PICTURE_SUFFIXES
+from mdp_lite.cli.values import PICTURE_SUFFIXES, read_field
 from mdp_lite.editor import Editor
 from mdp_lite.method.schedule import CURVES, DEFAULT_WINDOWS
 from mdp_lite.names import DTYPES, ENGINES, FITS, PREDICTION_TYPES, SCHEDULES, VARIANTS, BadInput
@@ -31,8 +33,6 @@ HEAVY = {"torch", "numpy", "transformers", "PIL", "rich", "tqdm", "gradio", "fas
 
 
 def options_of(name: str) -> Any:
-    from importlib import import_module
-
     return import_module(f"mdp_lite.cli.commands.{name}").OPTIONS
 
 
@@ -115,6 +115,15 @@ BAD = {
     "generate a --seed=3 --stesp=4": "no option --stesp: did you mean --steps?",
     "generate a --xyzzy": "no option --xyzzy: see mdp-lite generate --help",
     "swep": "no command 'swep': did you mean sweep?",
+    "convert a b -o c": "no option -o: see mdp-lite convert --help",
+    "generate a --deadline 3": "no option --deadline: see mdp-lite generate --help",
+    "generate a --PICTUR 3": "no option --PICTUR: see mdp-lite generate --help",
+    "generate a -q": "no option -q: see mdp-lite generate --help",
+    "generate a -help": "no option -help: did you mean --help?",
+    "edit a.png --prompt b --out c.png": "no option --out: did you mean --output?",
+    "edit a.png -seed 3": "no option -seed: did you mean --seed?",
+    "-help": "no option -help: did you mean --help?",
+    "x": "no command 'x': see mdp-lite --help",
     "--versoin": "no option --versoin: did you mean --version?",
     "edit": "edit needs --prompt, and PICTURE or --source-prompt: see mdp-lite edit -h",
     "convert": "convert needs MODEL, and OUT: see mdp-lite convert -h",
@@ -150,6 +159,36 @@ BAD = {
 def test_a_bad_line_is_refused_before_anything_is_imported(line: str) -> None:
     with pytest.raises(BadInput, match=re.escape(BAD[line])):
         read_command_line(line.split())
+
+
+def list_options() -> Iterator[tuple[str, OptionField]]:
+    for name in COMMANDS:
+        yield from ((name, one) for one in list_fields(options_of(name)))
+
+
+def is_prompt(one: OptionField) -> bool:
+    return "prompt" in one.name and one.kind is str
+
+
+TEXTS = [(name, one) for name, one in list_options() if one.kind is not bool and not one.choices]
+
+
+@pytest.mark.parametrize(("name", "one"), TEXTS, ids=[f"{name} {one.label}" for name, one in TEXTS])
+def test_only_prompts_may_be_empty(name: str, one: OptionField) -> None:
+    """Path("") is the current folder: batch "$UNSET" would take every picture below it."""
+    if is_prompt(one):
+        assert read_field(one, "", one.label) in ("", ("",))
+    else:
+        with pytest.raises(BadInput, match=re.escape(f"{one.label} must not be empty, got ''")):
+            read_field(one, "", one.label)
+
+
+@pytest.mark.parametrize(
+    "line", [["batch", ""], ["edit", "", "--prompt", "b"], ["batch", "a", "-o", ""]]
+)
+def test_an_empty_word_is_refused(line: list[str], says_one_line: Callable[[str], None]) -> None:
+    assert main(line) == 2
+    says_one_line("must not be empty, got ''")
 
 
 def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

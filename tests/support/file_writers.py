@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mdp_lite.batch import manifest, work
-from mdp_lite.batch.entries import BatchEdit, TargetSpec
+from mdp_lite.batch.entries import BatchEdit, BatchTask, TargetSpec
 from mdp_lite.checkpoint.load import convert
 from mdp_lite.editor import Editor
 from mdp_lite.engine import aot, packages
@@ -84,7 +84,7 @@ def write_batch(
     """The last step of a batch: a picture, then its line in the manifest."""
     with manifest.open_manifest(folder) as opened:
         context = work.BatchContext(editor, "", folder, folder, opened.sizes)
-        task = work.BatchTask(BatchEdit(1, "a", TargetSpec("a boat")), "key", "a.png")
+        task = BatchTask(BatchEdit(1, "a", TargetSpec("a boat")), "key", "a.png")
         outcome = work._write_edit(context, task, sources[version], edits[version])
         assert outcome.record is not None
         opened.append([outcome.record])
