@@ -32,7 +32,7 @@ from mdp_lite.pipeline.request import Prompt
 VAE_METHODS = ("encode", "decode")
 LARGE_PICTURE = 256 * 256  # pixels from which a call of the VAE takes seconds
 LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
-OTHER_MODEL = "for other words load a Stable Diffusion of your own (docs/models.md)"
+OTHER_MODEL = "for other words load a Stable Diffusion of your own (`mdp-lite info --list`)"
 UNKNOWN_WORDS = 5  # of a prompt, that are named
 log = logging.getLogger("mdp_lite")
 
