@@ -144,7 +144,7 @@ def name_packing() -> str | None:
 def list_missing(device: torch.device) -> list[str]:
     """Sentences on what makes edits slower here than they could be, each with its reason.
 
-        list_missing(torch.device("cuda"))  # []
+    list_missing(torch.device("cuda"))  # []
     """
     every = (name_attention(), name_packing()) if device.type == "cpu" else ()
     return [sentence for sentence in every if sentence]

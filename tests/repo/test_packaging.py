@@ -120,9 +120,7 @@ def test_one_wheel_is_for_every_python(wheel: Path, names: list[str]) -> None:
         assert newest and needed and max(map(int, needed)) <= int(newest[1])
 
 
-def test_without_a_compiler_the_wheel_is_pure(
-    wheel: Path, unpacked: Path, tmp_path: Path
-) -> None:
+def test_without_a_compiler_the_wheel_is_pure(wheel: Path, unpacked: Path, tmp_path: Path) -> None:
     """Even if an earlier build or an editable install left its library."""
     tree = tmp_path / "tree"
     shutil.copytree(unpacked, tree, ignore=shutil.ignore_patterns("*.whl"))
