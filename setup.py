@@ -28,6 +28,17 @@ class PlainLibrary(build_ext):
     def get_ext_filename(self, fullname: str) -> str:
         return os.path.join(*fullname.split(".")) + ".so"
 
+    def build_extension(self, ext: Extension) -> None:
+        """Build it, or leave none: the library of an earlier build may be of another source."""
+        Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
+        super().build_extension(ext)
+
+    def copy_extensions_to_source(self) -> None:
+        """The same in the source tree, for an editable install."""
+        for ext in self.extensions:
+            (Path(KERNELS) / self.get_ext_filename(ext.name.split(".")[-1])).unlink(missing_ok=True)
+        super().copy_extensions_to_source()
+
 
 class OneWheel(bdist_wheel):
     """One wheel for every Python 3: for one platform with the kernel, for all without it."""

@@ -29,7 +29,7 @@ def advise_dtype(
     if is_good_at_bfloat16():
         sentences.append(
             f"dtype bfloat16 takes {2 * count / 1e9:.1f} GB less memory and is faster on this kind "
-            "of processor; pictures differ a little (docs/speed.md has measured figures)"
+            "of processor; pictures differ a little (`mdp-lite bench speed` times both)"
         )
     return tuple(sentences)
 

@@ -28,6 +28,7 @@ from mdp_lite.cli.loading import read_choices
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
 from mdp_lite.engine import flops
+from mdp_lite.engine.engine import list_missing
 from mdp_lite.engine.memory import LIBRARY_BYTES, largest_call, path_bytes
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.samplers import build_grid
@@ -164,6 +165,7 @@ def _describe_kind(examined: Examined) -> Settings:
         "picture": f"{width}x{height}",
         "prediction_type": examined.scheduler.prediction_type,
         "notes": [*found.notes, *([reach] if reach else []), *advice],
+        "machine": list_missing(device),
         "tokens": len(tokenizer.each[0].clip) if tokenizer else None,
         "longest_prompt": tokenizer.length - 2 if tokenizer else None,  # start and end are tokens
     }
@@ -197,6 +199,7 @@ def _format_lines(data: Settings) -> list[str]:
         *_label("prediction", data["prediction_type"]),
         *_label("clip skip", *([str(data["clip_skip"])] if data["clip_skip"] else [])),
         *_label("notes", *data["notes"]),
+        *_label("machine", *data["machine"]),
         *_label("sampler", LABELS[data["scheduler"]["sampler"]]),
         *_label("scheduler", _describe_scheduler(data["scheduler"])),
         *_label("tokenizer", prompt if tokens else "none here: by default the hub's is used"),

@@ -121,10 +121,33 @@ def choose_attention(device: torch.device, traced: bool = False) -> Attend:
     """
     if device.type != "cpu":
         return SDPA
-    if not attention.best_path():
-        _warn_once("no native attention for this machine: torch's is used, several times slower")
+    if sentence := name_attention():
+        _warn_once(sentence)
         return SDPA
     return partial(_attend, attention.attention_op() if traced else attention.native_attention)
+
+
+def name_attention() -> str | None:
+    """A sentence: why a CPU has torch's attention here, and how to get ours; None if it has it."""
+    reason = attention.missing_reason()
+    slower = "attention is torch's, several times slower than the native one"
+    return reason and f"{slower}: {reason}"
+
+
+def name_packing() -> str | None:
+    """The same of the packed convolutions."""
+    if packed_conv.is_available():
+        return None
+    return "this torch cannot pack the weights of convolutions: they are somewhat slower"
+
+
+def list_missing(device: torch.device) -> list[str]:
+    """Sentences on what makes edits slower here than they could be, each with its reason.
+
+    list_missing(torch.device("cuda"))  # []
+    """
+    every = (name_attention(), name_packing()) if device.type == "cpu" else ()
+    return [sentence for sentence in every if sentence]
 
 
 def _attend(native: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -154,8 +177,8 @@ def _pack_convolutions(unet: UNet) -> UNet:
 
     Both share each convolution, so a packed weight replaces the plain one.
     """
-    if not packed_conv.is_available():
-        _warn_once("this torch cannot pack the weights of convolutions: they are somewhat slower")
+    if sentence := name_packing():
+        _warn_once(sentence)
         return unet
     shared = [module for module in unet.modules() if isinstance(module, nn.Conv2d)]
     copy = deepcopy(unet, {id(one): one for one in (*shared, *unet.parameters())})

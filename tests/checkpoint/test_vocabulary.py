@@ -75,7 +75,7 @@ def test_the_library_logs_them_once(tiny: Editor, caplog: pytest.LogCaptureFixtu
         tiny.edit(source, "a red lighthouse", negative_prompt="a tree")
     told = [record.getMessage() for record in caplog.records]
     want = 'the model was trained on 41 words, not on "lighthouse"'
-    other = ": for other words load a Stable Diffusion of your own (docs/models.md)"
+    other = ": for other words load a Stable Diffusion of your own (`mdp-lite info --list`)"
     assert told == [f"{want}{other}", f'{want}, "windmill"{other}']
 
 

@@ -12,6 +12,7 @@ import pytest
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.runner import warn_reach
+from mdp_lite_kernels import attention
 from support.checkpoints import write_json
 
 ReadInfo = Callable[..., dict[str, Any]]
@@ -103,3 +104,18 @@ def test_the_library_logs_it_once(editor: Editor, caplog: pytest.LogCaptureFixtu
         for n in (334, 334, 333, 50, 334):
             editor.runner.grid(n)
     assert [record.getMessage() for record in caplog.records] == [REACH]
+
+
+def test_it_says_what_this_installation_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    read_info: ReadInfo,
+) -> None:  # fmt: skip
+    """And how to get it; a wheel that was built without a compiler has no native attention."""
+    lacks = read_info("tiny", "--no-hash")["machine"]
+    assert lacks == [one for one in lacks if "native" in one or "convolutions" in one]
+    monkeypatch.setattr(attention, "best_path", lambda: 0)
+    monkeypatch.setattr(attention, "LIBRARY", tmp_path / "a" / "b" / "_attention.so")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert main(["info", "tiny", "--no-hash"]) == 0
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if one.startswith("machine")]
+    assert "native" in line and "install gcc, then run `pip install " in line

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from mdp_lite.cli.commands.generate import GenerateOptions
 from mdp_lite.engine import engine
 from mdp_lite.method.mdp import SourceStep, update
 from mdp_lite.method.schedule import StepCoefficients, Weights
-from mdp_lite_kernels import attention
+from mdp_lite_kernels import attention, packed_conv
 
 CPU = torch.device("cpu")
 # torch itself has deprecated TorchScript.
@@ -70,15 +71,26 @@ def test_a_denoiser_of_ones_own_is_called_as_it_is(editor: Editor) -> None:
 
 
 def test_a_machine_without_the_native_attention_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """With its reason and what to do: the same sentence as `info`."""
     monkeypatch.setattr(attention, "best_path", lambda: 0)
+    monkeypatch.setattr(attention, "LIBRARY", tmp_path / "_attention.so")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     engine._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, "mdp_lite"):
         for _ in range(3):
             assert engine.choose_attention(CPU) is engine.SDPA
     assert [r.message for r in caplog.records].count(caplog.records[0].message) == 1
-    assert "native attention" in caplog.records[0].message
+    assert caplog.records[0].message in engine.list_missing(CPU)
+    assert "install gcc, then run `pip install " in caplog.records[0].message
+
+
+def test_nothing_is_missing_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "best_path", lambda: 0)
+    monkeypatch.setattr(packed_conv, "is_available", lambda: False)
+    assert engine.list_missing(torch.device("cuda")) == []
+    assert len(engine.list_missing(CPU)) == 2
 
 
 @pytest.mark.parametrize("v", [False, True])
