@@ -94,10 +94,9 @@ class Editor:
         edit's variant). prediction_type, sampler, timestep_spacing: by default what the files say.
         ema: a single file's mean UNet. tokenizer: for a single file, which holds none. vae replaces
         the checkpoint's. loras are merged, each alone or with its strength; embeddings add words.
-        revision, token, local_files_only: for the hub. cache: a folder where sources are stored and
-        found again. engine: "eager", "compile", "graph" (CUDA), or "aot" with the packages of
-        mdp-lite compile. clip_skip: so many more of the text encoders' last layers are left out.
-        Raises BadCheckpoint or BadInput before any weight is read.
+        revision, token, local_files_only: for the hub. cache: a folder where sources are stored.
+        engine: "eager", "compile", "graph" (CUDA), or "aot" with the packages of mdp-lite compile.
+        clip_skip: more of the text's last layers left out. Raises BadCheckpoint, BadInput at once.
         """
         known = (variant, ema, prediction_type, tokenizer, clip_skip, sampler, timestep_spacing)
         choices = build_choices((revision, token, local_files_only), *known)
