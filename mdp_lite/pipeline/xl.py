@@ -99,13 +99,14 @@ def from_settings(saved: Any) -> XLCondition:
     if not isinstance(saved, dict) or not set(saved) <= names:
         raise BadInput(f"xl must be the settings of an XLCondition, got {saved!r:.80}")
     pairs = saved.items()
-    return XLCondition(**{k: tuple(v) if isinstance(v, list) else v for k, v in pairs})
+    read: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in pairs}
+    return XLCondition(**read)
 
 
 def follow_source(xl: XLCondition | None, source: XLCondition, own_negative: bool) -> XLCondition:
     """What an edit reads: its own where given, else the sizes of its source.
 
-    own_negative: the edit has a negative prompt of its own, so the source's second one is not its.
+    own_negative: the edit has another negative prompt, so it does not read the source's second one.
     """
     own = read_xl(xl)
     names = [name for name in SIZES if getattr(own, name) is None]
