@@ -104,7 +104,10 @@ def test_the_small_ones_have_the_sizes_in_their_names() -> None:
 
 @pytest.mark.parametrize("shape", ["SSD-1B", "Vega"])
 def test_a_picture_and_the_single_file(shape: str, tmp_path: Path) -> None:
-    """Latents are diffusers', and the file has the folder's bits."""
+    """Latents are diffusers', and the file has the folder's bits.
+
+    These latents reach 31, where diffusers' own float32 is 1e-4 from its float64.
+    """
     theirs = small_xl()
     torch.manual_seed(2)
     theirs.unet = randomise(UNet2DConditionModel(**SMALL | SHAPES[shape]), 5)
@@ -118,7 +121,7 @@ def test_a_picture_and_the_single_file(shape: str, tmp_path: Path) -> None:
         "a b", width=64, height=80, num_inference_steps=4, guidance_scale=2.0,
         generator=torch.Generator().manual_seed(3), output_type="latent",
     ).images  # fmt: skip
-    assert (source.path.x[-1] - latent).abs().max() <= 1e-4
+    assert (source.path.x[-1] - latent).abs().max() <= 1e-5 * latent.abs().max()
     convert(folder, file)
     options = {"tokenizer": folder}
     single = Editor.from_pretrained(file, "cpu", **options)
