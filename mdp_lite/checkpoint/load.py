@@ -246,10 +246,7 @@ def _list_files(
     texts = [path for path in texts if path.suffix in (".json", ".txt")]
     single = "the file, averaged" if choices.ema else "the file"
     return [
-        *(
-            (path.relative_to(folder).as_posix() if folder else single, path)
-            for path in found.files
-        ),
+        *((p.relative_to(folder).as_posix() if folder else single, p) for p in found.files),
         *((f"vae {path.name}", path) for path in examined.vae),
         *((f"tokenizer {path.name}", path) for path in texts),
         *((f"lora {strength!r}", Path(place)) for place, strength in addons.loras),

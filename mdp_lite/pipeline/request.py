@@ -24,6 +24,7 @@ from mdp_lite.method.schedule import (
 from mdp_lite.names import SCHEDULES, VARIANTS
 from mdp_lite.pictures.alpha import reveal
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.check_table import check_table
 from mdp_lite.pipeline.masks import (
     MASK_STEPS,
     Mask,
@@ -212,7 +213,7 @@ def weights_of(request: Request, defaults: Defaults) -> Weights:
     """The table (n,) that a located request describes; a mask makes maps (n, 1, 1, y, x)."""
     how = (request.t_max, request.t_m, request.schedule, request.strength)
     if request.weights is not None:
-        check.table(request.weights, request.source.path.eps, (request.variant, *how))
+        check_table(request.weights, request.source.path.eps, (request.variant, *how))
         columns = request.weights._asdict().items()  # integers may be given, but not computed with
         weights = Weights(**{k: w if w.is_floating_point() else w.double() for k, w in columns})
     else:

@@ -197,7 +197,7 @@ def test_null_text_reads_the_channels(editor: Editor) -> None:
     assert one.path.null is not None
     c, unet = exact.runner.condition(PROMPT), exact.models.unet
     for i in range(N):
-        t, a, b = one.grid.select_step(i)
+        t, a, b, *_ = one.grid.select_step(i)
         x = add_channels(one.path.x[i], one.path.channels)
         with torch.no_grad():
             e, e_null = unet(x, t, c), unet(x, t, one.path.null[i].double())
