@@ -111,7 +111,8 @@ class Handlers:
                 result.source_file, result.edit_file, mask if mask.exists() else None
             )
             form, name = result.last.form, result.last.name
-            yield show_result(files, form, name, self.model, describe_result(result))
+            lines = [*describe_result(result), *self.describe_unknown_words(form)]
+            yield show_result(files, form, name, self.model, lines)
 
     def edit_again(
         self, session: Session, live: bool, case: str, path: str | None, canvas: Canvas,
@@ -135,7 +136,15 @@ class Handlers:
             result = forecast(self.studio, session, submission)
         except ValueError as error:
             return texts.plan([f"Before it can run: {error}."], [])
-        return texts.plan(describe_forecast(result, submission.form), result.lines)
+        lines = describe_forecast(result, submission.form)
+        lines += self.describe_unknown_words(submission.form)
+        return texts.plan(lines, result.lines)
+
+    def describe_unknown_words(self, form: EditForm) -> list[str]:
+        """A sentence that names the words of both prompts that the model does not know, or none."""
+        both = f"{form.source_prompt}, {form.prompt}"
+        found = self.studio.dry_editor.runner.describe_unknown_words(both)
+        return [f"{one[0].upper()}{one[1:]}." for one in found]
 
     def read_submission(
         self, case: str, path: str | None, canvas: Canvas, values: Values

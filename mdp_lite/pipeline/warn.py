@@ -8,6 +8,7 @@ from mdp_lite.models.config import SchedulerConfig
 
 LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
 log = logging.getLogger("mdp_lite")
+WORDS = "mdp_lite.words"  # a logger of its own: a service keeps its users' words out of its log
 
 
 def describe_cut(part: str, room: int) -> str:
@@ -27,4 +28,4 @@ def warn_reach(config: SchedulerConfig, n: int) -> None:
 @lru_cache(maxsize=256)
 def warn_words(sentence: str) -> None:
     """Log a sentence on unknown words, once."""
-    log.warning(sentence)
+    logging.getLogger(WORDS).warning(sentence)

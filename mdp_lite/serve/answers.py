@@ -182,6 +182,7 @@ def _body(context: RequestContext, files: Sequence[PictureFile]) -> Body:
         "usage": usage(add_costs(*(one.result.cost for one in files))),
         "timings": _stage_seconds(files),
         "truncated": any(one.result.truncated for one in files),
+        "unknown_words": list(dict.fromkeys(w for one in files for w in one.result.unknown_words)),
     }
 
 
@@ -276,6 +277,7 @@ def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> bytes
         "seed": one.result.seed,
         "finished": one.result.finished,
         "truncated": one.result.truncated,
+        "unknown_words": list(one.result.unknown_words),
         "timings": _stage_seconds(files),
     }
     return _format_event(f"{context.kind}.completed", data)

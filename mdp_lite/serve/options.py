@@ -11,6 +11,7 @@ from typing import Any
 
 from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.names import BadInput
+from mdp_lite.pipeline.warn import WORDS
 from mdp_lite.serve.settings import Limits, SafetyHook, ServiceSettings
 
 KEYS = "MDP_LITE_API_KEYS"
@@ -74,4 +75,5 @@ def log_requests(quiet: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger().addHandler(handler)
+    logging.getLogger(WORDS).setLevel(logging.ERROR)  # answers name them, to who sent them alone
     logging.getLogger("mdp_lite.serve").setLevel(logging.ERROR if quiet else logging.INFO)

@@ -77,6 +77,7 @@ class PictureResult(NamedTuple):
     truncated: bool
     finished: bool
     seconds: dict[str, float]
+    unknown_words: tuple[str, ...] = ()
 
 
 def get_or_make_source(
@@ -121,7 +122,13 @@ def edit_picture(
     cost = edit.cost if isinstance(origin, Source) else add_costs(source.cost, edit.cost)
     settings = describe_edit(editor.models.name, source, edit, window_settings(spec))
     cut, seed = source.truncated or edit.truncated, seed_of(source)
-    return PictureResult(edit.picture, settings, cost, seed, cut, edit.finished, seconds)
+    words = find_unknown_words(editor, source.prompt, spec.prompt)
+    return PictureResult(edit.picture, settings, cost, seed, cut, edit.finished, seconds, words)
+
+
+def find_unknown_words(editor: Editor, *prompts: str) -> tuple[str, ...]:
+    """Words of the prompts that the model was not trained on, each once."""
+    return tuple(dict.fromkeys(w for p in prompts for w in editor.runner.find_unknown_words(p)))
 
 
 def generate_picture(
@@ -144,7 +151,8 @@ def generate_picture(
     )  # fmt: skip
     seconds = {"generate": time.monotonic() - started}
     settings, cut = describe_source(editor.models.name, source), source.truncated
-    return PictureResult(source.image, settings, source.cost, source.seed, cut, True, seconds)
+    words, cost = find_unknown_words(editor, source.prompt), source.cost
+    return PictureResult(source.image, settings, cost, source.seed, cut, True, seconds, words)
 
 
 def sweep_pictures(
@@ -162,6 +170,7 @@ def sweep_pictures(
         PictureResult(
             edit.picture, describe_edit(name, source, edit, cell_settings(cell)), edit.cost, seed,
             source.truncated or edit.truncated, True, seconds,
+            find_unknown_words(editor, source.prompt, edit.prompt),
         )
         for cell, edit in zip(sweep.cells, sweep.edits, strict=True)
     ]  # fmt: skip
