@@ -20,10 +20,10 @@ from mdp_lite.app.style import CSS, FOOTER, LABEL_SCRIPT, build_theme
 from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor_in_thread
-from mdp_lite.cli.memory import estimate_peak
+from mdp_lite.cli.memory import PAGE_BYTES, describe_memory, estimate_edit, format_memory
 from mdp_lite.cli.reports import Report
-from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.editor import Editor
+from mdp_lite.engine.estimate import Estimate
 from mdp_lite.names import BadInput
 
 
@@ -48,10 +48,18 @@ def app(args: AppOptions, console: Console, rivals: Sequence[Rival] = ()) -> Rep
 
 def describe_page(editor: Editor, args: AppOptions) -> dict[str, Any]:
     """What a dry run says: where the page would be, who may use it, its limits, its memory."""
+    found = estimate_page(editor)
     return {
         "host": args.host, "port": args.port, "share": args.share, "upload": MAX_UPLOAD,
-        "steps": MAX_STEPS, "peak_bytes": estimate_peak(editor, 2),
+        "steps": MAX_STEPS, **describe_memory(found),
     }  # fmt: skip
+
+
+def estimate_page(editor: Editor) -> Estimate:
+    """The memory of the page with an edit of as many steps as it allows; it fits all pictures."""
+    found = estimate_edit(editor, editor.runner.size, MAX_STEPS)
+    more = PAGE_BYTES if found.library_bytes else 0  # on a GPU it is the GPU's memory
+    return found._replace(library_bytes=found.library_bytes + more)
 
 
 def format_page(model: str, facts: dict[str, Any]) -> list[str]:
@@ -60,13 +68,14 @@ def format_page(model: str, facts: dict[str, Any]) -> list[str]:
     users = "everybody who reaches it: no keys, one edit at a time"
     if facts["host"] in LOOPBACK and not facts["share"]:
         users = "this machine only, one edit at a time"
+    parts = {name: facts.get(name, 0) for name in Estimate._fields}
     link = ["a public link through gradio's servers, for a week"] if facts["share"] else []
     return [
         f"would serve the page of {model} on http://{facts['host']}, port {port}",
         *link,
         f"for {users}",
         f"limits: uploads of {facts['upload'].replace('mb', ' MB')}, {facts['steps']} steps",
-        f"memory: {format_count(facts['peak_bytes'], SIZES)} for the model and an edit",
+        f"{format_memory(Estimate(**parts))} for an edit",
     ]
 
 

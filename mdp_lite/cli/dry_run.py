@@ -12,12 +12,14 @@ from mdp_lite.models.config import AnyVAEConfig, UNetConfig
 class StubUNet(nn.Module):
     """A UNet that predicts zeros."""
 
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, config: UNetConfig, calls: list[tuple[int, ...]] | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.calls = config, calls
 
     def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """x (b, in_channels, y, x) -> zeros (b, 4, y, x), with a gradient if c has one."""
+        if self.calls is not None:
+            self.calls.append(tuple(x.shape))
         return torch.zeros_like(x[:, : self.config.out_channels]) + 0 * c.sum()
 
 
@@ -40,12 +42,15 @@ class StubVAE(nn.Module):
         return latent.new_zeros(b, 3, f * height, f * width)
 
 
-def dry_run_editor(editor: Editor) -> Editor:
+def dry_run_editor(editor: Editor, calls: list[tuple[int, ...]] | None = None) -> Editor:
     """The editor with a UNet and a VAE that return zeros, and the same text encoder and tokenizer.
 
-    It reads the editor's cache, but does not write to it.
+    It reads the editor's cache, but does not write to it. calls gets the shape (rows, 4, y, x) of
+    each call of the UNet.
     """
     models = editor.models
-    stubs = replace(models, unet=StubUNet(models.unet.config), vae=StubVAE(models.vae.config))
+    stubs = replace(
+        models, unet=StubUNet(models.unet.config, calls), vae=StubVAE(models.vae.config)
+    )
     cache = replace(editor.cache, read_only=True) if editor.cache else None
     return Editor(stubs, editor.device, cache)

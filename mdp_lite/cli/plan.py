@@ -5,10 +5,11 @@ from typing import Any
 from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.dry_run import dry_run_editor
+from mdp_lite.cli.memory import format_memory
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.requests import build_request, choose_variants
 from mdp_lite.cli.sources import choose_source, log_truncation
-from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
+from mdp_lite.cli.units import FLOPS, format_count, pluralize
 from mdp_lite.editor import Editor, Source
 from mdp_lite.engine.estimate import Estimate, estimate
 from mdp_lite.method.execute import EditTask
@@ -56,16 +57,9 @@ def _build_data(plan: Plan, planned: Estimate, naive: Estimate) -> dict[str, Any
 
 def _describe_costs(planned: Estimate, naive: Estimate) -> list[str]:
     flops = " against ".join(format_count(one.flops, FLOPS) for one in (planned, naive))
-    parts = (
-        ("weights", planned.weight_bytes),
-        ("activations", planned.activation_bytes),
-        ("source path", planned.path_bytes),
-        ("Python and libraries", planned.library_bytes),
-    )
-    sizes = ", ".join(f"{name} {format_count(size, SIZES)}" for name, size in parts if size)
     return [
         f"each step by itself: {pluralize(naive.unet_rows, 'UNet row')} in "
         f"{pluralize(naive.unet_calls, 'call')}",
         f"UNet and decoder: {flops}",
-        f"memory: {format_count(planned.peak_bytes, SIZES)} ({sizes})",
+        format_memory(planned),
     ]

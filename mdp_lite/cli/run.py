@@ -22,6 +22,7 @@ from mdp_lite.cli.info import show_model
 from mdp_lite.cli.inputs import is_file, read_pipes
 from mdp_lite.cli.invert import invert_picture
 from mdp_lite.cli.loading import open_editor
+from mdp_lite.cli.memory import add_memory
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions
 from mdp_lite.cli.plan import show_plan
 from mdp_lite.cli.reports import Report
@@ -87,7 +88,10 @@ def _open_editor(args: Any) -> Editor:
 def _check(command: Command, args: Any, editor: Editor, console: Console) -> Report:
     """Dry-run a command and check that its files can be written; log its messages once."""
     messages: list[str] = list(editor.models.notes)
-    report = command(args, dry_run_editor(editor), collect_messages(messages))
+    calls: list[tuple[int, ...]] = []
+    report = command(args, dry_run_editor(editor, calls), collect_messages(messages))
+    if args.run.dry_run:
+        report = add_memory(report, editor, calls)
     for path in _list_files(report):
         for read in [None, *filter(is_file, _list_inputs(args))]:
             if str(path) != STDOUT:

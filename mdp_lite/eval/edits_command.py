@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from mdp_lite.eval.edit_batches import (
 )
 from mdp_lite.eval.edit_tables import format_tables, summarize
 from mdp_lite.eval.edits import KINDS, SPLITS, iterate_edits
-from mdp_lite.eval.figures_file import read_figures, write_figures
+from mdp_lite.eval.figures_file import read_figures, try_to_write, write_figures
 from mdp_lite.eval.inversions import Sections, join_sections
 from mdp_lite.eval.methods import (
     ANCHORS,
@@ -76,13 +77,17 @@ def bench_edits(args: BenchOptions, console: Console) -> Report:
         return Report({}, data, _describe_job(job))
     _measure(job, figures, console)
     summary = {**job.settings, **summarize(_select_figures(job, figures))}
-    write_figures(job.output, {"settings": job.settings, "summary": summary}, figures)
+    head = {"settings": job.settings, "summary": summary}
+    writes = {job.output: partial(write_figures, job.output, head, figures)}
     if args.edits.sheet:
         with console.progress("sheet"):
-            write_picture(make_sheet(job), args.edits.sheet, None)
-    files = [str(path) for path in (job.output, args.edits.sheet) if path]
+            writes[args.edits.sheet] = partial(
+                write_picture, make_sheet(job), args.edits.sheet, None
+            )
+    done = {path: try_to_write(write, console) for path, write in writes.items()}
+    files = [str(path) for path in done if path and done[path]]
     lines = [*(f"wrote {file}" for file in files), *format_tables(summary)]
-    return Report({}, {**data, **summary, "files": files}, lines)
+    return Report({}, {**data, **summary, "files": files}, lines, failed=not all(done.values()))
 
 
 def _measure(job: EditsBench, figures: dict[str, Sections], console: Console) -> None:
@@ -94,7 +99,8 @@ def _measure(job: EditsBench, figures: dict[str, Sections], console: Console) ->
             if left:
                 with console.progress(f"{case} {kind}") as on_step:
                     have |= measure_kind(job, case, kind, left, on_step or _ignore)
-                write_figures(job.output, {"settings": job.settings}, figures)
+                write = partial(write_figures, job.output, {"settings": job.settings}, figures)
+                try_to_write(write, console)
 
 
 def measure_kind(

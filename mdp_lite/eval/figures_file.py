@@ -2,12 +2,14 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mdp_lite.cli.console import Console
 from mdp_lite.eval.inversions import Sections
 from mdp_lite.files import atomic
-from mdp_lite.names import BadInput
+from mdp_lite.names import BadInput, CannotWrite
 from mdp_lite.pipeline.provenance import Settings
 
 
@@ -35,6 +37,16 @@ def write_figures(path: Path | None, head: Settings, figures: dict[str, Sections
     if path is not None:
         data = {**head, "figures": _exchange(figures, math.nan, None)}
         atomic.write(path, (to_json(data) + "\n").encode())
+
+
+def try_to_write(write: Callable[[], None], console: Console) -> bool:
+    """Write, or say why that failed: the figures of hours are worth more than their file."""
+    try:
+        write()
+    except CannotWrite as error:
+        console.log(str(error))
+        return False
+    return True
 
 
 def to_json(data: Any, indent: str = "") -> str:

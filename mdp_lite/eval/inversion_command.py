@@ -17,7 +17,7 @@ from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import EditCase
-from mdp_lite.eval.figures_file import read_figures, write_figures
+from mdp_lite.eval.figures_file import read_figures, try_to_write, write_figures
 from mdp_lite.eval.inversion_tables import InversionFigures, format_tables, summarize
 from mdp_lite.eval.inversions import (
     InversionSetup,
@@ -74,12 +74,14 @@ def bench_inversion(args: BenchOptions, console: Console) -> Report:
         return Report({}, {**data, "at_most": costs}, _describe_costs(at_most))
     for name in sorted(at_most, key=lambda name: sum(at_most[name])):  # the cheap ones first
         figures[name] = _measure(job, name, console)
-        write_figures(job.output, {"settings": job.settings}, figures)
+        write = partial(write_figures, job.output, {"settings": job.settings}, figures)
+        try_to_write(write, console)
     summary = _summarize(job, figures, _time_one_picture(job, console))
-    write_figures(job.output, {"settings": job.settings, "summary": summary}, figures)
-    files = [str(job.output)] if job.output else []
+    head = {"settings": job.settings, "summary": summary}
+    done = try_to_write(partial(write_figures, job.output, head, figures), console)
+    files = [str(job.output)] if job.output and done else []
     lines = [*(f"wrote {file}" for file in files), *format_tables(summary)]
-    return Report({}, {**data, **summary, "files": files}, lines)
+    return Report({}, {**data, **summary, "files": files}, lines, failed=not done)
 
 
 def _build_job(args: BenchOptions) -> InversionBench:

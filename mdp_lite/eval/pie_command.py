@@ -24,6 +24,7 @@ from mdp_lite.eval.edit_batches import (
     check_plain,
     invert_batch,
 )
+from mdp_lite.eval.figures_file import try_to_write
 from mdp_lite.eval.inversion_tables import format_table
 from mdp_lite.eval.methods import EditMethod, build_methods, make_anchors, run_method
 from mdp_lite.eval.perception import Clip, Dino, load_clip, load_dino, score_perception
@@ -75,11 +76,12 @@ def bench_pie(args: BenchOptions, console: Console) -> Report:
                 on_step(k, len(job.edits))
     figures = {edit.key: evaluate(job, edit) for edit in job.edits}
     file = job.results / CSV
-    atomic.write(file, format_csv(figures).encode())
+    done = try_to_write(lambda: atomic.write(file, format_csv(figures).encode()), console)
     means = average(figures.values(), tuple(job.methods))
     plain = {name: {k: _to_plain(v) for k, v in one.items()} for name, one in means.items()}
-    lines = [f"wrote {file}", *format_means(means)]
-    return Report({}, {**data, "means": plain, "files": [str(file)]}, lines)
+    files = [str(file)] if done else []
+    lines = [*(f"wrote {file}" for file in files), *format_means(means)]
+    return Report({}, {**data, "means": plain, "files": files}, lines, failed=not done)
 
 
 def make_pictures(job: PieBench, edit: PieEdit) -> None:

@@ -17,6 +17,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
 from mdp_lite.engine.engine import choose_mode
 from mdp_lite.engine.estimate import estimate
+from mdp_lite.eval.figures_file import try_to_write
 from mdp_lite.eval.rounds import (
     DeviceLimit,
     TimedRounds,
@@ -78,11 +79,12 @@ def bench_speed(args: BenchOptions, console: Console) -> Report:
         figures, limit, errors = measure(editors, args, on_step or _ignore)
     data |= {"errors": errors, "limit": limit._asdict()}
     data |= {"figures": [one._asdict() for one in figures]}
-    if args.output:
-        atomic.write(args.output, (json.dumps(data, indent=1) + "\n").encode())
-    files = [str(args.output)] if args.output else []
+    content = (json.dumps(data, indent=1) + "\n").encode()
+    path = args.output
+    done = not path or try_to_write(lambda: atomic.write(path, content), console)
+    files = [str(path)] if path and done else []
     lines = [*(f"wrote {file}" for file in files), *format_figures(data)]
-    return Report({}, data | {"files": files}, lines)
+    return Report({}, data | {"files": files}, lines, failed=not done)
 
 
 def open_editors(args: BenchOptions) -> dict[str, Editor]:

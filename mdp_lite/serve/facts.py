@@ -3,9 +3,17 @@
 from dataclasses import asdict
 from typing import Any
 
-from mdp_lite.cli.memory import estimate_peak
+from mdp_lite.cli.memory import (
+    PAGE_BYTES,
+    SERVICE_BYTES,
+    describe_memory,
+    estimate_edit,
+    format_memory,
+)
 from mdp_lite.cli.units import SIZES, format_count, pluralize
 from mdp_lite.editor import Editor
+from mdp_lite.engine.estimate import Estimate
+from mdp_lite.pictures.fit import Size
 from mdp_lite.serve.service import choose_max_rows
 from mdp_lite.serve.settings import ServiceSettings
 
@@ -33,8 +41,25 @@ def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> d
         "metadata": settings.metadata,
         "safety_hook": settings.safety_hook is not None,
         "limits": asdict(settings.limits),
-        "peak_bytes": estimate_peak(editor, rows),
+        "size": "x".join(map(str, find_largest(editor, settings))),
+        **describe_memory(estimate_service(editor, settings, page)),
     }
+
+
+def find_largest(editor: Editor, settings: ServiceSettings) -> Size:
+    """The (width, height) of the largest picture that the limits allow, or the model's own."""
+    side = settings.limits.side // editor.runner.factor * editor.runner.factor
+    width, height = editor.runner.size
+    return max(side, width), max(side, height)
+
+
+def estimate_service(editor: Editor, settings: ServiceSettings, page: bool) -> Estimate:
+    """The memory of the service with the largest edit that its limits allow."""
+    rows, size = choose_max_rows(editor, settings.max_rows), find_largest(editor, settings)
+    found = estimate_edit(editor, size, settings.limits.steps, rows)
+    more = SERVICE_BYTES + (PAGE_BYTES if page else 0)
+    more = more if found.library_bytes else 0  # on a GPU it is the GPU's memory
+    return found._replace(library_bytes=found.library_bytes + more)
 
 
 def format_service(model: str, facts: dict[str, Any]) -> list[str]:
@@ -44,15 +69,17 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
     keys = pluralize(facts["keys"], "key") if facts["keys"] else f"none, {whom}"
     calls = "each picture has its own calls" if rows == 0 else f"at most {rows}"
     host = f"[{facts['host']}]" if ":" in facts["host"] else facts["host"]
-    more = limits["waiting_bytes"] + limits["source_bytes"]
+    sources = (limits["jobs"] - 1) * facts["path_bytes"]  # of the other jobs that run
+    more = limits["waiting_bytes"] + limits["source_bytes"] + sources
+    parts = {name: facts.get(name, 0) for name in Estimate._fields}
     page = [f"page: http://{host}:{facts['port']}/app"] if facts["page"] else []
     return [
         f"would serve {model} as {facts['alias']} on http://{host}:{facts['port']}/v1",
         *page,
         f"API keys: {keys}",
         f"UNet rows of a call: {calls}",
-        f"memory: {format_count(facts['peak_bytes'], SIZES)} for the model and its largest call, "
-        f"and up to {format_count(more, SIZES)} of what waits and is stored",
+        f"{format_memory(Estimate(**parts))} for an edit of {facts['size']} and {limits['steps']} "
+        f"steps, and up to {format_count(more, SIZES)} of what waits, runs beside it and is stored",
         "limits (--limit NAME=VALUE):",
         *(f"  {name:<15}{_format_limit(name, value)}" for name, value in limits.items()),
     ]

@@ -76,6 +76,8 @@ def test_a_dry_run_says_the_same_and_does_nothing(
     assert (listing(folder), unet_rows) == (before, [])
     real = run(*LINES[name], "-o", "new/out.png")
     assert said["dry_run"] is True
+    memory = said.pop("memory")
+    assert memory["peak_bytes"] == sum(v for k, v in memory.items() if k != "peak_bytes")
     for key in ("cost", "files", "settings", "seed", "truncated"):
         assert said[key] == real[key]
 
