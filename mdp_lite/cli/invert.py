@@ -6,10 +6,10 @@ from mdp_lite.cli.commands.invert import InvertOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import open_input
 from mdp_lite.cli.reports import Report, build_report
+from mdp_lite.cli.requests import read_xl_options
 from mdp_lite.cli.sources import (
     build_inversion,
     pack_source,
-    read_xl_options,
     source_from_picture,
 )
 from mdp_lite.editor import Editor, Source

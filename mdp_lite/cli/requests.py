@@ -4,12 +4,13 @@ from mdp_lite.cli.commands.edit import EditCommandOptions
 from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import open_input
+from mdp_lite.cli.model_options import XLOptions
 from mdp_lite.cli.picture_options import MaskOptions
-from mdp_lite.cli.sources import read_xl_options
 from mdp_lite.editor import Editor, Source
 from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.masks import MaskSpec, marks_by_transparency
 from mdp_lite.pipeline.request import Request, variant_of
+from mdp_lite.pipeline.xl import XLCondition
 
 OneEdit = EditCommandOptions | PlanOptions
 
@@ -44,3 +45,12 @@ def read_mask_option(options: MaskOptions, console: Console) -> MaskSpec | None:
     if marks_by_transparency(mask):
         console.log(f"the mask marks by transparency, transparent is edited: {options.mask!r}")
     return mask
+
+
+def read_xl_options(options: XLOptions, prompt_2: str) -> XLCondition:
+    """What SDXL reads beside a prompt, whose text for the second encoder is prompt_2."""
+    return XLCondition(
+        prompt_2 or None, options.negative_prompt_2 or None, options.original_size, options.crop,
+        options.target_size, options.negative_original_size, options.negative_crop,
+        options.negative_target_size,
+    )  # fmt: skip

@@ -10,9 +10,9 @@ from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import is_saved_source, open_input
-from mdp_lite.cli.model_options import SamplingOptions, XLOptions
+from mdp_lite.cli.model_options import SamplingOptions
 from mdp_lite.cli.picture_options import InversionOptions, SaveOptions
-from mdp_lite.cli.requests import read_mask_option
+from mdp_lite.cli.requests import read_mask_option, read_xl_options
 from mdp_lite.editor import Editor, Source
 from mdp_lite.method.null_text import TunedStep
 from mdp_lite.method.plan import call_steps, plan
@@ -136,15 +136,6 @@ def source_from_picture(
         console.log(f"the picture of {w}x{h} was {fitting} to {width}x{height}")
     log_truncation(editor, console, prompt, sampling.negative_prompt, *list_seconds(xl))
     return source
-
-
-def read_xl_options(options: XLOptions, prompt_2: str) -> XLCondition:
-    """What SDXL reads beside a prompt, whose text for the second encoder is prompt_2."""
-    return XLCondition(
-        prompt_2 or None, options.negative_prompt_2 or None, options.original_size, options.crop,
-        options.target_size, options.negative_original_size, options.negative_crop,
-        options.negative_target_size,
-    )  # fmt: skip
 
 
 def list_seconds(xl: XLCondition) -> list[str]:

@@ -8,7 +8,8 @@ from PIL import Image
 from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Pictures, Report, build_report
-from mdp_lite.cli.sources import choose_source, log_truncation, read_xl_options
+from mdp_lite.cli.requests import read_xl_options
+from mdp_lite.cli.sources import choose_source, log_truncation
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pictures.sheets import Table, contact

@@ -200,9 +200,9 @@ def test_the_command_generates_and_edits(
 
 
 def test_the_guidance_scale_is_part_of_an_lcms_condition(pair: Pair) -> None:
-    editor, c = pair.editor, pair.editor.runner.condition(PROMPT, (64, 64), 6.0)
+    editor, c = pair.editor, pair.editor.runner.condition(PROMPT, (64, 64), g=6.0)
     if not pair.kind.embeds:
-        assert torch.equal(c, editor.runner.condition(PROMPT, (64, 64), 2.0))
+        assert torch.equal(c, editor.runner.condition(PROMPT, (64, 64), g=2.0))
         return
     assert find_extra(c, editor.models.unet.config.extra_dim)[0, -1] == 6
     two, six = (editor.generate(PROMPT, 3, 2, g, width=64, height=64) for g in (2.0, 6.0))

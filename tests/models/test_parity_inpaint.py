@@ -42,7 +42,7 @@ def repaint(
     (read,) = read_masks(runner, [picture], [mask], "resize", *size)
     assert read is not None
     channels = find_channels(runner, picture, fit, read)
-    guidance = runner.guidance(PROMPT, negative, g, size, channels)
+    guidance = runner.guidance(PROMPT, negative, g, size, channels=channels)
     with torch.no_grad():
         x, grid = runner.noise(3, *size), runner.grid(STEPS)
         *_, end = sample(runner.unet, grid, x, guidance, runner.v_prediction)
