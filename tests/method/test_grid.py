@@ -196,7 +196,7 @@ OPTIONS = [
     ("thresholding", True),
     ("trained_betas", [0.1]),
     ("beta_schedule", "squaredcos_cap_v2"),
-    ("prediction_type", "sample"),
+    ("prediction_type", "flow_prediction"),
     ("timestep_spacing", "karras"),
 ]
 

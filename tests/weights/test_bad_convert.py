@@ -86,10 +86,6 @@ UNSAID: dict[str, tuple[Damage, str]] = {
         options(TEXT, hidden_act="relu"),
         no_place("hidden_act", "text_encoder", "quick_gelu", "relu"),
     ),
-    "prediction": (
-        options(SCHEDULER, prediction_type="sample"),
-        no_place("prediction_type", "scheduler", "epsilon", "sample"),
-    ),
     "blocks": (
         options(UNET, down_block_types=["DownBlock2D"] * 4),
         "down_block_types of its unet must be",
@@ -245,3 +241,10 @@ def test_another_process_was_faster(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="exists already"):
         convert(whole, out, progress=lambda done, total: out.write_text("theirs") and None)
     assert out.read_text() == "theirs" and list_names(tmp_path) == {out.name}
+
+
+def test_a_single_file_says_that_the_clean_latent_is_predicted(model: Path, tmp_path: Path) -> None:
+    options(SCHEDULER, prediction_type="sample")(model)
+    file = tmp_path / "out.safetensors"
+    convert(model, file)
+    assert open_checkpoint(str(file)).configs["scheduler"]["prediction_type"] == "sample"
