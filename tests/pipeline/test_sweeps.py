@@ -250,8 +250,8 @@ def test_a_caller_may_bound_the_rows(max_rows: int, exact: Editor, source: Sourc
         ({"schedules": "sine"}, "schedule must be one of"),
         ({"windows": [(20, 30)]}, "t_m must be at most t_max = 20, got 30"),
         ({"guidance_scales": 0.5}, "guidance_scale must be from 1"),
-        ({"max_rows": -1}, "rows of a call must be 0 or more, got -1"),
-        ({"max_rows": 1.5}, "rows of a call must be a whole number, got 1.5"),
+        ({"max_rows": -1}, "max_rows must be 0 or more, got -1"),
+        ({"max_rows": 1.5}, "max_rows must be a whole number, got 1.5"),
     ],
 )
 def test_bad_settings_are_one_sentence(

@@ -62,7 +62,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda p: save_file({"x": torch.zeros(3)}, p, {source_header.HEADER: "{"}),
         "damaged: its settings are no JSON object",
     ),
-    "format": (lambda p: rewrite(p, {"format": 2}), "has format 2, this version reads 3"),
+    "format": (lambda p: rewrite(p, {"format": 2}), "has format 2, this version reads 4"),
     "type": (lambda p: rewrite(p, {"prompt": 3}), "prompt must be of type <class 'str'>, got 3"),
     "guidance": (lambda p: rewrite(p, {"guidance_scale": 0.5}), "guidance_scale must be from 1"),
     "method": (lambda p: rewrite(p, {"inversion": how(method="magic")}), "method must be one of"),

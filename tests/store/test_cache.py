@@ -16,13 +16,14 @@ from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor, Source
 from mdp_lite.files import atomic
 from mdp_lite.pipeline.result import Cost
+from mdp_lite.pipeline.xl import PLAIN, XLCondition
 from mdp_lite.store.cache import OUR_FILES, Cache
 from support.checkpoints import write_checkpoint
 from support.source_cases import change_unet, picture, same_bits
 
 STEPS = 2
-GENERATE = {"prompt": "a red house", "seed": 1, "num_inference_steps": STEPS}
-INVERT = {"image": picture(), "prompt": "a house", "num_inference_steps": STEPS}
+GENERATE: dict[str, Any] = {"prompt": "a red house", "seed": 1, "num_inference_steps": STEPS}
+INVERT: dict[str, Any] = {"image": picture(), "prompt": "a house", "num_inference_steps": STEPS}
 
 
 @pytest.fixture
@@ -63,12 +64,13 @@ OTHERS: dict[str, dict[str, Any]] = {
     "generate": {
         "prompt": "a red boat", "seed": 2, "num_inference_steps": STEPS + 1,
         "guidance_scale": 2.0, "negative_prompt": "night", "width": 16, "height": 16,
+        "xl": XLCondition(prompt_2=GENERATE["prompt"]),
     },
     "invert": {
         "image": picture(1), "prompt": "a boat", "method": "ddim",
         "num_inference_steps": STEPS + 1, "guidance_scale": 2.0, "negative_prompt": "night",
         "width": 16, "height": 16, "fit": "pad",
-        "mask": (0, 0, 8, 8),
+        "mask": (0, 0, 8, 8), "xl": XLCondition(prompt_2=INVERT["prompt"]),
     },
 }  # fmt: skip
 # Arguments that change nothing in a source.
@@ -196,7 +198,9 @@ def test_the_least_recently_used_goes_first(cached: Editor) -> None:
     cached.generate(**settings[0])  # used again, so that 1 is the oldest
     full = Editor(cached.models, cached.device, replace(cache, max_bytes=3 * size + size // 2))
     full.generate(**settings[3])
-    keys = [cache.key(cached.runner, (*one.values(), None, "", None, None)) for one in settings]
+    keys = [
+        cache.key(cached.runner, (*one.values(), None, "", None, None, PLAIN)) for one in settings
+    ]
     found = [cache.get(key, cached.runner) is not None for key in keys]
     assert found == [True, False, True, True] and len(entries(cached)) == 3
 
