@@ -76,7 +76,7 @@ class Grid(NamedTuple):
         """The coefficients of step i."""
         return StepCoefficients(*self._each(lambda column: select_step(column, i)))
 
-    def move(self, device: torch.device) -> "Grid":
+    def to(self, device: torch.device) -> "Grid":
         """The grid on a device."""
         return Grid(*self._each(lambda column: column.to(device)))
 

@@ -52,12 +52,9 @@ def once(
     runner = runner_of(model)
     warn_whole(runner.models)
     grid, size = runner.grid(num_inference_steps), runner.image_size(width, height)
-    g = runner.guidance_scale(guidance_scale)
-    own = read_xl(source_xl)
-    source, target = (
-        runner.guidance(one, negative_prompt, g, size, reads)
-        for one, reads in ((source_prompt, own), (prompt, follow_source(xl, own, False)))
-    )
+    g, own = runner.guidance_scale(guidance_scale), read_xl(source_xl)
+    source = runner.guidance(source_prompt, negative_prompt, g, size, own)
+    target = runner.guidance(prompt, negative_prompt, g, size, follow_source(xl, own, False))
     x, noise = runner.draw(check.seed(seed), *size, grid)
     n, defaults = len(grid.t), runner.models.defaults
     variant = choose_variant(variant, noise is not None, (t_max, t_m), defaults, n)

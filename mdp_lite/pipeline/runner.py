@@ -69,7 +69,7 @@ class ModelRunner:
         n = self.models.defaults.num_inference_steps if n is None else n
         grid = build_grid(self.models.scheduler, n)
         warn_reach(self.models.scheduler, n)
-        return grid.move(self.device)
+        return grid.to(self.device)
 
     def draw(self, seed: int, width: int, height: int, grid: Grid) -> tuple[Tensor, Tensor | None]:
         """Where a path over the grid starts (1, 4, y, x), and what its steps add, or None."""

@@ -8,7 +8,7 @@ from mdp_lite.models.config import SchedulerConfig
 
 LAST_WORDS = 5  # of a prompt that is cut, so that its reader finds the place
 log = logging.getLogger("mdp_lite")
-WORDS = "mdp_lite.words"  # a logger of its own: a service keeps its users' words out of its log
+WORDS = "mdp_lite.words"  # a separate logger, because a service logs no words of its users
 
 
 def describe_cut(part: str, room: int) -> str:

@@ -25,10 +25,9 @@ from mdp_lite.names import DTYPES, ENGINES, FITS, PREDICTION_TYPES, SCHEDULES, V
 from mdp_lite.pictures.output import OUTPUT_SUFFIXES
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, DEFAULTS, METHODS
-from support.places import ROOT
+from support.places import ENVIRONMENT
 
-PATHS = os.pathsep.join(str(ROOT / room) for room in ("", "kernels", "weights"))
-ENV = os.environ | {"PYTHONPATH": PATHS, "COLUMNS": "100"}
+ENV = ENVIRONMENT | {"COLUMNS": "100"}
 HEAVY = {"torch", "numpy", "transformers", "PIL", "rich", "tqdm", "gradio", "fastapi"}
 
 
@@ -246,7 +245,7 @@ def test_reading_a_good_line_does_not_import_pydantic() -> None:
 COMPLETED = {
     "mdp-lite ": set(COMMANDS),
     "mdp-lite ge": {"generate"},
-    "mdp-lite edit --pro": {"--prompt", "--proximal"},
+    "mdp-lite edit --pro": {"--prompt-2", "--prompt", "--proximal"},
     "mdp-lite edit --variant ": {*VARIANTS, "all"},
     "mdp-lite edit a.png --engine a": {"auto", "aot"},
     "mdp-lite sweep --variants c,": {"c,epsilon", "c,x", "c,beta"},

@@ -129,7 +129,7 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     f"{G} --embedding none": "want a .safetensors file or org/name/file.safetensors, got 'none'",
     f"{G} --vae none": "vae must be a folder, a .safetensors file or a hub id, got 'none'",
     f"{G} --tokenizer none": "tokenizer must be a folder or a hub id, got 'none'",
-    f"{G} --prediction-type sample": ("--prediction-type", "'sample'"),
+    f"{G} --prediction-type flow": ("--prediction-type", "'flow'"),
     f"{G} --model-variant ../x": "variant must be part of a file name like fp16, got '../x'",
     f"{G} --model-variant fp16": "no part has the variant 'fp16': want one of text_encoder/mod",
     f"{G} --ema": "ema is for single files: a folder holds one UNet",

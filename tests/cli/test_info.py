@@ -62,7 +62,7 @@ def test_what_it_is(read_info: ReadInfo, checkpoint: Path) -> None:
     said = read_info(checkpoint)
     assert list(said) == [
         *("command", "model", "layout", "revision", "family", "picture", "prediction_type"),
-        *("notes", "tokens", "longest_prompt", "clip_skip", "parameters", "dtypes"),
+        *("notes", "machine", "tokens", "longest_prompt", "clip_skip", "parameters", "dtypes"),
         *(
             "weight_bytes",
             "files",

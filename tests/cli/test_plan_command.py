@@ -153,7 +153,7 @@ BAD = {
     "sweep --prompt b --source-prompt a --variants eps": "must be one of epsilon, c, x, beta, got",
     "sweep --prompt b --source-prompt a --t-max 4,x": "must be a number, got 'x'",
     "sweep --prompt b --source-prompt a --t-max 4 --t-m 5": "t_m must be at most t_max = 4.0",
-    "sweep --prompt b --source-prompt a --seed 1,": "must be a whole number, got ''",
+    "sweep --prompt b --source-prompt a --seed 1,": "--seed must not be empty, got ''",
     "sweep photo.jpg --prompt b --seed 1,2": "seed is for a source made from a prompt, got 1",
     "sweep --prompt b --source-prompt a --rows -1": "--rows must be 0 or more, got -1",
     "sweep --prompt b --source-prompt a -o photo.jpg": "output must be writable",
