@@ -105,7 +105,7 @@ def from_settings(saved: Any) -> XLCondition:
 def follow_source(xl: XLCondition | None, source: XLCondition, own_negative: bool) -> XLCondition:
     """What an edit reads: its own where given, else the sizes of its source.
 
-    own_negative: the edit has another negative prompt, to which the source's second one does not belong.
+    own_negative: the edit has another negative prompt, so the source's second one is left out.
     """
     own = read_xl(xl)
     names = [name for name in SIZES if getattr(own, name) is None]

@@ -206,8 +206,6 @@ def test_lists_have_commas_and_repetitions() -> None:
     assert isinstance(args, compile_command.CompileOptions) and args.rows == (1, 2, 4)
 
 
-# --- speed and imports -------------------------------------------------------------------------
-
 LIGHT = {
     "--help": 0, "edit --help": 0, "serve -h": 0, "--version": 0, "edit --promt b": 2, "pln": 2,
     "": 2, "generate a --seed x": 2, "app --port 99999": 2, "convert a": 2,
