@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,13 +46,19 @@ FAMILIES = {"SD": "checkpoint", "SDXL": "checkpoint_xl"}
 KINDS = FAMILIES | {"inpainting": "checkpoint_inpaint"}
 
 
-@pytest.fixture(scope="session", params=FAMILIES.values(), ids=FAMILIES)
+def list_kinds(kinds: dict[str, str]) -> list[Any]:
+    """The fixtures of some kinds of models; SDXL's tests run with `make slow`."""
+    marks = {"SDXL": [pytest.mark.slow]}
+    return [pytest.param(one, id=kind, marks=marks.get(kind, [])) for kind, one in kinds.items()]
+
+
+@pytest.fixture(scope="session", params=list_kinds(FAMILIES))
 def any_editor(request: pytest.FixtureRequest) -> Editor:
     """The tiny random model of each family, loaded."""
     return Editor.from_pretrained(request.getfixturevalue(request.param), device="cpu")
 
 
-@pytest.fixture(scope="session", params=KINDS.values(), ids=KINDS)
+@pytest.fixture(scope="session", params=list_kinds(KINDS))
 def every_editor(request: pytest.FixtureRequest) -> Editor:
     """The same, and an inpainting model."""
     return Editor.from_pretrained(request.getfixturevalue(request.param), device="cpu")

@@ -141,9 +141,8 @@ def test_what_is_none_is_refused_in_one_sentence(
 @pytest.mark.parametrize("form", taesd.FORMS)
 def test_other_latents_are_refused(form: str, checkpoint: Path, tmp_path: Path) -> None:
     place = taesd.FORMS[form](tmp_path, taesd.small(latent_channels=16))
-    sentence = re.escape(
-        "read and write the vae's 16 channels (or read 33, to inpaint), got 4 and 4"
-    )
+    want = "read and write the vae's 16 channels (or read 33, to inpaint), got 4 and 4"
+    sentence = re.escape(want)
     with pytest.raises(BadCheckpoint, match=sentence):
         load(checkpoint, CPU, addons=AddOns(place))
 

@@ -96,7 +96,11 @@ def build(kind: Kind, folder: Path) -> Pair:
     return Pair(theirs, Editor.from_pretrained(folder / kind.name, device="cpu"), kind)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+QUICK = ("sd-turbo", "lcm-xl")  # the other kinds run with `make slow`
+MARKED = [pytest.param(kind, marks=[] if kind in QUICK else [pytest.mark.slow]) for kind in KINDS]
+
+
+@pytest.fixture(scope="module", params=MARKED)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return build(KINDS[request.param], tmp_path_factory.mktemp("few"))
 

@@ -24,7 +24,15 @@ class Pair(NamedTuple):
     editor: Editor
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda c: f"{'SDXL' if c[1] else 'SD'}-{c[0]}")
+MARKED = [  # of each family one model; the others run with `make slow`
+    pytest.param(
+        (seed, xl), id=f"{'SDXL' if xl else 'SD'}-{seed}", marks=[pytest.mark.slow] if seed else []
+    )
+    for seed, xl in CASES
+]
+
+
+@pytest.fixture(scope="module", params=MARKED)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     theirs = inpaint_pipeline(*request.param)
     folder = tmp_path_factory.mktemp("inpaint") / "model"

@@ -52,7 +52,7 @@ IDS = torch.tensor([[0, 4, 5, 6, 7, END, END, END]])
 Files = list[tuple[Path, float]]
 
 
-@pytest.fixture(scope="module", params=["SD 1.x", "SDXL"])
+@pytest.fixture(scope="module", params=["SD 1.x", pytest.param("SDXL", marks=pytest.mark.slow)])
 def pipe(request: pytest.FixtureRequest) -> Any:
     return pipeline_of(request.param)
 
