@@ -61,6 +61,7 @@ def test_a_closed_stream_that_is_needed_is_refused(line: str) -> None:
 FULL = ["--help", "--version", "edit --help", f"{EDIT} --json --dry-run", f"{EDIT} -o -"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", FULL)
 def test_a_full_stdout_is_named(line: str) -> None:
     done = run_shell(f"{line} --quiet >/dev/full" if "-o -" in line else f"{line} >/dev/full")
@@ -73,6 +74,7 @@ def test_a_full_stderr_costs_no_picture() -> None:
     assert run_shell("edit 2>/dev/full").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_saved_source_comes_through_a_pipe() -> None:
     assert run_shell(f"{EDIT} --save-source s.safetensors").returncode == 0
     line = "--prompt c --model model --device cpu"
@@ -86,6 +88,7 @@ def test_a_saved_source_comes_through_a_pipe() -> None:
     assert done.returncode == 2 and b"'-': no readable safetensors file" in done.stderr
 
 
+@pytest.mark.slow
 def test_warnings_of_a_batch_are_messages() -> None:
     line = "batch fits.png --prompt 'a red house' --source-prompt 'a red zebra' --steps 2 -o out"
     lines = run_shell(line).stderr.decode().splitlines()

@@ -67,6 +67,7 @@ def test_the_first_sign_of_life_comes_before_torch(tmp_path: Path) -> None:
     assert any(line.endswith("wrote edited.png") for line in last)
 
 
+@pytest.mark.slow
 def test_nothing_is_shown_off_a_terminal_or_with_quiet(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mdp_lite", *EDIT]
     found, _, code = read_terminal([*command, "--quiet"], tmp_path)

@@ -224,6 +224,7 @@ def pair(editor: Editor) -> Iterator[tuple[Editor, Editor]]:
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_one_trace_of_each_shape_serves_all_steps_variants_and_schedules(
     pair: tuple[Editor, Editor],
 ) -> None:

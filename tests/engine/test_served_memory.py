@@ -11,6 +11,7 @@ from support.places import ENVIRONMENT, ROOT
 NEAR = 0.1  # of what the operating system counts
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("what, needs", [("serve", "uvicorn"), ("app", "gradio")])
 def test_a_server_takes_what_its_dry_run_says(what: str, needs: str) -> None:

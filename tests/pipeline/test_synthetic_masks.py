@@ -13,6 +13,8 @@ from mdp_lite.pictures import images
 
 CASES = {kind: make_cases(kind, 4, short=False, first=12_000_000) for kind in ("color", "object")}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiny() -> Editor:
