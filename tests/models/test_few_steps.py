@@ -96,7 +96,7 @@ def build(kind: Kind, folder: Path) -> Pair:
     return Pair(theirs, Editor.from_pretrained(folder / kind.name, device="cpu"), kind)
 
 
-QUICK = ("sd-turbo", "lcm-xl")  # the other kinds run with `make slow`
+QUICK = ("lcm-xl",)  # the other kinds run with `make slow`
 MARKED = [pytest.param(kind, marks=[] if kind in QUICK else [pytest.mark.slow]) for kind in KINDS]
 
 

@@ -102,6 +102,7 @@ def test_the_small_ones_have_the_sizes_in_their_names() -> None:
     assert (billions["KOALA-700M"], billions["KOALA-1B"]) == (0.78, 1.16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["SSD-1B", "Vega"])
 def test_a_picture_and_the_single_file(shape: str, tmp_path: Path) -> None:
     """Latents are diffusers', and the file has the folder's bits.

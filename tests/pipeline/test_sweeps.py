@@ -126,6 +126,7 @@ def test_a_grid_of_77_windows(exact: Editor, source: Source) -> None:
         assert relative_error(result.edits[i].latent, naive(exact, result.cells[i])) <= 1e-10
 
 
+@pytest.mark.slow
 def test_a_grid_of_77_windows_in_fp32(single: Editor) -> None:
     source = single.generate("a red house", 3, N, G)
     result = single.sweep(source, TARGET, windows=GRID)

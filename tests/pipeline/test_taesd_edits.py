@@ -43,7 +43,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return taesd.write_pair(tmp_path_factory.mktemp("small"), taesd.small())
 
 
-@pytest.fixture(scope="module", params=["checkpoint", "checkpoint_xl"], ids=["SD", "SDXL"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("checkpoint", id="SD"),
+        pytest.param("checkpoint_xl", id="SDXL", marks=pytest.mark.slow),
+    ],
+)
 def small(request: pytest.FixtureRequest, place: Path) -> Editor:
     """The random model of each family with it."""
     return Editor.from_pretrained(request.getfixturevalue(request.param), "cpu", vae=place)

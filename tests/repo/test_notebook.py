@@ -24,6 +24,7 @@ def runner() -> Any:
     return module
 
 
+@pytest.mark.slow
 def test_all_cells_run_and_their_words_are_true(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

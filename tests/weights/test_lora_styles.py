@@ -67,7 +67,7 @@ LDM_XL = {name: ldm for name, ldm in LDM.items() if not name.startswith("up_bloc
 }
 
 
-@pytest.fixture(scope="module", params=["SD 1.x", "SDXL"])
+@pytest.fixture(scope="module", params=["SD 1.x", pytest.param("SDXL", marks=pytest.mark.slow)])
 def pipe(request: pytest.FixtureRequest) -> Any:
     return pipeline_of(request.param)
 

@@ -98,6 +98,7 @@ def test_diffusers_makes_the_same_of_it(folder: Path, file: Path, tmp_path: Path
     assert torch.allclose(*pictures, rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zeros", [True, False])
 def test_the_empty_prompt(zeros: bool, copy: Path, tmp_path: Path) -> None:
     change(copy, "model_index.json", force_zeros_for_empty_prompt=zeros)
@@ -118,6 +119,7 @@ def test_another_dtype(file: Path, folder: Path, tmp_path: Path) -> None:
         assert torch.equal(found.tensors["text_encoder_2"]["text_projection.weight"], want.half())
 
 
+@pytest.mark.slow
 def test_a_ckpt(file: Path, folder: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": load_file(file)}, tmp_path / "model.ckpt")
     choices = Choices(tokenizer=folder, prediction_type="v_prediction")
@@ -125,6 +127,7 @@ def test_a_ckpt(file: Path, folder: Path, tmp_path: Path) -> None:
     assert equal(states(load(out)), states(load(folder)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("only", [None, "text_encoder_2", "unet"])
 def test_a_folder_of_pickles(only: str | None, folder: Path, copy: Path, tmp_path: Path) -> None:
     for part in PARTS if only is None else (only,):
@@ -181,6 +184,7 @@ def test_a_depth_without_attention_stands_for_nothing(copy: Path, tmp_path: Path
     assert open_checkpoint(out).configs["unet"]["transformer_layers_per_block"] == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [None, "fp16"])
 def test_shards_and_variants(variant: str | None, folder: Path, tmp_path: Path) -> None:
     pipe = load(folder)
