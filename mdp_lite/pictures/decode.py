@@ -20,7 +20,7 @@ from mdp_lite.pictures.png_chunks import SIGNATURE, select_chunks
 FORMATS = ["PNG", "JPEG", "WEBP"]  # by content; no other parser of Pillow is used
 MAX_PIXELS = 64_000_000  # of a picture; more is a decompression bomb
 MAX_STREAM = 2**29  # bytes of a picture in a pipe: the most pixels as RGBA of 16 bits take less
-DAMAGE = (
+DAMAGE = (  # what Pillow's readers raise for files with flipped or missing bytes
     OSError, SyntaxError, ValueError, EOFError, LookupError, ArithmeticError, TypeError,
     AttributeError, NotImplementedError, struct.error, zlib.error,
 )  # fmt: skip

@@ -65,8 +65,12 @@ def test_openmp_does_not_sleep_between_layers(service: "tuple[int, httpx2.Client
         answer = client.post(f"/v1/sources/{made['id']}/edits", json={"prompt": "a boat"})
         return answer.raise_for_status().json()["usage"]["total_tokens"]
 
+    def sleeps_a_row() -> float:
+        before = count_sleeps(pid)
+        rows = edit()
+        return (count_sleeps(pid) - before) / rows
+
     edit()
-    before, rows = count_sleeps(pid), sum(edit() for _ in range(3))
-    # It is 300 a row if two threads have OpenMP threads each, because OpenMP then lets them sleep.
-    # On a busy machine 80 were counted.
-    assert count_sleeps(pid) - before < 150 * rows
+    # Of three edits the quietest counts: other work of the machine adds sleeps to some of them.
+    # It is 300 a row in each if two threads have OpenMP threads, which then sleep between layers.
+    assert min(sleeps_a_row() for _ in range(3)) < 50
