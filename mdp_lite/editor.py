@@ -7,15 +7,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from mdp_lite.checkpoint.load import AddOns, Models, Place, load
-from mdp_lite.engine.engine import choose_mode
+from mdp_lite.checkpoint.load import Models, Place
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.plan import Plan
 from mdp_lite.method.schedule import Weights
 from mdp_lite.pictures import images
 from mdp_lite.pictures.images import Picture
 from mdp_lite.pipeline import check
-from mdp_lite.pipeline.choices import build_choices
+from mdp_lite.pipeline.choices import build_choices, load_parts
 from mdp_lite.pipeline.edit import build_tasks, finish_edit, locate_all, start_edits
 from mdp_lite.pipeline.inpainting import key_of_mask, read_masks
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, Inversion
@@ -100,11 +99,9 @@ class Editor:
         """
         known = (variant, ema, prediction_type, tokenizer, clip_skip, sampler, timestep_spacing)
         choices = build_choices((revision, token, local_files_only), *known)
-        addons = AddOns(vae, check.loras(loras), check.embeddings(embeddings))
-        place, opened = check.device(device), open_cache(cache)
-        mode = choose_mode(engine, place, packages is not None)
-        models = load(name, place, check.dtype(dtype), choices, addons)
-        return cls(models, place, opened, mode, None if packages is None else Path(packages))
+        addons, opened = (vae, loras, embeddings), open_cache(cache)
+        parts = load_parts(name, device, dtype, choices, addons, engine, packages)
+        return cls(parts.models, parts.device, opened, parts.mode, parts.packages)
 
     def generate(
         self,

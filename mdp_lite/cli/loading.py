@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from mdp_lite.checkpoint.load import AddOns, Choices, Examined, load
+from mdp_lite.checkpoint.load import Choices, Examined
 from mdp_lite.cli.model_options import (
     CheckpointOptions,
     ClusterEngineOptions,
@@ -12,9 +11,7 @@ from mdp_lite.cli.model_options import (
     ModelOptions,
 )
 from mdp_lite.editor import Editor
-from mdp_lite.engine.engine import choose_mode
-from mdp_lite.pipeline import check
-from mdp_lite.pipeline.choices import build_choices
+from mdp_lite.pipeline.choices import build_choices, load_parts
 from mdp_lite.store.cache import open_cache
 
 
@@ -23,17 +20,13 @@ def open_editor(
     engine: EngineOptions | ClusterEngineOptions,
     check_fit: Callable[[Examined], None] = lambda examined: None,
 ) -> Editor:
-    """Load the model of the command line, as Editor.from_pretrained does.
-
-    check_fit may refuse what does not fit the checkpoint, when no weight has been read yet.
-    """
-    choices, place = read_choices(model.checkpoint), check.device(model.device)
-    loras, words = check.loras(model.lora), check.embeddings(model.embedding)
-    addons, cache = AddOns(model.vae, loras, words), open_cache(model.cache)
-    packages = None if engine.packages is None else Path(engine.packages)
-    mode = choose_mode(engine.mode, place, packages is not None)
-    models = load(model.name, place, check.dtype(model.dtype), choices, addons, check_fit)
-    return Editor(models, place, cache, mode, packages)
+    """Load the model of the command line; check_fit is as in load_parts."""
+    addons, cache = (model.vae, model.lora, model.embedding), open_cache(model.cache)
+    parts = load_parts(
+        model.name, model.device, model.dtype, read_choices(model.checkpoint), addons,
+        engine.mode, engine.packages, check_fit,
+    )  # fmt: skip
+    return Editor(parts.models, parts.device, cache, parts.mode, parts.packages)
 
 
 def open_editor_in_thread(

@@ -1,7 +1,23 @@
-"""Checking what a caller says about a checkpoint that it does not say itself."""
+"""Loading what a caller asks for: its choices are checked, then the models are loaded."""
 
-from mdp_lite.checkpoint.load import Choices, Hub, Place
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mdp_lite.checkpoint.load import AddOns, Choices, Examined, Hub, Models, Place, load
+from mdp_lite.engine.engine import choose_mode
 from mdp_lite.pipeline import check
+
+
+class LoadedParts(NamedTuple):
+    """What an Editor is made of, beside its cache."""
+
+    models: Models
+    device: torch.device
+    mode: str
+    packages: Path | None
 
 
 def build_choices(
@@ -15,3 +31,19 @@ def build_choices(
     return Choices(
         variant, ema, prediction_type, tokenizer, Hub(*hub), clip_skip, sampler, timestep_spacing
     )
+
+
+def load_parts(
+    name: Place, device: Any, dtype: Any, choices: Choices, addons: tuple[Any, Any, Any],
+    engine: str, packages: Any, check_fit: Callable[[Examined], None] = lambda examined: None,
+) -> LoadedParts:  # fmt: skip
+    """Check all of these, then load the models; addons are a VAE, LoRAs and embeddings.
+
+    check_fit may refuse what does not fit the checkpoint, when no weight has been read yet.
+    """
+    vae, loras, words = addons
+    added = AddOns(vae, check.loras(loras), check.embeddings(words))
+    place = check.device(device)
+    mode = choose_mode(engine, place, packages is not None)
+    models = load(name, place, check.dtype(dtype), choices, added, check_fit)
+    return LoadedParts(models, place, mode, None if packages is None else Path(packages))
