@@ -185,17 +185,17 @@ class XLOptions:
     negative_original_size: Annotated[
         Pair | None,
         typer.Option("--negative-original-size", metavar="WIDTHxHEIGHT", parser=read_size,
-                     show_default="--original-size", help="the same of the null row"),
+                     show_default="--original-size", help="the same for the negative prompt"),
     ] = None  # fmt: skip
     negative_crop: Annotated[
         Pair | None,
         typer.Option("--negative-crop", metavar="X,Y", parser=read_corner, show_default="--crop",
-                     help="the same of the null row"),
+                     help="the same for the negative prompt"),
     ] = None  # fmt: skip
     negative_target_size: Annotated[
         Pair | None,
         typer.Option("--negative-target-size", metavar="WIDTHxHEIGHT", parser=read_size,
-                     show_default="--target-size", help="the same of the null row"),
+                     show_default="--target-size", help="the same for the negative prompt"),
     ] = None  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,29 +17,11 @@ from mdp_lite.pipeline import inpainting
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Source
+from support.inpainted import BOX, FACTOR, PROMPT, SIDE, TARGET, N, editor, source, whole
 from support.inpainting import draw_mask, draw_picture
 from support.inverting import double
 
-SIDE, N, FACTOR = 32, 5, 4
-BOX = (8, 4, 24, 20)
-PROMPT, TARGET = "a red house", "a blue boat"
-
-
-@pytest.fixture(scope="module")
-def editor(checkpoint_inpaint: Path) -> Editor:
-    return Editor.from_pretrained(checkpoint_inpaint, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def source(editor: Editor) -> Source:
-    """Recorded under the mask of BOX."""
-    return editor.invert(draw_picture(SIDE, SIDE), PROMPT, num_inference_steps=N, mask=BOX)
-
-
-@pytest.fixture(scope="module")
-def whole(editor: Editor) -> Source:
-    """The same picture, recorded without a mask."""
-    return editor.invert(draw_picture(SIDE, SIDE), PROMPT, num_inference_steps=N)
+__all__ = ["editor", "source", "whole"]  # fixtures
 
 
 class WatchedUNet(nn.Module):

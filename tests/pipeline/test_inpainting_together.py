@@ -14,31 +14,13 @@ from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Source
 from mdp_lite.pipeline.warm_up import warm_up
 from mdp_lite.serve.service import prepare_models
+from support.inpainted import BOX, PROMPT, SIDE, TARGET, N, editor, source, whole
 from support.inpainting import draw_picture
 from support.inverting import double
 from support.recording import recording_editor
 from support.source_cases import same_bits
 
-SIDE, N, FACTOR = 32, 5, 4
-BOX = (8, 4, 24, 20)
-PROMPT, TARGET = "a red house", "a blue boat"
-
-
-@pytest.fixture(scope="module")
-def editor(checkpoint_inpaint: Path) -> Editor:
-    return Editor.from_pretrained(checkpoint_inpaint, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def source(editor: Editor) -> Source:
-    """Recorded under the mask of BOX."""
-    return editor.invert(draw_picture(SIDE, SIDE), PROMPT, num_inference_steps=N, mask=BOX)
-
-
-@pytest.fixture(scope="module")
-def whole(editor: Editor) -> Source:
-    """The same picture, recorded without a mask."""
-    return editor.invert(draw_picture(SIDE, SIDE), PROMPT, num_inference_steps=N)
+__all__ = ["editor", "source", "whole"]  # fixtures
 
 
 # several at once
