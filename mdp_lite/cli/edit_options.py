@@ -85,7 +85,8 @@ class GridOptions:
     ] = ()  # fmt: skip
     schedules: Annotated[
         tuple[Schedule, ...],
-        typer.Option("--schedules", metavar="A,B,C", help="constant, linear, cosine, exp, leash",
+        typer.Option("--schedules", metavar="A,B,C",
+                     help="constant, linear, cosine, exp, leash, local-leash",
                      show_default="as mdp-lite edit"),
         COMMAS,
     ] = ()  # fmt: skip

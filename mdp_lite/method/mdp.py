@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, lerp
+from torch.nn.functional import avg_pool2d
 
 from mdp_lite.method.ddim import eps_to_x0, noisy_mean, renoise, v_to_eps, x0_to_eps
 from mdp_lite.method.schedule import StepCoefficients, StepIndex, Weights, select_step
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (b, 4, y, x), t (), c (b, l, d)
+TAU = 0.5  # of keep_map: half is kept where a change is half the picture's largest
+BLUR = 3 / 16  # of keep_map: the width of its blur, as a share of the latent's shorter side
 Reads = tuple[str, ...]  # the rows of a UNet call: some of "null", "c" and "source", in this order
 
 
@@ -73,7 +76,7 @@ class StepTerms(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The result of a step: x (b, 4, y, x) at the next noise level, and the noise eps used."""
+    """The result of a step: x (b, 4, y, x) at the next noise level, and the noise eps in it."""
 
     x: Tensor
     eps: Tensor
@@ -125,6 +128,28 @@ def guide(
     return e_null + g * d  # classifier-free guidance
 
 
+def keep_map(x0: Tensor, source_x0: Tensor, tau: float = TAU, blur: float = BLUR) -> Tensor:
+    """What an edit that predicts x0 (b, 4, y, x) keeps of its source, (b, 1, y, x) in 0..1.
+
+    keep = tau^2 / (s^2 + tau^2), where s = blur(mean over channels |x0* - x0_A|), divided by its
+    largest value in that picture. So a change that covers the picture is let go everywhere, and a
+    small one is held outside its place.
+    """
+    d = (x0 - source_x0).abs().mean(1, keepdim=True)
+    side = int((blur * min(d.size(2), d.size(3)) - 1) / 2)  # cells on each side of the middle one
+    s = avg_pool2d(d, 2 * side + 1, 1, side, count_include_pad=False)
+    s = s / s.amax((2, 3), keepdim=True).clamp(min=1e-30)  # without a difference all is kept
+    return tau**2 / (s**2 + tau**2)
+
+
+def pull_weight(x0: Tensor, source_x0: Tensor, w: Weights) -> Tensor:
+    """The weight of MDP-x that a step uses: w_x (1 - local + local keep)."""
+    local = w.local
+    if local is None:
+        return w.x
+    return w.x * lerp(torch.ones_like(local), keep_map(x0, source_x0), local)
+
+
 def update(
     e: Tensor, x: Tensor, coeffs: StepCoefficients, source: SourceStep, w: Weights,
     v_prediction: bool,
@@ -139,7 +164,8 @@ def update(
         x = renoise(x0, eps, coeffs.b)  # DDIM Eq. 12
     else:
         x = noisy_mean(x0, eps, x, coeffs) + noise  # DDPM or LCM
-    return Step(lerp(x, source.x, w.x), eps)  # MDP-x
+    w_x = pull_weight(x0, source.x0, w)
+    return Step(lerp(x, source.x, w_x), lerp(eps, source.eps, w_x))  # MDP-x
 
 
 def step_inputs(x: Tensor, terms: StepTerms, reads: Reads) -> tuple[Tensor, Tensor]:

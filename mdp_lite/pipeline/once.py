@@ -57,7 +57,7 @@ def once(
     target = runner.guidance(prompt, negative_prompt, g, size, follow_source(xl, own, False))
     x, noise = runner.draw(check.seed(seed), *size, grid)
     n, defaults = len(grid.t), runner.models.defaults
-    variant = choose_variant(variant, noise is not None, (t_max, t_m), defaults, n)
+    variant = choose_variant(variant, noise is not None, (t_max, t_m, schedule), defaults, n)
     weights = build_weights(n, defaults, variant, t_max, t_m, schedule)
     steps = plan(weights, grid, _find_facts(source, target))
     needed = count_source_steps(steps, weights)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 # Equal to the core's names, but without null-text: it can't run through a batcher.
 Variant = Literal["epsilon", "c", "x", "beta"]
-Schedule = Literal["constant", "linear", "cosine", "exp", "leash"]
+Schedule = Literal["constant", "linear", "cosine", "exp", "leash", "local-leash"]
 InversionName = Literal[
     "replay", "ddim", "fixed-point", "negative-prompt", "direct", "edit-friendly"
 ]

@@ -79,7 +79,7 @@ EDIT: list[tuple[dict[str, Any], str]] = [
     ({"variant": "eps"}, "variant must be one of epsilon, c, x, beta, got 'eps'"),
     (
         {"schedule": "sin"},
-        "schedule must be one of constant, linear, cosine, exp, leash, got 'sin'",
+        "schedule must be one of constant, linear, cosine, exp, leash, local-leash, got 'sin'",
     ),
     ({"weights": torch.zeros(N)}, "weights must be a Weights, got Tensor"),
     ({"weights": weights(x=torch.zeros(3))}, "weights.x must be a tensor of 4 rows, one a step"),
