@@ -110,17 +110,31 @@ def proximal(d: Tensor, q: Tensor) -> Tensor:
     return torch.where(d.abs() > least[:, None, None, None], d, 0)
 
 
+def change_map(d: Tensor) -> Tensor:
+    """Where two predictions differ by d (b, 4, y, x): from 0 to 1 in each picture, (b, 1, y, x).
+
+    The mean over channels, with its sign, between its smallest and largest value: the mask of
+    Uni-Edit (Jiao et al., arXiv 2504.13109). The 1e-7 is its code's.
+    """
+    m = d.mean(1, keepdim=True)
+    least = m.amin((2, 3), keepdim=True)
+    return (m - least) / (m.amax((2, 3), keepdim=True) - least + 1e-7)
+
+
 def guide(
-    out: Tensor, guided: bool, g: Tensor, w_beta: Tensor | None = None, q: Tensor | None = None
-) -> Tensor:
+    out: Tensor, guided: bool, g: Tensor, w_beta: Tensor | None = None, q: Tensor | None = None,
+    tilt: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The guided prediction from a UNet's answer.
 
     out holds one block of b rows for each condition, in this order: null if guided, c, and c_A if
     w_beta is given. Both guidances of MDP-beta share the null row: three rows, not four. q asks for
-    proximal guidance.
+    proximal guidance, tilt for a weight of MDP-beta that depends on the predictions.
     """
     rows = list(out.chunk(1 + guided + (w_beta is not None)))
     e_null = rows.pop(0) if guided else None
+    if w_beta is not None and tilt is not None:
+        w_beta = w_beta + tilt * change_map(rows[0] - rows[1])
     e = rows[0] if w_beta is None else lerp(rows[0], rows[1], w_beta)  # MDP-beta
     if e_null is None:
         return e
@@ -184,6 +198,6 @@ def step_output(out: Tensor, x: Tensor, terms: StepTerms, reads: Reads, v_predic
     """
     coeffs, guidance, source, w = terms
     w_beta = w.beta if "c" in reads and "source" in reads else None
-    e = guide(out.to(x.dtype), "null" in reads, guidance.g, w_beta, guidance.q)
+    e = guide(out.to(x.dtype), "null" in reads, guidance.g, w_beta, guidance.q, w.tilt)
     e = e if coeffs.direct is None else x0_to_eps(e, x, coeffs.a)
     return update(e, x, coeffs, source, w, v_prediction)

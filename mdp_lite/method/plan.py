@@ -97,7 +97,8 @@ def plan(weights: Weights, grid: Grid, facts: EditFacts = EditFacts()) -> Plan: 
 def naive_plan(weights: Weights, guided: bool) -> Plan:
     """The plan that skips nothing: every step is a call, with a third row if beta has a weight."""
     reads = ("null", "c") if guided else ("c",)
-    extra = [("source",) if w.any() else () for w in weights.beta]
+    steps = [weights.select_step(i, weights.eps) for i in range(len(weights.eps))]
+    extra = [("source",) if w.mixes_predictions else () for w in steps]
     calls = tuple(Segment("call", i, i + 1, (*reads, *more)) for i, more in enumerate(extra))
     return Plan(len(calls), calls)
 
@@ -145,7 +146,8 @@ def _all(column: Tensor, value: float) -> bool:
 
 def _reads_source(w: Weights, facts: EditFacts) -> bool:
     """Whether the UNet would be asked for the source's condition alone."""
-    return facts.same_condition or _all(w.c, 1) or _all(w.beta, 1)
+    tilted = w.tilt is not None and bool(w.tilt.any())
+    return facts.same_condition or _all(w.c, 1) or (_all(w.beta, 1) and not tilted)
 
 
 def _extend(segments: list[Segment], kind: str, i: int, key: Hashable) -> None:
@@ -160,8 +162,9 @@ def _call(w: Weights, i: int, facts: EditFacts) -> Segment:
     """A step that calls the UNet; MDP-beta's third row is for two conditions that differ."""
     if _reads_source(w, facts):
         reads, null, mixing = ("source",), facts.null_is_source, ()
-    elif bool(w.beta.any()):
-        reads, null, mixing = ("c", "source"), False, (w.c, w.beta)
+    elif w.mixes_predictions:
+        tilt = () if w.tilt is None else (w.tilt,)
+        reads, null, mixing = ("c", "source"), False, (w.c, w.beta, *tilt)
     else:
         reads, null, mixing = ("c",), facts.null_is_c and not w.c.any(), (w.c,)
     if facts.guided and not null:

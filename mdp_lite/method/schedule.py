@@ -101,7 +101,8 @@ class Weights(NamedTuple):
     of eps, x and beta, a weight for each latent cell.
 
     local is how much of x's weight is taken back where the edit differs from its source: 0 =
-    nothing, 1 = what mdp.keep_map says. None is 0 everywhere.
+    nothing, 1 = what mdp.keep_map says. tilt is added to beta's weight where the two predictions
+    differ most, times mdp.change_map. None is 0 everywhere.
 
     >>> zeros = torch.zeros(4)
     >>> table = Weights(c=zeros, eps=torch.tensor([1.0, 1.0, 0.5, 0.0]), x=zeros, beta=zeros)
@@ -114,6 +115,12 @@ class Weights(NamedTuple):
     x: Tensor
     beta: Tensor
     local: Tensor | None = None
+    tilt: Tensor | None = None
+
+    @property
+    def mixes_predictions(self) -> bool:
+        """Whether MDP-beta has a weight, so that the source's condition is asked for, too."""
+        return bool(self.beta.any() or (self.tilt is not None and self.tilt.any()))
 
     def select_step(self, i: StepIndex, x: Tensor) -> "Weights":
         """The weights of step i, in the dtype and on the device of x."""

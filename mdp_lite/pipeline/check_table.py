@@ -16,7 +16,7 @@ def check_table(value: Any, latents: torch.Tensor, others: tuple[Any, ...]) -> N
         raise BadInput(f"weights must be a Weights, got {type(value).__name__}")
     n = len(latents)
     for name, column in value._asdict().items():
-        if name == "local" and column is None:
+        if name in ("local", "tilt") and column is None:
             continue
         if not isinstance(column, torch.Tensor) or column.shape[:1] != (n,):
             raise BadInput(f"weights.{name} must be a tensor of {n} rows, one a step")

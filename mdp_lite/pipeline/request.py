@@ -267,7 +267,7 @@ def confine(weights: Weights, mask: Tensor) -> Weights:
     Where the mask is 0, w_x = 1 does so bit for bit, also where a local pull would let go.
     """
     cells = mask.to(weights.eps)
-    _, eps, x, _, local = (_spread(one) for one in weights)
+    eps, x, local = (_spread(one) for one in (weights.eps, weights.x, weights.local))
     eps = torch.lerp(torch.ones_like(eps), eps, cells)
     weights = weights._replace(eps=eps, x=torch.where(cells > 0, x, torch.ones_like(x)))
     return weights if local is None else weights._replace(local=local * (cells > 0))

@@ -71,7 +71,7 @@ def tables(n: int, x: Tensor) -> st.SearchStrategy[Weights]:
     _, c, height, width = x.shape
     maps = ((1, 1, height, width), (1, c, 1, 1), (1, 1, height, 1))
     mixing, local = columns(n, maps), st.none() | columns(n, ((1, 1, height, width),))
-    return st.builds(Weights, columns(n, ()), mixing, mixing, mixing, local)
+    return st.builds(Weights, columns(n, ()), mixing, mixing, mixing, local, local)
 
 
 def guidance_of(c: Tensor, g: float) -> Guidance:
