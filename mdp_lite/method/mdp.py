@@ -157,11 +157,9 @@ def keep_map(x0: Tensor, source_x0: Tensor, tau: float = TAU, blur: float = BLUR
 
 
 def pull_weight(x0: Tensor, source_x0: Tensor, w: Weights) -> Tensor:
-    """The weight of MDP-x that a step uses: w_x (1 - local + local keep)."""
+    """The weight of MDP-x that a step uses: w_x + local keep."""
     local = w.local
-    if local is None:
-        return w.x
-    return w.x * lerp(torch.ones_like(local), keep_map(x0, source_x0), local)
+    return w.x if local is None else w.x + local * keep_map(x0, source_x0)
 
 
 def update(

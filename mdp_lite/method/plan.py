@@ -174,8 +174,7 @@ def _call(w: Weights, i: int, facts: EditFacts) -> Segment:
 
 def _pull(w: Weights) -> tuple[Tensor, ...]:
     """The weights of the mixture of latents: x alone where it does not depend on the data."""
-    local = w.local is not None and w.local.any() and w.x.any()
-    return (w.x, w.local) if local and w.local is not None else (w.x,)
+    return (w.x,) if w.local is None or not w.local.any() else (w.x, w.local)
 
 
 def _key(column: Tensor) -> Hashable:

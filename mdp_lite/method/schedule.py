@@ -100,9 +100,9 @@ class Weights(NamedTuple):
     prompt leads, above 1 further than the source itself. A table may also hold maps (N, 1, 1, y, x)
     of eps, x and beta, a weight for each latent cell.
 
-    local is how much of x's weight is taken back where the edit differs from its source: 0 =
-    nothing, 1 = what mdp.keep_map says. tilt is added to beta's weight where the two predictions
-    differ most, times mdp.change_map. None is 0 everywhere.
+    Two columns depend on what a step predicts. local is added to x's weight where the edit is like
+    its source (times mdp.keep_map), tilt to beta's where the predictions for the two conditions
+    differ (times mdp.change_map). None is 0 everywhere.
 
     >>> zeros = torch.zeros(4)
     >>> table = Weights(c=zeros, eps=torch.tensor([1.0, 1.0, 0.5, 0.0]), x=zeros, beta=zeros)
@@ -268,8 +268,7 @@ def add_local_leash(weights: Weights, t_max: float, t_m: float, share: float = 1
     look = window(n, t_max, min(t_m, max(1, round(LOOK * n))))
     mixed = Weights(*(torch.lerp(one, torch.zeros_like(one), look) for one in weights[:4]))
     pulled = add_leash(mixed, t_max, t_m, share, LOCAL_PULL).x
-    local = ((look > 0) | (pulled != mixed.x)).to(pulled)
-    return mixed._replace(x=torch.lerp(pulled, torch.ones_like(look), share * look), local=local)
+    return mixed._replace(local=torch.lerp(pulled, torch.ones_like(look), share * look) - mixed.x)
 
 
 def few_steps_table(n: int, strength: float = 0.5) -> Weights:

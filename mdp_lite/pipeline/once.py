@@ -74,6 +74,7 @@ def count_source_steps(plan: Plan, weights: Weights) -> int:
     """How many steps of the source's path a plan reads; its condition is not part of the path."""
     free = [one.stop for one in plan.segments if one.kind != "call"]
     mixed = (weights.eps != 0) | (weights.x != 0)
+    mixed = mixed if weights.local is None else mixed | (weights.local != 0)
     calls = [one for one in plan.segments if one.kind == "call"]
     return max([*free, *(one.stop for one in calls if mixed[one.start].any())], default=0)
 

@@ -51,6 +51,7 @@ class Request:
     variant: "epsilon", "c", "x" or "beta". t_max, t_m: the window in steps. schedule: the weights
     over the window; constant if a window is given without one.
     strength, instead of t_m: 0 is the source, 0.5 the default window, 1 the target alone.
+    weight: the source's share on the steps of the window, 1 if None; any number, also below 0.
     weights, instead of all these: a whole table of N steps.
     mask: where the edit happens: a picture of the source's size, its path or array (white is
     edited, or what is transparent if it has transparency), a box (x0, y0, x1, y1) of its pixels,
@@ -82,6 +83,7 @@ class Request:
     feather: int = 0
     proximal: float | None = None
     xl: XLCondition | None = None
+    weight: float | None = None
 
 
 def format_prompt(prompt: Prompt) -> str:
@@ -216,7 +218,7 @@ def cost_of(request: Request, plan: Plan) -> Cost:
 
 def weights_of(request: Request, defaults: Defaults) -> Weights:
     """The table (n,) that a located request describes; a mask makes maps (n, 1, 1, y, x)."""
-    how = (request.t_max, request.t_m, request.schedule, request.strength)
+    how = (request.t_max, request.t_m, request.schedule, request.strength, request.weight)
     if request.weights is not None:
         check_table(request.weights, request.source.path.eps, (request.variant, *how))
         weights = Weights(*map(_make_floating, request.weights))
@@ -230,11 +232,14 @@ def weights_of(request: Request, defaults: Defaults) -> Weights:
 def build_weights(
     n: int, defaults: Defaults, variant: str | None = None, t_max: float | None = None,
     t_m: float | None = None, schedule: str | None = None, strength: float | None = None,
+    weight: float | None = None,
 ) -> Weights:  # fmt: skip
-    """The table (n,) of a window or a strength."""
+    """The table (n,) of a window or a strength; weight is the height of the window."""
     variant = "epsilon" if variant is None else variant
     usual, own = default_window(n, defaults, variant, schedule), (t_max, t_m) != (None, None)
-    if variant == "epsilon" and not own and schedule is None and _has_few_steps(n, defaults):
+    plain = not own and schedule is None and weight is None
+    height = 1.0 if weight is None else check.number("weight", weight)
+    if variant == "epsilon" and plain and _has_few_steps(n, defaults):
         share = 0.5 if strength is None else strength
         check.strength(share, t_m)
         return few_steps_table(n, share)
@@ -244,19 +249,21 @@ def build_weights(
     t_max = usual.t_max if t_max is None else check.number("t_max", t_max)
     if strength is not None:
         check.strength(strength, t_m)
-        return _strength_weights(n, variant, t_max, min(usual.t_m, t_max), shape, strength)
+        return _strength_weights(n, variant, t_max, min(usual.t_m, t_max), shape, strength, height)
     t_m = min(usual.t_m, t_max) if t_m is None else check.number("t_m", t_m)
-    return _apply_leash(variant_table(variant, window(n, t_max, t_m, shape)), t_max, t_m, shape)
+    w = height * window(n, t_max, t_m, shape)
+    return _apply_leash(variant_table(variant, w), t_max, t_m, shape)
 
 
 def default_window(
     n: int, defaults: Defaults, variant: str, schedule: str | None = None
 ) -> DefaultWindow:
-    """The window in steps if none is given: the checkpoint's, the schedule's or the variant's."""
+    """The window in steps if none is given: the schedule's, the checkpoint's or the variant's."""
     usual = DEFAULT_WINDOWS[check.one_of("variant", variant, VARIANTS)]
-    usual = LOCAL_WINDOW if schedule == LOCAL_WINDOW.schedule else usual
     if defaults.t_max is not None and defaults.t_m is not None:
         usual = DefaultWindow(defaults.t_max, defaults.t_m, "constant")
+    if schedule == LOCAL_WINDOW.schedule:  # its first steps are those of the path
+        usual = LOCAL_WINDOW
     return usual._replace(t_max=round(usual.t_max * n), t_m=round(usual.t_m * n))
 
 
@@ -284,7 +291,7 @@ def _make_floating(column: Tensor) -> Tensor:
 
 
 def _strength_weights(
-    n: int, variant: str, t_max: float, t_m: float, shape: str, strength: float
+    n: int, variant: str, t_max: float, t_m: float, shape: str, strength: float, height: float
 ) -> Weights:
     """A window that shrinks from the default (0.5) to none (1), or fades into the source (0).
 
@@ -294,7 +301,7 @@ def _strength_weights(
     """
     window(n, t_max, t_m, shape)  # must be one, whatever is left of it
     fade, left = max(0.0, 1 - 2 * strength), min(1.0, 2 - 2 * strength)
-    weights = variant_table(variant, window(n, t_max, t_m * left, shape))
+    weights = variant_table(variant, height * window(n, t_max, t_m * left, shape))
     return _fade(_apply_leash(weights, t_max, t_m * left, shape, left), variant, fade)
 
 

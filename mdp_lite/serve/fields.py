@@ -58,6 +58,7 @@ class SteeringFields(BaseModel):
     schedule: Schedule | None = None
     strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     proximal: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    weight: FiniteFloat | None = None
     mask_auto: bool = False
     feather: Annotated[int, Field(ge=0, le=1024)] = 0
 

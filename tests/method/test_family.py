@@ -101,7 +101,9 @@ def test_uniedit(omega: float) -> None:
     for t, a, b in zip(*on[:3], strict=True):
         v_a, v_b = toy(x, t, C_A), toy(x, t, C_B)
         mask = (v_b - v_a).mean(dim=1, keepdim=True)
-        low, high = (f(mask.reshape(2, -1), 1).reshape(2, 1, 1, 1) for f in (torch.amin, torch.amax))
+        low, high = (
+            f(mask.reshape(2, -1), 1).reshape(2, 1, 1, 1) for f in (torch.amin, torch.amax)
+        )
         mask = (mask - low) / (high - low + 1e-7)
         e = mask * v_b + (1 - mask) * v_a + omega * (1 + mask) * (v_b - v_a)
         x = b**0.5 * clean(x, e, a) + (1 - b) ** 0.5 * e

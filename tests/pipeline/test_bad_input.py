@@ -84,9 +84,10 @@ EDIT: list[tuple[dict[str, Any], str]] = [
     ({"weights": torch.zeros(N)}, "weights must be a Weights, got Tensor"),
     ({"weights": weights(x=torch.zeros(3))}, "weights.x must be a tensor of 4 rows, one a step"),
     ({"weights": weights(c=torch.zeros(()))}, "weights.c must be a tensor of 4 rows, one a step"),
-    ({"weights": weights(eps=torch.full((N,), 1.1))}, "weights.eps must be from 0 to 1"),
-    ({"weights": weights(beta=torch.full((N,), -0.1))}, "weights.beta must be from 0 to 1"),
-    ({"weights": weights(beta=torch.full((N,), NAN))}, "weights.beta must be from 0 to 1"),
+    ({"weights": weights(eps=torch.full((N,), INF))}, "weights.eps must be finite numbers"),
+    ({"weights": weights(beta=torch.full((N,), NAN))}, "weights.beta must be finite numbers"),
+    ({"weights": weights(local=torch.full((N,), NAN))}, "weights.local must be finite numbers"),
+    ({"weights": weights(tilt=torch.zeros(N + 1))}, "weights.tilt must be a tensor of 4 rows"),
     (
         {"weights": weights(), "variant": "c"},
         "weights is the whole table: give no variant, window or strength with it",
