@@ -1,8 +1,9 @@
 """The second half of a step: guidance, the manipulations and DDIM or DDPM, in one pass.
 
 It computes what guide and update of mdp_lite/method/mdp.py do, without proximal guidance, for both
-prediction types. A weight that depends on the predictions is a map that the caller computes first. All that changes from step to step is read from tensors on the device, so one
-captured graph serves every step. Shapes: b pictures; a level or weight is 0-d or (b, 1, 1, 1), a
+prediction types. A weight that depends on the predictions is a map that the caller computes first.
+All that changes from step to step is read from tensors on the device, so one captured graph serves
+every step. Shapes: b pictures; a level or weight is 0-d or (b, 1, 1, 1), a
 weight also a map.
 """
 

@@ -16,8 +16,8 @@ INVERSION_FIELDS = (
 )  # fmt: skip
 SAMPLING_FIELDS = ("source_prompt", "steps", "negative_prompt", "width", "height")
 EDIT_FIELDS = (
-    "variant", "t_max", "t_m", "schedule", "strength", "weight", "proximal", "guidance_scale", "mask",
-    "box", "auto_mask", "feather", "paste",
+    "variant", "t_max", "t_m", "schedule", "strength", "weight", "proximal",
+    "guidance_scale", "mask", "box", "auto_mask", "feather", "paste",
 )  # fmt: skip
 SETTINGS = tuple(dict.fromkeys((*SAMPLING_FIELDS, "seed", *INVERSION_FIELDS, *EDIT_FIELDS)))
 # An entry that sets one field of a group drops the job's defaults for the others of the group.

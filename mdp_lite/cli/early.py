@@ -43,7 +43,7 @@ def _check_size(options: Any, examined: Examined) -> None:
 
 
 def _list_windows(args: Any) -> Iterator[Window]:
-    """Variant, t_max, t_m, schedule, strength and weight of each edit that a command line asks for."""
+    """Variant, t_max, t_m, schedule, strength and weight of each edit of a command line."""
     edit: EditOptions | None = getattr(args, "edit", None)
     if edit is not None:
         for variant in VARIANTS if edit.variant == "all" else (edit.variant,):

@@ -79,8 +79,8 @@ def uniedit_table(n: int, omega: float = 5.0) -> Weights:
 def chordedit_table(grid: Grid, scale: float = 1.0) -> Weights:
     """ChordEdit (arXiv 2602.19083) without its second time (delta = 0), with its clean-up.
 
-    The grid has two steps: from t_start to t_end, and to the clean latent. The path is chord_pivots,
-    and its last step adds no noise. scale is how far the first step goes.
+    The grid has two steps: from t_start to t_end, then to the clean latent. chord_pivots is the
+    path, and its last step adds no noise. scale is how far the first step goes.
     """
     x = torch.tensor([1 - scale, 0.0], dtype=torch.float64)
     return infedit_table(grid)._replace(x=x)

@@ -1,4 +1,4 @@
-"""The local leash on whole edits: rows, every kind of source and model, masks, strength, previews."""
+"""The local leash on whole edits: rows, kinds of sources and models, masks, strength, previews."""
 
 from collections.abc import Callable
 from dataclasses import replace
