@@ -28,7 +28,8 @@ class Guidance(NamedTuple):
     null is None for guidance 1. If both prompts are equal, null is the same object as c. Then
     e_null = e and guidance changes nothing, so the null row is left out; but only while MDP-c does
     not mix c. null may also be a table (N, b or 1, l, d) with a row for each step, as null-text
-    inversion makes it. q () is the quantile of proximal guidance, or None for plain guidance.
+    inversion makes it. q () is the quantile of proximal guidance, or None for plain guidance; of
+    shape (1,) it masks whole cells, as LEDITS++ does.
     channels (b or 1, k, y, x) are what an inpainting UNet reads beside the latent in every row of
     every step: a mask, and the latent of the picture without what the mask covers; else None.
     """
@@ -104,10 +105,12 @@ def model_inputs(
 def proximal(d: Tensor, q: Tensor) -> Tensor:
     """d where |d| is above its quantile q in that picture, else 0 (Han et al., arXiv 2306.05414).
 
-    The hard threshold of their Eq. 8: guidance acts where the two predictions differ most.
+    The hard threshold of their Eq. 8: guidance acts where the two predictions differ most. With q
+    (1,) it is over the sums of |d| over channels, as in LEDITS++ (Brack et al., arXiv 2311.16711).
     """
-    least = d.abs().flatten(1).quantile(q.to(d), dim=1)
-    return torch.where(d.abs() > least[:, None, None, None], d, 0)
+    size = d.abs() if q.ndim == 0 else d.abs().sum(1, keepdim=True)
+    least = size.flatten(1).quantile(q.to(d).reshape(()), dim=1)
+    return torch.where(size > least[:, None, None, None], d, 0)
 
 
 def change_map(d: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from mdp_lite.method.inversion import add_noise, noise_maps
 from mdp_lite.method.mdp import Guidance
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.sample import Trajectory, record, sample
-from mdp_lite.method.schedule import Grid, Weights, alphas_cumprod
+from mdp_lite.method.schedule import Grid, Weights, alphas_cumprod, zero_weights
 from mdp_lite.models.config import SchedulerConfig
 from support.tables import final_latents, naive, relative_error
 from support.toy import C_A, C_B, NULL, random, toy
@@ -186,6 +186,26 @@ def test_hedit() -> None:
         x = base + rate * ((null + target * (e_b - null)) - (null + back * (e_a - null)))
     weights, g = family.hedit_table(5, target, source, back)
     check(x, on, path, guided(C_B, g), weights)
+
+
+def test_leditspp_guides_in_whole_cells() -> None:
+    """diffusers 0.42.1, pipeline_leditspp_stable_diffusion.py: one concept, no attention mask.
+
+    With its noise recorded for DDIM at eta = 1, without a source prompt: the null row is c_A.
+    """
+    on, g, quantile = steps_at(801, 601, 401, 201, 1), 7.0, 0.6123
+    path = recorded(on, add_noise(on, CLEAN, random(29, 5, *SHAPE)), alone(NULL))
+    assert path.noise is not None
+    x = path.x[0]
+    for t, a, b, noise in zip(*on[:3], path.noise, strict=True):
+        null = toy(x, t, NULL)
+        guidance = g * (toy(x, t, C_B) - null)
+        sums = guidance.abs().sum(dim=1, keepdim=True).repeat(1, 4, 1, 1)
+        limit = torch.quantile(sums.flatten(start_dim=2), quantile, dim=2)
+        e = null + torch.where(sums >= limit[:, :, None, None], guidance, 0.0)
+        x = posterior_mean(x, e, a, b) + noise
+    to = guided(C_B, g)._replace(q=torch.tensor([quantile]).double())
+    check(x, on, path, to, zero_weights(5))
 
 
 @pytest.mark.parametrize("noisy", [True, False])
