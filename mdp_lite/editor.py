@@ -215,9 +215,9 @@ class Editor:
 
         The source has a weight, 1 by default, in the variant's quantity ("epsilon", "c", "x" or
         "beta") on the steps [N - t_max, N - t_max + t_m). strength in 0..1 stands for t_m: 0 is the
-        source, 1 the prompt alone. Request documents every argument. on_step(done, total, latent) may raise to
-        cancel. deadline is in seconds: when it passes, the result is the best picture so far, and
-        its finished is False.
+        source, 1 the prompt alone. Request documents every argument. on_step(done, total, latent)
+        may raise to cancel. deadline is in seconds: when it passes, the result is the best picture
+        so far, and its finished is False.
         """
         request = Request(
             source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
