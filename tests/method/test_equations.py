@@ -50,14 +50,22 @@ def coefficients(setup: Setup, n: int) -> list[Coefficients]:
     return [Coefficients(int(t[i]), float(abar[t[i]]), float(b[i])) for i in range(n)]
 
 
-def guided(x: Tensor, t: int, c: Tensor, w_c: float, w_beta: float) -> Tensor:
+def guided(x: Tensor, t: int, c: Tensor, w_c: float, w_beta: float, tilt: float = 0) -> Tensor:
     """MDP-c and MDP-beta over whole stacks [null, c], guidance last: two rows, four with beta."""
     stack_a, stack_b = cat([NULL, C_A]), cat([NULL, c])
     out = rows(x, t, (1 - w_c) * stack_b + w_c * stack_a)
-    if w_beta:
-        out = (1 - w_beta) * out + w_beta * rows(x, t, stack_a)
+    if w_beta or tilt:
+        other = rows(x, t, stack_a)
+        w = w_beta + tilt * torch.cat(2 * [normalised((out - other)[len(x) :])])
+        out = (1 - w) * out + w * other
     e_null, e_text = out.chunk(2)
     return e_null + G * (e_text - e_null)
+
+
+def normalised(d: Tensor) -> Tensor:
+    """The mean over channels, from 0 to 1 in each picture."""
+    m = [one.mean(0) for one in d]
+    return torch.stack([(one - one.min()) / (one.max() - one.min() + 1e-7) for one in m])[:, None]
 
 
 def written_map(d: Tensor) -> Tensor:
@@ -74,11 +82,11 @@ def rows(x: Tensor, t: int, stack: Tensor) -> Tensor:
 def written_out(
     setup: Setup, n: int, c: Tensor, source: Written | None = None, w: np.ndarray | None = None
 ) -> Written:
-    """The published loop, reading nothing of mdp_lite; w (5, N): c, eps, x, beta and local."""
+    """The published loop, reading nothing of mdp_lite; w (6, N): c, eps, x, beta, local, tilt."""
     x, result = X, Written([X], [], [])
     for i, (t, a, b) in enumerate(coefficients(setup, n)):
-        w_c, w_eps, w_x, w_beta, local = (0.0,) * 5 if w is None else w[:, i]
-        e = guided(x, t, c, w_c, w_beta)
+        w_c, w_eps, w_x, w_beta, local, tilt = (0.0,) * 6 if w is None else w[:, i]
+        e = guided(x, t, c, w_c, w_beta, tilt)
         if setup[0] == "v_prediction":
             eps, x0 = a**0.5 * e + (1 - a) ** 0.5 * x, a**0.5 * x - (1 - a) ** 0.5 * e
         else:
@@ -118,8 +126,7 @@ def check_edit(setup: Setup, n: int, weights: Weights) -> None:
     """Trajectory A, then the edit along it, ours and written out: every latent and every noise."""
     theirs_a, ours_a = written_out(setup, n, C_A), ours(setup, n, C_A)
     assert distance(ours_a.x, theirs_a.x) <= BOUND
-    *mixing, local = weights
-    table = torch.stack([*mixing, torch.zeros(n) if local is None else local])
+    table = torch.stack([torch.zeros(n) if one is None else one for one in weights])
     theirs = written_out(setup, n, C_B, theirs_a, table.numpy())
     edit = ours(setup, n, C_B, ours_a, weights)
     assert distance(edit.x, theirs.x) <= BOUND
@@ -157,7 +164,7 @@ def test_mixed_columns(setup: Setup, n: int, seed: int) -> None:
 @lengths
 @pytest.mark.parametrize("seed", range(2))
 def test_any_number_is_a_weight(setup: Setup, n: int, seed: int) -> None:
-    weights = 3 * torch.rand(5, n, generator=torch.Generator().manual_seed(seed)).double() - 1
+    weights = 3 * torch.rand(6, n, generator=torch.Generator().manual_seed(seed)).double() - 1
     check_edit(setup, n, Weights(*weights))
 
 
