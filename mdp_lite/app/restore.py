@@ -7,7 +7,7 @@ from mdp_lite.app.form import EditForm, check_bounds, fill_form
 from mdp_lite.names import VARIANTS, BadInput
 from mdp_lite.pictures import images
 
-NO_FIELD = ("proximal", "deadline")  # settings of an edit that the page has no field for
+NO_FIELD = ("proximal", "deadline", "weight")  # settings of an edit that the page has no field for
 COMMON = ("negative_prompt", "schedule", "strength", "t_max", "t_m", "feather", "where")
 
 

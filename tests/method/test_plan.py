@@ -41,7 +41,7 @@ quiet = settings(
     deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),  # a failure is shown as it is: no time to shrink it
-    max_examples=25,
+    max_examples=12,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 many = settings(quiet, max_examples=400, derandomize=False)
@@ -68,7 +68,7 @@ def compare(random: RandomEdits, unet: object, max_rows: int) -> None:
 @given(data=st.data())
 @quiet
 def test_a_plan_leads_where_all_steps_lead(prediction: str, kind: str, data: st.DataObject) -> None:
-    random = data.draw(edits(toy, NOISE, 10, 3, prediction, kind))
+    random = data.draw(edits(toy, NOISE, 8, 2, prediction, kind))
     compare(random, toy, data.draw(st.sampled_from([0, 4, 64])))
 
 

@@ -140,6 +140,7 @@ def test_a_variant_fills_its_own_column(variant: str) -> None:
     weights = variant_table(variant, w)._asdict()
     column = {"epsilon": "eps"}.get(variant, variant)
     assert torch.equal(weights.pop(column), w)
+    assert weights.pop("local") is weights.pop("tilt") is None
     assert len(weights) == 3
     assert all(other.shape == w.shape and not other.any() for other in weights.values())
 
