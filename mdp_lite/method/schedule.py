@@ -220,7 +220,7 @@ CURVES: dict[str, Callable[[float], float]] = {
     "cosine": lambda u: math.sin((1 - u) * math.pi / 2),
     "exp": lambda u: math.exp(-5.0 * u),
     "leash": lambda u: 1.0,  # within the window; add_leash says what follows it
-    "local-leash": lambda u: 1.0,  # likewise; see add_local_leash
+    "local-leash": lambda u: 1.0,  # and around it: see add_local_leash
 }
 
 
