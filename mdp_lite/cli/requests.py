@@ -48,9 +48,7 @@ def read_mask_option(options: MaskOptions, console: Console) -> MaskSpec | None:
     return mask
 
 
-def read_xl_options(
-    options: XLOptions, prompt_2: str, second: str = "prompt_2"
-) -> XLCondition:
+def read_xl_options(options: XLOptions, prompt_2: str, second: str = "prompt_2") -> XLCondition:
     """What SDXL reads beside a prompt, whose text for the second encoder is prompt_2.
 
     second is the option of that text, as errors name it.
