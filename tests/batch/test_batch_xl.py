@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.xl import XLCondition
 from support.batching import draw_pictures, read_records, write_jsonl
+from support.pages import find_blocks
+from support.places import ROOT
 
 STEPS, G = 2, 3.0
 COMMON = ["--steps", str(STEPS), "--guidance-scale", str(G), "--strength", "0.7", "--device", "cpu"]
@@ -206,3 +209,25 @@ def test_costs_are_forecast_once_for_texts_that_are_alike() -> None:
     ]  # fmt: skip
     assert _cost_key(spec, []) == _cost_key(alike, [])
     assert len({_cost_key(one, []) for one in (spec, *others)}) == 5
+
+
+def test_the_page_on_batches(
+    job: Path, checkpoint_xl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code of docs/batch.md that needs SDXL, with a small one."""
+    monkeypatch.chdir(job)
+    Path("000.png").rename("house.png")
+    table, command = [
+        one.code
+        for one in find_blocks((ROOT / "docs" / "batch.md").read_text("utf-8"))
+        if "needs an SDXL model" in one.note
+    ]
+    exec(table, {})
+    words = shlex.split(command.replace("stabilityai/stable-diffusion-xl-base-1.0", "random"))
+    Path("random").symlink_to(checkpoint_xl)
+    assert main([*words[1:], "--steps", "2", "--quiet"]) == 0
+    records = read_records(Path("edited"))
+    assert [one.get("xl", {}) for one in records] == [
+        {}, {"prompt_2": "an oil painting"},
+        {"original_size": [384, 512], "crops_coords_top_left": [64, 0]},
+    ]  # fmt: skip

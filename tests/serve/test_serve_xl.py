@@ -20,6 +20,8 @@ from mdp_lite.serve.settings import Limits
 from mdp_lite.serve.work import PictureRecipe, PromptRecipe
 from mdp_lite.store.cache import Cache
 from support.inverting import picture
+from support.pages import find_blocks
+from support.places import ROOT
 from support.serving import (
     RunningService,
     file_of,
@@ -269,3 +271,16 @@ def test_the_document_has_the_fields(client: httpx2.Client) -> None:
         known = content["schema"]["properties"]
         assert {*SHARED, *more} <= set(known)
         assert known["crop"]["description"] and known["crop"]["examples"] == ["0,128"]
+
+
+def test_the_page_on_the_service(editor: Editor, at: RunningService) -> None:
+    """The code of docs/service.md that needs SDXL."""
+    openai = pytest.importorskip("openai")
+    blocks = find_blocks((ROOT / "docs" / "service.md").read_text("utf-8"))
+    (code,) = [one.code for one in blocks if "test_serve_xl.py" in one.note]
+    names = {"client": openai.OpenAI(base_url=f"{at.url}/v1", api_key="none")}
+    exec(code.replace('{"prompt_2"', '{"seed": 5, "num_inference_steps": 2, "prompt_2"'), names)
+    (data,) = names["answer"].data
+    read = XLCondition("an oil painting", None, (384, 512), (64, 0))
+    want = editor.generate("a house", 5, STEPS, xl=read).image
+    assert read_image(base64.b64decode(data.b64_json)).tobytes() == want.tobytes()
