@@ -160,6 +160,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"crop": "0,1048577"}, "crop must be two whole numbers from 0 to 1048576, got '0,1048577'"),
     ({"negative_crop": "1,2"}, "negative_original_size and negative_target_size must be given"),
     ({"negative_original_size": "1x2"}, "negative_original_size and negative_target_size must be"),
+    (
+        {"image": "000.png", "method": "negative-prompt", "negative_prompt_2": "b"},
+        "negative-prompt takes the source prompt for the negative one, got negative_prompt_2",
+    ),
     ({"crops_coords_top_left": "1,2"}, "got 'crops_coords_top_left'"),
 ]
 OTHERS: list[tuple[dict[str, Any], str]] = [  # of a model with one text encoder
