@@ -219,7 +219,6 @@ def _check_source(own: EntryValues, values: EntryValues, image: str | None) -> N
 
 def _read_source(values: EntryValues, image: str | None) -> SourceSpec:
     """Take only the fields that this kind of source uses, so that equal sources are equal."""
-    xl = {"xl": build_xl(values, "source_prompt_2")}
     extra: EntryValues = {"seed": values.get("seed", 0)}
     names, guided = SAMPLING_FIELDS, True
     if image is not None:
@@ -227,7 +226,8 @@ def _read_source(values: EntryValues, image: str | None) -> SourceSpec:
         names = (*SAMPLING_FIELDS, *INVERSION_FIELDS)
         guided = METHODS[values.get("method", DEFAULT_METHOD)].repeats_guidance
     names = (*names, "guidance_scale") if guided else names
-    return SourceSpec(**{name: values[name] for name in names if name in values} | extra | xl)
+    extra["xl"] = build_xl(values, "source_prompt_2")
+    return SourceSpec(**{name: values[name] for name in names if name in values} | extra)
 
 
 def _read_prompts(own: EntryValues, defaults: EntryValues) -> list[str]:

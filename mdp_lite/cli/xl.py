@@ -58,7 +58,7 @@ def build_xl(
         if text is not None:
             check.text(label(second if name == "prompt_2" else name), text)
     pairs = {name: values.get(name) for name in PAIRS}
-    read = {
+    read: dict[str, Any] = {
         PAIRS[name]: _check_pair(name, value, label)
         for name, value in pairs.items()
         if value is not None

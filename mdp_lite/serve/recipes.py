@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -120,7 +120,7 @@ class RecipeStore:
 
 def to_bytes(recipe: Recipe) -> bytes:
     """A recipe as a line of JSON, then the RGB pixels of its picture if it has one."""
-    fields = recipe._asdict() | {"xl": recipe.xl.describe()}
+    fields: dict[str, Any] = recipe._asdict() | {"xl": recipe.xl.describe()}
     if isinstance(recipe, PromptRecipe):
         return json.dumps(fields).encode() + b"\n"
     picture: Image.Image = fields.pop("picture")

@@ -94,8 +94,9 @@ def get_or_make_source(
     steps, g, negative = origin.num_inference_steps, origin.guidance_scale, origin.negative_prompt
     size = origin.size or (None, None)
     if isinstance(origin, PromptRecipe):
-        settings = (origin.prompt, origin.seed, steps, g, negative, *size)
-        return editor.generate(*settings, xl=origin.xl)
+        return editor.generate(
+            origin.prompt, origin.seed, steps, g, negative, *size, xl=origin.xl
+        )  # fmt: skip
     g = inversion_guidance(origin)
     return editor.invert(
         origin.picture, origin.prompt, origin.inversion, steps, g, negative, *size, origin.fit,

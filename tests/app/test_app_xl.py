@@ -240,7 +240,7 @@ def flatten(block: Any) -> list[Any]:
 
 def test_the_page_s_handler_takes_them(xl_studio: Studio, visitor: Session) -> None:
     handlers, form = Handlers(xl_studio), FORMS["prompt"]
-    values = tuple(getattr(form, name) for name in FIELD_NAMES["prompt"])
+    values: Any = tuple(getattr(form, name) for name in FIELD_NAMES["prompt"])
     request: Any = type("Request", (), {"session_hash": "one"})()
     *_, last = handlers.edit_prompt(None, *values, request)
     assert "--prompt-2 red" in last[4] and "prompt_2='night'" in last[5]

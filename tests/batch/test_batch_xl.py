@@ -114,6 +114,7 @@ def test_options_are_defaults_of_rows() -> None:
     assert own.source.xl == XLCondition("a", original_size=(9, 8))
 
 
+@pytest.mark.slow
 def test_options_of_the_command(job: Path, checkpoint_xl: Path) -> None:
     line = "--source-prompt-2 night --prompt-2 red --negative-prompt-2 blue --crop 8,4"
     table = write_jsonl(job / "job.jsonl", [ROWS[0], ROWS[0] | {"prompt_2": "blue"}])

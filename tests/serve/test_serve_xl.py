@@ -167,7 +167,7 @@ def test_hugging_face_s_target_size_is_the_picture_s(
     assert read_image(answer.content).tobytes() == want.picture.tobytes()
 
 
-@pytest.mark.parametrize("max_rows", [0, 16])
+@pytest.mark.parametrize("max_rows", [0, pytest.param(16, marks=pytest.mark.slow)])
 def test_requests_at_one_time(editor: Editor, max_rows: int) -> None:
     """Rows with different conditions share calls; each picture has the bits that it has alone."""
     fields: list[dict[str, Any]] = [
