@@ -48,7 +48,7 @@ def write_pair(name: str, pair: Pair) -> str:
 def build_xl(
     values: Mapping[str, Any], second: str = "prompt_2", label: Label = str
 ) -> XLCondition:
-    """The XLCondition of fields by their names; None and empty texts are defaults.
+    """The XLCondition of fields by their names; None and empty second prompts are defaults.
 
     second is the field with the text for the second encoder: a source's is source_prompt_2. A pair
     is a text, or a Pair that was read. Raises BadInput that names a field as label does.

@@ -240,8 +240,8 @@ def flatten(block: Any) -> list[Any]:
 
 def test_the_page_s_handler_takes_them(xl_studio: Studio, visitor: Session) -> None:
     handlers, form = Handlers(xl_studio), FORMS["prompt"]
-    values: Any = tuple(getattr(form, name) for name in FIELD_NAMES["prompt"])
-    request: Any = type("Request", (), {"session_hash": "one"})()
-    *_, last = handlers.edit_prompt(None, *values, request)
+    values = [getattr(form, name) for name in FIELD_NAMES["prompt"]]
+    request = type("Request", (), {"session_hash": "one"})()
+    *_, last = handlers.edit_prompt(*[None, *values, request])
     assert "--prompt-2 red" in last[4] and "prompt_2='night'" in last[5]
     assert visitor.last and visitor.last.form == form
