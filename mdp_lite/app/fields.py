@@ -12,6 +12,7 @@ from mdp_lite.app.form import (
     MAX_STEPS,
     MAX_TEXT,
     PAGE_FITS,
+    XL_FIELDS,
     EditForm,
 )
 from mdp_lite.names import SCHEDULES, VARIANTS
@@ -20,7 +21,16 @@ COMMON = (
     "source_prompt", "prompt", "variant", "steer", "strength", "t_max", "t_m", "schedule",
     "guidance_scale", "steps", "seed", "negative_prompt", "where", "feather",
 )  # fmt: skip
-FIELD_NAMES = {"picture": (*COMMON, "method", "fit"), "prompt": COMMON}
+FIELD_NAMES = {
+    "picture": (*COMMON, "method", "fit", *XL_FIELDS), "prompt": (*COMMON, *XL_FIELDS)
+}  # fmt: skip
+XL_HINTS = {  # what an empty field means
+    "source_prompt_2": "the source prompt", "prompt_2": "the edit prompt",
+    "negative_prompt_2": "the negative prompt", "original_size": "the picture's, such as 1024x768",
+    "crop": "0,0 (X,Y)", "target_size": "the picture's, such as 1024x768",
+    "negative_original_size": "the original size", "negative_crop": "the crop",
+    "negative_target_size": "the target size",
+}  # fmt: skip
 MAX_SEED = 2**53 - 1  # a browser has no larger whole numbers
 STEER_CHOICES = [("Strength", "strength"), ("Window of steps", "window")]
 WHERE_CHOICES = [
@@ -108,6 +118,17 @@ def build_region(form: EditForm) -> dict[str, Any]:
             0, MAX_FEATHER, form.feather, step=1, label="Feather: pixels over which it fades",
             visible=False,
         ),
+    }  # fmt: skip
+
+
+def build_xl_fields(form: EditForm) -> dict[str, Any]:
+    """The controls of what SDXL reads beside the prompts; empty ones are its defaults."""
+    return {
+        name: gr.Textbox(
+            getattr(form, name), label=name.replace("_", " ").capitalize(), placeholder=hint,
+            max_length=MAX_TEXT, elem_id=f"{form.case}-{name.replace('_', '-')}",
+        )
+        for name, hint in XL_HINTS.items()
     }  # fmt: skip
 
 

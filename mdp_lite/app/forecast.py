@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from mdp_lite.app.form import EditForm, build_request, check_form
+from mdp_lite.app.form import EditForm, build_form_xl, build_request, check_form, check_model
 from mdp_lite.app.results import AppResult
 from mdp_lite.app.runs import Submission, make_source, source_key, source_mask
 from mdp_lite.app.sessions import Session
@@ -40,6 +40,7 @@ class RunForecast(NamedTuple):
 def forecast(studio: Studio, session: Session, submission: Submission) -> RunForecast:
     """The forecast of a form; of the models only the text encoder runs."""
     form = check_form(submission.form)
+    check_model(studio.dry_editor, form)
     own = source_mask(studio.dry_editor, submission)
     stored = session.find_source(source_key(form, submission.picture, own))
     source = stored or dry_run_source(studio, form, submission.picture)
@@ -63,7 +64,7 @@ def dry_run_source(studio: Studio, form: EditForm, picture: Image.Image | None) 
     assert picture is not None
     return studio.dry_editor.invert(
         picture, form.source_prompt, inversion, form.steps, form.guidance_scale,
-        form.negative_prompt, fit=form.fit,
+        form.negative_prompt, fit=form.fit, xl=build_form_xl(form, "source_prompt_2"),
     )  # fmt: skip
 
 

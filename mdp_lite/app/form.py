@@ -5,6 +5,7 @@ from typing import Any
 
 from PIL import Image
 
+from mdp_lite.cli.xl import PAIRS, SHARED, build_xl, check_xl
 from mdp_lite.editor import Editor
 from mdp_lite.method.null_text import MAX_STEPS as MAX_NULL_TEXT_STEPS
 from mdp_lite.names import FITS, SCHEDULES, VARIANTS, BadInput
@@ -12,11 +13,13 @@ from mdp_lite.pipeline import check
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, Inversion
 from mdp_lite.pipeline.request import Request, default_window
 from mdp_lite.pipeline.result import Source
+from mdp_lite.pipeline.xl import XLCondition
 
 CASES = ("picture", "prompt")
 PAGE_FITS = tuple(fit for fit in FITS if fit != "own")  # "own" has no upper limit of size
 STEERS = ("strength", "window")
 WHERES = ("everywhere", "painted", "found")
+XL_FIELDS = ("source_prompt_2", "prompt_2", *SHARED)  # what SDXL reads beside the prompts
 MAX_STEPS, MAX_GUIDANCE, MAX_TEXT, MAX_FEATHER = 200, 30, 1000, 64
 
 
@@ -26,7 +29,7 @@ class EditForm:
 
     case says what the source is: a picture to invert, or a generated one from a prompt and a seed.
     steer says which fields set the weights: strength, or the window t_max and t_m. seed is that of
-    the generated source, or of the inversion's noise.
+    the generated source, or of the inversion's noise. XL_FIELDS are texts, empty by default.
     """
 
     case: str = "picture"
@@ -46,6 +49,15 @@ class EditForm:
     fit: str = "crop"
     where: str = "everywhere"
     feather: int = 0
+    source_prompt_2: str = ""
+    prompt_2: str = ""
+    negative_prompt_2: str = ""
+    original_size: str = ""
+    crop: str = ""
+    target_size: str = ""
+    negative_original_size: str = ""
+    negative_crop: str = ""
+    negative_target_size: str = ""
 
 
 def default_form(editor: Editor, case: str) -> EditForm:
@@ -84,8 +96,10 @@ def check_bounds(form: EditForm) -> EditForm:
         ("method", tuple(METHODS)), ("fit", PAGE_FITS), ("where", WHERES),
     ):  # fmt: skip
         check.one_of(name, getattr(form, name), allowed)
-    for name in ("source_prompt", "prompt", "negative_prompt"):
-        _check_text(name, getattr(form, name))
+    for name in ("source_prompt", "prompt", "negative_prompt", *XL_FIELDS):
+        if name not in PAIRS:
+            _check_text(name, getattr(form, name))
+    build_form_xl(form)
     null_text = (form.case, form.method) == ("picture", "null-text")
     max_steps = MAX_NULL_TEXT_STEPS if null_text else MAX_STEPS
     _check_range("steps", check.whole("steps", form.steps), 1, max_steps)
@@ -97,6 +111,21 @@ def check_bounds(form: EditForm) -> EditForm:
     else:
         _check_window(form)
     return form
+
+
+def build_form_xl(form: EditForm, second: str = "prompt_2") -> XLCondition:
+    """What SDXL reads of the form beside a prompt, whose second text is that of a field."""
+    values = {name: getattr(form, name) for name in XL_FIELDS}
+    written = {name: value for name, value in values.items() if value != ""}
+    return build_xl(written, second, _label_field)
+
+
+def check_model(editor: Editor, form: EditForm) -> None:
+    """Raise BadInput for what a model that is not SDXL would not read."""
+    config, negative = editor.models.unet.config, form.negative_prompt
+    for second in ("source_prompt_2", "prompt_2"):
+        xl, first = build_form_xl(form, second), getattr(form, second.removesuffix("_2"))
+        check_xl(config, xl, first, negative, second, _label_field)
 
 
 def inversion_of(form: EditForm) -> Inversion:
@@ -123,12 +152,17 @@ def build_request(source: Source, form: EditForm, mask: Image.Image | None) -> R
     return Request(
         source, form.prompt, form.variant, t_max, t_m, form.schedule, strength, None,
         form.guidance_scale, form.negative_prompt or None, region, True,
-        form.feather if region is not None else 0,
+        form.feather if region is not None else 0, xl=build_form_xl(form),
     )  # fmt: skip
 
 
+def _label_field(name: str) -> str:
+    """How errors name a field: source prompt 2."""
+    return name.replace("_", " ")
+
+
 def _check_text(name: str, value: Any) -> None:
-    label = name.replace("_", " ")
+    label = _label_field(name)
     if len(check.text(label, value)) > MAX_TEXT:
         raise BadInput(f"the {label} must have at most {MAX_TEXT} letters, got {len(value)}")
 

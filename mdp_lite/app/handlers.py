@@ -55,7 +55,7 @@ class Handlers:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self.model = studio.editor.models.name
+        self.model, self.clip_skip = studio.editor.models.name, studio.editor.models.clip_skip
 
     def session(self, request: gr.Request) -> Session:
         """The session of the visitor who sent the request."""
@@ -74,12 +74,17 @@ class Handlers:
         self, picture: str | None, canvas: Canvas, source_prompt: str, prompt: str, variant: str,
         steer: str, strength: float, t_max: float, t_m: float, schedule: str,
         guidance_scale: float, steps: int, seed: int, negative_prompt: str, where: str,
-        feather: int, method: str, fit: str, request: gr.Request,
+        feather: int, method: str, fit: str, source_prompt_2: str, prompt_2: str,
+        negative_prompt_2: str, original_size: str, crop: str, target_size: str,
+        negative_original_size: str, negative_crop: str, negative_target_size: str,
+        request: gr.Request,
     ) -> Iterator[list[Update]]:  # fmt: skip
         """Edit an uploaded picture towards a prompt."""
         values = (
             source_prompt, prompt, variant, steer, strength, t_max, t_m, schedule, guidance_scale,
             steps, seed, negative_prompt, where, feather, method, fit,
+            source_prompt_2, prompt_2, negative_prompt_2, original_size, crop, target_size,
+            negative_original_size, negative_crop, negative_target_size,
         )  # fmt: skip
         yield from self._edit("picture", picture, canvas, values, self.session(request))
 
@@ -87,12 +92,16 @@ class Handlers:
         self, canvas: Canvas, source_prompt: str, prompt: str, variant: str, steer: str,
         strength: float, t_max: float, t_m: float, schedule: str, guidance_scale: float,
         steps: int, seed: int, negative_prompt: str, where: str, feather: int,
-        request: gr.Request,
+        source_prompt_2: str, prompt_2: str, negative_prompt_2: str, original_size: str, crop: str,
+        target_size: str, negative_original_size: str, negative_crop: str,
+        negative_target_size: str, request: gr.Request,
     ) -> Iterator[list[Update]]:  # fmt: skip
         """Make a picture from a prompt and a seed, and edit it towards another prompt."""
         values = (
             source_prompt, prompt, variant, steer, strength, t_max, t_m, schedule, guidance_scale,
             steps, seed, negative_prompt, where, feather,
+            source_prompt_2, prompt_2, negative_prompt_2, original_size, crop, target_size,
+            negative_original_size, negative_crop, negative_target_size,
         )  # fmt: skip
         yield from self._edit("prompt", None, canvas, values, self.session(request))
 
@@ -112,7 +121,7 @@ class Handlers:
             )
             form, name = result.last.form, result.last.name
             lines = [*describe_result(result), *self.describe_unknown_words(form)]
-            yield show_result(files, form, name, self.model, lines)
+            yield show_result(files, form, name, self.model, self.clip_skip, lines)
 
     def edit_again(
         self, session: Session, live: bool, case: str, path: str | None, canvas: Canvas,
@@ -142,7 +151,7 @@ class Handlers:
 
     def describe_unknown_words(self, form: EditForm) -> list[str]:
         """A sentence that names the words of both prompts that the model does not know, or none."""
-        both = f"{form.source_prompt}, {form.prompt}"
+        both = ", ".join((form.source_prompt, form.prompt, form.source_prompt_2, form.prompt_2))
         found = self.studio.dry_editor.runner.describe_unknown_words(both)
         return [f"{one[0].upper()}{one[1:]}." for one in found]
 
@@ -170,7 +179,9 @@ class Handlers:
             return [gr.skip(), "", *skip_controls()]
         current = self.read_form("picture", values)
         with show_errors():
-            form, notes = restore_form(path, current, self.model)
+            form, notes = restore_form(
+                path, current, self.model, self.clip_skip, self.studio.reads_xl
+            )
         status = texts.status(["The settings of this picture are on the page now.", *notes])
         return [gr.Tabs(selected=form.case), status, *update_controls(form)]
 

@@ -117,6 +117,8 @@ def _build_case(studio: Studio, name: str) -> CaseTab:
             )  # fmt: skip
         with gr.Accordion("Sampling", open=False):
             components |= fields.build_sampling(form, studio.methods)
+        with gr.Accordion("Stable Diffusion XL", open=False, visible=studio.reads_xl):
+            components |= fields.build_xl_fields(form)
     return CaseTab(form, path, picture, canvas, components, live, plan, button)
 
 

@@ -1,26 +1,69 @@
 """The form that made a picture, read from the settings inside its PNG."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mdp_lite.app.form import EditForm, check_bounds, fill_form
+from mdp_lite.app.form import XL_FIELDS, EditForm, check_bounds, fill_form
+from mdp_lite.cli.xl import describe_fields
 from mdp_lite.names import VARIANTS, BadInput
 from mdp_lite.pictures import images
+from mdp_lite.pipeline.xl import PLAIN, XLCondition, from_settings
 
 NO_FIELD = ("proximal", "deadline", "weight")  # settings of an edit that the page has no field for
 COMMON = ("negative_prompt", "schedule", "strength", "t_max", "t_m", "feather", "where")
 
 
-def restore_form(path: str | None, form: EditForm, model: str) -> tuple[EditForm, list[str]]:
+def restore_form(
+    path: str | None, form: EditForm, model: str, clip_skip: int = 0, reads_xl: bool = True
+) -> tuple[EditForm, list[str]]:
     """The given form with the settings of a picture by mdp_lite, and notes on what is missing.
 
-    A picture may come from anybody, so its settings are checked like a visitor's input.
+    model and clip_skip are the page's; reads_xl says that its model is SDXL. A picture may come
+    from anybody, so its settings are checked like a visitor's input.
     """
     if path is None:
         raise BadInput("give a PNG that mdp_lite made")
     settings = images.read_settings(path, Path(path).name)
-    form = fill_form(form, _read_fields(settings, form))
-    return check_bounds(form), _list_missing(settings, form, model)
+    own, read = _read_xl(settings)
+    values = _list_xl(own, read, "variant" in settings) if reads_xl else {}
+    form = fill_form(form, _read_fields(settings, form) | values)
+    notes = _list_missing(settings, form, model)
+    return check_bounds(form), notes + _compare(settings, own, read, clip_skip, reads_xl)
+
+
+def _read_xl(settings: dict[str, Any]) -> tuple[XLCondition, XLCondition]:
+    """What SDXL read beside the source's prompt, and beside the edit's."""
+    read = from_settings(settings.get("xl", {}))
+    own = from_settings(settings.get("source_xl", {})) if "variant" in settings else read
+    if settings.get("method") != "negative-prompt":
+        return own, read
+    if read.negative_prompt_2 == own.prompt_2:  # taken for the negative one, not written there
+        read = replace(read, negative_prompt_2=None)
+    return replace(own, negative_prompt_2=None), read
+
+
+def _list_xl(own: XLCondition, read: XLCondition, edited: bool) -> dict[str, Any]:
+    """The fields of what SDXL reads; a source that was not edited leaves the edit's text."""
+    names = [name for name in XL_FIELDS if edited or name != "prompt_2"]
+    found = describe_fields(read, "prompt_2") | {"source_prompt_2": own.prompt_2}
+    return {name: found.get(name) or "" for name in names}
+
+
+def _compare(
+    settings: dict[str, Any], own: XLCondition, read: XLCondition, clip_skip: int, reads_xl: bool
+) -> list[str]:
+    """Notes on what this page or its model can't do of what SDXL read, and on another clip_skip."""
+    lines, (one, other) = [], (replace(xl, prompt_2=None) for xl in (own, read))
+    if not reads_xl and (own, read) != (PLAIN, PLAIN):
+        lines.append("What Stable Diffusion XL read beside the prompts was left out.")
+    elif one != other:
+        lines.append(
+            "Its source read other sizes or a second negative prompt; the edit's are here."
+        )
+    if (skip := settings.get("clip_skip", 0)) != clip_skip:
+        lines.append(f"It was made with clip_skip {skip!r:.80}, this page has {clip_skip}.")
+    return lines
 
 
 def _read_fields(settings: dict[str, Any], form: EditForm) -> dict[str, Any]:
@@ -30,6 +73,8 @@ def _read_fields(settings: dict[str, Any], form: EditForm) -> dict[str, Any]:
     values |= {"case": "prompt" if generated else "picture", "seed": _seed(settings, generated)}
     values |= {"steps": settings.get("num_inference_steps", form.steps)}
     values |= {"guidance_scale": settings.get("guidance_scale", form.guidance_scale)}
+    if settings.get("method") == "negative-prompt":  # its negative prompt is its source prompt
+        values["negative_prompt"] = ""
     if not generated:
         values |= {"method": settings.get("method", form.method)}
         values |= {"fit": settings.get("fit", form.fit)}

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from mdp_lite.app.form import EditForm, build_request, check_form, inversion_of, source_guidance
+from mdp_lite.app.form import (
+    XL_FIELDS,
+    EditForm,
+    build_form_xl,
+    build_request,
+    check_form,
+    check_model,
+    inversion_of,
+    source_guidance,
+)
 from mdp_lite.app.results import AppResult, LastEdit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import OnProgress, RunProgress, stream
@@ -41,7 +50,7 @@ def run_edit(
     studio: Studio, session: Session, submission: Submission
 ) -> Generator[RunProgress, None, AppResult]:
     """Edit a picture, or one that is generated from the form's prompt and seed."""
-    check_form(submission.form)
+    check_model(studio.editor, check_form(submission.form))
 
     def work(on_progress: OnProgress) -> AppResult:
         with studio.lend() as editor:
@@ -100,6 +109,7 @@ def source_key(
 ) -> Hashable:
     """Everything that a source depends on: equal keys have equal sources."""
     common = form.source_prompt, form.negative_prompt, form.steps, source_guidance(form)
+    common += tuple(getattr(form, name) for name in XL_FIELDS if name != "prompt_2")
     if form.case == "prompt":
         return form.case, *common, form.seed
     assert picture is not None  # the other case is a prompt
@@ -114,14 +124,15 @@ def make_source(
 ) -> Source:  # fmt: skip
     """Generate the form's source, or invert its picture."""
     steps, guidance, negative = form.steps, source_guidance(form), form.negative_prompt
+    xl = build_form_xl(form, "source_prompt_2")
     if form.case == "prompt":
         settings = form.source_prompt, form.seed, steps, guidance, negative
-        return editor.generate(*settings, on_step=on_step)
+        return editor.generate(*settings, on_step=on_step, xl=xl)
     if picture is None:
         raise BadInput("give a picture first: upload one, or pick an example")
     return editor.invert(
         picture, form.source_prompt, inversion_of(form), steps, guidance, negative, fit=form.fit,
-        on_step=on_step, mask=mask,
+        on_step=on_step, mask=mask, xl=xl,
     )  # fmt: skip
 
 

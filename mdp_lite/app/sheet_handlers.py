@@ -77,13 +77,14 @@ class SheetHandlers:
         if sheet is None or not 1 <= index <= len(sheet.cells):  # 0 is the source
             return [*(gr.skip() for _ in range(7)), *skip_controls()]
         cell = sheet.cells[index - 1]
-        files, model = ResultFiles(sheet.source_file, cell.file), self.handlers.model
+        files = ResultFiles(sheet.source_file, cell.file)
+        model, skip = self.handlers.model, self.handlers.clip_skip
         if cell.form is None:
             lines = [f"{cell.name}: the page has no settings for it."]
-            return [*show_result(files, None, sheet.name, model, lines), *skip_controls()]
+            return [*show_result(files, None, sheet.name, model, skip, lines), *skip_controls()]
         lines = [f"{cell.name}: its settings are on the page now."]
         return [
-            *show_result(files, cell.form, sheet.name, model, lines),
+            *show_result(files, cell.form, sheet.name, model, skip, lines),
             *update_controls(cell.form),
         ]
 

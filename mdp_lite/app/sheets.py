@@ -22,8 +22,8 @@ from mdp_lite.names import VARIANTS, BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import sheet
 from mdp_lite.pipeline.progress import EditState
-from mdp_lite.pipeline.provenance import describe_source
-from mdp_lite.pipeline.request import picture_of
+from mdp_lite.pipeline.provenance import describe_reads, describe_source
+from mdp_lite.pipeline.request import picture_of, xl_of
 from mdp_lite.pipeline.result import Cost, Source, add_costs
 
 MAX_CELLS, MAX_COLUMNS = 40, 8
@@ -178,6 +178,7 @@ def _run_rival(job: SheetJob, rival: Rival, source: Source, state: EditState) ->
     settings = describe_source(editor.models.name, source) | {
         "prompt": form.prompt, "source_prompt": source.prompt,
         "guidance_scale": form.guidance_scale, "variant": rival.name, **rival.settings,
+        **describe_reads(source.xl, xl_of(state.request)),
     }  # fmt: skip
     file = job.folder / f"{rival.name.lower()}.png"
     return _make_cell(job, rival.name, None, file, picture, settings, cost)

@@ -3,14 +3,22 @@
 import shlex
 from pathlib import Path
 
-from mdp_lite.app.form import EditForm, inversion_of, source_guidance
+from mdp_lite.app.form import (
+    XL_FIELDS,
+    EditForm,
+    build_form_xl,
+    inversion_of,
+    source_guidance,
+)
 from mdp_lite.app.runs import MASK_FILE
+from mdp_lite.cli.xl import name_option
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, Inversion
+from mdp_lite.pipeline.xl import PLAIN, XLCondition
 
 BUNDLED = "tiny"
 
 
-def shell_command(form: EditForm, picture: str | None, model: str) -> str:
+def shell_command(form: EditForm, picture: str | None, model: str, clip_skip: int = 0) -> str:
     """The mdp-lite command that makes the same picture."""
     words = ["mdp-lite", "edit"]
     if form.case == "picture":
@@ -29,13 +37,17 @@ def shell_command(form: EditForm, picture: str | None, model: str) -> str:
     else:
         words += ["--t-max", str(form.t_max), "--t-m", str(form.t_m)]
     words += _mask_options(form)
+    texts = {name: getattr(form, name) for name in XL_FIELDS}
+    words += [word for name, text in texts.items() if text for word in (name_option(name), text)]
     words += [] if model == BUNDLED else ["--model", model]
+    words += ["--clip-skip", str(clip_skip)] if clip_skip else []
     return shlex.join([*words, "-o", "edited.png"])
 
 
-def python_code(form: EditForm, picture: str | None, model: str) -> str:
+def python_code(form: EditForm, picture: str | None, model: str, clip_skip: int = 0) -> str:
     """Python code that makes the same picture."""
-    name = "" if model == BUNDLED else repr(model)
+    loaded = [] if model == BUNDLED else [repr(model)]
+    loaded += [f"clip_skip={clip_skip}"] if clip_skip else []
     masked = form.where == "painted"
     imports = ["from PIL import Image", ""] if form.case == "picture" or masked else []
     edit = ", ".join(f"{key}={value!r}" for key, value in _edit_arguments(form).items())
@@ -50,12 +62,12 @@ def python_code(form: EditForm, picture: str | None, model: str) -> str:
     )
     lines = [
         *imports,
-        "from mdp_lite import Editor",
+        "from mdp_lite import Editor" + (", XLCondition" if _reads_more(form) else ""),
         *extra,
         "",
-        f"editor = Editor.from_pretrained({name})",
+        f"editor = Editor.from_pretrained({', '.join(loaded)})",
         _source_code(form, picture, repr(inversion.method) if plain else _to_code(inversion)),
-        f"edit = editor.edit(source, {form.prompt!r}, {edit})",
+        f"edit = editor.edit(source, {form.prompt!r}, {edit}{_xl_argument(build_form_xl(form))})",
         'edit.picture.save("edited.png")',
     ]
     return "\n".join(lines)
@@ -85,6 +97,7 @@ def _source_code(form: EditForm, picture: str | None, method: str) -> str:
     if form.case == "picture" and form.fit != "crop":
         arguments["fit"] = form.fit
     settings = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    settings += _xl_argument(build_form_xl(form, "source_prompt_2"))
     if form.case == "prompt":
         return f"source = editor.generate({form.source_prompt!r}, {form.seed}, {settings})"
     name = Path(picture or "picture.png").name
@@ -102,6 +115,16 @@ def _edit_arguments(form: EditForm) -> dict[str, object]:
         "variant": form.variant, **by, "schedule": form.schedule,
         "guidance_scale": form.guidance_scale, **negative,
     }  # fmt: skip
+
+
+def _reads_more(form: EditForm) -> bool:
+    return any(build_form_xl(form, one) != PLAIN for one in ("prompt_2", "source_prompt_2"))
+
+
+def _xl_argument(xl: XLCondition) -> str:
+    """The argument for what SDXL reads beside the prompts, or nothing for its defaults."""
+    values = ", ".join(f"{k}={v!r}" for k, v in vars(xl).items() if v is not None)
+    return f", xl=XLCondition({values})" if values else ""
 
 
 def _to_code(inversion: Inversion) -> str:

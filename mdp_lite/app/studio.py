@@ -36,6 +36,11 @@ class Studio:
         self.lend: Lend = lend or (lambda: nullcontext(editor))
         self._seconds_per_row = 0.0  # 0 before the first run
 
+    @property
+    def reads_xl(self) -> bool:
+        """Whether the model is SDXL: it reads a second prompt, and sizes."""
+        return self.editor.models.unet.config.pooled_dim > 0
+
     def warm_up(self) -> None:
         """Run the VAE once and fit the preview map, so that no visitor waits for it."""
         runner = self.editor.runner

@@ -9,7 +9,7 @@ from pathlib import Path
 from mdp_lite.batch import manifest
 from mdp_lite.batch.cluster import check_cluster, stream_outcomes
 from mdp_lite.batch.columns import EntryValues
-from mdp_lite.batch.entries import SETTINGS, RawEntry, read_entry
+from mdp_lite.batch.entries import SETTINGS, XL_TEXTS, RawEntry, read_entry
 from mdp_lite.batch.forecast import Forecast, forecast_batch, log_forecast
 from mdp_lite.batch.jobs import BatchJob, read_job
 from mdp_lite.batch.output import check_output
@@ -73,7 +73,7 @@ def batch(args: BatchOptions, console: Console) -> Report:
 
 def read_defaults(args: BatchOptions) -> EntryValues:
     """The settings of the command line, which hold for every entry that does not set its own."""
-    parts = (args.row, args.sampling, args.inversion, args.edit, args.mask)
+    parts = (args.row, args.sampling, args.sampling.xl, args.inversion, args.edit, args.mask)
     values = {name: getattr(one, name) for one in parts for name in SETTINGS if hasattr(one, name)}
     if values["mask"] is not None:
         values["mask"] = str(Path(values["mask"]).absolute())  # an entry's is relative to the job
@@ -92,7 +92,11 @@ def _check_engine(args: BatchOptions) -> bool:
 
 
 def _check_defaults(editor: Editor, defaults: EntryValues) -> None:
-    """Raise BadInput for settings that are wrong for every entry."""
+    """Raise BadInput for settings that are wrong for every entry.
+
+    Texts of SDXL's second encoder are left out: entries may have prompts that are equal to them.
+    """
+    defaults = {name: value for name, value in defaults.items() if name not in XL_TEXTS}
     for source in ({"image": "-"}, {"source_prompt": "-"}):
         entry = read_entry(RawEntry(0, {**source, "prompt": "-"}), defaults)
         check_settings(editor, entry.source, entry.targets[0])

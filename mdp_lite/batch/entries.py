@@ -5,11 +5,13 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mdp_lite.batch.columns import EntryValues, read_values
+from mdp_lite.cli.xl import SHARED, build_xl
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, Inversion
+from mdp_lite.pipeline.xl import PLAIN, XLCondition
 
 INVERSION_FIELDS = (
     "fit", "method", "inversion_steps", "iterations", "inner_steps", "early_stop", "inversion_seed",
@@ -19,7 +21,11 @@ EDIT_FIELDS = (
     "variant", "t_max", "t_m", "schedule", "strength", "weight", "proximal",
     "guidance_scale", "mask", "box", "auto_mask", "feather", "paste",
 )  # fmt: skip
-SETTINGS = tuple(dict.fromkeys((*SAMPLING_FIELDS, "seed", *INVERSION_FIELDS, *EDIT_FIELDS)))
+XL_TEXTS = ("source_prompt_2", "prompt_2", "negative_prompt_2")
+XL_FIELDS = (*XL_TEXTS[:2], *SHARED)
+SETTINGS = tuple(
+    dict.fromkeys((*SAMPLING_FIELDS, "seed", *INVERSION_FIELDS, *EDIT_FIELDS, *XL_FIELDS))
+)
 # An entry that sets one field of a group drops the job's defaults for the others of the group.
 EXCLUSIVE = (("mask", "box", "auto_mask"), ("strength", "t_m"))
 MAX_PART_BYTES = 200  # of a part of a name: file systems take 255, and the key is appended
@@ -51,6 +57,7 @@ class SourceSpec:
     inner_steps: int | None = None
     early_stop: float | None = None
     inversion_seed: int | None = None
+    xl: XLCondition = PLAIN
 
     @property
     def inversion(self) -> Inversion:
@@ -82,6 +89,7 @@ class TargetSpec:
     auto_mask: bool = False
     feather: int = 0
     paste: bool = True
+    xl: XLCondition = PLAIN
 
 
 class RawEntry(NamedTuple):
@@ -137,6 +145,7 @@ def read_entry(raw: RawEntry, defaults: EntryValues) -> Entry:
     _check_source(own, values, image)
     name = check_name(values.get("name") or default_name(image))
     settings = {key: values[key] for key in EDIT_FIELDS if key in values}
+    settings["xl"] = build_xl(values)
     targets = tuple(TargetSpec(prompt, **settings) for prompt in _read_prompts(own, defaults))
     return Entry(raw.number, name, _read_source(values, image), targets)
 
@@ -159,16 +168,20 @@ def key_of(
     The entry's number is not part of it. The name is, so that each file has its own key. Manifests
     hold these keys: changing a name in this dictionary would make every edit again.
     """
-    target = asdict(edit.target)
-    if edit.target.weight is None:
-        del target["weight"]  # manifests of versions without it hold keys without it
     facts = {
         "model": model,
-        "start": asdict(source) | {"image": image},
-        "target": target | {"mask": mask},
+        "start": _list_facts(source) | {"image": image},
+        "target": _list_facts(edit.target) | {"mask": mask},
         "name": edit.name,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _list_facts(spec: SourceSpec | TargetSpec) -> dict[str, Any]:
+    """The fields of a spec; a weight and what SDXL reads were no part of earlier keys."""
+    new = {"xl"} | ({"weight"} if getattr(spec, "weight", None) is None else set())
+    facts = {name: value for name, value in asdict(spec).items() if name not in new}
+    return facts | ({"xl": read} if (read := spec.xl.describe()) else {})
 
 
 def default_name(image: str | None) -> str:
@@ -215,6 +228,7 @@ def _read_source(values: EntryValues, image: str | None) -> SourceSpec:
         names = (*SAMPLING_FIELDS, *INVERSION_FIELDS)
         guided = METHODS[values.get("method", DEFAULT_METHOD)].repeats_guidance
     names = (*names, "guidance_scale") if guided else names
+    extra["xl"] = build_xl(values, "source_prompt_2")
     return SourceSpec(**{name: values[name] for name in names if name in values} | extra)
 
 

@@ -35,6 +35,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.method.mdp import add_channels
 from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline.inversion_methods import NEVER
+from mdp_lite.pipeline.xl import XLCondition
 
 TIMED_CALLS = 3
 
@@ -179,14 +180,23 @@ def _run_stubs_of_source(
 
 
 def _cost_key(source: SourceSpec, tasks: list[BatchTask]) -> tuple[Any, ...]:
-    """Everything that the cost depends on: of the texts, only which of them are equal."""
-    targets = [one.edit.target for one in tasks]
-    texts = [source.source_prompt, source.negative_prompt, *(one.prompt for one in targets)]
+    """Everything that the cost depends on: of the texts, which are equal, and which are empty."""
+    targets, first, negative = (
+        [one.edit.target for one in tasks], source.source_prompt, source.negative_prompt
+    )  # fmt: skip
+    texts = [first, negative, *(one.prompt for one in targets)]
+    texts += [source.xl.prompt_2 or first, source.xl.negative_prompt_2 or negative]
+    texts += [one.xl.prompt_2 or one.prompt for one in targets]
     bare = replace(
-        source, image=source.image and "", seed=None, source_prompt="", negative_prompt=""
-    )
-    settings = tuple(replace(one, prompt="") for one in targets)
-    return bare, settings, tuple(texts.index(text) for text in texts)
+        source, image=source.image and "", seed=None, source_prompt="", negative_prompt="",
+        xl=_drop_texts(source.xl),
+    )  # fmt: skip
+    settings = tuple(replace(one, prompt="", xl=_drop_texts(one.xl)) for one in targets)
+    return bare, settings, tuple((texts.index(text), not text) for text in texts)
+
+
+def _drop_texts(xl: XLCondition) -> XLCondition:
+    return replace(xl, prompt_2=None, negative_prompt_2=None)
 
 
 def _estimate_seconds(editor: Editor, parts: list[UnitForecast]) -> float:

@@ -3,6 +3,7 @@
 import io
 
 from mdp_lite.batch.entries import SourceSpec, TargetSpec
+from mdp_lite.cli.xl import check_xl
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
@@ -29,6 +30,9 @@ def check_settings(editor: Editor, source: SourceSpec, target: TargetSpec) -> No
     if target.proximal is not None:
         check.quantile("proximal", target.proximal)
     _check_mask(target)
+    config, negative = editor.models.unet.config, source.negative_prompt
+    check_xl(config, source.xl, source.source_prompt, negative, "source_prompt_2")
+    check_xl(config, target.xl, target.prompt, negative)
 
 
 def read_mask(target: TargetSpec, files: dict[str, bytes]) -> MaskSpec | None:

@@ -206,13 +206,13 @@ def make_source(
     if source.image is None:
         return editor.generate(
             source.source_prompt, source.seed or 0, source.steps, source.guidance_scale,
-            source.negative_prompt, *size,
+            source.negative_prompt, *size, xl=source.xl,
         )  # fmt: skip
     return editor.invert(
         images.decode_picture(io.BytesIO(files[source.image]), repr(source.image)),
         source.source_prompt, source.inversion, source.steps, source.guidance_scale,
         source.negative_prompt, *size, source.fit,
-        mask=mask_of_source(editor.models, read_mask(target, files)),
+        mask=mask_of_source(editor.models, read_mask(target, files)), xl=source.xl,
     )  # fmt: skip
 
 
@@ -221,7 +221,7 @@ def build_request(source: Source, target: TargetSpec, files: FileContents) -> Re
     return Request(
         source, target.prompt, target.variant, target.t_max, target.t_m, target.schedule,
         target.strength, None, target.guidance_scale, None, read_mask(target, files), target.paste,
-        target.feather, target.proximal, weight=target.weight,
+        target.feather, target.proximal, target.xl, target.weight,
     )  # fmt: skip
 
 
@@ -262,4 +262,5 @@ def _describe_file(task: BatchTask, data: bytes) -> ManifestRecord:
 def _build_record(task: BatchTask, status: str, more: ManifestRecord) -> ManifestRecord:
     one = task.edit
     head = {"key": task.key, "status": status, "row": one.number, "name": one.name}
-    return {**head, "prompt": one.target.prompt, **more}
+    xl = {"xl": read} if (read := one.target.xl.describe()) else {}
+    return {**head, "prompt": one.target.prompt, **xl, **more}

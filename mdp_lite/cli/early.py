@@ -1,6 +1,7 @@
 """What only a checkpoint's schedule can refuse is refused when no weight has been read yet."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -8,6 +9,8 @@ from mdp_lite.checkpoint.load import Examined
 from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.edit_options import EditOptions
 from mdp_lite.cli.model_options import SamplingOptions
+from mdp_lite.cli.requests import read_xl_options
+from mdp_lite.cli.xl import check_xl, name_option
 from mdp_lite.method.schedule import ddim_grid
 from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline import check
@@ -18,12 +21,14 @@ Window = tuple[str | None, Number, Number, str | None, Number, Number]
 
 
 def check_schedule(args: Any, examined: Examined) -> None:
-    """Raise BadInput for steps, sizes and windows of a command line that do not fit the model.
+    """Raise BadInput for steps, sizes, windows and SDXL's options that do not fit the model.
 
     A saved source has its own steps: its windows are checked when it has been read.
     """
     sampling: SamplingOptions | None = getattr(args, "sampling", None)
     _check_size(args if sampling is None else sampling, examined)
+    if sampling is not None:
+        _check_xl(args, sampling, examined)
     source = getattr(getattr(args, "source", None), "picture", None)
     if sampling is None or (source is not None and source.endswith(".safetensors")):
         return
@@ -40,6 +45,23 @@ def _check_size(options: Any, examined: Examined) -> None:
         side = getattr(options, name, None)
         if side is not None:
             check.side(name, side, factor)
+
+
+def _check_xl(args: Any, sampling: SamplingOptions, examined: Examined) -> None:
+    """Raise BadInput for what a model with one text encoder would not read."""
+    config, negative = examined.models["unet"].config, sampling.negative_prompt
+    xl = read_xl_options(sampling.xl, sampling.xl.prompt_2)
+    prompts = getattr(args, "prompt", None)
+    if prompts is None:  # a batch: rows may have texts that are equal
+        sizes = replace(xl, prompt_2=None, negative_prompt_2=None)
+        return check_xl(config, sizes, "", "", label=name_option)
+    for prompt in (prompts,) if isinstance(prompts, str) else prompts:
+        check_xl(config, xl, prompt, negative, label=name_option)
+    source = getattr(args, "source", None)
+    if source is not None and source.source_prompt_2:
+        own = read_xl_options(sampling.xl, source.source_prompt_2, "source_prompt_2")
+        first = source.source_prompt or ""
+        check_xl(config, own, first, negative, "source_prompt_2", name_option)
 
 
 def _list_windows(args: Any) -> Iterator[Window]:

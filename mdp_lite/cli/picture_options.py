@@ -25,6 +25,10 @@ SOURCE_SEED = typer.Option(
     "--seed", metavar="SEED", min=0, max=MAX_SEED, show_default="0",
     help="of a generated source",
 )  # fmt: skip
+SOURCE_PROMPT_2 = typer.Option(
+    "--source-prompt-2", metavar="TEXT", show_default="the source prompt",
+    help="what SDXL's second text encoder reads of it",
+)  # fmt: skip
 NEEDS_MASK = "needs a mask: give --mask, --box or --auto-mask"
 
 
@@ -97,11 +101,7 @@ class SourceOptions:
         str | None,
         typer.Option("--source-prompt", metavar="SOURCE", help="what the source shows"),
     ] = None
-    source_prompt_2: Annotated[
-        str,
-        typer.Option("--source-prompt-2", metavar="TEXT", show_default="the source prompt",
-                     help="what SDXL's second text encoder reads of it"),
-    ] = ""  # fmt: skip
+    source_prompt_2: Annotated[str, SOURCE_PROMPT_2] = ""
     content: bytes | None = None  # what a pipe held
 
 

@@ -6,6 +6,7 @@ from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import open_input
 from mdp_lite.cli.model_options import XLOptions
 from mdp_lite.cli.picture_options import MaskOptions
+from mdp_lite.cli.xl import build_xl, name_option
 from mdp_lite.editor import Editor, Source
 from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.masks import MaskSpec, marks_by_transparency
@@ -47,10 +48,9 @@ def read_mask_option(options: MaskOptions, console: Console) -> MaskSpec | None:
     return mask
 
 
-def read_xl_options(options: XLOptions, prompt_2: str) -> XLCondition:
-    """What SDXL reads beside a prompt, whose text for the second encoder is prompt_2."""
-    return XLCondition(
-        prompt_2 or None, options.negative_prompt_2 or None, options.original_size, options.crop,
-        options.target_size, options.negative_original_size, options.negative_crop,
-        options.negative_target_size,
-    )  # fmt: skip
+def read_xl_options(options: XLOptions, prompt_2: str, second: str = "prompt_2") -> XLCondition:
+    """What SDXL reads beside a prompt, whose text for the second encoder is prompt_2.
+
+    second is the option of that text, as errors name it.
+    """
+    return build_xl(vars(options) | {second: prompt_2}, second, name_option)

@@ -111,7 +111,7 @@ def _invert_for_edit(
         sampling = replace(sampling, guidance_scale=None)
     prompt, fit = args.source.source_prompt or "", args.inversion.fit or "crop"
     mask = read_mask_option(args.mask, console) if isinstance(args, EditCommandOptions) else None
-    xl = read_xl_options(sampling.xl, args.source.source_prompt_2)
+    xl = read_xl_options(sampling.xl, args.source.source_prompt_2, "source_prompt_2")
     return source_from_picture(
         image, prompt, inversion, fit, sampling, editor, console, xl,
         mask_of_source(editor.models, mask),

@@ -15,6 +15,7 @@ Text = str | bool | list[str] | None  # what was written for an option
 STDIN = STDOUT = "-"  # in the place of a file
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of files that are written
 MAX_SEED = 2**63 - 1
+MAX_DIGITS = 20  # of each number of a pair
 PROMPTS = ("PROMPT", "SOURCE", "TARGET", "TEXT")  # metavars of the texts that may be empty
 NEAR = 0.7  # how alike two words must be, from 0 to 1, for one to be the other misspelt
 MIN_PART = 3  # letters that stand for the word that they begin
@@ -154,22 +155,23 @@ def _read_path(text: str, suffix: str) -> Path:
     return Path(text)
 
 
-def read_size(text: str) -> Pair:
+def read_size(text: object) -> Pair:
     """WIDTHxHEIGHT as (height, width)."""
     width, height = _read_pair(text, "x", "WIDTHxHEIGHT such as 1024x768")
     return height, width
 
 
-def read_corner(text: str) -> Pair:
+def read_corner(text: object) -> Pair:
     """X,Y as (top, left)."""
     x, y = _read_pair(text, ",", "X,Y such as 0,128")
     return y, x
 
 
-def _read_pair(text: str, mark: str, want: str) -> Pair:
-    first, found, second = text.partition(mark)
-    if not (found and first.isdecimal() and second.isdecimal()):
-        raise ValueError(f"must be {want}, got {text!r}")
+def _read_pair(text: object, mark: str, want: str) -> Pair:
+    first, found, second = text.partition(mark) if isinstance(text, str) else ("", "", "")
+    short = max(len(first), len(second)) <= MAX_DIGITS  # int refuses thousands in other words
+    if not (found and short and first.isdecimal() and second.isdecimal()):
+        raise ValueError(f"must be {want}, got {text!r:.80}")
     return int(first), int(second)
 
 

@@ -7,8 +7,8 @@ from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS
 from mdp_lite.pipeline.runner import NO_NULL, ModelRunner
 
 
-def check_method(method: str, grid: Grid, negative_prompt: str) -> None:
-    """Raise BadInput for what a method can't do."""
+def check_method(method: str, grid: Grid, negative_prompt: str, second: str = "") -> None:
+    """Raise BadInput for what a method can't do; second is SDXL's second negative prompt."""
     if method == "direct" and not grid.a[0] > 0:
         raise BadInput(
             "direct can't start from noise alone (zero terminal SNR): its noise says nothing of "
@@ -19,11 +19,11 @@ def check_method(method: str, grid: Grid, negative_prompt: str) -> None:
             f"null-text must have at most {MAX_STEPS} steps, where its learning rate "
             f"1e-2 (1 - i / 100) ends, got {len(grid.t)}"
         )
-    if method == "negative-prompt" and negative_prompt:
-        raise BadInput(
-            "negative-prompt takes the source prompt for the negative one, "
-            f"got negative_prompt {negative_prompt!r}"
-        )
+    for name, text in (("negative_prompt", negative_prompt), ("negative_prompt_2", second)):
+        if method == "negative-prompt" and text:
+            raise BadInput(
+                f"negative-prompt takes the source prompt for the negative one, got {name} {text!r}"
+            )
 
 
 def check_model(method: str, runner: ModelRunner) -> None:

@@ -8,6 +8,7 @@ import torch
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.result import Edit, Source
+from mdp_lite.pipeline.xl import XLCondition
 from mdp_lite.version import __version__
 
 Settings = dict[str, Any]
@@ -36,6 +37,12 @@ def describe_source(model: str, source: Source) -> Settings:
     }
 
 
+def describe_reads(source: XLCondition, edit: XLCondition) -> Settings:
+    """What SDXL read beside the prompts of a source and of its edit, if it is not the default."""
+    own, read = source.describe(), edit.describe()
+    return ({"source_xl": own} if own else {}) | ({"xl": read} if own or read else {})
+
+
 def inversion_settings(inversion: Inversion) -> Settings:
     """The settings of an inversion without its name."""
     pairs = asdict(inversion).items()
@@ -55,8 +62,7 @@ def describe_edit(model: str, source: Source, edit: Edit, window: Settings) -> S
         **describe_source(model, source),
         "prompt": edit.prompt,
         "source_prompt": source.prompt,
-        **({"source_xl": read, "xl": edit.xl.describe()} if (read := source.xl.describe()) else {}),
-        **({"xl": read} if (read := edit.xl.describe()) else {}),
+        **describe_reads(source.xl, edit.xl),
         "guidance_scale": edit.guidance_scale,
         "source_guidance_scale": source.guidance_scale,
         "variant": edit.variant,

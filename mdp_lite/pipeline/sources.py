@@ -114,7 +114,7 @@ def invert_pictures(
         check.text("prompt", prompt)
     grid = runner.grid(num_inference_steps)
     inversion = resolve_inversion(method, len(grid.t))
-    check_method(inversion.method, grid, negative_prompt or xl.negative_prompt_2 or "")
+    check_method(inversion.method, grid, negative_prompt, xl.negative_prompt_2 or "")
     check_model(inversion.method, runner)
     fits = [runner.fit(picture, fit, width, height) for picture in pictures]
     own = default_guidance(runner, inversion.method) if guidance_scale is None else guidance_scale

@@ -15,6 +15,20 @@ FitMode = Literal["crop", "pad", "resize"]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 GuidanceScale = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
+# What SDXL reads beside the prompts; mdp_lite/cli/xl.py reads and checks the texts.
+SecondPrompt = Annotated[
+    str | None, Field(description="what SDXL's second text encoder reads; by default the prompt")
+]
+XLSize = Annotated[
+    str | None,
+    Field(
+        description="WIDTHxHEIGHT, which SDXL reads; by default the picture's",
+        examples=["1024x768"],
+    ),
+]
+XLCorner = Annotated[
+    str | None, Field(description="X,Y, which SDXL reads; by default 0,0", examples=["0,128"])
+]
 SizeText = Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")]
 
 
@@ -63,36 +77,53 @@ class SteeringFields(BaseModel):
     feather: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
+class XLFields(BaseModel):
+    """What SDXL reads beside a prompt, of a source and of its edits."""
+
+    negative_prompt_2: SecondPrompt = None
+    original_size: XLSize = None
+    crop: XLCorner = None
+    target_size: XLSize = None
+    negative_original_size: XLSize = None
+    negative_crop: XLCorner = None
+    negative_target_size: XLSize = None
+
+
 class InversionFields(BaseModel):
     """How a picture is inverted."""
 
     source_prompt: str = ""
+    source_prompt_2: SecondPrompt = None
     inversion: InversionName = "edit-friendly"
     fit: FitMode = "crop"
 
 
-class EditFields(CommonFields, SamplingFields, SteeringFields, InversionFields):
+class EditFields(CommonFields, SamplingFields, SteeringFields, InversionFields, XLFields):
     """POST /v1/images/edits, besides its pictures."""
 
     prompt: str
+    prompt_2: SecondPrompt = None
 
 
-class SourceEditFields(CommonFields, SteeringFields):
-    """POST /v1/sources/{id}/edits."""
+class SourceEditFields(CommonFields, SteeringFields, XLFields):
+    """POST /v1/sources/{id}/edits; sizes are by default the source's."""
 
     prompt: str
+    prompt_2: SecondPrompt = None
     guidance_scale: GuidanceScale | None = None
     negative_prompt: str | None = None
 
 
-class GenerationFields(CommonFields, SamplingFields, SteeringFields):
+class GenerationFields(CommonFields, SamplingFields, SteeringFields, XLFields):
     """POST /v1/images/generations; with an edit_prompt the picture is edited at once."""
 
     prompt: str
+    prompt_2: SecondPrompt = None
     edit_prompt: str | None = None
+    edit_prompt_2: SecondPrompt = None
 
 
-class SourceFields(SamplingFields, InversionFields):
+class SourceFields(SamplingFields, InversionFields, XLFields):
     """POST /v1/sources: from a picture, or without one from a prompt and a seed."""
 
     model_config = ConfigDict(extra="forbid")
@@ -101,7 +132,7 @@ class SourceFields(SamplingFields, InversionFields):
     size: SizeText = "auto"
 
 
-class SweepFields(BaseModel):
+class SweepFields(XLFields):
     """POST /v1/sweeps: every combination of settings, for a source that exists."""
 
     model_config = ConfigDict(extra="forbid")
@@ -114,6 +145,7 @@ class SweepFields(BaseModel):
     ]
     schedules: Annotated[list[Schedule | None], Field(min_length=1, max_length=5)] = [None]
     guidance_scales: Annotated[list[GuidanceScale | None], Field(min_length=1)] = [None]
+    prompt_2: SecondPrompt = None
     model: str | None = None
     output_format: FileFormat = "png"
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None

@@ -9,6 +9,7 @@ from PIL import Image
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
+from mdp_lite.cli.xl import SECONDS, build_xl, check_xl
 from mdp_lite.pipeline import check
 from mdp_lite.serve import pictures
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
@@ -104,7 +105,7 @@ def check_size(size: str, service: Service) -> tuple[int, int] | None:
 
 
 def check_limits(fields: Any, service: Service) -> None:
-    """Check what all requests have in common: the model's name, steps, prompts, pictures, time."""
+    """Check what requests have in common: the model's name, steps, texts, pictures, time, sizes."""
     limits, settings = service.settings.limits, service.settings
     value_of: Callable[[str], Any] = lambda name: getattr(fields, name, None)  # noqa: E731
     if value_of("model") not in (None, settings.alias):
@@ -118,6 +119,7 @@ def check_limits(fields: Any, service: Service) -> None:
             message = f"{name} must be at most {most:g}, got {value_of(name):g}"
             raise ApiError(400, message, "invalid_value", name)
     names = ("prompt", "edit_prompt", "source_prompt", "negative_prompt")
+    names = (*names, *SECONDS, "negative_prompt_2")
     texts = {name: value_of(name) for name in names} | {
         f"prompts.{i}": text for i, text in enumerate(value_of("prompts") or ())
     }
@@ -125,6 +127,21 @@ def check_limits(fields: Any, service: Service) -> None:
         if text is not None and len(check.text(name, text)) > limits.prompt:
             message = f"{name} must have at most {limits.prompt} characters, got {len(text)}"
             raise ApiError(400, message, "invalid_value", name)
+    _check_xl(fields, service)
+
+
+def _check_xl(fields: Any, service: Service) -> None:
+    """Check what SDXL reads beside the prompts: its form, and that the model reads it."""
+    values, config = dict(fields), service.editor.models.unet.config
+    negative = values.get("negative_prompt") or ""
+    for second, first in SECONDS.items():
+        if second in values:
+            xl, prompt = build_xl(values, second), values.get(first)
+            for one in values.get("prompts") or (prompt or "",):
+                check_xl(config, xl, one, negative, second)
+    if values.get("edit_prompt_2") and values["edit_prompt"] is None:
+        message = "edit_prompt_2 is for an edit: give edit_prompt too"
+        raise ApiError(400, message, "invalid_value", "edit_prompt_2")
 
 
 async def _read_parts(parts: list[tuple[str, Any]], service: Service) -> UploadForm:

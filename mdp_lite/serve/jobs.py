@@ -5,6 +5,7 @@ from typing import Any
 
 from PIL import Image
 
+from mdp_lite.cli.xl import build_xl
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.result import Source
@@ -44,23 +45,28 @@ def picture_recipe(
         image, fields.source_prompt, Inversion(fields.inversion, seed=seed),
         fields.num_inference_steps, fields.guidance_scale, fields.negative_prompt or "",
         None if fields.size == "auto" else image.size, fields.fit,
+        build_xl(dict(fields), "source_prompt_2"),
     )  # fmt: skip
 
 
 def prompt_recipe(
-    fields: SamplingFields, prompt: str, seed: int, size: tuple[int, int] | None
+    fields: SamplingFields, prompt: str, seed: int, size: tuple[int, int] | None, second: str
 ) -> PromptRecipe:
-    """The recipe of a prompt and a seed."""
+    """The recipe of a prompt and a seed; second is the field with its second prompt."""
     negative, steps = fields.negative_prompt or "", fields.num_inference_steps
-    return PromptRecipe(prompt, seed, steps, fields.guidance_scale, negative, size)
+    xl = build_xl(dict(fields), second)
+    return PromptRecipe(prompt, seed, steps, fields.guidance_scale, negative, size, xl)
 
 
-def edit_spec(context: RequestContext, prompt: str, mask: Image.Image | None = None) -> EditSpec:
-    """The edit of a request that has steering fields and a guidance scale."""
+def edit_spec(
+    context: RequestContext, prompt: str, mask: Image.Image | None = None,
+    second: str = "prompt_2",
+) -> EditSpec:  # fmt: skip
+    """The edit of a request that has steering fields and a guidance scale; second as above."""
     fields: Any = context.fields
     return EditSpec(
         prompt, fields, fields.guidance_scale, fields.negative_prompt, mask, context.end,
-        fields.partial_images,
+        fields.partial_images, build_xl(dict(fields), second),
     )  # fmt: skip
 
 

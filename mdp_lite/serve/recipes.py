@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -19,6 +19,7 @@ from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.runner import ModelRunner
+from mdp_lite.pipeline.xl import from_settings
 from mdp_lite.serve.settings import Limits
 from mdp_lite.serve.work import PictureRecipe, PromptRecipe, Recipe
 from mdp_lite.store.cache import Cache
@@ -119,7 +120,7 @@ class RecipeStore:
 
 def to_bytes(recipe: Recipe) -> bytes:
     """A recipe as a line of JSON, then the RGB pixels of its picture if it has one."""
-    fields = recipe._asdict()
+    fields: dict[str, Any] = recipe._asdict() | {"xl": recipe.xl.describe()}
     if isinstance(recipe, PromptRecipe):
         return json.dumps(fields).encode() + b"\n"
     picture: Image.Image = fields.pop("picture")
@@ -132,6 +133,7 @@ def from_bytes(data: bytes) -> Recipe:
     head, _, pixels = data.partition(b"\n")
     fields = json.loads(head)
     fields["size"] = fields["size"] and tuple(fields["size"])
+    fields["xl"] = from_settings(fields.get("xl", {}))  # recipes of earlier versions have none
     shape = fields.pop("pixels", None)
     if shape is None:
         return PromptRecipe(**fields)

@@ -64,15 +64,16 @@ async def generations(request: Request) -> Response:
     started, service = time.monotonic(), _service(request)
     fields = await forms.read_json(request, GenerationFields)
     forms.check_limits(fields, service)
-    context, size = _context(request, fields, "image_generation", started), fields.size
+    context = _context(request, fields, "image_generation", started)
+    target = forms.check_size(fields.size, service)
     first = secrets.randbelow(SEEDS) if fields.seed is None else fields.seed
     recipes = [
-        jobs.prompt_recipe(fields, fields.prompt, first + k, forms.check_size(size, service))
+        jobs.prompt_recipe(fields, fields.prompt, first + k, target, "prompt_2")
         for k in range(fields.n)
     ]
     if fields.edit_prompt is None:
         return await answers.answer(context, [jobs.generate_job(context, one) for one in recipes])
-    spec = jobs.edit_spec(context, fields.edit_prompt)
+    spec = jobs.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
     return await answers.answer(context, [jobs.edit_job(service, one, spec) for one in recipes])
 
 
@@ -83,8 +84,8 @@ async def image_to_image(request: Request) -> Response:
     inputs, parameters = body.get("inputs"), body.get("parameters", {})
     if not isinstance(inputs, str) or not isinstance(parameters, dict):
         raise ApiError(400, "want inputs, a picture in base64, and parameters", "invalid_value")
-    size = parameters.pop("target_size", None)
-    if isinstance(size, dict):
+    if isinstance(size := parameters.get("target_size"), dict):  # of its client; a text is SDXL's
+        del parameters["target_size"]
         parameters["size"] = f"{size.get('width')}x{size.get('height')}"
     fields = EditFields.model_validate(parameters)
     form = forms.UploadForm({}, [pictures.from_base64(inputs, "inputs")], None)
@@ -111,7 +112,8 @@ async def make_source(request: Request) -> Response:
         recipe = jobs.picture_recipe(image, fields, fields.seed)
     else:
         size = forms.check_size(fields.size, service)
-        recipe = jobs.prompt_recipe(fields, fields.source_prompt, fields.seed or 0, size)
+        seed, second = fields.seed or 0, "source_prompt_2"
+        recipe = jobs.prompt_recipe(fields, fields.source_prompt, seed, size, second)
     source = await library.make_source(request, service, recipe)
     service.metrics.sources.inc()
     name = await library.keep_source(service, _owner(request), recipe, source)
@@ -229,6 +231,7 @@ def _source_body(service: Service, name: str, source: Source) -> Body:
         "num_inference_steps": len(source.grid.t),
         "size": f"{source.picture.width}x{source.picture.height}",
         "truncated": source.truncated,
+        **({"xl": read} if (read := source.xl.describe()) else {}),
         "usage": answers.usage(source.cost),
     }
 

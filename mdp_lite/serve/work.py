@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
+from mdp_lite.cli.xl import build_xl
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import x0_between
 from mdp_lite.pipeline.inpainting import mask_of_source
@@ -15,6 +16,7 @@ from mdp_lite.pipeline.preview import preview
 from mdp_lite.pipeline.provenance import describe_edit, describe_source
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Cost, Source, add_costs
+from mdp_lite.pipeline.xl import PLAIN, XLCondition
 from mdp_lite.serve.fields import SteeringFields, SweepFields
 
 Size = tuple[int, int] | None  # (width, height); None: the default
@@ -30,6 +32,7 @@ class PromptRecipe(NamedTuple):
     guidance_scale: float | None
     negative_prompt: str
     size: Size
+    xl: XLCondition = PLAIN
 
 
 class PictureRecipe(NamedTuple):
@@ -43,6 +46,7 @@ class PictureRecipe(NamedTuple):
     negative_prompt: str
     size: Size
     fit: str
+    xl: XLCondition = PLAIN
 
 
 Recipe = PromptRecipe | PictureRecipe
@@ -65,6 +69,7 @@ class EditSpec(NamedTuple):
     mask: Image.Image | None = None
     end: float | None = None
     previews: int = 0
+    xl: XLCondition = PLAIN
 
 
 class PictureResult(NamedTuple):
@@ -89,11 +94,13 @@ def get_or_make_source(
     steps, g, negative = origin.num_inference_steps, origin.guidance_scale, origin.negative_prompt
     size = origin.size or (None, None)
     if isinstance(origin, PromptRecipe):
-        return editor.generate(origin.prompt, origin.seed, steps, g, negative, *size)
+        return editor.generate(
+            origin.prompt, origin.seed, steps, g, negative, *size, xl=origin.xl
+        )  # fmt: skip
     g = inversion_guidance(origin)
     return editor.invert(
         origin.picture, origin.prompt, origin.inversion, steps, g, negative, *size, origin.fit,
-        mask=mask_of_source(editor.models, mask),
+        mask=mask_of_source(editor.models, mask), xl=origin.xl,
     )  # fmt: skip
 
 
@@ -147,7 +154,7 @@ def generate_picture(
 
     source = editor.generate(
         recipe.prompt, recipe.seed, recipe.num_inference_steps, recipe.guidance_scale,
-        recipe.negative_prompt, *(recipe.size or (None, None)), on_step,
+        recipe.negative_prompt, *(recipe.size or (None, None)), on_step, xl=recipe.xl,
     )  # fmt: skip
     seconds = {"generate": time.monotonic() - started}
     settings, cut = describe_source(editor.models.name, source), source.truncated
@@ -162,7 +169,7 @@ def sweep_pictures(
     started = time.monotonic()
     sweep = editor.sweep(
         source, fields.prompts, fields.variants, fields.windows, fields.schedules,
-        fields.guidance_scales, max_rows,
+        fields.guidance_scales, max_rows, xl=build_xl(dict(fields)),
     )  # fmt: skip
     seconds = {"edit": time.monotonic() - started}
     name, seed = editor.models.name, seed_of(source)
@@ -188,8 +195,8 @@ def build_request(source: Source, spec: EditSpec) -> Request:
     by, mask = spec.steering, "auto" if spec.steering.mask_auto else spec.mask
     return Request(
         source, spec.prompt, by.variant, by.t_max, by.t_m, by.schedule, by.strength, None,
-        spec.guidance_scale, spec.negative_prompt, mask, True, by.feather, by.proximal,
-        weight=by.weight,
+        spec.guidance_scale, spec.negative_prompt, mask, True, by.feather, by.proximal, spec.xl,
+        by.weight,
     )  # fmt: skip
 
 

@@ -56,8 +56,11 @@ def test_generate_and_edit(model: Path, tmp_path: Path) -> None:
     {
         "--original-size 5": "--original-size must be WIDTHxHEIGHT such as 1024x768, got '5'",
         "--crop 1x2": "--crop must be X,Y such as 0,128, got '1x2'",
-        "--negative-target-size 8x8": "negative_target_size must be given together",
-        "--original-size 0x8": "original_size must be two whole numbers from 1",
+        "--negative-target-size 8x8": "--negative-target-size must be given together",
+        "--original-size 0x8": "--original-size must be two whole numbers from 1 to 1048576, got "
+        "'0x8'",
+        "--negative-crop 1,1048577": "--negative-crop must be two whole numbers from 0 to 1048576",
+        f"--crop {'9' * 5000},1": "--crop must be X,Y such as 0,128, got '999",
     }.items(),
 )
 def test_bad_ones(
@@ -65,3 +68,19 @@ def test_bad_ones(
 ) -> None:
     assert run(f"generate a {line}", model, tmp_path / "out.png") == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    {
+        "generate a --crop 1,2": "--crop is for Stable Diffusion XL, the model reads no sizes",
+        "edit --source-prompt a --prompt b --prompt-2 c": "--prompt-2 is for a second",
+        "edit --source-prompt a --prompt b --source-prompt-2 c": "--source-prompt-2 is for a",
+    }.items(),
+)
+def test_other_models(
+    line: str, message: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence that names the option, when no weight has been read yet."""
+    assert run(line, checkpoint, tmp_path / "out.png") == 2
+    assert capsys.readouterr().err.startswith(f"mdp-lite: {message}")

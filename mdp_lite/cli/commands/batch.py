@@ -13,7 +13,12 @@ from mdp_lite.cli.model_options import (
     RunOptions,
     SamplingOptions,
 )
-from mdp_lite.cli.picture_options import SOURCE_SEED, InversionOptions, MaskOptions
+from mdp_lite.cli.picture_options import (
+    SOURCE_PROMPT_2,
+    SOURCE_SEED,
+    InversionOptions,
+    MaskOptions,
+)
 from mdp_lite.names import VARIANTS, BadInput
 
 
@@ -46,6 +51,7 @@ class RowOptions:
         str | None,
         typer.Option("--source-prompt", metavar="SOURCE", help="what the source shows"),
     ] = None
+    source_prompt_2: Annotated[str, SOURCE_PROMPT_2] = ""
     seed: Annotated[int | None, SOURCE_SEED] = None
 
 
