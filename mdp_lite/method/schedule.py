@@ -188,12 +188,8 @@ def check_reach(config: SchedulerConfig, n: int) -> str | None:
     334 steps of 1000 have stride 2 and start at t = 667. Numbers below 10 start low too, because
     their strides are wide; there is no warning then.
     """
-    total = config.num_train_timesteps
-    if (
-        config.sampler in ("lcm", "tcd")
-        or config.timestep_spacing != "leading"
-        or 10 * (total % n) <= total
-    ):
+    total, own = config.num_train_timesteps, config.sampler in ("lcm", "tcd")
+    if own or config.timestep_spacing != "leading" or 10 * (total % n) <= total:
         return None
     fitting = [m for m in range(1, total + 1) if 50 * (total % m) <= total]
     good, start = min(fitting, key=lambda m: abs(m - n)), int(timesteps(config, n)[0])

@@ -103,7 +103,7 @@ def refuse_pipeline(name: str, kind: object) -> None:
             )
 
 
-def unet_config(tensors: Mapping[str, Tensor], family: str, sample_size: int) -> Config:
+def unet_config(tensors: Mapping[str, Tensor], family: str, sample_size: int | list[int]) -> Config:
     """diffusers' config of a UNet, inferred from its tensors.
 
     No shape depends on the number of heads: SD 1.x has 8, the others one for 64 channels.

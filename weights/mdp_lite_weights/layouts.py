@@ -19,6 +19,7 @@ from mdp_lite_weights.files import (
 )
 from mdp_lite_weights.schedules import PREDICTION, SCHEDULER
 from mdp_lite_weights.single import EMPTY, from_tensors
+from mdp_lite_weights.sizes import size_metadata
 from mdp_lite_weights.tensors import list_keys
 
 Tensors = dict[str, Tensor]
@@ -171,7 +172,7 @@ def to_file(checkpoint: Checkpoint, out: Path) -> Contents:
     notes = [*checkpoint.notes, f"a single file holds no tokenizer: keep that of {checkpoint.name}"]
     side, reads = (c["unet"].get("sample_size") for c in (checkpoint.configs, read.configs))
     if side != reads:
-        notes.append(f"a single file says no size: sample_size {side} will be read as {reads}")
+        notes.append(f"the file can't say this size: sample_size {side} will be read as {reads}")
     return Contents({"": tensors}, metadata, {}, {}, tuple(notes))
 
 
@@ -234,6 +235,7 @@ def _metadata(checkpoint: Checkpoint, family: str) -> dict[str, str]:
         "modelspec.architecture": f"stable-diffusion-{version}",
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
         "modelspec.title": checkpoint.name,
+        **size_metadata(checkpoint.configs["unet"]),
         **prediction_metadata(prediction),
         SCHEDULER: json.dumps(scheduler),
     }
