@@ -151,7 +151,8 @@ def _split_parts(name: str, raw: Tensors, places: Places, ema: bool) -> dict[str
     levels = keys.XL_LEVELS if places.family == SDXL else 4
     unet = keys.strip_prefix(raw, keys.UNET_AT)
     unet = select_ema(name, raw, unet) if ema else unet
-    unet = keys.rename_keys(unet, lambda key: keys.unet_key(key, levels))
+    layers = keys.count_layers(unet, levels)
+    unet = keys.rename_keys(unet, lambda key: keys.unet_key(key, levels, layers))
     used = {key: tensor for key, tensor in raw.items() if not key.startswith(UNUSED)}
     vae = flatten_attention(keys.rename_keys(keys.strip_prefix(used, keys.VAE_AT), keys.vae_key))
     texts = {p: _split_text(used, place, p == SECOND) for p, place in places.texts.items()}
