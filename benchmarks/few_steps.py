@@ -78,14 +78,15 @@ def print_distances() -> None:
 
 
 def list_tables(n: int) -> dict[str, Weights]:
-    """The default's table of n steps, and constant ones; the last step has no pull."""
-    tables = {"default": few_steps_table(n)}
+    """Constant tables of n steps, the default's among them; the last step has no pull."""
+    tables = dict[str, Weights]()
     for share, rate in product(SHARES, PULLS if n > 1 else PULLS[:1]):
         pull = torch.full((n,), -math.expm1(-rate / n), dtype=torch.float64)
         pull[-1] = 0
         eps = torch.full_like(pull, share)
         tables[f"eps {share:g}, pull {rate:g}"] = zero_weights(n)._replace(eps=eps, x=pull)
-    return tables
+    own = find_default(n, tables)
+    return tables if own in tables else tables | {own: few_steps_table(n)}
 
 
 def iterate_batches(
@@ -106,7 +107,7 @@ def measure_edits(editor: Editor, n: int, split: str, count: int) -> dict[str, d
         to: Guidance = batch.guidance
         for name, weights in list_tables(n).items():
             steps = sample(
-                editor.models.unet, batch.grid, path.x[0], to, editor.runner.v_prediction,
+                editor.runner.unet, batch.grid, path.x[0], to, editor.runner.v_prediction,
                 path, weights,
             )  # fmt: skip
             pictures = decode(editor, [*steps][-1].x)
@@ -119,11 +120,10 @@ def measure_edits(editor: Editor, n: int, split: str, count: int) -> dict[str, d
     }
 
 
-def find_default(n: int) -> str:
-    """The name of the constant table that the default is."""
-    own, tables = few_steps_table(n), list_tables(n)
-    names = (name for name, one in tables.items() if name != "default")
-    return next((name for name in names if _equals(tables[name], own)), "")
+def find_default(n: int, tables: dict[str, Weights]) -> str:
+    """The name of the constant table that the default is; "default" if it is none of them."""
+    own = few_steps_table(n)
+    return next((name for name, one in tables.items() if _equals(one, own)), "default")
 
 
 def _equals(table: Weights, other: Weights) -> bool:
@@ -156,7 +156,7 @@ def run_edits(args: argparse.Namespace) -> None:
     for n in args.steps:
         figures = {
             "command": command, "model": f"the bundled model by {args.sampler}",
-            "edits": args.count * len(KINDS), "default": find_default(n),
+            "edits": args.count * len(KINDS), "default": find_default(n, list_tables(n)),
             "tables": measure_edits(editor, n, args.split, args.count),
         }  # fmt: skip
         print(to_markdown({str(n): figures}), flush=True)
