@@ -26,11 +26,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.request import Request
-from support.sdxl import END, START, WORDS, scheduler, tokenizer
+from tests.support.letters import END, START, WORDS, scheduler, tokenizer
 
 DOWN = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")
 UP = ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")
 SIDE, PROMPT, OTHER = 512, "a b", "c d"
+ROOT = Path(__file__).resolve().parent.parent  # benchmarks/ and tests/ are found from there
 MEASURES = ("load ours", "load diffusers", "row", "edit step")
 
 
@@ -110,8 +111,8 @@ def measure(what: str, folder: Path, side: int) -> float:
 def run_alone(what: str, folder: Path, side: int) -> dict[str, float]:
     """The same in a process of its own: seconds, and bytes of its peak memory."""
     line = [sys.executable, "-m", "benchmarks.full_size", "--measure", what]
-    line += ["--models", str(folder), "--side", str(side)]
-    done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
+    line += ["--models", str(folder.absolute()), "--side", str(side)]
+    done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     return json.loads(done.stdout.splitlines()[-1])
 
 

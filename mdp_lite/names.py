@@ -7,7 +7,7 @@ FITS = ("crop", "pad", "resize", "own")  # how a picture is brought to the model
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ENGINES = ("auto", "eager", "compile", "graph", "aot")  # how the UNet is run
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")  # sample: the clean latent itself
-SAMPLERS = ("ddim", "euler", "euler-ancestral", "lcm")
+SAMPLERS = ("ddim", "euler", "euler-ancestral", "lcm", "tcd")
 SPACINGS = ("leading", "trailing", "linspace")
 
 

@@ -154,6 +154,10 @@ def read_scheduler_config(raw: Raw) -> SchedulerConfig:
         pair = (config.beta_start, config.beta_end)
         raise BadCheckpoint(f"scheduler: beta_start and beta_end must rise below 1, got {pair}")
     check_one_of("scheduler", "timestep_spacing", config.timestep_spacing, SPACINGS)
+    total, first = config.num_train_timesteps, config.first_timestep
+    if not 0 <= config.eta <= 1 or (first is not None and not 0 <= first < total):
+        got = f"{config.eta} and {first}"
+        raise BadCheckpoint(f"scheduler: want eta to 1 and first_timestep below {total}, got {got}")
     return config
 
 

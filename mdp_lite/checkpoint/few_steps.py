@@ -1,4 +1,4 @@
-"""Whether a checkpoint was distilled to a few steps without guidance: Turbo, LCM, Lightning, Hyper.
+"""Whether a checkpoint was distilled to a few steps: Turbo, LCM, Lightning, Hyper, TCD.
 
 No config says so, and a scheduler's class or spacing proves nothing. What counts are names: of the
 checkpoint, of its repository, in its model card and in the metadata of its file.
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-WORDS = ("turbo", "sdturbo", "lcm", "lightning")
+WORDS = ("turbo", "sdturbo", "lcm", "lightning", "tcd")
 # "hyper" alone is Hyper-SD, but "hyper realistic" is praise: only these may follow it.
-AFTER_HYPER = ("sd", "vae", "step", "steps", "")
+AFTER_HYPER = ("sd", "sdxl", "vae", "step", "steps", "")
 CARD_KEYS = ("base_model", "model_name", "tags")
 METADATA_KEYS = ("modelspec.title", "modelspec.tags", "modelspec.merged_from", "ss_output_name")
 CARD_BYTES = 20_000
@@ -22,8 +22,9 @@ HEADER_BYTES = 100_000_000  # as in safetensors' own limit
 class FewSteps(NamedTuple):
     """A model of few steps: its kind, why it is one, its steps if a name says them.
 
-    word is "turbo", "lcm", "lightning" or "hyper". clean: it predicts the clean latent, x0. cfg: it
-    is guided as other models are. add_on: a LoRA makes it so, whatever the checkpoint says.
+    word is "turbo", "lcm", "lightning", "hyper" or "tcd". clean: it predicts the clean latent, x0.
+    cfg: it is guided as other models are. add_on: a LoRA makes it so, whatever the checkpoint says.
+    whole: its name says that it is a UNet, not a LoRA that was merged.
     """
 
     word: str
@@ -32,6 +33,7 @@ class FewSteps(NamedTuple):
     clean: bool = False
     cfg: bool = False
     add_on: bool = False
+    whole: bool = False
 
 
 class Clue(NamedTuple):
@@ -55,12 +57,13 @@ def find_few_steps(name: str, folder: Path | None, files: tuple[Path, ...]) -> F
                 "turbo" if word == "sdturbo" else word, reason, int(steps[1]) if steps else None,
                 bool(re.search(r"(?<![a-z0-9])x0(?![a-z0-9])", text)),
                 bool(re.search(r"(?<![a-z])cfg(?![a-z])", text)),
+                whole=bool(re.search(r"(?<![a-z])unet(?![a-z])", text)),
             )  # fmt: skip
     return None
 
 
 def find_word(text: str) -> str | None:
-    """The word of a name that says turbo, lcm, lightning or hyper, in any spelling of names.
+    """The word of a name that says turbo, lcm, lightning, hyper or tcd, in any spelling of names.
 
     >>> find_word("DreamShaper8_LCM"), find_word("v51HyperVAE"), find_word("HyperRealism")
     ('lcm', 'hyper', None)

@@ -27,9 +27,17 @@ CLASSES = {
     "EulerDiscreteScheduler": "euler",
     "EulerAncestralDiscreteScheduler": "euler-ancestral",
     "LCMScheduler": "lcm",
+    "TCDScheduler": "tcd",
 }
-LABELS = {"ddim": "DDIM", "euler": "Euler", "euler-ancestral": "ancestral Euler", "lcm": "LCM"}
-LCM_KEYS = ("original_inference_steps", "timestep_scaling")
+LABELS = {"ddim": "DDIM", "euler": "Euler", "euler-ancestral": "ancestral Euler"}
+LABELS |= {"lcm": "LCM", "tcd": "TCD"}
+OWN_KEYS = {  # what no other sampler reads
+    "lcm": ("original_inference_steps", "timestep_scaling", "first_timestep"),
+    "tcd": ("original_inference_steps", "eta"),
+}
+# Of the cards of Hyper-SD and of TCD's LoRAs. The UNet of one step is LCM's "to support specific
+# timestep number inputs"; the LoRA of one step serves 1 to 8, "lower eta results in more detail".
+HYPER_START, HYPER_ETA, TCD_ETA = 800, 1.0, 0.3
 EMBEDDING = FewSteps("lcm", "the UNet reads the guidance scale (time_cond_proj_dim)", None, False)
 Raw = dict[str, Any]
 
@@ -85,21 +93,35 @@ def choose_sampling(
     named = few is not None and few.word == "turbo" and own in CLASSES and "timestep_spacing" in raw
     chosen = sampler or _infer_sampler(own, few, embeds, "text_encoder_2" in configs)
     changes: Raw = {"sampler": chosen}
-    if few and few.word != "lcm" and not named:  # these were trained on trailing timesteps
+    if few and chosen not in OWN_KEYS and not named:  # these were trained on trailing timesteps
         changes["timestep_spacing"] = "trailing"
     if few and few.clean and prediction is None:
         changes["prediction_type"] = "sample"
     if spacing:
         changes["timestep_spacing"] = spacing
-    drop = () if chosen == "lcm" else LCM_KEYS
+    if few:
+        changes |= _infer_options(few, chosen)
+    drop = {key for keys in OWN_KEYS.values() for key in keys} - {*OWN_KEYS.get(chosen, ())}
     return {key: value for key, value in (raw | changes).items() if key not in drop}
+
+
+def _infer_options(few: FewSteps, sampler: str) -> Raw:
+    """The first timestep or eta of a model of few steps."""
+    once = few.word == "hyper" and few.steps == 1
+    if sampler == "lcm" and once and few.whole:
+        return {"first_timestep": HYPER_START}
+    return {"eta": HYPER_ETA if once else TCD_ETA} if sampler == "tcd" else {}
 
 
 def _infer_sampler(name: str, few: FewSteps | None, embeds: bool, large: bool) -> str:
     if embeds or (few and few.word == "lcm"):
         return "lcm"
-    if few is None or few.word == "hyper":  # Hyper-SD's files of 2 to 16 steps are DDIM's
+    if few is None:
         return "ddim"
+    if few.word == "hyper" and few.steps == 1:
+        return "lcm" if few.whole else "tcd"
+    if few.word in ("hyper", "tcd"):  # Hyper-SD's files of 2 to 16 steps are DDIM's
+        return "tcd" if few.word == "tcd" or name == "TCDScheduler" else "ddim"
     if few.word == "turbo" and name in CLASSES:
         return CLASSES[name]
     return "euler-ancestral" if few.word == "turbo" and large else "euler"  # as SDXL-Turbo's folder
@@ -111,8 +133,12 @@ def describe_choice(scheduler: Raw, few: FewSteps | None, taken: dict[str, float
         return None
     words = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
     clauses = [f"sampled by {LABELS[scheduler['sampler']]}"]
-    if scheduler["sampler"] != "lcm":
+    if scheduler["sampler"] not in OWN_KEYS:
         clauses[0] += f" on {scheduler.get('timestep_spacing', 'leading')} timesteps"
+    if "eta" in scheduler:
+        clauses[0] += f" with eta {scheduler['eta']:g}"
+    if scheduler.get("first_timestep") is not None:
+        clauses[0] += f" from timestep {scheduler['first_timestep']}"
     if scheduler.get("prediction_type") == "sample":
         clauses.append("the UNet predicts the clean latent")
     if taken:

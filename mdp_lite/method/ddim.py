@@ -50,11 +50,15 @@ def ddpm_mean(x0: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def noisy_mean(x0: Tensor, eps: Tensor, x: Tensor, coeffs: StepCoefficients) -> Tensor:
-    """Where a step that adds noise leads without that noise: by LCM if it has a skip, else DDPM."""
-    skip = coeffs.skip
-    if skip is None:
-        return ddpm_mean(x0, eps, coeffs.a, coeffs.b)
-    return coeffs.b.sqrt() * join_boundary(x0, x, skip)
+    """Where a step that adds noise leads without it: by LCM if it has a skip, TCD by via, or DDPM.
+
+    TCD goes by DDIM to level via; its noise leads from there up to b (Zheng et al., arXiv
+    2402.19159, strategic stochastic sampling).
+    """
+    _, a, b, skip, _, via = coeffs
+    if via is not None:
+        return (b / via).sqrt() * renoise(x0, eps, via)
+    return ddpm_mean(x0, eps, a, b) if skip is None else b.sqrt() * join_boundary(x0, x, skip)
 
 
 def join_boundary(x0: Tensor, x: Tensor, skip: Tensor) -> Tensor:

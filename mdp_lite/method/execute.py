@@ -218,7 +218,7 @@ def _carry(task: EditTask, segment: Segment, x: Tensor) -> Tensor:
     """
     difference, noisy = x - task.source.x[segment.start], task.source.noise is not None
     for i in range(segment.start, segment.stop):
-        _, a, b, skip, _ = task.grid.select_step(i)
+        _, a, b, skip, *_ = task.grid.select_step(i)
         scale = carry_scale(a, b, skip if noisy else None) if a > 0 else 0.0
         difference = scale * (1 - task.weights.x[i].to(x)) * difference
     return difference

@@ -50,7 +50,7 @@ LOCAL_WINDOW = DefaultWindow(1.0, 0.34, "local-leash")
 class StepCoefficients(NamedTuple):
     """Timestep t of a step, abar a that it leaves and abar b that it reaches; all 0-d.
 
-    skip and direct are those of the grid.
+    skip, direct and via are those of the grid.
     """
 
     t: Tensor
@@ -58,6 +58,7 @@ class StepCoefficients(NamedTuple):
     b: Tensor
     skip: Tensor | None = None
     direct: Tensor | None = None
+    via: Tensor | None = None
 
 
 class Grid(NamedTuple):
@@ -68,6 +69,7 @@ class Grid(NamedTuple):
     a_{i+1}; with trailing and linspace it may differ from it. Of other samplers see samplers.py.
     skip (N,) is c_skip of a consistency model, whose steps with noise predict x_0 by it, else None.
     direct (N,) is 1 where the model's answer is x_0 itself, which no step converts before; or None.
+    via (N,) is abar of the level that a TCD step reaches before it adds noise, else None.
     """
 
     t: Tensor
@@ -75,6 +77,7 @@ class Grid(NamedTuple):
     b: Tensor
     skip: Tensor | None = None
     direct: Tensor | None = None
+    via: Tensor | None = None
 
     def select_step(self, i: StepIndex) -> StepCoefficients:
         """The coefficients of step i."""
@@ -202,8 +205,8 @@ def check_reach(config: SchedulerConfig, n: int) -> str | None:
     334 steps of 1000 have stride 2 and start at t = 667. Numbers below 10 start low too, because
     their strides are wide; there is no warning then.
     """
-    total = config.num_train_timesteps
-    if config.sampler == "lcm" or config.timestep_spacing != "leading" or 10 * (total % n) <= total:
+    total, own = config.num_train_timesteps, config.sampler in ("lcm", "tcd")
+    if own or config.timestep_spacing != "leading" or 10 * (total % n) <= total:
         return None
     fitting = [m for m in range(1, total + 1) if 50 * (total % m) <= total]
     good, start = min(fitting, key=lambda m: abs(m - n)), int(timesteps(config, n)[0])

@@ -175,7 +175,8 @@ AnyVAEConfig = VAEConfig | TAESDConfig
 class SchedulerConfig:
     """Noise schedule, sampler and its flags (diffusers' scheduler/scheduler_config.json).
 
-    sampler is one of names.SAMPLERS. original_inference_steps and timestep_scaling are LCM's.
+    sampler is one of names.SAMPLERS. original_inference_steps is LCM's and TCD's, timestep_scaling
+    and first_timestep (None is the last one that it was distilled on) LCM's, eta TCD's.
     """
 
     num_train_timesteps: int = 1000
@@ -190,6 +191,8 @@ class SchedulerConfig:
     sampler: str = "ddim"
     original_inference_steps: int = 50
     timestep_scaling: float = 10.0
+    first_timestep: int | None = None
+    eta: float = 0.3
 
 
 def describe_scheduler(config: SchedulerConfig) -> dict[str, Any]:
@@ -198,7 +201,7 @@ def describe_scheduler(config: SchedulerConfig) -> dict[str, Any]:
     So what was stored or hashed before there were other samplers than DDIM is still the same.
     """
     settings, plain = asdict(config), SchedulerConfig()
-    extra = ("sampler", "original_inference_steps", "timestep_scaling")
+    extra = ("sampler", "original_inference_steps", "timestep_scaling", "first_timestep", "eta")
     for name in extra:
         if settings[name] == getattr(plain, name):
             del settings[name]

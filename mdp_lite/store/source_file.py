@@ -18,7 +18,7 @@ from mdp_lite.checkpoint.identity import Origin, model_hash
 from mdp_lite.files import atomic
 from mdp_lite.files.probe import shorten
 from mdp_lite.method.sample import Trajectory
-from mdp_lite.method.samplers import NOISY
+from mdp_lite.method.samplers import adds_noise
 from mdp_lite.method.schedule import Grid
 from mdp_lite.models.config import describe_scheduler
 from mdp_lite.names import FITS, BadInput
@@ -179,8 +179,9 @@ def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> Non
     needed = REQUIRED | {"picture"} if inverted else REQUIRED
     needed = needed | ({"channels"} if k else set())  # of an inpainting model
     needed = needed | ({"skip"} if scheduler.sampler == "lcm" else set())
+    needed = needed | ({"via"} if scheduler.sampler == "tcd" else set())
     needed = needed | ({"direct"} if scheduler.prediction_type == "sample" else set())
-    needed = needed | ({"noise"} if not inverted and scheduler.sampler in NOISY else set())
+    needed = needed | ({"noise"} if not inverted and adds_noise(scheduler) else set())
     if odd := sorted((needed ^ set(tensors)) - (OPTIONAL if inverted else set())):
         raise BadInput(f"must hold {', '.join(sorted(needed))}, {odd[0]} is missing or unknown")
     n, models = len(tensors["t"]) if tensors["t"].ndim == 1 else 0, runner.models

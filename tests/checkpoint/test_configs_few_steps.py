@@ -50,8 +50,10 @@ NAMES = {
     "dreamshaper-8-lcm": "lcm",
     "sd15_lightning_4step": "lightning",
     "Hyper-SD15-8steps": "hyper",
+    "Hyper-SDXL-8steps-lora": "hyper",
     "realisticVisionV60B1_v51HyperVAE": "hyper",
     "sd15-hyper": "hyper",
+    "TCD-SDXL-LoRA": "tcd",
 }
 PLAIN_NAMES = [
     *("HyperRealism_v2", "hyper-detailed", "hypernetwork", "calcmodel", "turbocharged"),
@@ -169,6 +171,8 @@ LORAS = {
     "sdxl_lightning_8step_lora": ("a", "euler", "trailing", 8),
     "Hyper-SD15-2steps-lora": ("a", "ddim", "trailing", 2),
     "sd_turbo_lora": ("a", "euler", "trailing", 4),
+    "Hyper-SDXL-1step-lora": ("a", "tcd", "leading", 1),
+    "TCD-SD15-LoRA": ("a", "tcd", "leading", 4),
 }
 
 
@@ -208,6 +212,45 @@ def test_options_count_more_than_evidence(copy: Path) -> None:
     found = Editor.from_pretrained(folder, "cpu", **options).models.scheduler
     assert (found.sampler, found.timestep_spacing) == ("ddim", "leading")
     assert found.prediction_type == "sample"
+
+
+ONE_STEP = {  # by Hyper-SD's card, and for TCD's LoRA by its own
+    "Hyper-SD15-1step": ("tcd", {"eta": 1.0}, "TCD with eta 1, by default steps 1"),
+    "Hyper-SDXL-1step-Unet-Comfyui.fp16": (
+        "lcm",
+        {"first_timestep": 800},
+        "LCM from timestep 800, by default steps 1",
+    ),
+    "my-tcd": ("tcd", {"eta": 0.3}, "TCD with eta 0.3, by default steps 4"),
+    "Hyper-SDXL-4steps-Unet": ("ddim", {}, "DDIM on trailing timesteps, by default steps 4"),
+    "Hyper-SD15-8steps-CFG": ("ddim", {}, "DDIM on trailing timesteps, by default steps 8"),
+}
+
+
+@pytest.mark.parametrize("name", ONE_STEP)
+def test_hyper_and_tcd(name: str, copy: Path) -> None:
+    """The sampler, its own options, and the note that says so."""
+    sampler, options, note = ONE_STEP[name]
+    found = examine(copy.rename(copy.parent / name))
+    own = {"eta": 0.3, "first_timestep": None} | options
+    scheduler = found.scheduler
+    assert (scheduler.sampler, scheduler.eta, scheduler.first_timestep) == (sampler, *own.values())
+    assert any(note in line for line in found.found.notes)
+
+
+def test_a_hyper_folder_of_the_tcd_scheduler(copy: Path) -> None:
+    """More than one step is DDIM's, but here the folder says otherwise; an ordinary one can't."""
+    change(copy, _class_name="TCDScheduler", eta=0.5)
+    assert examine(copy).scheduler.sampler == "ddim"
+    found = examine(copy.rename(copy.parent / "hyper-sd15-4steps"))
+    assert (found.scheduler.sampler, found.scheduler.eta) == ("tcd", 0.3)
+
+
+@pytest.mark.parametrize("options", [{"eta": 1.5}, {"first_timestep": 1000}], ids=str)
+def test_odd_options_of_a_sampler_are_refused(options: dict[str, Any], copy: Path) -> None:
+    change(copy, sampler="tcd" if "eta" in options else "lcm", **options)
+    with pytest.raises(BadInput, match="scheduler: want eta to 1 and first_timestep below 1000"):
+        examine(copy, Choices(sampler="tcd" if "eta" in options else "lcm"))
 
 
 @pytest.mark.parametrize("option", ["sampler", "timestep_spacing", "prediction_type"])

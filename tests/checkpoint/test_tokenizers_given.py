@@ -9,7 +9,7 @@ from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor
 from mdp_lite_weights.convert import convert
 from mdp_lite_weights.files import Choices
-from support.sdxl import tokenizer
+from support.letters import tokenizer
 from support.sdxl_files import small_xl
 
 PROMPT = "a b"

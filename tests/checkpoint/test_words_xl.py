@@ -13,7 +13,8 @@ from mdp_lite.editor import Editor
 from mdp_lite.models.condition import unpack
 from mdp_lite.names import BadCheckpoint
 from support.embedding_files import File, vectors
-from support.sdxl import END, pipeline_xl
+from support.letters import END
+from support.sdxl import pipeline_xl
 
 PROMPTS = ("a <sks> b", "<sks>", "<sks><sks> c d", "a b c", "a " * 12 + "<sks> b", "A <SKS> b")
 

@@ -9,6 +9,7 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     LCMScheduler,
+    TCDScheduler,
 )
 from torch import Tensor
 
@@ -32,6 +33,7 @@ THEIRS: dict[str, Any] = {
     "euler": EulerDiscreteScheduler,
     "euler-ancestral": EulerAncestralDiscreteScheduler,
     "lcm": LCMScheduler,
+    "tcd": TCDScheduler,
 }
 KINDS = [
     ("euler", "trailing", "epsilon"),
@@ -45,6 +47,9 @@ KINDS = [
     ("lcm", "leading", "epsilon"),
     ("lcm", "leading", "v_prediction"),
     ("lcm", "leading", "sample"),
+    ("tcd", "leading", "epsilon"),
+    ("tcd", "trailing", "v_prediction"),
+    ("tcd", "leading", "sample"),
 ]
 COUNTS = (1, 2, 4, 8)
 SHAPE = (1, 4, 3, 5)
@@ -93,6 +98,40 @@ def test_generation_is_that_of_diffusers(kind: tuple[str, str, str], n: int) -> 
     assert (got - want).abs().max() <= 1e-4 * want.abs().max().clamp(min=1)
 
 
+@pytest.mark.parametrize("n", COUNTS)
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_every_eta_of_tcd_is_that_of_diffusers(eta: float, n: int) -> None:
+    """0 adds no noise and draws none; 0.3 is TCD's own, 1 that of Hyper-SD's card."""
+    config = replace(config_of(("tcd", "leading", "epsilon")), eta=eta)
+    grid = build_grid(config, n)
+    x, noise = draw(config, grid, 3, SHAPE)
+    *_, ours = sample(toy, grid, x, UNGUIDED, noise=noise)
+    theirs, generator = TCDScheduler(**SD), torch.Generator().manual_seed(3)
+    theirs.set_timesteps(n)
+    want = torch.randn(SHAPE, generator=generator)
+    for t in theirs.timesteps:
+        out = toy(want, t, C_A.float())
+        want = theirs.step(out, t, want, eta=eta, generator=generator).prev_sample
+    assert (noise is None) == (eta == 0)
+    assert (ours.x - want).abs().max() <= 1e-4 * want.abs().max().clamp(min=1)
+
+
+@pytest.mark.parametrize("n", COUNTS)
+def test_an_lcm_may_start_at_another_timestep(n: int) -> None:
+    """As Hyper-SD's UNet of one step does, by its card: LCMScheduler with timesteps=[800]."""
+    config = replace(config_of(("lcm", "leading", "epsilon")), first_timestep=800)
+    grid = build_grid(config, n)
+    assert grid.t[0] == 800
+    x, noise = draw(config, grid, 3, SHAPE)
+    *_, ours = sample(toy, grid, x, UNGUIDED, noise=noise)
+    theirs, generator = LCMScheduler(**SD), torch.Generator().manual_seed(3)
+    theirs.set_timesteps(timesteps=grid.t.tolist())
+    want = torch.randn(SHAPE, generator=generator)
+    for t in theirs.timesteps:
+        want = theirs.step(toy(want, t, C_A.float()), t, want, generator=generator).prev_sample
+    assert (ours.x - want).abs().max() <= 1e-4 * want.abs().max().clamp(min=1)
+
+
 def sample_by_ddim(kind: tuple[str, str, str], n: int) -> Tensor:
     """Plain DDIM on the same timesteps: from unit noise, without new noise, to DDIM's own end."""
     grid, v = build_grid(config_of(kind), n), kind[2] == "v_prediction"
@@ -112,6 +151,9 @@ def test_plain_ddim_on_the_same_timesteps_is_another_picture(
     """The noise, the start and the last level are worth the trouble (docs/method.md)."""
     want = sample_theirs(kind, n, 3)
     error = ((sample_by_ddim(kind, n) - want).norm() / want.norm()).item()
+    if kind[0] == "tcd" and n == 1:  # its only step is DDIM's
+        assert error <= 1e-5
+        return
     assert error > (1e-3 if n > 1 or kind[2] == "epsilon" else 0)
 
 
@@ -173,9 +215,10 @@ def test_the_levels() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 51, True])
-def test_an_lcm_has_at_most_its_original_steps(n: int) -> None:
+@pytest.mark.parametrize("sampler", ["lcm", "tcd"])
+def test_a_distilled_model_has_at_most_its_original_steps(sampler: str, n: int) -> None:
     with pytest.raises(BadInput, match="num_inference_steps"):
-        build_grid(config_of(("lcm", "leading", "epsilon")), n)
+        build_grid(config_of((sampler, "leading", "epsilon")), n)
 
 
 def test_sampling_without_noise_is_bit_equal_to_before() -> None:

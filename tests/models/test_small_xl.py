@@ -13,6 +13,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.models.condition import pack
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import BadCheckpoint
+from mdp_lite_weights import keys
 from mdp_lite_weights.convert import convert
 from mdp_lite_weights.files import Choices, open_checkpoint
 from support.diffusers_pipelines import randomise
@@ -36,7 +37,16 @@ SMALL = BASE | {
     "attention_head_dim": [width // 64 for width in WIDTHS],
     "block_out_channels": list(WIDTHS),
 }
-# How many transformers each has beside each residual block, and what its middle is.
+# How many transformers each has beside each residual block, and what its middle is. The first four
+# agree with the UNets that ComfyUI knows by their tensors (Comfy-Org/ComfyUI,
+# comfy/model_detection.py: transformer_depth, transformer_depth_output from its end on, and
+# transformer_depth_middle, which is -1 for a middle of one resnet and -2 for none).
+COMFY = {
+    "SSD-1B": ([0, 0, 2, 2, 4, 4], [0, 0, 0, 1, 1, 2, 10, 4, 4], -1),
+    "Vega": ([0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1, 2, 2, 2], -1),
+    "KOALA-700M": ([0, 2, 5], [0, 0, 2, 2, 5, 5], -2),
+    "KOALA-1B": ([0, 2, 6], [0, 0, 2, 2, 6, 6], 6),
+}
 SHAPES: dict[str, dict[str, Any]] = {
     "SSD-1B": {
         DEPTHS: [0, [2, 2], [4, 4]],
@@ -102,8 +112,54 @@ def test_the_small_ones_have_the_sizes_in_their_names() -> None:
     assert (billions["KOALA-700M"], billions["KOALA-1B"]) == (0.78, 1.16)
 
 
+@pytest.mark.parametrize("shape", COMFY)
+def test_the_depths_are_those_that_comfyui_knows(shape: str) -> None:
+    config = read_unet_config(SMALL | SHAPES[shape])
+    with torch.device("meta"):
+        model = UNet(config)
+    down, up, middle = COMFY[shape]
+    layers = config.layers_per_block
+    assert _depths_of(model.down_blocks, layers) == down
+    assert _depths_of(model.up_blocks, layers + 1)[::-1] == up
+    assert len(model.mid_block.resnets) == {-2: 0, -1: 1}.get(middle, 2)
+    found = [len(one.transformer_blocks) for one in model.mid_block.attentions]
+    assert found == ([middle] if middle > 0 else [])
+
+
+def _depths_of(blocks: Any, layers: int) -> list[int]:
+    """Transformer layers beside each resnet; 0 where there are none."""
+    found = []
+    for block in blocks:
+        depths = [len(one.transformer_blocks) for one in block.attentions]
+        found += depths or [0] * layers
+    return found
+
+
+KOALA_KEYS = {  # ComfyUI's count of a level's blocks: one resnet, then the one that halves
+    "down_blocks.0.resnets.0.norm1.weight": "input_blocks.1.0.in_layers.0.weight",
+    "down_blocks.0.downsamplers.0.conv.bias": "input_blocks.2.0.op.bias",
+    "down_blocks.1.attentions.0.norm.weight": "input_blocks.3.1.norm.weight",
+    "down_blocks.2.attentions.0.norm.weight": "input_blocks.5.1.norm.weight",
+    "up_blocks.0.attentions.1.norm.weight": "output_blocks.1.1.norm.weight",
+    "up_blocks.0.upsamplers.0.conv.bias": "output_blocks.1.2.conv.bias",
+    "up_blocks.1.upsamplers.0.conv.bias": "output_blocks.3.2.conv.bias",
+    "up_blocks.2.resnets.1.norm1.weight": "output_blocks.5.0.in_layers.0.weight",
+}
+
+
+@pytest.mark.parametrize("shape", ["KOALA-700M", "KOALA-1B"])
+def test_koalas_keys_in_a_single_file(shape: str) -> None:
+    """Each level has one layer, so the blocks have other numbers than SDXL's."""
+    with torch.device("meta"):
+        names = list(UNet(read_unet_config(SMALL | SHAPES[shape])).state_dict())
+    ldm = [keys.ldm_unet_key(name, keys.XL_LEVELS, 1) for name in names]
+    assert len(set(ldm)) == len(names) and keys.count_layers(ldm, keys.XL_LEVELS) == 1
+    assert [keys.unet_key(key, keys.XL_LEVELS, 1) for key in ldm] == names
+    assert all(ldm[names.index(name)] == key for name, key in KOALA_KEYS.items())
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", ["SSD-1B", "Vega"])
+@pytest.mark.parametrize("shape", ["SSD-1B", "Vega", "KOALA-700M", "KOALA-1B"])
 def test_a_picture_and_the_single_file(shape: str, tmp_path: Path) -> None:
     """Latents are diffusers', and the file has the folder's bits.
 

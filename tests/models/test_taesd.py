@@ -17,6 +17,7 @@ from mdp_lite.engine import flops
 from mdp_lite.models.config import TAESDConfig, VAEConfig
 from mdp_lite.models.taesd import TAESD, AnyVAE, build_vae
 from mdp_lite.pictures import images
+from mdp_lite.pipeline.request import Request
 from support import taesd
 from support.diffusers_pipelines import draw, pipeline, randomise
 
@@ -148,3 +149,46 @@ def test_it_runs_in_half_precision_on_sdxl_too(checkpoint_xl: Path, tmp_path: Pa
     assert not any("overflows" in one for one in models.notes)
     assert any("overflows" in one for one in load(checkpoint_xl, CPU, torch.float16).notes)
     assert examine(checkpoint_xl, vae=place).models["vae"].config == models.vae.config
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("call", ["encode", "decode"])
+def test_bfloat16_on_a_batch(call: str) -> None:
+    """Each picture of a batch is what it is alone, and near what it is in float32."""
+    torch.manual_seed(0)
+    vae = build_vae(TAESDConfig((16,) * 4, (16,) * 4)).eval()
+    inputs = noise(3, 3, 16, 24).clamp(-1, 1) if call == "encode" else 3 * noise(3, 4, 2, 3)
+    want = getattr(vae, call)(inputs)
+    vae.to(torch.bfloat16)
+    got = getattr(vae, call)(inputs.bfloat16())
+    assert got.dtype == torch.bfloat16 and distance(got.float(), want) <= 2e-2
+    alone = torch.cat([getattr(vae, call)(one[None].bfloat16()) for one in inputs])
+    assert distance(got.float(), alone.float()) <= 1e-2
+
+
+def test_several_edits_at_once_in_bfloat16(checkpoint: Path, tmp_path: Path) -> None:
+    """The editor decodes them with it, each like the picture alone."""
+    place = taesd.write_folder(tmp_path, taesd.small())
+    editor = Editor.from_pretrained(checkpoint, "cpu", "bfloat16", vae=place)
+    source = editor.invert(photo(*editor.runner.size), "a red house", num_inference_steps=3)
+    both = editor.edits([Request(source, "a blue house"), Request(source, "a boat")])
+    assert isinstance(editor.models.vae, TAESD)
+    assert next(editor.models.vae.parameters()).dtype == torch.bfloat16
+    for edit, target in zip(both, ("a blue house", "a boat"), strict=True):
+        assert difference(edit.image, editor.edit(source, target).image) <= 8
+
+
+@pytest.mark.slow
+def test_it_is_compiled_like_the_large_one(checkpoint: Path, tmp_path: Path) -> None:
+    place = taesd.write_folder(tmp_path, taesd.small())
+    torch._dynamo.reset()
+    plain, compiled = (
+        Editor.from_pretrained(checkpoint, "cpu", vae=place, engine=engine)
+        for engine in ("eager", "compile")
+    )
+    image = photo(*plain.runner.size)
+    latents = [editor.runner.encode(image) for editor in (plain, compiled)]
+    assert distance(latents[1].float(), latents[0].float()) <= PIPELINE
+    pictures = [editor.runner.decode(latents[0]) for editor in (plain, compiled)]
+    assert difference(*pictures) <= 1
+    torch._dynamo.reset()

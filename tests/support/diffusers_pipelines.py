@@ -9,6 +9,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 WORDS = ("<unk>", "<|startoftext|>", "<|endoftext|>", *(f"{c}</w>" for c in "abcdefghijklmn"))
+SIZE = 8  # of a latent's side by default
 Options = dict[str, Any]
 # Seeds 0 and 1 are cut to the shape of SD 1.x and 2.x; the others are whatever comes.
 FIXED: dict[int, Options] = {
@@ -85,7 +86,8 @@ def text_encoder(o: Options) -> CLIPTextModel:
     )
 
 
-def unet(o: Options) -> UNet2DConditionModel:
+def unet(o: Options, added: Options | None = None) -> UNet2DConditionModel:
+    """A denoiser; added are arguments that only some families have."""
     attends = o["attends"]
     return UNet2DConditionModel(
         in_channels=o.get("channels", 4),
@@ -102,7 +104,8 @@ def unet(o: Options) -> UNet2DConditionModel:
         norm_eps=o["eps"],
         freq_shift=o["shift"],
         flip_sin_to_cos=o["flip"],
-        sample_size=8,
+        sample_size=SIZE,
+        **(added or {}),
     )
 
 

@@ -2,26 +2,15 @@
 
 import random
 
-from diffusers import (
-    DDIMScheduler,
-    EulerDiscreteScheduler,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from diffusers import DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from support import diffusers_pipelines
+from support.diffusers_pipelines import SIZE as SIZE
 from support.diffusers_pipelines import Options, draw, randomise, vae
+from support.letters import END, START, WORDS, scheduler, tokenizer
 
-SIZE = 8  # of a latent's side by default
-LETTERS = tuple(f"{letter}</w>" for letter in "abcdefghijklmn")
-WORDS = ("!", *LETTERS, "<|startoftext|>", "<|endoftext|>")  # the end is last, as in CLIP
-START, END = len(WORDS) - 2, len(WORDS) - 1
-
-
-def tokenizer(pad: str) -> CLIPTokenizer:
-    """A tokenizer of single letters; SDXL's two pad with other tokens."""
-    ids = {word: i for i, word in enumerate(WORDS)}
-    return CLIPTokenizer(ids, [], unk_token="!", pad_token=pad, model_max_length=16)
+PLAIN: Options = {"act": "silu", "groups": 4, "eps": 1e-5, "shift": 0, "flip": True}  # SDXL's own
 
 
 def draw_xl(seed: int) -> Options:
@@ -65,35 +54,13 @@ def text_encoder(o: Options, second: bool) -> CLIPTextModel | CLIPTextModelWithP
 
 
 def unet(o: Options) -> UNet2DConditionModel:
-    attends = o["attends"]
-    return UNet2DConditionModel(
-        in_channels=o.get("channels", 4),
-        block_out_channels=o["widths"],
-        down_block_types=["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
-        up_block_types=["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]],
-        layers_per_block=o["layers"],
-        transformer_layers_per_block=o["blocks"],
-        attention_head_dim=o["heads"],
-        cross_attention_dim=o["text_width"] + o["text_width_2"],
-        use_linear_projection=o["linear"],
-        norm_num_groups=4,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=o["time_dim"],
-        projection_class_embeddings_input_dim=o["projection"] + 6 * o["time_dim"],
-        sample_size=SIZE,
-    )
-
-
-def scheduler(prediction: str) -> EulerDiscreteScheduler:
-    """SDXL's own noise schedule, under the class that it is saved with."""
-    return EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        steps_offset=1,
-        timestep_spacing="leading",
-        prediction_type=prediction,
-    )
+    added = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": o["time_dim"],
+        "projection_class_embeddings_input_dim": o["projection"] + 6 * o["time_dim"],
+    }
+    width = o["text_width"] + o["text_width_2"]
+    return diffusers_pipelines.unet(o | PLAIN | {"text_width": width}, added)
 
 
 def pipeline_xl(seed: int, channels: int = 4) -> StableDiffusionXLPipeline:

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from mdp_lite_weights.convert import convert
 from support.diffusers_pipelines import randomise
 from support.ldm import write_single
-from support.sdxl import END, START, WORDS, scheduler, tokenizer
+from support.letters import END, START, WORDS, scheduler, tokenizer
 
 Tensors = dict[str, Tensor]
 PARTS = ("text_encoder", "text_encoder_2", "unet", "vae")

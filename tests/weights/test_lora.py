@@ -19,6 +19,7 @@ from mdp_lite.models.clip import CLIPTextEncoder, CLIPTextEncoders
 from mdp_lite.models.condition import find_states
 from mdp_lite.models.unet import UNet
 from mdp_lite_weights.lora import Delta, merge_deltas, read_lora, read_loras
+from support.letters import END
 from support.lora_files import (
     ALL,
     BOUND,
@@ -45,7 +46,6 @@ from support.lora_files import (
 from support.lora_files import (
     UNET as UNET_ENDS,
 )
-from support.sdxl import END
 
 X, T = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3)), torch.tensor(7)
 IDS = torch.tensor([[0, 4, 5, 6, 7, END, END, END]])

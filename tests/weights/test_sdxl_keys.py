@@ -14,7 +14,9 @@ from diffusers.loaders.single_file_utils import (
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from mdp_lite.checkpoint.config_files import read_unet_config
+from mdp_lite.checkpoint.config_files import read_clip_config, read_unet_config, read_vae_config
+from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.taesd import build_vae
 from mdp_lite.models.unet import UNet
 from mdp_lite_weights import keys
 from mdp_lite_weights.folder import prefix_text_keys
@@ -106,6 +108,28 @@ def test_our_unet_has_the_keys_and_shapes_of_diffusers(parts: dict[str, Shapes])
         ours = UNet(read_unet_config(UNET)).state_dict()
     assert shapes(ours) == shapes(parts["unet"])
     assert len(ours) == 1680 and sum(t.numel() for t in ours.values()) == 2_567_463_684
+
+
+# Keys and parameters, as transformers and diffusers have them for these configs. The text encoders'
+# states are those of a file: without position_ids, which older ones also hold.
+COUNTS = {
+    "text_encoder": (196, 123_060_480),
+    "text_encoder_2": (517, 694_659_840),
+    "vae": (248, 83_653_863),
+}
+
+
+@pytest.mark.parametrize("part", COUNTS)
+def test_our_other_models_have_their_keys_and_shapes(part: str, parts: dict[str, Shapes]) -> None:
+    """Every key of the two text encoders and of the VAE, without a weight."""
+    raw = CONFIGS[part]
+    with torch.device("meta"):
+        if part == "vae":
+            state = build_vae(read_vae_config(raw)).state_dict()
+        else:
+            state = CLIPTextEncoder(read_clip_config(part, raw)).state_dict()
+    assert shapes(state) == shapes(parts[part])
+    assert (len(state), sum(t.numel() for t in state.values())) == COUNTS[part]
 
 
 def test_the_names_are_a_bijection(parts: dict[str, Shapes]) -> None:

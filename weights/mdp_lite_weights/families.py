@@ -103,7 +103,7 @@ def refuse_pipeline(name: str, kind: object) -> None:
             )
 
 
-def unet_config(tensors: Mapping[str, Tensor], family: str, sample_size: int) -> Config:
+def unet_config(tensors: Mapping[str, Tensor], family: str, sample_size: int | list[int]) -> Config:
     """diffusers' config of a UNet, inferred from its tensors.
 
     No shape depends on the number of heads: SD 1.x has 8, the others one for 64 channels.
@@ -144,16 +144,17 @@ def _added_config(tensors: Mapping[str, Tensor], levels: int) -> Config:
 
 
 def _depths_config(tensors: Mapping[str, Tensor], levels: int) -> Config:
-    """How many transformer layers there are: one number a level in SDXL, other ones in SSD-1B."""
+    """How many transformer layers there are: one number a level in SDXL and KOALA, else lists."""
     down, up = (
         [_list_depths(tensors, f"{kind}_blocks.{i}") for i in range(levels)]
         for kind in ("down", "up")
     )
     plain = [max(depths) for depths in down]
     even = all({*down[i], *up[-1 - i]} == {plain[i]} for i in range(levels))
-    if even and "mid_block.resnets.1.conv1.weight" in tensors:
-        return {"transformer_layers_per_block": [depth or 1 for depth in plain]}
     alone = "mid_block.resnets.0.conv1.weight" in tensors
+    if even and (not alone or "mid_block.resnets.1.conv1.weight" in tensors):
+        missing = {} if alone else {"mid_block_type": None}
+        return missing | {"transformer_layers_per_block": [depth or 1 for depth in plain]}
     middle = {"mid_block_type": "UNetMidBlock2D" if alone else None}
     if "mid_block.resnets.1.conv1.weight" in tensors:
         middle = {"mid_block_type": "UNetMidBlock2DCrossAttn"}

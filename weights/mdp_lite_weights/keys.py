@@ -36,7 +36,7 @@ XL_EMBEDDING: Renames = (  # of the pooled state and the sizes
 XL_LEVELS = 3
 # By the number of levels, whether each has attention: SD 1.x and 2.x have four, SDXL three.
 ATTENDS = {4: (True, True, True, False), XL_LEVELS: (False, True, True)}
-LAYERS = 2  # of each level downwards; upwards there is one more
+LAYERS = 2  # of each level downwards, KOALA has 1; upwards there is one more
 UNET_RESNET: Renames = (
     ("in_layers.0", "norm1"),
     ("in_layers.2", "conv1"),
@@ -120,20 +120,20 @@ PROJECTION = "text_projection"
 
 
 @cache
-def list_unet_renames(levels: int = 4) -> Renames:
+def list_unet_renames(levels: int = 4, layers: int = LAYERS) -> Renames:
     """The table of the blocks of a UNet of three or four levels; its order is of no account."""
     rows, last = list(UNET_ENDS), levels - 1
     rows += XL_EMBEDDING if levels == XL_LEVELS else ()
     for i, attends in enumerate(ATTENDS[levels]):
-        start, up = i * (LAYERS + 1) + 1, last - i  # upwards, levels are counted from the other end
-        rows += _list_layers("input_blocks", start, f"down_blocks.{i}", LAYERS, attends)
+        start, up = i * (layers + 1) + 1, last - i  # upwards, levels are counted from the other end
+        rows += _list_layers("input_blocks", start, f"down_blocks.{i}", layers, attends)
         if i < last:
-            at = f"input_blocks.{start + LAYERS}.0.op"
+            at = f"input_blocks.{start + layers}.0.op"
             rows.append((at, f"down_blocks.{i}.downsamplers.0.conv"))
-        start = up * (LAYERS + 1)
-        rows += _list_layers("output_blocks", start, f"up_blocks.{up}", LAYERS + 1, attends)
+        start = up * (layers + 1)
+        rows += _list_layers("output_blocks", start, f"up_blocks.{up}", layers + 1, attends)
         if up < last:
-            at = f"output_blocks.{start + LAYERS}.{2 if attends else 1}.conv"
+            at = f"output_blocks.{start + layers}.{2 if attends else 1}.conv"
             rows.append((at, f"up_blocks.{up}.upsamplers.0.conv"))
     return tuple(rows)
 
@@ -148,18 +148,28 @@ def _list_layers(kind: str, start: int, block: str, count: int, attends: bool) -
     )
 
 
-def unet_key(key: str, levels: int = 4) -> str:
+def count_layers(unet: Iterable[str], levels: int) -> int:
+    """Layers of each level of a UNet under LDM's names: those of KOALA have 1, of others 2.
+
+    Each level but the last ends with a block that halves the sides; the first block is before all.
+    """
+    blocks = {key.split(".")[1] for key in unet if key.startswith("input_blocks.")}
+    return 1 if levels == XL_LEVELS and len(blocks) == 2 * levels else LAYERS
+
+
+def unet_key(key: str, levels: int = 4, layers: int = LAYERS) -> str:
     """LDM's name of a UNet tensor -> diffusers'; an unknown name stays unchanged.
 
     SD 1.x and 2.x have 4 levels, SDXL has 3.
     """
-    return _rename_inside(_rename(key, list_unet_renames(levels)), ".resnets.", UNET_RESNET)
+    renames = list_unet_renames(levels, layers)
+    return _rename_inside(_rename(key, renames), ".resnets.", UNET_RESNET)
 
 
-def ldm_unet_key(key: str, levels: int = 4) -> str:
+def ldm_unet_key(key: str, levels: int = 4, layers: int = LAYERS) -> str:
     """diffusers' name of a UNet tensor -> LDM's: the inverse of unet_key."""
     key = _rename_inside(key, ".resnets.", _swap(UNET_RESNET))
-    return _rename(key, _swap(list_unet_renames(levels)))
+    return _rename(key, _swap(list_unet_renames(levels, layers)))
 
 
 def vae_key(key: str) -> str:

@@ -19,13 +19,14 @@ from mdp_lite_weights.files import (
 )
 from mdp_lite_weights.schedules import PREDICTION, SCHEDULER
 from mdp_lite_weights.single import EMPTY, from_tensors
+from mdp_lite_weights.sizes import size_metadata
 from mdp_lite_weights.tensors import list_keys
 
 Tensors = dict[str, Tensor]
 Config = dict[str, Any]
 
-# The key tables of single files cover one architecture: levels of two layers, four of them in SD
-# 1.x and 2.x, three in SDXL, of which these have attention on the way down.
+# The key tables of single files cover one architecture: levels of two layers (one in KOALA), four
+# of them in SD 1.x and 2.x, three in SDXL, of which these have attention on the way down.
 ATTENDED = {SD1: (True, True, True, False), SDXL: (False, True, True)}
 VAE: Config = {
     "down_block_types": ["DownEncoderBlock2D"] * 4,
@@ -155,7 +156,8 @@ def to_file(checkpoint: Checkpoint, out: Path) -> Contents:
     family = _find_family(checkpoint)
     if checkpoint.configs["vae"].get("_class_name") == taesd.CLASS:
         raise ValueError(f"{checkpoint.name} has no place in a single file: its VAE is TAESD")
-    for part, options in {"unet": _unet_options(family), "vae": VAE}.items():
+    layers = _count_layers(checkpoint.configs["unet"], family)
+    for part, options in {"unet": _unet_options(family, layers), "vae": VAE}.items():
         for option, want in options.items():
             got = checkpoint.configs[part].get(option)
             if got != want:
@@ -163,7 +165,7 @@ def to_file(checkpoint: Checkpoint, out: Path) -> Contents:
                     f"{checkpoint.name} has no place in a single file: "
                     f"{option} of its {part} must be {want}, got {got}"
                 )
-    tensors = ldm_tensors(checkpoint.tensors, family == SD2)
+    tensors = ldm_tensors(checkpoint.tensors, family == SD2, layers)
     metadata = _metadata(checkpoint, family)
     read = from_tensors(out.name, tensors, metadata, False, None)
     for part, config in read.configs.items():
@@ -171,7 +173,7 @@ def to_file(checkpoint: Checkpoint, out: Path) -> Contents:
     notes = [*checkpoint.notes, f"a single file holds no tokenizer: keep that of {checkpoint.name}"]
     side, reads = (c["unet"].get("sample_size") for c in (checkpoint.configs, read.configs))
     if side != reads:
-        notes.append(f"a single file says no size: sample_size {side} will be read as {reads}")
+        notes.append(f"the file can't say this size: sample_size {side} will be read as {reads}")
     return Contents({"": tensors}, metadata, {}, {}, tuple(notes))
 
 
@@ -181,24 +183,32 @@ def _find_family(checkpoint: Checkpoint) -> str:
     return SD2 if checkpoint.configs["text_encoder"].get("hidden_act") == "gelu" else SD1
 
 
-def _unet_options(family: str) -> Config:
+def _count_layers(unet: Config, family: str) -> int:
+    """Layers of each level of a UNet: 2, but 1 in KOALA, which is of SDXL's family."""
+    return 1 if family == SDXL and unet.get("layers_per_block") == 1 else keys.LAYERS
+
+
+def _unet_options(family: str, layers: int) -> Config:
     """The options of a UNet that a single file of a family has a place for."""
     attended = ATTENDED[SDXL if family == SDXL else SD1]
     return {
         "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attended],
         "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in attended[::-1]],
-        "layers_per_block": 2,
+        "layers_per_block": layers,
     }
 
 
-def ldm_tensors(parts: dict[str, Tensors], openclip: bool) -> Tensors:
+def ldm_tensors(
+    parts: dict[str, Tensors], openclip: bool, layers: int = keys.LAYERS
+) -> Tensors:  # fmt: skip
     """The models under LDM's names; only what OpenCLIP packs or transposes is a copy.
 
     openclip: of SD 2.x. SDXL is known by its second text encoder.
     """
     second = parts.get(folders.SECOND)
     levels = 4 if second is None else keys.XL_LEVELS
-    tensors = {keys.UNET_AT + keys.ldm_unet_key(k, levels): t for k, t in parts["unet"].items()}
+    unet = {keys.ldm_unet_key(key, levels, layers): t for key, t in parts["unet"].items()}
+    tensors = {keys.UNET_AT + key: tensor for key, tensor in unet.items()}
     for key, tensor in parts["vae"].items():
         convolution = ".attentions." in key and tensor.ndim == 2  # 1x1, as it was trained
         tensor = tensor[:, :, None, None] if convolution else tensor
@@ -234,6 +244,7 @@ def _metadata(checkpoint: Checkpoint, family: str) -> dict[str, str]:
         "modelspec.architecture": f"stable-diffusion-{version}",
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
         "modelspec.title": checkpoint.name,
+        **size_metadata(checkpoint.configs["unet"]),
         **prediction_metadata(prediction),
         SCHEDULER: json.dumps(scheduler),
     }
@@ -244,7 +255,8 @@ def _check_read_back(checkpoint: Checkpoint, part: str, read: Config, tensors: T
     config, defaults = checkpoint.configs[part], DEFAULTS.get(part, {})
     no_place = f"{checkpoint.name} has no place in a single file: "
     differing = sorted(set(checkpoint.tensors.get(part, {})) ^ set(tensors))
-    differing += _list_unnamed(part, tensors, len(config.get("block_out_channels", ())))
+    layers = config.get("layers_per_block", keys.LAYERS)
+    differing += _list_unnamed(part, tensors, len(config.get("block_out_channels", ())), layers)
     if differing:
         raise ValueError(f"{no_place}{part} has{list_keys(differing)}")
     for option, want in (defaults | read).items():
@@ -256,11 +268,11 @@ def _check_read_back(checkpoint: Checkpoint, part: str, read: Config, tensors: T
         raise ValueError(f"{no_place}{option} of its {part} must be {want!r}, got {got!r}")
 
 
-def _list_unnamed(part: str, tensors: Tensors, levels: int) -> list[str]:
+def _list_unnamed(part: str, tensors: Tensors, levels: int, layers: int) -> list[str]:
     """Keys of a UNet or a VAE that the tables do not know."""
     if part not in ("unet", "vae"):
         return []
-    renames = keys.list_unet_renames(levels) if part == "unet" else keys.VAE
+    renames = keys.list_unet_renames(levels, layers) if part == "unet" else keys.VAE
     known = tuple(f"{new}." for _, new in renames)
     return [key for key in tensors if not key.startswith(known)]
 

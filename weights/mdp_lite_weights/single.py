@@ -21,6 +21,7 @@ from mdp_lite_weights.folder import SECOND, flatten_attention, prefix_text_keys
 from mdp_lite_weights.leftovers import UNUSED, describe_leftovers, is_leftover
 from mdp_lite_weights.places import Places, TextPlace, find_places
 from mdp_lite_weights.schedules import infer_scheduler
+from mdp_lite_weights.sizes import SIDES, PictureSize, infer_size
 from mdp_lite_weights.tensors import list_keys, read_metadata, read_tensors, short
 
 Tensors = dict[str, Tensor]
@@ -28,7 +29,6 @@ Config = dict[str, Any]
 
 LAST_LAYER = "text_model.encoder.layers.23."
 EMPTY = "mdp_lite.force_zeros_for_empty_prompt"  # metadata that `convert` writes if it is false
-SIDES = {SD1: 512, SD2: 512, SDXL: 1024}  # of pictures, in pixels
 
 
 class SingleFile(NamedTuple):
@@ -72,11 +72,12 @@ def from_tensors(
     at = (keys.UNET_AT, keys.VAE_AT, *(place.at for place in texts.values()))
     left = describe_leftovers(raw, at, SCALES[family])
     scheduler, notes = infer_scheduler(raw, metadata, tensors["unet"], family, prediction_type)
-    configs = _infer_configs(name, tensors, family, scheduler, own_vae)
+    size = infer_size(name, metadata, family, scheduler["prediction_type"])
+    configs = _infer_configs(name, tensors, family, scheduler, size, own_vae)
     if family == SD2 and not texts["text_encoder"].openclip_names:
         notes += ("Stable Diffusion 2.x: known by its shapes, its text encoder has other names",)
     zeros = family == SDXL and metadata.get(EMPTY) != "false"
-    return SingleFile(family, configs, tensors, (*notes, *left), zeros)
+    return SingleFile(family, configs, tensors, (*notes, *size.notes, *left), zeros)
 
 
 def read_vae(path: Path) -> tuple[Config, Tensors]:
@@ -101,15 +102,14 @@ def read_vae(path: Path) -> tuple[Config, Tensors]:
 
 
 def _infer_configs(
-    name: str, tensors: dict[str, Tensors], family: str, scheduler: Config, own_vae: bool
-) -> dict[str, Config]:
+    name: str, tensors: dict[str, Tensors], family: str, scheduler: Config, size: PictureSize,
+    own_vae: bool,
+) -> dict[str, Config]:  # fmt: skip
     """The configs of all parts; raises ValueError if a tensor that tells of them is missing."""
-    large = family == SD2 and scheduler["prediction_type"] == "v_prediction"
-    side = 768 if large else SIDES[family]
     try:
         configs = {
             "text_encoder": text_config(tensors["text_encoder"], family == SD2),
-            "unet": unet_config(tensors["unet"], family, side // 8),
+            "unet": unet_config(tensors["unet"], family, size.sample_size),
             "scheduler": scheduler,
         }
         if family == SDXL:
@@ -117,7 +117,7 @@ def _infer_configs(
                 raise KeyError("the text_projection of its second text encoder")
             configs[SECOND] = text_config(tensors[SECOND], True)
         if own_vae:
-            configs["vae"] = vae_config(tensors["vae"], side, SCALES[family])
+            configs["vae"] = vae_config(tensors["vae"], size.height, SCALES[family])
     except (KeyError, StopIteration, IndexError, ValueError) as error:
         raise ValueError(f"{name} is incomplete: it lacks {error or 'attention'}") from None
     return configs
@@ -151,7 +151,8 @@ def _split_parts(name: str, raw: Tensors, places: Places, ema: bool) -> dict[str
     levels = keys.XL_LEVELS if places.family == SDXL else 4
     unet = keys.strip_prefix(raw, keys.UNET_AT)
     unet = select_ema(name, raw, unet) if ema else unet
-    unet = keys.rename_keys(unet, lambda key: keys.unet_key(key, levels))
+    layers = keys.count_layers(unet, levels)
+    unet = keys.rename_keys(unet, lambda key: keys.unet_key(key, levels, layers))
     used = {key: tensor for key, tensor in raw.items() if not key.startswith(UNUSED)}
     vae = flatten_attention(keys.rename_keys(keys.strip_prefix(used, keys.VAE_AT), keys.vae_key))
     texts = {p: _split_text(used, place, p == SECOND) for p, place in places.texts.items()}
