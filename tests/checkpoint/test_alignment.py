@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mdp_lite.checkpoint.assign import ALIGNMENT, APART, place_weight
+from mdp_lite.checkpoint.assign import place_weight
 from mdp_lite.checkpoint.load import load
+from mdp_lite.models.aligned import ALIGNMENT, APART
 from support.ldm import write_folder
 
 CPU = torch.device("cpu")
