@@ -113,11 +113,12 @@ def place_weight(
 ) -> Tensor:
     """A tensor as a weight: itself, or one copy if its device, dtype or alignment is another.
 
-    anywhere: its alignment does not matter, or not yet.
+    anywhere: a multiple of its numbers' size is enough, at least for now.
     """
     if device.type != "cpu":
         return tensor.to(device, dtype)
-    stays = anywhere or tensor.data_ptr() % ALIGNMENT == 0
+    step = dtype.itemsize if anywhere else ALIGNMENT
+    stays = tensor.data_ptr() % step == 0
     return tensor if stays and tensor.dtype == dtype else copy_apart(tensor, dtype)
 
 
