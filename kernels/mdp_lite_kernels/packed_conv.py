@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 # Of x, in all pictures. On smaller maps oneDNN computes even what torch would do otherwise.
 MAX_CELLS = 2048
+ALIGNMENT = 64  # bytes; elsewhere equal weights could give other sums
 LAY_OUT = "_reorder_convolution_weight"
 
 
@@ -95,11 +96,15 @@ def pack(conv: nn.Conv2d, size: Sequence[int]) -> Tensor:
 
 
 def unpack(conv: nn.Conv2d) -> Tensor:
-    """A convolution's weight in torch's own layout, with the same bits; a packed one goes."""
+    """A convolution's weight in torch's own layout, aligned, with the same bits; others go.
+
+    One that is in training stays where it lies.
+    """
     weight = conv.weight
-    if weight.is_mkldnn:
+    if weight.is_mkldnn or not (weight.requires_grad or weight.data_ptr() % ALIGNMENT == 0):
         with torch.inference_mode(False):  # else no gradient could ever pass it
-            weight = nn.Parameter(weight.to_dense(), requires_grad=False)
+            plain = weight.to_dense() if weight.is_mkldnn else weight.detach().clone()
+            weight = nn.Parameter(plain, requires_grad=False)
         conv.weight = weight
     return weight
 

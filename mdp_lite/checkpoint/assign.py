@@ -1,8 +1,6 @@
 """Building models without memory, and giving them the tensors of a checkpoint."""
 
 import gc
-import mmap
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mdp_lite.models.aligned import ALIGNMENT, Linear, copy_apart
+from mdp_lite.models.conv import Conv2d
 from mdp_lite.names import BadCheckpoint
 
 M = TypeVar("M", bound=nn.Module)
@@ -18,10 +18,8 @@ Tensors = dict[str, Tensor]
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)  # to store, not to compute with
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, *FP8)
-# Bytes. MKL promises the same bits for the same numbers only from this alignment on; safetensors
-# puts tensors at multiples of 8 at best, so the length of a file's header would change a picture.
-ALIGNMENT = 64
-APART = 2**20  # bytes of a weight from which its copy has a separate mapping
+# Their weights may lie anywhere: the first two align them when they compute, a table is only read.
+ANYWHERE = (Linear, Conv2d, nn.Embedding)
 
 
 class BuildOnMeta(TorchFunctionMode):
@@ -95,37 +93,33 @@ def assign_tensors(
 ) -> M:
     """Give a model its tensors one by one; check_tensors must have passed them.
 
-    A tensor that already has the dtype, stays on the CPU and is aligned remains mapped; others are
-    copied once. Raises BadCheckpoint for a weight that the dtype can't hold.
+    A tensor that has the dtype and stays on the CPU remains mapped, unread; others are copied once.
+    So are norms and biases where a file has them unaligned: they are small. Raises BadCheckpoint
+    for a weight that the dtype can't hold.
     """
     modules = dict(model.named_modules())
     for key, tensor in tensors:
-        module, _, name = key.rpartition(".")
-        weight = place_weight(tensor, device, dtype)
+        path, _, name = key.rpartition(".")
+        module = modules[path]
+        anywhere = name == "weight" and isinstance(module, ANYWHERE)
+        weight = place_weight(tensor, device, dtype, anywhere)
         _check_cast(key, tensor, weight)
-        modules[module].register_parameter(name, nn.Parameter(weight, requires_grad=False))
+        module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
     return model.eval()
 
 
-def place_weight(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A tensor as a weight: itself, or one copy if its device, dtype or alignment is another."""
+def place_weight(
+    tensor: Tensor, device: torch.device, dtype: torch.dtype, anywhere: bool = False
+) -> Tensor:
+    """A tensor as a weight: itself, or one copy if its device, dtype or alignment is another.
+
+    anywhere: a multiple of its numbers' size is enough, at least for now.
+    """
     if device.type != "cpu":
         return tensor.to(device, dtype)
-    aligned = tensor.data_ptr() % ALIGNMENT == 0  # else where a file has it would change numbers
-    return tensor if aligned and tensor.dtype == dtype else _copy_apart(tensor, dtype)
-
-
-def _copy_apart(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """An aligned copy. The system gets a large one's memory back as soon as it goes.
-
-    The engine gives up plain weights of convolutions; malloc would keep gaps in their places.
-    """
-    size = tensor.numel() * dtype.itemsize
-    if size < APART:
-        return tensor.to(dtype, copy=True)
-    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
-    memory = mmap.mmap(-1, size, **private)
-    return torch.frombuffer(memory, dtype=dtype).view(tensor.shape).copy_(tensor)
+    step = dtype.itemsize if anywhere else ALIGNMENT
+    stays = tensor.data_ptr() % step == 0
+    return tensor if stays and tensor.dtype == dtype else copy_apart(tensor, dtype)
 
 
 def _check_cast(key: str, tensor: Tensor, weight: Tensor) -> None:

@@ -8,7 +8,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from mdp_lite.engine.graphs import (
 )
 from mdp_lite.method.execute import SingleStep
 from mdp_lite.method.mdp import Denoiser, update
+from mdp_lite.models.aligned import Linear, align_linears
 from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
@@ -173,21 +174,30 @@ def record_graph(pool: Any, run: Work) -> tuple[Sequence[Tensor], Callable[[], N
 
 
 def _pack_convolutions(unet: UNet) -> UNet:
-    """The same UNet around the same convolutions, whose weights its first call packs.
+    """The same UNet around the same layers, whose weights its first call packs or aligns.
 
-    Both share each convolution, so a packed weight replaces the plain one.
+    Both share each of them, so a packed or aligned weight replaces the plain one.
     """
     if sentence := name_packing():
         _warn_once(sentence)
         return unet
-    shared = [module for module in unet.modules() if isinstance(module, nn.Conv2d)]
-    copy = deepcopy(unet, {id(one): one for one in (*shared, *unet.parameters())})
-    packed_conv.pack_convolutions(copy)
-    return copy
+    around = _copy_around(unet)
+    packed_conv.pack_convolutions(around)
+    return around
+
+
+def _copy_around(module: Any) -> Any:
+    """The same modules around the same layers; deepcopy would take as long as half of a load."""
+    if isinstance(module, (nn.Conv2d, Linear)):
+        return module
+    around = copy(module)
+    children = module._modules.items()
+    around._modules = {name: child and _copy_around(child) for name, child in children}
+    return around
 
 
 def _pack_weights(unet: UNet, height: int, width: int) -> None:
-    """Pack the weights for a latent of height x width, unless they are packed already.
+    """Pack the weights for a latent of height x width, or align them, unless that is done already.
 
     All at once: between packed weights activations would leave gaps that malloc keeps.
     """
@@ -200,6 +210,7 @@ def _pack_weights(unet: UNet, height: int, width: int) -> None:
     blocks += [(block, last - i) for i, block in enumerate(unet.up_blocks)]
     for block, level in [*blocks, (unet.conv_out, 0)]:
         packed_conv.pack_weights(block, [-(-side // 2**level) for side in (height, width)])
+    align_linears(unet)
 
 
 def _keep_plain(unet: UNet) -> UNet:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, arange, cat, nn
 
+from mdp_lite.models.aligned import Linear
 from mdp_lite.models.condition import SIZES, pack
 from mdp_lite.models.config import CLIPConfig
 
@@ -17,10 +18,10 @@ class CLIPAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(dim, dim)
-        self.v_proj = nn.Linear(dim, dim)
-        self.out_proj = nn.Linear(dim, dim)
+        self.q_proj = Linear(dim, dim)
+        self.k_proj = Linear(dim, dim)
+        self.v_proj = Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, l, h d) -> (b, l, h d)."""
@@ -36,8 +37,8 @@ class CLIPMLP(nn.Module):
     def __init__(self, dim: int, hidden: int, act: str) -> None:
         super().__init__()
         self.act = act
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, l, dim) -> (b, l, dim)."""
@@ -113,7 +114,7 @@ class CLIPTextEncoder(nn.Module):
         self.config = config
         self.text_model = CLIPTextModel(config)
         if config.projection_dim:
-            self.text_projection = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
+            self.text_projection = Linear(config.hidden_size, config.projection_dim, bias=False)
 
     def forward(self, ids: Tensor, skip: int = 0) -> Tensor:
         """(b, l) token ids -> (b, l, dim), the last hidden state after the final norm."""

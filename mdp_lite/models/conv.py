@@ -2,12 +2,15 @@
 
 The engine packs a weight when it first needs to and gives up the plain one, so that no weight is in
 memory twice. Whoever needs it plain again gets it back with the same bits, and the packed one goes.
+Packing reads a weight where it lies; the plain one is aligned first, as in aligned.py.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from mdp_lite.models.aligned import align, align_linears, is_aligned
 
 
 class Conv2d(nn.Conv2d):
@@ -18,12 +21,14 @@ class Conv2d(nn.Conv2d):
         return self._conv_forward(x, self.plain_weight(), self.bias)
 
     def plain_weight(self) -> Tensor:
-        """The weight in torch's own layout; from now on it lies in that."""
+        """The weight in torch's own layout, aligned; from now on it lies in that."""
         weight = self.weight  # read once: another thread may replace it
         if weight.is_mkldnn:
             with torch.inference_mode(False):  # else no gradient could ever pass it
                 weight = nn.Parameter(weight.to_dense(), requires_grad=False)
             self.weight = weight
+        elif not is_aligned(weight):
+            self.weight = weight = align(weight)
         return weight
 
     def __getstate__(self) -> dict[str, Any]:
@@ -41,7 +46,8 @@ class Conv2d(nn.Conv2d):
 
 
 def lay_plain(model: nn.Module) -> None:
-    """Give every convolution of a model its plain weight, as a compiler needs it."""
+    """Give every layer of a model its plain, aligned weight, as a compiler needs it."""
     for module in model.modules():
         if isinstance(module, Conv2d):
             module.plain_weight()
+    align_linears(model)

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdp_lite.models.aligned import Linear
 from mdp_lite.models.conv import Conv2d
 
 
@@ -22,7 +23,7 @@ class ResnetBlock2D(nn.Module):
         self.norm1 = nn.GroupNorm(groups, inp, eps)
         self.conv1 = Conv2d(inp, out, 3, padding=1)
         if time_dim is not None:
-            self.time_emb_proj = nn.Linear(time_dim, out)
+            self.time_emb_proj = Linear(time_dim, out)
         self.norm2 = nn.GroupNorm(groups, out, eps)
         self.conv2 = Conv2d(out, out, 3, padding=1)
         self.conv_shortcut = Conv2d(inp, out, 1) if inp != out else None

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from mdp_lite.models.aligned import Linear
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.conv import Conv2d
 
@@ -36,10 +37,10 @@ class Attention(nn.Module):
     def __init__(self, dim: int, context_dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.to_q = nn.Linear(dim, dim, bias=False)
-        self.to_k = nn.Linear(context_dim, dim, bias=False)
-        self.to_v = nn.Linear(context_dim, dim, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+        self.to_q = Linear(dim, dim, bias=False)
+        self.to_k = Linear(context_dim, dim, bias=False)
+        self.to_v = Linear(context_dim, dim, bias=False)
+        self.to_out = nn.ModuleList([Linear(dim, dim)])
         self.proj_slice = slice(0)  # of its keys and values in UNet.text; the UNet sets it
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, attend: Attend) -> Tensor:
@@ -54,7 +55,7 @@ class GEGLU(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(dim, 2 * hidden)
+        self.proj = Linear(dim, 2 * hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, n, dim) -> (b, n, hidden)."""
@@ -70,7 +71,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.net = nn.ModuleList([GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)])
+        self.net = nn.ModuleList([GEGLU(dim, 4 * dim), nn.Identity(), Linear(4 * dim, dim)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, n, dim) -> (b, n, dim)."""
@@ -109,7 +110,7 @@ class Transformer2DModel(nn.Module):
         self.linear = config.use_linear_projection
         self.norm = nn.GroupNorm(config.norm_num_groups, channels, eps=1e-6)
         self.proj_in, self.proj_out = (
-            nn.Linear(channels, channels) if self.linear else Conv2d(channels, channels, 1)
+            Linear(channels, channels) if self.linear else Conv2d(channels, channels, 1)
             for _ in range(2)
         )
         self.transformer_blocks = nn.ModuleList(

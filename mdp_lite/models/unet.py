@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdp_lite.models.aligned import Linear
 from mdp_lite.models.condition import find_extra, find_states, unpack
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.conv import Conv2d
@@ -45,10 +46,10 @@ class TimestepEmbedding(nn.Module):
     def __init__(self, dim: int, hidden: int, act: str, cond: int | None = None) -> None:
         super().__init__()
         self.act = act
-        self.linear_1 = nn.Linear(dim, hidden)
-        self.linear_2 = nn.Linear(hidden, hidden)
+        self.linear_1 = Linear(dim, hidden)
+        self.linear_2 = Linear(hidden, hidden)
         if cond is not None:
-            self.cond_proj = nn.Linear(cond, dim, bias=False)
+            self.cond_proj = Linear(cond, dim, bias=False)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """(n, dim), and (n, cond) or nothing -> (n, hidden)."""

@@ -19,6 +19,7 @@ from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.samplers import build_grid
 from mdp_lite.method.schedule import Grid
 from mdp_lite.models.condition import add_guidance, pack, unpack
+from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.transformer import Attend
 from mdp_lite.names import FITS, BadInput, NotFinite
 from mdp_lite.pictures import images
@@ -50,6 +51,8 @@ class ModelRunner:
         open_packages = packages and partial(self._open_packages, packages)
         self.engine = build_engine(models.unet, mode, device, open_packages)
         self.unet = FiniteUNet(self.engine.denoise, models.unet)
+        if self.engine.mode == "compile":
+            lay_plain(models.vae)
         self._vae = {name: self.engine.wrap(getattr(models.vae, name)) for name in VAE_METHODS}
         self.v_prediction = models.scheduler.prediction_type == "v_prediction"
         self.factor = models.vae.config.factor

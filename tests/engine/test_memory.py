@@ -21,12 +21,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mdp_lite import Editor
-from mdp_lite.checkpoint.assign import APART, place_weight
+from mdp_lite.checkpoint.assign import place_weight
 from mdp_lite.checkpoint.load import examine, load
 from mdp_lite.cli.info import estimate_edit
 from mdp_lite.engine.estimate import estimate
 from mdp_lite.method.plan import naive_plan
 from mdp_lite.method.schedule import zero_weights
+from mdp_lite.models.aligned import APART
 from mdp_lite.models.conv import Conv2d
 from mdp_lite_kernels import packed_conv
 from mdp_lite_weights.tensors import LARGE, read_tensors
