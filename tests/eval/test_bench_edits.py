@@ -12,7 +12,13 @@ from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.eval import edits_command
 from mdp_lite.eval.edit_batches import CASES
-from mdp_lite.eval.edit_tables import find_lead, format_main_table, format_tables, summarize
+from mdp_lite.eval.edit_tables import (
+    find_lead,
+    format_main_table,
+    format_pairs,
+    format_tables,
+    summarize,
+)
 from mdp_lite.eval.edits import KINDS
 from mdp_lite.eval.methods import build_candidates, build_methods, default_cell
 from mdp_lite.names import VARIANTS
@@ -154,9 +160,24 @@ def test_our_best_is_compared_with_the_best_rival() -> None:
     assert find_lead({"sdedit": SECTION["sdedit"]}, SECTION) == {}
 
 
+def test_our_best_is_compared_with_every_other_method() -> None:
+    other = {**SECTION, "sdedit": figures([1, 1, 1, 1])}
+    data = summarize({"real color": SECTION, "real time": other})["cases"]["real"]["pairs"]
+    assert data["ours"] == "mdp-x" and set(data) == {"ours", "mdp-c", "sdedit"}
+    assert set(data["sdedit"]) == {"all", "color", "time"}
+    whole, color = data["mdp-c"]["all"], data["mdp-c"]["color"]
+    assert whole["mean"] == color["mean"] == 0.5  # 0, 1, 1, 0
+    assert color["low"] <= whole["low"] < 0.5 < whole["high"] <= color["high"]
+    assert data["sdedit"]["time"]["mean"] == -0.25 and data["sdedit"]["color"]["mean"] == 0.5
+    lines = format_pairs(data)
+    assert "mdp-x minus" in lines[2] and "+0.50 [" in lines[4]
+    assert summarize({"real color": {"sdedit": SECTION["sdedit"]}})["cases"]["real"]["pairs"] == {}
+    assert format_pairs({}) == []
+
+
 def test_kinds_are_summarized_each_and_together() -> None:
     data = summarize({"real color": SECTION, "real time": SECTION})["cases"]
-    assert set(data) == {"real"} and set(data["real"]) == {"all", "color", "time", "ahead"}
+    assert set(data) == {"real"} and set(data["real"]) == {"all", "color", "time", "ahead", "pairs"}
     assert data["real"]["all"]["mdp-x"]["both"]["mean"] == 0.75
     heads = [cell.strip() for cell in format_main_table(data["real"]["all"])[0].split("|")[1:-1]]
     assert heads == ["method", "right", "right and kept", "UNet rows"]
