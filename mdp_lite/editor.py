@@ -209,19 +209,19 @@ class Editor:
         guidance_scale: float | None = None, negative_prompt: str | None = None,
         mask: MaskSpec | None = None, paste: bool = True, feather: int = 0,
         proximal: float | None = None, on_step: OnStep | None = None,
-        deadline: float | None = None, xl: XLCondition | None = None,
+        deadline: float | None = None, xl: XLCondition | None = None, weight: float | None = None,
     ) -> Edit:  # fmt: skip
         """Steer the source towards a prompt, or towards a blend of prompts with their shares.
 
-        The source has weight w in the variant's quantity ("epsilon", "c", "x" or "beta") on the
-        steps [N - t_max, N - t_max + t_m). strength in 0..1 stands for t_m: 0 is the source, 1 the
-        prompt alone. Request documents every argument. on_step(done, total, latent) may raise to
-        cancel. deadline is in seconds: when it passes, the result is the best picture so far, and
-        its finished is False.
+        The source has a weight, 1 by default, in the variant's quantity ("epsilon", "c", "x" or
+        "beta") on the steps [N - t_max, N - t_max + t_m). strength in 0..1 stands for t_m: 0 is the
+        source, 1 the prompt alone. Request documents every argument. on_step(done, total, latent)
+        may raise to cancel. deadline is in seconds: when it passes, the result is the best picture
+        so far, and its finished is False.
         """
         request = Request(
             source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
-            negative_prompt, mask, paste, feather, proximal, xl,
+            negative_prompt, mask, paste, feather, proximal, xl, weight,
         )  # fmt: skip
         return self.edits([request], on_step=on_step, deadline=deadline)[0]
 

@@ -1,7 +1,8 @@
 """Names that users write, and errors that they catch; importing this costs nothing."""
 
 VARIANTS = ("epsilon", "c", "x", "beta")  # of MDP: the quantity that is mixed with the source's
-SCHEDULES = ("constant", "linear", "cosine", "exp", "leash")  # of the weights over a window
+# Of the weights over a window.
+SCHEDULES = ("constant", "linear", "cosine", "exp", "leash", "local-leash")
 FITS = ("crop", "pad", "resize", "own")  # how a picture is brought to the model's size
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ENGINES = ("auto", "eager", "compile", "graph", "aot")  # how the UNet is run

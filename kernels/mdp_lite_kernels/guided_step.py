@@ -1,8 +1,9 @@
 """The second half of a step: guidance, the manipulations and DDIM or DDPM, in one pass.
 
 It computes what guide and update of mdp_lite/method/mdp.py do, without proximal guidance, for both
-prediction types. All that changes from step to step is read from tensors on the device, so one
-captured graph serves every step. Shapes: b pictures; a level or weight is 0-d or (b, 1, 1, 1), a
+prediction types. A weight that depends on the predictions is a map that the caller computes first.
+All that changes from step to step is read from tensors on the device, so one captured graph serves
+every step. Shapes: b pictures; a level or weight is 0-d or (b, 1, 1, 1), a
 weight also a map.
 """
 
@@ -18,7 +19,7 @@ def guided_step(
     w_beta: Tensor | None = None, x0_a: Tensor | None = None, noise: Tensor | None = None,
     guided: bool = True, v_prediction: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """x (b, 4, y, x) at level b and the noise that led there, from the denoiser's rows out.
+    """x (b, 4, y, x) at level b and the noise in it, from the denoiser's rows out.
 
     out holds the rows of null (if guided), of c, and of the source (if w_beta is given). eps_a, x_a
     and x0_a (for v_prediction only) are path A's; noise is sigma z if path A goes by DDPM.
@@ -36,7 +37,7 @@ def guided_step(
         onward = b.sqrt().to(x) * x0 + (1 - b).sqrt().to(x) * eps
     else:
         onward = b.sqrt().to(x) * x0 + ((1 - b) * (a / (b * (1 - a))).sqrt()).to(x) * eps + noise
-    return lerp(onward, x_a, w_x.to(x)), eps
+    return lerp(onward, x_a, w_x.to(x)), lerp(eps, eps_a, w_x.to(x))
 
 
 def takes(

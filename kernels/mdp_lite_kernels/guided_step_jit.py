@@ -77,7 +77,8 @@ def advance(
     a_x, a_eps = tl.sqrt(level).to(here.dtype), tl.sqrt(1 - level).to(here.dtype)
     share = weight(w_eps, eps_across, eps_within, n, i, there, here)
     eps = a_x * e + a_eps * here if V else e
-    eps = lerp(eps, tl.load(eps_a + at, mask=there, other=0.0), share)
+    source_eps = tl.load(eps_a + at, mask=there, other=0.0)
+    eps = lerp(eps, source_eps, share)
     x0 = (here - a_eps * eps) / (tl.where(level > 0, a_x, 1.0) if V else a_x)
     if V:  # where a = 0, x is noise alone and the prediction is -x_0
         x0 = tl.where(level > 0, x0, lerp(-e, tl.load(x0_a + at, mask=there, other=0.0), share))
@@ -90,7 +91,7 @@ def advance(
     share = weight(w_x, x_across, x_within, n, i, there, here)
     onward = lerp(onward, tl.load(x_a + at, mask=there, other=0.0), share)
     tl.store(onward_to + at, onward, mask=there)
-    tl.store(eps_to + at, eps, mask=there)
+    tl.store(eps_to + at, lerp(eps, source_eps, share), mask=there)
 
 
 @triton_op("mdp_lite::guided_step", mutates_args={})

@@ -94,6 +94,7 @@ READERS: dict[str, Callable[[str, Any], Any]] = {
     "inversion_steps": _read_whole, "iterations": _read_whole, "inner_steps": _read_whole,
     "early_stop": _read_number, "inversion_seed": _read_whole, "variant": _read_text,
     "t_max": _read_number, "t_m": _read_number, "schedule": _read_text, "strength": _read_number,
+    "weight": _read_number,
     "proximal": _read_number, "mask": _read_file, "box": _read_box, "auto_mask": _read_flag,
     "feather": _read_whole, "paste": _read_flag,
 }  # fmt: skip

@@ -16,8 +16,8 @@ INVERSION_FIELDS = (
 )  # fmt: skip
 SAMPLING_FIELDS = ("source_prompt", "steps", "negative_prompt", "width", "height")
 EDIT_FIELDS = (
-    "variant", "t_max", "t_m", "schedule", "strength", "proximal", "guidance_scale", "mask", "box",
-    "auto_mask", "feather", "paste",
+    "variant", "t_max", "t_m", "schedule", "strength", "weight", "proximal",
+    "guidance_scale", "mask", "box", "auto_mask", "feather", "paste",
 )  # fmt: skip
 SETTINGS = tuple(dict.fromkeys((*SAMPLING_FIELDS, "seed", *INVERSION_FIELDS, *EDIT_FIELDS)))
 # An entry that sets one field of a group drops the job's defaults for the others of the group.
@@ -74,6 +74,7 @@ class TargetSpec:
     t_m: float | None = None
     schedule: str | None = None
     strength: float | None = None
+    weight: float | None = None
     proximal: float | None = None
     guidance_scale: float | None = None
     mask: str | None = None
@@ -158,10 +159,13 @@ def key_of(
     The entry's number is not part of it. The name is, so that each file has its own key. Manifests
     hold these keys: changing a name in this dictionary would make every edit again.
     """
+    target = asdict(edit.target)
+    if edit.target.weight is None:
+        del target["weight"]  # manifests of versions without it hold keys without it
     facts = {
         "model": model,
         "start": asdict(source) | {"image": image},
-        "target": asdict(edit.target) | {"mask": mask},
+        "target": target | {"mask": mask},
         "name": edit.name,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

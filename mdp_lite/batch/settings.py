@@ -18,7 +18,7 @@ def check_settings(editor: Editor, source: SourceSpec, target: TargetSpec) -> No
     n = len(runner.grid(source.steps).t)
     build_weights(
         n, editor.models.defaults, target.variant, target.t_max, target.t_m, target.schedule,
-        target.strength,
+        target.strength, target.weight,
     )  # fmt: skip
     runner.guidance_scale(target.guidance_scale)
     resolve_inversion(source.inversion, n)

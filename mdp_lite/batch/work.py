@@ -221,7 +221,7 @@ def build_request(source: Source, target: TargetSpec, files: FileContents) -> Re
     return Request(
         source, target.prompt, target.variant, target.t_max, target.t_m, target.schedule,
         target.strength, None, target.guidance_scale, None, read_mask(target, files), target.paste,
-        target.feather, target.proximal,
+        target.feather, target.proximal, weight=target.weight,
     )  # fmt: skip
 
 
@@ -241,9 +241,8 @@ def make_edits(
 def _write_edit(context: BatchContext, task: BatchTask, source: Source, one: Edit) -> Outcome:
     """Write the picture of an edit in one step, and build its record."""
     target = task.edit.target
-    window: Settings = {
-        key: getattr(target, key) for key in ("t_max", "t_m", "schedule", "strength", "proximal")
-    }
+    names = ("t_max", "t_m", "schedule", "strength", "weight", "proximal")
+    window: Settings = {key: getattr(target, key) for key in names}
     settings = describe_edit(context.editor.models.name, source, one, window)
     data = images.png_bytes(one.picture, settings)
     try:

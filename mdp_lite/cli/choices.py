@@ -15,6 +15,6 @@ Method = Literal[
 Tune = Literal["all", "plan"]
 Variant = Literal["epsilon", "c", "x", "beta"]
 VariantOrAll = Literal["epsilon", "c", "x", "beta", "all"]
-Schedule = Literal["constant", "linear", "cosine", "exp", "leash"]
+Schedule = Literal["constant", "linear", "cosine", "exp", "leash", "local-leash"]
 Bench = Literal["inversion", "edits", "pie", "speed"]
 Split = Literal["tune", "report", "fresh"]

@@ -13,7 +13,8 @@ from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.request import build_weights
 
-Window = tuple[str | None, float | None, float | None, str | None, float | None]
+Number = float | None
+Window = tuple[str | None, Number, Number, str | None, Number, Number]
 
 
 def check_schedule(args: Any, examined: Examined) -> None:
@@ -42,14 +43,14 @@ def _check_size(options: Any, examined: Examined) -> None:
 
 
 def _list_windows(args: Any) -> Iterator[Window]:
-    """Variant, t_max, t_m, schedule and strength of each edit that a command line asks for."""
+    """Variant, t_max, t_m, schedule, strength and weight of each edit of a command line."""
     edit: EditOptions | None = getattr(args, "edit", None)
     if edit is not None:
         for variant in VARIANTS if edit.variant == "all" else (edit.variant,):
-            yield variant, edit.t_max, edit.t_m, edit.schedule, edit.strength
+            yield variant, edit.t_max, edit.t_m, edit.schedule, edit.strength, edit.weight
     if isinstance(args, SweepOptions):
         grid = args.grid
         none = (None,)
         lists = (grid.variants or none, grid.t_max or none, grid.t_m or none)
         for variant, t_max, t_m, schedule in product(*lists, grid.schedules or none):
-            yield variant, t_max, t_m, schedule, None
+            yield variant, t_max, t_m, schedule, None, None

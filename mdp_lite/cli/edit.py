@@ -68,7 +68,7 @@ def _describe_window(args: EditCommandOptions) -> Settings:
     edit = args.edit
     return {
         "t_max": edit.t_max, "t_m": edit.t_m, "schedule": edit.schedule, "strength": edit.strength,
-        "deadline": args.deadline, "proximal": edit.proximal,
+        "weight": edit.weight, "deadline": args.deadline, "proximal": edit.proximal,
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import typer
 
 from mdp_lite.cli.choices import Schedule, Variant, VariantOrAll
 from mdp_lite.cli.fields import COMMAS
-from mdp_lite.cli.values import read_quantile
+from mdp_lite.cli.values import read_quantile, read_weight
 from mdp_lite.names import BadInput
 
 
@@ -44,6 +44,11 @@ class EditOptions:
         float | None,
         typer.Option("--strength", metavar="S", min=0, max=1,
                      help="instead of --t-m: 0 is the source, 1 the target alone"),
+    ] = None  # fmt: skip
+    weight: Annotated[
+        float | None,
+        typer.Option("--weight", metavar="W", parser=read_weight, show_default="1",
+                     help="the source's share on the mixed steps: any number, also below 0"),
     ] = None  # fmt: skip
     proximal: Annotated[
         float | None,
@@ -85,7 +90,8 @@ class GridOptions:
     ] = ()  # fmt: skip
     schedules: Annotated[
         tuple[Schedule, ...],
-        typer.Option("--schedules", metavar="A,B,C", help="constant, linear, cosine, exp, leash",
+        typer.Option("--schedules", metavar="A,B,C",
+                     help="constant, linear, cosine, exp, leash, local-leash",
                      show_default="as mdp-lite edit"),
         COMMAS,
     ] = ()  # fmt: skip

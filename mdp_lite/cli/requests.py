@@ -20,7 +20,7 @@ def choose_variants(args: OneEdit, editor: Editor, source: Source) -> tuple[str,
     edit = args.edit
     if edit.variant == "all":
         return VARIANTS
-    request = Request(source, args.prompt, edit.variant, edit.t_max, edit.t_m)
+    request = Request(source, args.prompt, edit.variant, edit.t_max, edit.t_m, edit.schedule)
     return (variant_of(request, editor.models.defaults),)
 
 
@@ -30,7 +30,7 @@ def build_request(args: OneEdit, source: Source, variant: str) -> Request:
     return Request(
         source, args.prompt, variant, edit.t_max, edit.t_m, edit.schedule, edit.strength, None,
         sampling.guidance_scale, sampling.negative_prompt or None, proximal=edit.proximal,
-        xl=read_xl_options(sampling.xl, sampling.xl.prompt_2),
+        xl=read_xl_options(sampling.xl, sampling.xl.prompt_2), weight=edit.weight,
     )  # fmt: skip
 
 

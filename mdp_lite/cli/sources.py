@@ -160,7 +160,7 @@ def build_inversion(options: InversionOptions, dry_run: bool) -> Inversion:
 def _find_call_steps(args: EditCommandOptions | PlanOptions, editor: Editor) -> tuple[int, ...]:
     """The steps at which the edits of the command line call the UNet."""
     grid, edit = editor.runner.grid(args.sampling.steps), args.edit
-    window = edit.t_max, edit.t_m, edit.schedule, edit.strength
+    window = edit.t_max, edit.t_m, edit.schedule, edit.strength, edit.weight
     steps: set[int] = set()
     for variant in VARIANTS if edit.variant == "all" else (edit.variant,):
         weights = build_weights(len(grid.t), editor.models.defaults, variant, *window)

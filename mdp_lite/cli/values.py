@@ -205,6 +205,14 @@ def read_quantile(text: str) -> float:
     return value
 
 
+def read_weight(text: str) -> float:
+    """A weight: any finite number."""
+    value = _read_number(text)
+    if not math.isfinite(value):
+        raise ValueError(f"must be a finite number, got {text}")
+    return value
+
+
 def read_seconds(text: str) -> float:
     """A time above 0 seconds."""
     value = _read_number(text)

@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, lerp
+from torch.nn.functional import avg_pool2d
 
 from mdp_lite.method.ddim import eps_to_x0, noisy_mean, renoise, v_to_eps, x0_to_eps
 from mdp_lite.method.schedule import StepCoefficients, StepIndex, Weights, select_step
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (b, 4, y, x), t (), c (b, l, d)
+TAU = 0.5  # of keep_map: half is kept where a change is half the picture's largest
+BLUR = 3 / 16  # of keep_map: the width of its blur, as a share of the latent's shorter side
 Reads = tuple[str, ...]  # the rows of a UNet call: some of "null", "c" and "source", in this order
 
 
@@ -25,7 +28,8 @@ class Guidance(NamedTuple):
     null is None for guidance 1. If both prompts are equal, null is the same object as c. Then
     e_null = e and guidance changes nothing, so the null row is left out; but only while MDP-c does
     not mix c. null may also be a table (N, b or 1, l, d) with a row for each step, as null-text
-    inversion makes it. q () is the quantile of proximal guidance, or None for plain guidance.
+    inversion makes it. q () is the quantile of proximal guidance, or None for plain guidance; of
+    shape (1,) it masks whole cells, as LEDITS++ does.
     channels (b or 1, k, y, x) are what an inpainting UNet reads beside the latent in every row of
     every step: a mask, and the latent of the picture without what the mask covers; else None.
     """
@@ -73,7 +77,7 @@ class StepTerms(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The result of a step: x (b, 4, y, x) at the next noise level, and the noise eps used."""
+    """The result of a step: x (b, 4, y, x) at the next noise level, and the noise eps in it."""
 
     x: Tensor
     eps: Tensor
@@ -101,28 +105,64 @@ def model_inputs(
 def proximal(d: Tensor, q: Tensor) -> Tensor:
     """d where |d| is above its quantile q in that picture, else 0 (Han et al., arXiv 2306.05414).
 
-    The hard threshold of their Eq. 8: guidance acts where the two predictions differ most.
+    The hard threshold of their Eq. 8: guidance acts where the two predictions differ most. With q
+    (1,) it is over the sums of |d| over channels, as in LEDITS++ (Brack et al., arXiv 2311.16711).
     """
-    least = d.abs().flatten(1).quantile(q.to(d), dim=1)
-    return torch.where(d.abs() > least[:, None, None, None], d, 0)
+    size = d.abs() if q.ndim == 0 else d.abs().sum(1, keepdim=True)
+    least = size.flatten(1).quantile(q.to(d).reshape(()), dim=1)
+    return torch.where(size > least[:, None, None, None], d, 0)
+
+
+def change_map(d: Tensor) -> Tensor:
+    """Where two predictions differ by d (b, 4, y, x): from 0 to 1 in each picture, (b, 1, y, x).
+
+    The mean over channels, with its sign, between its smallest and largest value: the mask of
+    Uni-Edit (Jiao et al., arXiv 2504.13109). The 1e-7 is its code's.
+    """
+    m = d.mean(1, keepdim=True)
+    least = m.amin((2, 3), keepdim=True)
+    return (m - least) / (m.amax((2, 3), keepdim=True) - least + 1e-7)
 
 
 def guide(
-    out: Tensor, guided: bool, g: Tensor, w_beta: Tensor | None = None, q: Tensor | None = None
-) -> Tensor:
+    out: Tensor, guided: bool, g: Tensor, w_beta: Tensor | None = None, q: Tensor | None = None,
+    tilt: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The guided prediction from a UNet's answer.
 
     out holds one block of b rows for each condition, in this order: null if guided, c, and c_A if
     w_beta is given. Both guidances of MDP-beta share the null row: three rows, not four. q asks for
-    proximal guidance.
+    proximal guidance, tilt for a weight of MDP-beta that depends on the predictions.
     """
     rows = list(out.chunk(1 + guided + (w_beta is not None)))
     e_null = rows.pop(0) if guided else None
+    if w_beta is not None and tilt is not None:
+        w_beta = w_beta + tilt * change_map(rows[0] - rows[1])
     e = rows[0] if w_beta is None else lerp(rows[0], rows[1], w_beta)  # MDP-beta
     if e_null is None:
         return e
     d = e - e_null if q is None else proximal(e - e_null, q)
     return e_null + g * d  # classifier-free guidance
+
+
+def keep_map(x0: Tensor, source_x0: Tensor, tau: float = TAU, blur: float = BLUR) -> Tensor:
+    """What an edit that predicts x0 (b, 4, y, x) keeps of its source, (b, 1, y, x) in 0..1.
+
+    keep = tau^2 / (s^2 + tau^2), where s = blur(mean over channels |x0* - x0_A|), divided by its
+    largest value in that picture. So a change that covers the picture is let go everywhere, and a
+    small one is held outside its place.
+    """
+    d = (x0 - source_x0).abs().mean(1, keepdim=True)
+    side = int((blur * min(d.size(2), d.size(3)) - 1) / 2)  # cells on each side of the middle one
+    s = avg_pool2d(d, 2 * side + 1, 1, side, count_include_pad=False)
+    s = s / s.amax((2, 3), keepdim=True).clamp(min=1e-30)  # without a difference all is kept
+    return tau**2 / (s**2 + tau**2)
+
+
+def pull_weight(x0: Tensor, source_x0: Tensor, w: Weights) -> Tensor:
+    """The weight of MDP-x that a step uses: w_x + local keep."""
+    local = w.local
+    return w.x if local is None else w.x + local * keep_map(x0, source_x0)
 
 
 def update(
@@ -139,7 +179,8 @@ def update(
         x = renoise(x0, eps, coeffs.b)  # DDIM Eq. 12
     else:
         x = noisy_mean(x0, eps, x, coeffs) + noise  # DDPM or LCM
-    return Step(lerp(x, source.x, w.x), eps)  # MDP-x
+    w_x = pull_weight(x0, source.x0, w)
+    return Step(lerp(x, source.x, w_x), lerp(eps, source.eps, w_x))  # MDP-x
 
 
 def step_inputs(x: Tensor, terms: StepTerms, reads: Reads) -> tuple[Tensor, Tensor]:
@@ -158,6 +199,6 @@ def step_output(out: Tensor, x: Tensor, terms: StepTerms, reads: Reads, v_predic
     """
     coeffs, guidance, source, w = terms
     w_beta = w.beta if "c" in reads and "source" in reads else None
-    e = guide(out.to(x.dtype), "null" in reads, guidance.g, w_beta, guidance.q)
+    e = guide(out.to(x.dtype), "null" in reads, guidance.g, w_beta, guidance.q, w.tilt)
     e = e if coeffs.direct is None else x0_to_eps(e, x, coeffs.a)
     return update(e, x, coeffs, source, w, v_prediction)

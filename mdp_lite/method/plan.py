@@ -74,19 +74,21 @@ def plan(weights: Weights, grid: Grid, facts: EditFacts = EditFacts()) -> Plan: 
     """Compile a table of n steps for a path over the grid that starts at the source's noise."""
     segments: list[Segment] = []
     on_source = True  # x* is the source's own latent
-    columns = [column.cpu() for column in weights]
+    columns = [None if one is None else one.cpu() for one in weights]
     # A DDIM step from a level to itself is the identity.
     for i, identity in enumerate((grid.a == grid.b).tolist()):
-        w = Weights(*(column[i] for column in columns))
-        free = identity or _all(w.eps, 1)  # no noise to predict: source and edit use the same one
-        carries = free and facts.exact
+        w = Weights(*(None if one is None else one[i] for one in columns))
+        pull, same_noise = _pull(w), _all(w.eps, 1)
+        known = len(pull) == 1  # a local pull depends on the prediction of x_0
+        stays = (identity or same_noise) and facts.exact
         reads_source = facts.own_noise and _reads_source(w, facts)
-        if _all(w.x, 1) or (on_source and (carries or reads_source)):
+        if (known and _all(w.x, 1)) or (on_source and (stays or reads_source)):
             segments, on_source = [Segment("source", 0, i + 1)], True  # nothing before it matters
             continue
         on_source = False
-        if free:
-            _extend(segments, "carry" if carries else "along", i, _key(w.x))
+        if same_noise or (identity and known):  # no noise to predict
+            kind = "carry" if known and facts.exact else "along"
+            _extend(segments, kind, i, tuple(map(_key, pull)))
         else:
             segments.append(_call(w, i, facts))
     return Plan(len(grid.t), tuple(segments))
@@ -95,7 +97,8 @@ def plan(weights: Weights, grid: Grid, facts: EditFacts = EditFacts()) -> Plan: 
 def naive_plan(weights: Weights, guided: bool) -> Plan:
     """The plan that skips nothing: every step is a call, with a third row if beta has a weight."""
     reads = ("null", "c") if guided else ("c",)
-    extra = [("source",) if w.any() else () for w in weights.beta]
+    steps = [weights.select_step(i, weights.eps) for i in range(len(weights.eps))]
+    extra = [("source",) if w.mixes_predictions else () for w in steps]
     calls = tuple(Segment("call", i, i + 1, (*reads, *more)) for i, more in enumerate(extra))
     return Plan(len(calls), calls)
 
@@ -143,7 +146,8 @@ def _all(column: Tensor, value: float) -> bool:
 
 def _reads_source(w: Weights, facts: EditFacts) -> bool:
     """Whether the UNet would be asked for the source's condition alone."""
-    return facts.same_condition or _all(w.c, 1) or _all(w.beta, 1)
+    tilted = w.tilt is not None and bool(w.tilt.any())
+    return facts.same_condition or _all(w.c, 1) or (_all(w.beta, 1) and not tilted)
 
 
 def _extend(segments: list[Segment], kind: str, i: int, key: Hashable) -> None:
@@ -157,14 +161,20 @@ def _extend(segments: list[Segment], kind: str, i: int, key: Hashable) -> None:
 def _call(w: Weights, i: int, facts: EditFacts) -> Segment:
     """A step that calls the UNet; MDP-beta's third row is for two conditions that differ."""
     if _reads_source(w, facts):
-        reads, null, mixing = ("source",), facts.null_is_source, (w.eps, w.x)
-    elif bool(w.beta.any()):
-        reads, null, mixing = ("c", "source"), False, (w.c, w.beta, w.eps, w.x)
+        reads, null, mixing = ("source",), facts.null_is_source, ()
+    elif w.mixes_predictions:
+        tilt = () if w.tilt is None else (w.tilt,)
+        reads, null, mixing = ("c", "source"), False, (w.c, w.beta, *tilt)
     else:
-        reads, null, mixing = ("c",), facts.null_is_c and not w.c.any(), (w.c, w.eps, w.x)
+        reads, null, mixing = ("c",), facts.null_is_c and not w.c.any(), (w.c,)
     if facts.guided and not null:
         reads = ("null", *reads)
-    return Segment("call", i, i + 1, reads, tuple(map(_key, mixing)))
+    return Segment("call", i, i + 1, reads, tuple(map(_key, (*mixing, w.eps, *_pull(w)))))
+
+
+def _pull(w: Weights) -> tuple[Tensor, ...]:
+    """The weights of the mixture of latents: x alone where it does not depend on the data."""
+    return (w.x,) if w.local is None or not w.local.any() else (w.x, w.local)
 
 
 def _key(column: Tensor) -> Hashable:

@@ -68,7 +68,7 @@ def sample(
             terms = terms._replace(source=terms.source._replace(noise=added))
         else:
             terms = edit_terms(grid, guidance, source, weights, i, x)
-            reads = all_reads(guidance, beta=bool(weights.beta[i].any()))
+            reads = all_reads(guidance, beta=weights.select_step(i, x).mixes_predictions)
         x, eps = step(unet, x, terms, reads, v_prediction)
         yield Step(x, eps)
 

@@ -23,6 +23,7 @@ T_MAX, T_M = 0.94, 0.52
 FEW_STEPS, FEW_PULL = 8, 1.0
 FEW_SHARES = {1: 0.75, 2: 0.5, 4: 0.75}  # from so many steps on
 PULL, PULL_END = 2.0, 11 / 12  # of the leash: its rate, and the share of the path where it ends
+LOCAL_PULL, LOOK = 6.0, 1 / 24  # of the local leash: its rate, and the share of its first steps
 
 
 class DefaultWindow(NamedTuple):
@@ -41,6 +42,9 @@ DEFAULT_WINDOWS = {
     "x": DefaultWindow(1.0, 0.34, "leash"),
     "beta": DefaultWindow(T_MAX, 0.27, "leash"),
 }
+
+# Of an edit that names the schedule local-leash and no window: it begins with the path.
+LOCAL_WINDOW = DefaultWindow(1.0, 0.34, "local-leash")
 
 
 class StepCoefficients(NamedTuple):
@@ -92,7 +96,13 @@ class Grid(NamedTuple):
 class Weights(NamedTuple):
     """The source's share in each quantity, 1 = source, 0 = edit; 0-d, or tables (N,) of steps.
 
-    A table may also hold maps (N, 1, 1, y, x) of eps and x, a weight for each latent cell.
+    Any finite number is a weight. Below 0 an edit goes further from its source than the target
+    prompt leads, above 1 further than the source itself. A table may also hold maps (N, 1, 1, y, x)
+    of eps, x and beta, a weight for each latent cell.
+
+    Two columns depend on what a step predicts. local is added to x's weight where the edit is like
+    its source (times mdp.keep_map), tilt to beta's where the predictions for the two conditions
+    differ (times mdp.change_map). None is 0 everywhere.
 
     >>> zeros = torch.zeros(4)
     >>> table = Weights(c=zeros, eps=torch.tensor([1.0, 1.0, 0.5, 0.0]), x=zeros, beta=zeros)
@@ -104,10 +114,17 @@ class Weights(NamedTuple):
     eps: Tensor
     x: Tensor
     beta: Tensor
+    local: Tensor | None = None
+    tilt: Tensor | None = None
+
+    @property
+    def mixes_predictions(self) -> bool:
+        """Whether MDP-beta has a weight, so that the source's condition is asked for, too."""
+        return bool(self.beta.any() or (self.tilt is not None and self.tilt.any()))
 
     def select_step(self, i: StepIndex, x: Tensor) -> "Weights":
         """The weights of step i, in the dtype and on the device of x."""
-        return Weights(*(select_step(column, i).to(x) for column in self))
+        return Weights(*(None if one is None else select_step(one, i).to(x) for one in self))
 
 
 def select_step(table: Tensor, i: StepIndex) -> Tensor:
@@ -203,6 +220,7 @@ CURVES: dict[str, Callable[[float], float]] = {
     "cosine": lambda u: math.sin((1 - u) * math.pi / 2),
     "exp": lambda u: math.exp(-5.0 * u),
     "leash": lambda u: 1.0,  # within the window; add_leash says what follows it
+    "local-leash": lambda u: 1.0,  # likewise; see add_local_leash
 }
 
 
@@ -223,18 +241,34 @@ def window(n: int, t_max: float, t_m: float, schedule: str = "constant") -> Tens
     return w
 
 
-def add_leash(weights: Weights, t_max: float, t_m: float, share: float = 1.0) -> Weights:
-    """The table (n,) with a weak pull to the source after its window: w_x = 1 - exp(-PULL / n).
+def add_leash(
+    weights: Weights, t_max: float, t_m: float, share: float = 1.0, rate: float = PULL
+) -> Weights:
+    """The table (n,) with a weak pull to the source after its window: w_x = 1 - exp(-rate / n).
 
-    That is d(x* - x_A)/ds = -PULL (x* - x_A) over the path, s = i / n in 0..1, so the pull as a
+    That is d(x* - x_A)/ds = -rate (x* - x_A) over the path, s = i / n in 0..1, so the pull as a
     whole does not depend on n. The last twelfth of the steps is free, so that the model can make
     one picture of what the pull has mixed. share in 0..1 scales the rate.
     """
     n = len(weights.x)
     after = t_max - t_m
     steps = window(n, after, max(0, after - (n - round(PULL_END * n))))
-    pull = -math.expm1(-share * PULL / n) * steps
+    pull = -math.expm1(-share * rate / n) * steps
     return weights._replace(x=torch.lerp(weights.x, torch.ones_like(pull), pull))
+
+
+def add_local_leash(weights: Weights, t_max: float, t_m: float, share: float = 1.0) -> Weights:
+    """The table (n,) with a strong pull that lets go where the edit differs from its source.
+
+    The first steps of the window look: they edit without mixing, then what differs little from the
+    source is put back whole. At nearly pure noise such a step changes what covers the picture, as
+    the time of day. The rest of the window carries the difference, and the pull follows it.
+    """
+    n = len(weights.x)
+    look = window(n, t_max, min(t_m, max(1, round(LOOK * n))))
+    mixed = Weights(*(torch.lerp(one, torch.zeros_like(one), look) for one in weights[:4]))
+    pulled = add_leash(mixed, t_max, t_m, share, LOCAL_PULL).x
+    return mixed._replace(local=torch.lerp(pulled, torch.ones_like(look), share * look) - mixed.x)
 
 
 def few_steps_table(n: int, strength: float = 0.5) -> Weights:

@@ -16,10 +16,12 @@ def check_table(value: Any, latents: torch.Tensor, others: tuple[Any, ...]) -> N
         raise BadInput(f"weights must be a Weights, got {type(value).__name__}")
     n = len(latents)
     for name, column in value._asdict().items():
+        if name in ("local", "tilt") and column is None:
+            continue
         if not isinstance(column, torch.Tensor) or column.shape[:1] != (n,):
             raise BadInput(f"weights.{name} must be a tensor of {n} rows, one a step")
-        if not ((column >= 0) & (column <= 1)).all():
-            raise BadInput(f"weights.{name} must be from 0 to 1")
+        if not column.isfinite().all():
+            raise BadInput(f"weights.{name} must be finite numbers")
         if not _fits_latent(column, latents) or (name == "c" and column.ndim > 1):
             want = "()" if name == "c" else f"() or a map of {tuple(latents.shape[1:])}"
             raise BadInput(

@@ -57,7 +57,7 @@ def once(
     target = runner.guidance(prompt, negative_prompt, g, size, follow_source(xl, own, False))
     x, noise = runner.draw(check.seed(seed), *size, grid)
     n, defaults = len(grid.t), runner.models.defaults
-    variant = choose_variant(variant, noise is not None, (t_max, t_m), defaults, n)
+    variant = choose_variant(variant, noise is not None, (t_max, t_m, schedule), defaults, n)
     weights = build_weights(n, defaults, variant, t_max, t_m, schedule)
     steps = plan(weights, grid, _find_facts(source, target))
     needed = count_source_steps(steps, weights)
@@ -74,6 +74,7 @@ def count_source_steps(plan: Plan, weights: Weights) -> int:
     """How many steps of the source's path a plan reads; its condition is not part of the path."""
     free = [one.stop for one in plan.segments if one.kind != "call"]
     mixed = (weights.eps != 0) | (weights.x != 0)
+    mixed = mixed if weights.local is None else mixed | (weights.local != 0)
     calls = [one for one in plan.segments if one.kind == "call"]
     return max([*free, *(one.stop for one in calls if mixed[one.start].any())], default=0)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
-from torch import Tensor, lerp
+from torch import Tensor
 
 from mdp_lite.method.execute import EditTask, SingleStep, build_tree, execute
 from mdp_lite.method.mdp import Denoiser
@@ -35,12 +35,10 @@ class EditState(NamedTuple):
         """The clean latent that the edit heads for: a prediction, and x itself at the end."""
         if self.finished:
             return self.x
-        (grid, _, source, weights, _), i = self.task, self.step - 1
+        grid, source, i = self.task.grid, self.task.source, self.step - 1
         if self.step == 0:
             return source_step(source, grid, 0).x0
-        # MDP-x mixed x with the source's, so the noise in it is the same mixture.
-        eps = lerp(self.eps, source.eps[i], weights.x[i].to(self.x))
-        return find_x0(source, grid, i, self.x, eps)
+        return find_x0(source, grid, i, self.x, self.eps)
 
 
 class Progress(NamedTuple):

@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.result import Edit, Source
@@ -44,10 +46,11 @@ def describe_edit(model: str, source: Source, edit: Edit, window: Settings) -> S
     """The settings of an edit; window holds those of its request, such as t_max and strength.
 
     weights are the columns of its table that are not all 0; of a table of maps, as a mask makes it,
-    the smallest weight of each step, where the edit is strongest.
+    the smallest weight of each step, where the edit is strongest (of local the largest).
     """
-    columns = edit.weights._asdict().items()
-    least = {key: w.flatten(1).amin(1) if w.ndim > 1 else w for key, w in columns}
+    columns = [(key, w) for key, w in edit.weights._asdict().items() if w is not None]
+    ends = {key: torch.amax if key == "local" else torch.amin for key, _ in columns}
+    least = {key: ends[key](w.flatten(1), 1) if w.ndim > 1 else w for key, w in columns}
     return {
         **describe_source(model, source),
         "prompt": edit.prompt,

@@ -14,9 +14,11 @@ from mdp_lite.method.plan import EditFacts, Plan
 from mdp_lite.method.schedule import (
     DEFAULT_WINDOWS,
     FEW_STEPS,
+    LOCAL_WINDOW,
     DefaultWindow,
     Weights,
     add_leash,
+    add_local_leash,
     few_steps_table,
     variant_table,
     window,
@@ -49,6 +51,7 @@ class Request:
     variant: "epsilon", "c", "x" or "beta". t_max, t_m: the window in steps. schedule: the weights
     over the window; constant if a window is given without one.
     strength, instead of t_m: 0 is the source, 0.5 the default window, 1 the target alone.
+    weight: the source's share on the steps of the window, 1 if None; any number, also below 0.
     weights, instead of all these: a whole table of N steps.
     mask: where the edit happens: a picture of the source's size, its path or array (white is
     edited, or what is transparent if it has transparency), a box (x0, y0, x1, y1) of its pixels,
@@ -80,6 +83,7 @@ class Request:
     feather: int = 0
     proximal: float | None = None
     xl: XLCondition | None = None
+    weight: float | None = None
 
 
 def format_prompt(prompt: Prompt) -> str:
@@ -93,21 +97,24 @@ def variant_of(request: Request, defaults: Defaults) -> str:
     """The variant that is asked for, or the default for the source; "table" for given weights."""
     if request.weights is not None:
         return "table"
-    path, window = request.source.path, (request.t_max, request.t_m)
+    path, window = request.source.path, (request.t_max, request.t_m, request.schedule)
     return choose_variant(request.variant, path.noise is not None, window, defaults, len(path.eps))
 
 
 def choose_variant(
-    variant: str | None, noisy: bool, window: tuple[float | None, ...], defaults: Defaults, n: int
-) -> str:
+    variant: str | None, noisy: bool, window: tuple[float | None, float | None, str | None],
+    defaults: Defaults, n: int,
+) -> str:  # fmt: skip
     """The variant, or its default: x for a noisy source if no window is given, else epsilon.
 
-    A noisy source has recorded noise (edit-friendly, LCM, ancestral Euler): there epsilon changes
-    more and preserves less.
+    window is t_max, t_m and the schedule. A noisy source has recorded noise (edit-friendly, LCM,
+    ancestral Euler): there epsilon changes more and preserves less. The first steps of a local
+    leash would be lost by x, which takes the source's latent after them.
     """
     if variant is not None:
         return variant
-    usual = all(one is None for one in (*window, defaults.t_max))
+    t_max, t_m, schedule = window
+    usual = all(one is None for one in (t_max, t_m, defaults.t_max)) and schedule != "local-leash"
     return "x" if usual and noisy and not _has_few_steps(n, defaults) else "epsilon"
 
 
@@ -211,11 +218,10 @@ def cost_of(request: Request, plan: Plan) -> Cost:
 
 def weights_of(request: Request, defaults: Defaults) -> Weights:
     """The table (n,) that a located request describes; a mask makes maps (n, 1, 1, y, x)."""
-    how = (request.t_max, request.t_m, request.schedule, request.strength)
+    how = (request.t_max, request.t_m, request.schedule, request.strength, request.weight)
     if request.weights is not None:
         check_table(request.weights, request.source.path.eps, (request.variant, *how))
-        columns = request.weights._asdict().items()  # integers may be given, but not computed with
-        weights = Weights(**{k: w if w.is_floating_point() else w.double() for k, w in columns})
+        weights = Weights(*map(_make_floating, request.weights))
     else:
         n, variant = len(request.source.grid.t), variant_of(request, defaults)
         weights = build_weights(n, defaults, variant, *how)
@@ -226,11 +232,14 @@ def weights_of(request: Request, defaults: Defaults) -> Weights:
 def build_weights(
     n: int, defaults: Defaults, variant: str | None = None, t_max: float | None = None,
     t_m: float | None = None, schedule: str | None = None, strength: float | None = None,
+    weight: float | None = None,
 ) -> Weights:  # fmt: skip
-    """The table (n,) of a window or a strength."""
+    """The table (n,) of a window or a strength; weight is the height of the window."""
     variant = "epsilon" if variant is None else variant
-    usual, own = default_window(n, defaults, variant), t_max is not None or t_m is not None
-    if variant == "epsilon" and not own and schedule is None and _has_few_steps(n, defaults):
+    usual, own = default_window(n, defaults, variant, schedule), (t_max, t_m) != (None, None)
+    plain = not own and schedule is None and weight is None
+    height = 1.0 if weight is None else check.number("weight", weight)
+    if variant == "epsilon" and plain and _has_few_steps(n, defaults):
         share = 0.5 if strength is None else strength
         check.strength(share, t_m)
         return few_steps_table(n, share)
@@ -240,16 +249,21 @@ def build_weights(
     t_max = usual.t_max if t_max is None else check.number("t_max", t_max)
     if strength is not None:
         check.strength(strength, t_m)
-        return _strength_weights(n, variant, t_max, min(usual.t_m, t_max), shape, strength)
+        return _strength_weights(n, variant, t_max, min(usual.t_m, t_max), shape, strength, height)
     t_m = min(usual.t_m, t_max) if t_m is None else check.number("t_m", t_m)
-    return _apply_leash(variant_table(variant, window(n, t_max, t_m, shape)), t_max, t_m, shape)
+    w = height * window(n, t_max, t_m, shape)
+    return _apply_leash(variant_table(variant, w), t_max, t_m, shape)
 
 
-def default_window(n: int, defaults: Defaults, variant: str) -> DefaultWindow:
-    """The window in steps if none is given: the checkpoint's own or the variant's."""
+def default_window(
+    n: int, defaults: Defaults, variant: str, schedule: str | None = None
+) -> DefaultWindow:
+    """The window in steps if none is given: the schedule's, the checkpoint's or the variant's."""
     usual = DEFAULT_WINDOWS[check.one_of("variant", variant, VARIANTS)]
     if defaults.t_max is not None and defaults.t_m is not None:
         usual = DefaultWindow(defaults.t_max, defaults.t_m, "constant")
+    if schedule == LOCAL_WINDOW.schedule:  # its first steps are those of the path
+        usual = LOCAL_WINDOW
     return usual._replace(t_max=round(usual.t_max * n), t_m=round(usual.t_m * n))
 
 
@@ -257,16 +271,27 @@ def confine(weights: Weights, mask: Tensor) -> Weights:
     """The same table where the mask (y, x) is 1, as maps (n, 1, 1, y, x) of eps and x.
 
     Towards 0 the noise becomes the source's, because no other mixture keeps a path on the source's.
-    Where the mask is 0, w_x = 1 does so bit for bit.
+    Where the mask is 0, w_x = 1 does so bit for bit, also where a local pull would let go.
     """
-    n, cells = len(weights.eps), mask.to(weights.eps)
-    eps, x = (w.reshape(n, 1, 1, 1, 1) if w.ndim == 1 else w for w in (weights.eps, weights.x))
+    cells = mask.to(weights.eps)
+    eps, x, local = (_spread(one) for one in (weights.eps, weights.x, weights.local))
     eps = torch.lerp(torch.ones_like(eps), eps, cells)
-    return weights._replace(eps=eps, x=torch.where(cells > 0, x, torch.ones_like(x)))
+    weights = weights._replace(eps=eps, x=torch.where(cells > 0, x, torch.ones_like(x)))
+    return weights if local is None else weights._replace(local=local * (cells > 0))
+
+
+def _spread(column: Tensor) -> Tensor:
+    """A column (n,) as maps (n, 1, 1, 1, 1); maps, and None, as they are."""
+    return column.reshape(-1, 1, 1, 1, 1) if column is not None and column.ndim == 1 else column
+
+
+def _make_floating(column: Tensor) -> Tensor:
+    """The same numbers; integers may be given, but not computed with. None stays None."""
+    return column if column is None or column.is_floating_point() else column.double()
 
 
 def _strength_weights(
-    n: int, variant: str, t_max: float, t_m: float, shape: str, strength: float
+    n: int, variant: str, t_max: float, t_m: float, shape: str, strength: float, height: float
 ) -> Weights:
     """A window that shrinks from the default (0.5) to none (1), or fades into the source (0).
 
@@ -276,17 +301,24 @@ def _strength_weights(
     """
     window(n, t_max, t_m, shape)  # must be one, whatever is left of it
     fade, left = max(0.0, 1 - 2 * strength), min(1.0, 2 - 2 * strength)
-    w = window(n, t_max, t_m * left, shape)
-    ones, by_condition = torch.ones_like(w), variant in ("c", "beta")
-    weights = variant_table(
-        variant, torch.lerp(w, ones, min(1.0, 2 * fade) if by_condition else fade)
-    )
+    weights = variant_table(variant, height * window(n, t_max, t_m * left, shape))
+    return _fade(_apply_leash(weights, t_max, t_m * left, shape, left), variant, fade)
+
+
+def _fade(weights: Weights, variant: str, fade: float) -> Weights:
+    """The table on its way to the source: as it is at 0, the source itself at 1."""
+    ones, by_condition = torch.ones_like(weights.eps), variant in ("c", "beta")
+    column = "eps" if variant == "epsilon" else variant
+    share = min(1.0, 2 * fade) if by_condition else fade
+    weights = weights._replace(**{column: torch.lerp(getattr(weights, column), ones, share)})
     weights = weights._replace(eps=fade * ones) if by_condition else weights
-    return _apply_leash(weights, t_max, t_m * left, shape, left)
+    local = weights.local
+    return weights if local is None else weights._replace(local=(1 - fade) * local)
 
 
 def _apply_leash(
     weights: Weights, t_max: float, t_m: float, shape: str, share: float = 1.0
 ) -> Weights:
     """The table with what the schedule does after its window, at a share of its rate."""
-    return add_leash(weights, t_max, t_m, share) if shape == "leash" else weights
+    add = {"leash": add_leash, "local-leash": add_local_leash}.get(shape)
+    return weights if add is None else add(weights, t_max, t_m, share)

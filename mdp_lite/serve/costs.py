@@ -69,6 +69,6 @@ def rows_of_sweep(editor: Editor, source: Source, fields: SweepFields) -> int:
 
 
 def _rows_of_plan(editor: Editor, grid: Grid, by: SteeringFields, g: float) -> int:
-    window = by.t_max, by.t_m, by.schedule, by.strength
+    window = by.t_max, by.t_m, by.schedule, by.strength, by.weight
     weights = build_weights(len(grid.t), editor.models.defaults, by.variant, *window)
     return plan(weights, grid, EditFacts(guided=_is_guided(editor, g), exact=False)).unet_rows

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 # Equal to the core's names, but without null-text: it can't run through a batcher.
 Variant = Literal["epsilon", "c", "x", "beta"]
-Schedule = Literal["constant", "linear", "cosine", "exp", "leash"]
+Schedule = Literal["constant", "linear", "cosine", "exp", "leash", "local-leash"]
 InversionName = Literal[
     "replay", "ddim", "fixed-point", "negative-prompt", "direct", "edit-friendly"
 ]
@@ -58,6 +58,7 @@ class SteeringFields(BaseModel):
     schedule: Schedule | None = None
     strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     proximal: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    weight: FiniteFloat | None = None
     mask_auto: bool = False
     feather: Annotated[int, Field(ge=0, le=1024)] = 0
 

@@ -189,6 +189,7 @@ def build_request(source: Source, spec: EditSpec) -> Request:
     return Request(
         source, spec.prompt, by.variant, by.t_max, by.t_m, by.schedule, by.strength, None,
         spec.guidance_scale, spec.negative_prompt, mask, True, by.feather, by.proximal,
+        weight=by.weight,
     )  # fmt: skip
 
 
@@ -200,7 +201,7 @@ def cell_settings(cell: Request) -> dict[str, Any]:
 
 def window_settings(spec: EditSpec) -> dict[str, Any]:
     """The settings of an edit that are written into its picture file."""
-    names = ("t_max", "t_m", "schedule", "strength", "proximal")
+    names = ("t_max", "t_m", "schedule", "strength", "proximal", "weight")
     return {name: getattr(spec.steering, name) for name in names}
 
 

@@ -57,6 +57,8 @@ SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
         {"t_max": 4, "t_m": 2, "schedule": "cosine"},
         "--t-max 4 --t-m 2 --schedule cosine",
     ),
+    "a weight below 0": ({"variant": "beta", "weight": -0.5}, "--variant beta --weight -0.5"),
+    "a local leash": ({"schedule": "local-leash"}, "--schedule local-leash"),
     "own size": ({"fit": "own", "strength": 0.7}, "--fit own --strength 0.7"),
     "a box": ({"box": "8,8,40,40", "feather": 2}, "--box 8,8,40,40 --feather 2"),
     "a mask": ({"mask": "mask.png", "paste": False}, "--mask in/mask.png --no-paste"),

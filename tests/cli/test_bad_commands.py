@@ -95,6 +95,8 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     f"{S} --t-m nan": "--t-m must be 0 or more, got nan",
     f"{S} --strength 1.01": "strength must be from 0 to 1, got 1.01",
     f"{S} --strength 0.5 --t-m 3": "--strength and --t-m set the same thing: give one of them",
+    f"{S} --weight inf": "must be a finite number, got inf",
+    f"{S} --weight much": "--weight",
     f"{S} --steps 500 --t-max 501": "t_max must be at most the 500 steps of the path",
     # which source
     E: "edit needs PICTURE or --source-prompt",

@@ -98,6 +98,16 @@ def test_edit_is_the_editor(variant: str, run: Run, editor: Editor) -> None:
     assert images.open_picture("edited.png").tobytes() == want.tobytes()
 
 
+def test_an_edit_by_a_weight_below_0_says_it_in_its_picture(run: Run, editor: Editor) -> None:
+    line = "--variant beta --weight -0.5 --t-max 10 --t-m 10 --source-prompt a".split()
+    run("edit", "photo.jpg", "--prompt", TARGET, *line)
+    source = editor.invert(images.open_picture("photo.jpg"), "a")
+    want = editor.edit(source, TARGET, "beta", t_max=10, t_m=10, weight=-0.5)
+    assert images.open_picture("edited.png").tobytes() == want.picture.tobytes()
+    settings = images.read_settings("edited.png")
+    assert settings["weight"] == -0.5 and settings["weights"] == {"beta": [-0.5] * 10}
+
+
 def test_invert_reports_the_psnr(run: Run, editor: Editor) -> None:
     said = run("invert", "fits.png", "-o", "a.png")
     picture, made = images.open_picture("fits.png"), images.open_picture("a.png")

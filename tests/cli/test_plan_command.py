@@ -35,6 +35,11 @@ def photo(work_folder: Path) -> None:
 # --- plan --------------------------------------------------------------------------------------
 
 
+def test_a_local_leash_of_twelve_steps_is_18_rows(run: Run) -> None:
+    plans = run("plan", *SOURCE, "--steps", "12", "--schedule", "local-leash")["plans"]
+    assert list(plans) == ["epsilon"] and plans["epsilon"]["cost"]["unet_rows"] == 18
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -42,6 +47,7 @@ def photo(work_folder: Path) -> None:
         (*SOURCE, "--t-max", "10", "--t-m", "7", "--steps", "12"),
         (*SOURCE, "--strength", "0.3", "--schedule", "linear"),
         (*SOURCE, "--guidance-scale", "1"),
+        (*SOURCE, "--weight", "-0.5", "--schedule", "local-leash"),
         ("photo.jpg", *SOURCE, "--method", "ddim"),
     ],
 )

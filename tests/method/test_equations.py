@@ -9,9 +9,9 @@ from torch import Tensor, cat
 
 from mdp_lite.method import ddim
 from mdp_lite.method.inversion import invert
-from mdp_lite.method.mdp import Guidance
+from mdp_lite.method.mdp import Guidance, keep_map
 from mdp_lite.method.sample import Trajectory, record, sample
-from mdp_lite.method.schedule import CURVES, Weights, variant_table, window
+from mdp_lite.method.schedule import CURVES, Weights, add_local_leash, variant_table, window
 from mdp_lite.names import VARIANTS
 from support.toy import C_A, C_B, NULL, SETUPS, Setup, X, grid, toy
 
@@ -54,10 +54,17 @@ def guided(x: Tensor, t: int, c: Tensor, w_c: float, w_beta: float) -> Tensor:
     """MDP-c and MDP-beta over whole stacks [null, c], guidance last: two rows, four with beta."""
     stack_a, stack_b = cat([NULL, C_A]), cat([NULL, c])
     out = rows(x, t, (1 - w_c) * stack_b + w_c * stack_a)
-    if w_beta > 0:
+    if w_beta:
         out = (1 - w_beta) * out + w_beta * rows(x, t, stack_a)
     e_null, e_text = out.chunk(2)
     return e_null + G * (e_text - e_null)
+
+
+def written_map(d: Tensor) -> Tensor:
+    """What is kept of the source at each cell of a latent that is too small for a blur."""
+    s = d.abs().mean(1, keepdim=True)
+    s = torch.stack([one / one.max() if one.any() else one for one in s])
+    return 1 / (4 * s * s + 1)
 
 
 def rows(x: Tensor, t: int, stack: Tensor) -> Tensor:
@@ -67,10 +74,10 @@ def rows(x: Tensor, t: int, stack: Tensor) -> Tensor:
 def written_out(
     setup: Setup, n: int, c: Tensor, source: Written | None = None, w: np.ndarray | None = None
 ) -> Written:
-    """The published loop, reading nothing of mdp_lite; w (4, N) in the order c, eps, x, beta."""
+    """The published loop, reading nothing of mdp_lite; w (5, N): c, eps, x, beta and local."""
     x, result = X, Written([X], [], [])
     for i, (t, a, b) in enumerate(coefficients(setup, n)):
-        w_c, w_eps, w_x, w_beta = (0.0,) * 4 if w is None else w[:, i]
+        w_c, w_eps, w_x, w_beta, local = (0.0,) * 5 if w is None else w[:, i]
         e = guided(x, t, c, w_c, w_beta)
         if setup[0] == "v_prediction":
             eps, x0 = a**0.5 * e + (1 - a) ** 0.5 * x, a**0.5 * x - (1 - a) ** 0.5 * e
@@ -82,7 +89,9 @@ def written_out(
             x0 = (1 - w_eps) * x0 + w_eps * source.x0[i]
             x0 = (x - (1 - a) ** 0.5 * eps) / a**0.5 if a > 0 else x0
         x = b**0.5 * x0 + (1 - b) ** 0.5 * eps
-        x = (1 - w_x) * x + w_x * source.x[i + 1] if source else x
+        if source:
+            w_x = w_x + local * written_map(x0 - source.x0[i])
+            x, eps = (1 - w_x) * x + w_x * source.x[i + 1], (1 - w_x) * eps + w_x * source.eps[i]
         result.x.append(x), result.eps.append(eps), result.x0.append(x0)
     return result
 
@@ -109,7 +118,9 @@ def check_edit(setup: Setup, n: int, weights: Weights) -> None:
     """Trajectory A, then the edit along it, ours and written out: every latent and every noise."""
     theirs_a, ours_a = written_out(setup, n, C_A), ours(setup, n, C_A)
     assert distance(ours_a.x, theirs_a.x) <= BOUND
-    theirs = written_out(setup, n, C_B, theirs_a, torch.stack(list(weights)).numpy())
+    *mixing, local = weights
+    table = torch.stack([*mixing, torch.zeros(n) if local is None else local])
+    theirs = written_out(setup, n, C_B, theirs_a, table.numpy())
     edit = ours(setup, n, C_B, ours_a, weights)
     assert distance(edit.x, theirs.x) <= BOUND
     assert distance(edit.eps, theirs.eps) <= BOUND
@@ -140,6 +151,62 @@ def test_mixed_columns(setup: Setup, n: int, seed: int) -> None:
     """All four manipulations at once, a third of the weights exactly 0 or 1, from step 0 on."""
     weights = 1.5 * torch.rand(4, n, generator=torch.Generator().manual_seed(seed)).double() - 0.25
     check_edit(setup, n, Weights(*weights.clamp(0, 1)))
+
+
+@setups
+@lengths
+@pytest.mark.parametrize("seed", range(2))
+def test_any_number_is_a_weight(setup: Setup, n: int, seed: int) -> None:
+    weights = 3 * torch.rand(5, n, generator=torch.Generator().manual_seed(seed)).double() - 1
+    check_edit(setup, n, Weights(*weights))
+
+
+@setups
+@pytest.mark.parametrize("n", [12, 50])
+def test_the_local_leash_follows_its_equation(setup: Setup, n: int) -> None:
+    """All columns by hand: a look of 1 or 2 rows, the rest of the window, the pull, free rows."""
+    t_m, look, end = round(0.34 * n), 1 if n == 12 else 2, round(11 / 12 * n)
+    weights = add_local_leash(variant_table("epsilon", window(n, n, t_m)), n, t_m)
+    check_edit(setup, n, weights)
+    pull = 1 - np.exp(-6 / n)
+    want = [1.0] * look + [0.0] * (t_m - look) + [pull] * (end - t_m) + [0.0] * (n - end)
+    assert weights.local is not None and weights.local.tolist() == pytest.approx(want, abs=1e-12)
+    assert weights.eps.tolist() == [float(look <= i < t_m) for i in range(n)]
+    assert not weights.x.any()
+
+
+@pytest.mark.parametrize(
+    ("size", "blur"), [((16, 16), 3), ((32, 24), 3), ((32, 32), 5), ((64, 64), 11), ((12, 20), 1)]
+)
+def test_the_map_is_blurred_in_proportion_to_the_latent(size: tuple[int, int], blur: int) -> None:
+    d = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 4, *size)))
+    got, half = keep_map(d, torch.zeros_like(d)), blur // 2
+    for picture, keep in zip(d.numpy(), got[:, 0].numpy(), strict=True):
+        mean = np.abs(picture).mean(0)
+        boxes = [
+            [mean[max(0, i - half) : i + half + 1, max(0, j - half) : j + half + 1].mean()
+             for j in range(size[1])]
+            for i in range(size[0])
+        ]  # fmt: skip
+        s = np.array(boxes) / np.max(boxes)
+        assert np.abs(keep - 0.25 / (s * s + 0.25)).max() <= 1e-12
+
+
+def test_the_map_of_two_equal_predictions_keeps_everything() -> None:
+    x = torch.ones(1, 4, 8, 8)
+    assert torch.equal(keep_map(x, x), torch.ones(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("side", [3, 8, 16, 17, 64])
+def test_the_map_of_a_picture_does_not_depend_on_its_batch(side: int) -> None:
+    """Bit for bit: neither by the maximum, which is the picture's, nor by another sum."""
+    made = torch.Generator().manual_seed(side)
+    x0, source = torch.randn(2, 5, 4, side, side + 1, generator=made)
+    source[1] += 100  # a picture whose change is larger
+    whole = keep_map(x0, source)
+    for count in (1, 2):
+        parts = zip(x0.split(count), source.split(count), strict=True)
+        assert torch.equal(torch.cat([keep_map(*part) for part in parts]), whole)
 
 
 @setups

@@ -260,7 +260,7 @@ def test_the_same_seed_gives_the_same_bits(unet: UNet, variant: str) -> None:
     assert torch.equal(once, twice)
 
 
-def count_traces(unet: Denoiser, setup: Setup, beta: bool) -> int:
+def count_traces(unet: Denoiser, setup: Setup, beta: bool, maps: bool = False) -> int:
     """How many graphs torch.compile makes of the step over ten steps of random weights."""
     torch._dynamo.reset()
     counter = CompileCounter()
@@ -268,7 +268,9 @@ def count_traces(unet: Denoiser, setup: Setup, beta: bool) -> int:
     on, guidance, v_prediction = grid(setup, 10), to(C_B, 7.5, torch.float32), setup[0] != "epsilon"
     x = random(9, 1, 4, 8, 8).float()
     free = sample(unet, on, x, guidance._replace(c=C_A.float()), v_prediction)
-    source, weights = record(x, list(free), C_A.float()), Weights(*(w.float() for w in mixed(10)))
+    source, table = record(x, list(free), C_A.float()), torch.rand(6 if maps else 4, 10) - 0.3
+    table[:, 3:5] = torch.tensor([0.0, 1.0])
+    weights = Weights(*table)
     reads = all_reads(guidance, beta)
     for i in range(10):
         compiled(unet, x, edit_terms(on, guidance, source, weights, i, x), reads, v_prediction)
@@ -277,8 +279,10 @@ def count_traces(unet: Denoiser, setup: Setup, beta: bool) -> int:
 
 @setups
 @pytest.mark.parametrize("beta", [False, True])
-def test_one_trace_serves_all_steps_and_weights(setup: Setup, beta: bool) -> None:
-    assert count_traces(toy, setup, beta) == 1
+@pytest.mark.parametrize("maps", [False, True])
+def test_one_trace_serves_all_steps_and_weights(setup: Setup, beta: bool, maps: bool) -> None:
+    """Also those that depend on the data: local and tilt."""
+    assert count_traces(toy, setup, beta, maps) == 1
 
 
 def test_the_models_own_trace_serves_them_too(unet: UNet) -> None:

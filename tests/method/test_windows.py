@@ -153,7 +153,7 @@ BAD_WINDOWS = [
     ((10, 5, math.inf), "t_m must be a number of steps, 0 or more, got inf"),
     (
         (10, 5, 2, "sine"),
-        "schedule must be one of constant, linear, cosine, exp, leash, got 'sine'",
+        "schedule must be one of constant, linear, cosine, exp, leash, local-leash, got 'sine'",
     ),
 ]
 

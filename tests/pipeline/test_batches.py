@@ -144,7 +144,7 @@ def test_a_table_of_whole_numbers_is_a_table(editor: Editor, sources: list[Sourc
     source, n = sources[0], len(sources[0].grid.t)
     whole = Weights(*torch.zeros(4, n, dtype=torch.int64))
     whole.eps[: n // 2] = 1
-    shares = Weights(*(column.double() for column in whole))
+    shares = Weights(*(column.double() for column in whole[:4]))
     mask = torch.full(source.path.x.shape[-2:], 0.5)
     one, other = (
         Request(source, "a boat", weights=weights, mask=mask) for weights in (whole, shares)

@@ -49,8 +49,8 @@ def grids(prediction: str, max_steps: int) -> st.SearchStrategy[Grid]:
 
 @st.composite
 def columns(draw: st.DrawFn, n: int, shapes: tuple[tuple[int, ...], ...]) -> Tensor:
-    """Weights (n,) or maps (n, ...) in runs of 0, 1, nearly 1 and fractions."""
-    value = st.sampled_from([0.0, 0.0, 1.0, 1.0, 1 - 1e-12, 0.25]) | st.floats(0, 1)
+    """Weights (n,) or maps (n, ...) in runs of 0, 1, nearly 1, fractions, and other numbers."""
+    value = st.sampled_from([0.0, 0.0, 1.0, 1.0, 1 - 1e-12, 0.25, -0.5, 1.5]) | st.floats(-1, 2)
     values: list[float] = []
     while len(values) < n:
         values += [draw(value)] * draw(st.integers(1, n))
@@ -70,7 +70,8 @@ def tables(n: int, x: Tensor) -> st.SearchStrategy[Weights]:
     """Tables of n steps for latents like x (b, 4, y, x)."""
     _, c, height, width = x.shape
     maps = ((1, 1, height, width), (1, c, 1, 1), (1, 1, height, 1))
-    return st.builds(Weights, columns(n, ()), columns(n, maps), columns(n, maps), columns(n, maps))
+    mixing, local = columns(n, maps), st.none() | columns(n, ((1, 1, height, width),))
+    return st.builds(Weights, columns(n, ()), mixing, mixing, mixing, local, local)
 
 
 def guidance_of(c: Tensor, g: float) -> Guidance:

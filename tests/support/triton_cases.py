@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdp_lite.method.mdp import SourceStep, guide, update
+from mdp_lite.method.mdp import SourceStep, guide, pull_weight, update
 from mdp_lite.method.schedule import StepCoefficients, Weights
 from mdp_lite_kernels import group_norm_silu_jit
 from mdp_lite_kernels.geglu import geglu, triton_geglu
@@ -219,6 +219,27 @@ def test_guided_step(
         near(onward, want[0], bound)
         near(eps, want[1], bound)
     assert onward.dtype == eps.dtype == precision
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_a_local_pull_is_a_map_that_is_computed_first(noisy: bool) -> None:
+    """The weight that update finds from both predictions of x_0, given to the kernel as a map."""
+    x, eps_a, x_a, x0_a, noise = (values(3, 4, 16, 16) for _ in range(5))
+    out = values(6, 4, 16, 16)
+    g, a, b = (torch.tensor(n, device=DEVICE, dtype=torch.float64) for n in (4.0, 0.3, 0.4))
+    zero, r = (torch.tensor(n, device=DEVICE) for n in (0.0, 0.6))
+    source = SourceStep(out, eps_a, x0_a, x_a, noise if noisy else None)
+    e = guide(out, True, g.float())
+    weights = Weights(zero, -0.5 + zero, zero, zero, local=r)
+    want = update(e, x, StepCoefficients(a, a, b), source, weights, False)
+    eps = torch.lerp(e, eps_a, weights.eps)
+    x0 = (x - (1 - a).sqrt().float() * eps) / a.sqrt().float()
+    w_x = pull_weight(x0, x0_a, weights)
+    got = triton_guided_step(
+        out, x, g, a, b, eps_a, x_a, weights.eps, w_x, noise=noise if noisy else None
+    )
+    for one, other in zip(got, want, strict=True):
+        near(one, other, 2e-6)
 
 
 @pytest.mark.parametrize("w", [0.0, 1.0])
