@@ -26,10 +26,10 @@ from mdp_lite.pipeline.request import build_weights
 
 Says = Callable[[str], None]
 FEW = ["bench", "edits", "--pictures", "2", "--steps", "3", "--quiet"]
-OURS = ("mdp-c", "mdp-epsilon", "mdp-x", "mdp-beta", "mdp-epsilon-paper")
+OURS = ("mdp-c", "mdp-epsilon", "mdp-x", "mdp-beta", "mdp-epsilon-paper", "mdp-local")
 RIVALS = (
     "p2p-replace", "p2p-refine", "p2p-reweight", "p2p-blend", "sdedit", "edit-friendly",
-    "masactrl", "pnp-features",
+    "masactrl", "pnp-features", "infedit", "flowedit", "turboedit", "uniedit", "h-edit", "ledits++",
 )  # fmt: skip
 
 
