@@ -12,6 +12,7 @@ from torch import Tensor
 from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.edits import find_changes
 from mdp_lite.eval.metrics import psnr, ssim
+from mdp_lite.eval.pixel_scores import score_pixels
 from mdp_lite.eval.reader import Reader, Reading, read
 from mdp_lite.eval.score import Figures, render
 from mdp_lite.eval.world import draw_without_object, mask
@@ -29,7 +30,7 @@ def score_edits(
     right: the changed fields read as wanted. fields: all others read as before. kept: the same, and
     with answers also: the object has its place and size (overlap). both: right and kept. source:
     PSNR in dB to the source's picture. answers: the true answers are known, so distances to them
-    are measured too.
+    and the shares of right pixels are measured too.
     """
     scores = judge_edits(reader, cases, source, target)
     if answers:
@@ -44,6 +45,8 @@ def score_edits(
             "ssim inside": ssim(target, truth, inside).tolist(),
             "ssim outside": ssim(target, truth, ~inside).tolist(),
         }
+        pixels = score_pixels(target, source, truth)._asdict()
+        scores |= {f"pixels {name}": share.tolist() for name, share in pixels.items()}
         pairs = zip(scores["fields"], overlaps, strict=True)
         scores["kept"] = [float(same and overlap >= MIN_OVERLAP) for same, overlap in pairs]
     else:

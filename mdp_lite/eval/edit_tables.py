@@ -5,7 +5,7 @@ from typing import Any
 
 from mdp_lite.eval.edit_batches import CASES
 from mdp_lite.eval.edits import KINDS
-from mdp_lite.eval.interval import Interval, difference_interval, mean_interval
+from mdp_lite.eval.interval import LEVEL, Interval, difference_interval, mean_interval
 from mdp_lite.eval.inversion_tables import format_table, to_plain
 from mdp_lite.eval.inversions import Sections
 from mdp_lite.eval.score import Figures
@@ -22,6 +22,9 @@ COLUMNS = {  # of the main table: measure -> (head, digits)
     "psnr outside": ("dB outside", 1),
     "ssim inside": ("SSIM inside", 3),
     "ssim outside": ("SSIM outside", 3),
+    "pixels edit": ("pixels changed right", 2),
+    "pixels preservation": ("pixels kept right", 2),
+    "pixels overlap": ("their overlap", 2),
     "source": ("dB to the source", 1),
     "rows": ("UNet rows", 0),
     "source rows": ("of its source", 0),
@@ -44,7 +47,35 @@ def summarize(figures: dict[str, Sections]) -> Settings:
         parts = {"all": whole, **kinds}
         cases[case] = {name: _methods_to_means(section) for name, section in parts.items()}
         cases[case]["ahead"] = {name: find_lead(section, whole) for name, section in parts.items()}
+        cases[case]["pairs"] = compare_pairs(kinds, whole)
     return {"cases": cases}
+
+
+def compare_pairs(kinds: dict[str, Sections], whole: Sections) -> Settings:
+    """Our best method over all kinds against every other, by kind: paired, right and kept.
+
+    The intervals of single kinds hold for all of them at once (Bonferroni): 99.5% each for ten.
+    {} if none of the methods is ours.
+    """
+    ours = _find_best(whole)
+    if ours is None:
+        return {}
+    parts = {"all": (whole, LEVEL)}
+    parts |= {kind: (one, 1 - (1 - LEVEL) / len(kinds)) for kind, one in kinds.items()}
+    others = [name for name in whole if name != ours and name not in ANCHORS]
+    return {"ours": ours} | {
+        other: {
+            name: to_plain(difference_interval(one[ours]["both"], one[other]["both"], level))
+            for name, (one, level) in parts.items()
+        }
+        for other in others
+    }
+
+
+def _find_best(whole: Sections) -> str | None:
+    """The name of our method that is most often right and kept; None without one."""
+    ours = [name for name in whole if name.startswith(OURS)]
+    return max(ours, key=lambda name: sum(whole[name]["both"]), default=None)
 
 
 def find_lead(section: Sections, whole: Sections) -> Settings:
@@ -53,11 +84,10 @@ def find_lead(section: Sections, whole: Sections) -> Settings:
     It is measured by right and kept; {} if a section lacks either side.
     """
     both = {name: figures["both"] for name, figures in section.items() if name not in ANCHORS}
-    ours = [name for name in both if name.startswith(OURS)]
-    rivals = [name for name in both if name not in ours]
-    if not ours or not rivals:
+    best = _find_best(whole)
+    rivals = [name for name in both if not name.startswith(OURS)]
+    if best not in both or not rivals:
         return {}
-    best = max(ours, key=lambda name: sum(whole[name]["both"]))
     rival = max(rivals, key=lambda name: sum(both[name]))
     apart = to_plain(difference_interval(both[best], both[rival]))
     return {"ours": best, "rival": rival, "apart": apart}
@@ -76,6 +106,7 @@ def format_tables(data: Settings) -> list[str]:
         lines += ["", f"{case}, right and kept by kind:", "", *format_kind_table(parts)]
         lines += ["", f"{case}, right and kept, our best against the best rival:", ""]
         lines += format_leads(parts["ahead"])
+        lines += ["", *format_pairs(parts["pairs"])]
         lines += ["", f"{case}, seconds of an edit in its batch (they differ from run to run):", ""]
         lines += format_seconds(parts["all"])
     return lines
@@ -116,6 +147,21 @@ def format_leads(leads: Settings) -> list[str]:
         for part, one in leads.items()
         if one
     ]
+
+
+def format_pairs(pairs: Settings) -> list[str]:
+    """Our best method minus each other: a line for each, a column for all kinds and for each."""
+    rivals = {name: one for name, one in pairs.items() if name != "ours"}
+    if not rivals:
+        return []
+    columns = list(next(iter(rivals.values())))
+    lines = [[f"{pairs['ours']} minus", *columns]]
+    for name, one in rivals.items():
+        lines.append([name, *(_format_mean(one[part], 2, sign=True) for part in columns)])
+    return [
+        "paired, right and kept; the intervals of the kinds hold for all kinds at once:", "",
+        *format_table(lines),
+    ]  # fmt: skip
 
 
 def _join(sections: Sequence[Sections]) -> Sections:

@@ -2,7 +2,8 @@
 
 Prompts name little: the change, the object, and at most one thing more. The edit is to preserve all
 else. Both scenes are of combinations that training never sees, no scene is used twice, and settings
-are tuned on other scenes than those that are reported.
+are tuned on other scenes than those that are reported. The scenes of "report" have been published
+with their figures; those of "fresh" are for claims that were settled before anyone saw them.
 """
 
 import itertools
@@ -17,7 +18,8 @@ from mdp_lite.eval.scene import FIELDS, Scene, is_held_back
 from mdp_lite.eval.world import caption
 from mdp_lite.names import BadInput
 
-SPLITS = {"tune": 20_000_000, "report": 40_000_000}  # seed of the first scene
+# Seed of the first scene of each split.
+SPLITS = {"tune": 20_000_000, "report": 40_000_000, "fresh": 60_000_000}
 SEEDS_APART = 1_000_000  # from one kind's first scene to the next kind's
 PAIRED = ("object", "color", "ground", "time")  # two of these change at once
 

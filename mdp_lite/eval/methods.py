@@ -21,10 +21,11 @@ from mdp_lite.eval.rivals.masactrl import masactrl
 from mdp_lite.eval.rivals.plain import edit_friendly, regenerate, sdedit
 from mdp_lite.eval.rivals.plug_and_play import plug_and_play
 from mdp_lite.eval.rivals.prompt_to_prompt import AttentionControl, prompt_to_prompt
+from mdp_lite.eval.rivals.tables import TABLE_RIVALS, TRIED
 from mdp_lite.eval.rivals.task import EditedLatents, RivalTask
 from mdp_lite.eval.score import Figures, decode, render, round_trip
 from mdp_lite.eval.sweep import EvalCell, run_cells
-from mdp_lite.method.schedule import DEFAULT_WINDOWS, T_MAX, paper_window
+from mdp_lite.method.schedule import DEFAULT_WINDOWS, LOCAL_WINDOW, T_MAX, paper_window
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD
 
 RunMethod = Callable[[EditBatch, BatchSource], EditedLatents]
@@ -64,6 +65,8 @@ def build_methods(case: str, n: int) -> dict[str, EditMethod]:
     methods["mdp-epsilon-paper"] = EditMethod(path, paper)
     if not real:
         methods["mdp-x-inverted"] = EditMethod(DEFAULT_METHOD, partial(run_mdp, variant="x"))
+    local = partial(run_mdp, variant="epsilon", cell=local_cell(n))
+    methods["mdp-local"] = EditMethod(DEFAULT_METHOD, local)
     methods["regenerate"] = EditMethod(path, partial(_run_rival, rival=regenerate))
     for name, how, control in (
         ("p2p-replace", "replace", CONTROL),
@@ -77,12 +80,17 @@ def build_methods(case: str, n: int) -> dict[str, EditMethod]:
         run = partial(run_prompt_to_prompt, alignment="refine", control=CONTROL)
         methods["pnp-inversion-p2p"] = EditMethod(path, run)
     friendly = partial(_run_rival, rival=partial(edit_friendly, skip=SKIP))
-    return methods | {
-        "sdedit": EditMethod(path, run_sdedit),
-        "edit-friendly": EditMethod(DEFAULT_METHOD, friendly),
-        "masactrl": EditMethod(path, partial(_run_rival, rival=masactrl)),
-        "pnp-features": EditMethod(path, partial(_run_rival, rival=plug_and_play)),
-    }
+    family = {name: _build_table_rival(name, path, *tried[0]) for name, tried in TRIED.items()}
+    return (
+        methods
+        | family
+        | {
+            "sdedit": EditMethod(path, run_sdedit),
+            "edit-friendly": EditMethod(DEFAULT_METHOD, friendly),
+            "masactrl": EditMethod(path, partial(_run_rival, rival=masactrl)),
+            "pnp-features": EditMethod(path, partial(_run_rival, rival=plug_and_play)),
+        }
+    )
 
 
 def build_candidates(case: str, n: int) -> dict[str, EditMethod]:
@@ -111,7 +119,18 @@ def build_candidates(case: str, n: int) -> dict[str, EditMethod]:
         rival = partial(plug_and_play, features=features, attention=attention)
         label = f"pnp-features {features:g}/{attention:g}"
         settings[label] = EditMethod(path, partial(_run_rival, rival=rival))
+    for name, tried in TRIED.items():
+        for values in tried:
+            label = f"{name} {'/'.join(f'{value:g}' for value in values)}"
+            settings[label] = _build_table_rival(name, path, *values)
     return settings
+
+
+def _build_table_rival(name: str, path: str, *values: float) -> EditMethod:
+    """An editor of the family at its settings; all but Uni-Edit need recorded noise."""
+    run = TABLE_RIVALS[name]
+    source = path if name == "uniedit" else DEFAULT_METHOD
+    return EditMethod(source, partial(_run_rival, rival=lambda task: run(task, *values)))
 
 
 def _mdp_settings(source: str, n: int, real: bool) -> dict[str, EditMethod]:
@@ -121,8 +140,8 @@ def _mdp_settings(source: str, n: int, real: bool) -> dict[str, EditMethod]:
         for cell in _list_cells(n)
     }
     inverted = [] if real else [c for c in _list_cells(n) if c.variant == "x" and c.t_max == n]
-    for cell in inverted:
-        run = partial(run_mdp, variant="x", cell=cell)
+    for cell in [*inverted, *_list_local_cells(n)]:
+        run = partial(run_mdp, variant=cell.variant, cell=cell)
         settings[f"mdp-{cell.label} inverted"] = EditMethod(DEFAULT_METHOD, run)
     return settings | {"mdp-chosen": EditMethod(source, run_mdp_chosen)}
 
@@ -150,6 +169,12 @@ def _list_cells(n: int) -> list[EvalCell]:
         for pull in (0.5, 0.75)
     ]
     return cells + pulled + weaker
+
+
+def _list_local_cells(n: int) -> list[EvalCell]:
+    """Windows of the local leash, which is for recorded noise, and rates of its pull."""
+    settings = [(0.27, 1.0), (0.34, 1.0), (0.4, 1.0), (0.34, 0.67), (0.34, 1.33)]
+    return [EvalCell("epsilon", n, round(t_m * n), 1.0, pull, True) for t_m, pull in settings]
 
 
 def make_anchors(batch: EditBatch) -> dict[str, MethodOutput]:
@@ -206,6 +231,12 @@ def default_cell(variant: str, n: int) -> EvalCell:
     """The window of Editor.edit if none is given."""
     t_max, t_m, schedule = DEFAULT_WINDOWS[variant]
     return EvalCell(variant, round(t_max * n), round(t_m * n), leash=float(schedule == "leash"))
+
+
+def local_cell(n: int) -> EvalCell:
+    """The window of Editor.edit for schedule="local-leash"."""
+    t_max, t_m, _ = LOCAL_WINDOW
+    return EvalCell("epsilon", round(t_max * n), round(t_m * n), leash=1.0, local=True)
 
 
 def run_mdp_chosen(batch: EditBatch, source: BatchSource, share: float = SHARE) -> EditedLatents:

@@ -1,7 +1,8 @@
 """PIE-Bench (Ju et al. 2023, arXiv 2310.01506): reading its folder, with all its quirks.
 
-The folder has mapping_file.json and annotation_images/. Results go to METHOD/annotation_images/
-under the same names. Nothing of the benchmark is part of this package.
+The folder has mapping_file.json and annotation_images/, or it is that of PIE-Bench++ (see
+pie_parquet). Results go to METHOD/annotation_images/ under the same names. Nothing
+of the benchmark is part of this package.
 """
 
 import json
@@ -10,8 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from mdp_lite.eval.pie_parquet import FILES, list_files, read_items
 from mdp_lite.names import BadInput
+from mdp_lite.pictures.images import load_picture
 
 SIDE = 512  # pixels of its pictures and masks
 MAPPING, PICTURES = "mapping_file.json", "annotation_images"
@@ -37,20 +41,29 @@ class PieEdit(NamedTuple):
     type: int
     blended: tuple[str, ...]  # the words that change, of the source and of the target
     mask: NDArray[np.bool_]
+    data: bytes | None = None  # the picture's file, if it does not lie in a folder
 
 
 def read_edits(folder: Path) -> list[PieEdit]:
-    """All edits of a folder, in the order of its mapping file. Raises BadInput."""
-    file = folder / MAPPING
+    """All edits of a folder, in the order of its mapping file or rows. Raises BadInput."""
+    file, files = folder / MAPPING, list_files(folder)
+    if files and not file.exists():
+        return [parse_edit(key, item) for key, item in read_items(files)]
     try:
         data = json.loads(file.read_text("utf-8"))
     except OSError:
-        raise BadInput(f"data must be a folder with {MAPPING}, got {folder.name}") from None
+        want = f"a folder with {MAPPING}, or of PIE-Bench++ with {FILES}"
+        raise BadInput(f"data must be {want}, got {folder.name}") from None
     except ValueError as error:
         raise BadInput(f"{MAPPING} must be JSON, got {error}") from None
     if not isinstance(data, dict) or not data:
         raise BadInput(f"{MAPPING} must be an object of edits by their ids, got none")
     return [parse_edit(key, item) for key, item in data.items()]
+
+
+def open_source(folder: Path, edit: PieEdit) -> Image.Image:
+    """The picture of an edit, from its folder or from its row."""
+    return load_picture(edit.data if edit.data is not None else folder / PICTURES / edit.picture)
 
 
 def parse_edit(key: str, item: Any) -> PieEdit:
@@ -68,6 +81,7 @@ def parse_edit(key: str, item: Any) -> PieEdit:
         key, str(path), strip_marks(item["original_prompt"]), strip_marks(item["editing_prompt"]),
         item.get("editing_instruction", ""), int(number),
         tuple(item.get("blended_word", "").split()), decode_mask(key, item["mask"]),
+        item.get("data"),
     )  # fmt: skip
 
 

@@ -28,11 +28,10 @@ from mdp_lite.eval.figures_file import try_to_write
 from mdp_lite.eval.inversion_tables import format_table
 from mdp_lite.eval.methods import EditMethod, build_methods, make_anchors, run_method
 from mdp_lite.eval.perception import Clip, Dino, load_clip, load_dino, score_perception
-from mdp_lite.eval.pie import PICTURES, PieEdit, read_edits
+from mdp_lite.eval.pie import PICTURES, PieEdit, open_source, read_edits
 from mdp_lite.eval.pie_metrics import Figure, compute_metrics, mean, to_pixels, to_table_units
 from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
-from mdp_lite.pictures import images
 from mdp_lite.pictures.images import to_image
 
 SEED = 1234  # of the authors' runs
@@ -89,7 +88,7 @@ def make_pictures(job: PieBench, edit: PieEdit) -> None:
     names = find_missing(job, edit)
     if not names:
         return
-    source = images.open_picture(job.data / PICTURES / edit.picture)
+    source = open_source(job.data, edit)
     sources = frozenset(method.source for name in names if (method := job.methods[name]))
     prompts = [EditPrompts(edit.source, edit.target, SEED)]
     settings = job.settings._replace(sources=sources)
@@ -108,7 +107,7 @@ def run(batch: EditBatch, name: str, method: EditMethod | None) -> Tensor:
 
 def evaluate(job: PieBench, edit: PieEdit) -> dict[str, Figure]:
     """Every figure of one edit, by "METHOD|METRIC"."""
-    source = images.open_picture(job.data / PICTURES / edit.picture)
+    source = open_source(job.data, edit)
     figures: dict[str, Figure] = {}
     for name in job.methods:
         with Image.open(picture_path(job, name, edit)) as picture:

@@ -12,18 +12,26 @@ from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.eval import edits_command
 from mdp_lite.eval.edit_batches import CASES
-from mdp_lite.eval.edit_tables import find_lead, format_main_table, format_tables, summarize
+from mdp_lite.eval.edit_tables import (
+    find_lead,
+    format_main_table,
+    format_pairs,
+    format_tables,
+    summarize,
+)
 from mdp_lite.eval.edits import KINDS
-from mdp_lite.eval.methods import build_candidates, build_methods, default_cell
+from mdp_lite.eval.methods import build_candidates, build_methods, default_cell, local_cell
+from mdp_lite.eval.rivals.tables import TRIED
+from mdp_lite.method.schedule import Weights
 from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import build_weights
 
 Says = Callable[[str], None]
 FEW = ["bench", "edits", "--pictures", "2", "--steps", "3", "--quiet"]
-OURS = ("mdp-c", "mdp-epsilon", "mdp-x", "mdp-beta", "mdp-epsilon-paper")
+OURS = ("mdp-c", "mdp-epsilon", "mdp-x", "mdp-beta", "mdp-epsilon-paper", "mdp-local")
 RIVALS = (
     "p2p-replace", "p2p-refine", "p2p-reweight", "p2p-blend", "sdedit", "edit-friendly",
-    "masactrl", "pnp-features",
+    "masactrl", "pnp-features", "infedit", "flowedit", "turboedit", "uniedit", "h-edit", "ledits++",
 )  # fmt: skip
 
 
@@ -58,6 +66,8 @@ def test_rows_are_what_the_methods_cost(measured: tuple[Path, dict]) -> None:
     assert rows["regenerate"] == 6 and rows["masactrl"] == 12  # of 3 steps
     assert {rows[name] for name in RIVALS[:4]} == {9} and rows["pnp-features"] == 9
     assert rows["mdp-epsilon"] <= 6
+    assert rows["infedit"] == 4 and rows["turboedit"] == 6  # from step 1 on, two and three a step
+    assert rows["ledits++"] == 6 and rows["h-edit"] == 9  # from step 0 on
     assert section["mdp-epsilon"]["source rows"] == [6, 6]  # edit-friendly: both rows a step
     assert section["sdedit"]["source rows"] == [3, 3]  # DDIM inversion
     assert section["p2p-refine"]["source rows"][0] > 6  # null-text
@@ -104,7 +114,7 @@ def test_a_sheet_shows_every_method(tmp_path: Path) -> None:
 def test_dry_run_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "edits", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "synthetic: 640 edits by 15 methods" in out and "real: 640 edits by 15 methods" in out
+    assert "synthetic: 640 edits by 22 methods" in out and "real: 640 edits by 22 methods" in out
 
 
 @pytest.mark.parametrize(
@@ -154,9 +164,24 @@ def test_our_best_is_compared_with_the_best_rival() -> None:
     assert find_lead({"sdedit": SECTION["sdedit"]}, SECTION) == {}
 
 
+def test_our_best_is_compared_with_every_other_method() -> None:
+    other = {**SECTION, "sdedit": figures([1, 1, 1, 1])}
+    data = summarize({"real color": SECTION, "real time": other})["cases"]["real"]["pairs"]
+    assert data["ours"] == "mdp-x" and set(data) == {"ours", "mdp-c", "sdedit"}
+    assert set(data["sdedit"]) == {"all", "color", "time"}
+    whole, color = data["mdp-c"]["all"], data["mdp-c"]["color"]
+    assert whole["mean"] == color["mean"] == 0.5  # 0, 1, 1, 0
+    assert color["low"] <= whole["low"] < 0.5 < whole["high"] <= color["high"]
+    assert data["sdedit"]["time"]["mean"] == -0.25 and data["sdedit"]["color"]["mean"] == 0.5
+    lines = format_pairs(data)
+    assert "mdp-x minus" in lines[2] and "+0.50 [" in lines[4]
+    assert summarize({"real color": {"sdedit": SECTION["sdedit"]}})["cases"]["real"]["pairs"] == {}
+    assert format_pairs({}) == []
+
+
 def test_kinds_are_summarized_each_and_together() -> None:
     data = summarize({"real color": SECTION, "real time": SECTION})["cases"]
-    assert set(data) == {"real"} and set(data["real"]) == {"all", "color", "time", "ahead"}
+    assert set(data) == {"real"} and set(data["real"]) == {"all", "color", "time", "ahead", "pairs"}
     assert data["real"]["all"]["mdp-x"]["both"]["mean"] == 0.75
     heads = [cell.strip() for cell in format_main_table(data["real"]["all"])[0].split("|")[1:-1]]
     assert heads == ["method", "right", "right and kept", "UNet rows"]
@@ -169,16 +194,28 @@ def test_kinds_are_summarized_each_and_together() -> None:
 @pytest.mark.parametrize("n", [1, 4, 12, 50])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_default_cell_is_that_of_an_editor(variant: str, n: int) -> None:
-    ours = default_cell(variant, n).build_weights(n)
-    theirs = build_weights(n, Defaults(), variant)
-    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    check_tables(default_cell(variant, n).build_weights(n), build_weights(n, Defaults(), variant))
+
+
+@pytest.mark.parametrize("n", [1, 4, 12, 50])
+def test_the_local_cell_is_that_of_an_editor(n: int) -> None:
+    theirs = build_weights(n, Defaults(), schedule="local-leash")
+    check_tables(local_cell(n).build_weights(n), theirs)
+    assert theirs.local is not None and theirs.local.any()
+
+
+def check_tables(ours: Weights, theirs: Weights) -> None:
+    """Both have the same columns, bit for bit."""
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a is None) == (b is None) and (a is None or torch.equal(a, b))
 
 
 def test_every_method_has_candidates() -> None:
     for case in CASES:
         tried, used = build_candidates(case, 50), build_methods(case, 50)
         assert len(set(tried)) == len(tried) > len(used)
-        families = {"mdp", "sdedit", "edit", "masactrl", "pnp"}
+        families = {"mdp", "sdedit", "edit", "masactrl", "pnp", "h"}
+        families |= {name for name in TRIED if name != "h-edit"}
         families |= {"p2p"} if case == "synthetic" else set()  # null-text is left to the report
         assert {name.split("-")[0].split(" ")[0] for name in tried} == families
     assert set(KINDS) >= {"object", "color", "position", "time", "ground", "add", "remove", "two",

@@ -75,7 +75,7 @@ def test_splits_and_kinds_share_no_scene_and_equal_calls_are_equal() -> None:
     assert some("color") == some("color")
     with pytest.raises(ValueError, match="kind must be one of object, .*, got 'style!'"):
         some("style!")
-    with pytest.raises(ValueError, match="split must be one of tune, report, got 'test'"):
+    with pytest.raises(ValueError, match="split must be one of tune, report, fresh, got 'test'"):
         some("color", split="test")
 
 

@@ -1,8 +1,10 @@
 """PIE-Bench on a fabricated folder: layout, masks, metrics with their quirks, and resuming."""
 
 import csv
+import io
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from PIL import Image
 
 from mdp_lite.__main__ import main
 from mdp_lite.eval import pie_command
-from mdp_lite.eval.pie import SIDE, decode_mask, parse_edit, read_edits
+from mdp_lite.eval.pie import SIDE, decode_mask, open_source, parse_edit, read_edits
 from mdp_lite.eval.pie_metrics import (
     METRICS,
     compare,
@@ -22,6 +24,7 @@ from mdp_lite.eval.pie_metrics import (
     mean,
     to_table_units,
 )
+from mdp_lite.eval.pie_parquet import convert_row
 
 Says = Callable[[str], None]
 EDITS = {
@@ -106,6 +109,75 @@ def test_a_folder_without_a_mapping_is_refused(tmp_path: Path) -> None:
         read_edits(tmp_path)
     (tmp_path / "mapping_file.json").write_text("[")
     with pytest.raises(ValueError, match="must be JSON"):
+        read_edits(tmp_path)
+
+
+# --- PIE-Bench++ -------------------------------------------------------------------------------
+
+ROW = {
+    "id": "000000000002",
+    "source_prompt": "a [red] house",
+    "target_prompt": "a [blue] house",
+    "edit_action": "{}",
+    "aspect_mapping": "{}",
+    "blended_words": "['red,blue']",
+    "mask": "0 262144",
+}
+
+
+def encode(picture: Image.Image, form: str) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, form)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png")])
+def test_a_row_is_an_entry_with_its_picture(form: str, suffix: str, tmp_path: Path) -> None:
+    row = {**ROW, "image": {"bytes": encode(noisy(0), form), "path": None}}
+    edit = parse_edit(*convert_row("6_change_attribute_color_40", row))
+    assert edit.picture == f"6_change_attribute_color_40/000000000002{suffix}"
+    assert (edit.source, edit.target, edit.type) == ("a red house", "a blue house", 6)
+    assert edit.blended == ("red", "blue") and edit.mask.all()
+    assert open_source(tmp_path, edit).size == (SIDE, SIDE)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"image": None}, "edit 000000000002 must have .*, no image"),
+        ({"source_prompt": None}, "no source_prompt"),
+        ({"image": {"bytes": None}}, "must have an id of letters and a picture's bytes"),
+        ({"id": "../secret"}, "must have an id of letters"),
+        ({"mask": "0 -5"}, "mask of 000000000002 must be pairs"),
+        ({"mask": "7"}, "mask of 000000000002 must be pairs"),
+    ],
+)
+def test_bad_rows_are_refused(change: dict[str, object], sentence: str) -> None:
+    row = {**ROW, "image": {"bytes": encode(noisy(0), "PNG")}, **change}
+    with pytest.raises(ValueError, match=sentence):
+        parse_edit(*convert_row("1_change_object_80", row))
+
+
+def test_its_files_need_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "1_change_object_80").mkdir()
+    (tmp_path / "1_change_object_80" / "V1-00000-of-00001.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ValueError, match="needs pyarrow: pip install pyarrow"):
+        read_edits(tmp_path)
+
+
+def test_its_files_are_read_as_the_hub_has_them(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    for kind, key in (("1_change_object_80", "1"), ("0_random_140", "0")):
+        row = {**ROW, "id": key, "image": {"bytes": encode(noisy(0), "JPEG"), "path": "x.jpg"}}
+        (tmp_path / kind).mkdir()
+        file = tmp_path / kind / "V1-00000-of-00001.parquet"
+        parquet.write_table(pyarrow.Table.from_pylist([row]), file)
+    assert [(edit.key, edit.type) for edit in read_edits(tmp_path)] == [("0", 0), ("1", 1)]
+    file.write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match="is no readable Parquet file"):
         read_edits(tmp_path)
 
 

@@ -43,7 +43,7 @@ class PieOptions:
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="FOLDER",
-                     help="of the benchmark, with mapping_file.json and annotation_images"),
+                     help="of PIE-Bench, with mapping_file.json, or of PIE-Bench++"),
     ] = None  # fmt: skip
     results: Annotated[
         Path | None,
