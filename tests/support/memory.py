@@ -1,7 +1,7 @@
 """The memory of a process that inverts a picture and edits it, as the operating system counts it.
 
-`python tests/support/memory.py MODEL [DTYPE] [STEPS] [SIDE]` prints the most resident bytes of each phase
-and of the whole process as JSON, with a hash of the picture's pixels. It needs Linux.
+`python tests/support/memory.py MODEL [DTYPE] [STEPS] [SIDE]` prints the most resident bytes of each
+phase and of the whole process as JSON, with a hash of the picture's pixels. It needs Linux.
 """
 
 import hashlib
