@@ -12,6 +12,20 @@ or found by inverting a picture. Any number of edits steer it towards other prom
 14
 
 `Editor.invert` takes a picture instead of a seed. `help(Editor)` says the rest.
+
+Public names, each with its own help (the packages listed below these lines are internal):
+
+Editor                            loads a model; generates, inverts, edits
+Source, Edit, Cost                what it returns
+Request, Inversion, XLCondition   what it can be given
+Sweep, once, warm_up              many edits, one in fewer calls, no wait at the first
+Batcher, Client, make_batcher,
+run_batcher, client_editor        one model for many threads
+Progress, EditState               edits step by step
+Plan, Weights                     what an edit computes, and its table of weights
+Cache                             sources on disk
+MdpError                          of all errors: BadInput (and of it BadCheckpoint, MissingExtra),
+                                  NotFinite, DeadlineExceeded, Stopped
 """
 
 from importlib import import_module

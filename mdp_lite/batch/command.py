@@ -29,6 +29,7 @@ from mdp_lite.cli.commands.batch import BatchOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.early import check_schedule
 from mdp_lite.cli.loading import open_editor
+from mdp_lite.cli.memory import describe_memory, format_memory
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
@@ -61,7 +62,7 @@ def batch(args: BatchOptions, console: Console) -> Report:
             context = context._replace(sizes=manifest.read_sizes(args.output))
             forecast = forecast_batch(context, plan, on_step)
         log_forecast(forecast, args.output, console)
-        return _report_forecast(job, plan, forecast)
+        return _report_forecast(job, plan, forecast, on_cluster)
     with manifest.open_manifest(args.output) as opened:
         context = context._replace(sizes=opened.sizes)
         results = (process_unit(context, unit) for unit in plan.units)
@@ -102,7 +103,10 @@ def _check_defaults(editor: Editor, defaults: EntryValues) -> None:
         check_settings(editor, entry.source, entry.targets[0])
 
 
-def _report_forecast(job: BatchJob, plan: BatchPlan, forecast: Forecast) -> Report:
+def _report_forecast(
+    job: BatchJob, plan: BatchPlan, forecast: Forecast, on_cluster: bool
+) -> Report:
+    memory = forecast.memory
     data = {
         "command": "batch",
         "dry_run": True,
@@ -110,7 +114,9 @@ def _report_forecast(job: BatchJob, plan: BatchPlan, forecast: Forecast) -> Repo
         "requested": plan.edits,
         **forecast._asdict(),
         "seconds": round(forecast.seconds, 3),
+        "memory": memory and describe_memory(memory),
     }
+    each = "each worker on a CPU, " if on_cluster else ""
     failures = _format_failures(forecast.bad, forecast.failed_before)
     lines = [
         f"{pluralize(plan.edits, 'edit')} of {pluralize(len(job.entries), 'row')}: "
@@ -120,6 +126,7 @@ def _report_forecast(job: BatchJob, plan: BatchPlan, forecast: Forecast) -> Repo
         f"{pluralize(forecast.sources, 'source')} and their "
         f"edits, about {format_duration(forecast.seconds)} at the speed of a few calls on this "
         "machine",
+        *([each + format_memory(memory)] if memory else []),
     ]
     return Report({}, data, lines, failed=forecast.bad + forecast.failed_before > 0)
 

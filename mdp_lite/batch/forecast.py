@@ -30,8 +30,10 @@ from mdp_lite.batch.work import (
 )
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.dry_run import dry_run_editor
+from mdp_lite.cli.memory import estimate_calls
 from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.editor import Editor
+from mdp_lite.engine.estimate import Estimate
 from mdp_lite.method.mdp import add_channels
 from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline.inversion_methods import NEVER
@@ -43,13 +45,15 @@ TIMED_CALLS = 3
 class UnitForecast(NamedTuple):
     """What a unit would take: edits that can be made, UNet rows at most, size of the pictures.
 
-    sources is how many sources they need: one, or one for each mask of an inpainting model.
+    sources is how many sources they need: one, or one for each mask of an inpainting model. steps
+    are those of its source path.
     """
 
     edits: int
     unet_rows: int = 0
     size: Size = (0, 0)
     sources: int = 0
+    steps: int = 0
 
 
 class Forecast(NamedTuple):
@@ -68,6 +72,7 @@ class Forecast(NamedTuple):
     unet_rows: int
     seconds: float
     picture_bytes: int
+    memory: Estimate | None
     errors: list[ManifestRecord]
 
 
@@ -76,7 +81,8 @@ StubRun = tuple[UnitForecast, list[Problem]]  # a unit's cost, and what is wrong
 
 def forecast_batch(context: BatchContext, plan: BatchPlan, on_step: OnProgress | None) -> Forecast:
     """Read every entry, picture and mask, as a run would, but make nothing."""
-    dry = context._replace(editor=dry_run_editor(context.editor))
+    calls: list[tuple[int, ...]] = []
+    dry = context._replace(editor=dry_run_editor(context.editor, calls))
     outcomes = reject_bad(plan, context.sizes, context.retry)
     known: dict[Any, StubRun] = {}
     parts: list[UnitForecast] = []
@@ -84,15 +90,18 @@ def forecast_batch(context: BatchContext, plan: BatchPlan, on_step: OnProgress |
         some, part = _forecast_unit(dry, unit, known)
         outcomes += some
         parts += [part] if part.edits else []
+        calls[:] = dict.fromkeys(calls)  # a few shapes, however many units there are
         if on_step:
             on_step(done, len(plan.units))
     counts = Counter(one.status for one in outcomes)
+    steps = max((part.steps for part in parts), default=0)
     seconds = _estimate_seconds(context.editor, parts) if parts else 0.0
     return Forecast(
         counts[EXISTING] + counts[RECOVERED], counts[FAILED_BEFORE], counts[FAILED],
         sum(part.edits for part in parts), sum(part.sources for part in parts),
         sum(part.unet_rows for part in parts),
         seconds, sum(part.edits * 3 * part.size[0] * part.size[1] for part in parts),
+        estimate_calls(context.editor, calls, steps) if parts else None,
         [_strip(one.record) for one in outcomes if one.status == FAILED and one.record],
     )  # fmt: skip
 
@@ -176,7 +185,8 @@ def _run_stubs_of_source(
     rows = sum(one.cost.unet_rows for one in made if not isinstance(one, Exception))
     rows += part.unet_rows + path.cost.unet_rows
     good, sources = problems.count(None), part.sources + any(one is None for one in problems)
-    return UnitForecast(part.edits + good, rows, path.image.size, sources), problems
+    size, steps = path.image.size, len(path.grid.t)
+    return UnitForecast(part.edits + good, rows, size, sources, steps), problems
 
 
 def _cost_key(source: SourceSpec, tasks: list[BatchTask]) -> tuple[Any, ...]:

@@ -10,8 +10,9 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 from typer.main import get_command
 
+from mdp_lite.cli.completion import VARIABLE, describe_items, print_completions
 from mdp_lite.cli.model_options import CommandOptions
-from mdp_lite.cli.parser import HELP, build_command, drop_help, find_word, suggest_option
+from mdp_lite.cli.parser import HELP, build_command, find_word, suggest_option
 from mdp_lite.cli.values import find_near
 from mdp_lite.names import BadInput
 from mdp_lite.version import __version__
@@ -32,7 +33,8 @@ COMMANDS = {  # each with one line about it; its options are in commands/
     "convert": "write a model in another form, without pickles",
     "demo": "edits by the bundled model, all variants on one sheet",
 }
-FLAGS = ["--version", "--install-completion", "--show-completion", *HELP]
+COMPLETION = ["--install-completion", "--show-completion"]
+FLAGS = ["--version", *COMPLETION, *HELP]
 EXAMPLE = f'{NAME} edit house.png --source-prompt "a red house" --prompt "a red tent" -o tent.png'
 
 
@@ -55,8 +57,8 @@ class CommandGroup(TyperGroup):
         formatter.write(f"\nExample:\n  {EXAMPLE}\n")
 
     def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:
-        """The completions; without help, for which Typer would import rich."""
-        return drop_help(super().shell_complete(ctx, incomplete))
+        """The completions, each with a line about it."""
+        return describe_items(super().shell_complete(ctx, incomplete), COMMANDS)
 
 
 def read_command_line(words: list[str] | None = None) -> CommandOptions | None:
@@ -65,19 +67,20 @@ def read_command_line(words: list[str] | None = None) -> CommandOptions | None:
     Raises BadInput. None: help, the version or a completion was asked for, and is printed.
     """
     words = sys.argv[1:] if words is None else words
+    if completing():
+        return print_completions(lambda: _run_group(words))
     if words and words[0] in COMMANDS:
         command = build_named(words[0])
         result = command(words[1:], prog_name=f"{NAME} {words[0]}", standalone_mode=False)
     else:
-        if not completing():
-            _check_first_word(words)
+        _check_first_word(words)
         result = _run_group(words)
     return None if isinstance(result, int) else result
 
 
 def completing() -> bool:
     """Whether a shell asks for completions."""
-    return "_MDP_LITE_COMPLETE" in os.environ
+    return VARIABLE in os.environ
 
 
 def build_named(name: str) -> Any:
@@ -94,6 +97,8 @@ def _check_first_word(words: list[str]) -> None:
         near = find_near(words[0], COMMANDS)
         hint = f"did you mean {near}?" if near else f"see {NAME} --help"
         raise BadInput(f"no command {words[0]!r}: {hint}")
+    if words[0] in COMPLETION and len(words) > 1:  # Typer would take the shell it runs in
+        raise BadInput(f"{words[0]} is for the shell that it is called in, got {words[1]!r} too")
 
 
 def _run_group(words: list[str]) -> Any:

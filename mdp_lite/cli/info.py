@@ -133,7 +133,7 @@ def _forecast_memory(examined: Examined, height: int, width: int, rows: int) -> 
     for dtype in CPU_DTYPES:
         call = largest_call(unet, vae, height, width, rows, tokens, getattr(torch, dtype))
         weights = count * getattr(torch, dtype).itemsize
-        peaks[dtype] = LIBRARY_BYTES + weights + call + path
+        peaks[dtype] = LIBRARY_BYTES + weights + sum(call) + 2 * path  # twice while it is made
     return peaks
 
 

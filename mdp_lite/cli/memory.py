@@ -4,12 +4,12 @@ It is the sum that `info` and `plan` state: Python and its libraries, the weight
 of the largest call, and the path of a source.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.editor import Editor
-from mdp_lite.engine import flops
 from mdp_lite.engine.estimate import Estimate, estimate
 from mdp_lite.method.plan import naive_plan
 from mdp_lite.method.schedule import zero_weights
@@ -26,28 +26,32 @@ def estimate_edit(editor: Editor, size: Size, steps: int, rows: int = 0) -> Esti
 
     rows: the most UNet rows of a call, if that is more than the edit itself takes.
     """
-    models, (width, height), factor = editor.models, size, editor.runner.factor
-    found = estimate(models, naive_plan(zero_weights(steps), True), height, width)
-    if not rows:
-        return found
-    weight = next(models.unet.parameters())
-    y, x, tokens = height // factor, width // factor, models.c_shape[0]
-    call = flops.unet(models.unet.config, y, x, rows, tokens, weight.dtype)
-    wide = call.cpu_bytes if weight.device.type == "cpu" else call.peak_bytes
-    return found._replace(activation_bytes=max(found.activation_bytes, wide))
+    width, height = size
+    return estimate(editor.models, naive_plan(zero_weights(steps), True), height, width, rows)
+
+
+def estimate_calls(
+    editor: Editor, calls: Iterable[tuple[int, ...]], steps: int
+) -> Estimate | None:  # fmt: skip
+    """The memory of edits whose UNet calls have these shapes (rows, channels, y, x), None of none.
+
+    The largest picture, the most rows and the most steps count.
+    """
+    some = [(shape[2] * shape[3] * shape[0], shape) for shape in calls]
+    if not some:
+        return None
+    (rows, _, y, x), factor = max(some)[1], editor.runner.factor
+    return estimate_edit(editor, (x * factor, y * factor), steps, rows)
 
 
 def add_memory(report: Report, editor: Editor, calls: list[tuple[int, ...]]) -> Report:
     """The report of a dry run with the memory of a run whose UNet calls have these shapes.
 
-    The largest picture, the most rows and the most steps count. As report if nothing is called:
-    every source and edit is in the cache then.
+    As report if nothing is called: every source and edit is in the cache then.
     """
-    if not calls:
+    found = estimate_calls(editor, calls, report.data["settings"]["num_inference_steps"])
+    if found is None:
         return report
-    rows, _, y, x = max(calls, key=lambda shape: shape[0] * shape[2] * shape[3])
-    factor, steps = editor.runner.factor, report.data["settings"]["num_inference_steps"]
-    found = estimate_edit(editor, (x * factor, y * factor), steps, rows)
     data = {**report.data, "memory": describe_memory(found)}
     return report._replace(data=data, lines=[*report.lines, format_memory(found)])
 
@@ -65,6 +69,7 @@ def format_memory(found: Estimate) -> str:
         ("weights", found.weight_bytes),
         ("activations", found.activation_bytes),
         ("source path", found.path_bytes),
+        ("what malloc keeps", found.malloc_bytes),
         ("Python and libraries", found.library_bytes),
     )
     sizes = ", ".join(f"{name} {format_count(size, SIZES)}" for name, size in parts if size)

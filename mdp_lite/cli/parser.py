@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 from typer.models import ArgumentInfo
 
+from mdp_lite.cli.completion import describe_items
 from mdp_lite.cli.fields import OptionField, build_options, declare_parameter, list_fields
 from mdp_lite.cli.values import STDIN, Text, describe_bounds, find_near, list_missing, read_values
 from mdp_lite.names import BadInput
@@ -55,8 +56,9 @@ class OptionsCommand(TyperCommand):
         return []
 
     def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:
-        """The completions; without help, for which Typer would import rich."""
-        return drop_help(super().shell_complete(ctx, incomplete))
+        """The completions, each with the line of the help about it."""
+        lines = {flag: one.info.help for one in ctx.obj.fields for flag in one.flags}
+        return describe_items(super().shell_complete(ctx, incomplete), lines)
 
     def format_options(self, ctx: typer.Context, formatter: Any) -> None:
         """Write the options under the headings of their groups, and the example."""
@@ -169,10 +171,3 @@ def _describe_default(one: OptionField) -> str:
         return ""
     value = one.default
     return f"default: {','.join(map(str, value)) if isinstance(value, tuple) else value}"
-
-
-def drop_help(items: list[Any]) -> list[Any]:
-    """Completions without their help."""
-    for item in items:
-        item.help = None
-    return items

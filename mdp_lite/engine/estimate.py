@@ -8,7 +8,7 @@ from torch import nn
 
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.engine import flops
-from mdp_lite.engine.memory import LIBRARY_BYTES, path_bytes
+from mdp_lite.engine.memory import LIBRARY_BYTES, find_largest, path_bytes
 from mdp_lite.method.plan import Plan
 
 # Plans of one model share most of their calls.
@@ -20,7 +20,8 @@ class Estimate(NamedTuple):
 
     flops counts the UNet and the decoder; activation_bytes is the peak of one call of either;
     path_bytes is the size of the source path. library_bytes is what Python and its libraries take
-    beside them, so that on a CPU peak_bytes is the peak of the process; it is 0 on a GPU.
+    beside them, and malloc_bytes what malloc does not give back, so that on a CPU peak_bytes is the
+    peak of the process; both are 0 on a GPU.
     """
 
     unet_rows: int
@@ -29,31 +30,40 @@ class Estimate(NamedTuple):
     weight_bytes: int
     activation_bytes: int
     path_bytes: int
+    malloc_bytes: int
     library_bytes: int
 
     @property
     def peak_bytes(self) -> int:
         """The most memory at one time."""
-        parts = (self.library_bytes, self.weight_bytes, self.activation_bytes, self.path_bytes)
-        return sum(parts)
+        sizes = (self.weight_bytes, self.activation_bytes, self.path_bytes, self.malloc_bytes)
+        return self.library_bytes + sum(sizes)
 
 
-def estimate(models: Models, plan: Plan, height: int, width: int) -> Estimate:
-    """The cost of a plan for a picture of height x width pixels, if each step is its own call."""
+def estimate(models: Models, plan: Plan, height: int, width: int, rows: int = 0) -> Estimate:
+    """The cost of a plan for a picture of height x width pixels, if each step is its own call.
+
+    rows: the UNet rows of the largest call, if those of other edits are in it.
+    """
     unet, vae, (tokens, _) = models.unet, models.vae, models.c_shape
     y, x = height // vae.config.factor, width // vae.config.factor
     calls = Counter(len(one.reads) for one in plan.segments if one.kind == "call")
     weight, decoder = next(unet.parameters()), next(vae.parameters()).dtype
     dtype, on_cpu = weight.dtype, weight.device.type == "cpu"
-    costs = {rows: _unet(unet.config, y, x, rows, tokens, dtype) for rows in calls}
+    widths = {*calls, rows} - {0}
+    costs = {count: _unet(unet.config, y, x, count, tokens, dtype) for count in widths}
     decode = _decode(vae.config, height, width, 1, decoder)
+    path = path_bytes(vae.config, height, width, plan.n)
+    every = [decode, *costs.values()]
+    most = find_largest(every)
     return Estimate(
         plan.unet_rows,
         plan.unet_calls,
-        decode.flops + sum(count * costs[rows].flops for rows, count in calls.items()),
+        decode.flops + sum(times * costs[count].flops for count, times in calls.items()),
         sum(_bytes(model) for model in (models.text_encoder, unet, vae)),
-        max(one.cpu_bytes if on_cpu else one.peak_bytes for one in (decode, *costs.values())),
-        path_bytes(vae.config, height, width, plan.n),
+        most.activations if on_cpu else max(one.peak_bytes for one in every),
+        path,
+        most.gaps + path if on_cpu else 0,  # the steps of a path, before they are put together
         LIBRARY_BYTES if on_cpu else 0,
     )
 

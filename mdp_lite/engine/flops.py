@@ -19,6 +19,10 @@ from mdp_lite.models.taesd import build_vae
 from mdp_lite.models.unet import UNet
 
 M = TypeVar("M", bound=nn.Module)
+# glibc's malloc gives a tensor of more bytes pages for it alone, which go back when it is freed.
+# Smaller ones share a heap, whose gaps stay resident: it grows to about twice what is in use at a
+# time. tests/engine/test_memory.py compares the sums with the system's count.
+ALONE_BYTES = 32 * 1024**2
 
 
 class CallCost(NamedTuple):
@@ -27,11 +31,13 @@ class CallCost(NamedTuple):
     peak_bytes is the most memory of inputs and activations at one time, without weights and scratch
     memory of kernels; attention is fused and stores no matrix. cpu_bytes is the same on a CPU, with
     the copies that oneDNN makes of maps which do not lie channels last: those of the VAE.
+    resident_bytes is that with the gaps which malloc leaves between tensors of up to ALONE_BYTES.
     """
 
     flops: int
     peak_bytes: int
     cpu_bytes: int
+    resident_bytes: int
 
 
 def unet(
@@ -89,7 +95,7 @@ def _measure(build: Callable[[], M], run: Callable[[M], Tensor], copies: bool = 
             model = build()
         with _Meter(model, copies) as meter:
             run(model)
-    return CallCost(meter.flops, meter.peak, meter.cpu_peak)
+    return CallCost(meter.flops, meter.peak, meter.cpu_peak, meter.resident_peak)
 
 
 class _SkipInit(TorchFunctionMode):
@@ -109,6 +115,7 @@ class _Meter(TorchFunctionMode):
         super().__init__()
         self.copies = copies
         self.flops = self.alive = self.peak = self.cpu_peak = 0
+        self.resident = self.resident_peak = 0
         self.known = weakref.WeakSet(weight.untyped_storage() for weight in model.parameters())
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -119,24 +126,33 @@ class _Meter(TorchFunctionMode):
             if isinstance(tensor, Tensor):
                 self._track(tensor.untyped_storage())
         if isinstance(out, Tensor):
-            copies = _copied_bytes(args[0], out) if self.copies and func is F.conv2d else 0
-            self.cpu_peak = max(self.cpu_peak, self.alive + copies)
+            copies = _list_copies(args[0], out) if self.copies and func is F.conv2d else []
+            self.cpu_peak = max(self.cpu_peak, self.alive + sum(copies))
+            resident = self.resident + sum(map(_add_gaps, copies))
+            self.resident_peak = max(self.resident_peak, resident)
         return out
 
     def _track(self, storage: torch.UntypedStorage) -> None:
         if storage not in self.known:  # a view has the storage of another tensor
             self.known.add(storage)
             self.alive += storage.nbytes()
+            self.resident += _add_gaps(storage.nbytes())
             self.peak = max(self.peak, self.alive)
             weakref.finalize(storage, self._release, storage.nbytes())
 
     def _release(self, size: int) -> None:
         self.alive -= size
+        self.resident -= _add_gaps(size)
 
 
-def _copied_bytes(x: Tensor, out: Tensor) -> int:
-    """Bytes of oneDNN's copies in a convolution: x, and in 16 bits its result too."""
-    return x.nbytes + (out.nbytes if x.element_size() == 2 else 0)
+def _list_copies(x: Tensor, out: Tensor) -> list[int]:
+    """Bytes of each of oneDNN's copies in a convolution: x, and in 16 bits its result too."""
+    return [x.nbytes, out.nbytes] if x.element_size() == 2 else [x.nbytes]
+
+
+def _add_gaps(size: int) -> int:
+    """What a tensor of this size takes of a CPU's memory."""
+    return size if size > ALONE_BYTES else 2 * size
 
 
 def _flops(func: Any, args: Any, out: Any) -> int:

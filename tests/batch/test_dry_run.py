@@ -14,6 +14,8 @@ from PIL import Image
 
 from mdp_lite.__main__ import main
 from mdp_lite.batch import manifest
+from mdp_lite.cli.memory import describe_memory, estimate_edit, format_memory
+from mdp_lite.editor import Editor
 from support.batching import (
     BAD_ENTRIES,
     fill_folder,
@@ -179,6 +181,22 @@ def test_a_dry_run_says_when_the_disk_may_be_too_small(
     code, dry, err = call(capsys, job, "-o", "out", "--dry-run")
     assert (code, dry["picture_bytes"]) == (0, 32 * 32 * 3)
     assert "the disk may be too small: the pictures take up to 3.07 kB, 3 kB are free" in err
+
+
+def test_a_dry_run_says_the_memory_of_the_largest_edit(
+    cwd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {"image": "in/000.png", "prompt": "a", "method": "ddim"}
+    large = {"source_prompt": "a", "prompt": "b", "width": 64, "height": 64, "steps": 3}
+    bad = {**large, "width": 640, "height": 640, "box": [0, 0, 900, 10]}
+    job = write_jsonl(cwd / "job.jsonl", [small, large, bad])
+    _, dry, _ = call(capsys, job, "-o", "out", "--dry-run")
+    said = estimate_edit(Editor.from_pretrained("model", "cpu"), (64, 64), 3)
+    assert dry["memory"] == describe_memory(said)
+    assert main(["batch", job, "-o", "out", "--dry-run", *FAST[:-1]]) == 1
+    assert format_memory(said) in capsys.readouterr().out
+    call(capsys, job, "-o", "out")
+    assert call(capsys, job, "-o", "out", "--dry-run")[1]["memory"] is None  # all is there
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])

@@ -265,8 +265,34 @@ def test_a_shell_gets_commands_options_and_choices(shell: str, line: str) -> Non
         **words,
         **others,
     )
-    found = set(re.findall(r'"([^"]+)"', out) if shell == "zsh" else out.split())
-    assert found == COMPLETED[line]
+    parts = re.findall(r'"([^"]+)"(?::"([^"]*)")?', out)
+    items = dict(
+        parts if shell == "zsh" else [(s + "\t").split("\t")[:2] for s in out.splitlines()]
+    )
+    assert set(items) == COMPLETED[line]
+    if line == "mdp-lite ge":
+        assert items["generate"] == ("" if shell == "bash" else COMMANDS["generate"])
+    if line == "mdp-lite edit --pro":
+        assert items["--prompt"] == ("" if shell == "bash" else "what the edit shows")
+
+
+@pytest.mark.parametrize(("shell", "want"), [("bash", ""), ("zsh", "_files"), ("fish", "")])
+def test_a_shell_completes_the_names_of_files_itself(shell: str, want: str) -> None:
+    line = "mdp-lite edit ho"
+    out = run_python(
+        "import sys\nfrom mdp_lite.__main__ import main\ntry: main([])\nexcept SystemExit: pass\n",
+        _MDP_LITE_COMPLETE=f"complete_{shell}",
+        COMP_WORDS=line,
+        COMP_CWORD="2",
+        _TYPER_COMPLETE_ARGS=line,
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+    )
+    assert out.strip() == want
+
+
+def test_a_shell_named_to_show_completion_is_not_ignored() -> None:
+    with pytest.raises(BadInput, match="for the shell that it is called in, got 'zsh' too"):
+        read_command_line(["--show-completion", "zsh"])
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -113,7 +113,10 @@ def test_an_estimate_adds_up(editor: Editor) -> None:
         assert found.path_bytes == path.x.nbytes + path.eps.nbytes
         parts = (models.unet, models.vae, models.text_encoder)
         assert found.weight_bytes == sum(p.nbytes for part in parts for p in part.parameters())
-        total = found.weight_bytes + found.activation_bytes + found.path_bytes
+        resident = max(widest.resident_bytes, decode.resident_bytes)
+        gaps = resident - found.activation_bytes
+        assert found.malloc_bytes == gaps + found.path_bytes  # a path is put together from steps
+        total = found.weight_bytes + resident + 2 * found.path_bytes
         assert found.peak_bytes == total + found.library_bytes
 
 

@@ -203,6 +203,14 @@ def test_peaks_of_a_small_vae_are_what_the_allocator_sees(act: str) -> None:
         assert 0 <= real - cost.cpu_bytes <= 64 * 64 * 9 * 4  # oneDNN's copy of a weight
 
 
+def test_gaps_are_left_between_small_tensors_only() -> None:
+    small = flops.decode(VAE_CONFIG, 128, 128)
+    assert small.resident_bytes == 2 * small.cpu_bytes
+    wide = replace(VAE_CONFIG, block_out_channels=(512, 512, 512))
+    large = flops.decode(wide, 512, 512)  # maps of 512 MiB
+    assert large.cpu_bytes < large.resident_bytes < 1.01 * large.cpu_bytes
+
+
 def test_decoder_peak_by_hand() -> None:
     """In the last level: the second residual block's input, and three maps within that."""
     latent, cells = 4 * 32 * 32, 8 * 128 * 128

@@ -169,6 +169,25 @@ def test_the_bundled_model_takes_what_commands_say(dtype: str) -> None:
     check_figures("tiny", dtype, memory.measure_in_process("tiny", dtype))
 
 
+@needs_linux
+@pytest.mark.parametrize(
+    ("dtype", "side"),
+    [
+        ("float32", 256),
+        pytest.param("bfloat16", 256, marks=pytest.mark.slow),
+        pytest.param("float32", 512, marks=pytest.mark.slow),
+        pytest.param("bfloat16", 512, marks=pytest.mark.slow),
+    ],
+)
+def test_larger_pictures_of_the_bundled_model_take_what_commands_say(dtype: str, side: int) -> None:
+    found = memory.measure_in_process("tiny", dtype, side=side)
+    editor = Editor.from_pretrained("tiny", "cpu", dtype)
+    said = estimate(editor.models, naive_plan(zero_weights(found["steps"]), True), side, side)
+    print(json.dumps({"said": said.peak_bytes} | found))
+    assert abs(said.peak_bytes / found["peak"] - 1) <= NEAR, (said, found)
+    assert found["peak"] > said.peak_bytes - said.malloc_bytes  # it is more than what is in use
+
+
 def check_figures(name: str, dtype: str, found: dict[str, Any]) -> None:
     """What plan and info say, within NEAR of what was measured."""
     editor = Editor.from_pretrained(name, "cpu", dtype)

@@ -52,6 +52,12 @@ def test_dir_shows_the_public_names_and_nothing_else() -> None:
     assert dir(mdp_lite) == sorted(mdp_lite.__all__) == mdp_lite.__all__
 
 
+def test_help_names_all_that_is_public_above_the_packages() -> None:
+    text = pydoc.plain(pydoc.render_doc(mdp_lite))
+    words = set(text[: text.index("PACKAGE CONTENTS")].replace(",", " ").replace("(", " ").split())
+    assert [name for name in PUBLIC if name not in {one.strip(")") for one in words}] == []
+
+
 @pytest.mark.parametrize("name", mdp_lite.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(mdp_lite, name) is not None

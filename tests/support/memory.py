@@ -1,7 +1,7 @@
 """The memory of a process that inverts a picture and edits it, as the operating system counts it.
 
-`python tests/support/memory.py MODEL [DTYPE] [STEPS]` prints the most resident bytes of each phase
-and of the whole process as JSON, with a hash of the picture's pixels. It needs Linux.
+`python tests/support/memory.py MODEL [DTYPE] [STEPS] [SIDE]` prints the most resident bytes of each
+phase and of the whole process as JSON, with a hash of the picture's pixels. It needs Linux.
 """
 
 import hashlib
@@ -25,8 +25,13 @@ def resident_bytes(field: str) -> int:
     return int(found[1]) * 1024
 
 
-def measure_edit(name: str, dtype: str = "auto", steps: int = 2) -> dict[str, Any]:
-    """Load, invert, edit and decode in this process: {"peak", "phases": {phase: bytes}, ...}."""
+def measure_edit(
+    name: str, dtype: str = "auto", steps: int = 2, side: int | None = None
+) -> dict[str, Any]:
+    """Load, invert, edit and decode in this process: {"peak", "phases": {phase: bytes}, ...}.
+
+    side: pixels of the picture's sides, by default the model's own.
+    """
     import torch
 
     from mdp_lite import Editor
@@ -41,13 +46,13 @@ def measure_edit(name: str, dtype: str = "auto", steps: int = 2) -> dict[str, An
 
     editor = run("load", lambda: Editor.from_pretrained(name, device="cpu", dtype=dtype))
     runner = editor.runner
-    width, height = runner.size
+    width, height = (side, side) if side else runner.size
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     run("text", lambda: runner.condition("a red house"))
     with torch.no_grad():
         picture = torch.zeros(1, 3, height, width, dtype=next(editor.models.vae.parameters()).dtype)
         run("encode", lambda: editor.models.vae.encode(picture))
-    how = {"num_inference_steps": steps, "guidance_scale": 7.5}
+    how = {"num_inference_steps": steps, "guidance_scale": 7.5, "width": width, "height": height}
     source = run("invert", lambda: editor.invert(pixels, "a red house", "replay", **how))
     edit = run("edit", lambda: editor.edit(source, "a blue house", t_max=steps, t_m=1))
     return {
@@ -57,17 +62,20 @@ def measure_edit(name: str, dtype: str = "auto", steps: int = 2) -> dict[str, An
         "picture": hashlib.sha256(edit.image.tobytes()).hexdigest(),
         "latent": hashlib.sha256(edit.latent.numpy().tobytes()).hexdigest(),
         "steps": steps,
+        "side": side,
     }
 
 
-def measure_in_process(name: str, dtype: str = "auto", steps: int = 2) -> dict[str, Any]:
+def measure_in_process(
+    name: str, dtype: str = "auto", steps: int = 2, side: int | None = None
+) -> dict[str, Any]:
     """The same in a new process, whose peak is its own."""
-    command = [sys.executable, __file__, name, dtype, str(steps)]
+    command = [sys.executable, __file__, name, dtype, str(steps), str(side or 0)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
-    name, dtype, steps = [*sys.argv[1:], *("tiny", "auto", "2")[len(sys.argv) - 1 :]]
-    print(json.dumps(measure_edit(name, dtype, int(steps))))
+    name, dtype, steps, side = [*sys.argv[1:], *("tiny", "auto", "2", "0")[len(sys.argv) - 1 :]]
+    print(json.dumps(measure_edit(name, dtype, int(steps), int(side) or None)))
