@@ -51,8 +51,7 @@ class ModelRunner:
         open_packages = packages and partial(self._open_packages, packages)
         self.engine = build_engine(models.unet, mode, device, open_packages)
         self.unet = FiniteUNet(self.engine.denoise, models.unet)
-        if self.engine.mode == "compile":
-            lay_plain(models.vae)
+        _ = self.engine.mode == "compile" and lay_plain(models.vae)
         self._vae = {name: self.engine.wrap(getattr(models.vae, name)) for name in VAE_METHODS}
         self.v_prediction = models.scheduler.prediction_type == "v_prediction"
         self.factor = models.vae.config.factor
