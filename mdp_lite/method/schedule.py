@@ -122,7 +122,12 @@ class Weights(NamedTuple):
 
     def select_step(self, i: StepIndex, x: Tensor) -> "Weights":
         """The weights of step i, in the dtype and on the device of x."""
-        return Weights(*(None if one is None else select_step(one, i).to(x) for one in self))
+        return self.change(lambda column: select_step(column, i).to(x))
+
+    def change(self, change: Callable[[Tensor], Tensor]) -> "Weights":
+        """Each column changed; those that the table does not have stay None."""
+        columns: Iterator[Any] = (None if one is None else change(one) for one in self)
+        return Weights(*columns)
 
 
 def select_step(table: Tensor, i: StepIndex) -> Tensor:

@@ -29,8 +29,7 @@ def _spread(column: Tensor) -> Tensor:
 
 def make_floating(weights: Weights) -> Weights:
     """The same numbers; integers may be given, but not computed with."""
-    columns = [(key, w) for key, w in weights._asdict().items() if w is not None]
-    return weights._replace(**{k: w.double() for k, w in columns if not w.is_floating_point()})
+    return weights.change(lambda w: w if w.is_floating_point() else w.double())
 
 
 def strength_weights(
