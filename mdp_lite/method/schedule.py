@@ -126,8 +126,7 @@ class Weights(NamedTuple):
 
     def change(self, change: Callable[[Tensor], Tensor]) -> "Weights":
         """Each column changed; those that the table does not have stay None."""
-        columns: Iterator[Any] = (None if one is None else change(one) for one in self)
-        return Weights(*columns)
+        return Weights._make(None if one is None else change(one) for one in self)
 
 
 def select_step(table: Tensor, i: StepIndex) -> Tensor:
