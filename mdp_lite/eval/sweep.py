@@ -6,25 +6,19 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mdp_lite.method.execute import EditTask, build_tree
+from mdp_lite.method.leash import add_leash, add_local_leash
 from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.sample import Trajectory
-from mdp_lite.method.schedule import (
-    Grid,
-    Weights,
-    add_leash,
-    add_local_leash,
-    variant_table,
-    window,
-)
+from mdp_lite.method.schedule import Grid, Weights, variant_table, window
 from mdp_lite.pipeline.sweep import run_to_end
 
 
 class EvalCell(NamedTuple):
     """One setting of an edit: weight share on the steps [n - t_max, n - t_max + t_m).
 
-    leash is the share of the pull of schedule.add_leash that follows the window; 0 is none. With
-    local it is that of add_local_leash.
+    leash is the share of the pull of leash.add_leash that follows the window; 0 is none. With local
+    it is that of add_local_leash.
     """
 
     variant: str

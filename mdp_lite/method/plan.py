@@ -8,6 +8,7 @@ but the source has offsets (`direct`), so the steps are computed one by one. "ca
 
 import hashlib
 from collections.abc import Hashable
+from operator import itemgetter
 from typing import NamedTuple
 
 from torch import Tensor
@@ -74,10 +75,10 @@ def plan(weights: Weights, grid: Grid, facts: EditFacts = EditFacts()) -> Plan: 
     """Compile a table of n steps for a path over the grid that starts at the source's noise."""
     segments: list[Segment] = []
     on_source = True  # x* is the source's own latent
-    columns = [None if one is None else one.cpu() for one in weights]
+    table = weights.change(Tensor.cpu)
     # A DDIM step from a level to itself is the identity.
     for i, identity in enumerate((grid.a == grid.b).tolist()):
-        w = Weights(*(None if one is None else one[i] for one in columns))
+        w = table.change(itemgetter(i))
         pull, same_noise = _pull(w), _all(w.eps, 1)
         known = len(pull) == 1  # a local pull depends on the prediction of x_0
         stays = (identity or same_noise) and facts.exact

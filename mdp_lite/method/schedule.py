@@ -22,8 +22,6 @@ T_MAX, T_M = 0.94, 0.52
 # every step, and the rate of the pull; best of `python -m benchmarks.few_steps edits`.
 FEW_STEPS, FEW_PULL = 8, 1.0
 FEW_SHARES = {1: 0.75, 2: 0.5, 4: 0.75}  # from so many steps on
-PULL, PULL_END = 2.0, 11 / 12  # of the leash: its rate, and the share of the path where it ends
-LOCAL_PULL, LOOK = 6.0, 1 / 24  # of the local leash: its rate, and the share of its first steps
 
 
 class DefaultWindow(NamedTuple):
@@ -127,7 +125,11 @@ class Weights(NamedTuple):
 
     def select_step(self, i: StepIndex, x: Tensor) -> "Weights":
         """The weights of step i, in the dtype and on the device of x."""
-        return Weights(*(None if one is None else select_step(one, i).to(x) for one in self))
+        return self.change(lambda column: select_step(column, i).to(x))
+
+    def change(self, change: Callable[[Tensor], Tensor]) -> "Weights":
+        """Each column changed; those that the table does not have stay None."""
+        return Weights._make(None if one is None else change(one) for one in self)
 
 
 def select_step(table: Tensor, i: StepIndex) -> Tensor:
@@ -222,8 +224,8 @@ CURVES: dict[str, Callable[[float], float]] = {
     # cos(u pi / 2) as a sine: exactly 0 at u = 1. A cos gives 6e-17: the step would count as mixed
     "cosine": lambda u: math.sin((1 - u) * math.pi / 2),
     "exp": lambda u: math.exp(-5.0 * u),
-    "leash": lambda u: 1.0,  # within the window; add_leash says what follows it
-    "local-leash": lambda u: 1.0,  # and around it: see add_local_leash
+    "leash": lambda u: 1.0,  # within the window; leash.py says what follows it
+    "local-leash": lambda u: 1.0,  # and around it: see leash.py
 }
 
 
@@ -242,36 +244,6 @@ def window(n: int, t_max: float, t_m: float, schedule: str = "constant") -> Tens
         u = max(i - start, 0) / max(t_m - 1, 1)
         w[i] = share * CURVES[schedule](min(u, 1))
     return w
-
-
-def add_leash(
-    weights: Weights, t_max: float, t_m: float, share: float = 1.0, rate: float = PULL
-) -> Weights:
-    """The table (n,) with a weak pull to the source after its window: w_x = 1 - exp(-rate / n).
-
-    That is d(x* - x_A)/ds = -rate (x* - x_A) over the path, s = i / n in 0..1, so the pull as a
-    whole does not depend on n. The last twelfth of the steps is free, so that the model can make
-    one picture of what the pull has mixed. share in 0..1 scales the rate.
-    """
-    n = len(weights.x)
-    after = t_max - t_m
-    steps = window(n, after, max(0, after - (n - round(PULL_END * n))))
-    pull = -math.expm1(-share * rate / n) * steps
-    return weights._replace(x=torch.lerp(weights.x, torch.ones_like(pull), pull))
-
-
-def add_local_leash(weights: Weights, t_max: float, t_m: float, share: float = 1.0) -> Weights:
-    """The table (n,) with a strong pull that lets go where the edit differs from its source.
-
-    The first steps of the window look: they edit without mixing, then what differs little from the
-    source is put back whole. At nearly pure noise such a step changes what covers the picture, as
-    the time of day. The rest of the window carries the difference, and the pull follows it.
-    """
-    n = len(weights.x)
-    look = window(n, t_max, min(t_m, max(1, round(LOOK * n))))
-    mixed = Weights(*(torch.lerp(one, torch.zeros_like(one), look) for one in weights[:4]))
-    pulled = add_leash(mixed, t_max, t_m, share, LOCAL_PULL).x
-    return mixed._replace(local=torch.lerp(pulled, torch.ones_like(look), share * look) - mixed.x)
 
 
 def few_steps_table(n: int, strength: float = 0.5) -> Weights:

@@ -17,8 +17,6 @@ from mdp_lite.method.schedule import (
     LOCAL_WINDOW,
     DefaultWindow,
     Weights,
-    add_leash,
-    add_local_leash,
     few_steps_table,
     variant_table,
     window,
@@ -38,6 +36,7 @@ from mdp_lite.pipeline.masks import (
     to_cells,
 )
 from mdp_lite.pipeline.result import Cost, Source
+from mdp_lite.pipeline.tables import apply_leash, confine, make_floating, strength_weights
 from mdp_lite.pipeline.xl import XLCondition, follow_source, has_same_null
 
 Prompt = str | Sequence[tuple[str, float]]  # one text, or a blend: texts with their shares
@@ -221,7 +220,7 @@ def weights_of(request: Request, defaults: Defaults) -> Weights:
     how = (request.t_max, request.t_m, request.schedule, request.strength, request.weight)
     if request.weights is not None:
         check_table(request.weights, request.source.path.eps, (request.variant, *how))
-        weights = Weights(*map(_make_floating, request.weights))
+        weights = make_floating(request.weights)
     else:
         n, variant = len(request.source.grid.t), variant_of(request, defaults)
         weights = build_weights(n, defaults, variant, *how)
@@ -249,10 +248,10 @@ def build_weights(
     t_max = usual.t_max if t_max is None else check.number("t_max", t_max)
     if strength is not None:
         check.strength(strength, t_m)
-        return _strength_weights(n, variant, t_max, min(usual.t_m, t_max), shape, strength, height)
+        return strength_weights(n, variant, t_max, min(usual.t_m, t_max), shape, strength, height)
     t_m = min(usual.t_m, t_max) if t_m is None else check.number("t_m", t_m)
     w = height * window(n, t_max, t_m, shape)
-    return _apply_leash(variant_table(variant, w), t_max, t_m, shape)
+    return apply_leash(variant_table(variant, w), t_max, t_m, shape)
 
 
 def default_window(
@@ -265,60 +264,3 @@ def default_window(
     if schedule == LOCAL_WINDOW.schedule:  # its first steps are those of the path
         usual = LOCAL_WINDOW
     return usual._replace(t_max=round(usual.t_max * n), t_m=round(usual.t_m * n))
-
-
-def confine(weights: Weights, mask: Tensor) -> Weights:
-    """The same table where the mask (y, x) is 1, as maps (n, 1, 1, y, x) of eps and x.
-
-    Towards 0 the noise becomes the source's, because no other mixture keeps a path on the source's.
-    Where the mask is 0, w_x = 1 does so bit for bit, also where a local pull would let go.
-    """
-    cells = mask.to(weights.eps)
-    eps, x, local = (_spread(one) for one in (weights.eps, weights.x, weights.local))
-    eps = torch.lerp(torch.ones_like(eps), eps, cells)
-    weights = weights._replace(eps=eps, x=torch.where(cells > 0, x, torch.ones_like(x)))
-    return weights if local is None else weights._replace(local=local * (cells > 0))
-
-
-def _spread(column: Tensor) -> Tensor:
-    """A column (n,) as maps (n, 1, 1, 1, 1); maps, and None, as they are."""
-    return column.reshape(-1, 1, 1, 1, 1) if column is not None and column.ndim == 1 else column
-
-
-def _make_floating(column: Tensor) -> Tensor:
-    """The same numbers; integers may be given, but not computed with. None stays None."""
-    return column if column is None or column.is_floating_point() else column.double()
-
-
-def _strength_weights(
-    n: int, variant: str, t_max: float, t_m: float, shape: str, strength: float, height: float
-) -> Weights:
-    """A window that shrinks from the default (0.5) to none (1), or fades into the source (0).
-
-    Letting it grow to all steps instead is not monotone: measured edits between 0 and 0.5 were
-    further from their sources than at 0.5. The source's condition alone does not lead along an
-    inverted source, so c and beta, which are whole from 0.25 down, fade into epsilon too.
-    """
-    window(n, t_max, t_m, shape)  # must be one, whatever is left of it
-    fade, left = max(0.0, 1 - 2 * strength), min(1.0, 2 - 2 * strength)
-    weights = variant_table(variant, height * window(n, t_max, t_m * left, shape))
-    return _fade(_apply_leash(weights, t_max, t_m * left, shape, left), variant, fade)
-
-
-def _fade(weights: Weights, variant: str, fade: float) -> Weights:
-    """The table on its way to the source: as it is at 0, the source itself at 1."""
-    ones, by_condition = torch.ones_like(weights.eps), variant in ("c", "beta")
-    column = "eps" if variant == "epsilon" else variant
-    share = min(1.0, 2 * fade) if by_condition else fade
-    weights = weights._replace(**{column: torch.lerp(getattr(weights, column), ones, share)})
-    weights = weights._replace(eps=fade * ones) if by_condition else weights
-    local = weights.local
-    return weights if local is None else weights._replace(local=(1 - fade) * local)
-
-
-def _apply_leash(
-    weights: Weights, t_max: float, t_m: float, shape: str, share: float = 1.0
-) -> Weights:
-    """The table with what the schedule does after its window, at a share of its rate."""
-    add = {"leash": add_leash, "local-leash": add_local_leash}.get(shape)
-    return weights if add is None else add(weights, t_max, t_m, share)

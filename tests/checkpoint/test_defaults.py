@@ -12,8 +12,9 @@ from PIL import Image
 from mdp_lite import Editor
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.defaults import Defaults
+from mdp_lite.method.leash import add_leash
 from mdp_lite.method.plan import EditFacts, plan
-from mdp_lite.method.schedule import Weights, add_leash, paper_window, variant_table, window
+from mdp_lite.method.schedule import Weights, paper_window, variant_table, window
 from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import Request, build_weights, variant_of
 from mdp_lite.pipeline.result import Source

@@ -95,12 +95,14 @@ def test_nothing_is_missing_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("v", [False, True])
 @pytest.mark.parametrize("noise", [False, True])
-def test_the_scripted_update_is_the_update(v: bool, noise: bool) -> None:
+@pytest.mark.parametrize("local", [False, True])
+def test_the_scripted_update_is_the_update(v: bool, noise: bool, local: bool) -> None:
     made = torch.Generator().manual_seed(1)
     e, x, eps, x0, onward, z = torch.randn(6, 1, 4, 3, 5, generator=made, dtype=torch.float64)
     coeffs = StepCoefficients(torch.tensor(500), *torch.tensor([0.3, 0.4], dtype=torch.float64))
     source = SourceStep(torch.zeros(1, 5, 6), eps, x0, onward, z if noise else None)
     w = Weights(*torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64))
+    w = w._replace(local=torch.tensor(0.5)) if local else w
     scripted = engine.script_update()(e, x, coeffs, source, w, v)
     for a, b in zip(scripted, update(e, x, coeffs, source, w, v), strict=True):
         assert torch.equal(a, b)

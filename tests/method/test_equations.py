@@ -9,9 +9,10 @@ from torch import Tensor, cat
 
 from mdp_lite.method import ddim
 from mdp_lite.method.inversion import invert
+from mdp_lite.method.leash import add_local_leash
 from mdp_lite.method.mdp import Guidance, keep_map
 from mdp_lite.method.sample import Trajectory, record, sample
-from mdp_lite.method.schedule import CURVES, Weights, add_local_leash, variant_table, window
+from mdp_lite.method.schedule import CURVES, Weights, variant_table, window
 from mdp_lite.names import VARIANTS
 from support.toy import C_A, C_B, NULL, SETUPS, Setup, X, grid, toy
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mdp_lite.method.schedule import CURVES, add_leash, paper_window, variant_table, window
+from mdp_lite.method.leash import add_leash
+from mdp_lite.method.schedule import CURVES, paper_window, variant_table, window
 from mdp_lite.names import VARIANTS
 
 # The schedules of MDP.ipynb, over a window of m whole steps.

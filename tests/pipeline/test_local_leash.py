@@ -63,7 +63,9 @@ def test_an_edit_of_twelve_steps_costs_18_rows(editor: Editor, how: str) -> None
 def test_plans_of_every_inversion(exact: Editor, method: str) -> None:
     how = Inversion(method, inner_steps=1 if method == "null-text" else None)
     made = exact.invert(picture(), PROMPT, how, N, 2.0)
-    some = {"strength": 0.3}, {"t_max": 5.5, "t_m": 2.5}, {"guidance_scale": 1.0}
+    some: list[dict[str, Any]] = [
+        {"strength": 0.3}, {"t_max": 5.5, "t_m": 2.5}, {"guidance_scale": 1.0}
+    ]  # fmt: skip
     requests = [Request(made, TARGET, "epsilon", schedule=LOCAL, **one) for one in some]
     compare(
         exact, [*requests, Request(made, [(TARGET, 0.5), ("a tent", 0.5)], "c", schedule=LOCAL)]
@@ -188,7 +190,7 @@ def test_a_weight_is_any_number(exact: Editor, how: dict[str, Any]) -> None:
     made = exact.generate(PROMPT, 1, N)
     request = Request(made, TARGET, **how)
     compare(exact, [request])
-    column = {"epsilon": "eps"}.get(how["variant"], how["variant"])
+    column = "eps" if how["variant"] == "epsilon" else str(how["variant"])
     table = getattr(exact.tasks([request])[0].weights, column)
     assert not how["weight"] or (table == how["weight"]).any()
 

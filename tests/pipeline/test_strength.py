@@ -8,12 +8,11 @@ from torch import Tensor
 
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.editor import Editor
+from mdp_lite.method.leash import add_leash, add_local_leash
 from mdp_lite.method.plan import plan
 from mdp_lite.method.schedule import (
     CURVES,
     Weights,
-    add_leash,
-    add_local_leash,
     paper_window,
     variant_table,
     window,
