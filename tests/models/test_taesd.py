@@ -179,6 +179,7 @@ def test_several_edits_at_once_in_bfloat16(checkpoint: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_it_is_compiled_like_the_large_one(checkpoint: Path, tmp_path: Path) -> None:
     place = taesd.write_folder(tmp_path, taesd.small())
     torch._dynamo.reset()
