@@ -60,7 +60,7 @@ def _read_rows(file: Path) -> Iterator[Item]:
         import pyarrow  # pyright: ignore[reportMissingImports]
         from pyarrow import parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise MissingExtra("PIE-Bench++ needs pyarrow: pip install pyarrow") from None
+        raise MissingExtra("PIE-Bench++ needs pyarrow: pip install 'mdp-lite[eval]'") from None
     try:
         for part in parquet.ParquetFile(file).iter_batches(16):
             yield from part.to_pylist()
