@@ -76,9 +76,8 @@ def advance(
     level, next_level = tl.load(a + n * a_across), tl.load(b + n * b_across)
     a_x, a_eps = tl.sqrt(level).to(here.dtype), tl.sqrt(1 - level).to(here.dtype)
     share = weight(w_eps, eps_across, eps_within, n, i, there, here)
-    eps = a_x * e + a_eps * here if V else e
-    source_eps = tl.load(eps_a + at, mask=there, other=0.0)
-    eps = lerp(eps, source_eps, share)
+    e_a = tl.load(eps_a + at, mask=there, other=0.0)
+    eps = lerp(a_x * e + a_eps * here if V else e, e_a, share)
     x0 = (here - a_eps * eps) / (tl.where(level > 0, a_x, 1.0) if V else a_x)
     if V:  # where a = 0, x is noise alone and the prediction is -x_0
         x0 = tl.where(level > 0, x0, lerp(-e, tl.load(x0_a + at, mask=there, other=0.0), share))
@@ -89,9 +88,9 @@ def advance(
     else:
         onward = keep * x0 + tl.sqrt(1 - next_level).to(here.dtype) * eps
     share = weight(w_x, x_across, x_within, n, i, there, here)
-    onward = lerp(onward, tl.load(x_a + at, mask=there, other=0.0), share)
-    tl.store(onward_to + at, onward, mask=there)
-    tl.store(eps_to + at, lerp(eps, source_eps, share), mask=there)
+    end = tl.load(x_a + at, mask=there, other=0.0)
+    tl.store(onward_to + at, lerp(onward, end, share), mask=there)
+    tl.store(eps_to + at, lerp(eps, e_a, share), mask=there)
 
 
 @triton_op("mdp_lite::guided_step", mutates_args={})

@@ -223,23 +223,6 @@ def test_a_source_is_inverted_once_and_edited_often(
     assert is_idle(at.service)
 
 
-@pytest.mark.parametrize(
-    "how",
-    [{"schedule": "local-leash"}, {"variant": "beta", "weight": -0.5}, {"strength": 0.3}],
-    ids=["a local leash", "a weight below 0", "a strength"],
-)
-def test_an_edit_leaves_its_source_as_it_is_asked_to(
-    client: httpx2.Client, how: dict[str, Any]
-) -> None:
-    answer = edit(client, seed="3", **{name: str(value) for name, value in how.items()})
-    found = json.loads(image_of(answer).info["mdp_lite"])  # type: ignore[arg-type]
-    assert {name: found[name] for name in how} == how
-
-
-def test_a_weight_that_is_no_finite_number_is_refused(client: httpx2.Client) -> None:
-    assert error_of(edit(client, weight="inf"))[0] == "weight"
-
-
 def test_a_source_of_a_prompt(editor: Editor, client: httpx2.Client) -> None:
     data = {"source_prompt": "a red house", "num_inference_steps": "4", "seed": "9"}
     name = client.post("/v1/sources", data=data).json()["id"]
