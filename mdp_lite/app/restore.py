@@ -99,12 +99,14 @@ def _seed(settings: dict[str, Any], generated: bool) -> Any:
 
 
 def _list_missing(settings: dict[str, Any], form: EditForm, model: str) -> list[str]:
-    names = [name for name in NO_FIELD if name in settings]
+    variant = settings.get("variant", "all")
+    rival = variant not in (*VARIANTS, "all", "table")  # its settings are not those of an edit
+    names = [] if rival else [name for name in NO_FIELD if name in settings]
     lines = [f"{name} is not on this page and was left out." for name in names]
-    if settings.get("variant") == "table":
+    if variant == "table":
         lines.append("It was made by a table of weights; this page has no field for one.")
-    elif settings.get("variant", "all") not in (*VARIANTS, "all"):
-        lines.append(f"It was made by {settings['variant']!r:.80}, which this page can't do alone.")
+    elif rival:
+        lines.append(f"It was made by {variant!r:.80}, which this page can't do alone.")
     if form.where == "painted":
         lines.append("Paint the mask again: a picture does not hold it.")
     if form.case == "picture":

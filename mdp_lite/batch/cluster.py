@@ -24,6 +24,7 @@ from mdp_lite.batch.work import BatchContext, Outcome, identify_model, process_u
 from mdp_lite.cli.commands.batch import BatchOptions
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.names import BadInput, MissingExtra
+from mdp_lite.pipeline.xl import XLCondition, from_settings
 
 BLOCK = 32  # units, at most, whose outcomes come back together
 CONNECT_SECONDS = 5.0  # for the first answer of a cluster
@@ -102,12 +103,18 @@ def unit_to_text(unit: BatchUnit) -> str:
 def text_to_unit(text: str) -> BatchUnit:
     """The unit of unit_to_text, equal to the original."""
     source, edits = json.loads(text)
-    return BatchUnit(SourceSpec(**source), tuple(_build_edit(*one) for one in edits))
+    spec = SourceSpec(**source | {"xl": _build_xl(source)})
+    return BatchUnit(spec, tuple(_build_edit(*one) for one in edits))
 
 
 def _build_edit(number: int, name: str, target: EntryValues) -> BatchEdit:
     box: EntryValues = {"box": target["box"] and tuple(target["box"])}  # JSON made it a list
-    return BatchEdit(number, name, TargetSpec(**target | box))
+    return BatchEdit(number, name, TargetSpec(**target | box | {"xl": _build_xl(target)}))
+
+
+def _build_xl(spec: EntryValues) -> XLCondition:
+    """What SDXL reads, from the fields that are given."""
+    return from_settings({name: value for name, value in spec["xl"].items() if value is not None})
 
 
 def _count_workers(cpus: int) -> int:

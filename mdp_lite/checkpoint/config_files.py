@@ -24,7 +24,7 @@ Raw = dict[str, Any]
 MAX_INT = 2**20  # the largest whole number in a config; a larger one means a damaged file
 DEPTHS = ("transformer_layers_per_block", "reverse_transformer_layers_per_block")
 MAY_BE_ZERO = (
-    "steps_offset", "freq_shift", "num_encoder_blocks", "num_decoder_blocks",
+    "steps_offset", "freq_shift", "eta", "num_encoder_blocks", "num_decoder_blocks",
     *DEPTHS,  # of blocks without attention
 )  # fmt: skip
 ACTIVATIONS = ("silu", "swish", "gelu", "relu", "mish")

@@ -9,6 +9,8 @@ from contextlib import redirect_stdout, suppress
 from io import StringIO
 from typing import Any
 
+import typer
+
 VARIABLE = "_MDP_LITE_COMPLETE"  # the scripts of Typer set it to complete_ and the shell
 ACTION = "_TYPER_COMPLETE_FISH_ACTION"
 
@@ -38,7 +40,7 @@ def print_completions(run: Callable[[], Any]) -> None:
     with redirect_stdout(StringIO()) as out, suppress(SystemExit):
         run()
     items = [_quote(*line.split("\t")) for line in out.getvalue().splitlines() if line]
-    print("_arguments '*: :((" + "\n".join(items) + "))'" if items else "_files")
+    typer.echo("_arguments '*: :((" + "\n".join(items) + "))'" if items else "_files")
 
 
 def _quote(*parts: str) -> str:

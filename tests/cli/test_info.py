@@ -17,9 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.load import CATALOGUE
+from mdp_lite.cli import units
 from mdp_lite.cli.info import find_family
-from mdp_lite.cli.units import SIZES as UNITS
-from mdp_lite.cli.units import format_count
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
 from mdp_lite.engine.memory import LIBRARY_BYTES
@@ -181,7 +180,7 @@ def test_lines_for_people(
     ],
 )
 def test_sizes_have_three_digits(count: int, text: str) -> None:
-    assert format_count(count, UNITS) == text
+    assert units.format_count(count, units.SIZES) == text
 
 
 def test_the_scheduler_is_described_in_words(

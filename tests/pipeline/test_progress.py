@@ -80,9 +80,11 @@ def test_x0_is_what_the_step_predicted_mixed_as_x_was(editor: Editor, kind: str)
         i = state.step - 1
         assert state.x0.isfinite().all()
         if 0 < i < N - 1 or (i == 0 and grid.a[0] > 0):
-            own, its = (eps_to_x0(e, x, grid.a[i]) for e, x in ((state.eps, before),
-                        (path.eps[i], path.x[i])))  # fmt: skip
-            want = lerp(own, its, table.x[i])
+            w, its_eps = table.x[i], path.eps[i]  # state.eps is mixed as x was
+            eps = (state.eps - w * its_eps) / (1 - w) if w < 1 else its_eps
+            pairs = ((eps, before), (its_eps, path.x[i]))
+            own, its = (eps_to_x0(e, x, grid.a[i]) for e, x in pairs)
+            want = lerp(own, its, w)
             assert (state.x0 - want).abs().max() <= 1e-9 * want.abs().max()
         before = state.x
     assert state.step == N and torch.equal(state.x0, state.x)

@@ -195,7 +195,7 @@ def test_a_dry_run_says_every_limit_and_who_may_use_it(
     assert (facts["host"], facts["port"], facts["keys"], facts["open"]) == ("0.0.0.0", 9, 2, False)
     assert facts["rows"] == 8 and facts["limits"] == asdict(Limits(steps=7))
     assert facts["size"] == "1024x1024"
-    parts = ("library_bytes", "weight_bytes", "activation_bytes", "path_bytes")
+    parts = ("library_bytes", "weight_bytes", "activation_bytes", "path_bytes", "malloc_bytes")
     assert facts["peak_bytes"] == sum(facts[part] for part in parts)
     small = [*line, "--limit", "side=64"]
     assert main(small) == 0
