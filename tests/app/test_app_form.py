@@ -62,6 +62,10 @@ FORMS = {
     "painted": replace(REAL, where="painted", feather=1),
     "found in a generated one": replace(GENERATED, where="found", negative_prompt="the night"),
 }
+QUICK = [  # all of them, some behind the marker
+    pytest.param(name, marks=[] if name in ("picture", "prompt", "painted") else pytest.mark.slow)
+    for name in FORMS
+]
 
 
 @pytest.mark.parametrize(("change", "sentence"), BAD, ids=[str(one)[:40] for one, _ in BAD])
@@ -119,7 +123,7 @@ def run_form(
     return run
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", QUICK)
 def test_the_command_line_makes_the_same_picture(name: str, run_form: Any) -> None:
     result, line = run_form(name), shell_command(FORMS[name], "photo.png", "random")
     program, *words = shlex.split(line)
@@ -128,7 +132,7 @@ def test_the_command_line_makes_the_same_picture(name: str, run_form: Any) -> No
     assert images.open_picture("edited.png").tobytes() == want.tobytes()
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", QUICK)
 def test_the_python_makes_the_same_picture(name: str, run_form: Any) -> None:
     result = run_form(name)
     exec(python_code(FORMS[name], "photo.png", "random"), {})

@@ -182,7 +182,10 @@ def test_previews_come_at_the_first_step_and_at_some_others(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("form", [REAL, GENERATED, replace(REAL, method="null-text")])
+@pytest.mark.parametrize(
+    "form",
+    [REAL, GENERATED, pytest.param(replace(REAL, method="null-text"), marks=pytest.mark.slow)],
+)
 def test_the_forecast_is_the_cost(
     form: EditForm, variant: str, studio: Studio, visitor: Session
 ) -> None:

@@ -54,7 +54,9 @@ def cells(edits: tuple[Edit, ...]) -> Tensor:
     return torch.cat([one.latent for one in edits])
 
 
-@pytest.mark.parametrize("max_rows", [0, 6, 16, 64])
+@pytest.mark.parametrize(
+    "max_rows", [0, 16, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 64))]
+)
 def test_together_as_alone_to_the_bit(editor: Editor, source: Source, max_rows: int) -> None:
     work = jobs(source)
     alone = [job(editor) for job in work]

@@ -65,7 +65,9 @@ def list_unaligned(models: Models) -> list[nn.Module]:
     ]
 
 
-@pytest.mark.parametrize("stored", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize(
+    "stored", [pytest.param("float16", marks=pytest.mark.slow), "bfloat16", "float32"]
+)
 def test_every_offset_gives_aligned_weights_of_the_same_bits(stored: str, folder: Path) -> None:
     kind = getattr(torch, stored)
     for path in folder.rglob("*.safetensors"):

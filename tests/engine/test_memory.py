@@ -173,7 +173,7 @@ def test_the_bundled_model_takes_what_commands_say(dtype: str) -> None:
 @pytest.mark.parametrize(
     ("dtype", "side"),
     [
-        ("float32", 256),
+        pytest.param("float32", 256, marks=pytest.mark.slow),
         pytest.param("bfloat16", 256, marks=pytest.mark.slow),
         pytest.param("float32", 512, marks=pytest.mark.slow),
         pytest.param("bfloat16", 512, marks=pytest.mark.slow),

@@ -92,6 +92,7 @@ def test_a_file_is_resumed_and_reports_the_same(
     assert "| mdp-epsilon" in texts[0] and "right and kept" in texts[0]
 
 
+@pytest.mark.slow
 def test_two_runs_have_equal_figures(tmp_path: Path, measured: tuple[Path, dict]) -> None:
     file = tmp_path / "again.json"
     names = "mdp-epsilon,p2p-refine,sdedit"
@@ -103,6 +104,7 @@ def test_two_runs_have_equal_figures(tmp_path: Path, measured: tuple[Path, dict]
                 assert values == measured[1]["figures"]["real color"][method][name], (method, name)
 
 
+@pytest.mark.slow
 def test_a_sheet_shows_every_method(tmp_path: Path) -> None:
     page = tmp_path / "sheet.png"
     words = ["--kinds", "color", "--methods", "mdp-epsilon,sdedit", "--sheet", str(page)]

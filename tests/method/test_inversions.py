@@ -104,7 +104,7 @@ def test_replay_ends_at_the_picture(config: SchedulerConfig, n: int, seed: int, 
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
-@pytest.mark.parametrize("n", [5, 50, 100])
+@pytest.mark.parametrize("n", [5, 50, pytest.param(100, marks=pytest.mark.slow)])
 def test_replay_of_a_model_ends_at_the_picture(editor: Editor, spacing: str, n: int) -> None:
     source = editor.invert(PICTURE, PROMPT, "replay", num_inference_steps=n)
     x = source.path.x[0]

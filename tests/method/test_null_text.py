@@ -112,7 +112,11 @@ def tiny() -> Pair:
     return bundled()
 
 
-@pytest.fixture(scope="module", params=CASES)
+SLOW = ("v", "v, stops", "SDXL, v")
+PARAMS = [pytest.param(n, marks=pytest.mark.slow if n in SLOW else []) for n in CASES]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return random(CASES[request.param], tmp_path_factory.mktemp("checkpoint"))
 

@@ -58,7 +58,11 @@ TOOLS = {
 }
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+# pyright takes longer than all else here; `make lint` runs it as well.
+QUICK = [pytest.param(n, marks=pytest.mark.slow if n == "pyright" else []) for n in TOOLS]
+
+
+@pytest.mark.parametrize("tool", QUICK)
 def test_tool_finds_nothing(tool: str) -> None:
     quiet = os.environ | {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}  # it would ask for newer versions
     command = [sys.executable, "-m", *TOOLS[tool]]

@@ -220,7 +220,7 @@ def old_name(key: str) -> str:
     return key
 
 
-@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("old", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_folder_of_pickles(folder: Path, tmp_path: Path, old: bool) -> None:
     source = write_pickles(folder, tmp_path / "pickles", old)
     done = convert(source, tmp_path / "folder")

@@ -51,7 +51,7 @@ CONFIGS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=["SD 1.x", "SDXL"])
+@pytest.fixture(scope="module", params=["SD 1.x", pytest.param("SDXL", marks=pytest.mark.slow)])
 def both(request: pytest.FixtureRequest) -> Any:
     return pipeline_of(request.param)
 
