@@ -74,7 +74,6 @@ def assert_near(got: Tensor, want: Tensor, bound: float = BOUND) -> None:
     assert float((got - want).abs().max() / want.abs().max()) < bound
 
 
-@pytest.mark.slow
 def test_an_edit_by_packages_is_the_edit(model: Path, small: Editor, package_folder: Any) -> None:
     ahead = Editor.from_pretrained(model, "cpu", packages=package_folder[0])
     where = {"num_inference_steps": 4, "width": 4 * WIDTH, "height": 4 * HEIGHT}
