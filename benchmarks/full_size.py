@@ -10,7 +10,6 @@ Both loaders read files that the page cache holds, in turns. --tiny is a small m
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionM
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from mdp_lite.editor import Editor
+from mdp_lite.eval.resources import resident_bytes
 from mdp_lite.pipeline.request import Request
 from tests.support.letters import END, START, WORDS, scheduler, tokenizer
 
@@ -32,7 +32,7 @@ DOWN = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")
 UP = ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")
 SIDE, PROMPT, OTHER = 512, "a b", "c d"
 ROOT = Path(__file__).resolve().parent.parent  # benchmarks/ and tests/ are found from there
-MEASURES = ("load ours", "load diffusers", "row", "edit step")
+MEASURES = ("load ours", "load diffusers", "first row", "next row", "edit step")
 
 
 def build_text(width: int, layers: int, second: bool, words: int) -> Any:
@@ -99,10 +99,11 @@ def measure(what: str, folder: Path, side: int) -> float:
     if what.startswith("load"):
         return time_call(lambda: (load_ours if "ours" in what else load_theirs)(folder))
     editor = load_ours(folder)
-    if what == "row":
+    if what.endswith("row"):
         x, t = editor.runner.noise(0, side, side), torch.tensor(500)
         c = editor.runner.condition(PROMPT, (side, side))
-        return time_call(lambda: editor.runner.unet(x.to(c.dtype), t, c))
+        first, after = (time_call(lambda: editor.runner.unet(x.to(c.dtype), t, c)) for _ in "12")
+        return first if what == "first row" else after
     source = editor.generate(PROMPT, 0, 1, 1.0, width=side, height=side)
     steps = editor.steps([Request(source, OTHER, t_max=1, t_m=0, guidance_scale=5.0)])
     return time_call(lambda: next(steps))  # its only step, of two rows
@@ -139,7 +140,8 @@ def compare(folder: Path, side: int, rounds: int) -> dict[str, Any]:
         for what, runs in found.items()
     }
     machine = {"threads": torch.get_num_threads(), "cores": os.cpu_count()}
-    versions = {"torch": torch.__version__, "command": " ".join(sys.argv)}
+    command = f"python -m benchmarks.full_size --models FOLDER --side {side} --rounds {rounds}"
+    versions = {"torch": torch.__version__, "command": command}
     return {"bytes": size, "picture": f"{side}x{side}", **machine, **versions, **figures}
 
 
@@ -164,8 +166,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.measure:
         seconds = measure(args.measure, args.models, args.side)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}))
+        print(json.dumps({"seconds": seconds, "peak_bytes": resident_bytes("VmHWM")}))
         return
     with tempfile.TemporaryDirectory(dir=args.models) as top:
         folder = Path(top) / "sdxl"

@@ -64,16 +64,16 @@ def _reset_peak(device: torch.device) -> int | None:
         (PROCESS / "clear_refs").write_text("5")
     except (AttributeError, OSError):  # not Linux, or not allowed
         return None
-    return _resident_bytes("VmRSS")
+    return resident_bytes("VmRSS")
 
 
 def _read_peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return _resident_bytes("VmHWM")
+    return resident_bytes("VmHWM")
 
 
-def _resident_bytes(field: str) -> int:
+def resident_bytes(field: str) -> int:
     """Bytes that are resident, now (VmRSS) or at most (VmHWM)."""
     match = re.search(rf"{field}:\s+(\d+) kB", (PROCESS / "status").read_text())
     assert match
