@@ -243,7 +243,17 @@ def test_a_table_may_be_of_any_dtype_and_have_gradients(exact: Editor, dtype: to
             assert describe_edit("m", made, edit, {})["weights"]
 
 
-def test_a_table_of_complex_numbers_is_refused(editor: Editor, source: Source) -> None:
-    table = Weights(*[torch.zeros(N)] * 3, torch.zeros(N, dtype=torch.complex64))
-    with pytest.raises(BadInput, match=r"weights\.beta must be finite numbers"):
+ODD = {
+    "must be finite numbers": torch.zeros(N, dtype=torch.complex64),
+    f"must be a tensor of {N} rows": torch.zeros(N, device="meta"),
+    f"a tensor of {N} rows, one a step": torch.zeros(N).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("sentence", ODD)
+def test_a_table_without_plain_numbers_is_refused(
+    editor: Editor, source: Source, sentence: str
+) -> None:
+    table = Weights(*[torch.zeros(N)] * 3, ODD[sentence])
+    with pytest.raises(BadInput, match=r"weights\.beta .*" + sentence):
         editor.edit(source, TARGET, weights=table)
