@@ -99,8 +99,10 @@ def choose_sampling(
         changes["prediction_type"] = "sample"
     if spacing:
         changes["timestep_spacing"] = spacing
-    if few:
-        changes |= _infer_options(few, chosen)
+    if few:  # the config counts for a sampler that is asked for, but less than a LoRA
+        asked = sampler is not None and not few.add_on
+        inferred = _infer_options(few, chosen).items()
+        changes |= {key: value for key, value in inferred if not asked or raw.get(key) is None}
     drop = {key for keys in OWN_KEYS.values() for key in keys} - {*OWN_KEYS.get(chosen, ())}
     return {key: value for key, value in (raw | changes).items() if key not in drop}
 

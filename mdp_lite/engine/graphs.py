@@ -185,8 +185,7 @@ class StepGraphs:
         self, task: EditTask, i: int, reads: Reads, x: Tensor, v_prediction: bool
     ) -> Step | None:
         """Step i of an edit from x (1, 4, y, x); None if it is not finite or capture failed."""
-        tables = (tuple(table.shape) for table in _tables(task))
-        shapes = (reads, v_prediction, tuple(x.shape), *tables)
+        shapes = (reads, v_prediction, tuple(x.shape), *_list_shapes(task))
         capture = partial(
             CapturedStep, self._recorder.record, self._unet, task, reads, x, v_prediction
         )
@@ -242,6 +241,12 @@ def _tables(task: EditTask) -> list[Tensor]:
     """All tensors of a task, in a fixed order."""
     parts = (task.grid, task.guidance, task.source, task.weights)
     return [one for part in parts for one in part if one is not None]
+
+
+def _list_shapes(task: EditTask) -> list[tuple[int, ...] | None]:
+    """The shape of each tensor that a task may have, None in the place of one that it has not."""
+    parts = (task.grid, task.guidance, task.source, task.weights)
+    return [None if one is None else tuple(one.shape) for part in parts for one in part]
 
 
 def _project(unet: SplitUNet, task: EditTask) -> EditTask:

@@ -16,10 +16,13 @@ def find_share(grid: Grid, noisy: bool) -> Tensor:
     """r (N,): what a step without weights leaves of the displacement u = (x* - x_A) / sqrt(a).
 
     It leads to r u + (1 - r) U, where U = x0* - x0_A is the difference of the two predictions. With
-    s^2 = (1 - a) / a, DDIM has r = s' / s, and DDPM its square. Not for LCM, whose r depends on x.
+    s^2 = (1 - a) / a, DDIM has r = s' / s, and DDPM its square; TCD goes by DDIM to grid.via. Not
+    for LCM, which has no such r.
     """
-    squared = (1 - grid.b) * grid.a / (grid.b * (1 - grid.a))
-    return squared if noisy else squared.sqrt()
+    via = grid.via if noisy else None
+    b = grid.b if via is None else via
+    squared = (1 - b) * grid.a / (b * (1 - grid.a))
+    return squared if noisy and via is None else squared.sqrt()
 
 
 def displacement_table(grid: Grid, share: Tensor, noisy: bool = True) -> Weights:

@@ -164,13 +164,13 @@ def _call(w: Weights, i: int, facts: EditFacts) -> Segment:
     if _reads_source(w, facts):
         reads, null, mixing = ("source",), facts.null_is_source, ()
     elif w.mixes_predictions:
-        tilt = () if w.tilt is None else (w.tilt,)
-        reads, null, mixing = ("c", "source"), False, (w.c, w.beta, *tilt)
+        reads, null, mixing = ("c", "source"), False, (w.c, w.beta, w.tilt)
     else:
         reads, null, mixing = ("c",), facts.null_is_c and not w.c.any(), (w.c,)
     if facts.guided and not null:
         reads = ("null", *reads)
-    return Segment("call", i, i + 1, reads, tuple(map(_key, (*mixing, w.eps, *_pull(w)))))
+    keys = tuple(map(_key, (*mixing, w.eps, w.x, w.local)))  # a place for each column
+    return Segment("call", i, i + 1, reads, keys)
 
 
 def _pull(w: Weights) -> tuple[Tensor, ...]:
@@ -178,8 +178,10 @@ def _pull(w: Weights) -> tuple[Tensor, ...]:
     return (w.x,) if w.local is None or not w.local.any() else (w.x, w.local)
 
 
-def _key(column: Tensor) -> Hashable:
+def _key(column: Tensor | None) -> Hashable:
     """A weight as something to compare: one number, or the shape and digest of a map."""
+    if column is None:
+        return 0.0
     for value in (0.0, 1.0):
         if _all(column, value):
             return value

@@ -18,15 +18,21 @@ def check_table(value: Any, latents: torch.Tensor, others: tuple[Any, ...]) -> N
     for name, column in value._asdict().items():
         if name in ("local", "tilt") and column is None:
             continue
-        if not isinstance(column, torch.Tensor) or column.shape[:1] != (n,):
+        if not _is_plain(column) or column.shape[:1] != (n,):
             raise BadInput(f"weights.{name} must be a tensor of {n} rows, one a step")
-        if not column.isfinite().all():
+        if column.is_complex() or not column.double().isfinite().all():
             raise BadInput(f"weights.{name} must be finite numbers")
         if not _fits_latent(column, latents) or (name == "c" and column.ndim > 1):
             want = "()" if name == "c" else f"() or a map of {tuple(latents.shape[1:])}"
             raise BadInput(
                 f"weights.{name} must have rows of shape {want}, got {tuple(column.shape[1:])}"
             )
+
+
+def _is_plain(column: Any) -> bool:
+    """Whether it is a tensor that has its numbers in memory, one after another."""
+    own = isinstance(column, torch.Tensor)
+    return own and not column.is_meta and column.layout == torch.strided
 
 
 def _fits_latent(column: torch.Tensor, latents: torch.Tensor) -> bool:

@@ -28,8 +28,9 @@ def _spread(column: Tensor) -> Tensor:
 
 
 def make_floating(weights: Weights) -> Weights:
-    """The same numbers; integers may be given, but not computed with."""
-    return weights.change(lambda w: w if w.is_floating_point() else w.double())
+    """The same numbers without gradients, in float32 or float64, in which a step computes."""
+    wide = (torch.float32, torch.float64)
+    return weights.change(lambda w: w.detach() if w.dtype in wide else w.detach().double())
 
 
 def strength_weights(

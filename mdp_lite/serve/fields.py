@@ -143,7 +143,7 @@ class SweepFields(XLFields):
     windows: Annotated[list[tuple[FiniteFloat | None, FiniteFloat | None]], Field(min_length=1)] = [
         (None, None)
     ]
-    schedules: Annotated[list[Schedule | None], Field(min_length=1, max_length=5)] = [None]
+    schedules: Annotated[list[Schedule | None], Field(min_length=1, max_length=6)] = [None]
     guidance_scales: Annotated[list[GuidanceScale | None], Field(min_length=1)] = [None]
     prompt_2: SecondPrompt = None
     model: str | None = None

@@ -244,6 +244,8 @@ def test_a_hyper_folder_of_the_tcd_scheduler(copy: Path) -> None:
     assert examine(copy).scheduler.sampler == "ddim"
     found = examine(copy.rename(copy.parent / "hyper-sd15-4steps"))
     assert (found.scheduler.sampler, found.scheduler.eta) == ("tcd", 0.3)
+    found = examine(copy.parent / "hyper-sd15-4steps", Choices(sampler="tcd"))
+    assert (found.scheduler.sampler, found.scheduler.eta) == ("tcd", 0.5)  # as it is asked for
 
 
 @pytest.mark.parametrize("options", [{"eta": 1.5}, {"first_timestep": 1000}], ids=str)

@@ -7,6 +7,7 @@ import pytest
 
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.editor import Editor
+from mdp_lite.names import BadCheckpoint
 from mdp_lite_weights.convert import convert
 from mdp_lite_weights.files import Choices
 from support.letters import tokenizer
@@ -53,3 +54,13 @@ def test_a_converted_file_gets_both(folder: Path, tmp_path: Path) -> None:
     file = folder.parent / "file" / "model.safetensors"
     convert(file, tmp_path / "back", choices=Choices(tokenizer=folder))
     assert ids(tmp_path / "back", None) == ids(folder, None)
+
+
+def test_a_folder_without_any_takes_the_given_ones(folder: Path, tmp_path: Path) -> None:
+    """As `convert` writes one where it finds no tokenizer."""
+    bare = Path(shutil.copytree(folder, tmp_path / "bare"))
+    for name in ("tokenizer", "tokenizer_2"):
+        shutil.rmtree(bare / name)
+    assert ids(bare, folder) == ids(folder, None)
+    with pytest.raises(BadCheckpoint, match="tokenizer must hold vocab.json .* got nothing"):
+        ids(bare, None)

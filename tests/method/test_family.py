@@ -208,10 +208,11 @@ def test_leditspp_guides_in_whole_cells() -> None:
     check(x, on, path, to, zero_weights(5))
 
 
-@pytest.mark.parametrize("noisy", [True, False])
-def test_a_share_of_the_displacement_is_reached_on_any_path(noisy: bool) -> None:
+@pytest.mark.parametrize("kind", ["ddpm", "tcd", "ddim"])
+def test_a_share_of_the_displacement_is_reached_on_any_path(kind: str) -> None:
     """u' = r u + (1 - r) U, by the two paths' own latents."""
     on, share = steps_at(800, 500, 200), torch.tensor([0.9, -0.3, 1.4]).double()
+    on, noisy = on._replace(via=on.b**0.5 if kind == "tcd" else None), kind != "ddim"
     start = random(27, *SHAPE)
     path = (
         recorded(on, add_noise(on, CLEAN, random(28, 3, *SHAPE)), alone(C_A)) if noisy

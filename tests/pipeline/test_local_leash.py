@@ -12,7 +12,8 @@ from mdp_lite.batcher.client import client_editor, run_batcher
 from mdp_lite.editor import Editor
 from mdp_lite.method.mdp import pull_weight
 from mdp_lite.method.sample import edit_terms, find_x0, source_step, step
-from mdp_lite.method.schedule import Weights
+from mdp_lite.method.schedule import Weights, zero_weights
+from mdp_lite.names import BadInput
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.once import once
 from mdp_lite.pipeline.provenance import describe_edit
@@ -203,3 +204,56 @@ def test_a_table_holds_any_numbers_and_maps(exact: Editor, local: float | None) 
     maps = None if local is None else torch.full((N,), local, dtype=torch.float64)
     table = Weights(of(), of(1, 1, *shape), of(1, 4, *shape), of(), maps, maps)
     compare(exact, [Request(made, TARGET, weights=table)])
+
+
+def test_tables_that_have_other_columns_share_no_step_and_no_graph(exact: Editor) -> None:
+    """The kind: the same numbers in the same order, but in other columns."""
+    made, zeros = exact.generate(PROMPT, 1, N), torch.zeros(N, dtype=torch.float64)
+    half = zeros + 0.5
+    tables = [
+        Weights(zeros, zeros, zeros, half, local=half),
+        Weights(zeros, zeros, half, half, tilt=zeros),
+        Weights(zeros, half, zeros, half, tilt=zeros),
+        Weights(zeros, zeros, zeros, half, tilt=half),
+    ]
+    requests = [Request(made, TARGET, weights=one) for one in tables]
+    compare(exact, requests)
+    recorded = recording_editor(exact)
+    for request in requests:
+        alone, again = (one.edits([request])[0].latent for one in (exact, recorded))
+        assert relative_error(again, alone) <= 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int64])
+def test_a_table_may_be_of_any_dtype_and_have_gradients(exact: Editor, dtype: torch.dtype) -> None:
+    """A step computes with its numbers as they are; gradients go nowhere."""
+    made = exact.generate(PROMPT, 1, N)
+    zeros = torch.zeros(N, dtype=torch.float64)
+    maps = torch.ones(N, 1, 1, *made.path.x.shape[-2:], dtype=torch.float64)
+    maps[2:, ..., 0] = 0
+    rows = [Weights(zeros, maps, zeros, zeros).change(lambda w: w.to(dtype))]
+    rows += [Weights(zeros.clone().requires_grad_(), maps.clone().requires_grad_(), zeros, zeros)]
+    mask = torch.ones(made.path.x.shape[-2:])
+    mask[0] = 0
+    for where in (None, mask):
+        plain = exact.edit(made, TARGET, weights=Weights(zeros, maps, zeros, zeros), mask=where)
+        edits = exact.edits([Request(made, TARGET, weights=one, mask=where) for one in rows])
+        for edit in edits:
+            assert torch.equal(edit.latent, plain.latent)
+            assert describe_edit("m", made, edit, {})["weights"]
+
+
+ODD = {
+    "must be finite numbers": torch.zeros(N, dtype=torch.complex64),
+    f"must be a tensor of {N} rows": torch.zeros(N, device="meta"),
+    f"a tensor of {N} rows, one a step": torch.zeros(N).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("sentence", ODD)
+def test_a_table_without_plain_numbers_is_refused(
+    editor: Editor, source: Source, sentence: str
+) -> None:
+    table = zero_weights(N)._replace(beta=ODD[sentence])
+    with pytest.raises(BadInput, match=r"weights\.beta .*" + sentence):
+        editor.edit(source, TARGET, weights=table)

@@ -9,6 +9,8 @@ import httpx2
 import pytest
 
 from mdp_lite.editor import Editor
+from mdp_lite.names import SCHEDULES, VARIANTS
+from mdp_lite.serve.fields import SweepFields
 from support.inverting import picture
 from support.serving import file_of, open_client, read_image, run_service
 
@@ -43,3 +45,9 @@ def test_an_edit_leaves_its_source_as_it_is_asked_to(
 def test_a_weight_that_is_no_finite_number_is_refused(client: httpx2.Client) -> None:
     answer = edit(client, weight="inf")
     assert answer.status_code == 400 and answer.json()["error"]["param"] == "weight"
+
+
+def test_a_sweep_may_have_all_schedules_and_variants() -> None:
+    both = {"variants": [*VARIANTS], "schedules": [*SCHEDULES]}
+    read = SweepFields.model_validate({"source": "s", "prompts": ["a boat"], **both})
+    assert read.model_dump()["schedules"] == both["schedules"]

@@ -25,6 +25,9 @@ NAMES = {
     ("x/sd_turbo.safetensors", SD2, V): 512,  # whatever is inferred from its weights
     ("x/DreamShaperXL_Turbo_v2.safetensors", SDXL, "epsilon"): 1024,
     ("x/realvisxl-sdxl-turbo.safetensors", SDXL, "epsilon"): 1024,
+    ("x/sdxl_turbo_dreams_v3.safetensors", SDXL, "epsilon"): 1024,
+    ("SDXL Turbo Mix/model.safetensors", SDXL, "epsilon"): 1024,
+    ("x/SD XL Turbo v1.0.safetensors", SDXL, "epsilon"): 512,
     ("x/sd_xl_lightning_4step.safetensors", SDXL, "epsilon"): 1024,
 }
 

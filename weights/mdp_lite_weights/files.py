@@ -78,7 +78,7 @@ def open_checkpoint(
     path = locate(name, choices, own_vae)
     if path.is_file():
         return _open_single(path, choices, own_vae)
-    checkpoint = _open_folder(path, choices.variant, own_vae)
+    checkpoint = _open_folder(path, choices, own_vae)
     if hubs.is_repo(str(name)) and not os.path.isdir(name):
         checkpoint = replace(checkpoint, name=str(name))  # the snapshot folder's name is a commit
     if choices.ema:
@@ -239,17 +239,15 @@ def content_hash(files: tuple[Path, ...]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _open_folder(folder: Path, variant: str | None, own_vae: bool) -> Checkpoint:
-    names, tensors = folders.list_names(folder), {}
+def _open_folder(folder: Path, choices: Choices, own_vae: bool) -> Checkpoint:
+    names, tensors, variant = folders.list_names(folder), {}, choices.variant
     parts = folders.list_parts(names, own_vae)
     folders.check_index(folder)
     configs = {
         part: folders.read_json(folder / folders.CONFIGS[part]) for part in (*parts, "scheduler")
     }
     refuse_channels(f"the folder {folder.name}", configs["unet"].get("in_channels"))
-    places = [folder / place for place in folders.TOKENIZERS[: 1 + (folders.SECOND in parts)]]
-    for place in places:
-        folders.check_tokenizer(place)
+    tokenizers = folders.find_tokenizers(folder, parts, choices.tokenizer is None)
     files = tuple(folder / name for name in folders.choose_files(names, variant, parts))
     for part in parts:
         chosen = folders.weight_files(part, folders.ALL_STEMS[part], names, variant)
@@ -258,8 +256,9 @@ def _open_folder(folder: Path, variant: str | None, own_vae: bool) -> Checkpoint
     own = folder / folders.DEFAULTS
     defaults = folders.read_json(own) if own.exists() else {}
     return Checkpoint(
-        folder.name, "folder", files, configs, tensors, places[0], None, folder, defaults, notes,
-        places[1] if places[1:] else None, folders.reads_zeros(folder, folders.SECOND in parts),
+        folder.name, "folder", files, configs, tensors, tokenizers.get("tokenizer"), None, folder,
+        defaults, notes, tokenizers.get("tokenizer_2"),
+        folders.reads_zeros(folder, folders.SECOND in parts),
     )  # fmt: skip
 
 

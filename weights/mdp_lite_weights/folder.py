@@ -240,6 +240,19 @@ def read_json(path: Path) -> Config:
     return data
 
 
+def find_tokenizers(folder: Path, parts: Iterable[str], needed: bool) -> dict[str, Path]:
+    """The folders of the tokenizers in a checkpoint's, by name. Raises ValueError for a bad one.
+
+    needed: one that is missing is bad too. It is not if another is given, as for a checkpoint that
+    was converted without any.
+    """
+    places = [folder / place for place in TOKENIZERS[: 1 + (SECOND in parts)]]
+    places = [place for place in places if needed or place.is_dir()]
+    for place in places:
+        check_tokenizer(place)
+    return {place.name: place for place in places}
+
+
 def check_tokenizer(folder: Path) -> None:
     """Raises ValueError if a tokenizer's files are missing, or are not of CLIP's kind."""
     names = {path.name for path in folder.glob("*")}

@@ -17,7 +17,10 @@ SIDES = {SD1: 512, SD2: 512, SDXL: 1024}  # of pictures, in pixels
 V_SIDE, TURBO_SIDE = 768, 512  # of Stable Diffusion 2.x by v-prediction, and of both Turbos
 CELL = 8  # pixels of a latent's cell along a side
 LIMITS = (64, 8192)
-TURBO = re.compile(r"(^|/)(stabilityai/)?sd[ _-]?(xl)?[ _-]?turbo", re.IGNORECASE)
+TURBO = re.compile(  # with its version and precision, as in sd_xl_turbo_1.0_fp16.safetensors
+    r"(^|/)sd[ _-]?(xl)?[ _-]?turbo([ _-]v?1[._]0)?([ _-](fp|bf)?(16|32))?(\.[a-z]+)?(/|$)",
+    re.IGNORECASE,
+)
 
 
 class PictureSize(NamedTuple):
