@@ -93,6 +93,13 @@ def build_engine(
     return Engine(mode, denoise if mode == "eager" else PaddedUNet(denoise), wrap=wrap)
 
 
+def wrap_methods(engine: Engine, model: nn.Module, names: Sequence[str]) -> dict[str, Function]:
+    """Methods of another model, run as the engine runs its UNet."""
+    if engine.mode == "compile":
+        lay_plain(model)
+    return {name: engine.wrap(getattr(model, name)) for name in names}
+
+
 def _record_graphs(mode: str, unet: SplitUNet, wrap: Callable[[Function], Function]) -> Engine:
     """The same as CUDA graphs, which share one memory pool."""
     recorder = GraphRecorder(partial(record_graph, torch.cuda.graph_pool_handle()))

@@ -239,14 +239,18 @@ class CapturedStep:
 
 def _tables(task: EditTask) -> list[Tensor]:
     """All tensors of a task, in a fixed order."""
-    parts = (task.grid, task.guidance, task.source, task.weights)
-    return [one for part in parts for one in part if one is not None]
+    return [one for one in _list_columns(task) if one is not None]
 
 
 def _list_shapes(task: EditTask) -> list[tuple[int, ...] | None]:
     """The shape of each tensor that a task may have, None in the place of one that it has not."""
+    return [None if one is None else tuple(one.shape) for one in _list_columns(task)]
+
+
+def _list_columns(task: EditTask) -> list[Tensor | None]:
+    """Each tensor that a task may have, in a fixed order; None is one that it has not."""
     parts = (task.grid, task.guidance, task.source, task.weights)
-    return [None if one is None else tuple(one.shape) for part in parts for one in part]
+    return [one for part in parts for one in part]
 
 
 def _project(unet: SplitUNet, task: EditTask) -> EditTask:

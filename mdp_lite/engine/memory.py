@@ -16,9 +16,9 @@ from mdp_lite.engine import flops
 from mdp_lite.models.config import AnyVAEConfig, UNetConfig
 
 LATENT_BYTES = 8  # latents are float64
-# Python, torch, transformers' tokenizer, the code that oneDNN generates. A
-# build of torch for CUDA reads twice as much, on a CPU too. tests/engine/test_memory.py compares
-# the sums with the system's count.
+# Python, torch, transformers' tokenizer, and the code that oneDNN generates. A build of torch for
+# CUDA reads twice as much, on a CPU too. tests/engine/test_memory.py compares the sums with the
+# system's count.
 LIBRARY_BYTES = 600_000_000 if torch.backends.cuda.is_built() else 300_000_000
 
 

@@ -18,8 +18,6 @@ from mdp_lite.method.schedule import (
     DefaultWindow,
     Weights,
     few_steps_table,
-    variant_table,
-    window,
 )
 from mdp_lite.names import SCHEDULES, VARIANTS
 from mdp_lite.pictures.alpha import reveal
@@ -36,7 +34,13 @@ from mdp_lite.pipeline.masks import (
     to_cells,
 )
 from mdp_lite.pipeline.result import Cost, Source
-from mdp_lite.pipeline.tables import apply_leash, confine, make_floating, strength_weights
+from mdp_lite.pipeline.tables import (
+    check_mixing,
+    confine,
+    make_floating,
+    strength_weights,
+    window_weights,
+)
 from mdp_lite.pipeline.xl import XLCondition, follow_source, has_same_null
 
 Prompt = str | Sequence[tuple[str, float]]  # one text, or a blend: texts with their shares
@@ -250,8 +254,9 @@ def build_weights(
         check.strength(strength, t_m)
         return strength_weights(n, variant, t_max, min(usual.t_m, t_max), shape, strength, height)
     t_m = min(usual.t_m, t_max) if t_m is None else check.number("t_m", t_m)
-    w = height * window(n, t_max, t_m, shape)
-    return apply_leash(variant_table(variant, w), t_max, t_m, shape)
+    if weight is not None:
+        check_mixing(n, variant, t_max, t_m, shape)
+    return window_weights(n, variant, t_max, t_m, shape, height)
 
 
 def default_window(

@@ -13,13 +13,12 @@ from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.checkpoint.vocabulary import describe_unknown, find_unknown
 from mdp_lite.engine import aot
-from mdp_lite.engine.engine import build_engine
+from mdp_lite.engine.engine import build_engine, wrap_methods
 from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.samplers import build_grid
 from mdp_lite.method.schedule import Grid
 from mdp_lite.models.condition import add_guidance, pack, unpack
-from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.transformer import Attend
 from mdp_lite.names import FITS, BadInput, NotFinite
 from mdp_lite.pictures import images
@@ -51,8 +50,7 @@ class ModelRunner:
         open_packages = packages and partial(self._open_packages, packages)
         self.engine = build_engine(models.unet, mode, device, open_packages)
         self.unet = FiniteUNet(self.engine.denoise, models.unet)
-        _ = self.engine.mode == "compile" and lay_plain(models.vae)
-        self._vae = {name: self.engine.wrap(getattr(models.vae, name)) for name in VAE_METHODS}
+        self._vae = wrap_methods(self.engine, models.vae, VAE_METHODS)
         self.v_prediction = models.scheduler.prediction_type == "v_prediction"
         self.factor = models.vae.config.factor
         y, x = models.unet.config.latent_size

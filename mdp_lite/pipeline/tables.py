@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mdp_lite.method.leash import add_leash, add_local_leash
 from mdp_lite.method.schedule import Weights, variant_table, window
+from mdp_lite.names import BadInput
 
 
 def confine(weights: Weights, mask: Tensor) -> Weights:
@@ -33,6 +34,24 @@ def make_floating(weights: Weights) -> Weights:
     return weights.change(lambda w: w.detach() if w.dtype in wide else w.detach().double())
 
 
+def window_weights(
+    n: int, variant: str, t_max: float, t_m: float, shape: str, height: float, leash: float = 1.0
+) -> Weights:
+    """A window of this height, and a share of what its schedule does beside it."""
+    weights = variant_table(variant, height * window(n, t_max, t_m, shape))
+    return _apply_leash(weights, t_max, t_m, shape, leash)
+
+
+def check_mixing(n: int, variant: str, t_max: float, t_m: float, shape: str) -> None:
+    """Raise BadInput for a window without a step whose weight could be set."""
+    none, whole = (window_weights(n, variant, t_max, t_m, shape, h) for h in (0.0, 1.0))
+    if all(a is None or b is None or a.equal(b) for a, b in zip(none, whole, strict=True)):
+        raise BadInput(
+            f"weight must have a step to mix, got none by t_m {t_m:g} of {n} steps ({shape}): want "
+            "a longer window"
+        )
+
+
 def strength_weights(
     n: int, variant: str, t_max: float, t_m: float, shape: str, strength: float, height: float
 ) -> Weights:
@@ -44,8 +63,8 @@ def strength_weights(
     """
     window(n, t_max, t_m, shape)  # must be one, whatever is left of it
     fade, left = max(0.0, 1 - 2 * strength), min(1.0, 2 - 2 * strength)
-    weights = variant_table(variant, height * window(n, t_max, t_m * left, shape))
-    return _fade(apply_leash(weights, t_max, t_m * left, shape, left), variant, fade)
+    weights = window_weights(n, variant, t_max, t_m * left, shape, height, left)
+    return _fade(weights, variant, fade)
 
 
 def _fade(weights: Weights, variant: str, fade: float) -> Weights:
@@ -59,9 +78,7 @@ def _fade(weights: Weights, variant: str, fade: float) -> Weights:
     return weights if local is None else weights._replace(local=(1 - fade) * local)
 
 
-def apply_leash(
-    weights: Weights, t_max: float, t_m: float, shape: str, share: float = 1.0
-) -> Weights:
+def _apply_leash(weights: Weights, t_max: float, t_m: float, shape: str, share: float) -> Weights:
     """The table with what the schedule does after its window, at a share of its rate."""
     add = {"leash": add_leash, "local-leash": add_local_leash}.get(shape)
     return weights if add is None else add(weights, t_max, t_m, share)

@@ -81,6 +81,14 @@ EDIT: list[tuple[dict[str, Any], str]] = [
         {"schedule": "sin"},
         "schedule must be one of constant, linear, cosine, exp, leash, local-leash, got 'sin'",
     ),
+    (
+        {"weight": 0.5, "t_max": N, "t_m": 0},
+        "weight must have a step to mix, got none by t_m 0 of 4",
+    ),
+    (  # the look of so few steps covers the window
+        {"weight": 0.5, "schedule": "local-leash"},
+        "weight must have a step to mix, got none by t_m 1 of 4 steps (local-leash)",
+    ),
     ({"weights": torch.zeros(N)}, "weights must be a Weights, got Tensor"),
     ({"weights": weights(x=torch.zeros(3))}, "weights.x must be a tensor of 4 rows, one a step"),
     ({"weights": weights(c=torch.zeros(()))}, "weights.c must be a tensor of 4 rows, one a step"),
