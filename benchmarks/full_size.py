@@ -102,8 +102,8 @@ def measure(what: str, folder: Path, side: int) -> float:
     if what.endswith("row"):
         x, t = editor.runner.noise(0, side, side), torch.tensor(500)
         c = editor.runner.condition(PROMPT, (side, side))
-        first, after = (time_call(lambda: editor.runner.unet(x.to(c.dtype), t, c)) for _ in "12")
-        return first if what == "first row" else after
+        rows = [time_call(lambda: editor.runner.unet(x.to(c.dtype), t, c)) for _ in range(2)]
+        return rows[0 if what == "first row" else 1]
     source = editor.generate(PROMPT, 0, 1, 1.0, width=side, height=side)
     steps = editor.steps([Request(source, OTHER, t_max=1, t_m=0, guidance_scale=5.0)])
     return time_call(lambda: next(steps))  # its only step, of two rows

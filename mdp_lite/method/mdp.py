@@ -150,7 +150,8 @@ def keep_map(x0: Tensor, source_x0: Tensor, tau: float = TAU, blur: float = BLUR
 
     keep = tau^2 / (s^2 + tau^2), where s = blur(mean over channels |x0* - x0_A|), divided by its
     largest value in that picture. So a change that covers the picture is let go everywhere, and a
-    small one is held outside its place.
+    small one is held outside its place. tau and blur are parameters because TorchScript, which the
+    engine compiles this with, reads no global numbers.
     """
     d = (x0 - source_x0).abs().mean(1, keepdim=True)
     side = int((blur * min(d.size(2), d.size(3)) - 1) / 2)  # cells on each side of the middle one

@@ -19,7 +19,8 @@ StepIndex = int | Tensor  # a number, or an index tensor (1,) on the device of t
 # The authors' window at N = 50 (MDP.ipynb): t_max = 47, t_m = 26.
 T_MAX, T_M = 0.94, 0.52
 # Of an edit in at most FEW_STEPS steps by a model made for them: the source's share of the noise at
-# every step, and the rate of the pull; best of `python -m benchmarks.few_steps edits`.
+# every step, and the rate of the pull. `python -m benchmarks.few_steps edits` compares them with
+# others: best at 1, 2 and 4 steps, at 8 within the interval of the best.
 FEW_STEPS, FEW_PULL = 8, 1.0
 FEW_SHARES = {1: 0.75, 2: 0.5, 4: 0.75}  # from so many steps on
 

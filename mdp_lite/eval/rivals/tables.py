@@ -6,7 +6,6 @@ Each starts at the source's x after a share skip of the steps, as edit-friendly 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from mdp_lite.eval.rivals.task import EditedLatents, RivalTask
 from mdp_lite.eval.sweep import run_tables
@@ -50,7 +49,8 @@ def leditspp(task: RivalTask, skip: float, g: float, quantile: float) -> EditedL
     return run_table(_scale(task._replace(guidance=to), g), zero_weights(len(task.grid.t)), skip)
 
 
-# Their names, and the settings that were tried on the tune split; the first one is reported.
+# Their names, and settings to try on the tune split. That has not been done yet: the first one of
+# each is a guess from its authors' settings and from SKIP of edit-friendly DDPM in methods.py.
 TABLE_RIVALS: dict[str, Callable[..., EditedLatents]] = {
     "infedit": infedit, "flowedit": flowedit, "turboedit": turboedit, "uniedit": uniedit,
     "h-edit": hedit, "ledits++": leditspp,
@@ -78,12 +78,8 @@ def run_table(task: RivalTask, table: Weights, skip: float) -> EditedLatents:
 def start_at(table: Weights, first: int) -> Weights:
     """The table with the source's own latent before its step `first`."""
     before = torch.arange(len(table.x)) < first
-
-    def cut(column: Tensor | None, value: float) -> Tensor | None:
-        return None if column is None else torch.where(before, value, column)
-
-    columns = {name: cut(column, float(name == "x")) for name, column in table._asdict().items()}
-    return Weights(**columns)  # pyright: ignore[reportArgumentType]
+    cut = table.change(lambda column: torch.where(before, 0.0, column))
+    return cut._replace(x=torch.where(before, 1.0, table.x))
 
 
 def _scale(task: RivalTask, g: float) -> RivalTask:
