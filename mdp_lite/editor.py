@@ -115,15 +115,18 @@ class Editor:
         on_step: OnStep | None = None,
         deadline: float | None = None,
         xl: XLCondition | None = None,
+        record_noise: bool = False,
     ) -> Source:
         """A source from a prompt and a seed: path A is sampled.
 
         on_step(done, total, latent) is called after every step; an exception that it raises cancels
         the work. deadline is in seconds; DeadlineExceeded is raised if it passes before the end.
         xl: other prompts for a second text encoder, and sizes, which SDXL reads.
+        record_noise: the same picture on a path with recorded noise, found by edit-friendly
+        inversion as for a photo. It takes as many steps again, and edits of it are better.
         """
         how = (num_inference_steps, guidance_scale, negative_prompt, width, height, read_xl(xl))
-        settings = (prompt, seed, *how)
+        settings = (prompt, seed, *how, record_noise)
         monitor = start_monitor(on_step, None, deadline)
         if self.cache is None:
             return generate_source(self.runner, *settings, monitor)

@@ -8,10 +8,11 @@ from PIL import Image
 from mdp_lite.cli.xl import PAIRS, SHARED, build_xl, check_xl
 from mdp_lite.editor import Editor
 from mdp_lite.method.null_text import MAX_STEPS as MAX_NULL_TEXT_STEPS
+from mdp_lite.method.samplers import adds_noise
 from mdp_lite.names import FITS, SCHEDULES, VARIANTS, BadInput
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, Inversion
-from mdp_lite.pipeline.request import Request, default_window
+from mdp_lite.pipeline.request import DEFAULT_VARIANT, Request, default_window
 from mdp_lite.pipeline.result import Source
 from mdp_lite.pipeline.xl import XLCondition
 
@@ -64,12 +65,12 @@ def default_form(editor: Editor, case: str) -> EditForm:
     """The form with the model's defaults."""
     model = editor.models.defaults
     n = min(model.num_inference_steps, MAX_STEPS)
-    noise_maps = case == "picture" and model.t_max is None  # the rule of request.variant_of
-    variant = "x" if noise_maps else "epsilon"
-    usual = default_window(n, model, variant)
+    inverts = case == "picture" and METHODS[DEFAULT_METHOD].noisy
+    noisy = inverts or adds_noise(editor.models.scheduler)
+    usual = default_window(n, model, DEFAULT_VARIANT, noisy=noisy)
     guidance = min(model.guidance_scale, MAX_GUIDANCE)
     window = {"t_max": usual.t_max, "t_m": usual.t_m, "schedule": usual.schedule}
-    return EditForm(case, variant=variant, **window, guidance_scale=guidance, steps=n)
+    return EditForm(case, variant=DEFAULT_VARIANT, **window, guidance_scale=guidance, steps=n)
 
 
 def fill_form(form: EditForm, values: dict[str, Any]) -> EditForm:

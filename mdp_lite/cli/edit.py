@@ -27,7 +27,7 @@ class VariantEdit(NamedTuple):
 def make_edits(args: EditCommandOptions, editor: Editor, console: Console) -> Report:
     """Edit a source by one variant or all: the pictures, and what else is asked for."""
     source = choose_source(args, editor, console, args.seed)
-    variants = choose_variants(args, editor, source)
+    variants = choose_variants(args)
     results = [edit_variant(args, editor, console, source, variant) for variant in variants]
     edits = [one.edit for one in results]
     pictures = _describe_pictures(args, editor, source, edits)

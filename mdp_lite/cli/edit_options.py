@@ -18,15 +18,14 @@ class EditOptions:
     heading: ClassVar[str] = "edit"
     variant: Annotated[
         VariantOrAll | None,
-        typer.Option("--variant",
-                     show_default="x for a picture inverted by edit-friendly if no window is "
-                     "given, else epsilon",
+        typer.Option("--variant", show_default="epsilon",
                      help="the quantity that is mixed with the source's; all: one picture of each"),
     ] = None  # fmt: skip
     t_max: Annotated[
         float | None,
         typer.Option("--t-max", metavar="STEPS", min=0,
-                     show_default="94% of --steps for epsilon, c and beta; all for x",
+                     show_default="94% of --steps for epsilon, c and beta; all for x and "
+                     "local-leash",
                      help="steps left when mixing starts"),
     ] = None  # fmt: skip
     t_m: Annotated[
@@ -37,7 +36,9 @@ class EditOptions:
     ] = None  # fmt: skip
     schedule: Annotated[
         Schedule | None,
-        typer.Option("--schedule", show_default="leash, or constant if a window is given",
+        typer.Option("--schedule",
+                     show_default="constant if a window is given, local-leash for epsilon on "
+                     "recorded noise, as of edit-friendly, else leash",
                      help="the weights over the mixed steps"),
     ] = None  # fmt: skip
     strength: Annotated[

@@ -24,7 +24,7 @@ def show_plan(args: PlanOptions, editor: Editor, console: Console) -> Report:
     width, height = source.image.size
     plans: dict[str, Any] = {}
     lines: list[str] = []
-    for variant in choose_variants(args, editor, source):
+    for variant in choose_variants(args):
         (task,) = stub.tasks([build_request(args, source, variant)])
         planned, naive = _estimate_costs(editor, source, task)
         plans[variant] = _build_data(task.plan, planned, naive)

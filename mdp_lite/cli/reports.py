@@ -43,7 +43,7 @@ def build_report(pictures: Pictures, cost: Cost, truncated: bool) -> Report:
 
 def build_sheet_row(source: Source, edits: list[Edit]) -> Row:
     """A row of a sheet: the source, the mask if there is one, and the edits, labelled."""
-    kind = f"seed {source.seed}" if source.method == "generate" else "picture"
+    kind = f"seed {source.seed}" if source.generated else "picture"
     before = [(f"{kind}: {source.prompt}".removesuffix(": "), source.picture)]
     mask = [("mask", one.mask) for one in edits[:1] if one.mask]
     after = [(f"{one.variant}: {one.prompt}", one.picture) for one in edits]

@@ -7,22 +7,19 @@ from mdp_lite.cli.inputs import open_input
 from mdp_lite.cli.model_options import XLOptions
 from mdp_lite.cli.picture_options import MaskOptions
 from mdp_lite.cli.xl import build_xl, name_option
-from mdp_lite.editor import Editor, Source
+from mdp_lite.editor import Source
 from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.masks import MaskSpec, marks_by_transparency
-from mdp_lite.pipeline.request import Request, variant_of
+from mdp_lite.pipeline.request import DEFAULT_VARIANT, Request
 from mdp_lite.pipeline.xl import XLCondition
 
 OneEdit = EditCommandOptions | PlanOptions
 
 
-def choose_variants(args: OneEdit, editor: Editor, source: Source) -> tuple[str, ...]:
-    """All variants, the one that is asked for, or the default for the source."""
-    edit = args.edit
-    if edit.variant == "all":
-        return VARIANTS
-    request = Request(source, args.prompt, edit.variant, edit.t_max, edit.t_m, edit.schedule)
-    return (variant_of(request, editor.models.defaults),)
+def choose_variants(args: OneEdit) -> tuple[str, ...]:
+    """All variants, the one that is asked for, or the default."""
+    asked = args.edit.variant
+    return VARIANTS if asked == "all" else (asked or DEFAULT_VARIANT,)
 
 
 def build_request(args: OneEdit, source: Source, variant: str) -> Request:

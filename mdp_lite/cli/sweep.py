@@ -107,7 +107,7 @@ def _build_table(cells: list[Request], pictures: list[Image.Image]) -> Table:
     rows = [pictures[i : i + width] for i in range(0, len(pictures), width)]
     common = [text for text, count in zip(labels[0], counts, strict=True) if text and count == 1]
     source = cells[0].source
-    kind = f"seed {source.seed}" if source.method == "generate" else "picture"
+    kind = f"seed {source.seed}" if source.generated else "picture"
     corner = " | ".join([f"{kind}: {source.prompt}".removesuffix(": "), *common])
     return Table((corner, source.picture), columns, list(zip(heads, rows, strict=True)))
 

@@ -135,12 +135,13 @@ def _build_table_rival(name: str, path: str, *values: float) -> EditMethod:
 
 def _mdp_settings(source: str, n: int, real: bool) -> dict[str, EditMethod]:
     """MDP at every window of every variant."""
+    local = _list_local_cells(n)
     settings = {
         f"mdp-{cell.label}": EditMethod(source, partial(run_mdp, variant=cell.variant, cell=cell))
-        for cell in _list_cells(n)
+        for cell in [*_list_cells(n), *local]
     }
-    inverted = [] if real else [c for c in _list_cells(n) if c.variant == "x" and c.t_max == n]
-    for cell in [*inverted, *_list_local_cells(n)]:
+    from_start = [c for c in _list_cells(n) if c.variant == "x" and c.t_max == n]
+    for cell in [] if real else [*from_start, *local]:
         run = partial(run_mdp, variant=cell.variant, cell=cell)
         settings[f"mdp-{cell.label} inverted"] = EditMethod(DEFAULT_METHOD, run)
     return settings | {"mdp-chosen": EditMethod(source, run_mdp_chosen)}
@@ -172,7 +173,7 @@ def _list_cells(n: int) -> list[EvalCell]:
 
 
 def _list_local_cells(n: int) -> list[EvalCell]:
-    """Windows of the local leash, which is for recorded noise, and rates of its pull."""
+    """Windows of the local leash, and rates of its pull."""
     settings = [(0.27, 1.0), (0.34, 1.0), (0.4, 1.0), (0.34, 0.67), (0.34, 1.33)]
     return [EvalCell("epsilon", n, round(t_m * n), 1.0, pull, True) for t_m, pull in settings]
 

@@ -94,7 +94,7 @@ def finish_edit(runner: ModelRunner, state: EditState, image: Image.Image | None
     image, mask = image or runner.decode(state.x0), mask_of(request)
     return Edit(
         image, picture_of(request, image), mask and mask.pixels, latent,
-        format_prompt(request.prompt), variant_of(request, runner.models.defaults), task.weights,
+        format_prompt(request.prompt), variant_of(request), task.weights,
         runner.guidance_scale(guidance_of(request)),
         runner.is_truncated(request.prompt, xl_of(request).prompt_2),
         cost_of(request, Plan(state.step, done)), task.plan, state.finished, xl_of(request),

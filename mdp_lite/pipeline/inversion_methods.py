@@ -11,7 +11,8 @@ class InversionMethod(NamedTuple):
 
     settings are the fields of Inversion that it reads. guidance is its default scale, or None for
     the model's. own_noise: its noise is what the model predicts along the path. exact: steps along
-    that noise lead along the path. repeats_guidance: edits use its guidance if given none.
+    that noise lead along the path. repeats_guidance: edits use its guidance if given none. noisy:
+    its steps add noise, which is recorded.
     """
 
     settings: tuple[str, ...] = ()
@@ -19,6 +20,7 @@ class InversionMethod(NamedTuple):
     own_noise: bool = True
     exact: bool = True
     repeats_guidance: bool = True
+    noisy: bool = False
 
 
 METHODS = {
@@ -28,7 +30,7 @@ METHODS = {
     "negative-prompt": InversionMethod(("inversion_steps",)),
     "null-text": InversionMethod(("inner_steps", "early_stop", "tuned_steps")),
     "direct": InversionMethod((), own_noise=False, exact=False),
-    "edit-friendly": InversionMethod(("seed",), 3.5, repeats_guidance=False),
+    "edit-friendly": InversionMethod(("seed",), 3.5, repeats_guidance=False, noisy=True),
 }
 
 DEFAULT_METHOD = "edit-friendly"

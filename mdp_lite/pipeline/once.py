@@ -13,7 +13,7 @@ from mdp_lite.method.sample import Trajectory, record, sample
 from mdp_lite.method.schedule import Grid, Weights
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.inpainting import warn_whole
-from mdp_lite.pipeline.request import build_weights, choose_variant
+from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Cost
 from mdp_lite.pipeline.runner import HasRunner, ModelRunner, runner_of
 from mdp_lite.pipeline.xl import XLCondition, follow_source, read_xl
@@ -57,8 +57,9 @@ def once(
     target = runner.guidance(prompt, negative_prompt, g, size, follow_source(xl, own, False))
     x, noise = runner.draw(check.seed(seed), *size, grid)
     n, defaults = len(grid.t), runner.models.defaults
-    variant = choose_variant(variant, noise is not None, (t_max, t_m, schedule), defaults, n)
-    weights = build_weights(n, defaults, variant, t_max, t_m, schedule)
+    weights = build_weights(
+        n, defaults, variant, t_max, t_m, schedule, noisy=noise is not None
+    )
     steps = plan(weights, grid, _find_facts(source, target))
     needed = count_source_steps(steps, weights)
     path = _sample_source(runner, grid, x, source, needed, noise)

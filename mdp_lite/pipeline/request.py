@@ -44,6 +44,7 @@ from mdp_lite.pipeline.tables import (
 from mdp_lite.pipeline.xl import XLCondition, follow_source, has_same_null
 
 Prompt = str | Sequence[tuple[str, float]]  # one text, or a blend: texts with their shares
+DEFAULT_VARIANT = "epsilon"
 
 
 @dataclass(frozen=True)
@@ -96,29 +97,9 @@ def format_prompt(prompt: Prompt) -> str:
     return " + ".join(f"{share:g} {text}" for text, share in prompt)
 
 
-def variant_of(request: Request, defaults: Defaults) -> str:
-    """The variant that is asked for, or the default for the source; "table" for given weights."""
-    if request.weights is not None:
-        return "table"
-    path, window = request.source.path, (request.t_max, request.t_m, request.schedule)
-    return choose_variant(request.variant, path.noise is not None, window, defaults, len(path.eps))
-
-
-def choose_variant(
-    variant: str | None, noisy: bool, window: tuple[float | None, float | None, str | None],
-    defaults: Defaults, n: int,
-) -> str:  # fmt: skip
-    """The variant, or its default: x for a noisy source if no window is given, else epsilon.
-
-    window is t_max, t_m and the schedule. A noisy source has recorded noise (edit-friendly, LCM,
-    ancestral Euler): there epsilon changes more and preserves less. The first steps of a local
-    leash would be lost by x, which takes the source's latent after them.
-    """
-    if variant is not None:
-        return variant
-    t_max, t_m, schedule = window
-    usual = all(one is None for one in (t_max, t_m, defaults.t_max)) and schedule != "local-leash"
-    return "x" if usual and noisy and not _has_few_steps(n, defaults) else "epsilon"
+def variant_of(request: Request) -> str:
+    """The variant that is asked for, or the default; "table" for given weights."""
+    return (request.variant or DEFAULT_VARIANT) if request.weights is None else "table"
 
 
 def _has_few_steps(n: int, defaults: Defaults) -> bool:
@@ -226,8 +207,8 @@ def weights_of(request: Request, defaults: Defaults) -> Weights:
         check_table(request.weights, request.source.path.eps, (request.variant, *how))
         weights = make_floating(request.weights)
     else:
-        n, variant = len(request.source.grid.t), variant_of(request, defaults)
-        weights = build_weights(n, defaults, variant, *how)
+        n, noisy = len(request.source.grid.t), request.source.path.noise is not None
+        weights = build_weights(n, defaults, request.variant, *how, noisy)
     mask = mask_of(request)
     return weights if mask is None else confine(weights, mask.cells)
 
@@ -235,11 +216,15 @@ def weights_of(request: Request, defaults: Defaults) -> Weights:
 def build_weights(
     n: int, defaults: Defaults, variant: str | None = None, t_max: float | None = None,
     t_m: float | None = None, schedule: str | None = None, strength: float | None = None,
-    weight: float | None = None,
+    weight: float | None = None, noisy: bool = False,
 ) -> Weights:  # fmt: skip
-    """The table (n,) of a window or a strength; weight is the height of the window."""
-    variant = "epsilon" if variant is None else variant
-    usual, own = default_window(n, defaults, variant, schedule), (t_max, t_m) != (None, None)
+    """The table (n,) of a window or a strength; weight is the height of the window.
+
+    noisy: the source has recorded noise (edit-friendly, LCM, ancestral Euler).
+    """
+    variant = DEFAULT_VARIANT if variant is None else variant
+    own = (t_max, t_m) != (None, None)
+    usual = default_window(n, defaults, variant, schedule, noisy and not own)
     plain = not own and schedule is None and weight is None
     height = 1.0 if weight is None else check.number("weight", weight)
     if variant == "epsilon" and plain and _has_few_steps(n, defaults):
@@ -260,10 +245,15 @@ def build_weights(
 
 
 def default_window(
-    n: int, defaults: Defaults, variant: str, schedule: str | None = None
+    n: int, defaults: Defaults, variant: str, schedule: str | None = None, noisy: bool = False
 ) -> DefaultWindow:
-    """The window in steps if none is given: the schedule's, the checkpoint's or the variant's."""
+    """The window in steps if none is given: the schedule's, the checkpoint's or the variant's.
+
+    epsilon has another one on a source with recorded noise (noisy), which a local leash suits.
+    """
     usual = DEFAULT_WINDOWS[check.one_of("variant", variant, VARIANTS)]
+    if noisy and variant == DEFAULT_VARIANT and schedule is None:
+        usual = LOCAL_WINDOW
     if defaults.t_max is not None and defaults.t_m is not None:
         usual = DefaultWindow(defaults.t_max, defaults.t_m, "constant")
     if schedule == LOCAL_WINDOW.schedule:  # its first steps are those of the path

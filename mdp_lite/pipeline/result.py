@@ -45,7 +45,7 @@ class Source:
 
     image is what the path decodes to. picture is the picture that was inverted, upright RGB at its
     own size, and fit is how it was brought to the model's size; for a generated source picture is
-    the image. inversion is None for a generated source. tuning has an entry for each step of
+    the image. inversion is None for a generated source, unless its noise was recorded. tuning has an entry for each step of
     null-text inversion. mask ("L", of the picture's size) is where edits happen unless they have
     another one; an inpainting model recorded the path with it. xl is what SDXL read beside the
     prompts. path holds the latents x (N+1, 1, 4, y, x) and the guided noise eps (N, 1, 4, y, x),
@@ -84,13 +84,18 @@ class Source:
 
     @property
     def method(self) -> str:
-        """ "generate", or the name of an inversion."""
+        """ "generate", or the name of an inversion, also of a generated picture."""
         return "generate" if self.inversion is None else self.inversion.method
 
     @property
     def original(self) -> Image.Image | None:
         """The picture that was inverted, at the model's size; None for a generated source."""
-        return None if self.inversion is None else self.fit.apply(self.picture)
+        return None if self.generated else self.fit.apply(self.picture)
+
+    @property
+    def generated(self) -> bool:
+        """Whether it was made from a prompt and a seed, not from a picture."""
+        return self.seed is not None
 
     @property
     def own_noise(self) -> bool:

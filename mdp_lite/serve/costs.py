@@ -2,8 +2,9 @@
 
 from mdp_lite.editor import Editor
 from mdp_lite.method.plan import EditFacts, plan
+from mdp_lite.method.samplers import adds_noise
 from mdp_lite.method.schedule import Grid
-from mdp_lite.pipeline.inversion_methods import Inversion, resolve_inversion
+from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, resolve_inversion
 from mdp_lite.pipeline.masks import MASK_STEPS
 from mdp_lite.pipeline.method_checks import default_guidance
 from mdp_lite.pipeline.request import build_weights
@@ -51,12 +52,21 @@ def rows_of_edit(editor: Editor, origin: Recipe | Source, spec: EditSpec) -> int
     grid = origin.grid if exists else editor.runner.grid(origin.num_inference_steps)
     g = editor.runner.guidance_scale(spec.guidance_scale)
     mask_rows = 2 * MASK_STEPS if spec.steering.mask_auto else 0
-    return _rows_of_plan(editor, grid, spec.steering, g) + mask_rows
+    return _rows_of_plan(editor, grid, spec.steering, g, _has_noise(editor, origin)) + mask_rows
+
+
+def _has_noise(editor: Editor, origin: Recipe | Source) -> bool:
+    """Whether the source's path has recorded noise, or will have."""
+    if isinstance(origin, Source):
+        return origin.path.noise is not None
+    if isinstance(origin, PromptRecipe):
+        return adds_noise(editor.models.scheduler)
+    return METHODS[origin.inversion.method].noisy
 
 
 def rows_of_sweep(editor: Editor, source: Source, fields: SweepFields) -> int:
     """UNet rows of a sweep if its cells had nothing in common."""
-    rows, default = 0, SteeringFields()
+    rows, default, noisy = 0, SteeringFields(), _has_noise(editor, source)
     for variant in fields.variants:
         for t_max, t_m in fields.windows:
             for schedule in fields.schedules:
@@ -64,11 +74,11 @@ def rows_of_sweep(editor: Editor, source: Source, fields: SweepFields) -> int:
                 cell = default.model_copy(update=update)
                 for scale in fields.guidance_scales:
                     g = editor.runner.guidance_scale(scale)
-                    rows += _rows_of_plan(editor, source.grid, cell, g)
+                    rows += _rows_of_plan(editor, source.grid, cell, g, noisy)
     return rows * len(fields.prompts)
 
 
-def _rows_of_plan(editor: Editor, grid: Grid, by: SteeringFields, g: float) -> int:
+def _rows_of_plan(editor: Editor, grid: Grid, by: SteeringFields, g: float, noisy: bool) -> int:
     window = by.t_max, by.t_m, by.schedule, by.strength, by.weight
-    weights = build_weights(len(grid.t), editor.models.defaults, by.variant, *window)
+    weights = build_weights(len(grid.t), editor.models.defaults, by.variant, *window, noisy)
     return plan(weights, grid, EditFacts(guided=_is_guided(editor, g), exact=False)).unet_rows

@@ -214,4 +214,5 @@ def window_settings(spec: EditSpec) -> dict[str, Any]:
 
 def seed_of(source: Source) -> int | None:
     """The seed that a source was made with, if any."""
-    return source.seed if source.inversion is None else source.inversion.seed
+    how = source.inversion
+    return source.seed if source.generated or how is None else how.seed

@@ -53,7 +53,7 @@ def test_an_edit_of_twelve_steps_costs_18_rows(editor: Editor, how: str) -> None
         else editor.invert(picture(), PROMPT, how, 12)
     )  # fmt: skip
     request = Request(made, TARGET, schedule=LOCAL)
-    assert variant_of(request, editor.models.defaults) == "epsilon"
+    assert variant_of(request) == "epsilon"
     steps = editor.plan(request)
     kinds = [one.kind for one in steps.segments]
     assert kinds == ["call", "carry", *["call"] * 8]
