@@ -19,6 +19,8 @@ from mdp_lite.pipeline.masks import MASK_CUT
 
 NOISE_LEVELS = (0.3, 0.5, 0.7)  # at which edits are compared, as shares of the way down the grid
 SHARE = 0.5  # of the best agreement that is enough; tuned on the tune split
+MIDDLE = (0.5,)  # one noise level, for a choice of few rows
+PULLS = (0.5, 1.0, 2.0)  # of the local leash to choose from; all share the look and its carry
 
 
 class TextComparison(NamedTuple):
@@ -40,21 +42,30 @@ def list_windows(n: int) -> list[EvalCell]:
     return some + [EvalCell("x", n, round(share * n)) for share in (0.16, 0.36, 0.52)]
 
 
+def list_local_pulls(n: int, pulls: Sequence[float] = PULLS) -> list[EvalCell]:
+    """The local leash at several rates of its pull."""
+    return [EvalCell("epsilon", n, round(0.34 * n), 1.0, pull, True) for pull in pulls]
+
+
 def choose(
-    task: RivalTask, cells: Sequence[EvalCell], own_noise: bool, z: Tensor, share: float = SHARE
-) -> EditedLatents:
-    """The best of some windows for each of b edits; z is the noise that compares them."""
+    task: RivalTask, cells: Sequence[EvalCell], own_noise: bool, z: Tensor, share: float = SHARE,
+    levels: Sequence[float] = NOISE_LEVELS,
+) -> EditedLatents:  # fmt: skip
+    """The best of some windows for each of b edits; z is the noise that compares them, at levels.
+
+    It costs two UNet rows for each edit and for the source at each level, beside the edits.
+    """
     latents, rows = run_cells(
         task.unet, task.grid, task.source, task.guidance, cells, own_noise, task.v_prediction
     )
     candidates, source = list(latents.values()), task.source.x[-1]
-    difference = compare_texts(task, source, z).difference
+    difference = compare_texts(task, source, z, levels).difference
     outside = difference <= MASK_CUT * difference.amax((1, 2), keepdim=True)
-    agreements = torch.stack([compare_texts(task, x, z).agreement for x in candidates])
+    agreements = torch.stack([compare_texts(task, x, z, levels).agreement for x in candidates])
     lost = torch.stack([mean_change(x - source, outside) for x in candidates])
     best = pick_best(agreements, lost, share)
     x = torch.stack(candidates)[best, torch.arange(len(best))]
-    return EditedLatents(x, rows + 2 * len(NOISE_LEVELS) * (1 + len(candidates)))
+    return EditedLatents(x, rows + 2 * len(levels) * (1 + len(candidates)))
 
 
 def pick_best(agreements: Tensor, lost: Tensor, share: float) -> Tensor:
@@ -67,10 +78,12 @@ def pick_best(agreements: Tensor, lost: Tensor, share: float) -> Tensor:
     return torch.where(enough, lost, torch.inf).argmin(0)
 
 
-def compare_texts(task: RivalTask, x: Tensor, z: Tensor) -> TextComparison:
+def compare_texts(
+    task: RivalTask, x: Tensor, z: Tensor, levels: Sequence[float] = NOISE_LEVELS
+) -> TextComparison:
     """Predict the noise z on clean latents x (b, 4, y, x) under both texts, and compare."""
     results = []
-    for level in NOISE_LEVELS:
+    for level in levels:
         i = int(level * len(task.grid.t))
         a = task.grid.a[i]
         noisy = renoise(x, z, a)

@@ -64,13 +64,19 @@ class EditBatch(NamedTuple):
 class BatchSettings(NamedTuple):
     """The model, its steps, the names of the sources to make, and the cost of a backward row.
 
-    backward_share is that cost in forward rows.
+    backward_share is that cost in forward rows. guidance is that of the edits, None: the model's.
     """
 
     editor: Editor
     grid: Grid
     sources: frozenset[str]
     backward_share: float
+    guidance: float | None = None
+
+    @property
+    def g(self) -> float:
+        """The guidance scale of the edits."""
+        return self.editor.runner.guidance_scale(self.guidance)
 
 
 def check_plain(editor: Editor) -> Editor:
@@ -111,8 +117,7 @@ def invert_batch(
     texts = [one.source for one in prompts]
     names = [name for name in REAL_SOURCES if name in settings.sources]
     sources = {name: invert_latents(settings, x, texts, name) for name in names}
-    g = editor.runner.guidance_scale(None)
-    guidance = build_guidance(editor, (one.target for one in prompts), g)
+    guidance = build_guidance(editor, (one.target for one in prompts), settings.g)
     return EditBatch(editor, settings.grid, prompts, pictures, guidance, sources, [], False)
 
 
@@ -128,7 +133,7 @@ def generate_batches(
     A prompt names little, so a generated picture may already show a sun that is to be added. Such
     pictures are skipped.
     """
-    editor, g = settings.editor, settings.editor.runner.guidance_scale(None)
+    editor, g = settings.editor, settings.g
     while left and (some := list(islice(candidates, CHUNK))):
         guidance = build_guidance(editor, (case.source for case in some), g)
         path = sample_path(editor, settings.grid, make_noise(editor, some), guidance)
@@ -145,7 +150,7 @@ def _build_batch(
     settings: BatchSettings, cases: list[EditCase], pictures: Tensor, source: BatchSource
 ) -> EditBatch:
     """A batch of generated pictures, which are also inverted if a method needs that."""
-    editor, g = settings.editor, settings.editor.runner.guidance_scale(None)
+    editor, g = settings.editor, settings.g
     sources = {GENERATED: source}
     if DEFAULT_METHOD in settings.sources:
         texts = [case.source for case in cases]
@@ -167,14 +172,14 @@ def invert_latents(
 ) -> BatchSource:
     """Latents x (b, 4, y, x) inverted by a method at its default guidance, or at the edits'."""
     runner, method, grid = settings.editor.runner, METHODS[name], settings.grid
-    g = runner.guidance_scale(method.guidance)
+    g = settings.g if method.guidance is None else runner.guidance_scale(method.guidance)
     guidance = build_guidance(settings.editor, texts, g)
     job = InversionJob(
         runner, grid, x, guidance, resolve_inversion(name, len(grid.t)), SourceMonitor()
     )
     with torch.no_grad():
         result = INVERSIONS[name](job)
-    own_noise = method.own_noise and g == runner.guidance_scale(None)
+    own_noise = method.own_noise and g == settings.g
     return BatchSource(result.path, rows_of_one(result, grid, settings.backward_share), own_noise)
 
 

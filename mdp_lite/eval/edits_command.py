@@ -146,7 +146,8 @@ def _make_batches(
     """Batches of edits with the sources that the methods start from."""
     sources = frozenset(method.source for method in methods.values())
     grid = job.editor.runner.grid(job.settings["steps"])
-    settings = BatchSettings(job.editor, grid, sources, job.settings["backward"])
+    backward, guidance = job.settings["backward"], job.settings["guidance"]
+    settings = BatchSettings(job.editor, grid, sources, backward, guidance)
     return make_batches(settings, job.reader, case, candidates, count)
 
 
@@ -165,11 +166,13 @@ def _build_job(args: BenchOptions) -> EditsBench:
     every = {case: build(case, n) for case in CASES}
     methods = {case: _select_methods(some, args.methods, every) for case, some in every.items()}
     kinds = _select_names("kinds", args.edits.kinds, tuple(KINDS))
-    settings = _build_settings(editor, count, split, n)
+    settings = _build_settings(editor, count, split, n, args.edits.guidance_scale)
     return EditsBench(editor, load_reader(), methods, kinds, count, split, args.output, settings)
 
 
-def _build_settings(editor: Editor, count: int, split: str, n: int) -> Settings:
+def _build_settings(
+    editor: Editor, count: int, split: str, n: int, guidance: float | None
+) -> Settings:
     """All that the figures depend on."""
     models, cells = editor.models, SIZE // editor.runner.factor
     tokens = models.c_shape[0]
@@ -178,7 +181,7 @@ def _build_settings(editor: Editor, count: int, split: str, n: int) -> Settings:
         "split": split,
         "first_seed": SPLITS[split],
         "steps": n,
-        "guidance": editor.runner.guidance_scale(None),
+        "guidance": editor.runner.guidance_scale(guidance),
         "model": models.name,
         "sha256": model_hash(models.origin),
         "dtype": str(models.origin.dtype).removeprefix("torch."),

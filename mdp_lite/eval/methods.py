@@ -4,14 +4,14 @@ All have the same UNet, weights, grid and guidance, and the same source paths.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mdp_lite.eval.choosing import SHARE, choose, list_windows
+from mdp_lite.eval.choosing import MIDDLE, SHARE, choose, list_local_pulls, list_windows
 from mdp_lite.eval.edit_batches import GENERATED, BatchSource, EditBatch
 from mdp_lite.eval.edit_scores import score_edits
 from mdp_lite.eval.inversions import round_figures
@@ -144,6 +144,9 @@ def _mdp_settings(source: str, n: int, real: bool) -> dict[str, EditMethod]:
     for cell in [] if real else [*from_start, *local]:
         run = partial(run_mdp, variant=cell.variant, cell=cell)
         settings[f"mdp-{cell.label} inverted"] = EditMethod(DEFAULT_METHOD, run)
+    for pulls in ((0.5, 2.0), (0.5, 1.0, 2.0)):
+        run = partial(run_local_chosen, pulls=pulls)
+        settings[f"mdp-local-chosen of {len(pulls)}"] = EditMethod(DEFAULT_METHOD, run)
     return settings | {"mdp-chosen": EditMethod(source, run_mdp_chosen)}
 
 
@@ -174,7 +177,8 @@ def _list_cells(n: int) -> list[EvalCell]:
 
 def _list_local_cells(n: int) -> list[EvalCell]:
     """Windows of the local leash, and rates of its pull."""
-    settings = [(0.27, 1.0), (0.34, 1.0), (0.4, 1.0), (0.34, 0.67), (0.34, 1.33)]
+    settings = [(0.27, 1.0), (0.34, 1.0), (0.4, 1.0)]
+    settings += [(0.34, pull) for pull in (0.5, 0.67, 1.33, 2.0)]
     return [EvalCell("epsilon", n, round(t_m * n), 1.0, pull, True) for t_m, pull in settings]
 
 
@@ -245,6 +249,14 @@ def run_mdp_chosen(batch: EditBatch, source: BatchSource, share: float = SHARE) 
     z = _make_noise(batch, 2)
     windows = list_windows(len(batch.grid.t))
     return choose(build_task(batch, source), windows, source.own_noise, z, share)
+
+
+def run_local_chosen(
+    batch: EditBatch, source: BatchSource, pulls: Sequence[float]
+) -> EditedLatents:
+    """The local leash at the best of a few rates, chosen in the same way at one noise level."""
+    z, cells = _make_noise(batch, 2), list_local_pulls(len(batch.grid.t), pulls)
+    return choose(build_task(batch, source), cells, source.own_noise, z, levels=MIDDLE)
 
 
 def run_prompt_to_prompt(

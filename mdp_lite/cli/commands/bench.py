@@ -28,6 +28,11 @@ class EditBenchOptions:
                      help="tune compares settings of the methods, report the methods"),
     ] = None  # fmt: skip
     short: Annotated[bool, typer.Option("--short", help="few edits of few steps")] = False
+    guidance_scale: Annotated[
+        float | None,
+        typer.Option("--guidance-scale", metavar="G", min=1, max=100, show_default="the model's",
+                     help="of the edits and of generated sources"),
+    ] = None  # fmt: skip
     sheet: Annotated[
         Path | None,
         typer.Option("--sheet", metavar="FILE", parser=read_page_path,
