@@ -16,6 +16,7 @@ from mdp_lite.pictures.images import Picture
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.choices import build_choices, load_parts
 from mdp_lite.pipeline.edit import build_tasks, finish_edit, locate_all, start_edits
+from mdp_lite.pipeline.generation import generate_source
 from mdp_lite.pipeline.inpainting import key_of_mask, read_masks
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, Inversion
 from mdp_lite.pipeline.masks import MaskSpec
@@ -27,7 +28,6 @@ from mdp_lite.pipeline.runner import ModelRunner
 from mdp_lite.pipeline.sources import (
     OnStep,
     OnTuned,
-    generate_source,
     invert_pictures,
     start_monitor,
 )

@@ -24,7 +24,9 @@ EDIT_FIELDS = (
 XL_TEXTS = ("source_prompt_2", "prompt_2", "negative_prompt_2")
 XL_FIELDS = (*XL_TEXTS[:2], *SHARED)
 SETTINGS = tuple(
-    dict.fromkeys((*SAMPLING_FIELDS, "seed", *INVERSION_FIELDS, *EDIT_FIELDS, *XL_FIELDS))
+    dict.fromkeys(
+        (*SAMPLING_FIELDS, "seed", "record_noise", *INVERSION_FIELDS, *EDIT_FIELDS, *XL_FIELDS)
+    )
 )
 # An entry that sets one field of a group drops the job's defaults for the others of the group.
 EXCLUSIVE = (("mask", "box", "auto_mask"), ("strength", "t_m"))
@@ -58,6 +60,7 @@ class SourceSpec:
     early_stop: float | None = None
     inversion_seed: int | None = None
     xl: XLCondition = PLAIN
+    record_noise: bool = False
 
     @property
     def inversion(self) -> Inversion:
@@ -178,8 +181,9 @@ def key_of(
 
 
 def _list_facts(spec: SourceSpec | TargetSpec) -> dict[str, Any]:
-    """The fields of a spec; a weight and what SDXL reads were no part of earlier keys."""
-    new = {"xl"} | ({"weight"} if getattr(spec, "weight", None) is None else set())
+    """The fields of a spec; keys of earlier versions had none of those in later."""
+    later = ("weight", "record_noise")
+    new = {"xl"} | {name for name in later if getattr(spec, name, None) in (None, False)}
     facts = {name: value for name, value in asdict(spec).items() if name not in new}
     return facts | ({"xl": read} if (read := spec.xl.describe()) else {})
 
@@ -209,9 +213,9 @@ def _check_source(own: EntryValues, values: EntryValues, image: str | None) -> N
     """Check that the entry's own fields fit its kind of source."""
     if image is None and not values.get("source_prompt"):
         raise BadInput("a row needs an image or a source_prompt, got neither")
-    if image is not None and "seed" in own:
-        seed = own["seed"]
-        raise BadInput(f"seed is for a source made from a prompt, got {seed} and an image")
+    for name in ("seed", "record_noise") if image is not None else ():
+        if (got := own.get(name, False)) is not False:
+            raise BadInput(f"{name} is for a source made from a prompt, got {got} and an image")
     for name in INVERSION_FIELDS if image is None else ():
         if name in own:
             raise BadInput(f"{name} is for inverting an image, got {own[name]!r} without one")
@@ -221,7 +225,7 @@ def _check_source(own: EntryValues, values: EntryValues, image: str | None) -> N
 
 def _read_source(values: EntryValues, image: str | None) -> SourceSpec:
     """Take only the fields that this kind of source uses, so that equal sources are equal."""
-    extra: EntryValues = {"seed": values.get("seed", 0)}
+    extra = {"seed": values.get("seed", 0), "record_noise": values.get("record_noise", False)}
     names, guided = SAMPLING_FIELDS, True
     if image is not None:
         extra = {"image": str(PurePath(image))}

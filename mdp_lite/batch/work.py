@@ -206,7 +206,7 @@ def make_source(
     if source.image is None:
         return editor.generate(
             source.source_prompt, source.seed or 0, source.steps, source.guidance_scale,
-            source.negative_prompt, *size, xl=source.xl,
+            source.negative_prompt, *size, xl=source.xl, record_noise=source.record_noise,
         )  # fmt: skip
     return editor.invert(
         images.decode_picture(io.BytesIO(files[source.image]), repr(source.image)),

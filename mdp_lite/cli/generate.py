@@ -12,7 +12,7 @@ def generate_picture(args: GenerateOptions, editor: Editor, console: Console) ->
     """Generate a picture."""
     source = source_from_prompt(
         args.sampling, editor, console, args.prompt, args.seed,
-        args.sampling.xl.prompt_2,
+        args.sampling.xl.prompt_2, args.record_noise,
     )  # fmt: skip
     pictures = {args.output: (source.image, describe_source(editor.models.name, source))}
     report = build_report(pictures, source.cost, source.truncated)

@@ -25,6 +25,11 @@ SOURCE_SEED = typer.Option(
     "--seed", metavar="SEED", min=0, max=MAX_SEED, show_default="0",
     help="of a generated source",
 )  # fmt: skip
+RECORD_NOISE = typer.Option(
+    "--record-noise",
+    help="of a generated source: record noise along its path, as for a PICTURE, for better edits; "
+    "as many steps again",
+)  # fmt: skip
 SOURCE_PROMPT_2 = typer.Option(
     "--source-prompt-2", metavar="TEXT", show_default="the source prompt",
     help="what SDXL's second text encoder reads of it",
@@ -102,7 +107,13 @@ class SourceOptions:
         typer.Option("--source-prompt", metavar="SOURCE", help="what the source shows"),
     ] = None
     source_prompt_2: Annotated[str, SOURCE_PROMPT_2] = ""
+    record_noise: Annotated[bool, RECORD_NOISE] = False
     content: bytes | None = None  # what a pipe held
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for recorded noise of a picture, which its inversion decides."""
+        if self.record_noise and self.picture is not None:
+            raise BadInput(f"--record-noise is for a generated source, got PICTURE {self.picture}")
 
 
 @dataclass(frozen=True, kw_only=True)

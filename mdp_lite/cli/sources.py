@@ -44,8 +44,10 @@ def choose_source(args: EditArgs, editor: Editor, console: Console, seed: int | 
         for option, value in _list_inversion(args):
             if value is not None:
                 raise BadInput(f"{option} is for inverting a PICTURE, got {value!r} without one")
-        second = args.source.source_prompt_2
-        return source_from_prompt(args.sampling, editor, console, prompt or "", seed or 0, second)
+        second, noisy = args.source.source_prompt_2, args.source.record_noise
+        return source_from_prompt(
+            args.sampling, editor, console, prompt or "", seed or 0, second, noisy
+        )
     if is_saved_source(picture, args.source.content):
         return source_from_file(args, editor, picture, seed)
     if seed is not None:
@@ -83,14 +85,14 @@ def source_from_file(args: EditArgs, editor: Editor, file: str, seed: int | None
 
 def source_from_prompt(
     sampling: SamplingOptions, editor: Editor, console: Console, prompt: str, seed: int,
-    second: str,
+    second: str, record_noise: bool,
 ) -> Source:  # fmt: skip
     """A source generated from a prompt and a seed; second is for the second text encoder."""
     xl = read_xl_options(sampling.xl, second)
     with console.progress("generate") as on_step:
         source = editor.generate(
             prompt, seed, sampling.steps, sampling.guidance_scale, sampling.negative_prompt,
-            sampling.width, sampling.height, on_step, xl=xl,
+            sampling.width, sampling.height, on_step, xl=xl, record_noise=record_noise,
         )  # fmt: skip
     log_truncation(editor, console, prompt, sampling.negative_prompt, *list_seconds(xl))
     return source

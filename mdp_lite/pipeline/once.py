@@ -57,9 +57,7 @@ def once(
     target = runner.guidance(prompt, negative_prompt, g, size, follow_source(xl, own, False))
     x, noise = runner.draw(check.seed(seed), *size, grid)
     n, defaults = len(grid.t), runner.models.defaults
-    weights = build_weights(
-        n, defaults, variant, t_max, t_m, schedule, noisy=noise is not None
-    )
+    weights = build_weights(n, defaults, variant, t_max, t_m, schedule, noisy=noise is not None)
     steps = plan(weights, grid, _find_facts(source, target))
     needed = count_source_steps(steps, weights)
     path = _sample_source(runner, grid, x, source, needed, noise)

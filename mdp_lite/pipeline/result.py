@@ -45,11 +45,12 @@ class Source:
 
     image is what the path decodes to. picture is the picture that was inverted, upright RGB at its
     own size, and fit is how it was brought to the model's size; for a generated source picture is
-    the image. inversion is None for a generated source, unless its noise was recorded. tuning has an entry for each step of
-    null-text inversion. mask ("L", of the picture's size) is where edits happen unless they have
-    another one; an inpainting model recorded the path with it. xl is what SDXL read beside the
-    prompts. path holds the latents x (N+1, 1, 4, y, x) and the guided noise eps (N, 1, 4, y, x),
-    float64 on the Editor's device. A source does not change: threads may share it.
+    the image. inversion is None for a generated source, unless its noise was recorded. tuning has
+    an entry for each step of null-text inversion. mask ("L", of the picture's size) is where edits
+    happen unless they have another one; an inpainting model recorded the path with it. xl is what
+    SDXL read beside the prompts. path holds the latents x (N+1, 1, 4, y, x) and the guided noise
+    eps (N, 1, 4, y, x), float64 on the Editor's device. A source does not change: threads may share
+    it.
 
     >>> source.method, source.path.x.shape[0], source.image.size
     ('generate', 5, (64, 64))

@@ -1,4 +1,4 @@
-"""Making source paths: sampled from a prompt and a seed, or found by inverting pictures."""
+"""Making source paths by inverting pictures; generation.py makes them from a prompt and a seed."""
 
 import math
 import time
@@ -16,14 +16,14 @@ from mdp_lite.method.null_text import TunedStep, null_text
 from mdp_lite.method.sample import Trajectory, record, sample
 from mdp_lite.method.schedule import Grid, alphas_cumprod
 from mdp_lite.names import DeadlineExceeded
-from mdp_lite.pictures.fit import Fit, plan_fit
+from mdp_lite.pictures.fit import Fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.finite import run_finite
 from mdp_lite.pipeline.inpainting import find_channels
-from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, Inversion, resolve_inversion
+from mdp_lite.pipeline.inversion_methods import Inversion, resolve_inversion
 from mdp_lite.pipeline.masks import Mask
 from mdp_lite.pipeline.method_checks import check_method, check_model, default_guidance
-from mdp_lite.pipeline.result import Cost, Source, Tuning, add_costs
+from mdp_lite.pipeline.result import Cost, Source, Tuning
 from mdp_lite.pipeline.runner import ModelRunner
 from mdp_lite.pipeline.xl import PLAIN, XLCondition
 
@@ -87,46 +87,6 @@ class InversionResult(NamedTuple):
     path: Trajectory
     cost: Cost
     tuned: tuple[TunedStep, ...] = ()
-
-
-def generate_source(
-    runner: ModelRunner, prompt: str, seed: int, num_inference_steps: int | None,
-    guidance_scale: float | None, negative_prompt: str, width: int | None, height: int | None,
-    xl: XLCondition = PLAIN, record_noise: bool = False,
-    monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
-) -> Source:  # fmt: skip
-    """Path A from a prompt and a seed; see Editor.generate."""
-    check.text("prompt", prompt)
-    grid, size = runner.grid(num_inference_steps), runner.image_size(width, height)
-    g, n = runner.guidance_scale(guidance_scale), len(grid.t)
-    guidance = runner.guidance(prompt, negative_prompt, g, size, xl)
-    x, noise = runner.draw(check.seed(seed), *size, grid)
-    again = check.flag("record_noise", record_noise) and noise is None
-    steps = sample(runner.unet, grid, x, guidance, runner.v_prediction, noise=noise)
-    path = record(x, _collect(steps, (1 + again) * n, monitor), guidance.c, noise)
-    path = path._replace(channels=guidance.channels)
-    image, cost = runner.decode(path.x[-1]), Cost(n * len(guidance.reads), n)
-    source = Source(
-        path, grid, prompt, negative_prompt, g, image, image,
-        plan_fit("own", image.size, image.size), seed, None,
-        runner.is_truncated(prompt, xl.prompt_2), cost, runner.models.origin, xl=xl,
-    )  # fmt: skip
-    return _record_noise(runner, source, monitor) if again else source
-
-
-def _record_noise(runner: ModelRunner, source: Source, monitor: SourceMonitor) -> Source:
-    """The generated source on a path with recorded noise, at that inversion's own guidance."""
-    how, n = resolve_inversion(DEFAULT_METHOD, len(source.grid.t)), len(source.grid.t)
-    check_model(how.method, runner)
-    g = runner.guidance_scale(default_guidance(runner, how.method))
-    guidance = runner.guidance(
-        source.prompt, source.negative_prompt, g, source.image.size, source.xl
-    )
-    job = InversionJob(runner, source.grid, source.path.x[-1], guidance, how, monitor.after(n))
-    result = INVERSIONS[how.method](job)
-    path = result.path._replace(channels=guidance.channels)
-    cost = add_costs(source.cost, result.cost)
-    return replace(source, path=path, guidance_scale=g, inversion=how, cost=cost)
 
 
 def invert_pictures(
@@ -206,7 +166,7 @@ def _replay(job: InversionJob) -> InversionResult:
     """The inversion read backwards; with more iterations a step it is the fixed-point inversion."""
     n, times, runner = len(job.grid.t), job.inversion.iterations or 1, job.runner
     steps = invert(runner.unet, job.grid, job.x, job.guidance, runner.v_prediction, times)
-    path = replay(job.x, _collect(steps, n, job.monitor), job.guidance.c)
+    path = replay(job.x, collect_steps(steps, n, job.monitor), job.guidance.c)
     return InversionResult(path, Cost(n * times * len(job.guidance.reads), n * times))
 
 
@@ -214,7 +174,7 @@ def _find_pivots(job: InversionJob, total: int) -> Trajectory:
     """The path of the inversion without guidance, from which other methods start."""
     runner = job.runner
     steps = invert(runner.unet, job.grid, job.x, job.without_guidance, runner.v_prediction)
-    return replay(job.x, _collect(steps, total, job.monitor), job.guidance.c)
+    return replay(job.x, collect_steps(steps, total, job.monitor), job.guidance.c)
 
 
 def _resample(job: InversionJob) -> InversionResult:
@@ -222,9 +182,9 @@ def _resample(job: InversionJob) -> InversionResult:
     up, n, runner = _upward_grid(job), len(job.grid.t), job.runner
     m, unet, v_prediction = len(up.t), runner.unet, runner.v_prediction
     steps = invert(unet, up, job.x, job.without_guidance, v_prediction)
-    x = _collect(steps, m + n, job.monitor)[-1].x
+    x = collect_steps(steps, m + n, job.monitor)[-1].x
     steps = sample(unet, job.grid, x, job.guidance, v_prediction)
-    path = record(x, _collect(steps, m + n, job.monitor, m), job.guidance.c)
+    path = record(x, collect_steps(steps, m + n, job.monitor, m), job.guidance.c)
     return InversionResult(path, Cost(m + n * len(job.guidance.reads), m + n))
 
 
@@ -267,7 +227,7 @@ def _direct(job: InversionJob) -> InversionResult:
     n, runner = len(job.grid.t), job.runner
     pivots = _find_pivots(job, 2 * n)
     steps = predict_along(runner.unet, job.grid, pivots.x, job.guidance, runner.v_prediction)
-    path = record(pivots.x[0], _collect(steps, 2 * n, job.monitor, n), job.guidance.c)
+    path = record(pivots.x[0], collect_steps(steps, 2 * n, job.monitor, n), job.guidance.c)
     return InversionResult(path, Cost(n + n * len(job.guidance.reads), 2 * n))
 
 
@@ -300,7 +260,7 @@ INVERSIONS: dict[str, Callable[[InversionJob], InversionResult]] = {
 }
 
 
-def _collect(
+def collect_steps(
     steps: Iterable[Step], total: int, monitor: SourceMonitor, done: int = 0
 ) -> list[Step]:
     """All steps of a path, reporting each; done counts steps that came before."""

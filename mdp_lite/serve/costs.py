@@ -20,10 +20,16 @@ def rows_of_source(editor: Editor, origin: Recipe | Source) -> int:
     runner, n = editor.runner, len(editor.runner.grid(origin.num_inference_steps).t)
     runner.image_size(*(origin.size or (None, None)))
     if isinstance(origin, PromptRecipe):
-        return n * (2 if _is_guided(editor, origin.guidance_scale) else 1)
-    how, g = origin.inversion, inversion_guidance(origin)
-    g = default_guidance(runner, how.method) if g is None else g
-    g = runner.guidance_scale(g) if _is_guided(editor, g) else 1.0
+        rows = n * (2 if _is_guided(editor, origin.guidance_scale) else 1)
+        again = origin.record_noise and not adds_noise(editor.models.scheduler)
+        return rows + (_rows_of_inversion(editor, Inversion(), n, None) if again else 0)
+    return _rows_of_inversion(editor, origin.inversion, n, inversion_guidance(origin))
+
+
+def _rows_of_inversion(editor: Editor, how: Inversion, n: int, g: float | None) -> int:
+    """UNet rows of an inversion at a guidance scale; None is the method's."""
+    g = default_guidance(editor.runner, how.method) if g is None else g
+    g = editor.runner.guidance_scale(g) if _is_guided(editor, g) else 1.0
     return rows_of_inversion(resolve_inversion(how, n), n, g)
 
 
@@ -60,7 +66,7 @@ def _has_noise(editor: Editor, origin: Recipe | Source) -> bool:
     if isinstance(origin, Source):
         return origin.path.noise is not None
     if isinstance(origin, PromptRecipe):
-        return adds_noise(editor.models.scheduler)
+        return origin.record_noise or adds_noise(editor.models.scheduler)
     return METHODS[origin.inversion.method].noisy
 
 

@@ -118,6 +118,7 @@ class GenerationFields(CommonFields, SamplingFields, SteeringFields, XLFields):
     """POST /v1/images/generations; with an edit_prompt the picture is edited at once."""
 
     prompt: str
+    record_noise: bool = False
     prompt_2: SecondPrompt = None
     edit_prompt: str | None = None
     edit_prompt_2: SecondPrompt = None
@@ -130,6 +131,7 @@ class SourceFields(SamplingFields, InversionFields, XLFields):
 
     model: str | None = None
     size: SizeText = "auto"
+    record_noise: bool = False
 
 
 class SweepFields(XLFields):

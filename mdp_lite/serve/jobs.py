@@ -12,7 +12,7 @@ from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.answers import PictureJob, RequestContext
 from mdp_lite.serve.costs import rows_of_edit, rows_of_source
 from mdp_lite.serve.errors import ApiError
-from mdp_lite.serve.fields import EditFields, SamplingFields, SourceFields
+from mdp_lite.serve.fields import EditFields, GenerationFields, SourceFields
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.work import (
     EditSpec,
@@ -50,12 +50,14 @@ def picture_recipe(
 
 
 def prompt_recipe(
-    fields: SamplingFields, prompt: str, seed: int, size: tuple[int, int] | None, second: str
-) -> PromptRecipe:
+    fields: GenerationFields | SourceFields, prompt: str, seed: int,
+    size: tuple[int, int] | None, second: str,
+) -> PromptRecipe:  # fmt: skip
     """The recipe of a prompt and a seed; second is the field with its second prompt."""
     negative, steps = fields.negative_prompt or "", fields.num_inference_steps
     xl = build_xl(dict(fields), second)
-    return PromptRecipe(prompt, seed, steps, fields.guidance_scale, negative, size, xl)
+    g, noisy = fields.guidance_scale, fields.record_noise
+    return PromptRecipe(prompt, seed, steps, g, negative, size, xl, noisy)
 
 
 def edit_spec(

@@ -72,6 +72,9 @@ async def generations(request: Request) -> Response:
         for k in range(fields.n)
     ]
     if fields.edit_prompt is None:
+        if fields.record_noise:
+            message = "record_noise is for an edit of the picture: want an edit_prompt"
+            raise ApiError(400, message, "invalid_value", "record_noise")
         return await answers.answer(context, [jobs.generate_job(context, one) for one in recipes])
     spec = jobs.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
     return await answers.answer(context, [jobs.edit_job(service, one, spec) for one in recipes])
@@ -106,6 +109,9 @@ async def make_source(request: Request) -> Response:
     forms.check_limits(fields, service)
     recipe: Recipe
     if form.images:
+        if fields.record_noise:
+            message = "record_noise is for a generated source: want no image"
+            raise ApiError(400, message, "invalid_value", "record_noise")
         if len(form.images) > 1 or form.mask:
             raise ApiError(400, "a source is of one image", "too_many_files", "image")
         (image,) = await forms.read_pictures(form, fields.size, fields.fit, service)

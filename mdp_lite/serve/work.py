@@ -33,6 +33,7 @@ class PromptRecipe(NamedTuple):
     negative_prompt: str
     size: Size
     xl: XLCondition = PLAIN
+    record_noise: bool = False
 
 
 class PictureRecipe(NamedTuple):
@@ -95,7 +96,8 @@ def get_or_make_source(
     size = origin.size or (None, None)
     if isinstance(origin, PromptRecipe):
         return editor.generate(
-            origin.prompt, origin.seed, steps, g, negative, *size, xl=origin.xl
+            origin.prompt, origin.seed, steps, g, negative, *size, xl=origin.xl,
+            record_noise=origin.record_noise,
         )  # fmt: skip
     g = inversion_guidance(origin)
     return editor.invert(

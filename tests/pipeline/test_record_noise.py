@@ -79,9 +79,7 @@ def test_a_deadline_ends_the_second_pass_too(editor: Editor) -> None:
         editor.generate(PROMPT, 5, N, on_step=wait, record_noise=True)
 
 
-def test_it_survives_a_file_and_the_cache(
-    editor: Editor, recorded: Source, tmp_path: Path
-) -> None:
+def test_it_survives_a_file_and_the_cache(editor: Editor, recorded: Source, tmp_path: Path) -> None:
     editor.save_source(recorded, tmp_path / "a.safetensors")
     again = editor.load_source(tmp_path / "a.safetensors")
     assert again.seed == 5 and again.generated and again.inversion == recorded.inversion

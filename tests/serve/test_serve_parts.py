@@ -84,9 +84,12 @@ def test_the_cost_of_an_inversion(editor: Editor, method: str, g: float | None) 
     assert rows_of_source(editor, recipe) == get_or_make_source(editor, recipe).cost.unet_rows
 
 
+@pytest.mark.parametrize("record_noise", [False, True])
 @pytest.mark.parametrize("g", [None, 1.0])
-def test_the_cost_of_a_generated_source(editor: Editor, g: float | None) -> None:
-    recipe = PromptRecipe("a house", 1, 3, g, "", (40, 24))
+def test_the_cost_of_a_generated_source(
+    editor: Editor, g: float | None, record_noise: bool
+) -> None:
+    recipe = PromptRecipe("a house", 1, 3, g, "", (40, 24), record_noise=record_noise)
     assert rows_of_source(editor, recipe) == get_or_make_source(editor, recipe).cost.unet_rows
 
 

@@ -14,6 +14,7 @@ from mdp_lite.cli.model_options import (
     SamplingOptions,
 )
 from mdp_lite.cli.picture_options import (
+    RECORD_NOISE,
     SOURCE_PROMPT_2,
     SOURCE_SEED,
     InversionOptions,
@@ -53,6 +54,7 @@ class RowOptions:
     ] = None
     source_prompt_2: Annotated[str, SOURCE_PROMPT_2] = ""
     seed: Annotated[int | None, SOURCE_SEED] = None
+    record_noise: Annotated[bool, RECORD_NOISE] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 import typer
 
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions, SamplingOptions
-from mdp_lite.cli.picture_options import PICTURE_FILE, SaveOptions
+from mdp_lite.cli.picture_options import PICTURE_FILE, RECORD_NOISE, SaveOptions
 from mdp_lite.cli.values import MAX_SEED
+from mdp_lite.names import BadInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +24,18 @@ class GenerateOptions:
                           help="of the noise: the same seed gives the same picture")
     ] = 0  # fmt: skip
     output: Annotated[Path, PICTURE_FILE] = Path("out.png")
+    record_noise: Annotated[bool, RECORD_NOISE] = False
     save: SaveOptions = SaveOptions()
     sampling: SamplingOptions = SamplingOptions()
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for recorded noise that nobody would see."""
+        if self.record_noise and self.save.save_source is None:
+            raise BadInput("--record-noise changes the saved source, not the picture: give "
+                           "--save-source too")  # fmt: skip
 
 
 OPTIONS = GenerateOptions
