@@ -6,6 +6,8 @@ from typing import Any
 from mdp_lite.checkpoint.few_steps import FewSteps
 from mdp_lite.names import BadCheckpoint
 
+FAST, FAST_FEW = 8, 2  # steps of --fast; docs/results.md has their rows and quality
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -20,6 +22,11 @@ class Defaults:
     t_max: float | None = None
     t_m: float | None = None
     distilled: bool = False
+
+    @property
+    def fast_steps(self) -> int:
+        """Steps for an edit in a hurry: 2 of a model of few steps, 8 of another, or fewer."""
+        return min(self.num_inference_steps, FAST_FEW if self.distilled else FAST)
 
 
 STEPS = 4  # of a model of few steps (few_steps.py) whose name says no number

@@ -80,6 +80,17 @@ class InversionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FastOptions:
+    """A number of steps that suits the model, for an edit in a hurry."""
+
+    heading: ClassVar[str] = "sampling"
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="instead of --steps: 2 steps of a model of few steps, else 8"),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class TuneOptions:
     """Which steps null-text inversion tunes for an edit."""
 

@@ -3,10 +3,12 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.cli.commands.edit import EditCommandOptions
 from mdp_lite.cli.commands.generate import GenerateOptions
 from mdp_lite.cli.commands.invert import InvertOptions
@@ -60,6 +62,7 @@ def run_command(args: Any, console: Console) -> Report:
             raise BadInput("-o - writes a PNG to a pipe or a file, got a terminal as stdout")
     args = read_pipes(args)
     started, editor = time.monotonic(), _open_editor(args)
+    args = choose_fast_steps(args, editor.models.defaults)
     if args.command in WITHOUT_PICTURES:
         return WITHOUT_PICTURES[args.command](args, editor, console)
     command = WITH_PICTURES[args.command]
@@ -68,6 +71,16 @@ def run_command(args: Any, console: Console) -> Report:
         report = command(args, editor, console._replace(log=ignore))
         _write_files(report, args.save.quality if isinstance(args, OnePicture) else None)
     return _finish_report(args, report, time.monotonic() - started)
+
+
+def choose_fast_steps(args: Any, defaults: Defaults) -> Any:
+    """The options with the model's number of steps for --fast."""
+    if not (hasattr(args, "speed") and args.speed.fast):
+        return args
+    if args.sampling.steps is not None:
+        got = args.sampling.steps
+        raise BadInput(f"--fast and --steps say the same thing: give one of them, got {got}")
+    return replace(args, sampling=replace(args.sampling, steps=defaults.fast_steps))
 
 
 def writes_stdout(args: Any) -> bool:

@@ -58,6 +58,7 @@ class SamplingFields(BaseModel):
     """How a path is sampled."""
 
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    fast: bool = False
     guidance_scale: GuidanceScale | None = None
     negative_prompt: str | None = None
     seed: Seed | None = None

@@ -104,6 +104,17 @@ def check_size(size: str, service: Service) -> tuple[int, int] | None:
     return target
 
 
+def choose_steps(fields: Any, service: Service) -> Any:
+    """The fields with the model's number of steps for an edit in a hurry, if that is asked for."""
+    if not fields.fast:
+        return fields
+    if fields.num_inference_steps is not None:
+        message = "fast and num_inference_steps say the same thing: give one of them"
+        raise ApiError(400, message, "invalid_value", "fast")
+    steps = service.editor.models.defaults.fast_steps
+    return fields.model_copy(update={"num_inference_steps": steps})
+
+
 def check_limits(fields: Any, service: Service) -> None:
     """Check what requests have in common: the model's name, steps, texts, pictures, time, sizes."""
     limits, settings = service.settings.limits, service.settings

@@ -33,7 +33,7 @@ async def edits(request: Request) -> Response:
     """Edit pictures: each is inverted, then edited towards the prompt."""
     started, service = time.monotonic(), _service(request)
     form = await forms.read_form(request, service)
-    fields = EditFields.model_validate(form.texts)
+    fields = forms.choose_steps(EditFields.model_validate(form.texts), service)
     images, mask = await _read_pictures(form, fields, fields, service)
     context = _context(request, fields, "image_edit", started)
     origins = [
@@ -62,7 +62,7 @@ async def source_edits(request: Request, source: str) -> Response:
 async def generations(request: Request) -> Response:
     """Make pictures from a prompt and a seed, and edit them at once if there is an edit_prompt."""
     started, service = time.monotonic(), _service(request)
-    fields = await forms.read_json(request, GenerationFields)
+    fields = forms.choose_steps(await forms.read_json(request, GenerationFields), service)
     forms.check_limits(fields, service)
     context = _context(request, fields, "image_generation", started)
     target = forms.check_size(fields.size, service)
@@ -90,7 +90,7 @@ async def image_to_image(request: Request) -> Response:
     if isinstance(size := parameters.get("target_size"), dict):  # of its client; a text is SDXL's
         del parameters["target_size"]
         parameters["size"] = f"{size.get('width')}x{size.get('height')}"
-    fields = EditFields.model_validate(parameters)
+    fields = forms.choose_steps(EditFields.model_validate(parameters), service)
     form = forms.UploadForm({}, [pictures.from_base64(inputs, "inputs")], None)
     (image,), _ = await _read_pictures(form, fields, fields, service)
     context = _context(request, fields, "image_edit", started)
@@ -105,7 +105,7 @@ async def make_source(request: Request) -> Response:
     """Invert a picture, or generate one from a prompt and a seed; edits can then use it."""
     service = _service(request)
     form = await forms.read_form(request, service)
-    fields = SourceFields.model_validate(form.texts)
+    fields = forms.choose_steps(SourceFields.model_validate(form.texts), service)
     forms.check_limits(fields, service)
     recipe: Recipe
     if form.images:

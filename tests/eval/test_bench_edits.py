@@ -10,8 +10,9 @@ from PIL import Image
 
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.defaults import Defaults
+from mdp_lite.editor import Editor
 from mdp_lite.eval import edits_command
-from mdp_lite.eval.edit_batches import CASES
+from mdp_lite.eval.edit_batches import CASES, BatchSettings, make_batches
 from mdp_lite.eval.edit_tables import (
     find_lead,
     format_main_table,
@@ -19,14 +20,16 @@ from mdp_lite.eval.edit_tables import (
     format_tables,
     summarize,
 )
-from mdp_lite.eval.edits import KINDS
+from mdp_lite.eval.edits import KINDS, iterate_edits
 from mdp_lite.eval.methods import build_candidates, build_methods, default_cell, local_cell
+from mdp_lite.eval.reader import load_reader
 from mdp_lite.eval.rivals.tables import TRIED
 from mdp_lite.method.schedule import Weights
 from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import build_weights
 
 Says = Callable[[str], None]
+TINY = Editor.from_pretrained("tiny", device="cpu")
 FEW = ["bench", "edits", "--pictures", "2", "--steps", "3", "--quiet"]
 OURS = ("mdp-c", "mdp-epsilon", "mdp-x", "mdp-beta", "mdp-epsilon-paper", "mdp-local")
 RIVALS = (
@@ -117,6 +120,17 @@ def test_dry_run_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "edits", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "synthetic: 640 edits by 22 methods" in out and "real: 640 edits by 22 methods" in out
+
+
+@pytest.mark.parametrize("words, g", [([], 4.0), (["--guidance-scale", "2"], 2.0)])
+def test_the_guidance_is_a_setting(
+    words: list[str], g: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "edits", "--dry-run", "--json", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["guidance"] == g
+    settings = BatchSettings(TINY, TINY.runner.grid(3), frozenset(), 1.0, g)
+    (batch,) = make_batches(settings, load_reader(), "real", iterate_edits("color", "tune"), 1)
+    assert batch.guidance.g == settings.g == g
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 
 from mdp_lite.editor import Editor
 from mdp_lite.eval.choosing import (
+    MIDDLE,
     NOISE_LEVELS,
     choose,
     compare_texts,
@@ -51,4 +52,6 @@ def test_the_chosen_edit_is_one_of_the_candidates(wide: Editor) -> None:
         )
     assert any(torch.equal(found.x, x) for x in tried.values())
     assert found.rows == rows + 2 * 3 * len(NOISE_LEVELS)
+    cheap = run(partial(choose, cells=cells, own_noise=True, z=z, levels=MIDDLE), task)
+    assert cheap.rows == rows + 2 * 3
     assert TARGET != SOURCE and len({cell.label for cell in list_windows(50)}) == 7

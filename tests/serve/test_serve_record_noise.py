@@ -1,6 +1,7 @@
-"""record_noise of the service: edits of generated pictures as the library makes them."""
+"""record_noise and fast of the service: edits of generated pictures as the library makes them."""
 
 import base64
+import json
 from collections.abc import Iterator
 
 import httpx2
@@ -63,3 +64,16 @@ def test_recipes_keep_it_and_old_ones_have_none() -> None:
     assert from_bytes(to_bytes(recipe)) == recipe
     old = to_bytes(recipe).replace(b', "record_noise": true', b"")
     assert from_bytes(old) == recipe._replace(record_noise=False)
+
+
+def test_fast_is_the_models_number_of_steps(client: httpx2.Client, editor: Editor) -> None:
+    body = {"prompt": "a house", "seed": 3, "fast": True}
+    answer = client.post("/v1/images/generations", json=body)
+    steps = editor.models.defaults.fast_steps
+    assert np.array_equal(read_pixels(answer), editor.generate("a house", 3, steps).image)
+    form = {"source_prompt": "a house", "prompt": "a boat", "fast": "true"}
+    answer = client.post("/v1/images/edits", data=form, files={"image": file_of(picture())})
+    made = read_image(base64.b64decode(answer.json()["data"][0]["b64_json"]))
+    assert json.loads(made.info["mdp_lite"])["num_inference_steps"] == steps
+    answer = client.post("/v1/images/generations", json=body | {"num_inference_steps": 3})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "fast")

@@ -12,6 +12,7 @@ from mdp_lite.cli.picture_options import (
     NEEDS_MASK,
     PICTURE_FILE,
     SOURCE_SEED,
+    FastOptions,
     InversionOptions,
     MaskFileOptions,
     MaskOptions,
@@ -61,6 +62,7 @@ class EditCommandOptions:
     inversion: InversionOptions = InversionOptions()
     tune: TuneOptions = TuneOptions()
     sampling: SamplingOptions = SamplingOptions()
+    speed: FastOptions = FastOptions()
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()

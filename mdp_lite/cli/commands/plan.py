@@ -7,7 +7,13 @@ import typer
 
 from mdp_lite.cli.edit_options import EditOptions
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions, SamplingOptions
-from mdp_lite.cli.picture_options import SOURCE_SEED, InversionOptions, SourceOptions, TuneOptions
+from mdp_lite.cli.picture_options import (
+    SOURCE_SEED,
+    FastOptions,
+    InversionOptions,
+    SourceOptions,
+    TuneOptions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +32,7 @@ class PlanOptions:
     inversion: InversionOptions = InversionOptions()
     tune: TuneOptions = TuneOptions()
     sampling: SamplingOptions = SamplingOptions()
+    speed: FastOptions = FastOptions()
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()

@@ -9,7 +9,7 @@ import typer
 from mdp_lite.cli.edit_options import GridOptions
 from mdp_lite.cli.fields import COMMAS
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions, SamplingOptions
-from mdp_lite.cli.picture_options import InversionOptions, SourceOptions
+from mdp_lite.cli.picture_options import FastOptions, InversionOptions, SourceOptions
 from mdp_lite.cli.values import MAX_SEED
 
 
@@ -48,6 +48,7 @@ class SweepOptions:
     grid: GridOptions = GridOptions()
     inversion: InversionOptions = InversionOptions()
     sampling: SamplingOptions = SamplingOptions()
+    speed: FastOptions = FastOptions()
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()
