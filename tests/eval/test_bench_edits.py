@@ -29,7 +29,6 @@ from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import build_weights
 
 Says = Callable[[str], None]
-TINY = Editor.from_pretrained("tiny", device="cpu")
 FEW = ["bench", "edits", "--pictures", "2", "--steps", "3", "--quiet"]
 OURS = ("mdp-c", "mdp-epsilon", "mdp-x", "mdp-beta", "mdp-epsilon-paper", "mdp-local")
 RIVALS = (
@@ -128,7 +127,8 @@ def test_the_guidance_is_a_setting(
 ) -> None:
     assert main(["bench", "edits", "--dry-run", "--json", *words]) == 0
     assert json.loads(capsys.readouterr().out)["guidance"] == g
-    settings = BatchSettings(TINY, TINY.runner.grid(3), frozenset(), 1.0, g)
+    editor = Editor.from_pretrained("tiny", device="cpu")
+    settings = BatchSettings(editor, editor.runner.grid(3), frozenset(), 1.0, g)
     (batch,) = make_batches(settings, load_reader(), "real", iterate_edits("color", "tune"), 1)
     assert batch.guidance.g == settings.g == g
 
