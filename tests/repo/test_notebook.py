@@ -38,6 +38,8 @@ def test_all_cells_run_and_their_words_are_true(
     assert max(near["c"], near["beta"]) < near["epsilon"]
     for x in names["paths"].values():  # all end nearer to B than to A
         assert names["apart"](x, names["path_b"])[-1] < names["apart"](x, names["path_a"])[-1]
+    for one in names["maps"][16:]:  # after the window: the sky is kept, the ground is let go
+        assert one[:6].min() > 0.8 and one[-2:].max() < 0.6
     assert list(tmp_path.iterdir()) == []  # it leaves nothing behind
 
 
