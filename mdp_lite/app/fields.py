@@ -12,10 +12,11 @@ from mdp_lite.app.form import (
     MAX_STEPS,
     MAX_TEXT,
     PAGE_FITS,
+    PAGE_SCHEDULES,
     XL_FIELDS,
     EditForm,
 )
-from mdp_lite.names import SCHEDULES, VARIANTS
+from mdp_lite.names import VARIANTS
 
 COMMON = (
     "source_prompt", "prompt", "variant", "steer", "strength", "t_max", "t_m", "schedule",
@@ -83,7 +84,7 @@ def build_steering(form: EditForm) -> dict[str, Any]:
         value = getattr(form, name)
         components[name] = gr.Slider(0, form.steps, value, step=0.5, label=label, visible=False)
     components["schedule"] = gr.Radio(
-        list(SCHEDULES), value=form.schedule, label="Schedule: weights over the window"
+        list(PAGE_SCHEDULES), value=form.schedule, label="Schedule: weights over the window"
     )
     return components
 

@@ -8,10 +8,10 @@ from PIL import Image
 from mdp_lite.cli.xl import PAIRS, SHARED, build_xl, check_xl
 from mdp_lite.editor import Editor
 from mdp_lite.method.null_text import MAX_STEPS as MAX_NULL_TEXT_STEPS
-from mdp_lite.method.samplers import adds_noise
 from mdp_lite.names import FITS, SCHEDULES, VARIANTS, BadInput
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, METHODS, Inversion
+from mdp_lite.pipeline.noise import will_record_noise
 from mdp_lite.pipeline.request import DEFAULT_VARIANT, Request, default_window
 from mdp_lite.pipeline.result import Source
 from mdp_lite.pipeline.xl import XLCondition
@@ -20,6 +20,8 @@ CASES = ("picture", "prompt")
 PAGE_FITS = tuple(fit for fit in FITS if fit != "own")  # "own" has no upper limit of size
 STEERS = ("strength", "window")
 WHERES = ("everywhere", "painted", "found")
+DEFAULT_SCHEDULE = "default"  # what suits the variant and the source, as of mdp-lite edit
+PAGE_SCHEDULES = (DEFAULT_SCHEDULE, *SCHEDULES)
 XL_FIELDS = ("source_prompt_2", "prompt_2", *SHARED)  # what SDXL reads beside the prompts
 MAX_STEPS, MAX_GUIDANCE, MAX_TEXT, MAX_FEATHER = 200, 30, 1000, 64
 
@@ -41,7 +43,7 @@ class EditForm:
     strength: float = 0.5
     t_max: float = 47
     t_m: float = 17
-    schedule: str = "leash"
+    schedule: str = DEFAULT_SCHEDULE
     guidance_scale: float = 7.5
     steps: int = 50
     seed: int = 0
@@ -65,11 +67,11 @@ def default_form(editor: Editor, case: str) -> EditForm:
     """The form with the model's defaults."""
     model = editor.models.defaults
     n = min(model.num_inference_steps, MAX_STEPS)
-    inverts = case == "picture" and METHODS[DEFAULT_METHOD].noisy
-    noisy = inverts or adds_noise(editor.models.scheduler)
+    method = DEFAULT_METHOD if case == "picture" else None
+    noisy = will_record_noise(editor.models.scheduler, method)
     usual = default_window(n, model, DEFAULT_VARIANT, noisy=noisy)
     guidance = min(model.guidance_scale, MAX_GUIDANCE)
-    window = {"t_max": usual.t_max, "t_m": usual.t_m, "schedule": usual.schedule}
+    window = {"t_max": usual.t_max, "t_m": usual.t_m}
     return EditForm(case, variant=DEFAULT_VARIANT, **window, guidance_scale=guidance, steps=n)
 
 
@@ -93,7 +95,7 @@ def check_form(form: EditForm) -> EditForm:
 def check_bounds(form: EditForm) -> EditForm:
     """The form if each field is within its bounds; prompts may be empty. Raises BadInput."""
     for name, allowed in (
-        ("case", CASES), ("variant", VARIANTS), ("steer", STEERS), ("schedule", SCHEDULES),
+        ("case", CASES), ("variant", VARIANTS), ("steer", STEERS), ("schedule", PAGE_SCHEDULES),
         ("method", tuple(METHODS)), ("fit", PAGE_FITS), ("where", WHERES),
     ):  # fmt: skip
         check.one_of(name, getattr(form, name), allowed)
@@ -151,10 +153,15 @@ def build_request(source: Source, form: EditForm, mask: Image.Image | None) -> R
     if form.where == "painted" and mask is None:
         raise BadInput("paint where the edit may happen first, or let it happen everywhere")
     return Request(
-        source, form.prompt, form.variant, t_max, t_m, form.schedule, strength, None,
+        source, form.prompt, form.variant, t_max, t_m, schedule_of(form), strength, None,
         form.guidance_scale, form.negative_prompt or None, region, True,
         form.feather if region is not None else 0, xl=build_form_xl(form),
     )  # fmt: skip
+
+
+def schedule_of(form: EditForm) -> str | None:
+    """The schedule of the request; None is the default."""
+    return None if form.schedule == DEFAULT_SCHEDULE else form.schedule
 
 
 def _label_field(name: str) -> str:

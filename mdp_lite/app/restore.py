@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mdp_lite.app.form import XL_FIELDS, EditForm, check_bounds, fill_form
+from mdp_lite.app.form import DEFAULT_SCHEDULE, XL_FIELDS, EditForm, check_bounds, fill_form
 from mdp_lite.cli.xl import describe_fields
 from mdp_lite.names import VARIANTS, BadInput
 from mdp_lite.pictures import images
@@ -68,7 +68,7 @@ def _compare(
 
 def _read_fields(settings: dict[str, Any], form: EditForm) -> dict[str, Any]:
     """The values of the form's fields that the settings hold."""
-    generated = settings.get("method") == "generate"
+    generated = is_generated(settings)
     values = {name: settings[name] for name in COMMON if name in settings}
     values |= {"case": "prompt" if generated else "picture", "seed": _seed(settings, generated)}
     values |= {"steps": settings.get("num_inference_steps", form.steps)}
@@ -84,11 +84,16 @@ def _read_fields(settings: dict[str, Any], form: EditForm) -> dict[str, Any]:
     values["variant"] = variant if variant in VARIANTS else form.variant  # "all" is four pictures
     values |= {name: settings.get(name, "") for name in ("prompt", "source_prompt")}
     window = "t_max" in settings or "t_m" in settings
-    values.setdefault("schedule", "constant" if window else EditForm.schedule)
+    values.setdefault("schedule", DEFAULT_SCHEDULE)
     values["steer"] = "window" if window and "strength" not in settings else "strength"
     if values["steer"] == "strength":
         values["strength"] = settings.get("strength", 0.5)  # the default window
     return values
+
+
+def is_generated(settings: dict[str, Any]) -> bool:
+    """Whether the source was made from a prompt and a seed, if its noise was recorded too."""
+    return settings.get("method") == "generate" or settings.get("record_noise") is True
 
 
 def _seed(settings: dict[str, Any], generated: bool) -> Any:

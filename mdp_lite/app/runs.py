@@ -17,6 +17,7 @@ from mdp_lite.app.form import (
     check_form,
     check_model,
     inversion_of,
+    schedule_of,
     source_guidance,
 )
 from mdp_lite.app.results import AppResult, LastEdit
@@ -139,7 +140,7 @@ def make_source(
 def edit_settings(editor: Editor, source: Source, edit: Edit, form: EditForm) -> dict[str, Any]:
     """The settings for the PNG: those that the command line writes, and where the edit happened."""
     by_strength = form.steer == "strength"
-    window: dict[str, Any] = {"schedule": form.schedule}
+    window: dict[str, Any] = {"schedule": schedule_of(form)}
     window |= {"strength": form.strength} if by_strength else {"t_max": form.t_max, "t_m": form.t_m}
     masked = {} if form.where == "everywhere" else {"where": form.where, "feather": form.feather}
     return describe_edit(editor.models.name, source, edit, window | masked)

@@ -8,6 +8,7 @@ from mdp_lite.app.form import (
     EditForm,
     build_form_xl,
     inversion_of,
+    schedule_of,
     source_guidance,
 )
 from mdp_lite.app.runs import MASK_FILE
@@ -31,7 +32,8 @@ def shell_command(form: EditForm, picture: str | None, model: str, clip_skip: in
         words += _inversion_options(form)
     if form.negative_prompt:
         words += ["--negative-prompt", form.negative_prompt]
-    words += ["--variant", form.variant, "--schedule", form.schedule]
+    words += ["--variant", form.variant]
+    words += ["--schedule", form.schedule] if schedule_of(form) else []
     if form.steer == "strength":
         words += ["--strength", str(form.strength)]
     else:
@@ -112,7 +114,7 @@ def _edit_arguments(form: EditForm) -> dict[str, object]:
     by = {"strength": form.strength} if form.steer == "strength" else window
     negative = {"negative_prompt": form.negative_prompt} if form.negative_prompt else {}
     return {
-        "variant": form.variant, **by, "schedule": form.schedule,
+        "variant": form.variant, **by, **({"schedule": form.schedule} if schedule_of(form) else {}),
         "guidance_scale": form.guidance_scale, **negative,
     }  # fmt: skip
 

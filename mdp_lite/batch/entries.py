@@ -182,9 +182,12 @@ def key_of(
 
 def _list_facts(spec: SourceSpec | TargetSpec) -> dict[str, Any]:
     """The fields of a spec; keys of earlier versions had none of those in later."""
-    later = ("weight", "record_noise")
-    new = {"xl"} | {name for name in later if getattr(spec, name, None) in (None, False)}
-    facts = {name: value for name, value in asdict(spec).items() if name not in new}
+    unused = {"weight": None, "record_noise": False}
+    facts = {
+        name: value
+        for name, value in asdict(spec).items()
+        if name != "xl" and not (name in unused and value is unused[name])
+    }
     return facts | ({"xl": read} if (read := spec.xl.describe()) else {})
 
 

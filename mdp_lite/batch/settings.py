@@ -10,6 +10,7 @@ from mdp_lite.pictures import images
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.inversion_methods import resolve_inversion
 from mdp_lite.pipeline.masks import MaskSpec
+from mdp_lite.pipeline.noise import will_record_noise
 from mdp_lite.pipeline.request import build_weights
 
 
@@ -17,9 +18,11 @@ def check_settings(editor: Editor, source: SourceSpec, target: TargetSpec) -> No
     """Raise BadInput for settings that are wrong whatever the picture is."""
     runner = editor.runner
     n = len(runner.grid(source.steps).t)
+    method = None if source.image is None else source.method
+    noisy = will_record_noise(editor.models.scheduler, method, source.record_noise)
     build_weights(
         n, editor.models.defaults, target.variant, target.t_max, target.t_m, target.schedule,
-        target.strength, target.weight,
+        target.strength, target.weight, noisy,
     )  # fmt: skip
     runner.guidance_scale(target.guidance_scale)
     resolve_inversion(source.inversion, n)

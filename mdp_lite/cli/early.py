@@ -14,6 +14,8 @@ from mdp_lite.cli.xl import check_xl, name_option
 from mdp_lite.method.schedule import ddim_grid
 from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD
+from mdp_lite.pipeline.noise import will_record_noise
 from mdp_lite.pipeline.request import build_weights
 
 Number = float | None
@@ -32,11 +34,26 @@ def check_schedule(args: Any, examined: Examined) -> None:
     source = getattr(getattr(args, "source", None), "picture", None)
     if sampling is None or (source is not None and source.endswith(".safetensors")):
         return
-    n = sampling.steps
-    n = examined.defaults.num_inference_steps if n is None else n
+    n, noisy = _count_steps(args, sampling, examined), _records_noise(args, examined)
     ddim_grid(examined.scheduler, n)
     for window in _list_windows(args):
-        build_weights(n, examined.defaults, *window)
+        build_weights(n, examined.defaults, *window, noisy)
+
+
+def _count_steps(args: Any, sampling: SamplingOptions, examined: Examined) -> int:
+    defaults = examined.defaults
+    if hasattr(args, "speed") and args.speed.fast:
+        return defaults.fast_steps
+    return defaults.num_inference_steps if sampling.steps is None else sampling.steps
+
+
+def _records_noise(args: Any, examined: Examined) -> bool:
+    """Whether the source will have recorded noise; of a batch each row says what its source is."""
+    source = getattr(args, "source", None)
+    if source is None:
+        return False
+    method = None if source.picture is None else args.inversion.method or DEFAULT_METHOD
+    return will_record_noise(examined.scheduler, method, source.record_noise)
 
 
 def _check_size(options: Any, examined: Examined) -> None:

@@ -31,11 +31,12 @@ from mdp_lite.engine import flops
 from mdp_lite.engine.engine import list_missing
 from mdp_lite.engine.memory import LIBRARY_BYTES, largest_call, path_bytes
 from mdp_lite.method.plan import EditFacts, plan
-from mdp_lite.method.samplers import adds_noise, build_grid
+from mdp_lite.method.samplers import build_grid
 from mdp_lite.method.schedule import check_reach
 from mdp_lite.models.condition import count_rows
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.noise import will_record_noise
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.request import build_weights
 
@@ -99,7 +100,8 @@ def estimate_edit(examined: Examined) -> Settings:
     defaults, n = examined.defaults, examined.defaults.num_inference_steps
     rows = 1 if defaults.guidance_scale == 1 or unet.time_cond_proj_dim else 2
     facts = EditFacts(guided=rows == 2, own_noise=True)
-    weights = build_weights(n, defaults, noisy=adds_noise(examined.scheduler))
+    noisy = will_record_noise(examined.scheduler, None)
+    weights = build_weights(n, defaults, noisy=noisy)
     edit = plan(weights, build_grid(examined.scheduler, n), facts)
     height, width = (min(side, SIDE) for side in _find_size(examined))
     y, x, tokens = height // vae.factor, width // vae.factor, _count_tokens(examined)

@@ -28,7 +28,7 @@ SOURCE_SEED = typer.Option(
 RECORD_NOISE = typer.Option(
     "--record-noise",
     help="of a generated source: record noise along its path, as for a PICTURE, for better edits; "
-    "as many steps again",
+    "that takes twice the steps",
 )  # fmt: skip
 SOURCE_PROMPT_2 = typer.Option(
     "--source-prompt-2", metavar="TEXT", show_default="the source prompt",
@@ -81,13 +81,19 @@ class InversionOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FastOptions:
-    """A number of steps that suits the model, for an edit in a hurry."""
+    """A number of steps that suits the model, for a quick edit."""
 
     heading: ClassVar[str] = "sampling"
     fast: Annotated[
         bool,
         typer.Option("--fast", help="instead of --steps: 2 steps of a model of few steps, else 8"),
     ] = False
+
+
+def check_fast(speed: FastOptions, steps: int | None) -> None:
+    """Raise BadInput for two numbers of steps."""
+    if speed.fast and steps is not None:
+        raise BadInput(f"--fast and --steps {steps} say the same thing: give one of them")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,9 +77,6 @@ def choose_fast_steps(args: Any, defaults: Defaults) -> Any:
     """The options with the model's number of steps for --fast."""
     if not (hasattr(args, "speed") and args.speed.fast):
         return args
-    if args.sampling.steps is not None:
-        got = args.sampling.steps
-        raise BadInput(f"--fast and --steps say the same thing: give one of them, got {got}")
     return replace(args, sampling=replace(args.sampling, steps=defaults.fast_steps))
 
 

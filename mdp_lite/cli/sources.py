@@ -71,7 +71,8 @@ def source_from_file(args: EditArgs, editor: Editor, file: str, seed: int | None
         ("--source-prompt", args.source.source_prompt),
         ("--source-prompt-2", args.source.source_prompt_2 or None),
         ("--seed", seed), *_list_inversion(args),
-        ("--steps", sampling.steps), ("--width", sampling.width), ("--height", sampling.height),
+        ("--fast" if args.speed.fast else "--steps", sampling.steps),
+        ("--width", sampling.width), ("--height", sampling.height),
     ]  # fmt: skip
     for option, value in own:
         if value is not None:

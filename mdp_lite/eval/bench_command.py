@@ -27,7 +27,7 @@ def bench(args: BenchOptions, console: Console) -> Report:
     Raises BadInput for options of another benchmark.
     """
     if args.what != "edits" and args.edits != EditBenchOptions():
-        raise BadInput(f"bench {args.what} takes no kinds, split, short or sheet")
+        raise BadInput(f"bench {args.what} takes no kinds, split, short, guidance scale or sheet")
     if args.what != "pie" and args.pie != PieOptions():
         raise BadInput(f"bench {args.what} takes no data, results, clip or dino")
     for path in list_outputs(args):

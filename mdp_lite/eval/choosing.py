@@ -20,7 +20,7 @@ from mdp_lite.pipeline.masks import MASK_CUT
 NOISE_LEVELS = (0.3, 0.5, 0.7)  # at which edits are compared, as shares of the way down the grid
 SHARE = 0.5  # of the best agreement that is enough; tuned on the tune split
 MIDDLE = (0.5,)  # one noise level, for a choice of few rows
-PULLS = (0.5, 1.0, 2.0)  # of the local leash to choose from; all share the look and its carry
+LEASHES = (0.5, 1.0, 2.0)  # shares of the local leash, of its look and its pull, to choose from
 
 
 class TextComparison(NamedTuple):
@@ -42,9 +42,9 @@ def list_windows(n: int) -> list[EvalCell]:
     return some + [EvalCell("x", n, round(share * n)) for share in (0.16, 0.36, 0.52)]
 
 
-def list_local_pulls(n: int, pulls: Sequence[float] = PULLS) -> list[EvalCell]:
-    """The local leash at several rates of its pull."""
-    return [EvalCell("epsilon", n, round(0.34 * n), 1.0, pull, True) for pull in pulls]
+def list_local_leashes(n: int, leashes: Sequence[float] = LEASHES) -> list[EvalCell]:
+    """The local leash at several shares; above 1 its look goes past the source."""
+    return [EvalCell("epsilon", n, round(0.34 * n), 1.0, leash, True) for leash in leashes]
 
 
 def choose(

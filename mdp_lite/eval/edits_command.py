@@ -160,6 +160,8 @@ def _build_job(args: BenchOptions) -> EditsBench:
     steps = steps if args.steps is None else args.steps
     if count < 1:
         raise BadInput(f"pictures must be 1 or more, got {count}")
+    if args.edits.guidance_scale == 1:
+        raise BadInput("bench edits compares guided edits: want a guidance scale above 1, got 1")
     editor = check_plain(open_editor(replace(args.model, cache=None), args.engine))
     n = len(editor.runner.grid(steps).t)
     build = build_candidates if split == "tune" else build_methods

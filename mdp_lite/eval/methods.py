@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.eval.choosing import MIDDLE, SHARE, choose, list_local_pulls, list_windows
+from mdp_lite.eval.choosing import MIDDLE, SHARE, choose, list_local_leashes, list_windows
 from mdp_lite.eval.edit_batches import GENERATED, BatchSource, EditBatch
 from mdp_lite.eval.edit_scores import score_edits
 from mdp_lite.eval.inversions import round_figures
@@ -144,9 +144,9 @@ def _mdp_settings(source: str, n: int, real: bool) -> dict[str, EditMethod]:
     for cell in [] if real else [*from_start, *local]:
         run = partial(run_mdp, variant=cell.variant, cell=cell)
         settings[f"mdp-{cell.label} inverted"] = EditMethod(DEFAULT_METHOD, run)
-    for pulls in ((0.5, 2.0), (0.5, 1.0, 2.0)):
-        run = partial(run_local_chosen, pulls=pulls)
-        settings[f"mdp-local-chosen of {len(pulls)}"] = EditMethod(DEFAULT_METHOD, run)
+    for leashes in ((0.5, 2.0), (0.5, 1.0, 2.0)):
+        run = partial(run_local_chosen, leashes=leashes)
+        settings[f"mdp-local-chosen of {len(leashes)}"] = EditMethod(DEFAULT_METHOD, run)
     return settings | {"mdp-chosen": EditMethod(source, run_mdp_chosen)}
 
 
@@ -176,7 +176,7 @@ def _list_cells(n: int) -> list[EvalCell]:
 
 
 def _list_local_cells(n: int) -> list[EvalCell]:
-    """Windows of the local leash, and rates of its pull."""
+    """Windows of the local leash, and shares of it: of its look and its pull."""
     settings = [(0.27, 1.0), (0.34, 1.0), (0.4, 1.0)]
     settings += [(0.34, pull) for pull in (0.5, 0.67, 1.33, 2.0)]
     return [EvalCell("epsilon", n, round(t_m * n), 1.0, pull, True) for t_m, pull in settings]
@@ -222,7 +222,7 @@ def build_task(batch: EditBatch, source: BatchSource) -> RivalTask:
 def run_mdp(
     batch: EditBatch, source: BatchSource, variant: str, cell: EvalCell | None = None
 ) -> EditedLatents:
-    """MDP at a window, by default that of Editor.edit."""
+    """MDP at a window, by default that of Editor.edit on a source without recorded noise."""
     task = build_task(batch, source)
     cell = cell or default_cell(variant, len(batch.grid.t))
     latents, rows = run_cells(
@@ -233,7 +233,7 @@ def run_mdp(
 
 
 def default_cell(variant: str, n: int) -> EvalCell:
-    """The window of Editor.edit if none is given."""
+    """The window of Editor.edit if none is given; local_cell is that of recorded noise."""
     t_max, t_m, schedule = DEFAULT_WINDOWS[variant]
     return EvalCell(variant, round(t_max * n), round(t_m * n), leash=float(schedule == "leash"))
 
@@ -252,10 +252,10 @@ def run_mdp_chosen(batch: EditBatch, source: BatchSource, share: float = SHARE) 
 
 
 def run_local_chosen(
-    batch: EditBatch, source: BatchSource, pulls: Sequence[float]
+    batch: EditBatch, source: BatchSource, leashes: Sequence[float]
 ) -> EditedLatents:
-    """The local leash at the best of a few rates, chosen in the same way at one noise level."""
-    z, cells = _make_noise(batch, 2), list_local_pulls(len(batch.grid.t), pulls)
+    """The local leash at the best of a few shares, chosen in the same way at one noise level."""
+    z, cells = _make_noise(batch, 2), list_local_leashes(len(batch.grid.t), leashes)
     return choose(build_task(batch, source), cells, source.own_noise, z, levels=MIDDLE)
 
 

@@ -50,4 +50,7 @@ def _record_noise(runner: ModelRunner, source: Source, monitor: SourceMonitor) -
     result = INVERSIONS[how.method](job)
     path = result.path._replace(channels=guidance.channels)
     cost = add_costs(source.cost, result.cost)
-    return replace(source, path=path, guidance_scale=g, inversion=how, cost=cost)
+    return replace(
+        source, path=path, guidance_scale=g, sampling_guidance=source.guidance_scale,
+        inversion=how, cost=cost,
+    )  # fmt: skip

@@ -1,11 +1,12 @@
-"""The noise where a sampled path starts, and what its steps add."""
+"""The noise where a sampled path starts, what its steps add, and which sources record it."""
 
 import torch
 from torch import Tensor
 
-from mdp_lite.method.samplers import noise_scales, start_scale
+from mdp_lite.method.samplers import adds_noise, noise_scales, start_scale
 from mdp_lite.method.schedule import Grid
 from mdp_lite.models.config import SchedulerConfig
+from mdp_lite.pipeline.inversion_methods import METHODS
 
 
 def draw(
@@ -22,6 +23,19 @@ def draw(
     if scales is None:
         return x, None
     return x, torch.stack([s * draw_unit(generator, shape).to(device) for s in scales])
+
+
+def will_record_noise(
+    config: SchedulerConfig, method: str | None, record_noise: bool = False
+) -> bool:
+    """Whether a source's path will have recorded noise.
+
+    method is that of a picture's inversion, None for a generated source. It may be no method: then
+    other checks say so.
+    """
+    if method is None:
+        return record_noise or adds_noise(config)
+    return method in METHODS and METHODS[method].noisy
 
 
 def draw_unit(generator: torch.Generator, shape: tuple[int, ...]) -> Tensor:

@@ -22,9 +22,10 @@ def describe_source(model: str, source: Source) -> Settings:
         "negative_prompt": source.negative_prompt,
         **({"xl": read} if (read := source.xl.describe()) else {}),
         "num_inference_steps": len(source.grid.t),
-        "guidance_scale": source.guidance_scale,
+        "guidance_scale": _sampling_guidance(source),
         "seed": source.seed,
         "method": source.method,
+        **({"record_noise": True} if source.generated and how else {}),
         **({"inversion": inversion_settings(how)} if how else {}),
         "sampler": "DDIM",
         "size": "x".join(map(str, source.image.size)),
@@ -35,6 +36,12 @@ def describe_source(model: str, source: Source) -> Settings:
         "version": f"mdp_lite {__version__}",
         "ai_generated": True,
     }
+
+
+def _sampling_guidance(source: Source) -> float:
+    """The guidance scale with which the source can be made again."""
+    sampled = source.sampling_guidance
+    return source.guidance_scale if sampled is None else sampled
 
 
 def describe_reads(source: XLCondition, edit: XLCondition) -> Settings:
@@ -64,7 +71,7 @@ def describe_edit(model: str, source: Source, edit: Edit, window: Settings) -> S
         "source_prompt": source.prompt,
         **describe_reads(source.xl, edit.xl),
         "guidance_scale": edit.guidance_scale,
-        "source_guidance_scale": source.guidance_scale,
+        "source_guidance_scale": _sampling_guidance(source),
         "variant": edit.variant,
         **{key: value for key, value in window.items() if value is not None},
         **({} if edit.finished else {"finished": False}),

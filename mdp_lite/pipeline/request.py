@@ -109,8 +109,8 @@ def _has_few_steps(n: int, defaults: Defaults) -> bool:
 
 def guidance_of(request: Request) -> float | None:
     """The guidance that is asked for, or the source's if edits repeat it, or None: the model's."""
-    repeats = request.guidance_scale is None and request.source.repeats_guidance
-    return request.source.guidance_scale if repeats else request.guidance_scale
+    given = request.guidance_scale
+    return request.source.own_guidance if given is None else given
 
 
 def negative_of(request: Request) -> str:

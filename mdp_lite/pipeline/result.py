@@ -48,9 +48,10 @@ class Source:
     the image. inversion is None for a generated source, unless its noise was recorded. tuning has
     an entry for each step of null-text inversion. mask ("L", of the picture's size) is where edits
     happen unless they have another one; an inpainting model recorded the path with it. xl is what
-    SDXL read beside the prompts. path holds the latents x (N+1, 1, 4, y, x) and the guided noise
-    eps (N, 1, 4, y, x), float64 on the Editor's device. A source does not change: threads may share
-    it.
+    SDXL read beside the prompts. sampling_guidance is the guidance scale of a generated picture
+    whose noise was recorded at another one, guidance_scale; edits repeat it. path holds the latents
+    x (N+1, 1, 4, y, x) and the guided noise eps (N, 1, 4, y, x), float64 on the Editor's device. A
+    source does not change: threads may share it.
 
     >>> source.method, source.path.x.shape[0], source.image.size
     ('generate', 5, (64, 64))
@@ -72,6 +73,7 @@ class Source:
     tuning: tuple[Tuning, ...] = ()
     mask: Image.Image | None = None
     xl: XLCondition = PLAIN
+    sampling_guidance: float | None = None
 
     def __repr__(self) -> str:
         """One line for people, not the tensors."""
@@ -110,9 +112,12 @@ class Source:
         return self.inversion is None or METHODS[self.method].exact
 
     @property
-    def repeats_guidance(self) -> bool:
-        """Whether edits use its guidance if they are given none."""
-        return self.inversion is None or METHODS[self.method].repeats_guidance
+    def own_guidance(self) -> float | None:
+        """The guidance scale of edits that are given none; None is the model's."""
+        if self.sampling_guidance is not None:
+            return self.sampling_guidance
+        repeats = self.inversion is None or METHODS[self.method].repeats_guidance
+        return self.guidance_scale if repeats else None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Warm-up: compile or record what edits will need before the first one waits for it."""
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -65,13 +66,16 @@ def _call_models(
 
 
 def _build_tasks(runner: ModelRunner, grid: Grid, x: Tensor, c: Tensor) -> list[EditTask]:
-    """Edits with guidance and without, of a source that goes by DDIM and of one by DDPM."""
-    n, weights = len(grid.t), zero_weights(len(grid.t))
+    """Edits with guidance and without, local pull and without, of sources by DDIM and by DDPM."""
+    n, zeros = len(grid.t), zero_weights(len(grid.t))
+    tables = (zeros, zeros._replace(local=zeros.x))
     flat = x.expand(n, *x.shape)
     sources = [
         Trajectory(x.expand(n + 1, *x.shape), flat, c, noise=noise) for noise in (None, flat)
     ]
     size = runner.latent_size(x)
     guidances = [runner.guidance("", " ", g, size) for g in (1.0, 2.0)]
-    steps = plan(weights, grid)
-    return [EditTask(grid, one, source, weights, steps) for one in guidances for source in sources]
+    return [
+        EditTask(grid, guidance, source, weights, plan(weights, grid))
+        for guidance, source, weights in product(guidances, sources, tables)
+    ]

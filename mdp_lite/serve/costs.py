@@ -4,9 +4,10 @@ from mdp_lite.editor import Editor
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.samplers import adds_noise
 from mdp_lite.method.schedule import Grid
-from mdp_lite.pipeline.inversion_methods import METHODS, Inversion, resolve_inversion
+from mdp_lite.pipeline.inversion_methods import Inversion, resolve_inversion
 from mdp_lite.pipeline.masks import MASK_STEPS
 from mdp_lite.pipeline.method_checks import default_guidance
+from mdp_lite.pipeline.noise import will_record_noise
 from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.fields import SteeringFields, SweepFields
@@ -65,9 +66,9 @@ def _has_noise(editor: Editor, origin: Recipe | Source) -> bool:
     """Whether the source's path has recorded noise, or will have."""
     if isinstance(origin, Source):
         return origin.path.noise is not None
-    if isinstance(origin, PromptRecipe):
-        return origin.record_noise or adds_noise(editor.models.scheduler)
-    return METHODS[origin.inversion.method].noisy
+    generated = isinstance(origin, PromptRecipe)
+    method, record = (None, origin.record_noise) if generated else (origin.inversion.method, False)
+    return will_record_noise(editor.models.scheduler, method, record)
 
 
 def rows_of_sweep(editor: Editor, source: Source, fields: SweepFields) -> int:

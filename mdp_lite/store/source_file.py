@@ -110,6 +110,7 @@ def _settings(source: Source) -> Settings:
         "negative_prompt": source.negative_prompt,
         "xl": source.xl.describe(),
         "guidance_scale": source.guidance_scale,
+        **_list_sampling(source),
         "seed": source.seed,
         "inversion": source.inversion and asdict(source.inversion),
         "tuning": [list(one) for one in source.tuning],
@@ -117,6 +118,12 @@ def _settings(source: Source) -> Settings:
         "truncated": source.truncated,
         **source.cost._asdict(),
     }
+
+
+def _list_sampling(source: Source) -> Settings:
+    """The guidance scale of the picture, if its noise was recorded at another one."""
+    sampled = source.sampling_guidance
+    return {} if sampled is None else {"sampling_guidance": sampled}
 
 
 def _tensors(source: Source) -> Tensors:
@@ -224,7 +231,7 @@ def _source(settings: Settings, tensors: Tensors, runner: ModelRunner) -> Source
     cost = Cost(*(settings[name] for name in Cost._fields))
     if min(cost) < 0:
         raise BadInput(f"cost must be 0 or more, got {cost.unet_rows} UNet rows")
-    image = _picture("image", tensors["image"])
+    image, sampled = _picture("image", tensors["image"]), settings.get("sampling_guidance")
     picture = _picture("picture", tensors["picture"]) if "picture" in tensors else image
     return Source(
         Trajectory(**{k: tensors[k].to(runner.device) for k in Trajectory._fields if k in tensors}),
@@ -243,6 +250,7 @@ def _source(settings: Settings, tensors: Tensors, runner: ModelRunner) -> Source
         read_tuning(settings["tuning"]),
         Image.fromarray(tensors["mask"].numpy()) if "mask" in tensors else None,
         from_settings(settings["xl"]),
+        None if sampled is None else check.guidance(sampled),
     )
 
 

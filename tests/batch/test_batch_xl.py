@@ -130,7 +130,7 @@ def test_options_of_the_command(job: Path, checkpoint_xl: Path) -> None:
 def test_keys_of_other_rows_stay() -> None:
     """A manifest of an earlier version is still right: what is not used is no part of a key."""
     source, target = SourceSpec("a.png", "a house"), TargetSpec("a boat")
-    new = ("xl", "weight")
+    new = ("xl", "weight", "record_noise")
     start, aim = (
         {k: v for k, v in asdict(one).items() if k not in new} for one in (source, target)
     )
@@ -139,6 +139,10 @@ def test_keys_of_other_rows_stay() -> None:
     }  # fmt: skip
     want = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     assert key_of("m", source, BatchEdit(1, "n", target), "i") == want
+    for weight in (0.0, 1.0):  # 0 is a weight, not none
+        assert (
+            key_of("m", source, BatchEdit(1, "n", TargetSpec("a boat", weight=weight)), "i") != want
+        )
     keys = {want}
     for xl in (XLCondition("x"), XLCondition(target_size=(8, 9)), XLCondition(target_size=(9, 8))):
         keys.add(key_of("m", source, BatchEdit(1, "n", TargetSpec("a boat", xl=xl)), "i"))

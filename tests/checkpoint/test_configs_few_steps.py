@@ -19,7 +19,7 @@ from mdp_lite.checkpoint.few_steps import find_word
 from mdp_lite.checkpoint.load import Choices, examine
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
-from mdp_lite.pipeline.request import build_weights, choose_variant
+from mdp_lite.pipeline.request import build_weights
 from support import ldm
 from support.checkpoints import write_json
 
@@ -290,5 +290,6 @@ def test_the_default_edit_of_few_steps(n: int) -> None:
     assert torch.equal(ends[1].x, usual.x) and not any(w.any() for w in ends[2][:4])
     own = build_weights(n, FEW, t_max=n, t_m=1)  # a window of the caller's is the caller's
     assert own.eps.tolist() == [1.0] + [0.0] * (n - 1)
-    assert choose_variant(None, True, (None, None, None), FEW, n) == "epsilon"
-    assert choose_variant(None, True, (None, None, None), MANY, n) == "x"
+    noisy = build_weights(n, FEW, noisy=True)  # its own table on recorded noise too
+    assert torch.equal(noisy.eps, usual.eps) and noisy.local is None
+    assert build_weights(n, MANY, noisy=True).local is not None

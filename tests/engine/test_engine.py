@@ -162,6 +162,7 @@ def test_what_was_warmed_up_serves_all_edits_and_nothing_else(recording: Editor)
     for source in [*sources, recording.invert(picture, "a", "edit-friendly", N)]:
         for variant in VARIANTS:
             recording.edit(source, TARGET, variant, t_max=5, t_m=3, guidance_scale=2.5)
+        recording.edit(source, TARGET, schedule="local-leash")
     assert recording.runner.engine.recorder.count == count > 0
     with pytest.raises(ValueError, match="engine was warmed up for"):
         recording.edit(recording.generate("a house", 1, N, width=40), TARGET)

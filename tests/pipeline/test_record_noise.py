@@ -12,6 +12,7 @@ from mdp_lite import DeadlineExceeded, Editor
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.inversion_methods import Inversion
+from mdp_lite.pipeline.provenance import describe_source
 from mdp_lite.pipeline.result import Source
 
 N, PROMPT = 6, "a red house on the grass"
@@ -49,6 +50,18 @@ def test_its_path_is_the_latent_under_independent_noise(recorded: Source) -> Non
     assert torch.equal(recorded.path.x[:-1], a.sqrt() * x + (1 - a).sqrt() * z)
 
 
+def test_edits_repeat_the_guidance_of_the_picture(editor: Editor) -> None:
+    """The noise is recorded at the inversion's guidance; that of the picture is the user's."""
+    source = editor.generate(PROMPT, 5, N, 2.5, record_noise=True)
+    assert (source.guidance_scale, source.sampling_guidance) == (3.5, 2.5)
+    assert editor.edit(source, "a blue house").guidance_scale == 2.5
+    assert editor.edit(source, "a blue house", guidance_scale=3.0).guidance_scale == 3.0
+    said = describe_source("m", source)
+    assert (said["guidance_scale"], said["record_noise"], said["seed"]) == (2.5, True, 5)
+    plain = describe_source("m", editor.generate(PROMPT, 5, N, 2.5))
+    assert "record_noise" not in plain and plain["guidance_scale"] == 2.5
+
+
 def test_edits_end_at_the_source_at_strength_0(editor: Editor, recorded: Source) -> None:
     edit = editor.edit(recorded, "a blue house on the grass", strength=0.0)
     assert torch.equal(edit.latent, recorded.path.x[-1]) and edit.cost.unet_rows == 0
@@ -83,6 +96,7 @@ def test_it_survives_a_file_and_the_cache(editor: Editor, recorded: Source, tmp_
     editor.save_source(recorded, tmp_path / "a.safetensors")
     again = editor.load_source(tmp_path / "a.safetensors")
     assert again.seed == 5 and again.generated and again.inversion == recorded.inversion
+    assert again.sampling_guidance == recorded.sampling_guidance == 3.0
     assert torch.equal(again.path.noise, recorded.path.noise)  # type: ignore[arg-type]
     cached = Editor(editor.models, editor.device, cache=tmp_path / "cache")
     for record, rows in ((False, 2 * N), (True, 4 * N), (False, 0), (True, 0)):

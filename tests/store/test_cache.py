@@ -64,7 +64,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "generate": {
         "prompt": "a red boat", "seed": 2, "num_inference_steps": STEPS + 1,
         "guidance_scale": 2.0, "negative_prompt": "night", "width": 16, "height": 16,
-        "xl": XLCondition(prompt_2=GENERATE["prompt"]),
+        "xl": XLCondition(prompt_2=GENERATE["prompt"]), "record_noise": True,
     },
     "invert": {
         "image": picture(1), "prompt": "a boat", "method": "ddim",

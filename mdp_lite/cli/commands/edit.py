@@ -19,6 +19,7 @@ from mdp_lite.cli.picture_options import (
     SaveOptions,
     SourceOptions,
     TuneOptions,
+    check_fast,
 )
 from mdp_lite.cli.values import STDOUT, read_page_path, read_seconds
 from mdp_lite.names import BadInput
@@ -69,6 +70,7 @@ class EditCommandOptions:
 
     def __post_init__(self) -> None:
         """Raise BadInput for options that lack what they are for."""
+        check_fast(self.speed, self.sampling.steps)
         for name, value in (
             ("--feather", self.mask.feather), ("--save-mask", self.mask_file.save_mask)
         ):  # fmt: skip

@@ -13,6 +13,7 @@ from mdp_lite.cli.picture_options import (
     InversionOptions,
     SourceOptions,
     TuneOptions,
+    check_fast,
 )
 
 
@@ -36,6 +37,10 @@ class PlanOptions:
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for two numbers of steps."""
+        check_fast(self.speed, self.sampling.steps)
 
 
 OPTIONS = PlanOptions

@@ -9,7 +9,7 @@ import typer
 from mdp_lite.cli.edit_options import GridOptions
 from mdp_lite.cli.fields import COMMAS
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions, SamplingOptions
-from mdp_lite.cli.picture_options import FastOptions, InversionOptions, SourceOptions
+from mdp_lite.cli.picture_options import FastOptions, InversionOptions, SourceOptions, check_fast
 from mdp_lite.cli.values import MAX_SEED
 
 
@@ -52,6 +52,10 @@ class SweepOptions:
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for two numbers of steps."""
+        check_fast(self.speed, self.sampling.steps)
 
 
 OPTIONS = SweepOptions
