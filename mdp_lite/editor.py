@@ -123,7 +123,8 @@ class Editor:
         the work. deadline is in seconds; DeadlineExceeded is raised if it passes before the end.
         xl: other prompts for a second text encoder, and sizes, which SDXL reads.
         record_noise: the same picture on a path with recorded noise, found by edit-friendly
-        inversion as for a photo. It takes as many steps again, and edits of it are better.
+        inversion as for a photo. It takes twice the steps, and edits of it are better. They repeat
+        the picture's guidance.
         """
         how = (num_inference_steps, guidance_scale, negative_prompt, width, height, read_xl(xl))
         settings = (prompt, seed, *how, record_noise)

@@ -10,7 +10,12 @@ from mdp_lite.names import VARIANTS, BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.xl import PLAIN, XLCondition, from_settings
 
-NO_FIELD = ("proximal", "deadline", "weight")  # settings of an edit that the page has no field for
+NO_FIELD = (
+    "proximal",
+    "deadline",
+    "weight",
+    "record_noise",
+)  # settings of an edit that the page has no field for
 COMMON = ("negative_prompt", "schedule", "strength", "t_max", "t_m", "feather", "where")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from mdp_lite.checkpoint.few_steps import FewSteps
 from mdp_lite.names import BadCheckpoint
 
-FAST, FAST_FEW = 8, 2  # steps of --fast; docs/results.md has their rows and quality
+FAST, FAST_FEW = 8, 2  # steps of --fast
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Defaults:
 
     @property
     def fast_steps(self) -> int:
-        """Steps for an edit in a hurry: 2 of a model of few steps, 8 of another, or fewer."""
+        """Steps for a quick edit: 2 of a model of few steps, 8 of another, or fewer."""
         return min(self.num_inference_steps, FAST_FEW if self.distilled else FAST)
 
 

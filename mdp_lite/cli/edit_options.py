@@ -24,8 +24,8 @@ class EditOptions:
     t_max: Annotated[
         float | None,
         typer.Option("--t-max", metavar="STEPS", min=0,
-                     show_default="94% of --steps for epsilon, c and beta; all for x and "
-                     "local-leash",
+                     show_default="94% of --steps for epsilon, c and beta; all for x, and for "
+                     "local-leash, the default of a PICTURE",
                      help="steps left when mixing starts"),
     ] = None  # fmt: skip
     t_m: Annotated[
@@ -37,8 +37,8 @@ class EditOptions:
     schedule: Annotated[
         Schedule | None,
         typer.Option("--schedule",
-                     show_default="constant if a window is given, local-leash for epsilon on "
-                     "recorded noise, as of edit-friendly, else leash",
+                     show_default="constant for a window that you or the model give, local-leash "
+                     "for epsilon on recorded noise, as of edit-friendly, else leash",
                      help="the weights over the mixed steps"),
     ] = None  # fmt: skip
     strength: Annotated[

@@ -220,7 +220,7 @@ def build_weights(
 ) -> Weights:  # fmt: skip
     """The table (n,) of a window or a strength; weight is the height of the window.
 
-    noisy: the source has recorded noise (edit-friendly, LCM, ancestral Euler).
+    noisy: the source has recorded noise, see noise.will_record_noise.
     """
     variant = DEFAULT_VARIANT if variant is None else variant
     own = (t_max, t_m) != (None, None)
@@ -249,7 +249,7 @@ def default_window(
 ) -> DefaultWindow:
     """The window in steps if none is given: the schedule's, the checkpoint's or the variant's.
 
-    epsilon has another one on a source with recorded noise (noisy), which a local leash suits.
+    On a source with recorded noise (noisy) epsilon's is LOCAL_WINDOW.
     """
     usual = DEFAULT_WINDOWS[check.one_of("variant", variant, VARIANTS)]
     if noisy and variant == DEFAULT_VARIANT and schedule is None:

@@ -1,4 +1,4 @@
-"""Making source paths by inverting pictures; generation.py makes them from a prompt and a seed."""
+"""Making source paths by inverting pictures."""
 
 import math
 import time

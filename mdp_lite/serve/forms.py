@@ -105,7 +105,7 @@ def check_size(size: str, service: Service) -> tuple[int, int] | None:
 
 
 def choose_steps(fields: Any, service: Service) -> Any:
-    """The fields with the model's number of steps for an edit in a hurry, if that is asked for."""
+    """The fields with the model's number of steps for a quick edit if fast is true."""
     if not fields.fast:
         return fields
     if fields.num_inference_steps is not None:

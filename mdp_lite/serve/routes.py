@@ -73,7 +73,7 @@ async def generations(request: Request) -> Response:
     ]
     if fields.edit_prompt is None:
         if fields.record_noise:
-            message = "record_noise is for an edit of the picture: want an edit_prompt"
+            message = "record_noise is for an edit of the picture: give edit_prompt"
             raise ApiError(400, message, "invalid_value", "record_noise")
         return await answers.answer(context, [jobs.generate_job(context, one) for one in recipes])
     spec = jobs.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
@@ -110,7 +110,7 @@ async def make_source(request: Request) -> Response:
     recipe: Recipe
     if form.images:
         if fields.record_noise:
-            message = "record_noise is for a generated source: want no image"
+            message = "record_noise is for a generated source: leave out image"
             raise ApiError(400, message, "invalid_value", "record_noise")
         if len(form.images) > 1 or form.mask:
             raise ApiError(400, "a source is of one image", "too_many_files", "image")

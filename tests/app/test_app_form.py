@@ -18,6 +18,7 @@ from mdp_lite.app.form import (
     check_form,
     default_form,
     fill_form,
+    schedule_of,
 )
 from mdp_lite.app.restore import restore_form
 from mdp_lite.app.results import AppResult
@@ -25,6 +26,7 @@ from mdp_lite.app.runs import MASK_FILE
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.snippets import python_code, shell_command
 from mdp_lite.app.studio import Studio
+from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
 from support.studios import GENERATED, REAL, edit, picture, studio, visitor
@@ -79,7 +81,7 @@ def test_a_bad_field_is_one_sentence(change: dict[str, Any], sentence: str) -> N
 def test_a_page_starts_from_the_model_s_defaults(case: str, editor: Editor) -> None:
     form = default_form(editor, case)
     assert (form.steps, form.guidance_scale, form.t_max, form.t_m) == (10, 3.0, 9, 5)
-    assert check_bounds(form) == form
+    assert check_bounds(form) == form and schedule_of(form) is None
 
 
 def test_numbers_of_a_browser_may_be_floats() -> None:
@@ -174,6 +176,26 @@ def test_a_png_of_the_command_line_restores_its_form(run_form: Any) -> None:
     assert (form.case, form.source_prompt, form.seed) == ("prompt", "house", 5)
     assert form.prompt == REAL.prompt
     assert notes == ["It was made with the model 'random', this page has 'other'."]
+
+
+def test_a_png_of_recorded_noise_restores_its_prompt_and_seed(run_form: Any) -> None:
+    run_form("picture")
+    line = "edit --source-prompt house --prompt boat --seed 5 --record-noise --guidance-scale 2"
+    assert main([*line.split(), "--model", "random", "--quiet"]) == 0
+    form, notes = restore_form("edited.png", REAL, "random")
+    assert (form.case, form.source_prompt, form.prompt, form.seed) == ("prompt", "house", "boat", 5)
+    assert form.guidance_scale == 2
+    assert notes == ["record_noise is not on this page and was left out."]
+
+
+@pytest.mark.parametrize("variant, local", [("epsilon", True), ("x", False)])
+def test_the_default_schedule_suits_the_variant(editor: Editor, variant: str, local: bool) -> None:
+    usual = Editor(replace(editor.models, defaults=Defaults(8, 3.0)), editor.device)
+    form = replace(default_form(usual, "picture"), variant=variant, prompt="a boat")
+    assert (form.t_max, form.t_m) == (8, 3)
+    source = usual.invert(picture(), "a house", num_inference_steps=8)
+    weights = usual.edits([build_request(source, form, None)])[0].weights
+    assert (weights.local is not None) == local
 
 
 def png(path: Path, settings: Any) -> str:

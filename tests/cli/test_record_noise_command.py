@@ -1,6 +1,7 @@
 """--record-noise on the command line and in batch rows: the library's pictures, and the errors."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,10 @@ import pytest
 
 from mdp_lite import Editor
 from mdp_lite.__main__ import main
+from mdp_lite.checkpoint.load import examine
+from mdp_lite.cli.application import read_command_line
+from mdp_lite.cli.early import check_schedule
+from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from support.batching import draw_pictures, read_records, write_jsonl
 
@@ -99,3 +104,17 @@ def test_a_row_of_a_batch_with_an_image_has_none(checkpoint: Path, tmp_path: Pat
     assert run(["batch", str(job)], checkpoint, "-o", str(tmp_path / "out")) == 1
     (record,) = read_records(tmp_path / "out")
     assert "record_noise is for a source made from a prompt" in record["error"]
+
+
+@pytest.mark.parametrize("source", ["--source-prompt a --record-noise", "photo.png"])
+def test_a_weight_without_a_step_to_mix_is_refused_before_the_model_is_read(
+    checkpoint: Path, tmp_path: Path, source: str
+) -> None:
+    """In four steps the local leash has only its look: there is no window for the weight."""
+    model = shutil.copytree(checkpoint, tmp_path / "model")
+    (model / "mdp_lite.json").write_text("{}")
+    line = f"edit {source} --prompt b --weight 0.5 --steps"
+    examined = examine(model)
+    with pytest.raises(BadInput, match="weight must have a step to mix"):
+        check_schedule(read_command_line([*line.split(), "4"]), examined)
+    check_schedule(read_command_line([*line.split(), "12"]), examined)

@@ -1,13 +1,14 @@
 """The parts of the service alone: the store, costs, settings, keys, the command's options."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from mdp_lite.__main__ import main
+from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.editor import Editor
 from mdp_lite.names import SCHEDULES, VARIANTS
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
@@ -101,6 +102,26 @@ def test_the_cost_of_an_edit_at_most(
     spec = EditSpec("a boat", SteeringFields(variant=variant, mask_auto=auto), None, None)
     edit = editor.edits([build_request(source, spec)])[0]
     assert edit.cost.unet_rows <= rows_of_edit(editor, source, spec) <= 3 * 3 + 10
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        PictureRecipe(PICTURE, "a house", Inversion(), 8, None, "", None, "crop"),
+        PictureRecipe(PICTURE, "a house", Inversion("replay"), 8, None, "", None, "crop"),
+        PromptRecipe("a house", 1, 8, None, "", None),
+        PromptRecipe("a house", 1, 8, None, "", None, record_noise=True),
+    ],
+    ids=["edit-friendly", "replay", "generated", "recorded"],
+)
+def test_the_cost_of_a_default_edit(editor: Editor, recipe: Any) -> None:
+    """Of a model without a window of its own, before and after its source is made."""
+    usual = Editor(replace(editor.models, defaults=Defaults(8, 3.0)), editor.device)
+    spec = EditSpec("a boat", SteeringFields(), None, None)
+    source = get_or_make_source(usual, recipe)
+    edit = usual.edits([build_request(source, spec)])[0]
+    assert rows_of_edit(usual, recipe, spec) == rows_of_edit(usual, source, spec)
+    assert edit.cost.unet_rows <= rows_of_edit(usual, source, spec) <= edit.cost.unet_rows + 2
 
 
 def test_the_cost_of_a_sweep_at_most(editor: Editor, source: Source) -> None:
