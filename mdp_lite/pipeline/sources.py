@@ -42,7 +42,7 @@ class SourceMonitor(NamedTuple):
     end: float = math.inf
     done: int = 0
 
-    def after(self, done: int) -> "SourceMonitor":
+    def continue_after(self, done: int) -> "SourceMonitor":
         """The same for the steps of a second pass, after as many of the first."""
         return self._replace(done=self.done + done)
 
