@@ -199,7 +199,8 @@ def test_the_least_recently_used_goes_first(cached: Editor) -> None:
     full = Editor(cached.models, cached.device, replace(cache, max_bytes=3 * size + size // 2))
     full.generate(**settings[3])
     keys = [
-        cache.key(cached.runner, (*one.values(), None, "", None, None, PLAIN)) for one in settings
+        cache.key(cached.runner, (*one.values(), None, "", None, None, PLAIN, False))
+        for one in settings
     ]
     found = [cache.get(key, cached.runner) is not None for key in keys]
     assert found == [True, False, True, True] and len(entries(cached)) == 3

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
@@ -121,7 +121,7 @@ def write_peft(pipe: Any, folder: Path, old: bool = False, **settings: Any) -> P
             if settings.get("lora_alpha") == 7
             else {}
         )
-        model.add_adapter(LoraConfig(target_modules=names, **settings, **pattern))
+        inject_adapter_in_model(LoraConfig(target_modules=names, **settings, **pattern), model)
         found = {k: 0.2 * torch.randn(t.shape) for k, t in get_peft_model_state_dict(model).items()}
         layers[f"{part}_lora_layers"] = convert_state_dict_to_diffusers(found) if old else found
         metadata[f"{part}_lora_adapter_metadata"] = model.peft_config["default"].to_dict()
