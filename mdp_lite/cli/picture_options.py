@@ -90,10 +90,12 @@ class FastOptions:
     ] = False
 
 
-def check_fast(speed: FastOptions, steps: int | None) -> None:
-    """Raise BadInput for two numbers of steps."""
+def check_fast(speed: FastOptions, steps: int | None, picture: str | None) -> None:
+    """Raise BadInput for two numbers of steps; a saved source has its own."""
     if speed.fast and steps is not None:
         raise BadInput(f"--fast and --steps {steps} say the same thing: give one of them")
+    if speed.fast and picture is not None and picture.endswith(".safetensors"):
+        raise BadInput("--fast is for making a source: the saved one has its own steps")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from mdp_lite.cli.invert import invert_picture
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.memory import add_memory
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions
+from mdp_lite.cli.picture_options import FastOptions
 from mdp_lite.cli.plan import show_plan
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.streams import check_open, name_stream
@@ -77,7 +78,8 @@ def choose_fast_steps(args: Any, defaults: Defaults) -> Any:
     """The options with the model's number of steps for --fast."""
     if not (hasattr(args, "speed") and args.speed.fast):
         return args
-    return replace(args, sampling=replace(args.sampling, steps=defaults.fast_steps))
+    sampling = replace(args.sampling, steps=defaults.fast_steps)
+    return replace(args, sampling=sampling, speed=FastOptions())
 
 
 def writes_stdout(args: Any) -> bool:

@@ -71,7 +71,7 @@ def source_from_file(args: EditArgs, editor: Editor, file: str, seed: int | None
         ("--source-prompt", args.source.source_prompt),
         ("--source-prompt-2", args.source.source_prompt_2 or None),
         ("--seed", seed), *_list_inversion(args),
-        ("--fast" if args.speed.fast else "--steps", sampling.steps),
+        ("--steps", sampling.steps),
         ("--width", sampling.width), ("--height", sampling.height),
     ]  # fmt: skip
     for option, value in own:

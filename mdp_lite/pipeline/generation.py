@@ -46,7 +46,9 @@ def _record_noise(runner: ModelRunner, source: Source, monitor: SourceMonitor) -
     guidance = runner.guidance(
         source.prompt, source.negative_prompt, g, source.image.size, source.xl
     )
-    job = InversionJob(runner, source.grid, source.path.x[-1], guidance, how, monitor.continue_after(n))
+    job = InversionJob(
+        runner, source.grid, source.path.x[-1], guidance, how, monitor.continue_after(n)
+    )
     result = INVERSIONS[how.method](job)
     path = result.path._replace(channels=guidance.channels)
     cost = add_costs(source.cost, result.cost)

@@ -70,7 +70,7 @@ class EditCommandOptions:
 
     def __post_init__(self) -> None:
         """Raise BadInput for options that lack what they are for."""
-        check_fast(self.speed, self.sampling.steps)
+        check_fast(self.speed, self.sampling.steps, self.source.picture)
         for name, value in (
             ("--feather", self.mask.feather), ("--save-mask", self.mask_file.save_mask)
         ):  # fmt: skip

@@ -40,7 +40,7 @@ class PlanOptions:
 
     def __post_init__(self) -> None:
         """Raise BadInput for two numbers of steps."""
-        check_fast(self.speed, self.sampling.steps)
+        check_fast(self.speed, self.sampling.steps, self.source.picture)
 
 
 OPTIONS = PlanOptions

@@ -55,7 +55,7 @@ class SweepOptions:
 
     def __post_init__(self) -> None:
         """Raise BadInput for two numbers of steps."""
-        check_fast(self.speed, self.sampling.steps)
+        check_fast(self.speed, self.sampling.steps, self.source.picture)
 
 
 OPTIONS = SweepOptions
