@@ -71,8 +71,10 @@ def default_form(editor: Editor, case: str) -> EditForm:
     noisy = will_record_noise(editor.models.scheduler, method)
     usual = default_window(n, model, DEFAULT_VARIANT, noisy=noisy)
     guidance = min(model.guidance_scale, MAX_GUIDANCE)
-    window = {"t_max": usual.t_max, "t_m": usual.t_m}
-    return EditForm(case, variant=DEFAULT_VARIANT, **window, guidance_scale=guidance, steps=n)
+    return EditForm(
+        case, variant=DEFAULT_VARIANT, t_max=usual.t_max, t_m=usual.t_m, guidance_scale=guidance,
+        steps=n,
+    )  # fmt: skip
 
 
 def fill_form(form: EditForm, values: dict[str, Any]) -> EditForm:

@@ -109,7 +109,8 @@ def text_to_unit(text: str) -> BatchUnit:
 
 def _build_edit(number: int, name: str, target: EntryValues) -> BatchEdit:
     box: EntryValues = {"box": target["box"] and tuple(target["box"])}  # JSON made it a list
-    return BatchEdit(number, name, TargetSpec(**target | box | {"xl": _build_xl(target)}))
+    settings: EntryValues = target | box | {"xl": _build_xl(target)}
+    return BatchEdit(number, name, TargetSpec(**settings))
 
 
 def _build_xl(spec: EntryValues) -> XLCondition:

@@ -228,7 +228,10 @@ def _check_source(own: EntryValues, values: EntryValues, image: str | None) -> N
 
 def _read_source(values: EntryValues, image: str | None) -> SourceSpec:
     """Take only the fields that this kind of source uses, so that equal sources are equal."""
-    extra = {"seed": values.get("seed", 0), "record_noise": values.get("record_noise", False)}
+    extra: EntryValues = {
+        "seed": values.get("seed", 0),
+        "record_noise": values.get("record_noise", False),
+    }
     names, guided = SAMPLING_FIELDS, True
     if image is not None:
         extra = {"image": str(PurePath(image))}
