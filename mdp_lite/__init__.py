@@ -25,7 +25,7 @@ Progress, EditState               edits step by step
 Plan, Weights                     what an edit computes, and its table of weights
 Cache                             sources on disk
 MdpError                          of all errors: BadInput (and of it BadCheckpoint, MissingExtra),
-                                  NotFinite, DeadlineExceeded, Stopped
+                                  NotFinite, DeadlineExceeded, Stopped, CannotWrite
 """
 
 from importlib import import_module
@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from mdp_lite.names import (
     BadCheckpoint,
     BadInput,
+    CannotWrite,
     DeadlineExceeded,
     MdpError,
     MissingExtra,
@@ -63,6 +64,7 @@ __all__ = [
     "BadInput",
     "Batcher",
     "Cache",
+    "CannotWrite",
     "Client",
     "Cost",
     "DeadlineExceeded",

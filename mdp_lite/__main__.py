@@ -5,13 +5,18 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mdp_lite.cli.application import read_command_line
-from mdp_lite.cli.model_options import CommandOptions
-from mdp_lite.cli.streams import check_open, discard, name_stream, replace_closed_streams
+from mdp_lite.cli.streams import (
+    check_open,
+    discard,
+    escape_unknown_letters,
+    name_stream,
+    replace_closed_streams,
+)
 from mdp_lite.names import CannotWrite
 
 if TYPE_CHECKING:
     from mdp_lite.cli.console import Console
+    from mdp_lite.cli.model_options import CommandOptions
     from mdp_lite.cli.reports import Report
 
 DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
@@ -21,7 +26,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command line (by default the process's own); the result is the exit code."""
     replace_closed_streams()
     try:
-        with name_stream(sys.stdout):  # reading it opens no file, but help may be printed
+        escape_unknown_letters()
+        from mdp_lite.cli.application import read_command_line  # Ctrl-C may come as early as this
+
+        with name_stream(sys.stdout):  # help may be printed
             args = read_command_line(argv)
         return DONE if args is None else _run(args)
     except ValueError as error:
@@ -41,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         return FAILED
 
 
-def _run(args: CommandOptions) -> int:
+def _run(args: "CommandOptions") -> int:
     from mdp_lite.cli.console import open_console, print_report, show_warnings
 
     console = open_console(args.run)
@@ -59,7 +67,7 @@ def _run(args: CommandOptions) -> int:
 
 
 def _find_command(
-    args: CommandOptions,
+    args: "CommandOptions",
 ) -> "tuple[Callable[[Any, Console], Report], TextIO]":
     """The function of a command, and the stream for its report.
 

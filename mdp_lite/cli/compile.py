@@ -1,7 +1,8 @@
 """`mdp-lite compile`: packages of a model's UNet, so that no edit waits for a compiler."""
 
-import os
+import tempfile
 import time
+from pathlib import Path
 
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.cli.commands.compile import CompileOptions
@@ -48,8 +49,17 @@ def _check_options(args: CompileOptions) -> None:
     """Raise BadInput for what would fail only after minutes of work."""
     aot.need_compiler()
     nearest = next(one for one in (args.output, *args.output.absolute().parents) if one.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    if not nearest.is_dir() or not _can_write(nearest):
         raise BadInput(f"output must be a folder that can be written, got {str(args.output)!r}")
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether a file can be made there; what the permissions say is not enough for root."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _build_shapes(args: CompileOptions, editor: Editor) -> list[Shape]:

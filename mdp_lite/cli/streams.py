@@ -4,6 +4,7 @@ Python has None for a closed stream, and the next file that is opened gets its d
 on stderr could end up in a picture.
 """
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,13 @@ def replace_closed_streams() -> None:
             stream = open(os.devnull, mode)  # noqa: SIM115  # it gets the lowest free descriptor
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
+
+
+def escape_unknown_letters() -> None:
+    """Let stdout and stderr escape letters that their encoding lacks: a file's name is no error."""
+    for name in ("stdout", "stderr"):
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def is_closed(stream: TextIO | None) -> bool:
@@ -47,6 +55,8 @@ def name_stream(stream: TextIO) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if error.filename is not None:  # a file's, as of the shell's completion
+            raise CannotWrite(error.errno, error.strerror, str(error.filename)) from None
         discard(stream)
         name = NAMES.get(getattr(stream, "name", ""), "standard output")
         raise CannotWrite(error.errno, error.strerror, name) from None

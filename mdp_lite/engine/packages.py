@@ -69,7 +69,7 @@ def read_packages(folder: Path) -> list[Package]:
     """All packages of a folder; raises BadInput if there are none, or one is damaged."""
     packages = [_read(path) for path in sorted(folder.glob("*.json")) if path.name != identity.NAME]
     if not packages:
-        raise BadInput(f"no packages in {folder.name}: {REBUILD}")
+        raise BadInput(f"no packages in {str(folder)!r}: {REBUILD}")
     return packages
 
 

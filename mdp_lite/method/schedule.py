@@ -191,8 +191,8 @@ def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
     total = config.num_train_timesteps
     abar, t = alphas_cumprod(config), timesteps(config, n)
     if t[0] >= total:
-        reached = f"{n} steps with steps_offset {config.steps_offset} start at {t[0]}"
-        raise BadInput(f"num_inference_steps must keep t below {total}, got {reached}")
+        most = next(m for m in range(n, 0, -1) if timesteps(config, m)[0] < total)
+        raise BadInput(f"num_inference_steps must be at most {most} with this model, got {n}")
     final = abar.new_ones(()) if config.set_alpha_to_one else abar[0]
     after = t - total // n
     a, b = abar[t], torch.where(after >= 0, abar[after.clamp(min=0)], final)

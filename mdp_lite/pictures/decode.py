@@ -6,6 +6,8 @@ import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,6 +35,15 @@ OTHERS = (
     (0, b"MM\0*", "TIFF or a raw photo"), (0, b"8BPS", "Photoshop"), (0, b"BM", "BMP"),
     (0, b"%PDF", "PDF"),
 )  # fmt: skip
+
+
+@contextmanager
+def naming_mask() -> Iterator[None]:
+    """Call the picture that can't be read a mask, as it is one."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(str(error).replace("picture must", "mask must", 1)) from None
 
 
 def open_picture(path: str | Path, name: str | None = None) -> Image.Image:

@@ -45,6 +45,8 @@ def serve(args: ServeOptions, console: Console, page: Page | None = None) -> Rep
         console.log(note)
     data = {"command": "serve", "dry_run": args.run.dry_run, "model": editor.models.name}
     if args.run.dry_run:
+        if not on_ray:
+            open_socket(settings).close()
         facts = describe_service(editor, settings, args.app)
         return Report({}, data | facts, format_service(editor.models.name, facts))
     if on_ray:

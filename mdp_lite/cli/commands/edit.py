@@ -72,7 +72,8 @@ class EditCommandOptions:
         """Raise BadInput for options that lack what they are for."""
         check_fast(self.speed, self.sampling.steps, self.source.picture)
         for name, value in (
-            ("--feather", self.mask.feather), ("--save-mask", self.mask_file.save_mask)
+            ("--feather", self.mask.feather), ("--save-mask", self.mask_file.save_mask),
+            ("--no-paste", self.mask.no_paste),
         ):  # fmt: skip
             if value and not self.mask.exists:
                 raise BadInput(f"{name} {NEEDS_MASK}")
