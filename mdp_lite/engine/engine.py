@@ -211,13 +211,22 @@ def _pack_weights(unet: UNet, height: int, width: int) -> None:
     first: Any = unet.conv_in
     if not isinstance(first, packed_conv.PackedConv2d) or first.conv.weight.is_mkldnn:
         return
-    last = len(unet.down_blocks) - 1
-    blocks = [(unet.conv_in, 0), *((block, i) for i, block in enumerate(unet.down_blocks))]
-    blocks += [(unet.mid_block, last)]
-    blocks += [(block, last - i) for i, block in enumerate(unet.up_blocks)]
-    for block, level in [*blocks, (unet.conv_out, 0)]:
+    for block, level in _list_levels(unet):
         packed_conv.pack_weights(block, [-(-side // 2**level) for side in (height, width)])
     align_linears(unet)
+
+
+def _list_levels(unet: UNet) -> list[tuple[nn.Module, int]]:
+    """Parts of the UNet, and by how many halvings the maps are smaller that their layers read.
+
+    An upsampler's convolution comes before its block: it reads the map of the next block.
+    """
+    last = len(unet.down_blocks) - 1
+    ups = [(block, last - i) for i, block in enumerate(unet.up_blocks)]
+    grown = [(one, level - 1) for block, level in ups for one in block.upsamplers]
+    downs = [(block, i) for i, block in enumerate(unet.down_blocks)]
+    ends = [(unet.conv_in, 0), (unet.conv_out, 0)]
+    return [*ends, *downs, (unet.mid_block, last), *grown, *ups]
 
 
 def _keep_plain(unet: UNet) -> UNet:
