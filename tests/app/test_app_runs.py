@@ -54,7 +54,7 @@ def test_an_edit_is_the_editor(form: EditForm, studio: Studio, visitor: Session)
     else:
         source = editor.generate("a red house", 0, 10, 3.0)
     want = editor.edit(
-        source, "a blue boat", form.variant, schedule="leash", strength=0.5, guidance_scale=3.0
+        source, "a blue boat", form.variant, strength=0.5, guidance_scale=3.0
     ).picture
     assert images.open_picture(result.edit_file).tobytes() == want.tobytes()
     assert images.open_picture(result.source_file).tobytes() == source.picture.tobytes()

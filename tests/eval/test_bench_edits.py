@@ -155,7 +155,7 @@ def test_an_inpainting_model_is_refused(checkpoint_inpaint: Path, says_one_line:
 
 def test_other_benchmarks_take_none_of_its_options(says_one_line: Says) -> None:
     assert main(["bench", "speed", "--short"]) == 2
-    says_one_line("bench speed takes no kinds, split, short or sheet")
+    says_one_line("bench speed takes no kinds, split, short, guidance scale or sheet")
 
 
 # --- tables ------------------------------------------------------------------------------------

@@ -19,7 +19,15 @@ import mdp_lite
 from mdp_lite import Editor, Source
 
 PUBLIC = [name for name in mdp_lite.__all__ if name != "__version__"]
-ERRORS = ["BadInput", "BadCheckpoint", "MissingExtra", "NotFinite", "DeadlineExceeded", "Stopped"]
+ERRORS = [
+    "BadInput",
+    "BadCheckpoint",
+    "MissingExtra",
+    "NotFinite",
+    "DeadlineExceeded",
+    "Stopped",
+    "CannotWrite",
+]
 
 
 @pytest.fixture(scope="module")
