@@ -11,6 +11,8 @@ import tempfile
 import threading
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +31,9 @@ from mdp_lite.version import __version__
 
 MODEL = "model"  # AOTInductor's name of the only model in a package
 INSIDE = "within"  # the package itself holds the weights, as on a CPU
+METADATA = "_metadata"  # in the name of a JSON file, after the name of the source
+# Whether torch loads the folder of a package: 2.13 does, 2.11 wants an archive.
+READS_FOLDERS = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)
 
 
 class Packages:
@@ -215,7 +220,8 @@ def _load(package: Package, unet: UNet, device: torch.device) -> Any:
     index = -1 if device.type == "cpu" else device.index or 0
     loader = torch._C._aoti.AOTIModelPackageLoader  # type: ignore[attr-defined]
     try:
-        code = loader(str(package.code_folder), MODEL, False, 1, index)
+        with _loadable(package.code_folder) as path:
+            code = loader(str(path), MODEL, False, 1, index)
         if package.target.weights != INSIDE:
             known = {f"unet.{name}": weight for name, weight in unet.named_parameters()}
             wanted = {name: known[name].detach() for name in code.get_constant_fqns()}
@@ -225,6 +231,25 @@ def _load(package: Package, unet: UNet, device: torch.device) -> Any:
         name = package.path.name
         raise BadInput(f"package {name} does not load ({reason}): {packages.REBUILD}") from None
     return code
+
+
+@contextmanager
+def _loadable(code_folder: Path) -> Iterator[Path]:
+    """The folder, or for older torch an archive of it, which torch unpacks once more."""
+    if READS_FOLDERS:
+        yield code_folder
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        archive = Path(temporary) / f"{MODEL}.pt2"
+        with zipfile.ZipFile(archive, "x") as file:  # stored, not compressed
+            for path in sorted(filter(Path.is_file, code_folder.rglob("*"))):
+                name = Path(MODEL) / path.relative_to(code_folder)
+                file.write(path, name)
+                if path.stem.endswith(METADATA):  # it is looked for by the name of its source
+                    file.writestr(
+                        str(name.with_name(path.stem.removesuffix(METADATA) + ".cpp")), ""
+                    )
+        yield archive
 
 
 def _layout(unet: UNet) -> str:

@@ -231,7 +231,9 @@ def without(raw: Raw, name: str) -> Raw:
 
 def test_dumps_of_text_encoders() -> None:
     for raw in write_dumps():
-        theirs = CLIPTextConfig.from_dict(without(raw.get("text_config") or raw, "use_return_dict"))
+        given = without(raw.get("text_config") or raw, "use_return_dict")
+        given = {name: value for name, value in given.items() if value is not None}  # 5.16 refuses
+        theirs = CLIPTextConfig.from_dict(given)
         ours = read_clip_config("text_encoder", raw)
         names = (*SIZES, "vocab_size", "num_hidden_layers", "hidden_act", "layer_norm_eps")
         assert all(getattr(ours, name) == getattr(theirs, name) for name in names)

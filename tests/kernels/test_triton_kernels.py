@@ -24,6 +24,10 @@ def passes(name: str, *more: str, interpreted: bool = False) -> None:
 
 
 @needs_triton
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13),
+    reason="torch 2.11 wraps no kernels that are interpreted",
+)
 def test_kernels_agree_with_their_references_in_the_interpreter() -> None:
     passes("triton_cases.py", interpreted=True)
 
