@@ -222,7 +222,7 @@ def _list_levels(unet: UNet) -> list[tuple[nn.Module, int]]:
     An upsampler's convolution comes before its block: it reads the map of the next block.
     """
     last = len(unet.down_blocks) - 1
-    ups = [(block, last - i) for i, block in enumerate(unet.up_blocks)]
+    ups: list[tuple[Any, int]] = [(block, last - i) for i, block in enumerate(unet.up_blocks)]
     grown = [(one, level - 1) for block, level in ups for one in block.upsamplers]
     downs = [(block, i) for i, block in enumerate(unet.down_blocks)]
     ends = [(unet.conv_in, 0), (unet.conv_out, 0)]
