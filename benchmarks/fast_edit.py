@@ -5,7 +5,8 @@
 writes a random SD-Turbo in bfloat16 (3 GB) and a random TAESD into a temporary folder in FOLDER,
 which is removed at the end. The model is loaded before the clock starts; the first edit also packs
 its weights, so each number of steps has a first and a next one. Each is: read the JPEG, record its
-noise, edit, write the PNG. FLOPs are those of the UNet in all of that, and of the decoder once.
+noise, edit, write the PNG. FLOPs are those of the UNet in all of that, and of the decoder twice,
+because the source is decoded too.
 """
 
 import argparse

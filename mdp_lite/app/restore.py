@@ -10,12 +10,8 @@ from mdp_lite.names import VARIANTS, BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.xl import PLAIN, XLCondition, from_settings
 
-NO_FIELD = (
-    "proximal",
-    "deadline",
-    "weight",
-    "record_noise",
-)  # settings of an edit that the page has no field for
+# Settings of an edit that the page has no field for.
+NO_FIELD = ("proximal", "deadline", "weight", "record_noise")
 COMMON = ("negative_prompt", "schedule", "strength", "t_max", "t_m", "feather", "where")
 
 
@@ -97,7 +93,7 @@ def _read_fields(settings: dict[str, Any], form: EditForm) -> dict[str, Any]:
 
 
 def is_generated(settings: dict[str, Any]) -> bool:
-    """Whether the source was made from a prompt and a seed, if its noise was recorded too."""
+    """Whether the source was made from a prompt and a seed, with recorded noise or without."""
     return settings.get("method") == "generate" or settings.get("record_noise") is True
 
 

@@ -1,8 +1,6 @@
 """`mdp-lite compile`: packages of a model's UNet, so that no edit waits for a compiler."""
 
-import tempfile
 import time
-from pathlib import Path
 
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.cli.commands.compile import CompileOptions
@@ -13,6 +11,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.engine import aot, packages
 from mdp_lite.engine.engine import choose_attention
 from mdp_lite.engine.packages import Package, Shape
+from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 
 
@@ -48,18 +47,11 @@ def compile_packages(args: CompileOptions, editor: Editor, console: Console) -> 
 def _check_options(args: CompileOptions) -> None:
     """Raise BadInput for what would fail only after minutes of work."""
     aot.need_compiler()
-    nearest = next(one for one in (args.output, *args.output.absolute().parents) if one.exists())
-    if not nearest.is_dir() or not _can_write(nearest):
-        raise BadInput(f"output must be a folder that can be written, got {str(args.output)!r}")
-
-
-def _can_write(folder: Path) -> bool:
-    """Whether a file can be made there; what the permissions say is not enough for root."""
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
+        atomic.check(args.output / "package.json")
     except OSError:
-        return False
+        want = "output must be a folder that can be written"
+        raise BadInput(f"{want}, got {str(args.output)!r}") from None
 
 
 def _build_shapes(args: CompileOptions, editor: Editor) -> list[Shape]:

@@ -42,7 +42,7 @@ def list_windows(n: int) -> list[EvalCell]:
     return some + [EvalCell("x", n, round(share * n)) for share in (0.16, 0.36, 0.52)]
 
 
-def list_local_leashes(n: int, leashes: Sequence[float] = LEASHES) -> list[EvalCell]:
+def list_local_leashes(n: int, leashes: Sequence[float]) -> list[EvalCell]:
     """The local leash at several shares; above 1 its look goes past the source."""
     return [EvalCell("epsilon", n, round(0.34 * n), 1.0, leash, True) for leash in leashes]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.eval.choosing import MIDDLE, SHARE, choose, list_local_leashes, list_windows
+from mdp_lite.eval.choosing import LEASHES, MIDDLE, SHARE, choose, list_local_leashes, list_windows
 from mdp_lite.eval.edit_batches import GENERATED, BatchSource, EditBatch
 from mdp_lite.eval.edit_scores import score_edits
 from mdp_lite.eval.inversions import round_figures
@@ -144,7 +144,7 @@ def _mdp_settings(source: str, n: int, real: bool) -> dict[str, EditMethod]:
     for cell in [] if real else [*from_start, *local]:
         run = partial(run_mdp, variant=cell.variant, cell=cell)
         settings[f"mdp-{cell.label} inverted"] = EditMethod(DEFAULT_METHOD, run)
-    for leashes in ((0.5, 2.0), (0.5, 1.0, 2.0)):
+    for leashes in (LEASHES[::2], LEASHES):
         run = partial(run_local_chosen, leashes=leashes)
         settings[f"mdp-local-chosen of {len(leashes)}"] = EditMethod(DEFAULT_METHOD, run)
     return settings | {"mdp-chosen": EditMethod(source, run_mdp_chosen)}

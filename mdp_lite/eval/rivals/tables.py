@@ -50,6 +50,7 @@ def leditspp(task: RivalTask, skip: float, g: float, quantile: float) -> EditedL
 
 
 # Their names, and the settings that were tried on the tune split; the first one of each was best.
+# h-Edit's with equal scales of source and back are edit-friendly DDPM, so they are not among them.
 TABLE_RIVALS: dict[str, Callable[..., EditedLatents]] = {
     "infedit": infedit, "flowedit": flowedit, "turboedit": turboedit, "uniedit": uniedit,
     "h-edit": hedit, "ledits++": leditspp,
