@@ -15,7 +15,9 @@ from benchmarks.gpu_first.timing import relative_distance
 from mdp_lite.batcher.batcher import Batcher
 from mdp_lite.batcher.client import client_editor, run_batcher
 from mdp_lite.editor import Editor
-from mdp_lite.engine.graphs import GraphRecorder, SplitUNet, StepGraphs, Work
+from mdp_lite.engine.graphs import GraphRecorder, Work
+from mdp_lite.engine.step_graphs import StepGraphs
+from mdp_lite.engine.unet_calls import SplitUNet
 from mdp_lite.pipeline.warm_up import warm_up
 
 PROMPT, TARGET = "a red house on the grass", "a tent on the grass"
@@ -23,8 +25,8 @@ N = 6  # steps of an edit here
 NEAR = 1e-2  # of a latent, relative to its norm, in float32 without TF32: a wrong replay is far off
 # Of CUDA's error for a wait in a capture; what ending that capture raises says none of this.
 CAUSES = ("not permitted", "capturing")
-JOBS, WIDTHS, APART, PATIENCE = 48, 12, 0.03, 30  # widths in turn, seconds between starts, at most
-FEW_JOBS, FEW_WIDTHS = 6, 3
+JOBS, WIDTHS, APART, PATIENCE = 48, 12, 0.03, 40  # widths in turn, seconds between starts, at most
+FEW_JOBS, FEW_WIDTHS = 4, 2
 
 
 def fail_a_capture(setting: Setting, findings: Findings) -> None:
@@ -91,7 +93,7 @@ class NoWaits(TorchDispatchMode):
 
 
 def record_on_cpu(run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
-    """What record_graph gives, without a GPU."""
+    """What a capture gives, without a GPU."""
     run()
     with NoWaits():
         out = run()

@@ -82,14 +82,18 @@ def render_sentence(results: Results) -> str:
     """What the README may say: a step's time on this device, or that no GPU has been tried."""
     times = tables.list_times(results, "step")
     best = min(times, key=lambda one: times[one]["median"], default=None)
-    if best is None:
+    if not results:
         return NOT_TRIED
+    if best is None:
+        passed = sum(one.status == "passed" for one in results.values())
+        device = next(iter(results.values())).origin.device
+        return f"On {device}, {passed} of {len(results)} stages passed, and no step was timed."
     mode, dtype = best
     share = tables.find_share(results, dtype, times[best]["median"])
     part = "" if share is None else f", {share:.0%} of its matrix product rate"
     device = results["compiled-step" if mode == "compile" else f"steps-{dtype}"].origin.device
     took = f"{times[best]['median']:.1f} ms in {dtype} ({mode}{part})"
-    return f"On an {device} a guided step at SD 1.5's size takes {took}."
+    return f"On {device}, a guided step at SD 1.5's size takes {took}."
 
 
 def publish(folder: Path, whole: bool) -> str:

@@ -35,7 +35,7 @@ STAGES = (
           pytest_runs.run_triton_cases),
     Stage("failed-capture", "after a capture that fails, is all as before?", 30,
           captures.fail_a_capture),
-    Stage("jobs", "do 48 jobs that arrive during captures get their pictures?", 40,
+    Stage("jobs", "do 48 jobs that arrive during captures get their pictures?", 50,
           captures.let_jobs_arrive),
     Stage("limits", "how fast are matrix products and copies here?", 20, limits.measure_limits),
     Stage("steps-float16", "how long is a step of SD 1.5's size, eager and as a graph?", 60,
