@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from mdp_lite.checkpoint.assign import BuildOnMeta
 from mdp_lite.editor import Editor
 from mdp_lite.engine import capture
 from mdp_lite.models.clip import CLIPTextEncoder
+from mdp_lite.models.config import CLIPConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
+from support.checkpoints import UNET_CONFIG, VAE_CONFIG
 from support.places import ROOT
 from support.rehearsing import rehearsal
 
@@ -152,6 +155,26 @@ def test_the_random_model_has_the_published_number_of_parameters() -> None:
         parts = UNet(models.UNET), VAE(models.VAE_CONFIG), CLIPTextEncoder(models.TEXT)
     counts = [sum(one.numel() for one in part.parameters()) for part in parts]
     assert counts == [859_520_964, 83_653_863, 123_060_480]
+
+
+def test_the_random_model_edits_and_is_read_from_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the narrow networks of other tests in place of SD 1.5's."""
+    monkeypatch.setattr(models, "UNET", replace(UNET_CONFIG, cross_attention_dim=24))
+    monkeypatch.setattr(models, "VAE_CONFIG", VAE_CONFIG)
+    monkeypatch.setattr(models, "TEXT", CLIPConfig(700, 24, 48, 1, 2))
+    own = models.build_models(Setting(CPU.device, False), torch.float32)
+    assert own.c_shape == (77, 24) and own.unet.config.cross_attention_dim == 24
+    editor = Editor(own, CPU.device)
+    edit = editor.edit(editor.generate("a tent", 3, 3), "a boat")
+    assert edit.latent.isfinite().all() and edit.latent.abs().max() < 100
+    bundled = own.tokenizer.each[0].folders[0]
+    models.write_folder(own, bundled, tmp_path / "model")
+    again = Editor.from_pretrained(tmp_path / "model", "cpu", "float32")
+    assert again.models.c_shape == own.c_shape
+    want, got = (one.generate("a tent", 3, 2, 7.5).path.x[-1] for one in (editor, again))
+    assert torch.equal(want, got)
 
 
 def test_random_weights_keep_activations_near_one() -> None:
