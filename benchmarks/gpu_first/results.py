@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +50,12 @@ class Result(NamedTuple):
 def find_origin(small: bool, named: str | None = None) -> Origin:
     """What results belong to now; named is the commit where there is no git."""
     device = REHEARSAL if small else torch.cuda.get_device_name()
-    return Origin(hash_code(list_code()), named or commit(), device)
+    return Origin(hash_code(list_code()), named or find_commit(), device)
+
+
+def find_commit() -> str:
+    """The commit of this checkout, or "unknown" without git."""
+    return commit() if shutil.which("git") else "unknown"
 
 
 def list_code() -> list[Path]:

@@ -1,5 +1,6 @@
 """Stages that time a guided step: eager and as a graph, its waits and memory, its settings."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -163,6 +164,7 @@ def compare_modes(
 
 def measure_memory(models: Models, setting: Setting, rows: tuple[int, ...]) -> dict[str, int]:
     """Bytes that torch holds after a warm-up in this order, and its peak during it."""
+    gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_reserved()

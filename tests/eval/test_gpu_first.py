@@ -247,6 +247,21 @@ def test_the_code_of_results_is_all_that_stages_run() -> None:
     assert results.hash_code(some) != results.hash_code(some[:2])
 
 
+def test_results_have_a_commit_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert results.find_origin(True).commit == "unknown"
+    assert results.find_origin(True, "abc1234").commit == "abc1234"
+
+
+def test_stages_need_no_more_than_the_core_and_pytest() -> None:
+    """A machine with a GPU may have nothing else, and its packages are no others' business."""
+    absent = ("diffusers", "accelerate", "gradio", "fastapi", "ray", "pytest_benchmark", "xdist")
+    block = f"import sys; sys.modules.update(dict.fromkeys({absent}))"
+    code = f"{block}; from benchmarks.gpu_first import __main__, stage; print('read')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "read\n", done.stderr
+
+
 def test_findings_are_on_the_disk_at_once(tmp_path: Path) -> None:
     findings = Findings(tmp_path / "one.part")
     findings.add("ms", 4.5)
