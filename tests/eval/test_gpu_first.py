@@ -144,6 +144,13 @@ def test_the_budget_is_for_all_stages(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert read_result(run.folder, "good") is None
 
 
+def test_a_rehearsal_has_more_time(run: Run) -> None:
+    [slow] = run_stages([stage("good", 2)], run._replace(slack=10.0))
+    assert slow.status == "passed"
+    stored = read_result(run.folder, "good")
+    assert stored is not None and stored.limit == 20
+
+
 def wait_for(test: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not test():
@@ -191,7 +198,7 @@ def test_an_interrupted_run_goes_on_where_it_stood(
 @pytest.mark.slow
 def test_the_whole_command_on_a_cpu(tmp_path: Path) -> None:
     """Every stage that can runs at small size; those that compile too."""
-    words = ["-m", "benchmarks.gpu_first", "--rehearse", "-o", str(tmp_path), "--budget", "900"]
+    words = ["-m", "benchmarks.gpu_first", "--rehearse", "-o", str(tmp_path), "--budget", "3000"]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.stem for path in tmp_path.glob("*.json")} == set(NAMES)
