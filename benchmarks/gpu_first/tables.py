@@ -147,9 +147,10 @@ def make_limits(results: Results) -> str:
         elif name.endswith(" FLOP/s"):
             dtype = name.removesuffix(" FLOP/s")
             sheet = find(results, "limits", f"{dtype} limit")
-            said = f"{sheet['rate'] / 1e12:,.0f} TFLOP/s ({sheet['name']})" if sheet else ""
+            known = sheet and sheet["name"].startswith("data sheet")
+            said = f"{sheet['rate'] / 1e12:,.0f} TFLOP/s" if sheet and known else ""
             rows.append((f"product, {dtype}", f"{rate / 1e12:,.2f} TFLOP/s", said))
-    return format_table(("rate", "measured", "elsewhere"), rows)
+    return format_table(("rate", "measured", "data sheet"), rows)
 
 
 def make_profile(results: Results) -> str:

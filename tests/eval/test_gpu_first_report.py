@@ -47,7 +47,7 @@ ROWS = (
     "| float16, graph | 8.00 ms [7.50, 9.00] | 0 | 1 | 53 |",
     "| auto | 4.50 s, 3.25 s |",
     "| copy, read and written | 4.000 TB/s |  |",
-    "| product, float16 | 500.00 TFLOP/s | 990 TFLOP/s (data sheet) |",
+    "| product, float16 | 500.00 TFLOP/s | 990 TFLOP/s |",
     "| float32 | graph: TF32 | 4.00 ms [3.90, 4.25] |",
     "| float16 | largest first | 1.00 GiB | 3.00 GiB | 2.00 GiB | 31 |",
     "| convolution | 61.0% |",
