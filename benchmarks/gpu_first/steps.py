@@ -29,9 +29,9 @@ from mdp_lite.pipeline.warm_up import warm_up
 
 PROMPT, TARGET, SEED = "a red house on the grass", "a blue house on the grass", 7
 WARM, ROWS = 4, 2  # steps that don't count: a graph is recorded in them; rows of a guided step
-APART = {torch.float32: 1e-3, torch.float16: 5e-2}  # graph from eager, of a latent after all steps
+APART = {torch.float32: 1e-3, torch.float16: 1e-2}  # graph from eager, of a UNet call; TF32 is on
 EDIT_STEPS, EDITS, FEW_EDIT_STEPS = 50, 3, 4
-ORDERS = {"smallest first": (1, 2, 4), "largest first": (4, 2, 1)}
+ORDERS = {"largest first": (4, 2, 1), "smallest first": (1, 2, 4)}
 
 
 def time_float16(setting: Setting, findings: Findings) -> None:
@@ -62,10 +62,11 @@ def time_modes(setting: Setting, findings: Findings, dtype: torch.dtype) -> None
         findings.add(f"{mode}: host waits", count_all_waits(editor, source, setting.device))
         findings.add(f"{mode}: ms an edit", summarize(time_edits(editor, setting)))
     if "graph" in editors:
-        compare_modes(findings, editors, source, dtype)
+        compare_modes(findings, editors, source, APART[dtype])
         del editors
-        for order, rows in ORDERS.items():
-            findings.add(f"memory, {order}", measure_memory(models, setting, rows))
+        for order, rows in list(ORDERS.items())[: 1 if setting.small else 2]:
+            some = rows[:1] if setting.small else rows
+            findings.add(f"memory, {order}", measure_memory(models, setting, some))
 
 
 def choose_dtype(setting: Setting, dtype: torch.dtype) -> torch.dtype:
@@ -126,7 +127,7 @@ def time_calls(editor: Editor, setting: Setting) -> list[float]:
     return time_each(call, FEW if setting.small else REPEATS, setting.device)
 
 
-def prepare_call(editor: Editor) -> Callable[[], object]:
+def prepare_call(editor: Editor) -> Callable[[], torch.Tensor]:
     """A UNet call of a guided step, its inputs on the device."""
     dtype = editor.models.origin.dtype
     x, t, c = make_inputs(editor, ROWS)
@@ -153,13 +154,18 @@ def count_all_waits(editor: Editor, source: Source, device: torch.device) -> dic
     return {"UNet call": calls, "step": count_waits(lambda: next(steps), device), "edit": edits}
 
 
+@torch.no_grad()
 def compare_modes(
-    findings: Findings, editors: dict[str, Editor], source: Source, dtype: torch.dtype
+    findings: Findings, editors: dict[str, Editor], source: Source, bound: float
 ) -> None:
-    """Check that an edit by graphs is the eager one."""
-    one, other = (editors[mode].edit(source, TARGET).latent for mode in ("graph", "eager"))
-    distance = relative_distance(one, other)
-    findings.check("graph is eager", distance <= APART[dtype], distance)
+    """Check that a UNet call by a graph is the eager one; how far a whole edit is, is a figure.
+
+    Random weights may make more of a rounding than trained ones.
+    """
+    distance = relative_distance(*(prepare_call(editors[mode])() for mode in ("graph", "eager")))
+    findings.check("graph is eager", distance <= bound, distance)
+    edits = [editors[mode].edit(source, TARGET).latent for mode in ("graph", "eager")]
+    findings.add("distance of an edit by graphs", relative_distance(*edits))
 
 
 def measure_memory(models: Models, setting: Setting, rows: tuple[int, ...]) -> dict[str, int]:
