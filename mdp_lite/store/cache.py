@@ -165,14 +165,16 @@ def open_cache(folder: str | Path | Cache | None) -> Cache | None:
     path = _check_folder(folder).absolute()
     there = probe.check_folder("cache", path)
     if not os.access(there, os.W_OK):
-        raise BadInput(f"cache must be writable, got a folder that is not: {str(folder)!r}")
+        raise BadInput(
+            f"cache must be writable, got a folder that is not: {str(folder)!r}", "cache"
+        )
     return Cache(path)
 
 
 def _check_folder(folder: Any) -> Path:
     """The path of a folder, which need not exist."""
     if not isinstance(folder, str | Path) or not str(folder):
-        raise BadInput(f"cache must be a folder, got {folder!r:.80}")
+        raise BadInput(f"cache must be a folder, got {folder!r:.80}", "cache")
     return Path(folder)
 
 
