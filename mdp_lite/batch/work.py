@@ -65,10 +65,13 @@ class Outcome(NamedTuple):
     record: ManifestRecord | None = None
 
 
-def identify_model(editor: Editor) -> str:
-    """The model's part of every key: files, precision and defaults, but not machine or torch."""
+def identify_model(editor: Editor, store: bool = True) -> str:
+    """The model's part of every key: files, precision and defaults, but not machine or torch.
+
+    The hashes of its files are stored in the editor's cache, unless store is False.
+    """
     models, cache = editor.models, editor.cache
-    digest = model_hash(models.origin, cache.folder if cache else None)
+    digest = model_hash(models.origin, cache.folder if cache else None, store)
     return repr((__version__, digest, models.origin.dtype, models.defaults))
 
 
