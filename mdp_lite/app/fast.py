@@ -1,4 +1,4 @@
-"""Fast edits: fewer steps by one click, and what that costs against the default."""
+"""Fast edits: fewer steps by one click, and their cost against the default."""
 
 from dataclasses import replace
 
