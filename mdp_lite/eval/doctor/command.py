@@ -1,14 +1,13 @@
 """The command `mdp-lite doctor`: all checks in order, and the report of them."""
 
-import textwrap
-from collections import Counter
+import time
 from collections.abc import Callable
 from functools import partial
 
 from mdp_lite.cli.commands.doctor import DoctorOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Report
-from mdp_lite.eval.doctor.check import Check, collect_warnings, hide_private, run_check
+from mdp_lite.eval.doctor.check import Check, collect_warnings, run_check
 from mdp_lite.eval.doctor.installed import check_extras, check_versions
 from mdp_lite.eval.doctor.model import (
     Patient,
@@ -25,6 +24,7 @@ from mdp_lite.eval.doctor.numbers import (
     check_reconstruction,
 )
 from mdp_lite.eval.doctor.places import check_disk, check_hub
+from mdp_lite.eval.doctor.printed import clean, print_checks
 from mdp_lite.eval.doctor.speed import check_speed
 from mdp_lite.eval.doctor.system import check_devices, check_environment
 
@@ -47,27 +47,19 @@ OF_MODEL: dict[str, Callable[[Patient], Check]] = {
     "reconstruction": check_reconstruction,
     "speed": check_speed,
 }
-WIDTH, INDENT = 100, 24  # columns of a line, and those before its text
 
 
 def doctor(args: DoctorOptions, console: Console) -> Report:
     """Run every check; the command fails if one of them does. A dry run computes nothing."""
+    started = time.monotonic()
     with collect_warnings() as warned:
         checks = [_run(name, partial(of, args), console) for name, of in OF_MACHINE.items()]
         checks += check_model(args, console)
         checks.append(_run("kernel", partial(check_kernel, args), console))
-        checks = [Check(**hide_private(one._asdict())) for one in checks]
-    counts = {state: 0 for state in ("pass", "fail", "skipped")}
-    counts |= Counter(one.state for one in checks)
-    data = {
-        "command": "doctor", "dry_run": args.run.dry_run, "model": args.chosen_model.name,
-        "counts": counts, "checks": [one._asdict() for one in checks], "warnings": warned,
-    }  # fmt: skip
-    lines = [line for one in checks for line in format_check(one)]
-    head = f"{'warning':<{INDENT}}"
-    lines += [line for text in warned for line in _wrap(head, hide_private(text))]
-    lines.append(f"{counts['pass']} passed, {counts['fail']} failed, {counts['skipped']} skipped")
-    return Report({}, hide_private(data), lines, failed=counts["fail"] > 0)
+    data, lines = print_checks(checks, warned)
+    head = {"command": "doctor", "dry_run": args.run.dry_run}
+    head |= {"model": clean(args.chosen_model.name), "seconds": time.monotonic() - started}
+    return Report({}, head | data, lines, failed=data["counts"]["fail"] > 0)
 
 
 def check_model(args: DoctorOptions, console: Console) -> list[Check]:
@@ -88,16 +80,3 @@ def check_model(args: DoctorOptions, console: Console) -> list[Check]:
 def _run(name: str, examine: Callable[[], Check], console: Console) -> Check:
     console.wait(f"checking {name}")
     return run_check(name, examine)
-
-
-def format_check(one: Check) -> list[str]:
-    """A check as lines of at most 100 columns: its state, its name, what was found, advice."""
-    lines = _wrap(f"{one.state:<8}{one.name:<{INDENT - 8}}", one.text)
-    return lines + (_wrap(" " * INDENT, f"-> {one.advice}") if one.advice else [])
-
-
-def _wrap(head: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=head, subsequent_indent=" " * INDENT, break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip

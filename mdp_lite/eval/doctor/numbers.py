@@ -39,6 +39,9 @@ def check_kernel(args: DoctorOptions) -> Check:
         device = check.device(args.model.device)
     except BadInput:
         return Check("kernel", "skipped", "the device is not there")
+    if args.run.dry_run:
+        reasons = "; ".join(["left out in a dry run", *list_missing(device)])
+        return Check("kernel", "skipped", reasons)
     dtypes = (torch.float32, torch.bfloat16) if device.type == "cpu" else (torch.float16,)
     distances = {dtype: measure_attention(device, dtype) for dtype in dtypes}
     missing, faster = list_missing(device), compare_speed(device)
