@@ -4,6 +4,7 @@ from typing import Any
 
 from mdp_lite.cli.application import read_command_line
 from mdp_lite.cli.commands.doctor import DoctorOptions
+from mdp_lite.cli.console import Console, collect_messages
 from mdp_lite.editor import Editor
 from mdp_lite.eval.doctor.model import Patient
 from mdp_lite.eval.resources import reset_peak
@@ -25,3 +26,8 @@ def make_patient(editor: Editor) -> Patient:
 def by_name(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The checks of a report's object."""
     return {one["name"]: one for one in report["checks"]}
+
+
+def quiet_console() -> Console:
+    """A console that shows nothing."""
+    return collect_messages([])

@@ -16,6 +16,7 @@ from mdp_lite.eval.resources import read_memory
 from mdp_lite.eval.rounds import time_call
 from mdp_lite.eval.speed import BOUNDS, make_inputs
 from mdp_lite.eval.world import draw
+from mdp_lite.method.sample import sample
 from mdp_lite.method.schedule import zero_weights
 from mdp_lite.models.transformer import SDPA
 from mdp_lite.models.unet import UNet
@@ -173,18 +174,22 @@ def find_free_memory(device: torch.device) -> int | None:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else read_memory()[1]
 
 
+@torch.no_grad()
 def check_reconstruction(patient: Patient) -> Check:
     """Sampling along an inverted picture's path gives its latent again.
 
-    Every step is computed: the source has no weight. So the noise that was recorded must make up
-    for what the model predicts.
+    Every step calls the UNet, and the source has no weight: the noise that was recorded must make
+    up for what the model predicts. A plan would skip all of them, as they lead where the path does.
     """
     editor, (case, steps) = patient.editor, make_case(patient)
     source = editor.invert(draw(case.source_scene), case.source, num_inference_steps=steps)
     weights, g = zero_weights(len(source.grid.t)), source.guidance_scale
-    again = editor.edits([Request(source, source.prompt, guidance_scale=g, weights=weights)])[0]
-    distances = {editor.models.origin.dtype: measure_distance(again.latent, source.path.x[-1])}
-    nearness = psnr(again.image, source.fit.apply(source.picture))
+    task = editor.tasks([Request(source, source.prompt, guidance_scale=g, weights=weights)])[0]
+    grid, guidance, path, table, _ = task
+    v_prediction, unet = editor.runner.v_prediction, editor.runner.unet
+    *_, last = sample(unet, grid, path.x[0], guidance, v_prediction, path, table)
+    distances = {editor.models.origin.dtype: measure_distance(last.x, path.x[-1])}
+    nearness = psnr(editor.runner.decode(last.x), source.fit.apply(source.picture))
     text = f"sampled again from an inverted picture: {describe_distances(distances)}; the picture "
     text += f"with the VAE's loss: {nearness:.1f} dB"
     figures = {"distances": name_each(distances), "psnr": nearness, "steps": steps}
