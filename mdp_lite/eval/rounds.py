@@ -60,6 +60,8 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def time_call(run: Callable[[], object], device: torch.device) -> float:

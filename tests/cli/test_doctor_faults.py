@@ -265,7 +265,7 @@ def test_a_model_with_nan(checkpoint: Path) -> None:
     spoilt = make_patient(editor)
     assert model.check_weights(spoilt).state == "pass"
     with torch.no_grad():
-        editor.models.unet.conv_out.bias[0] = float("nan")
+        dict(editor.models.unet.named_parameters())["conv_out.bias"][0] = float("nan")
     one = model.check_weights(spoilt)
     assert_fails(one, "1 of these have NaN or infinity, the first is UNet, conv_out.bias")
     found = {name: run_check(name, lambda c=check: c(spoilt)) for name, check in OF_MODEL.items()}

@@ -156,7 +156,13 @@ def test_graphs_are_few_whatever_is_edited(gpu: Rehearsal, checkpoint: Path) -> 
     editor = load(checkpoint)
     for n in (4, 5, 9):
         source = editor.generate("a red house", 7, n)
-        for how in ({}, {"mask": BOX}, {"strength": 0.3}, {"guidance_scale": 2.0}):
+        kinds: list[dict[str, Any]] = [
+            {},
+            {"mask": BOX},
+            {"strength": 0.3},
+            {"guidance_scale": 2.0},
+        ]
+        for how in kinds:
             for _ in range(2):
                 editor.edit(source, TARGET, **how)
     graphs = editor.runner.engine.recorder.list_graphs()  # type: ignore[union-attr]
@@ -182,7 +188,8 @@ def test_what_was_warmed_up_serves_what_people_ask(
     warm_up(own, [1, 2, 4], num_inference_steps=N, only=True)
     count = own.runner.engine.recorder.count  # type: ignore[union-attr]
     source, longer = make(own), own.generate("a boat", 3, N + 3)
-    for how in ({"mask": BOX}, {"mask": "auto"}, {"proximal": 0.6}, {"guidance_scale": 1.0}):
+    kinds: list[dict[str, Any]] = [{"mask": BOX}, {"mask": "auto"}, {"proximal": 0.6}]
+    for how in [*kinds, {"guidance_scale": 1.0}]:
         own.edit(source, TARGET, **how)
     for method in ("null-text", "edit-friendly", "replay"):
         invert(own, method, picture)
@@ -209,7 +216,7 @@ def _count_waits(gpu: Rehearsal, editor: Editor, n: int, served: bool) -> tuple[
 
     def run(own: Editor) -> int:
         gpu.reset()
-        how = {"t_max": n, "t_m": n // 2, "schedule": "linear"}
+        how: dict[str, Any] = {"t_max": n, "t_m": n // 2, "schedule": "linear"}
         source = own.generate("a red house", 7, n)
         return n + sum(own.edit(source, TARGET, one, **how).cost.unet_calls for one in ("x", "c"))
 

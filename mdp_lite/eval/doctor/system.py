@@ -58,29 +58,33 @@ def check_environment(args: DoctorOptions) -> Check:
 
 def check_devices(args: DoctorOptions) -> Check:
     """The devices, and whether torch can use the one that is asked for, or a GPU that is here."""
-    gpus, asked = list_gpus(), args.model.device
-    build = torch.version.cuda
+    gpus, asked, driver = list_gpus(), args.model.device, find_driver()
     figures: dict[str, Any] = {
-        "torch": torch.__version__, "cuda": build, "gpus": gpus, "driver": find_driver(),
+        "torch": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus, "driver": driver,
+        "mps": torch.backends.mps.is_available(),
     }  # fmt: skip
-    text = f"torch {torch.__version__}, built {f'for CUDA {build}' if build else 'without CUDA'}"
-    text += "".join(f"; {describe_gpu(one)}" for one in gpus) or "; no GPU"
+    text = describe_torch(gpus)
     try:
         device = check.device(asked)
     except BadInput as error:
         return judge("devices", False, f"{text}; {error}", _advise_device(gpus), figures)
     figures["device"] = str(device)
     text += f"; this run is on {device}"
-    unseen = figures["driver"] is not None and not gpus and asked is None
-    if unseen:
-        text += "; the NVIDIA driver of this machine is not used"
     old = [one["name"] for one in gpus if not one["has_code"]]
     if old:
-        advice = (
-            f"this torch has no code for {', '.join(old)}: install one that has, or --device cpu"
-        )
+        advice = f"install a torch with code for {', '.join(old)}, or give --device cpu"
         return judge("devices", False, text, advice, figures)
+    unseen = driver is not None and not gpus and asked is None
+    text += "; the NVIDIA driver of this machine is not used" if unseen else ""
     return judge("devices", not unseen, text, f"{INSTALL}, or give --device cpu", figures)
+
+
+def describe_torch(gpus: list[dict[str, Any]]) -> str:
+    """The build of torch and the GPUs that it sees, in words."""
+    cuda, apple = torch.version.cuda, torch.backends.mps.is_available()
+    words = [f"torch {torch.__version__}, built {f'for CUDA {cuda}' if cuda else 'without CUDA'}"]
+    words += [*map(describe_gpu, gpus), *(["Apple's GPU"] if apple else [])]
+    return "; ".join(words if words[1:] else [*words, "no GPU"])
 
 
 def _advise_device(gpus: list[dict[str, Any]]) -> str:
