@@ -62,6 +62,7 @@ def backward_share(unet: UNet, y: int, x: int, tokens: int) -> float:
 def reset_peak(device: torch.device) -> int | None:
     """Bytes in use, after the peak was reset to them."""
     if device.type == "cuda":
+        torch.cuda.init()  # else there is nothing to reset yet, which is an error
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
     try:

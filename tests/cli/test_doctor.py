@@ -13,12 +13,14 @@ import pytest
 
 from mdp_lite.__main__ import BAD_INPUT, FAILED, main
 from mdp_lite.cli.application import read_command_line
-from mdp_lite.eval.doctor import printed
+from mdp_lite.editor import Editor
+from mdp_lite.eval.doctor import printed, speed
 from mdp_lite.eval.doctor.check import Check, collect_warnings, judge, run_check
 from mdp_lite.eval.doctor.command import OF_MACHINE, OF_MODEL
 from mdp_lite.eval.doctor.installed import EXTRAS
+from mdp_lite.eval.doctor.model import Patient
 from mdp_lite.names import BadInput
-from support.doctor import by_name, read_options
+from support.doctor import by_name, make_patient, read_options
 from support.places import ENVIRONMENT
 
 NAMES = [*OF_MACHINE, "model", *OF_MODEL, "kernel"]
@@ -237,3 +239,20 @@ def test_extras_are_those_of_the_project() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert set(EXTRAS) == set(project["optional-dependencies"]) - {"dev", "docs"}
+
+
+# --- every kind of model -----------------------------------------------------------------------
+
+CHECKS: dict[str, Callable[[Patient], Check]] = {
+    name: check for name, check in OF_MODEL.items() if name not in ("memory", "capture")
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_every_kind_of_model_passes(
+    name: str, every_editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "BUDGET", 0)
+    monkeypatch.setattr(speed, "OVERHEAD", 100)  # other programs may slow small models down
+    one = run_check(name, lambda: CHECKS[name](make_patient(every_editor)))
+    assert one.state == "pass", one
