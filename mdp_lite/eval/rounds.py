@@ -22,6 +22,7 @@ SHEETS = {
 }
 # Sizes of the square matrices whose product is timed; seconds beyond which no larger one is tried.
 SIZES, LONG = (1024, 2048, 4096), 0.5
+COPIED = 2**28  # bytes of the tensor whose copy is timed: more than caches hold
 
 
 class TimedRounds(NamedTuple):
@@ -59,6 +60,8 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def time_call(run: Callable[[], object], device: torch.device) -> float:
@@ -153,6 +156,14 @@ def matmul_rate(dtype: torch.dtype, device: torch.device, tries: int = 6) -> flo
         if 8 * seconds > LONG:
             break
     return best
+
+
+def copy_rate(device: torch.device, tries: int = 6) -> float:
+    """Bytes a second that a copy of a large tensor reads and writes, at best."""
+    source = torch.ones(COPIED // 4, device=device)
+    target = torch.empty_like(source)
+    seconds = min(time_call(lambda: target.copy_(source), device) for _ in range(tries))
+    return 2 * COPIED / seconds
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
