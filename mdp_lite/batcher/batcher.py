@@ -19,6 +19,7 @@ from mdp_lite.batcher.calls import Client as Client
 from mdp_lite.batcher.calls import Failure, check_client, choose_batch, join_rows
 from mdp_lite.batcher.calls import UNetRows as UNetRows
 from mdp_lite.batcher.calls import out_of_memory as out_of_memory
+from mdp_lite.engine.devices import free_memory
 from mdp_lite.files.atomic import warn_once
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.names import BadInput, DeadlineExceeded, Stopped
@@ -239,7 +240,7 @@ class Batcher:
         size = 1
         if out_of_memory(error):
             self.halved += 1
-            _free()
+            free_memory()
             size = (len(batch) + 1) // 2
         for start in range(0, len(batch), size):
             self._answer(batch[start : start + size])
@@ -276,7 +277,7 @@ class Batcher:
     def _deliver(self, one: Call, answer: Any) -> None:
         if isinstance(answer, Failure):
             if out_of_memory(answer.error):
-                _free()
+                free_memory()
             one.answer.set_exception(answer.error)
         elif one.client.stopped:
             one.answer.set_exception(Stopped(STOPPED))
@@ -288,9 +289,3 @@ def _ends_process(error: BaseException) -> bool:
     """Whether an error is Ctrl-C, or what a signal's handler raised, and not of a call."""
     ends = isinstance(error, KeyboardInterrupt | SystemExit)
     return ends and threading.current_thread() is threading.main_thread()
-
-
-def _free() -> None:
-    """Give back the GPU memory that torch holds for later use."""
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

@@ -95,7 +95,7 @@ class ModelOptions:
     ] = "tiny"  # fmt: skip
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="DEVICE", help="cpu, cuda or cuda:1",
+        typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps",
                      show_default="a GPU if there is one, else cpu"),
     ] = None  # fmt: skip
     dtype: Annotated[

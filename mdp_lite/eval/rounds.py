@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mdp_lite.engine.devices import synchronize
 from mdp_lite.eval.interval import LEVEL, RESAMPLES
 
 SHARES = (0.5, 0.9, 0.99)
@@ -53,12 +54,6 @@ class DeviceLimit(NamedTuple):
 
     rate: float
     name: str
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has finished all its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def time_call(run: Callable[[], object], device: torch.device) -> float:
@@ -120,9 +115,9 @@ def gate(
 
     Raises RuntimeError if one is beyond its bound: functions that disagree are not compared.
     """
-    whole = want.double().cpu()
+    whole = want.cpu().double()
     errors = {
-        name: float((out.double().cpu() - whole).norm() / whole.norm())
+        name: float((out.cpu().double() - whole).norm() / whole.norm())
         for name, out in outputs.items()
     }
     for name, error in errors.items():
