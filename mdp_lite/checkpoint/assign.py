@@ -122,8 +122,6 @@ def place_weight(
 
     anywhere: a multiple of its numbers' size is enough, at least for now.
     """
-    if device.type == "mps":  # which has no 8-bit floats
-        tensor = tensor.to(dtype)
     if device.type != "cpu":
         return tensor.to(device, dtype)
     step = dtype.itemsize if anywhere else ALIGNMENT

@@ -213,6 +213,7 @@ class Rehearsal(TorchDispatchMode):
         run = ops.STAND_INS.get(call.func._schema.name, call.func)
         out = run(*args, **kwargs)
         if call.name in ops.READS or call.leaves:
+            self._refuse_wide(out)  # no copy to the CPU widens on the way
             return out
         if tape and call.name not in ops.RESHAPING:
             tape.add(run, call._replace(args=args, kwargs=kwargs), out, find_line())
