@@ -93,9 +93,10 @@ def finish_edit(runner: ModelRunner, state: EditState, image: Image.Image | None
     request, task, latent = state.request, state.task, state.x0.clone()
     done = tuple(one for one in task.plan.segments if one.stop <= state.step)
     image, mask = image or runner.decode(state.x0), mask_of(request)
+    weights = weights_of(request, runner.models.defaults)  # not in the dtype of the device
     return Edit(
         image, picture_of(request, image), mask and mask.pixels, latent,
-        format_prompt(request.prompt), variant_of(request), weights_of(request, runner.models.defaults),
+        format_prompt(request.prompt), variant_of(request), weights,
         runner.guidance_scale(guidance_of(request)),
         runner.is_truncated(request.prompt, xl_of(request).prompt_2),
         cost_of(request, Plan(state.step, done)), task.plan, state.finished, xl_of(request),
