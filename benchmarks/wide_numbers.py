@@ -50,7 +50,8 @@ def compute(editor: Editor, picture: Image.Image, prompt: str, n: int) -> Result
     """One picture, inverted by two methods and edited, in the dtype that the runner has."""
     trip = editor.invert(picture, prompt, "ddim", n, guidance_scale=1.0)
     noisy = editor.invert(picture, prompt, "edit-friendly", n)
-    edits = {name: editor.edit(source, TARGET) for name, source in (("ddim", trip), ("ef", noisy))}
+    sources = {"ddim": trip, "edit-friendly": noisy}
+    edits = {name: editor.edit(source, TARGET) for name, source in sources.items()}
     return {
         "there and back": images.psnr(trip.image, picture),
         "sampled again": sample_again(editor, noisy),
@@ -69,7 +70,7 @@ def compare(wide: Results, narrow: Results) -> dict[str, float]:
     figures = {f"{key}, {name}": one[key] for key in ("there and back", "sampled again")
                for name, one in (("float64", wide), ("float32", narrow))}  # fmt: skip
     figures["noise that the inversion finds"] = relative(narrow["noise"], wide["noise"])
-    for key in ("edit, ddim", "edit, ef"):
+    for key in ("edit, ddim", "edit, edit-friendly"):
         a, b = (np.asarray(one[key].image, np.int16) for one in (narrow, wide))
         figures[f"{key}: latent"] = relative(narrow[key].latent, wide[key].latent)
         figures[f"{key}: levels of 255"] = int(abs(a - b).max())
@@ -86,8 +87,8 @@ def measure(n: int, count: int) -> dict[str, float]:
             editor.runner.wide = dtype
             sides.append(compute(editor, world.draw(scene), world.caption(scene), n))
         each.append(compare(*sides))
-    most = lambda key: max if "levels" in key else mean  # noqa: E731
-    return {key: most(key)([one[key] for one in each]) for key in each[0]}
+    join = lambda key: (max if "levels" in key else mean)([one[key] for one in each])  # noqa: E731
+    return {key: join(key) for key in each[0]}
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import torch
 
 from mdp_lite.names import BadInput
 
-KINDS = ("cpu", "cuda", "mps")  # a CPU, an NVIDIA or AMD GPU, Apple's GPU
+KINDS = ("cpu", "cuda", "mps")  # mps is Apple's GPU
 
 
 def wide_dtype(device: torch.device) -> torch.dtype:
@@ -21,7 +21,7 @@ def wide_dtype(device: torch.device) -> torch.dtype:
 
 
 def default_device() -> torch.device:
-    """An NVIDIA or AMD GPU if there is one, else Apple's, else the CPU."""
+    """A CUDA GPU if there is one, else Apple's, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -155,7 +155,8 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     match = re.search(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "Apple's, by mps"
+    gpu = {} if device.type == "cpu" else {"gpu": name}
     return {
         "cpu": match[1] if match else platform.processor() or platform.machine(),
         "cores": cores,
