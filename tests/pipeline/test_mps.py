@@ -31,6 +31,9 @@ Work = Callable[[Editor], Tensor]
 class SmallUNet(nn.Module):
     """A denoiser of few operators, as the rehearsal takes a millisecond for each."""
 
+    mix: Tensor
+    words: Tensor
+
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config, random = config, torch.Generator().manual_seed(0)
