@@ -227,3 +227,8 @@ def test_the_rehearsal_sees_float64(apple: Editor) -> None:
     one.runner.wide = torch.float64
     with pytest.raises(TypeError, match="MPS has no float64"):
         made(one)
+
+
+def test_the_rehearsal_sees_a_number_on_the_cpu(apple: Editor) -> None:
+    with pytest.raises(RuntimeError, match="on the same device: mul"):
+        torch.zeros(2, device=apple.device) * torch.tensor(0.5)

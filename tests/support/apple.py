@@ -1,7 +1,11 @@
-"""Apple's GPU, which is not there: the rehearsed device that refuses float64, with attention."""
+"""Apple's GPU, which is not there: the rehearsed device that refuses float64, with attention.
+
+It is stricter than a GPU by CUDA: not even a 0-d CPU tensor may be an operand, as not every
+operator of mps takes one.
+"""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
@@ -9,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from support import rehearsed_ops as ops
 from support.rehearsal import Rehearsal, RehearsedTensor
 from support.rehearsing import rehearsal
 
@@ -19,10 +24,20 @@ def apple_gpu(macos: int = 14) -> Iterator[Rehearsal]:
     newer = lambda major, minor: (macos, 0) >= (major, minor)  # noqa: E731
     patches = (
         (RehearsedTensor, "__torch_function__", classmethod(_call)),
+        (Rehearsal, "_match", _match),
         (torch.backends.mps, "is_macos_or_newer", newer),
     )
-    with rehearsal("mps") as gpu, mock.patch.object(*patches[0]), mock.patch.object(*patches[1]):
+    with ExitStack() as stack:
+        gpu = stack.enter_context(rehearsal("mps"))
+        for patch in patches:
+            stack.enter_context(mock.patch.object(*patch))
         yield gpu
+
+
+def _match(gpu: Rehearsal, call: Any, *_: Any) -> None:
+    """Raises if an operand lies on the CPU."""
+    if call.others and call.name not in ops.INDEXING:
+        raise RuntimeError(f"Expected all tensors to be on the same device: {call.name}")
 
 
 def _call(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
