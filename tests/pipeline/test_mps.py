@@ -231,4 +231,4 @@ def test_the_rehearsal_sees_float64(apple: Editor) -> None:
 
 def test_the_rehearsal_sees_a_number_on_the_cpu(apple: Editor) -> None:
     with pytest.raises(RuntimeError, match="on the same device: mul"):
-        torch.zeros(2, device=apple.device) * torch.tensor(0.5)
+        torch.zeros(2, device=apple.device).mul_(torch.tensor(0.5))
