@@ -88,9 +88,9 @@ class Editor:
     ) -> "Editor":
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
-        device: by default a GPU if there is one. dtype: by default the checkpoint's own if the
-        device computes well in it. variant: which weight files of a folder, such as "fp16" (not an
-        edit's variant). prediction_type, sampler, timestep_spacing: by default what the files say.
+        device: cpu, cuda, mps; by default a GPU if there is one. dtype: by default the checkpoint's
+        if the device computes well in it. variant: which weight files of a folder, such as "fp16"
+        (not an edit's). prediction_type, sampler, timestep_spacing: by default what the files say.
         ema: a single file's mean UNet. tokenizer: for a single file, which holds none. vae replaces
         the checkpoint's. loras are merged, each alone or with its strength; embeddings add words.
         revision, token, local_files_only: for the hub. cache: a folder where sources are stored.

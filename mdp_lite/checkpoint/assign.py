@@ -59,14 +59,21 @@ def auto_dtype(device: torch.device, tensors: Tensors) -> torch.dtype:
     """The dtype of the UNet's weights, if the device computes well in it.
 
     On a CPU float16 becomes float32, which loses nothing; on a GPU without bfloat16, that becomes
-    float16.
+    float16. Everywhere 8 bits become 16.
     """
     dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
     dtype = torch.float16 if dtype in FP8 else dtype
     if device.type == "cpu":
         return torch.float32 if dtype == torch.float16 else dtype
-    lacks = dtype == torch.bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False)
+    lacks = dtype == torch.bfloat16 and not has_bfloat16(device)
     return torch.float16 if lacks else dtype
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16: a GPU by its kind, Apple's from macOS 14 on."""
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
+    return device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def check_tensors(name: str, model: nn.Module, tensors: Tensors) -> None:

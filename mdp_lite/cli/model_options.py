@@ -95,7 +95,7 @@ class ModelOptions:
     ] = "tiny"  # fmt: skip
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="DEVICE", help="cpu, cuda or cuda:1",
+        typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps",
                      show_default="a GPU if there is one, else cpu"),
     ] = None  # fmt: skip
     dtype: Annotated[
@@ -129,7 +129,7 @@ _PACKAGES = typer.Option(
     "--packages", metavar="FOLDER", envvar="MDP_LITE_PACKAGES",
     help="what mdp-lite compile wrote, which is machine code: use a folder that you trust",
 )  # fmt: skip
-_AUTO = "auto is aot with --packages, else graph on a GPU and eager on a CPU"
+_AUTO = "auto is aot with --packages, else graph on cuda and eager on cpu and mps"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from mdp_lite.checkpoint.models import Models
+from mdp_lite.engine import devices
 from mdp_lite.names import PREDICTION_TYPES, SAMPLERS, SPACINGS, BadInput
 from mdp_lite.pictures import images
 
@@ -133,17 +134,13 @@ def picture(value: Any) -> Image.Image:
 def device(value: Any) -> torch.device:
     """A device of this machine; by default a GPU if there is one."""
     if value is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return devices.default_device()
     try:
         chosen = torch.device(value)
     except (RuntimeError, TypeError):
-        raise BadInput(f"device must be cpu or cuda, got {value!r}", "device") from None
-    one_of("device", chosen.type, ("cpu", "cuda"))
-    count = torch.cuda.device_count() if chosen.type == "cuda" else 1
-    if (chosen.index or 0) >= count:
-        raise BadInput(
-            f"device {value} is not there, {count} {chosen.type} devices found", "device"
-        )
+        raise BadInput(f"device must be cpu, cuda or mps, got {value!r}", "device") from None
+    one_of("device", chosen.type, devices.KINDS)
+    devices.check_present(chosen)
     return chosen
 
 

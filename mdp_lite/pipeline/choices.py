@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from mdp_lite.checkpoint.assign import has_bfloat16
 from mdp_lite.checkpoint.load import AddOns, Choices, Examined, Hub, Models, Place, load
 from mdp_lite.engine.engine import choose_mode
+from mdp_lite.names import BadInput
 from mdp_lite.pipeline import check
 
 
@@ -45,5 +47,8 @@ def load_parts(
     added = AddOns(vae, check.loras(loras), check.embeddings(words))
     place = check.device(device)
     mode = choose_mode(engine, place, packages is not None)
-    models = load(name, place, check.dtype(dtype), choices, added, check_fit)
+    wanted = check.dtype(dtype)
+    if wanted == torch.bfloat16 and place.type == "mps" and not has_bfloat16(place):
+        raise BadInput("dtype bfloat16 on mps needs macOS 14 or later: want float16 or float32")
+    models = load(name, place, wanted, choices, added, check_fit)
     return LoadedParts(models, place, mode, None if packages is None else Path(packages))

@@ -13,6 +13,7 @@ from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.checkpoint.vocabulary import describe_unknown, find_unknown
 from mdp_lite.engine import aot
+from mdp_lite.engine.devices import wide_dtype
 from mdp_lite.engine.engine import build_engine, wrap_methods
 from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.method.mdp import Denoiser, Guidance
@@ -47,6 +48,7 @@ class ModelRunner:
         self, models: Models, device: torch.device, mode: str = "auto", packages: Path | None = None
     ) -> None:
         self.models, self.device = models, device
+        self.wide = wide_dtype(device)  # of latents, noise and grids, from here on
         open_packages = packages and partial(self._open_packages, packages)
         self.engine = build_engine(models.unet, mode, device, open_packages)
         self.unet: Denoiser = FiniteUNet(self.engine.denoise, models.unet)
@@ -69,20 +71,16 @@ class ModelRunner:
         n = self.models.defaults.num_inference_steps if n is None else n
         grid = build_grid(self.models.scheduler, n)
         warn_reach(self.models.scheduler, n)
-        return grid.to(self.device)
+        return grid.to(self.device, self.wide)
 
     def draw(self, seed: int, width: int, height: int, grid: Grid) -> tuple[Tensor, Tensor | None]:
         """Where a path over the grid starts (1, 4, y, x), and what its steps add, or None."""
         return draw(self.models.scheduler, grid, seed, self._latent_shape(width, height))
 
     def noise(self, seed: int, width: int, height: int) -> Tensor:
-        """Unit noise (1, 4, y, x) of a seed, drawn on the CPU in float32: equal on every device.
-
-        Latents are float64 from here on. They are small, and the path from noise to a clean latent
-        multiplies a rounding error by 1 / sqrt(abar_0), 13 times at 50 steps of SD 1.x.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        return draw_unit(generator, self._latent_shape(width, height)).to(self.device)
+        """Unit noise (1, 4, y, x) of a seed, drawn on the CPU in float32: equal on every device."""
+        unit = draw_unit(torch.Generator().manual_seed(seed), self._latent_shape(width, height))
+        return unit.to(self.device, self.wide)
 
     def _latent_shape(self, width: int, height: int) -> tuple[int, ...]:
         channels = self.models.vae.config.latent_channels
@@ -204,7 +202,7 @@ class ModelRunner:
 
     def blank_channels(self, size: tuple[int, int] | None = None) -> Tensor | None:
         """What an inpainting UNet reads to repaint a whole picture; None for another UNet."""
-        return self.blanks.get(size or self.size, self.run_vae) if self.models.inpaints else None
+        return self.blanks.get(size or self.size, self.to_latent) if self.models.inpaints else None
 
     def edit_guidance(
         self, prompt: Prompt, negative_prompt: str, g: float, nulls: Tensor | None, q: float | None,
@@ -227,10 +225,13 @@ class ModelRunner:
 
     @torch.no_grad()
     def encode(self, image: Image.Image) -> Tensor:
-        """A picture, its sides multiples of the factor -> scaled latent (1, 4, y, x) in float64."""
+        """A picture, its sides multiples of the factor -> wide scaled latent (1, 4, y, x)."""
         self.image_size(*check.picture(image).size)
-        pixels = images.to_tensor(image).to(self.device)
-        return self.run_vae("encode", pixels, "the picture's latent").double()
+        return self.to_latent(images.to_tensor(image), "the picture's latent")
+
+    def to_latent(self, pixels: Tensor, what: str) -> Tensor:
+        """Pixels (1, 3, f y, f x) in [-1, 1] on any device -> wide scaled latent (1, 4, y, x)."""
+        return self.run_vae("encode", pixels.to(self.device), what).to(self.wide)
 
     def decode(self, latent: Tensor) -> Image.Image:
         """Scaled latent (1, 4, y, x) -> picture. Raises NotFinite if that has NaN or infinity."""

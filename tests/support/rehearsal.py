@@ -210,13 +210,13 @@ class Rehearsal(TorchDispatchMode):
             kwargs = {k: v for k, v in kwargs.items() if k != "pin_memory"} | {"device": CPU}
         run = ops.STAND_INS.get(call.func._schema.name, call.func)
         out = run(*args, **kwargs)
+        self._refuse_wide(out)  # nor does a copy to the CPU widen on its way
         if call.name in ops.READS or call.leaves:
             return out
         if tape and call.name not in ops.RESHAPING:
             tape.add(run, call._replace(args=args, kwargs=kwargs), out, ops.find_line())
         if call.func._schema.is_mutable:
             return _find_written(call)
-        self._refuse_wide(out)
         wrap = lambda x: RehearsedTensor(x, device, self) if isinstance(x, Tensor) else x  # noqa: E731
         return tree_map(wrap, out)
 

@@ -9,9 +9,10 @@ import torch
 from mdp_lite.cli.units import FLOPS, SIZES, format_count
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
+from mdp_lite.engine.devices import synchronize
 from mdp_lite.eval.doctor.check import Check, judge
 from mdp_lite.eval.doctor.model import Patient, make_case
-from mdp_lite.eval.rounds import copy_rate, matmul_rate, synchronize
+from mdp_lite.eval.rounds import copy_rate, matmul_rate
 from mdp_lite.method.schedule import zero_weights
 from mdp_lite.pipeline.request import Request
 
