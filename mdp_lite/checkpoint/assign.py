@@ -56,17 +56,29 @@ def pause_gc() -> Iterator[None]:
 
 
 def auto_dtype(device: torch.device, tensors: Tensors) -> torch.dtype:
-    """The dtype of the UNet's weights, if the device computes well in it.
+    """The dtype that a UNet with these weights has by default on a device.
 
-    On a CPU float16 becomes float32, which loses nothing; on a GPU without bfloat16, that becomes
-    float16.
+    On a CPU float16 becomes float32, which loses nothing. On a GPU float32 and float8 become
+    float16, and so does bfloat16 if the GPU does not compute in it (compute capability below 8.0).
     """
-    dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
+    dtype = stored_dtype(tensors)
     dtype = torch.float16 if dtype in FP8 else dtype
     if device.type == "cpu":
         return torch.float32 if dtype == torch.float16 else dtype
-    lacks = dtype == torch.bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.float16 if lacks else dtype
+    if device.type != "cuda":
+        return dtype
+    keeps = dtype == torch.bfloat16 and computes_bfloat16(device)
+    return torch.bfloat16 if keeps else torch.float16
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU multiplies in bfloat16, from compute capability 8.0; one not here is new."""
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def stored_dtype(tensors: Tensors) -> torch.dtype:
+    """The dtype of these weights in their file."""
+    return next(iter(tensors.values())).dtype if tensors else torch.float32
 
 
 def check_tensors(name: str, model: nn.Module, tensors: Tensors) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mdp_lite.checkpoint.advice import advise_dtype
+from mdp_lite.checkpoint.advice import list_advice
 from mdp_lite.checkpoint.assign import auto_dtype
 from mdp_lite.checkpoint.load import (
     CATALOGUE,
@@ -159,7 +159,7 @@ def _describe_kind(examined: Examined) -> Settings:
     reach = check_reach(examined.scheduler, examined.defaults.num_inference_steps)
     device = check.device(None)
     dtype = auto_dtype(device, found.tensors["unet"])
-    advice = advise_dtype(found.tensors, examined.models, dtype) if device.type == "cpu" else ()
+    advice = list_advice(found.tensors, examined.models, device, dtype)
     return {
         "model": found.name,
         "layout": found.layout,
