@@ -76,12 +76,14 @@ def count_edit_bytes(
     unet_call = _choose(call, model.dtype, settings)
     texts = [_text(one, one.max_position_embeddings, 1, model.dtype) for one in model.texts]
     unet, text, vae = model.weights
+    width = model.dtype.itemsize
     return EditBytes(
-        unet * model.dtype.itemsize, text * model.dtype.itemsize, vae * model.vae_dtype.itemsize,
-        model.text_layer * model.dtype.itemsize, unet_call, max((one.peak_bytes for one in texts), default=0),
-        count_vae_bytes(model.vae, model.vae_dtype, size.height, size.width, settings),
-        2 * path_bytes(model.vae, size.height, size.width, size.steps),  # twice while it is made
-        unet_call if records else 0,
+        unet=unet * width, text_encoder=text * width, vae=vae * model.vae_dtype.itemsize,
+        text_layer=model.text_layer * width, unet_call=unet_call,
+        text_call=max((one.peak_bytes for one in texts), default=0),
+        vae_calls=count_vae_bytes(model.vae, model.vae_dtype, size.height, size.width, settings),
+        path=2 * path_bytes(model.vae, size.height, size.width, size.steps),  # while it is made
+        recorded=unet_call if records else 0,
     )  # fmt: skip
 
 

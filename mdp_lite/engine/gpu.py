@@ -6,6 +6,7 @@ None of the defaults has been measured on a GPU yet.
 import logging
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -49,7 +50,7 @@ class GpuSettings:
 DEFAULT = GpuSettings()
 
 
-def check_memory(name: str, value: object) -> float:
+def check_memory(name: str, value: Any) -> float:
     """So many GB of a GPU; raises BadInput for what is none."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 < value < 10_000:
@@ -85,14 +86,17 @@ def lay_channels_last(model: nn.Module) -> None:
             module.weight = nn.Parameter(laid, requires_grad=False)
 
 
-def find_budget(device: torch.device, settings: GpuSettings, held: int = 0) -> int:
+def find_budget(device: torch.device, settings: GpuSettings, loaded: int = 0) -> int:
     """The bytes that edits may take on a GPU: what is free, or less if settings say so.
 
-    held: bytes that are on the device already and count among them.
+    loaded: bytes that are on the device already and count among them. For another device, which
+    stands for a GPU that is not here, it is what settings say.
     """
-    free = torch.cuda.mem_get_info(device)[0] + held
-    given = free if settings.memory is None else min(free, int(settings.memory * GB))
-    return given - RESERVE_BYTES
+    given = [] if settings.memory is None else [int(settings.memory * GB)]
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        given.append(torch.cuda.mem_get_info(device)[0] + cached + loaded)
+    return min(given) - RESERVE_BYTES
 
 
 @cache

@@ -20,7 +20,7 @@ class EditBytes(NamedTuple):
     """The bytes of an edit on a GPU: the weights of each part, and the most of one call of each.
 
     text_layer: the largest layer of a text encoder, which comes alone if that waits. vae_calls has
-    a number for each of VAE_CALLS. path: what is held over all steps, latents of a
+    a number for each of VAE_CALLS. path: what lasts over all steps, latents of a
     source path above all. recorded: what recorded graphs keep while nothing of them runs.
     """
 
@@ -88,8 +88,9 @@ def find_peak(sizes: EditBytes, text: str, vae: str, vae_call: str) -> int:
 
 def choose_vae_call(sizes: EditBytes, text: str, vae: str, budget: int) -> str:
     """The first of VAE_CALLS that fits where the other parts lie, else the smallest."""
-    fits = [call for call in VAE_CALLS if find_peak(sizes, text, vae, call) <= budget]
-    return fits[0] if fits else STREAMED
+    peaks = {call: find_peak(sizes, text, vae, call) for call in VAE_CALLS}
+    fits = [call for call, peak in peaks.items() if peak <= budget]
+    return fits[0] if fits else min(peaks, key=lambda call: peaks[call])
 
 
 def describe_placement(found: Placement) -> str:

@@ -25,7 +25,7 @@ ROWS = 32  # of a stripe of a layer's result
 LARGE = 2**26  # bytes of a map from which it is computed in stripes
 # What count_bytes counts; tests/engine/test_stripes.py compares it with what is alive.
 MIDDLE_MAPS = 5  # of the middle, which is always whole, at one time
-SMALL_MAPS = 3.5  # of a layer that is whole because its maps are not LARGE
+SMALL_MAPS = 4.75  # of a layer that is whole because its maps are not LARGE
 STRIPE_BYTES = 12  # for each number of a stripe: float32 of a norm and of what it reads, and more
 Change = Callable[[Tensor], Tensor]
 
@@ -176,7 +176,7 @@ class _Maps(NamedTuple):
     def _read(
         self, x: Tensor, start: int, stop: int, halo: int = 0, below: int = 0
     ) -> tuple[Tensor, int]:
-        """A copy of some rows with their neighbours, where there are any, and how many are above."""
+        """A copy of rows with the neighbours that there are, and how many of those are above."""
         first, last = max(start - halo, 0), min(stop + max(halo, below), x.shape[2])
         return x.narrow(2, first, last - first).to(self.device, copy=True), start - first
 

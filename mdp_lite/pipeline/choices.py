@@ -1,6 +1,7 @@
 """Loading what a caller asks for: its choices are checked, then the models are loaded."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,9 @@ import torch
 
 from mdp_lite.checkpoint.load import AddOns, Choices, Examined, Hub, Models, Place, load
 from mdp_lite.engine.engine import choose_mode
+from mdp_lite.engine.gpu import DEFAULT, GpuSettings
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.gpu_models import find_waiting
 
 
 class LoadedParts(NamedTuple):
@@ -18,6 +21,7 @@ class LoadedParts(NamedTuple):
     device: torch.device
     mode: str
     packages: Path | None
+    gpu: GpuSettings
 
 
 def build_choices(
@@ -35,7 +39,8 @@ def build_choices(
 
 def load_parts(
     name: Place, device: Any, dtype: Any, choices: Choices, addons: tuple[Any, Any, Any],
-    engine: str, packages: Any, check_fit: Callable[[Examined], None] = lambda examined: None,
+    engine: str, packages: Any, gpu: Any = DEFAULT,
+    check_fit: Callable[[Examined], None] = lambda examined: None,
 ) -> LoadedParts:  # fmt: skip
     """Check all of these, then load the models; addons are a VAE, LoRAs and embeddings.
 
@@ -45,5 +50,7 @@ def load_parts(
     added = AddOns(vae, check.loras(loras), check.embeddings(words))
     place = check.device(device)
     mode = choose_mode(engine, place, packages is not None)
-    models = load(name, place, check.dtype(dtype), choices, added, check_fit)
-    return LoadedParts(models, place, mode, None if packages is None else Path(packages))
+    settings = check.gpu(gpu)
+    waiting = partial(find_waiting, place, settings, mode)
+    models = load(name, place, check.dtype(dtype), choices, added, check_fit, waiting)
+    return LoadedParts(models, place, mode, None if packages is None else Path(packages), settings)
