@@ -20,8 +20,8 @@ class EditBytes(NamedTuple):
     """The bytes of an edit on a GPU: the weights of each part, and the most of one call of each.
 
     text_layer: the largest layer of a text encoder, which comes alone if that waits. vae_calls has
-    a number for each of VAE_CALLS. path: what lasts over all steps, latents of a
-    source path above all. recorded: what recorded graphs keep while nothing of them runs.
+    a number for each of VAE_CALLS. path: what lasts over all steps, the latents of a source above
+    all. recorded: what recorded graphs keep while none of them runs.
     """
 
     unet: int
