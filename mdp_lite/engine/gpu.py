@@ -30,7 +30,8 @@ class GpuSettings:
     differ from one process to the next. memory: how many GB (10^9 bytes) edits may take, by default
     what is free. Raises BadInput for other values.
 
-    >>> Editor.from_pretrained("sdxl", gpu=GpuSettings(memory=8))
+    >>> GpuSettings(memory=8).channels_last
+    True
     """
 
     tf32: bool = False
