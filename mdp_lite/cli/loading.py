@@ -11,6 +11,7 @@ from mdp_lite.cli.model_options import (
     GpuOptions,
     ModelOptions,
 )
+from mdp_lite.cli.naming import CHOSEN, naming
 from mdp_lite.editor import Editor
 from mdp_lite.engine.gpu import GpuSettings
 from mdp_lite.pipeline.choices import build_choices, load_parts
@@ -46,11 +47,12 @@ def open_editor_in_thread(
 
 def read_choices(known: CheckpointOptions) -> Choices:
     """The options that say what a checkpoint does not say about itself."""
-    return build_choices(
-        (known.revision, None, known.offline), known.model_variant, known.ema,
-        known.prediction_type, known.tokenizer, known.clip_skip, known.sampler,
-        known.timestep_spacing,
-    )  # fmt: skip
+    with naming(CHOSEN):
+        return build_choices(
+            (known.revision, None, known.offline), known.model_variant, known.ema,
+            known.prediction_type, known.tokenizer, known.clip_skip, known.sampler,
+            known.timestep_spacing,
+        )  # fmt: skip
 
 
 def read_gpu(known: GpuOptions) -> GpuSettings:
