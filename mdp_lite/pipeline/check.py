@@ -11,6 +11,7 @@ from PIL import Image
 
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.engine import devices
+from mdp_lite.engine.gpu import GpuSettings
 from mdp_lite.names import PREDICTION_TYPES, SAMPLERS, SPACINGS, BadInput
 from mdp_lite.pictures import images
 
@@ -154,6 +155,13 @@ def dtype(value: Any) -> torch.dtype | None:
     if not isinstance(value, str) or value != "auto":
         raise BadInput(f"dtype must be auto, {', '.join(names)}, got {value!r}", "dtype")
     return None
+
+
+def gpu(value: Any) -> GpuSettings:
+    """How a GPU computes."""
+    if not isinstance(value, GpuSettings):
+        raise BadInput(f"gpu must be a GpuSettings, got {value!r:.80}")
+    return value
 
 
 def load_choices(

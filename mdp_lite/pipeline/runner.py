@@ -3,7 +3,7 @@
 import time
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from PIL import Image
@@ -14,8 +14,8 @@ from mdp_lite.checkpoint.models import Models
 from mdp_lite.checkpoint.vocabulary import describe_unknown, find_unknown
 from mdp_lite.engine import aot
 from mdp_lite.engine.devices import wide_dtype
-from mdp_lite.engine.engine import build_engine, wrap_methods
-from mdp_lite.engine.memory import return_freed_memory
+from mdp_lite.engine.engine import build_engine
+from mdp_lite.engine.gpu import DEFAULT, GpuSettings
 from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.samplers import build_grid
 from mdp_lite.method.schedule import Grid
@@ -27,14 +27,14 @@ from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.blank import Blanks
 from mdp_lite.pipeline.finite import FiniteUNet, dtype_of, is_finite, run_finite
+from mdp_lite.pipeline.gpu_models import prepare_models
 from mdp_lite.pipeline.noise import draw, draw_unit
 from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
+from mdp_lite.pipeline.vae_calls import VAECaller
 from mdp_lite.pipeline.warn import describe_cut, warn_reach, warn_words
 from mdp_lite.pipeline.xl import PLAIN, XLCondition, check_reads, has_one_row
 
-VAE_METHODS = ("encode", "decode")
-LARGE_PICTURE = 256 * 256  # pixels from which a call of the VAE takes seconds
 NO_NULL = "a model that reads the guidance scale (LCM) has no negative prompt"
 
 
@@ -45,14 +45,16 @@ class ModelRunner:
     """
 
     def __init__(
-        self, models: Models, device: torch.device, mode: str = "auto", packages: Path | None = None
-    ) -> None:
-        self.models, self.device = models, device
+        self, models: Models, device: torch.device, mode: str = "auto",
+        packages: Path | None = None, gpu: GpuSettings = DEFAULT,
+    ) -> None:  # fmt: skip
+        self.models = models = prepare_models(models, device, gpu)
+        self.device, self.gpu = device, gpu
         self.wide = wide_dtype(device)  # of latents, noise and grids, from here on
         open_packages = packages and partial(self._open_packages, packages)
         self.engine = build_engine(models.unet, mode, device, open_packages)
         self.unet: Denoiser = FiniteUNet(self.engine.denoise, models.unet)
-        self._vae = wrap_methods(self.engine, models.vae, VAE_METHODS)
+        self.vae = VAECaller(models, self.engine, device, gpu)
         self.v_prediction = models.scheduler.prediction_type == "v_prediction"
         self.factor = models.vae.config.factor
         y, x = models.unet.config.latent_size
@@ -247,22 +249,13 @@ class ModelRunner:
         return [images.to_image(picture) for picture in pictures.split(1)]
 
     def run_vae(self, name: str, x: Tensor, what: str) -> Tensor:
-        """The VAE's encode or decode; single pictures go through the engine, which knows shapes."""
-        scale = self.factor**2 if name == "decode" else 1
-        if x.device.type == "cpu" and x.shape[-2] * x.shape[-1] * scale >= LARGE_PICTURE:
-            return_freed_memory()
-
-        def run(vae: Any) -> Tensor:
-            single = len(x) == 1 and vae is self.models.vae
-            call = self._vae[name] if single else getattr(vae, name)
-            return call(x.to(dtype_of(vae)))
-
-        return run_finite(run, self.models.vae, what)
+        """The VAE's encode or decode, as the device can hold them."""
+        return self.vae.run(name, x, what)
 
     @cached_property
     def preview_map(self) -> Tensor:
         """The linear map from latents to colours that previews use."""
-        return fit_preview(self.models.vae)
+        return fit_preview(self.vae.on_device())
 
     def guidance_scale(self, guidance_scale: float | None) -> float:
         """The guidance scale that is asked for, or the model's."""
