@@ -86,27 +86,45 @@ REAL = [  # Stable Diffusion 1.5's UNet with guidance, and the end of its VAE
 REAL_CASES = [pytest.param(*case, marks=real) for case in REAL]
 
 
-@pytest.mark.parametrize("small", [True, False])
+WAYS = {  # values of a group up to which one launch does it, of a tile there, and of a tile in two
+    "whole, small tiles": (2**30, 1024, 4096),
+    "whole": (2**30, 16384, 4096),
+    "chunks, small tiles": (0, 16384, 1024),
+    "chunks": (0, 16384, 4096),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "groups"), SHAPES + REAL_CASES)
 def test_group_norm_silu(
-    shape: tuple[int, ...], groups: int, dtype: str, small: bool, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, ...], groups: int, dtype: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    jit, small = group_norm_silu_jit, "small" in way
     if small or INTERPRETED:  # long chunks in small tiles; and the interpreter is slow at programs
-        monkeypatch.setattr(group_norm_silu_jit, "PROGRAMS", 4)
-        monkeypatch.setattr(group_norm_silu_jit, "TILE", 1024 if small else 4096)
+        monkeypatch.setattr(jit, "PROGRAMS", 4)
+        for name, size in zip(("WHOLE", "WHOLE_TILE", "TILE"), WAYS[way], strict=True):
+            monkeypatch.setattr(jit, name, size)
     silu = dtype != "bfloat16" or small
     x = values(*shape, dtype=dtype, scale=3, mean=0.5).to(memory_format=LAST)
     weight, bias = values(shape[1], dtype=dtype), values(shape[1], dtype=dtype)
-    got = triton_group_norm_silu(x, groups, weight, bias, 1e-5, silu)
+    # A slice of a longer row, as the UNet has it: one for each picture, one for all, or none.
+    rows = values({"float32": shape[0]}.get(dtype, 1), shape[1] + 3, dtype=dtype)
+    shift = None if dtype == "bfloat16" and not small else rows[:, 1:-2]
+    got = triton_group_norm_silu(x, groups, weight, bias, 1e-5, silu, shift)
     wide = (t.double() for t in (weight, bias))
-    want = group_norm_silu(x.double(), groups, *wide, 1e-5, silu)
+    moved = None if shift is None else shift.double()
+    want = group_norm_silu(x.double(), groups, *wide, 1e-5, silu, moved)
     assert got.dtype == x.dtype and got.is_contiguous(memory_format=LAST)
     near(got, want, 1e-6 + (DTYPES[dtype][2] if got.dtype != torch.float32 else 0))
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # numpy's, in lanes masked out
-def test_group_norm_keeps_a_small_variance_beside_a_large_mean() -> None:
+@pytest.mark.parametrize("whole", [0, 2**15])
+def test_group_norm_keeps_a_small_variance_beside_a_large_mean(
+    whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_norm_silu_jit, "WHOLE", whole)
     x = values(1, 8, 20, 20, scale=0.01, mean=100).to(memory_format=LAST)
     weight, bias = values(8), values(8)
     got = triton_group_norm_silu(x, 2, weight, bias, 1e-6)
@@ -115,8 +133,12 @@ def test_group_norm_keeps_a_small_variance_beside_a_large_mean() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, inf - inf
+@pytest.mark.parametrize("whole", [0, 2**15])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_group_norm_spoils_the_group_of_a_nan_and_no_other(bad: float) -> None:
+def test_group_norm_spoils_the_group_of_a_nan_and_no_other(
+    bad: float, whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_norm_silu_jit, "WHOLE", whole)
     x = values(2, 12, 11, 10).to(memory_format=LAST)
     x[1, 4, 10, 3] = bad
     weight, bias = values(12), values(12)
@@ -290,6 +312,9 @@ def test_takes() -> None:
     assert step_takes(*rows, *step) is on_gpu
     assert not norm_takes(x.double(), 2, scale, scale, 1e-5)
     assert not norm_takes(x.contiguous(), 2, scale, scale, 1e-5)
+    for shift, fits in ((values(2, 8), True), (values(1, 8), True), (values(1, 1), False)):
+        assert norm_takes(x, 2, scale, scale, 1e-5, shift=shift) is (on_gpu and fits)
+    assert not norm_takes(x, 2, scale, scale, 1e-5, shift=values(2, 8).double())
     assert not geglu_takes(values(3, 3)) and not pixels_takes(values(1, 4, 4, 4))
     assert not step_takes(*rows, *step, guided=False) and not step_takes(
         *rows, *step, v_prediction=True
