@@ -24,6 +24,7 @@ run_batcher, client_editor        one model for many threads
 Progress, EditState               edits step by step
 Plan, Weights                     what an edit computes, and its table of weights
 Cache                             sources on disk
+Fused                             what a GPU runs as kernels of ours
 MdpError                          of all errors: BadInput (and of it BadCheckpoint, MissingExtra),
                                   NotFinite, DeadlineExceeded, Stopped, CannotWrite
 """
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from mdp_lite.batcher.batcher import Batcher, Client
     from mdp_lite.batcher.client import client_editor, make_batcher, run_batcher
     from mdp_lite.editor import Editor
+    from mdp_lite.engine.fusing import Fused
     from mdp_lite.method.plan import Plan
     from mdp_lite.method.schedule import Weights
     from mdp_lite.pipeline.inversion_methods import Inversion
@@ -71,6 +73,7 @@ __all__ = [
     "Edit",
     "EditState",
     "Editor",
+    "Fused",
     "Inversion",
     "MdpError",
     "MissingExtra",
@@ -101,6 +104,7 @@ _MODULES = {
     "Edit": "pipeline.result",
     "EditState": "pipeline.progress",
     "Editor": "editor",
+    "Fused": "engine.fusing",
     "Inversion": "pipeline.inversion_methods",
     "Plan": "method.plan",
     "Progress": "pipeline.progress",

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from mdp_lite.checkpoint.load import Models, Place
+from mdp_lite.engine.fusing import FUSED, Fused
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.plan import Plan
 from mdp_lite.method.schedule import Weights
@@ -25,12 +26,7 @@ from mdp_lite.pipeline.progress import EditState, EditSteps
 from mdp_lite.pipeline.request import Prompt, Request
 from mdp_lite.pipeline.result import Edit, Source
 from mdp_lite.pipeline.runner import ModelRunner
-from mdp_lite.pipeline.sources import (
-    OnStep,
-    OnTuned,
-    invert_pictures,
-    start_monitor,
-)
+from mdp_lite.pipeline.sources import OnStep, OnTuned, invert_pictures, start_monitor
 from mdp_lite.pipeline.sweep import Sweep, Window, build_cells, check_run, run_sweep
 from mdp_lite.pipeline.xl import XLCondition, read_xl
 from mdp_lite.store import source_file
@@ -58,10 +54,11 @@ class Editor:
     def __init__(
         self, models: Models, device: torch.device | None = None,
         cache: str | Path | Cache | None = None, engine: str = "auto", packages: Path | None = None,
+        fused: Fused = FUSED,
     ) -> None:  # fmt: skip
         self.models, self.device = check.models(models), check.device(device)
         self.cache = open_cache(cache)
-        self.runner = ModelRunner(models, self.device, engine, packages)
+        self.runner = ModelRunner(models, self.device, engine, packages, check.fused(fused))
 
     @classmethod
     def from_pretrained(
@@ -85,6 +82,7 @@ class Editor:
         clip_skip: int = 0,
         sampler: str | None = None,
         timestep_spacing: str | None = None,
+        fused: Fused = FUSED,
     ) -> "Editor":
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
@@ -95,13 +93,14 @@ class Editor:
         the checkpoint's. loras are merged, each alone or with its strength; embeddings add words.
         revision, token, local_files_only: for the hub. cache: a folder where sources are stored.
         engine: "eager", "compile", "graph" (CUDA), or "aot" with the packages of mdp-lite compile.
-        clip_skip: more of the text's last layers left out. Raises BadCheckpoint, BadInput at once.
+        clip_skip: more of the text's last layers left out. fused: what a GPU runs as kernels of
+        ours. Raises BadCheckpoint, BadInput at once.
         """
         known = (variant, ema, prediction_type, tokenizer, clip_skip, sampler, timestep_spacing)
         choices = build_choices((revision, token, local_files_only), *known)
         addons, opened = (vae, loras, embeddings), open_cache(cache)
         parts = load_parts(name, device, dtype, choices, addons, engine, packages)
-        return cls(parts.models, parts.device, opened, parts.mode, parts.packages)
+        return cls(parts.models, parts.device, opened, parts.mode, parts.packages, fused)
 
     def generate(
         self,

@@ -55,7 +55,7 @@ def moments(
     """
     mean = tl.zeros([BESIDE], tl.float32)
     square = tl.zeros([BESIDE], tl.float32)
-    for first in range(start, end, DEEP):
+    for first in range(start, end, DEEP):  # pyright: ignore
         row = first + tl.arange(0, DEEP)
         inside = (row < end)[:, None, None] & exists[None, :, :]
         at = row[:, None, None] * (GROUPS * WIDTH) + channel[None, :, :]
@@ -82,7 +82,7 @@ def write(
     """(x - mean) scale weight + bias of the rows from start to end, then SiLU if SILU."""
     w = tl.load(weight + channel, mask=exists, other=0.0).to(tl.float32)
     b = tl.load(bias + channel, mask=exists, other=0.0).to(tl.float32)
-    for first in range(start, end, DEEP):
+    for first in range(start, end, DEEP):  # pyright: ignore
         row = first + tl.arange(0, DEEP)
         inside = (row < end)[:, None, None] & exists[None, :, :]
         at = row[:, None, None] * (GROUPS * WIDTH) + channel[None, :, :]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite.method.execute import EditTask
-from mdp_lite.method.mdp import Denoiser, Reads, Step, step_inputs, step_output
+from mdp_lite.method.mdp import Denoiser, Reads, Step, StepTerms, step_inputs, step_output
 from mdp_lite.models.condition import find_extra
 from mdp_lite.names import BadInput
 
@@ -121,13 +121,14 @@ class SplitUNet(NamedTuple):
     """A UNet in three parts: predict reads times(t, c) and text(c).
 
     text depends on c alone, times on t alone where extra_dim is 0, else on the pooled part of c
-    too. So they are computed once for a whole edit.
+    too. So they are computed once for a whole edit. step_output is the second half of a step.
     """
 
     predict: Denoiser
     times: Function
     text: Function
     extra_dim: int = 0
+    step_output: Callable[[Tensor, Tensor, StepTerms, Reads, bool], Step] = step_output
 
 
 class CachedUNet:
@@ -213,7 +214,7 @@ class CapturedStep:
             terms = task.select_step(i, x)
             rows, c = step_inputs(x, terms, reads)
             out = _predict_step(unet, rows, terms.coeffs.t[None], c)
-            step = step_output(out, x, terms, reads, v_prediction)
+            step = unet.step_output(out, x, terms, reads, v_prediction)
             # The remainder keeps i in range: a recorder runs this several times before it captures.
             i.add_(1).remainder_(len(task.grid.t))
             return step.x, step.eps, out.isfinite().all()

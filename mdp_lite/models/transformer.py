@@ -50,7 +50,7 @@ class Attention(nn.Module):
 
     def of_itself(self, x: Tensor, attend: Attend) -> Tensor:
         """Self-attention: (b, n, h d) -> (b, n, h d)."""
-        return self.mix((self.to_q(x), self.to_k(x), self.to_v(x)), attend)
+        return self(x, self.to_k(x), self.to_v(x), attend)
 
     def mix(self, rows: Sequence[Tensor], attend: Attend) -> Tensor:
         """From queries (b, n, h d), and keys and values (b, l, h d)."""

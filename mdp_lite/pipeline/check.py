@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from mdp_lite.checkpoint.models import Models
+from mdp_lite.engine.fusing import Fused
 from mdp_lite.names import PREDICTION_TYPES, SAMPLERS, SPACINGS, BadInput
 from mdp_lite.pictures import images
 
@@ -231,6 +232,13 @@ def models(value: Any) -> Models:
     if not isinstance(value, Models):
         want = f"Editor.from_pretrained({value!r:.80})"
         raise BadInput(f"models must be loaded ones, got {type(value).__name__}: want {want}")
+    return value
+
+
+def fused(value: Any) -> Fused:
+    """What a GPU runs as kernels of ours."""
+    if not isinstance(value, Fused):
+        raise BadInput(f"fused must be a Fused, as Fused(geglu=False), got {value!r:.80}")
     return value
 
 

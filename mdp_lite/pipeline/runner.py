@@ -12,7 +12,7 @@ from torch import Tensor
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.checkpoint.vocabulary import describe_unknown, find_unknown
-from mdp_lite.engine import aot
+from mdp_lite.engine import aot, fusing
 from mdp_lite.engine.engine import build_engine, wrap_methods
 from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.method.mdp import Denoiser, Guidance
@@ -44,11 +44,12 @@ class ModelRunner:
     """
 
     def __init__(
-        self, models: Models, device: torch.device, mode: str = "auto", packages: Path | None = None
-    ) -> None:
+        self, models: Models, device: torch.device, mode: str = "auto",
+        packages: Path | None = None, fused: fusing.Fused = fusing.FUSED,
+    ) -> None:  # fmt: skip
         self.models, self.device = models, device
         open_packages = packages and partial(self._open_packages, packages)
-        self.engine = build_engine(models.unet, mode, device, open_packages)
+        self.engine = build_engine(models.unet, mode, device, open_packages, fused)
         self.unet = FiniteUNet(self.engine.denoise, models.unet)
         self._vae = wrap_methods(self.engine, models.vae, VAE_METHODS)
         self.v_prediction = models.scheduler.prediction_type == "v_prediction"
@@ -96,8 +97,7 @@ class ModelRunner:
         """c (1, l, d) of a prompt, or the weighted mean of a blend; tokens beyond l are cut.
 
         size is the picture's width and height in pixels (by default the model's); SDXL reads it,
-        and the prompt_2 and the sizes of xl. LCMs read the guidance scale g (by default the
-        model's).
+        and the prompt_2 and the sizes of xl. LCMs read the guidance scale g, or else the model's.
         """
         c = self._encode_prompt(prompt, xl.prompt_2 or "")
         c = self._add_sizes(c, xl.list_sizes(size or self.size))
@@ -241,8 +241,10 @@ class ModelRunner:
     @torch.no_grad()
     def decode_batch(self, latents: Tensor) -> list[Image.Image]:
         """Scaled latents (b, 4, y, x) -> pictures, decoded in one call."""
-        pictures = self.run_vae("decode", latents, "the decoded picture").float()
-        return [images.to_image(picture) for picture in pictures.split(1)]
+        pictures = self.run_vae("decode", latents, "the decoded picture")
+        if self.engine.fused and self.engine.fused.pixels:
+            return images.from_bytes(fusing.to_bytes(pictures))
+        return [images.to_image(picture) for picture in pictures.float().split(1)]
 
     def run_vae(self, name: str, x: Tensor, what: str) -> Tensor:
         """The VAE's encode or decode; single pictures go through the engine, which knows shapes."""
