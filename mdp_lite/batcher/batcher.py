@@ -9,14 +9,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from mdp_lite.batcher.calls import (
+    STOPPED,
+    Failure,
+    WholeStep,
+    check_client,
+    choose_batch,
+    deliver,
+    ends_process,
+    free_memory,
+    join_rows,
+)
 from mdp_lite.batcher.calls import Call as Call
 from mdp_lite.batcher.calls import Client as Client
-from mdp_lite.batcher.calls import Failure, check_client, choose_batch, join_rows
 from mdp_lite.batcher.calls import UNetRows as UNetRows
 from mdp_lite.batcher.calls import out_of_memory as out_of_memory
 from mdp_lite.files.atomic import warn_once
@@ -30,7 +40,7 @@ PATIENCE, SHARE = 0.005, 0.5
 # ends by its deadline still has to decode its best picture.
 LATE, TURNS = 5.0, 2
 NOBODY = 10.0  # seconds that a call waits for a batcher that no thread runs, until this is logged
-STOPPED = "the work was cancelled, or the batcher was closed"
+T = TypeVar("T")
 IDLE = "no thread runs the batcher: use run_batcher, or call its run() in another thread"
 
 
@@ -90,6 +100,10 @@ class Batcher:
         """Wait for the denoiser's answer (b, 4, y, x). Raises Stopped if the client is stopped."""
         return self._submit(client, UNetRows(x, t, c))
 
+    def run_step(self, client: Client, rows: int, run: Callable[[], Any]) -> Any:
+        """Wait for a whole step of an edit, with so many UNet rows; it is never part of a batch."""
+        return self._submit(client, WholeStep(run, rows))
+
     def call(self, client: Client, work: Callable[[], Any]) -> Any:
         """Let the batcher's thread do other work, and wait for its result, or raise its error.
 
@@ -141,7 +155,7 @@ class Batcher:
                     one.answer.set_exception(Stopped(STOPPED))
         return bool(batch)
 
-    def _submit(self, client: Client, work: UNetRows | Callable[[], Any]) -> Any:
+    def _submit(self, client: Client, work: UNetRows | WholeStep | Callable[[], Any]) -> Any:
         one = Call(check_client(client), work, Future())
         with self._changed:
             if client.stopped or self._closed:
@@ -154,7 +168,7 @@ class Batcher:
 
     def _compute_now(self, one: Call) -> Any:
         """The answer to a call of the thread that computes the answers, which can't wait for it."""
-        if isinstance(one.work, UNetRows):
+        if isinstance(one.work, UNetRows | WholeStep):
             one.client.served += one.rows
         with torch.no_grad():
             [answer] = self._compute([one])
@@ -226,20 +240,20 @@ class Batcher:
         try:
             answers = self._compute(batch) if batch else []
         except BaseException as error:
-            if _ends_process(error):
+            if ends_process(error):
                 raise
             if len(batch) == 1:
-                return self._deliver(batch[0], Failure(error))
+                return deliver(batch[0], Failure(error))
             return self._retry(batch, error)
         for one, answer in zip(batch, answers, strict=True):
-            self._deliver(one, answer)
+            deliver(one, answer)
 
     def _retry(self, batch: Sequence[Call], error: BaseException) -> None:
         """Two halves if there was no memory; else each call by itself, as one may be the cause."""
         size = 1
         if out_of_memory(error):
             self.halved += 1
-            _free()
+            free_memory()
             size = (len(batch) + 1) // 2
         for start in range(0, len(batch), size):
             self._answer(batch[start : start + size])
@@ -247,22 +261,32 @@ class Batcher:
     def _compute(self, batch: Sequence[Call]) -> list[Any]:
         """The answer to each call of a batch, or its error."""
         first = batch[0].work
+        if isinstance(first, WholeStep):
+            return [self._count(batch, first.run)]
         if not isinstance(first, UNetRows):
             return [first()]
         parts = [one.work for one in batch if isinstance(one.work, UNetRows)]
-        sizes = [len(one.x) for one in parts]
-        self.calls, self.rows = self.calls + 1, self.rows + sum(sizes)
-        started = time.monotonic()
+        out, finite = self._count(batch, lambda: self._denoise_rows(parts))
+        answers = list(out.split([len(one.x) for one in parts]))
+        if finite:
+            return answers
+        return [self._make_finite(*pair) for pair in zip(parts, answers, strict=True)]
+
+    def _denoise_rows(self, parts: Sequence[UNetRows]) -> tuple[Tensor, bool]:
+        """The answer to all rows, and whether it is finite, for which it waits for a GPU."""
         out = self._denoise(*join_rows(parts))
-        finite = bool(out.isfinite().all())  # waits for a GPU
+        return out, bool(out.isfinite().all())
+
+    def _count(self, batch: Sequence[Call], run: Callable[[], T]) -> T:
+        """The result of a UNet call, whose rows and seconds are counted."""
+        self.calls, self.rows = self.calls + 1, self.rows + sum(one.rows for one in batch)
+        started = time.monotonic()
+        result = run()
         self._last = time.monotonic() - started
         self.seconds += self._last
         for one in batch:
             one.client.rows, one.client.calls = one.client.rows + one.rows, one.client.calls + 1
-        answers = list(out.split(sizes))
-        if finite:
-            return answers
-        return [self._make_finite(*pair) for pair in zip(parts, answers, strict=True)]
+        return result
 
     def _make_finite(self, rows: UNetRows, answer: Tensor) -> Any:
         """The answer to these rows if it is finite; else that of finite_unet, or its error."""
@@ -272,25 +296,3 @@ class Batcher:
             return self._finite_unet(*rows)
         except Exception as error:
             return Failure(error)
-
-    def _deliver(self, one: Call, answer: Any) -> None:
-        if isinstance(answer, Failure):
-            if out_of_memory(answer.error):
-                _free()
-            one.answer.set_exception(answer.error)
-        elif one.client.stopped:
-            one.answer.set_exception(Stopped(STOPPED))
-        else:
-            one.answer.set_result(answer)
-
-
-def _ends_process(error: BaseException) -> bool:
-    """Whether an error is Ctrl-C, or what a signal's handler raised, and not of a call."""
-    ends = isinstance(error, KeyboardInterrupt | SystemExit)
-    return ends and threading.current_thread() is threading.main_thread()
-
-
-def _free() -> None:
-    """Give back the GPU memory that torch holds for later use."""
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

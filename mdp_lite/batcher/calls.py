@@ -1,5 +1,6 @@
 """What clients of a batcher wait for: calls, and which of them are computed together."""
 
+import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
@@ -8,8 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.names import BadInput, DeadlineExceeded
+from mdp_lite.names import BadInput, DeadlineExceeded, Stopped
 from mdp_lite.pipeline import check
+
+STOPPED = "the work was cancelled, or the batcher was closed"
 
 
 class Client:
@@ -58,16 +61,25 @@ class UNetRows(NamedTuple):
     c: Tensor
 
 
+class WholeStep(NamedTuple):
+    """A step of one edit as one piece of work: the UNet call of so many rows and all around it."""
+
+    run: Callable[[], Any]
+    rows: int
+
+
 class Call(NamedTuple):
     """What a client waits for: UNet rows, or other work, which is never part of a batch."""
 
     client: Client
-    work: UNetRows | Callable[[], Any]
+    work: UNetRows | WholeStep | Callable[[], Any]
     answer: "Future[Any]"
 
     @property
     def rows(self) -> int:
         """How many UNet rows it has; other work counts as one."""
+        if isinstance(self.work, WholeStep):
+            return self.work.rows
         return len(self.work.x) if isinstance(self.work, UNetRows) else 1
 
     @property
@@ -110,3 +122,27 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def deliver(one: Call, answer: Any) -> None:
+    """Answer a call with a result, its error, or Stopped."""
+    if isinstance(answer, Failure):
+        if out_of_memory(answer.error):
+            free_memory()
+        one.answer.set_exception(answer.error)
+    elif one.client.stopped:
+        one.answer.set_exception(Stopped(STOPPED))
+    else:
+        one.answer.set_result(answer)
+
+
+def ends_process(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C, or what a signal's handler raised, and not of a call."""
+    ends = isinstance(error, KeyboardInterrupt | SystemExit)
+    return ends and threading.current_thread() is threading.main_thread()
+
+
+def free_memory() -> None:
+    """Give back the GPU memory that torch holds for later use."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from mdp_lite.batcher.batcher import Batcher, Client
 from mdp_lite.batcher.calls import check_client
 from mdp_lite.editor import Editor
+from mdp_lite.method.execute import EditTask, SingleStep
+from mdp_lite.method.mdp import Reads, Step
 from mdp_lite.models.clip import CLIPTextEncoder, CLIPTextEncoders
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
@@ -106,6 +109,25 @@ def run_batcher(editor: Editor, max_rows: int = 0) -> Iterator[Batcher]:
         thread.join()
 
 
+def share_steps(
+    single_step: SingleStep | None, batcher: Batcher, client: Client
+) -> SingleStep | None:
+    """Whole recorded steps in the batcher's thread, for as long as a client is the only one.
+
+    With others its rows go into a batch instead.
+    """
+    if single_step is None:
+        return None
+
+    def run(task: EditTask, i: int, reads: Reads, x: Tensor, v_prediction: bool) -> Step | None:
+        if batcher.clients > 1:
+            return None
+        step = partial(single_step, task, i, reads, x, v_prediction)
+        return batcher.run_step(client, len(reads), step)
+
+    return run
+
+
 def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
     """The same editor for a client, whose UNet rows share calls with those of other clients.
 
@@ -128,6 +150,10 @@ def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
         text_encoder=BatchedText(models.text_encoder, batcher, client),
     )
     own = Editor(proxies, editor.device, editor.cache, "eager")
+    own.runner.unet = proxies.unet  # its answers are finite already
+    own.runner.engine = own.runner.engine._replace(
+        single_step=share_steps(runner.engine.single_step, batcher, client)
+    )
     own.runner.preview_map = batcher.call(client, lambda: runner.preview_map)  # fitted once
     own.runner.decode_seconds, own.runner.blanks = runner.decode_seconds, runner.blanks
     return own

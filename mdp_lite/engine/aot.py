@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from mdp_lite.engine import packages
-from mdp_lite.engine.graphs import pad_to_bucket
 from mdp_lite.engine.packages import BuildTarget, Package, Shape
+from mdp_lite.engine.unet_calls import pad_to_bucket
 from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet

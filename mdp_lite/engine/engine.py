@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mdp_lite.engine.attention import choose_cuda_attention
+from mdp_lite.engine.capture import CudaCapture
 from mdp_lite.engine.fusing import (
     FUSED,
     Fused,
@@ -24,16 +25,9 @@ from mdp_lite.engine.fusing import (
     fused_step_output,
     take_step,
 )
-from mdp_lite.engine.graphs import (
-    CachedUNet,
-    Function,
-    GraphCache,
-    GraphRecorder,
-    PaddedUNet,
-    SplitUNet,
-    StepGraphs,
-    Work,
-)
+from mdp_lite.engine.graphs import GraphCache, GraphRecorder
+from mdp_lite.engine.step_graphs import StepGraphs
+from mdp_lite.engine.unet_calls import CachedUNet, Function, PaddedUNet, SplitUNet
 from mdp_lite.method.execute import SingleStep
 from mdp_lite.method.mdp import Denoiser, step_output, update
 from mdp_lite.models.aligned import align_linears
@@ -51,7 +45,6 @@ GPU_OPTIONS: dict[str, Any] = {  # graphs are recorded here, not by Inductor
     "triton.cudagraphs": False,
 }
 MAX_SHAPES = 10_000  # of all compiled functions; torch's own limit is 8 for each
-WARM_UP_RUNS = 3  # before a graph is recorded: libraries choose kernels and allocate memory in them
 OpenPackages = Callable[[Attend], Denoiser]
 log = logging.getLogger("mdp_lite")
 
@@ -102,7 +95,7 @@ def build_engine(
     forward = wrap(partial(predict, own, attend))
     split = SplitUNet(forward, own.times, own.text, own.config.extra_dim, output)
     if device.type == "cuda" and mode != "eager":
-        return _record_graphs(mode, split, wrap)._replace(fused=fused if fuses else None)
+        return _record_graphs(mode, split, wrap, device)._replace(fused=fused if fuses else None)
     if fuses:
         call = partial(_call_split, split)
         return Engine(mode, call, partial(take_step, call, output), wrap, fused=fused)
@@ -118,12 +111,16 @@ def wrap_methods(engine: Engine, model: nn.Module, names: Sequence[str]) -> dict
     return {name: engine.wrap(getattr(model, name)) for name in names}
 
 
-def _record_graphs(mode: str, unet: SplitUNet, wrap: Callable[[Function], Function]) -> Engine:
+def _record_graphs(
+    mode: str, unet: SplitUNet, wrap: Callable[[Function], Function], device: torch.device
+) -> Engine:
     """The same as CUDA graphs, which share one memory pool."""
-    recorder = GraphRecorder(partial(record_graph, torch.cuda.graph_pool_handle()))
-    calls = GraphCache(recorder, partial(_call_split, unet))
-    function = lambda f: GraphCache(recorder, wrap(f))  # noqa: E731
-    return Engine(mode, PaddedUNet(calls), StepGraphs(recorder, unet), function, recorder)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    recorder = GraphRecorder(CudaCapture(torch.device("cuda", index)))
+    calls = GraphCache(recorder, partial(_call_split, unet), "a UNet call")
+    function = lambda f: GraphCache(recorder, wrap(f), "a VAE call")  # noqa: E731
+    denoise = PaddedUNet(partial(_call_rows, calls))
+    return Engine(mode, denoise, StepGraphs(recorder, unet), function, recorder)
 
 
 def choose_mode(mode: str, device: torch.device, packages: bool = False) -> str:
@@ -183,23 +180,6 @@ def _attend(native: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return native(q, k, v) if large and attention.fits(q, k, v) else SDPA(q, k, v)
 
 
-def record_graph(pool: Any, run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
-    """A CUDA graph of run: its results, which each replay overwrites, and the replay.
-
-    Graphs of one pool share memory: results last until another of them is replayed.
-    """
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP_RUNS):
-            run()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
-        out = run()
-    return out, graph.replay
-
-
 def _pack_convolutions(unet: UNet) -> UNet:
     """The same UNet around the same layers, whose weights its first call packs or aligns.
 
@@ -247,6 +227,11 @@ def _keep_plain(unet: UNet) -> UNet:
 
 def _call_split(unet: SplitUNet, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
     return unet.predict(x, unet.times(t, c), unet.text(c))
+
+
+def _call_rows(unet: Denoiser, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    """A call with a timestep for each row, so that calls of one row count have one shape."""
+    return unet(x, t.expand(len(x)), c)
 
 
 def _predict(unet: UNet, attend: Attend, x: Tensor, times: Tensor, text: Tensor) -> Tensor:

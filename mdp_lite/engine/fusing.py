@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdp_lite.engine.unet_calls import StepOutput
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import Denoiser, Reads, Step, StepTerms, step_inputs, step_output
 from mdp_lite.models.layers import GroupNorm
@@ -25,7 +26,6 @@ from mdp_lite_kernels import geglu, group_norm_silu, guided_step, pixels
 SILU = ("silu", "swish")  # the two names of it in configs
 ATTENTIONS = ("table", "cudnn", "torch")
 Swap = Callable[[nn.Module], nn.Module | None]  # another module in the place of one; None keeps it
-StepOutput = Callable[[Tensor, Tensor, StepTerms, Reads, bool], Step]  # as mdp.step_output
 
 
 @dataclass(frozen=True)

@@ -185,17 +185,23 @@ def _call(
     inputs = [step_inputs(*one) for one in zip(starts, terms, reads, strict=True)]
     sizes = [len(rows) for rows, _ in inputs]
     rows, c = (torch.cat(parts) for parts in zip(*inputs, strict=True))
-    out = unet(rows, _timesteps([one.coeffs.t for one in terms], sizes).to(rows.device), c)
+    out = unet(rows, _timesteps(nodes, terms, sizes), c)
     answers = zip(out.split(sizes), starts, terms, reads, strict=True)
     return [step_output(*one, v_prediction) for one in answers]
 
 
-def _timesteps(times: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
-    """A timestep for each row of a call, or () if all are equal: it is then embedded once."""
-    if all(t == times[0] for t in times):
+def _timesteps(
+    nodes: Sequence[TreeNode], terms: Sequence[StepTerms], sizes: Sequence[int]
+) -> Tensor:
+    """A timestep for each row of a call, or () for one step of one grid: it is embedded once.
+
+    Values are not compared: on a GPU that would wait for all work before.
+    """
+    times = [one.coeffs.t for one in terms]
+    steps = {(id(node.task.grid.t), node.segment.start) for node in nodes}
+    if len(steps) == 1:
         return times[0]
-    counts = torch.tensor(sizes, device=times[0].device)
-    return torch.stack(list(times)).repeat_interleave(counts)
+    return torch.cat([t.expand(size) for t, size in zip(times, sizes, strict=True)])
 
 
 def _follow(node: TreeNode, x: Tensor) -> Step:
@@ -219,7 +225,8 @@ def _carry(task: EditTask, segment: Segment, x: Tensor) -> Tensor:
     difference, noisy = x - task.source.x[segment.start], task.source.noise is not None
     for i in range(segment.start, segment.stop):
         _, a, b, skip, *_ = task.grid.select_step(i)
-        scale = carry_scale(a, b, skip if noisy else None) if a > 0 else 0.0
+        scale = carry_scale(a, b, skip if noisy else None)
+        scale = torch.where(a > 0, scale, 0)  # where a is 0, x is noise alone
         difference = scale * (1 - task.weights.x[i].to(x)) * difference
     return difference
 
@@ -227,6 +234,7 @@ def _carry(task: EditTask, segment: Segment, x: Tensor) -> Tensor:
 def _step_along(task: EditTask, i: int, x: Tensor) -> Step:
     """A step along the source's noise, which leads elsewhere than the source, then MDP-x."""
     coeffs, _, source, w = task.select_step(i, x)
-    if not coeffs.a > 0:  # x is noise alone, so eps gives no x_0: take the source's next latent
-        return Step(source.x, source.eps)
-    return update(source.eps, x, coeffs, source, w, v_prediction=False)
+    end = update(source.eps, x, coeffs, source, w, v_prediction=False)
+    # Where a is 0, x is noise alone, so eps gives no x_0: take the source's next latent.
+    pairs = zip(end, (source.x, source.eps), strict=True)
+    return Step(*(torch.where(coeffs.a > 0, *pair) for pair in pairs))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
@@ -37,7 +38,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-Picture = Image.Image | str | Path | bytes | np.ndarray
+Picture = Image.Image | str | Path | bytes | NDArray[Any]
 Traces = dict[str | tuple[int, int], Any]  # the type of a picture's info
 
 

@@ -62,7 +62,8 @@ def build_tasks(runner: ModelRunner, requests: Sequence[Request]) -> list[EditTa
         known[key] = to
         facts = find_facts(source, runner.models.origin, to, g, negative, xl)
         steps = plan(weights, source.grid, facts)
-        tasks.append(EditTask(source.grid, to, source.path, weights, steps))
+        table = weights.change(lambda column: column.to(runner.device))  # once, not in each step
+        tasks.append(EditTask(source.grid, to, source.path, table, steps))
     return tasks
 
 
@@ -94,7 +95,7 @@ def finish_edit(runner: ModelRunner, state: EditState, image: Image.Image | None
     image, mask = image or runner.decode(state.x0), mask_of(request)
     return Edit(
         image, picture_of(request, image), mask and mask.pixels, latent,
-        format_prompt(request.prompt), variant_of(request), task.weights,
+        format_prompt(request.prompt), variant_of(request), task.weights.change(Tensor.cpu),
         runner.guidance_scale(guidance_of(request)),
         runner.is_truncated(request.prompt, xl_of(request).prompt_2),
         cost_of(request, Plan(state.step, done)), task.plan, state.finished, xl_of(request),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
@@ -35,7 +36,7 @@ BLACK = 12
 LEVELS = [0] * (BLACK + 1) + list(range(BLACK + 1, 255 - BLACK)) + [255] * (BLACK + 1)
 
 # A picture (or its path), a box, latent cells, or the text "auto".
-MaskSpec = Image.Image | str | Path | np.ndarray | tuple[int, int, int, int] | Tensor
+MaskSpec = Image.Image | str | Path | NDArray[Any] | tuple[int, int, int, int] | Tensor
 
 
 class Mask(NamedTuple):
@@ -180,7 +181,7 @@ def _read_picture(spec: Any, size: Size) -> Image.Image:
     return grey
 
 
-def _from_array(mask: np.ndarray) -> Image.Image:
+def _from_array(mask: NDArray[Any]) -> Image.Image:
     """An array (h, w) of uint8 or bool, or (h, w, 3) or (h, w, 4) of uint8, as a picture."""
     if mask.dtype == np.bool_ and mask.ndim == 2:
         mask = np.where(mask, np.uint8(255), np.uint8(0))

@@ -50,7 +50,7 @@ class ModelRunner:
         self.models, self.device = models, device
         open_packages = packages and partial(self._open_packages, packages)
         self.engine = build_engine(models.unet, mode, device, open_packages, fused)
-        self.unet = FiniteUNet(self.engine.denoise, models.unet)
+        self.unet: Denoiser = FiniteUNet(self.engine.denoise, models.unet)
         self._vae = wrap_methods(self.engine, models.vae, VAE_METHODS)
         self.v_prediction = models.scheduler.prediction_type == "v_prediction"
         self.factor = models.vae.config.factor

@@ -15,9 +15,9 @@ import torch
 from mdp_lite.batcher.batcher import Client
 from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.editor import Editor
-from mdp_lite.engine.graphs import BUCKETS
-from mdp_lite.method.mdp import add_channels
+from mdp_lite.engine.unet_calls import BUCKETS
 from mdp_lite.pipeline.sweep import rows_in_budget
+from mdp_lite.pipeline.warm_up import warm_up
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.metrics import Metrics
 from mdp_lite.serve.recipes import RecipeStore
@@ -25,6 +25,7 @@ from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.store import SourceStore
 
 T = TypeVar("T")
+EDIT_ROWS = 3  # UNet rows of the largest step of one edit
 LONG = 1000  # UNet rows: jobs of more take at most half of the slots
 LONGEST = 120  # seconds of waiting that Retry-After names, at most
 log = logging.getLogger("mdp_lite.serve")
@@ -217,15 +218,16 @@ async def run_while_connected(
 
 @torch.no_grad()
 def prepare_models(editor: Editor, max_rows: int) -> None:
-    """Fit the preview map, and record graphs of all row counts that a call may have."""
-    runner = editor.runner
-    x, c, t = runner.noise(0, *runner.size), runner.condition(""), runner.grid(None).t[:1]
-    runner.encode(runner.decode(0 * x))
-    latent = add_channels(x, runner.blank_channels()).to(c)
-    for rows in BUCKETS if runner.engine.recorder else ():
-        if rows <= max_rows:
-            inputs = [one.expand(rows, *one.shape[1:]) for one in (latent, t, c)]
-            runner.unet(*inputs)
+    """Fit the preview map, and record graphs of all row counts that a call may have.
+
+    From then on nothing more is recorded: other sizes run eagerly, and nobody waits for a capture.
+    """
+    runner, recorder = editor.runner, editor.runner.engine.recorder
+    if recorder:
+        warm_up(runner, [rows for rows in BUCKETS if rows <= max(max_rows, EDIT_ROWS)])
+        recorder.new_shapes = "eager"
+    else:
+        runner.encode(runner.decode(0 * runner.noise(0, *runner.size)))
     _ = runner.preview_map
 
 

@@ -15,15 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite import Editor
-from mdp_lite.engine.graphs import (
+from mdp_lite.engine.graphs import GraphCache, GraphKey, GraphRecorder, Work
+from mdp_lite.engine.step_graphs import StepGraphs
+from mdp_lite.engine.unet_calls import (
     BUCKETS,
     CachedUNet,
-    GraphCache,
-    GraphRecorder,
     PaddedUNet,
     SplitUNet,
-    StepGraphs,
-    Work,
     pad_to_bucket,
 )
 from mdp_lite.models.unet import UNet
@@ -100,8 +98,10 @@ def test_recorded_steps_of_every_kind_of_edit(
         source = editor.invert(source.image, "a red house", method, n)
     how = {"t_max": n, "schedule": "linear"} | settings
     how |= {} if "strength" in how else {"t_m": n // 2}
-    a, b = (one.edit(source, TARGET, **how).latent for one in (editor, recording))
-    assert near(a, b) and recording.runner.engine.recorder.count
+    a = editor.edit(source, TARGET, **how).latent
+    for _ in range(2):  # one step is recorded when it comes again
+        assert near(a, recording.edit(source, TARGET, **how).latent)
+    assert recording.runner.engine.recorder.count
 
 
 def test_one_recording_serves_other_sources_prompts_and_weights(
@@ -141,18 +141,56 @@ def test_what_cannot_be_recorded_runs_as_ever_and_says_so_once(
     with caplog.at_level(logging.WARNING, "mdp_lite"):
         assert torch.equal(own.edit(source, TARGET).latent, editor.edit(source, TARGET).latent)
     (record,) = caplog.records
-    assert "run eagerly: operation not permitted" in record.message and not recorder.count
+    assert "runs eagerly: operation not permitted" in record.message and not recorder.count
     x, t, c = inputs(editor, 2)
-    assert torch.equal(GraphCache(recorder, unet)(x, t, c), unet(x, t, c))
+    calls = GraphCache(recorder, unet)
+    for _ in range(3):
+        assert torch.equal(calls(x, t, c), unet(x, t, c))
 
 
-def test_unknown_shapes_are_refused_once_the_engine_is_closed(recording: Editor) -> None:
+def test_what_has_no_graph_is_refused_or_runs_eagerly(recording: Editor, editor: Editor) -> None:
     source = recording.generate("a red house", 3, N)
     recording.edit(source, TARGET)
-    recording.runner.engine.recorder.closed = True
+    recorder = recording.runner.engine.recorder
+    recorder.new_shapes = "refuse"
     recording.edit(source, "a tent")
-    with pytest.raises(ValueError, match="engine was warmed up for shapes .*, got "):
-        recording.edit(recording.generate("a red house", 3, N - 1), TARGET)
+    recording.edit(recording.generate("a red house", 3, N - 1), TARGET)  # any number of steps
+    with pytest.raises(ValueError, match="warmed up with only=True, but not for a step of 8x8"):
+        recording.edit(source, TARGET, proximal=0.5)
+    count, recorder.new_shapes = recorder.count, "eager"
+    for _ in range(2):
+        got = recording.edit(source, TARGET, proximal=0.5).latent
+    assert torch.equal(got, editor.edit(source, TARGET, proximal=0.5).latent)
+    assert recorder.count == count
+
+
+def test_what_comes_once_is_not_recorded_and_few_graphs_are_kept() -> None:
+    recorder = GraphRecorder(record_again, max_graphs=2)
+    x, double = torch.ones(1), GraphCache(recorder, lambda x: 2 * x)
+    assert [float(double(x)) for _ in range(3)] == [2, 2, 2] and recorder.count == 1
+    for size in (2, 3, 4):
+        double(torch.ones(size))
+    assert recorder.count == 1
+    for size in (5, 6, 5, 6, 1, 1):
+        assert torch.equal(double(torch.ones(size)), 2 * torch.ones(size))
+    assert recorder.count == 4  # 1 was dropped for 6, and recorded again
+    double(torch.ones(6))
+    assert recorder.count == 4
+
+
+def test_after_three_failures_nothing_more_is_recorded() -> None:
+    tries = []
+
+    def refuse(run: Work) -> Any:
+        tries.append(run)
+        raise torch.OutOfMemoryError("no memory")
+
+    recorder = GraphRecorder(refuse)
+    for size in range(5):
+        key = GraphKey("a call", size)
+        for _ in range(3):
+            assert recorder.get_or_capture(key, lambda: recorder.record(tuple)) is None
+    assert len(tries) == 3 == recorder.failures
 
 
 def test_what_was_warmed_up_serves_all_edits_and_nothing_else(recording: Editor) -> None:
@@ -164,7 +202,9 @@ def test_what_was_warmed_up_serves_all_edits_and_nothing_else(recording: Editor)
             recording.edit(source, TARGET, variant, t_max=5, t_m=3, guidance_scale=2.5)
         recording.edit(source, TARGET, schedule="local-leash")
     assert recording.runner.engine.recorder.count == count > 0
-    with pytest.raises(ValueError, match="engine was warmed up for"):
+    recording.edit(sources[0], TARGET, mask="auto", proximal=0.6)
+    recording.edit(recording.generate("a house", 1, N + 3), TARGET)
+    with pytest.raises(ValueError, match="engine was warmed up .* not for a step of 10x8 cells"):
         recording.edit(recording.generate("a house", 1, N, width=40), TARGET)
     with pytest.raises(ValueError, match="rows of a call must be 1 or more, got 0"):
         warm_up(recording, rows=(0,))

@@ -47,7 +47,7 @@ COMPILERS = (
     "torch._C._aoti",
     "torch.export",
 )
-MAY_COMPILE = ("mdp_lite.engine.engine", "mdp_lite.engine.aot")
+MAY_COMPILE = ("mdp_lite.engine.engine", "mdp_lite.engine.aot", "mdp_lite.engine.capture")
 MAIN, JOINS = "mdp_lite.__main__", "mdp_lite.joins"  # where sub-packages meet
 # The rooms of mdp_lite, ground floor first: a room imports only itself and rooms before it.
 FLOORS = (

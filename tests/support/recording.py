@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from mdp_lite.editor import Editor
-from mdp_lite.engine.graphs import GraphRecorder, SplitUNet, StepGraphs, Work
+from mdp_lite.engine.graphs import GraphRecorder, Work
+from mdp_lite.engine.step_graphs import StepGraphs
+from mdp_lite.engine.unet_calls import SplitUNet
 
 
 def record_again(run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:

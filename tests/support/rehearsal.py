@@ -5,9 +5,9 @@
         editor.edit(editor.generate("a red house", 7, 12), "a tent")
     print(gpu.report())
 
-Unlike FakeTensorMode it computes real values, so that loops, plans and finite checks go the way they
-go on a GPU, and results can be compared with the CPU's. It watches every operator and counts, with
-the project's own line,
+Unlike FakeTensorMode it computes real values, so that loops, plans and finite checks go the way
+they go on a GPU, and results can be compared with the CPU's. It watches every operator and counts,
+with the project's own line,
 
     waits        where the host waits for the device: .item(), bool(), .cpu(), torch.equal, nonzero,
                  and copies from pageable memory
@@ -16,14 +16,15 @@ the project's own line,
                  other threads in the global mode, memory that is freed before a replay
     launches     operators that are kernels on a GPU, the bytes that they touch
 
-It can't know time, rounding of real kernels, workspaces and the allocator; gradients are zeros. With
-kind="mps" the device is Apple's, which refuses float64.
+It can't know time, rounding of real kernels, workspaces and the allocator; gradients are zeros.
+With kind="mps" the device is Apple's, which refuses float64.
 """
 
+import sys
 import threading
-import traceback
 from collections import Counter
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -279,8 +280,10 @@ class Rehearsal(TorchDispatchMode):
 
 
 def _find_written(call: Call) -> Any:
-    """The arguments that an operator writes into, which it returns."""
+    """The arguments that an operator writes into, if it returns them."""
     specs = call.func._schema.arguments
+    if not call.func._schema.returns:
+        return None
     written = [one for one, spec in zip(call.args, specs, strict=False) if _is_written(spec)]
     written += [call.kwargs[s.name] for s in specs if s.name in call.kwargs and _is_written(s)]
     return written[0] if len(written) == 1 else tuple(written)
@@ -292,7 +295,11 @@ def _is_written(spec: Any) -> bool:
 
 def find_line() -> str:
     """The nearest lines of the project that led here."""
-    frames = traceback.extract_stack(limit=60)
-    own = [one for one in frames if any(part in one.filename for part in OWN)]
-    lines = [f"{one.filename.rpartition('/mdp_lite')[2]}:{one.lineno}" for one in own[::-1][:3]]
+    lines: list[str] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and len(lines) < 3:
+        name = frame.f_code.co_filename
+        if any(part in name for part in OWN):
+            lines.append(f"{name.rpartition('/mdp_lite')[2]}:{frame.f_lineno}")
+        frame = frame.f_back
     return " < ".join(lines) or "the test"

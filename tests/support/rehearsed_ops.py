@@ -1,4 +1,4 @@
-"""Operators as a GPU runs them: which make the host wait, which launch nothing, which need a stand-in.
+"""Operators as a GPU runs them: which make the host wait, launch nothing or need a stand-in.
 
 Names are those of torch.ops.aten without their overload.
 """

@@ -1,0 +1,74 @@
+"""Capturing work on a GPU as CUDA graphs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mdp_lite.engine.graphs import Work
+
+WARM_UP_RUNS = 1  # libraries choose kernels and allocate memory in it, which no capture may
+
+
+class CudaCapture:
+    """Captures work on one GPU: its results, which each replay overwrites, and the replay.
+
+    The graphs share one memory pool, so results last until another of them is replayed. A capture
+    that fails leaves the thread on its stream, raises the error that was the cause, and later ones
+    get a new stream and pool: the allocator believes that the old one is still recorded into. Other
+    threads may use the GPU meanwhile.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._place: tuple[Any, torch.cuda.Stream] | None = None
+
+    def __call__(self, run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
+        """Run the work WARM_UP_RUNS times, then capture it."""
+        with torch.cuda.device(self._device):  # a graph records the current device alone
+            self._place = self._place or (torch.cuda.graph_pool_handle(), torch.cuda.Stream())
+            pool, stream = self._place
+            try:
+                _warm_up(run, stream)
+                with _capture(pool, stream) as graph:
+                    out = run()
+            except BaseException as error:
+                self._abandon(pool)
+                raise _find_cause(error) from None
+        return out, graph.replay
+
+    def _abandon(self, pool: Any) -> None:
+        """Tell the allocator that nothing is recorded into a pool, and give its memory back."""
+        self._place = None
+        with suppress(AttributeError, RuntimeError):  # it may know already
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+        torch.cuda.empty_cache()
+
+
+def _warm_up(run: Work, stream: torch.cuda.Stream) -> None:
+    current = torch.cuda.current_stream()
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP_RUNS):
+            run()
+    current.wait_stream(stream)
+
+
+@contextmanager
+def _capture(pool: Any, stream: torch.cuda.Stream) -> Iterator[torch.cuda.CUDAGraph]:
+    """Capture the block. However it ends, the thread is on its own stream again."""
+    graph = torch.cuda.CUDAGraph()
+    with (
+        torch.cuda.stream(torch.cuda.current_stream()),
+        torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"),
+    ):
+        yield graph
+
+
+def _find_cause(error: BaseException) -> BaseException:
+    """The error in the work, which the end of the capture hides behind its own."""
+    while isinstance(error.__context__, RuntimeError):
+        error = error.__context__
+    return error
