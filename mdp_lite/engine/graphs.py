@@ -66,6 +66,10 @@ class GraphRecorder:
             self._graphs.popitem(last=False)
         return self._graphs[key]
 
+    def list_graphs(self) -> list[str]:
+        """What there are graphs for, in the order of their last use."""
+        return [key.what for key, graph in self._graphs.items() if graph]
+
     def _is_first(self, key: GraphKey) -> bool:
         """Whether this is the first use of a key; so many keys are remembered as graphs."""
         first = key not in self._used

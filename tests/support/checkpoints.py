@@ -65,7 +65,9 @@ def write_part(folder: Path, name: str, model: nn.Module, config: object) -> Non
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / name)
 
 
-def write_checkpoint(folder: Path, xl: bool = False, inpaints: bool = False) -> Path:
+def write_checkpoint(
+    folder: Path, xl: bool = False, inpaints: bool = False, scheduler: SchedulerConfig = SCHEDULER
+) -> Path:
     """A folder in the diffusers layout: 32x32 pictures, 10 steps by default. xl: one of SDXL.
 
     inpaints: its UNet reads a mask and a masked picture too.
@@ -80,8 +82,8 @@ def write_checkpoint(folder: Path, xl: bool = False, inpaints: bool = False) -> 
     weights = "diffusion_pytorch_model.safetensors"
     write_part(folder / "unet", weights, UNet(unet), unet)
     write_part(folder / "vae", weights, VAE(VAE_CONFIG), VAE_CONFIG)
-    scheduler = {**asdict(SCHEDULER), "clip_sample": False}
-    write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
+    config = {**asdict(scheduler), "clip_sample": False}
+    write_json(folder / "scheduler" / "scheduler_config.json", config)
     write_json(folder / "mdp_lite.json", DEFAULTS)
     return folder
 
