@@ -20,6 +20,7 @@ from mdp_lite.engine.capture import CudaCapture
 from mdp_lite.engine.fusing import (
     FUSED,
     Fused,
+    answer_contiguous,
     copy_around,
     fuse,
     fused_step_output,
@@ -88,8 +89,8 @@ def build_engine(
     if device.type == "cpu":
         own = _keep_plain(unet) if mode == "compile" else _pack_convolutions(unet)
         predict = _predict if mode == "compile" else _pack_and_predict
-    fuses = device.type == "cuda" and mode != "compile"
-    own = fuse(unet, fused) if fuses else own
+    if fuses := device.type == "cuda" and mode != "compile":
+        own, predict = fuse(unet, fused), partial(answer_contiguous, _predict)
     output = fused_step_output if fuses and fused.guided_step else step_output
     attend = choose_attention(device, mode == "compile", fused)
     forward = wrap(partial(predict, own, attend))
@@ -107,8 +108,11 @@ def wrap_methods(engine: Engine, model: nn.Module, names: Sequence[str]) -> dict
     """Methods of another model, run as the engine runs its UNet."""
     if engine.mode == "compile":
         lay_plain(model)
-    model = fuse(model, engine.fused) if engine.fused else model
-    return {name: engine.wrap(getattr(model, name)) for name in names}
+    methods = {name: getattr(model, name) for name in names}
+    if engine.fused:
+        own = fuse(model, engine.fused)
+        methods = {name: partial(answer_contiguous, getattr(own, name)) for name in names}
+    return {name: engine.wrap(method) for name, method in methods.items()}
 
 
 def _record_graphs(

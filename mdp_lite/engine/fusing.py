@@ -197,6 +197,14 @@ def find_joined(attention: Attention) -> Tensor | None:
     return joined[0] if all(one is joined[0] for one in joined) else None
 
 
+def answer_contiguous(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """function of these, in torch's own layout.
+
+    Latents would otherwise take on the layout of the weights, which no kernel of a step reads.
+    """
+    return function(*inputs).contiguous()
+
+
 def fused_step_output(
     out: Tensor, x: Tensor, terms: StepTerms, reads: Reads, v_prediction: bool
 ) -> Step:
