@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -33,9 +32,9 @@ from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid, Weights
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.unet import UNet
-from mdp_lite_kernels import geglu_jit, group_norm_silu_jit, guided_step_jit, pixels_jit
 from support.rehearsed_ops import FREE, count_bytes, list_tensors
 from support.rehearsing import add_guard
+from support.triton_launches import Launch, watch_launches
 
 FILE = Path(__file__).resolve().parents[1] / "engine" / "launches.json"
 SD15 = UNetConfig(cross_attention_dim=768, sample_size=64)
@@ -89,19 +88,10 @@ def counting() -> Iterator[LaunchCounter]:
     """Counts what is launched on fake tensors of a GPU in the block; our kernels do not run."""
     counter = LaunchCounter()
 
-    class Launch:
-        def __init__(self, kernel: Any) -> None:
-            self.name = f"mdp_lite::{kernel.__name__}"
+    def add(launch: Launch) -> None:
+        counter.add(f"mdp_lite::{launch.kernel.__name__}", launch.values)
 
-        def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-            return lambda *values, **_: counter.add(self.name, values)
-
-    with contextlib.ExitStack() as stack:
-        for module in (geglu_jit, group_norm_silu_jit, guided_step_jit, pixels_jit):
-            stack.enter_context(mock.patch.object(module, "wrap_triton", Launch))
-        nothing = lambda _: contextlib.nullcontext()  # noqa: E731
-        stack.enter_context(mock.patch.object(torch.cuda, "device_of", nothing))
-        stack.enter_context(counter)
+    with watch_launches(add), counter:
         yield counter
 
 
@@ -156,5 +146,15 @@ def tabulate() -> dict[str, Any]:
     return table
 
 
+def write(table: dict[str, Any]) -> None:
+    """Write the table, a line for each operator."""
+    lines = []
+    for name, row in table.items():
+        operators = (f"   {json.dumps(k)}: {json.dumps(v)}" for k, v in row["operators"].items())
+        head = f'  "launches": {row["launches"]}, "megabytes": {row["megabytes"]}, "operators": {{'
+        lines.append(f' "{name}": {{\n{head}\n' + ",\n".join(operators) + "\n  }\n }")
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+
+
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(tabulate(), indent=1) + "\n", "utf-8")
+    write(tabulate())
