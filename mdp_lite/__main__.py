@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: "CommandOptions") -> int:
     from mdp_lite.cli.console import open_console, print_report, show_warnings
+    from mdp_lite.cli.naming import list_labels, naming
 
     console = open_console(args.run)
     console.wait("loading")  # before the imports: they take seconds
@@ -58,7 +59,7 @@ def _run(args: "CommandOptions") -> int:
         run, stream = _find_command(args)
         if args.run.json:
             check_open(stream, f"--json writes to {'stdout' if stream is sys.stdout else 'stderr'}")
-        with show_warnings(args.run.quiet):
+        with show_warnings(args.run.quiet), naming(list_labels(type(args))):
             report = run(args, console)
     finally:
         console.wait("")

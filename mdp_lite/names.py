@@ -1,5 +1,8 @@
 """Names that users write, and errors that they catch; importing this costs nothing."""
 
+import re
+from collections.abc import Mapping
+
 VARIANTS = ("epsilon", "c", "x", "beta")  # of MDP: the quantity that is mixed with the source's
 # Of the weights over a window.
 SCHEDULES = ("constant", "linear", "cosine", "exp", "leash", "local-leash")
@@ -15,8 +18,30 @@ class MdpError(Exception):
     """Any error that mdp_lite raises on purpose."""
 
 
+# A text in quotes, as repr writes it; an apostrophe has a letter before it.
+QUOTED = r"""(?<!\w)'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+
+
 class BadInput(MdpError, ValueError):
-    """An argument, a picture, a mask or a source that can't be used; raised before any work."""
+    """An argument, a picture, a mask or a source that can't be used; raised before any work.
+
+    names: the arguments of which the message speaks.
+    """
+
+    def __init__(self, message: object = "", *names: str) -> None:
+        super().__init__(message)
+        self.names = names
+
+    def rename(self, labels: Mapping[str, str]) -> str:
+        """The message with other names of its arguments; what a user wrote, in quotes, stays.
+
+        >>> BadInput("t_m must be a number, got 't_m'", "t_m").rename({"t_m": "--t-m"})
+        "--t-m must be a number, got 't_m'"
+        """
+        known = [name for name in self.names if name in labels]
+        words = "|".join(re.escape(name) for name in known)
+        pattern = rf"{QUOTED}|(?<![\w-])(?P<name>{words})(?!\w)" if words else r"(?!)"
+        return re.sub(pattern, lambda one: labels.get(one["name"], one[0]), str(self))
 
 
 class BadCheckpoint(BadInput):

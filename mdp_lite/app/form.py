@@ -63,10 +63,10 @@ class EditForm:
     negative_target_size: str = ""
 
 
-def default_form(editor: Editor, case: str) -> EditForm:
-    """The form with the model's defaults."""
+def default_form(editor: Editor, case: str, steps: int | None = None) -> EditForm:
+    """The form with the model's defaults, for its own number of steps or another one."""
     model = editor.models.defaults
-    n = min(model.num_inference_steps, MAX_STEPS)
+    n = min(model.num_inference_steps, MAX_STEPS) if steps is None else steps
     method = DEFAULT_METHOD if case == "picture" else None
     noisy = will_record_noise(editor.models.scheduler, method)
     usual = default_window(n, model, DEFAULT_VARIANT, noisy=noisy)

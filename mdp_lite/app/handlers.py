@@ -11,6 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from mdp_lite.app import texts
+from mdp_lite.app.fast import describe_fast
 from mdp_lite.app.fields import FIELD_NAMES, Update, skip_controls, update_controls
 from mdp_lite.app.forecast import describe_forecast, describe_result, forecast
 from mdp_lite.app.form import EditForm, default_form, fill_form
@@ -120,7 +121,11 @@ class Handlers:
                 result.source_file, result.edit_file, mask if mask.exists() else None
             )
             form, name = result.last.form, result.last.name
-            lines = [*describe_result(result), *self.describe_unknown_words(form)]
+            lines = [
+                *describe_result(result),
+                *describe_fast(self.studio, session, submission, result),
+                *self.describe_unknown_words(form),
+            ]
             yield show_result(files, form, name, self.model, self.clip_skip, lines)
 
     def edit_again(

@@ -7,6 +7,7 @@ import gradio as gr
 
 from mdp_lite.app import fields, texts
 from mdp_lite.app.examples import EXAMPLES
+from mdp_lite.app.fast import build_fast, choose_steps, count_fast_steps
 from mdp_lite.app.form import CASES, EditForm, default_form
 from mdp_lite.app.guard import PageGuard
 from mdp_lite.app.handlers import Canvas, Handlers
@@ -33,6 +34,7 @@ class CaseTab(NamedTuple):
     canvas: gr.ImageEditor
     fields: dict[str, Any]
     live: gr.Checkbox
+    fast: gr.Checkbox
     plan: gr.HTML
     button: gr.Button
 
@@ -108,6 +110,7 @@ def _build_case(studio: Studio, name: str) -> CaseTab:
         button = gr.Button("Edit", variant="primary", elem_id=f"{name}-edit")
         components |= fields.build_steering(form)
         live = gr.Checkbox(True, label="Edit again as I let go of a slider", elem_id=f"{name}-live")
+        fast = build_fast(studio.editor, name)
         with gr.Accordion("Where", open=False):
             components |= fields.build_region(form)
             canvas = gr.ImageEditor(
@@ -119,7 +122,7 @@ def _build_case(studio: Studio, name: str) -> CaseTab:
             components |= fields.build_sampling(form, studio.methods)
         with gr.Accordion("Stable Diffusion XL", open=False, visible=studio.reads_xl):
             components |= fields.build_xl_fields(form)
-    return CaseTab(form, path, picture, canvas, components, live, plan, button)
+    return CaseTab(form, path, picture, canvas, components, live, fast, plan, button)
 
 
 def _build_upload() -> tuple[gr.File, gr.Image]:
@@ -155,7 +158,19 @@ def _wire_case(handlers: Handlers, case: CaseTab, panel: Panel) -> list[Any]:
     window = [case.fields["t_max"], case.fields["t_m"]]
     steer.change(_show_sliders, steer, [case.fields[key] for key in STEERING], **QUICK)
     steps.release(_limit_window, [steps, *window], window, **QUICK)
+    _wire_fast(handlers, case, [steps, *window])
     return [click, release]
+
+
+def _wire_fast(handlers: Handlers, case: CaseTab, steps: list[Any]) -> None:
+    """Set the steps and the window when the box is clicked; keep it true when they change."""
+    editor = handlers.studio.editor
+
+    def choose(fast: bool) -> list[Any]:
+        return choose_steps(editor, case.form.case, fast)
+
+    case.fast.input(choose, case.fast, steps, **QUICK)
+    steps[0].change(lambda n: n == count_fast_steps(editor), steps[0], case.fast, **QUICK)
 
 
 def _wire_sliders(handlers: Handlers, case: CaseTab, panel: Panel) -> Any:

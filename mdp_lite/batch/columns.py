@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from mdp_lite.cli.values import find_near
 from mdp_lite.cli.xl import PAIRS, read_pair
 from mdp_lite.names import BadInput
 
@@ -20,10 +21,18 @@ def read_values(cells: EntryValues) -> EntryValues:
     values = {}
     for name, cell in cells.items():
         if name not in READERS:
-            raise BadInput(f"a row's columns are {', '.join(READERS)}, got {name!r}")
+            raise BadInput(_describe_unknown(name))
         if cell is not None and (cell != "" or name in FILES):
             values[name] = READERS[name](name, cell)
     return values
+
+
+def _describe_unknown(name: str) -> str:
+    """That there is no such column, and which one is near, or else all of them."""
+    near = find_near(name, READERS)
+    if near:
+        return f"a column must be one that batch knows, got {name!r}: did you mean {near}?"
+    return f"a row's columns are {', '.join(READERS)}, got {name!r}"
 
 
 def _read_text(name: str, cell: Any) -> str:

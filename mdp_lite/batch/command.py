@@ -55,7 +55,13 @@ def batch(args: BatchOptions, console: Console) -> Report:
     for note in editor.models.notes:
         console.log(note)
     context = BatchContext(
-        editor, identify_model(editor), job.base, args.output, {}, args.retry_failed, args.rows
+        editor,
+        identify_model(editor, not args.run.dry_run),
+        job.base,
+        args.output,
+        {},
+        args.retry_failed,
+        args.rows,
     )
     if args.run.dry_run:
         with console.progress("look") as on_step:

@@ -7,7 +7,6 @@ from mdp_lite.cli.xl import check_xl
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
-from mdp_lite.pictures.decode import naming_mask
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.inversion_methods import resolve_inversion
 from mdp_lite.pipeline.masks import MaskSpec
@@ -42,8 +41,8 @@ def check_settings(editor: Editor, source: SourceSpec, target: TargetSpec) -> No
 def read_mask(target: TargetSpec, files: dict[str, bytes]) -> MaskSpec | None:
     """The mask of an edit; None means that all of the picture is edited."""
     if target.mask is not None:
-        with naming_mask():
-            return images.decode_picture(io.BytesIO(files[target.mask]), repr(target.mask))
+        content = io.BytesIO(files[target.mask])
+        return images.decode_picture(content, repr(target.mask), what="mask")
     if target.box is not None:
         x0, y0, x1, y1 = target.box
         return (x0, y0, x1, y1)

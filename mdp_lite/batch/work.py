@@ -65,10 +65,13 @@ class Outcome(NamedTuple):
     record: ManifestRecord | None = None
 
 
-def identify_model(editor: Editor) -> str:
-    """The model's part of every key: files, precision and defaults, but not machine or torch."""
+def identify_model(editor: Editor, store: bool = True) -> str:
+    """The model's part of every key: files, precision and defaults, but not machine or torch.
+
+    The hashes of its files are stored in the editor's cache, unless store is False.
+    """
     models, cache = editor.models, editor.cache
-    digest = model_hash(models.origin, cache.folder if cache else None)
+    digest = model_hash(models.origin, cache.folder if cache else None, store)
     return repr((__version__, digest, models.origin.dtype, models.defaults))
 
 
@@ -90,10 +93,11 @@ def read_tasks(context: BatchContext, unit: BatchUnit) -> tuple[list[BatchTask],
     """The edits of a unit with their keys, and the files that were read to compute these."""
     files: FileContents = {}
     problems: dict[str, str] = {}
-    for name in (unit.source.image, *(one.target.mask for one in unit.edits)):
+    masks = [("mask", one.target.mask) for one in unit.edits]
+    for what, name in [("picture", unit.source.image), *masks]:
         if name is not None and name not in files | problems:
             try:
-                files[name] = read_picture_file(context.base / name, name)
+                files[name] = read_picture_file(context.base / name, name, what)
             except ValueError as error:
                 problems[name] = str(error)
     # The error stands for a file that can't be read: once it can be read, the key is another one,
@@ -109,17 +113,17 @@ def read_tasks(context: BatchContext, unit: BatchUnit) -> tuple[list[BatchTask],
     return tasks, files
 
 
-def read_picture_file(path: Path, name: str) -> bytes:
-    """The bytes of a picture's file; errors call it by name. Raises BadInput."""
+def read_picture_file(path: Path, name: str, what: str = "picture") -> bytes:
+    """The bytes of a picture or mask; errors say what it is, and its name. Raises BadInput."""
     try:
         if not path.is_file():
             kind = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
-            raise BadInput(f"picture must be a PNG, JPEG or WebP file, got {kind}: {name!r}")
+            raise BadInput(f"{what} must be a PNG, JPEG or WebP file, got {kind}: {name!r}")
         if path.stat().st_size > MAX_BYTES:
-            raise BadInput(f"picture must have at most {MAX_BYTES >> 20} MiB: {name!r}")
+            raise BadInput(f"{what} must have at most {MAX_BYTES >> 20} MiB: {name!r}")
         return path.read_bytes()
     except OSError as error:
-        raise BadInput(f"picture must be readable, got {error.strerror!r}: {name!r}") from None
+        raise BadInput(f"{what} must be readable, got {error.strerror!r}: {name!r}") from None
 
 
 def find_outcome(context: BatchContext, task: BatchTask) -> Outcome | None:

@@ -88,7 +88,8 @@ def check_clip_skip(clip_skip: object, models: dict[str, Any]) -> None:
         have = "the text encoder has" if len(layers) == 1 else "the text encoders have"
         count = " and ".join(map(str, layers))
         raise BadInput(
-            f"clip_skip must be from 0 to {most}, as {have} {count} layers, got {clip_skip!r}"
+            f"clip_skip must be from 0 to {most}, as {have} {count} layers, got {clip_skip!r}",
+            "clip_skip",
         )
 
 

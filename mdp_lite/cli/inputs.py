@@ -34,16 +34,16 @@ def read_pipes(args: Args) -> Args:
         content = _read_once(args.source.picture, "PICTURE")
         args = replace(args, source=replace(args.source, content=content))
     if isinstance(args, EditCommandOptions):
-        content = _read_once(args.mask.mask, "--mask")
+        content = _read_once(args.mask.mask, "--mask", "mask")
         args = replace(args, mask=replace(args.mask, content=content))
     return args
 
 
-def open_input(name: str, content: bytes | None) -> Image.Image:
-    """The picture of a file, or of the content of a pipe. Raises BadInput."""
+def open_input(name: str, content: bytes | None, what: str = "picture") -> Image.Image:
+    """The picture of a file, or of the content of a pipe. Raises BadInput that names what it is."""
     if content is None:
-        return images.open_picture(name)
-    return images.decode_picture(io.BytesIO(content), repr(name))
+        return images.open_picture(name, what=what)
+    return images.decode_picture(io.BytesIO(content), repr(name), what=what)
 
 
 def is_saved_source(name: str, content: bytes | None) -> bool:
@@ -58,11 +58,11 @@ def is_file(name: str | None) -> bool:
     return name is not None and name != STDIN and not is_pipe(Path(name))
 
 
-def _read_once(name: str | None, option: str) -> bytes | None:
+def _read_once(name: str | None, option: str, what: str = "picture") -> bytes | None:
     """What comes through a pipe, or None for a file."""
     if name == STDIN:
         check_open(sys.stdin, f"{option} - reads stdin")
         if sys.stdin.isatty():
             raise BadInput(f"{option} - reads a pipe or a file on stdin, got a terminal")
-        return read_stream(sys.stdin.buffer, repr(name))
-    return read_pipe(Path(name), repr(name)) if name and is_pipe(Path(name)) else None
+        return read_stream(sys.stdin.buffer, repr(name), what)
+    return read_pipe(Path(name), repr(name), what) if name and is_pipe(Path(name)) else None

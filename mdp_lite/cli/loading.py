@@ -10,6 +10,7 @@ from mdp_lite.cli.model_options import (
     EngineOptions,
     ModelOptions,
 )
+from mdp_lite.cli.naming import CHOSEN, naming
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.choices import build_choices, load_parts
 from mdp_lite.store.cache import open_cache
@@ -44,8 +45,9 @@ def open_editor_in_thread(
 
 def read_choices(known: CheckpointOptions) -> Choices:
     """The options that say what a checkpoint does not say about itself."""
-    return build_choices(
-        (known.revision, None, known.offline), known.model_variant, known.ema,
-        known.prediction_type, known.tokenizer, known.clip_skip, known.sampler,
-        known.timestep_spacing,
-    )  # fmt: skip
+    with naming(CHOSEN):
+        return build_choices(
+            (known.revision, None, known.offline), known.model_variant, known.ema,
+            known.prediction_type, known.tokenizer, known.clip_skip, known.sampler,
+            known.timestep_spacing,
+        )  # fmt: skip

@@ -35,6 +35,7 @@ SOURCE_PROMPT_2 = typer.Option(
     help="what SDXL's second text encoder reads of it",
 )  # fmt: skip
 NEEDS_MASK = "needs a mask: give --mask, --box or --auto-mask"
+LOSSY = (".jpg", ".jpeg", ".webp")  # the files that have a quality
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +201,14 @@ class MaskFileOptions:
         typer.Option("--save-mask", metavar="FILE", parser=read_page_path,
                      help="write the mask that was used"),
     ] = None  # fmt: skip
+
+
+def check_quality(save: "SaveOptions", *files: Path | None) -> None:
+    """Raise BadInput for a quality that none of the files to write has."""
+    written = [one for one in files if one is not None]
+    if save.quality is not None and not any(one.suffix.lower() in LOSSY for one in written):
+        got = f"{save.quality} and {', '.join(map(str, written))}"
+        raise BadInput(f"--quality is for a .jpg or .webp, as a PNG loses nothing, got {got}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from mdp_lite.cli.picture_options import MaskOptions
 from mdp_lite.cli.xl import build_xl, name_option
 from mdp_lite.editor import Source
 from mdp_lite.names import VARIANTS
-from mdp_lite.pictures.decode import naming_mask
 from mdp_lite.pipeline.masks import MaskSpec, marks_by_transparency
 from mdp_lite.pipeline.request import DEFAULT_VARIANT, Request
 from mdp_lite.pipeline.xl import XLCondition
@@ -40,8 +39,7 @@ def read_mask_option(options: MaskOptions, console: Console) -> MaskSpec | None:
     """
     if options.mask is None:
         return "auto" if options.auto_mask else options.box
-    with naming_mask():
-        mask = open_input(options.mask, options.content)
+    mask = open_input(options.mask, options.content, "mask")
     if marks_by_transparency(mask):
         console.log(f"the mask marks by transparency, transparent is edited: {options.mask!r}")
     return mask

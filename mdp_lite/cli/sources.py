@@ -11,6 +11,7 @@ from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import is_saved_source, open_input
 from mdp_lite.cli.model_options import SamplingOptions
+from mdp_lite.cli.naming import INVERSION, naming
 from mdp_lite.cli.picture_options import InversionOptions, SaveOptions
 from mdp_lite.cli.requests import read_mask_option, read_xl_options
 from mdp_lite.editor import Editor, Source
@@ -126,7 +127,7 @@ def source_from_picture(
     editor: Editor, console: Console, xl: XLCondition, mask: MaskSpec | None = None,
 ) -> Source:  # fmt: skip
     """A source inverted from a picture; logs how it was changed to fit the model."""
-    with console.progress("invert") as on_step:
+    with console.progress("invert") as on_step, naming(INVERSION):
         source = editor.invert(
             picture, prompt, inversion, sampling.steps, sampling.guidance_scale,
             sampling.negative_prompt, sampling.width, sampling.height, fit, on_step,

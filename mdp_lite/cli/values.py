@@ -71,7 +71,7 @@ def _read_choice(choices: tuple[str, ...], text: str) -> str:
 
 def find_near(word: str, words: Iterable[str]) -> str | None:
     """The one of the words that was meant, if one is near; dashes before a word don't count."""
-    names = {one.lstrip("-"): one for one in words}
+    names = {one.lstrip("-").replace("_", "-"): one for one in words}
     bare = word.lstrip("-").replace("_", "-")
     if len(bare) < 2:  # one letter is near to everything
         return None

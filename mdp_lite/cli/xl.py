@@ -4,7 +4,6 @@ The command, rows of a batch, requests of the service and the page read it here.
 WIDTHxHEIGHT, a crop a text X,Y; XLCondition has height and top first.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -101,8 +100,7 @@ def _check_pair(name: str, value: Any, label: Label) -> Pair:
 
 
 def _rename(error: BadInput, second: str, label: Label) -> BadInput:
-    """The error with the names that users write; they come first, before what was got."""
+    """The error with the names that users write."""
     names = {own: label(name) for name, own in PAIRS.items()}
     names |= {"prompt_2": label(second), "negative_prompt_2": label("negative_prompt_2")}
-    head, *rest = re.split(r"( must | is )", str(error), maxsplit=1)
-    return BadInput("".join([re.sub(r"\w+", lambda one: names.get(one[0], one[0]), head), *rest]))
+    return BadInput(error.rename(names))

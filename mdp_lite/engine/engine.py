@@ -130,13 +130,14 @@ def _record_graphs(
 def choose_mode(mode: str, device: torch.device, packages: bool = False) -> str:
     """The mode that is asked for; "auto" is aot with packages, else graph on a GPU, else eager."""
     if mode not in ENGINES:
-        raise BadInput(f"engine must be one of {', '.join(ENGINES)}, got {mode!r}")
+        raise BadInput(f"engine must be one of {', '.join(ENGINES)}, got {mode!r}", "engine")
     if mode == "graph" and device.type != "cuda":
-        raise BadInput(f"engine graph needs a CUDA device, got {device.type}")
+        raise BadInput(f"engine graph needs a CUDA device, got {device.type}", "engine")
     if mode == "compile" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        raise BadInput("engine compile needs a C++ compiler (g++), got none on the PATH")
+        raise BadInput("engine compile needs a C++ compiler (g++), got none on the PATH", "engine")
     if (mode == "aot") > packages:
-        raise BadInput("engine aot needs packages, the folder that mdp-lite compile wrote")
+        want = "engine aot needs packages, the folder that mdp-lite compile wrote"
+        raise BadInput(want, "engine", "packages")
     by_device = "graph" if device.type == "cuda" else "eager"
     return mode if mode != "auto" else "aot" if packages else by_device
 

@@ -28,7 +28,9 @@ def probing(what: str, path: str | Path, name: str | None = None) -> Iterator[No
         raise
     except (OSError, ValueError) as error:
         got = describe(error)
-        raise BadInput(f"{what} must be readable, got {got}: {name or shorten(path)}") from None
+        raise BadInput(
+            f"{what} must be readable, got {got}: {name or shorten(path)}", what
+        ) from None
 
 
 def describe(error: OSError | ValueError) -> str:
@@ -55,5 +57,5 @@ def check_folder(what: str, folder: Path) -> Path:
     found = find_existing(what, folder)
     with probing(what, folder):
         if not found.is_dir():
-            raise BadInput(f"{what} must be a folder, got a file: {shorten(found)}")
+            raise BadInput(f"{what} must be a folder, got a file: {shorten(found)}", what)
     return found

@@ -75,7 +75,8 @@ def null_text(
     """
     x, null = pivots.x[0], guidance.null
     if null is None:
-        raise BadInput("null-text needs a guidance_scale above 1: without one there is no null")
+        message = "null-text needs a guidance_scale above 1: without one there is no null"
+        raise BadInput(message, "guidance_scale")
     null = null.float().expand(len(x), -1, -1)
     for i in range(len(grid.t)):
         terms = free_terms(grid.select_step(i), guidance, x)

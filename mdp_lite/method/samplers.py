@@ -10,7 +10,15 @@ trajectory consistency (TCD; Zheng et al., arXiv 2402.19159) goes by DDIM to a l
 import torch
 from torch import Tensor
 
-from mdp_lite.method.schedule import Grid, alphas_cumprod, check_count, ddim_grid, timesteps
+from mdp_lite.method.schedule import (
+    PREDICTION,
+    STEPS,
+    Grid,
+    alphas_cumprod,
+    check_count,
+    ddim_grid,
+    timesteps,
+)
 from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.names import BadInput
 
@@ -29,7 +37,7 @@ def build_grid(config: SchedulerConfig, n: int) -> Grid:
     grid = grids.get(config.sampler, euler_grid)(config, n)
     if grid.a[0] == 0 and config.prediction_type != "v_prediction":
         got = config.prediction_type
-        raise BadInput(f"zero terminal SNR needs prediction_type v_prediction, got {got}")
+        raise BadInput(f"zero terminal SNR needs {PREDICTION} v_prediction, got {got}", PREDICTION)
     direct = config.prediction_type == "sample"
     return grid._replace(direct=torch.ones_like(grid.a)) if direct else grid
 
@@ -79,7 +87,7 @@ def distilled_timesteps(config: SchedulerConfig, n: int) -> Tensor:
     total, original = config.num_train_timesteps, config.original_inference_steps
     if n > original or original > total:
         name, most = config.sampler.upper(), min(original, total)
-        raise BadInput(f"num_inference_steps of {name} must be from 1 to {most}, got {n}")
+        raise BadInput(f"{STEPS} of {name} must be from 1 to {most}, got {n}", STEPS)
     trained = (torch.arange(1, original + 1) * (total // original) - 1).flip(0)
     return trained[(torch.arange(n, dtype=torch.float64) * (original / n)).floor().long()]
 

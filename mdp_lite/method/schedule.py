@@ -23,6 +23,7 @@ T_MAX, T_M = 0.94, 0.52
 # others: best at 1, 2 and 4 steps, at 8 within the interval of the best.
 FEW_STEPS, FEW_PULL = 8, 1.0
 FEW_SHARES = {1: 0.75, 2: 0.5, 4: 0.75}  # from so many steps on
+STEPS, PREDICTION = "num_inference_steps", "prediction_type"  # arguments, as errors name them
 
 
 class DefaultWindow(NamedTuple):
@@ -178,7 +179,7 @@ def check_count(config: SchedulerConfig, n: int) -> None:
     """Raises BadInput unless a grid can have n steps."""
     total = config.num_train_timesteps
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= total:
-        raise BadInput(f"num_inference_steps must be a whole number from 1 to {total}, got {n}")
+        raise BadInput(f"{STEPS} must be a whole number from 1 to {total}, got {n}", STEPS)
 
 
 def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
@@ -192,12 +193,14 @@ def ddim_grid(config: SchedulerConfig, n: int) -> Grid:
     abar, t = alphas_cumprod(config), timesteps(config, n)
     if t[0] >= total:
         most = next(m for m in range(n, 0, -1) if timesteps(config, m)[0] < total)
-        raise BadInput(f"num_inference_steps must be at most {most} with this model, got {n}")
+        raise BadInput(f"{STEPS} must be at most {most} with this model, got {n}", STEPS)
     final = abar.new_ones(()) if config.set_alpha_to_one else abar[0]
     after = t - total // n
     a, b = abar[t], torch.where(after >= 0, abar[after.clamp(min=0)], final)
     if a[0] == 0 and config.prediction_type == "epsilon":
-        raise BadInput("zero terminal SNR needs prediction_type v_prediction, got epsilon")
+        raise BadInput(
+            f"zero terminal SNR needs {PREDICTION} v_prediction, got epsilon", PREDICTION
+        )
     return Grid(t, a, b)
 
 
@@ -269,7 +272,7 @@ def paper_window(n: int) -> tuple[int, int]:
 def variant_table(variant: str, w: Tensor) -> Weights:
     """The table of one variant: w (N,) in its column, 0 in the other three."""
     if not isinstance(variant, str) or variant not in VARIANTS:
-        raise BadInput(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+        raise BadInput(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}", "variant")
     columns = dict.fromkeys(("c", "eps", "x", "beta"), torch.zeros_like(w))
     columns["eps" if variant == "epsilon" else variant] = w
     return Weights(**columns)
@@ -277,11 +280,11 @@ def variant_table(variant: str, w: Tensor) -> Weights:
 
 def _check_window(n: int, t_max: float, t_m: float, schedule: str) -> None:
     if schedule not in CURVES:
-        raise BadInput(f"schedule must be one of {', '.join(CURVES)}, got {schedule!r}")
+        raise BadInput(f"schedule must be one of {', '.join(CURVES)}, got {schedule!r}", "schedule")
     for name, value in (("t_max", t_max), ("t_m", t_m)):
         if not math.isfinite(value) or value < 0:
-            raise BadInput(f"{name} must be a number of steps, 0 or more, got {value}")
+            raise BadInput(f"{name} must be a number of steps, 0 or more, got {value}", name)
     if t_max > n:
-        raise BadInput(f"t_max must be at most the {n} steps of the path, got {t_max}")
+        raise BadInput(f"t_max must be at most the {n} steps of the path, got {t_max}", "t_max")
     if t_m > t_max:
-        raise BadInput(f"t_m must be at most t_max = {t_max}, got {t_m}")
+        raise BadInput(f"t_m must be at most t_max = {t_max}, got {t_m}", "t_m", "t_max")

@@ -6,8 +6,6 @@ import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,32 +35,23 @@ OTHERS = (
 )  # fmt: skip
 
 
-@contextmanager
-def naming_mask() -> Iterator[None]:
-    """Call the picture that can't be read a mask, as it is one."""
-    try:
-        yield
-    except BadInput as error:
-        raise BadInput(str(error).replace("picture must", "mask must", 1)) from None
-
-
-def open_picture(path: str | Path, name: str | None = None) -> Image.Image:
+def open_picture(path: str | Path, name: str | None = None, what: str = "picture") -> Image.Image:
     """Decode a still PNG, JPEG or WebP file; raises BadInput for others, before any decoding.
 
-    name is used in the error, by default the path. A pipe is read to its end, so that it can't be
-    opened a second time.
+    what ("picture", "mask") and name, by default the path, are used in the error. A pipe is read to
+    its end, so that it can't be opened a second time.
     """
     path, name = Path(path), shorten(name or path)
-    with probing("picture", path, name):
+    with probing(what, path, name):
         if is_pipe(path):
-            return decode_picture(io.BytesIO(read_pipe(path, name)), name)
+            return decode_picture(io.BytesIO(read_pipe(path, name, what)), name, what=what)
         if not path.is_file():
             got = "a folder" if path.is_dir() else "a device" if path.exists() else "no such file"
-            raise BadInput(f"picture must be a PNG, JPEG or WebP file, got {got}: {name}")
+            raise BadInput(f"{what} must be a PNG, JPEG or WebP file, got {got}: {name}")
         if path.stat().st_size == 0:
-            raise BadInput(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
+            raise BadInput(f"{what} must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
         with path.open("rb") as file:
-            return decode_picture(file, name)
+            return decode_picture(file, name, what=what)
 
 
 def is_pipe(path: Path) -> bool:
@@ -74,60 +63,63 @@ def is_pipe(path: Path) -> bool:
     return stat.S_ISFIFO(mode) or (stat.S_ISSOCK(mode) and find_descriptor(path) is not None)
 
 
-def read_pipe(path: Path, name: str) -> bytes:
+def read_pipe(path: Path, name: str, what: str = "picture") -> bytes:
     """All that comes out of a pipe, which can be read only once; raises BadInput for too much."""
     number = find_descriptor(path)
     try:
         with open(path if number is None else os.dup(number), "rb") as file:
-            return read_stream(file, name)
+            return read_stream(file, name, what)
     except OSError as error:
-        raise BadInput(f"picture must be readable, got {error.strerror!r}: {name}") from None
+        raise BadInput(f"{what} must be readable, got {error.strerror!r}: {name}") from None
 
 
-def read_stream(file: BinaryIO, name: str) -> bytes:
-    """The bytes of a picture in a stream without an end that is known; name is used in errors.
+def read_stream(file: BinaryIO, name: str, what: str = "picture") -> bytes:
+    """The bytes of a picture in a stream without a known end; what and name are used in errors.
 
     Raises BadInput if there are none, or more than MAX_STREAM.
     """
     data = file.read(MAX_STREAM + 1)
     if not data:
-        raise BadInput(f"picture must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
+        raise BadInput(f"{what} must be a PNG, JPEG or WebP file, got 0 bytes: {name}")
     if len(data) > MAX_STREAM:
-        raise BadInput(f"picture must have at most {MAX_STREAM >> 20} MiB, got more: {name}")
+        raise BadInput(f"{what} must have at most {MAX_STREAM >> 20} MiB, got more: {name}")
     return data
 
 
-def decode_picture(file: Any, name: str, max_pixels: int | None = None) -> Image.Image:
+def decode_picture(
+    file: Any, name: str, max_pixels: int | None = None, what: str = "picture"
+) -> Image.Image:
     """Decode the still picture in an open file; raises BadInput for others, before any decoding.
 
-    max_pixels is the largest width times height, by default MAX_PIXELS. Metadata that is damaged or
-    too large is skipped.
+    max_pixels is the largest width times height, by default MAX_PIXELS. what ("picture", "mask")
+    and name are used in errors. Metadata that is damaged or too large is skipped.
     """
     max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about damaged EXIF, which upright ignores
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return _decode(file, name, max_pixels)
+            return _decode(file, name, max_pixels, what)
         except DAMAGE as error:
             if isinstance(error, BadInput):
                 raise
-            raise BadInput(_describe_damage(name, error)) from None
+            damage = " ".join(str(error).split())
+            raise BadInput(f"{what} must be whole, got a damaged file ({damage}): {name}") from None
 
 
-def _decode(file: Any, name: str, max_pixels: int) -> Image.Image:
+def _decode(file: Any, name: str, max_pixels: int, what: str) -> Image.Image:
     try:
         image, profile = _open(file)
     except UnidentifiedImageError:
-        want = "picture must be a PNG, JPEG or WebP file by its content"
+        want = f"{what} must be a PNG, JPEG or WebP file by its content"
         raise BadInput(f"{want}, got something else: {name}{_advise(file)}") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise BadInput(f"{describe_limit(max_pixels)}, got far more: {name}") from None
-    check_pixels(image, max_pixels, "picture", name)
+        raise BadInput(f"{describe_limit(max_pixels, what)}, got far more: {name}") from None
+    check_pixels(image, max_pixels, what, name)
     # A phone's JPEG may hold a second picture (MPO); the first is the photograph.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
-        raise BadInput(f"picture must be a still one, got {frames} frames: {name}")
+        raise BadInput(f"{what} must be a still one, got {frames} frames: {name}")
     image.load()
     if profile is not None:
         image.info[PROFILE] = profile
@@ -166,7 +158,3 @@ def describe_limit(max_pixels: int, what: str = "picture") -> str:
     """The limit, in megapixels if it is that large."""
     most = f"{max_pixels / 1e6:.4g} megapixels" if max_pixels >= 1e6 else f"{max_pixels:,} pixels"
     return f"{what} must have at most {most}"
-
-
-def _describe_damage(name: str, error: Exception) -> str:
-    return f"picture must be whole, got a damaged file ({' '.join(str(error).split())}): {name}"

@@ -75,7 +75,7 @@ def find_format(suffix: str) -> str:
 def check_quality(quality: int | None) -> None:
     """Raise BadInput unless the quality is None or a whole number of percent."""
     if quality is not None and (type(quality) is not int or not 0 <= quality <= 100):
-        raise BadInput(f"quality must be a whole number from 0 to 100, got {quality!r}")
+        raise BadInput(f"quality must be a whole number from 0 to 100, got {quality!r}", "quality")
 
 
 def _check_sides(image: Image.Image, kind: str) -> None:

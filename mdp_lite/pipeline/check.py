@@ -20,18 +20,18 @@ MAX_SIDE = 4096  # pixels; these models can't use more
 def text(name: str, value: Any) -> str:
     """A prompt; the empty text is the unconditional one."""
     if not isinstance(value, str):
-        raise BadInput(f"{name} must be a text, got {type(value).__name__}")
+        raise BadInput(f"{name} must be a text, got {type(value).__name__}", name)
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise BadInput(f"{name} must be valid Unicode, got {value!r}") from None
+        raise BadInput(f"{name} must be valid Unicode, got {value!r}", name) from None
     return value
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of the allowed words."""
     if not isinstance(value, str) or value not in allowed:
-        raise BadInput(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise BadInput(f"{name} must be one of {', '.join(allowed)}, got {value!r}", name)
     return value
 
 
@@ -39,14 +39,14 @@ def number(name: str, value: Any) -> float:
     """A finite number, which a float can hold."""
     right = isinstance(value, int | float) and not isinstance(value, bool)
     if not right or not abs(value) <= sys.float_info.max:
-        raise BadInput(f"{name} must be a finite number, got {value!r}")
+        raise BadInput(f"{name} must be a finite number, got {value!r}", name)
     return value
 
 
 def whole(name: str, value: Any) -> int:
     """A whole number."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadInput(f"{name} must be a whole number, got {value!r}")
+        raise BadInput(f"{name} must be a whole number, got {value!r}", name)
     return value
 
 
@@ -60,58 +60,60 @@ def max_rows(value: Any) -> int:
 def flag(name: str, value: Any) -> bool:
     """Yes or no; a text, which is always true, raises BadInput."""
     if not isinstance(value, int | np.bool_) or value not in (0, 1):
-        raise BadInput(f"{name} must be True or False, got {value!r:.80}")
+        raise BadInput(f"{name} must be True or False, got {value!r:.80}", name)
     return bool(value)
 
 
 def callback(name: str, value: Any) -> Any:
     """A function to call, or None."""
     if value is not None and not callable(value):
-        raise BadInput(f"{name} must be a function, got {value!r:.80}")
+        raise BadInput(f"{name} must be a function, got {value!r:.80}", name)
     return value
 
 
 def seed(value: Any) -> int:
     """A seed for torch's generator: 0 to 2^63 - 1."""
     if not 0 <= whole("seed", value) < 2**63:
-        raise BadInput(f"seed must be from 0 to 2^63 - 1, got {value}")
+        raise BadInput(f"seed must be from 0 to 2^63 - 1, got {value}", "seed")
     return value
 
 
 def guidance(value: Any) -> float:
     """A guidance scale, 1 (none) to 100."""
     if not 1 <= number("guidance_scale", value) <= 100:
-        raise BadInput(f"guidance_scale must be from 1 (no guidance) to 100, got {value}")
+        raise BadInput(
+            f"guidance_scale must be from 1 (no guidance) to 100, got {value}", "guidance_scale"
+        )
     return float(value)
 
 
 def strength(value: Any, t_m: float | None) -> float:
     """How far an edit may differ from its source, 0 to 1; it replaces t_m."""
     if t_m is not None:
-        raise BadInput("strength and t_m set the same thing: give one of them")
+        raise BadInput("strength and t_m set the same thing: give one of them", "strength", "t_m")
     if not 0 <= number("strength", value) <= 1:
-        raise BadInput(f"strength must be from 0 to 1, got {value}")
+        raise BadInput(f"strength must be from 0 to 1, got {value}", "strength")
     return value
 
 
 def deadline(value: Any) -> float:
     """Seconds until an edit must return a picture."""
     if number("deadline", value) <= 0:
-        raise BadInput(f"deadline must be above 0 seconds, got {value}")
+        raise BadInput(f"deadline must be above 0 seconds, got {value}", "deadline")
     return value
 
 
 def quantile(name: str, value: Any) -> float:
     """A quantile from 0 to below 1."""
     if not 0 <= number(name, value) < 1:
-        raise BadInput(f"{name} must be a quantile from 0 to below 1, got {value}")
+        raise BadInput(f"{name} must be a quantile from 0 to below 1, got {value}", name)
     return float(value)
 
 
 def feather(value: Any) -> int:
     """The width in pixels of the soft edge of a pasted edit."""
     if not 0 <= whole("feather", value) <= MAX_SIDE:
-        raise BadInput(f"feather must be from 0 to {MAX_SIDE} pixels, got {value}")
+        raise BadInput(f"feather must be from 0 to {MAX_SIDE} pixels, got {value}", "feather")
     return value
 
 
@@ -119,7 +121,7 @@ def side(name: str, value: Any, factor: int) -> int:
     """A width or height in pixels, a multiple of the latent factor."""
     if whole(name, value) % factor or not factor <= value <= MAX_SIDE:
         raise BadInput(
-            f"{name} must be a multiple of {factor} from {factor} to {MAX_SIDE}, got {value}"
+            f"{name} must be a multiple of {factor} from {factor} to {MAX_SIDE}, got {value}", name
         )
     return value
 
@@ -136,11 +138,13 @@ def device(value: Any) -> torch.device:
     try:
         chosen = torch.device(value)
     except (RuntimeError, TypeError):
-        raise BadInput(f"device must be cpu or cuda, got {value!r}") from None
+        raise BadInput(f"device must be cpu or cuda, got {value!r}", "device") from None
     one_of("device", chosen.type, ("cpu", "cuda"))
     count = torch.cuda.device_count() if chosen.type == "cuda" else 1
     if (chosen.index or 0) >= count:
-        raise BadInput(f"device {value} is not there, {count} {chosen.type} devices found")
+        raise BadInput(
+            f"device {value} is not there, {count} {chosen.type} devices found", "device"
+        )
     return chosen
 
 
@@ -152,7 +156,7 @@ def dtype(value: Any) -> torch.dtype | None:
     if isinstance(value, torch.dtype) and str(value).removeprefix("torch.") in names:
         return value
     if not isinstance(value, str) or value != "auto":
-        raise BadInput(f"dtype must be auto, {', '.join(names)}, got {value!r}")
+        raise BadInput(f"dtype must be auto, {', '.join(names)}, got {value!r}", "dtype")
     return None
 
 
@@ -163,9 +167,9 @@ def load_choices(
     """Texts or None; a variant is part of a file name, so it must not contain a path."""
     for name, value in (("variant", variant), ("revision", revision), ("token", token)):
         if value is not None and (not isinstance(value, str) or not value):
-            raise BadInput(f"{name} must be a text, got {value!r}")
+            raise BadInput(f"{name} must be a text, got {value!r}", name)
     if variant is not None and not variant.replace("_", "").isalnum():
-        raise BadInput(f"variant must be part of a file name like fp16, got {variant!r}")
+        raise BadInput(f"variant must be part of a file name like fp16, got {variant!r}", "variant")
     if prediction_type is not None:
         one_of("prediction_type", prediction_type, PREDICTION_TYPES)
     if sampler is not None:
@@ -199,7 +203,7 @@ def embeddings(value: Any) -> tuple[tuple[str | Path, str | None], ...]:
 def several(name: str, value: Any) -> list[Any]:
     """A list; a single text, which is an easy mistake, raises BadInput."""
     if isinstance(value, str | Path) or not isinstance(value, Iterable):
-        raise BadInput(f"{name} must be a list, got {value!r}")
+        raise BadInput(f"{name} must be a list, got {value!r}", name)
     return list(value)
 
 
@@ -207,7 +211,9 @@ def as_many(name: str, value: Any, count: int) -> list[Any]:
     """A list of this length."""
     listed = several(name, value)
     if len(listed) != count or not count:
-        raise BadInput(f"{name} must be as many as the images, at least one, got {len(listed)}")
+        raise BadInput(
+            f"{name} must be as many as the images, at least one, got {len(listed)}", name
+        )
     return listed
 
 
@@ -218,12 +224,12 @@ def blend(value: Any) -> list[tuple[str, float]]:
     parts = several("prompt", value)
     for part in parts:
         if not isinstance(part, tuple) or len(part) != 2:
-            raise BadInput(f"prompt must be a text or pairs (text, share), got {part!r}")
+            raise BadInput(f"prompt must be a text or pairs (text, share), got {part!r}", "prompt")
         text("prompt", part[0])
         if number("the share of a prompt", part[1]) <= 0:
             raise BadInput(f"the share of a prompt must be above 0, got {part[1]}")
     if not parts:
-        raise BadInput("prompt must be a text or pairs (text, share), got none")
+        raise BadInput("prompt must be a text or pairs (text, share), got none", "prompt")
     return parts
 
 

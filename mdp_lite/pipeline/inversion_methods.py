@@ -70,33 +70,35 @@ def resolve_inversion(how: "str | Inversion", n: int) -> Inversion:
     how = Inversion(how) if isinstance(how, str) else how
     if not isinstance(how, Inversion) or how.method not in tuple(METHODS):
         got = repr(how.method) if isinstance(how, Inversion) else type(how).__name__
-        raise BadInput(f"method must be one of {', '.join(METHODS)} or an Inversion, got {got}")
+        raise BadInput(
+            f"method must be one of {', '.join(METHODS)} or an Inversion, got {got}", "method"
+        )
     own, settings = METHODS[how.method].settings, {}
     for name in (field.name for field in fields(how)[1:]):
         value = getattr(how, name)
         if value is None:
             value = DEFAULTS.get(name) if name in own else None
         elif name not in own:
-            raise BadInput(f"{name} is not a setting of {how.method}, got {value!r}")
+            raise BadInput(f"{name} is not a setting of {how.method}, got {value!r}", name)
         settings[name] = value if value is None else CHECKS[name](name, value, n)
     return Inversion(how.method, **settings)
 
 
 def _whole(name: str, value: object, least: int, most: float) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise BadInput(f"{name} must be a whole number from {least} to {most}, got {value!r}")
+        raise BadInput(f"{name} must be a whole number from {least} to {most}, got {value!r}", name)
     return value
 
 
 def _loss(name: str, value: object, n: int) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not NEVER <= value < 1e9:
-        raise BadInput(f"{name} must be a loss of 0 or more, or -1 for never, got {value!r}")
+        raise BadInput(f"{name} must be a loss of 0 or more, or -1 for never, got {value!r}", name)
     return float(value)
 
 
 def _steps(name: str, value: object, n: int) -> tuple[int, ...]:
     if not isinstance(value, tuple | list | range | set | frozenset):
-        raise BadInput(f"{name} must be a list of steps, got {value!r}")
+        raise BadInput(f"{name} must be a list of steps, got {value!r}", name)
     return tuple(sorted({_whole("a step of tuned_steps", i, 0, n - 1) for i in value}))
 
 

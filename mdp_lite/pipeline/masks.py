@@ -19,7 +19,6 @@ from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import colour, images
-from mdp_lite.pictures.decode import naming_mask
 from mdp_lite.pictures.fit import Fit, Size
 from mdp_lite.pipeline import check
 
@@ -164,8 +163,7 @@ def _check_cells(cells: Tensor, fit: Fit, factor: int) -> Tensor:
 def _read_picture(spec: Any, size: Size) -> Image.Image:
     """A picture, its path or its array as a grey mask of the picture's size."""
     if isinstance(spec, str | Path):
-        with naming_mask():
-            spec = images.open_picture(spec)
+        spec = images.open_picture(spec, what="mask")
     elif isinstance(spec, np.ndarray):
         spec = _from_array(spec)
     if not isinstance(spec, Image.Image):

@@ -21,9 +21,8 @@ def check_method(method: str, grid: Grid, negative_prompt: str, second: str = ""
         )
     for name, text in (("negative_prompt", negative_prompt), ("negative_prompt_2", second)):
         if method == "negative-prompt" and text:
-            raise BadInput(
-                f"negative-prompt takes the source prompt for the negative one, got {name} {text!r}"
-            )
+            want = "negative-prompt takes the source prompt for the negative one"
+            raise BadInput(f"{want}, got {name} {text!r}", name)
 
 
 def check_model(method: str, runner: ModelRunner) -> None:

@@ -191,7 +191,8 @@ class ModelRunner:
         """
         check.text("negative_prompt", negative_prompt)
         if self.embeds_guidance and negative_prompt:
-            raise BadInput(f"{NO_NULL}: negative_prompt must be empty, got {negative_prompt!r}")
+            want = f"{NO_NULL}: negative_prompt must be empty"
+            raise BadInput(f"{want}, got {negative_prompt!r}", "negative_prompt")
         if not self.models.unet.config.pooled_dim:
             check_reads(xl, prompt, negative_prompt)
         c, texts = self.condition(prompt, size, xl, g), (negative_prompt, xl.negative_prompt_2)
@@ -274,7 +275,8 @@ class ModelRunner:
         check.one_of("fit", mode, FITS)
         if mode == "own":
             if (width, height) != (None, None):
-                raise BadInput("fit own is the picture's own size: give no width or height")
+                want = "fit own is the picture's own size: give no width or height"
+                raise BadInput(want, "fit", "width", "height")
             width, height = (-(-side // self.factor) * self.factor for side in image.size)
         return plan_fit(mode, image.size, self.image_size(width, height))
 

@@ -170,5 +170,5 @@ def _to_list(name: str, axis: Any) -> list[Any]:
         return [axis]
     values = check.several(name, axis)
     if not values:
-        raise BadInput(f"{name} must have at least one entry, got none")
+        raise BadInput(f"{name} must have at least one entry, got none", name)
     return values

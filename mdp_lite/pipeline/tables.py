@@ -48,8 +48,8 @@ def check_mixing(n: int, variant: str, t_max: float, t_m: float, shape: str) -> 
     if all(a is None or b is None or a.equal(b) for a, b in zip(none, whole, strict=True)):
         raise BadInput(
             f"weight must have a step to mix, got none by t_m {t_m:g} of {n} steps ({shape}): want "
-            "a longer window"
-        )
+            "a longer window", "weight", "t_m",
+        )  # fmt: skip
 
 
 def strength_weights(

@@ -23,7 +23,9 @@ def _check_pair(name: str, value: Any, least: int) -> None:
         return
     pair = value if isinstance(value, tuple) and len(value) == 2 else ()
     if not pair or not all(type(one) is int and least <= one <= LARGEST for one in pair):
-        raise BadInput(f"{name} must be two whole numbers from {least} to {LARGEST}, got {value!r}")
+        raise BadInput(
+            f"{name} must be two whole numbers from {least} to {LARGEST}, got {value!r}", name
+        )
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class XLCondition:
             _check_pair(name, getattr(self, name), 0 if "crops" in name else 1)
         sizes = [self.negative_original_size, self.negative_target_size]
         if any(getattr(self, name) is not None for name in NULL) and None in sizes:
-            raise BadInput("negative_original_size and negative_target_size must be given together")
+            both = ("negative_original_size", "negative_target_size")
+            raise BadInput(f"{' and '.join(both)} must be given together", *both)
 
     def list_sizes(self, size: Pair) -> tuple[int, ...]:
         """The six sizes of the prompt's row, for a picture of size (width, height)."""
@@ -134,8 +137,8 @@ def check_reads(xl: XLCondition, prompt: Any, negative_prompt: str) -> None:
         second = getattr(xl, name)
         if second and second != first:
             raise BadInput(
-                f"{name} is for a second text encoder, the model has one: {second!r:.60}"
+                f"{name} is for a second text encoder, the model has one: {second!r:.60}", name
             )
     for name in SIZES:
         if getattr(xl, name) is not None:
-            raise BadInput(f"{name} is for Stable Diffusion XL, the model reads no sizes")
+            raise BadInput(f"{name} is for Stable Diffusion XL, the model reads no sizes", name)

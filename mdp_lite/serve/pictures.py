@@ -17,16 +17,19 @@ QUALITY = 90  # of JPEG and WebP, in percent
 MIME = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
-def read_upload(data: bytes, param: str, max_pixels: int) -> Image.Image:
-    """The picture in an upload, upright, in its own mode. Raises ApiError for anything else."""
+def read_upload(data: bytes, param: str, max_pixels: int, what: str = "picture") -> Image.Image:
+    """The picture in an upload, upright, in its own mode. Raises ApiError for anything else.
+
+    param is the field of the request; errors call the picture what it is.
+    """
     try:
-        return images.upright(images.decode_picture(io.BytesIO(data), param, max_pixels))
+        return images.upright(images.decode_picture(io.BytesIO(data), param, max_pixels, what))
     except ValueError as error:
         raise ApiError(400, str(error), "invalid_image", param) from None
     except MemoryError:
         raise
     except Exception as error:  # some parsers fail in unexpected ways
-        message = f"picture can't be read ({type(error).__name__}): {param}"
+        message = f"{what} can't be read ({type(error).__name__}): {param}"
         raise ApiError(400, message, "invalid_image", param) from None
 
 
@@ -41,7 +44,7 @@ def read_rgb(data: bytes, param: str, max_pixels: int) -> Image.Image:
 
 def read_mask(data: bytes, max_pixels: int) -> Image.Image:
     """A mask as a grey picture: white is edited. It means what it means everywhere: to_grey."""
-    picture = read_upload(data, "mask", max_pixels)
+    picture = read_upload(data, "mask", max_pixels, "mask")
     try:
         return to_grey(picture)
     except (ValueError, OSError) as error:

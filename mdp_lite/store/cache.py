@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -159,20 +160,27 @@ def get_or_create(
 
 
 def open_cache(folder: str | Path | Cache | None) -> Cache | None:
-    """A cache, or the cache in a folder, which is created when it is first needed."""
+    """A cache, or the cache in a folder, which is created when it is first needed.
+
+    Raises BadInput if nothing can be written there, or in the nearest folder above that exists.
+    """
     if folder is None or isinstance(folder, Cache):
         return folder
     path = _check_folder(folder).absolute()
     there = probe.check_folder("cache", path)
-    if not os.access(there, os.W_OK):
-        raise BadInput(f"cache must be writable, got a folder that is not: {str(folder)!r}")
+    try:
+        with tempfile.TemporaryFile(dir=there):  # os.access believes that root may write anywhere
+            pass
+    except OSError as error:
+        got = f"got {probe.describe(error)}: {str(folder)!r}"
+        raise BadInput(f"cache must be writable, {got}", "cache") from None
     return Cache(path)
 
 
 def _check_folder(folder: Any) -> Path:
     """The path of a folder, which need not exist."""
     if not isinstance(folder, str | Path) or not str(folder):
-        raise BadInput(f"cache must be a folder, got {folder!r:.80}")
+        raise BadInput(f"cache must be a folder, got {folder!r:.80}", "cache")
     return Path(folder)
 
 

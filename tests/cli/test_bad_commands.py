@@ -86,18 +86,18 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     f"{G} --guidance-scale -2": "--guidance-scale must be from 1 to 100, got -2.0",
     f"{G} --guidance-scale high": ("--guidance-scale", "must be a number, got 'high'"),
     f"{G} --width 0": "--width must be from 1 to 4096, got 0",
-    f"{G} --height 31": "height must be a multiple of 4 from 4 to 4096, got 31",
+    f"{G} --height 31": "--height must be a multiple of 4 from 4 to 4096, got 31",
     f"{G} --height 100000": "--height must be from 1 to 4096, got 100000",
     # the window
-    f"{S} --t-max 11": "t_max must be at most the 10 steps of the path, got 11.0",
+    f"{S} --t-max 11": "--t-max must be at most the 10 steps of the path, got 11.0",
     f"{S} --t-max -1": "--t-max must be 0 or more, got -1.0",
     f"{S} --t-max 4 --t-m 5": "--t-m must be at most --t-max = 4.0, got 5.0",
     f"{S} --t-m nan": "--t-m must be 0 or more, got nan",
-    f"{S} --strength 1.01": "strength must be from 0 to 1, got 1.01",
+    f"{S} --strength 1.01": "--strength must be from 0 to 1, got 1.01",
     f"{S} --strength 0.5 --t-m 3": "--strength and --t-m set the same thing: give one of them",
     f"{S} --weight inf": "must be a finite number, got inf",
     f"{S} --weight much": "--weight",
-    f"{S} --steps 500 --t-max 501": "t_max must be at most the 500 steps of the path",
+    f"{S} --steps 500 --t-max 501": "--t-max must be at most the 500 steps of the path",
     # which source
     E: "edit needs PICTURE or --source-prompt",
     f"{E} good.png --seed 3": "seed is for a source made from a prompt, got 3 and a PICTURE",
@@ -181,7 +181,7 @@ def test_nothing_is_sampled_before_bad_input_is_found(
 ) -> None:
     monkeypatch.setattr("mdp_lite.models.unet.UNet.predict", lambda *a: pytest.fail("sampled"))
     assert main(f"{S} --variant all --t-max 11".split()) == 2
-    says_one_line("t_max must be at most the 10 steps of the path, got 11.0")
+    says_one_line("--t-max must be at most the 10 steps of the path, got 11.0")
 
 
 @pytest.mark.parametrize(

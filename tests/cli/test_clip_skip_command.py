@@ -56,7 +56,7 @@ def test_more_than_there_are(
 ) -> None:
     place = [str(checkpoint)] if command == "info" else ["--model", str(checkpoint)]
     assert main([*command.split(), *place, "--clip-skip", "2"]) == 2
-    assert "clip_skip must be from 0 to 1, as the text encoder has 1 layers" in (
+    assert "--clip-skip must be from 0 to 1, as the text encoder has 1 layers" in (
         capsys.readouterr().err
     )
 

@@ -1,6 +1,7 @@
 """`mdp-lite convert`: what it writes, prints and refuses."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,3 +77,22 @@ def test_what_would_not_load_is_not_written(
     says_one_line("broken exists already: want a new name to write")
     assert main(["convert", "none", str(tmp_path / "new")]) == 2
     says_one_line("a model must be one of tiny, a folder, a .safetensors file or a hub id")
+
+
+def test_a_path_in_an_error_can_be_pasted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folders down and with a space: not a part of the path, which would look relative."""
+    place = tmp_path / "my models" / "new"
+    place.mkdir(parents=True)
+    old, pickle, odd = place / "old", place / "a.ckpt", place / "a.txt"
+    for path in (old, pickle, odd):
+        path.write_text("nothing")
+    for words, named in (
+        ([str(folder), str(old)], old), ([str(folder), str(pickle)], pickle),
+        ([str(folder), str(old / "below")], old / "below"),
+        ([str(pickle), str(place / "new")], pickle), ([str(odd), str(place / "new")], odd),
+    ):  # fmt: skip
+        assert main(["convert", *words]) == 2
+        said = capsys.readouterr().err
+        assert shlex.quote(str(named)) in said

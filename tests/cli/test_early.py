@@ -16,26 +16,26 @@ from support.places import ROOT
 
 TINY = ROOT / "weights" / "mdp_lite_weights" / "tiny"
 SOURCE = ["--source-prompt", "a", "--prompt", "b"]
-STEPS = "num_inference_steps must"
+STEPS = "--steps must"
 BAD = {
     "generate": (["generate", "a", "--steps", "60"], STEPS),
-    "generate wide": (["generate", "a", "--width", "62"], "width must be a multiple of 4"),
+    "generate wide": (["generate", "a", "--width", "62"], "--width must be a multiple of 4"),
     "edit": (["edit", *SOURCE, "--steps", "60"], STEPS),
-    "edit high": (["edit", *SOURCE, "--height", "30"], "height must be a multiple of 4"),
-    "edit t_max": (["edit", *SOURCE, "--steps", "4", "--t-max", "9"], "t_max"),
+    "edit high": (["edit", *SOURCE, "--height", "30"], "--height must be a multiple of 4"),
+    "edit t_max": (["edit", *SOURCE, "--steps", "4", "--t-max", "9"], "--t-max"),
     "edit t_m": (["edit", *SOURCE, "--steps", "4", "--t-max", "2", "--t-m", "3"], "--t-m"),
-    "edit all": (["edit", *SOURCE, "--variant", "all", "--steps", "4", "--t-max", "9"], "t_max"),
+    "edit all": (["edit", *SOURCE, "--variant", "all", "--steps", "4", "--t-max", "9"], "--t-max"),
     "edit picture": (["edit", "in.png", "--prompt", "b", "--steps", "60"], STEPS),
     "invert": (["invert", "in.png", "--steps", "60"], STEPS),
-    "invert wide": (["invert", "in.png", "--width", "30"], "width must be a multiple of 4"),
+    "invert wide": (["invert", "in.png", "--width", "30"], "--width must be a multiple of 4"),
     "plan": (["plan", *SOURCE, "--steps", "60"], STEPS),
     "sweep": (["sweep", *SOURCE, "--steps", "60"], STEPS),
-    "sweep t_max": (["sweep", *SOURCE, "--steps", "4", "--t-max", "2,9"], "t_max"),
+    "sweep t_max": (["sweep", *SOURCE, "--steps", "4", "--t-max", "2,9"], "--t-max"),
     "batch": (["batch", "in.png", "--prompt", "b", "-o", "out", "--steps", "60"], STEPS),
     "batch dry": (
         ["batch", "in.png", "--prompt", "b", "-o", "out", "--dry-run", "--steps", "60"], STEPS,
     ),
-    "compile": (["compile", "-o", "packages", "--width", "30"], "width must be a multiple of 4"),
+    "compile": (["compile", "-o", "packages", "--width", "30"], "--width must be a multiple of 4"),
 }  # fmt: skip
 
 

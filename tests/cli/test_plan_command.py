@@ -161,12 +161,12 @@ BAD = {
     "plan --prompt b": "plan needs PICTURE or --source-prompt",
     "sweep --prompt b --source-prompt a --variants eps": "must be one of epsilon, c, x, beta, got",
     "sweep --prompt b --source-prompt a --t-max 4,x": "must be a number, got 'x'",
-    "sweep --prompt b --source-prompt a --t-max 4 --t-m 5": "t_m must be at most t_max = 4.0",
+    "sweep --prompt b --source-prompt a --t-max 4 --t-m 5": "--t-m must be at most --t-max = 4.0",
     "sweep --prompt b --source-prompt a --seed 1,": "--seed must not be empty, got ''",
     "sweep photo.jpg --prompt b --seed 1,2": "seed is for a source made from a prompt, got 1",
     "sweep --prompt b --source-prompt a --rows -1": "--rows must be 0 or more, got -1",
     "sweep --prompt b --source-prompt a -o photo.jpg": "output must be writable",
-    "plan --prompt b --source-prompt a --t-max 50": "t_max must be at most the 10 steps",
+    "plan --prompt b --source-prompt a --t-max 50": "--t-max must be at most the 10 steps",
 }
 
 

@@ -84,7 +84,7 @@ BAD = {
     "prompt": (["--source-prompt", "a"], "source-prompt is for making a source"),
     "itself": (["--save-source", "s.safetensors"], "output must not be the input picture"),
     "name": (["--save-source", "s.png"], "must end in .safetensors, got 's.png'"),
-    "cache": (["--cache", "house.png"], "cache must be a folder, got a file"),
+    "cache": (["--cache", "house.png"], "--cache must be a folder, got a file"),
     "dtype": (["--dtype", "bfloat16"], "was made in float32, the editor's models are in bfloat16"),
 }
 

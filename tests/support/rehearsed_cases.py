@@ -20,7 +20,7 @@ from mdp_lite.pipeline.result import Source
 
 N = 6
 PROMPT, TARGET = "a red house on the grass", "a blue house on the grass"
-WINDOW = {"t_max": 5, "t_m": 3}
+WINDOW: dict[str, Any] = {"t_max": 5, "t_m": 3}
 BOX = (8, 8, 24, 24)
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {}, "strength": {"strength": 0.4}, "source": {"strength": 0.0},

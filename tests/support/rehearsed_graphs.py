@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from support.rehearsed_ops import list_storages, list_tensors
 
@@ -90,9 +91,7 @@ class Tape:
         outs = [] if call.func._schema.is_mutable else list_tensors(results)
         self.made |= list_storages(outs) - list_storages((call.args, call.kwargs))
         # Views of their own: unsqueeze_ and the like change a tensor's later, not its memory.
-        parts = torch.utils._pytree.tree_map_only(
-            Tensor, Tensor.detach, (call.args, call.kwargs, outs)
-        )
+        parts = tree_map_only(Tensor, Tensor.detach, (call.args, call.kwargs, outs))
         self.entries.append(Entry(run, *parts))
 
     def replay(self) -> None:

@@ -73,8 +73,10 @@ def _flash(
     q: Tensor, k: Tensor, v: Tensor, p: float = 0.0, causal: bool = False, *rest: Any,
     scale: float | None = None,
 ) -> tuple[Any, ...]:  # fmt: skip
-    wide = (one.float() for one in (q, k, v))
-    out = torch.nn.functional.scaled_dot_product_attention(*wide, is_causal=causal, scale=scale)
+    q32, k32, v32 = (one.float() for one in (q, k, v))
+    out = torch.nn.functional.scaled_dot_product_attention(
+        q32, k32, v32, is_causal=causal, scale=scale
+    )
     sums, seed = q.new_empty(q.shape[:3], dtype=torch.float32), torch.empty((), dtype=torch.long)
     return _lay_out(out.to(q.dtype)), sums, seed, seed, 0, 0, seed, seed, q.new_empty(0)
 

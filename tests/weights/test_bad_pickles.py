@@ -82,7 +82,7 @@ def test_no_payload_is_run(
         path = tmp_path / f"evil{zipped}.ckpt"
         content = PLACES[place](make(marker))
         torch.save(content, path, _use_new_zipfile_serialization=zipped)
-        want = f"{tmp_path.name}/{path.name} asks for '{asked}', which is not on the list"
+        want = f"^{path} asks for '{asked}', which is not on the list"
         with pytest.raises(ValueError, match=want):
             read_pickle(path)
         assert not marker.exists()
@@ -111,7 +111,7 @@ def test_pickles_by_other_means_than_torch(protocol: int, tmp_path: Path) -> Non
         (tmp_path / "raw.pt").write_bytes(content)
         archive(tmp_path / "archive.pt", content)
         for name in ("raw.pt", "archive.pt"):
-            with pytest.raises(ValueError, match=f"{tmp_path.name}/{name} (must|asks|is damaged)"):
+            with pytest.raises(ValueError, match=f"^{tmp_path}/{name} (must|asks|is damaged)"):
                 read_pickle(tmp_path / name)
     assert not (tmp_path / "run").exists()
 
@@ -198,7 +198,7 @@ def test_a_file_that_holds_no_checkpoint(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError) as raised:
         read_pickle(tmp_path / "bad.bin")
     text = str(raised.value)
-    assert text.startswith(f"{tmp_path.name}/bad.bin") and sentence in text and "\n" not in text
+    assert text.startswith(f"{tmp_path}/bad.bin") and sentence in text and "\n" not in text
 
 
 def test_every_cut_gives_one_sentence(tmp_path: Path) -> None:
@@ -207,5 +207,5 @@ def test_every_cut_gives_one_sentence(tmp_path: Path) -> None:
         whole = (tmp_path / "whole.pt").read_bytes()
         for end in range(0, len(whole), 37):
             (tmp_path / "cut.pt").write_bytes(whole[:end])
-            with pytest.raises(ValueError, match=f"^{tmp_path.name}/cut.pt (must|is|asks) [^\n]*$"):
+            with pytest.raises(ValueError, match=f"^{tmp_path}/cut.pt (must|is|asks) [^\n]*$"):
                 read_pickle(tmp_path / "cut.pt")

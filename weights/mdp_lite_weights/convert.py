@@ -23,7 +23,7 @@ from mdp_lite_weights.files import (
 from mdp_lite_weights.layouts import Contents, prediction_metadata, to_file, to_folder
 from mdp_lite_weights.pickles import read_pickle
 from mdp_lite_weights.single import from_tensors
-from mdp_lite_weights.tensors import PICKLES, list_keys, read_metadata, read_tensors, short
+from mdp_lite_weights.tensors import PICKLES, as_given, list_keys, read_metadata, read_tensors
 from mdp_lite_weights.writing import nearest_folder, refuse_old, target_dtype, write_contents
 
 Tensors = dict[str, Tensor]
@@ -92,13 +92,13 @@ def _read_contents(
 def _check_out(out: Path) -> None:
     """Raises ValueError if OUT exists or can't be written; leaves no trace."""
     if out.suffix in PICKLES:
-        raise ValueError(f"want a folder or a .safetensors file to write, got {short(out)}")
+        raise ValueError(f"want a folder or a .safetensors file to write, got {as_given(out)}")
     refuse_old(out)
     try:
         with tempfile.TemporaryFile(dir=nearest_folder(out)):
             pass
     except OSError as error:
-        raise ValueError(f"{short(out)} can't be written: {error.strerror}") from None
+        raise ValueError(f"{as_given(out)} can't be written: {error.strerror}") from None
 
 
 def _find_file(name: str | Path, choices: Choices) -> Path | None:
@@ -108,7 +108,9 @@ def _find_file(name: str | Path, choices: Choices) -> Path | None:
     file = find_file(name, choices.hub)
     if file.suffix not in (".safetensors", *PICKLES):
         kinds = ", ".join(PICKLES)
-        raise ValueError(f"a file to convert must end in .safetensors, {kinds}, got {short(file)}")
+        raise ValueError(
+            f"a file to convert must end in .safetensors, {kinds}, got {as_given(file)}"
+        )
     return file
 
 
@@ -153,7 +155,7 @@ def _open(name: str | Path, file: Path | None, choices: Choices) -> Checkpoint:
 def _open_pickle(file: Path, choices: Choices) -> Checkpoint:
     """A whole LDM checkpoint in one pickle."""
     tensors, metadata = read_pickle(file)
-    single = from_tensors(short(file), tensors, metadata, choices.ema, choices.prediction_type)
+    single = from_tensors(as_given(file), tensors, metadata, choices.ema, choices.prediction_type)
     return as_checkpoint(file, single)
 
 

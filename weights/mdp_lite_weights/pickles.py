@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite_weights.tensors import short
+from mdp_lite_weights.tensors import as_given
 
 
 class StandIn:
@@ -82,7 +82,7 @@ def read_pickle(path: Path) -> PickleContents:
     for key, tensor in tensors.items():
         _check(path, key, tensor)
     if not tensors:
-        raise ValueError(f"{short(path)} must hold tensors by name, found none")
+        raise ValueError(f"{as_given(path)} must hold tensors by name, found none")
     return PickleContents(_copy_shared(tensors), metadata)
 
 
@@ -96,9 +96,9 @@ def _load(path: Path, mapped: bool) -> Any:
         if refused:
             name = refused[1][:100]
             raise ValueError(
-                f"{short(path)} asks for {name!r}, which is not on the list: not loaded"
+                f"{as_given(path)} asks for {name!r}, which is not on the list: not loaded"
             ) from None
-        raise ValueError(f"{short(path)} is damaged, or not written by torch.save") from None
+        raise ValueError(f"{as_given(path)} is damaged, or not written by torch.save") from None
 
 
 def _can_map(path: Path) -> bool:
@@ -107,7 +107,7 @@ def _can_map(path: Path) -> bool:
         start = file.read(64)
     if not start.startswith((ZIP, PICKLE)):
         raise ValueError(
-            f"{short(path)} must be a file that torch.save wrote, got {_describe_start(start)}"
+            f"{as_given(path)} must be a file that torch.save wrote, got {_describe_start(start)}"
         )
     if start.startswith(PICKLE):
         return False  # the format before torch 1.6
@@ -115,12 +115,12 @@ def _can_map(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except Exception:  # zipfile raises almost anything too
-        raise ValueError(f"{short(path)} is cut off or damaged") from None
+        raise ValueError(f"{as_given(path)} is cut off or damaged") from None
     names = {Path(entry.filename).name for entry in entries}
     if "constants.pkl" in names:
-        raise ValueError(f"{short(path)} is a TorchScript program, want a file of tensors")
+        raise ValueError(f"{as_given(path)} is a TorchScript program, want a file of tensors")
     if "data.pkl" not in names:
-        raise ValueError(f"{short(path)} is a zip archive without a checkpoint in it")
+        raise ValueError(f"{as_given(path)} is a zip archive without a checkpoint in it")
     # torch would map the bytes of a compressed archive as they are, and silently read noise.
     return all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
 
@@ -140,19 +140,19 @@ def _find_vectors(path: Path, params: Any) -> Any:
     if isinstance(params, StandIn) and isinstance(params.state, dict):
         params = params.state.get("_parameters")
     if not isinstance(params, dict) or len(params) != 1:
-        raise ValueError(f"{short(path)}: string_to_param must hold one embedding")
+        raise ValueError(f"{as_given(path)}: string_to_param must hold one embedding")
     return next(iter(params.values()))
 
 
 def _check(path: Path, key: Any, tensor: Any) -> None:
     if not isinstance(key, str):
-        raise ValueError(f"{short(path)} must hold tensors by name, got the key {key!r:.100}")
+        raise ValueError(f"{as_given(path)} must hold tensors by name, got the key {key!r:.100}")
     if not isinstance(tensor, Tensor):
         kind = "no plain data" if isinstance(tensor, StandIn) else f"a {type(tensor).__name__}"
-        raise ValueError(f"{short(path)}: {key!r:.100} must be a tensor, got {kind}")
+        raise ValueError(f"{as_given(path)}: {key!r:.100} must be a tensor, got {kind}")
     if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in DTYPES:
         kind = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
-        raise ValueError(f"{short(path)}: {key!r:.100} must be plain numbers, got {kind}")
+        raise ValueError(f"{as_given(path)}: {key!r:.100} must be plain numbers, got {kind}")
 
 
 def _copy_shared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import math
 import mmap
+import shlex
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -96,6 +97,14 @@ def refuse_scaled(path: Path, tensors: dict[str, Tensor]) -> None:
     scales = [key for key in tensors if key.rsplit(".", 1)[-1] in FP8_SCALES]
     if scales:
         raise ValueError(f"{short(path)} holds scaled fp8 weights ({scales[0]}): not supported")
+
+
+def as_given(path: Path) -> str:
+    """A path as it was given, quoted if a shell needs that: what a user can paste.
+
+    For commands that a person runs with files of their own; see short.
+    """
+    return shlex.quote(str(path))
 
 
 def short(path: Path) -> str:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mdp_lite_weights.layouts import Contents
-from mdp_lite_weights.tensors import short
+from mdp_lite_weights.tensors import as_given
 
 ENDING = ".mdp-lite.tmp"  # of the folder that a killed process leaves behind
 MAX_STEM = 100  # bytes of OUT's name in that folder's name
@@ -24,7 +24,7 @@ MAX_STEM = 100  # bytes of OUT's name in that folder's name
 def refuse_old(out: Path) -> None:
     """Raise ValueError if there is something already."""
     if os.path.lexists(out):
-        raise ValueError(f"{short(out)} exists already: want a new name to write")
+        raise ValueError(f"{as_given(out)} exists already: want a new name to write")
 
 
 def nearest_folder(out: Path) -> Path:

@@ -20,6 +20,7 @@ from mdp_lite.cli.picture_options import (
     SourceOptions,
     TuneOptions,
     check_fast,
+    check_quality,
 )
 from mdp_lite.cli.values import STDOUT, read_page_path, read_seconds
 from mdp_lite.names import BadInput
@@ -71,6 +72,7 @@ class EditCommandOptions:
     def __post_init__(self) -> None:
         """Raise BadInput for options that lack what they are for."""
         check_fast(self.speed, self.sampling.steps, self.source.picture)
+        check_quality(self.save, self.output, self.sheet, self.previews, self.mask_file.save_mask)
         for name, value in (
             ("--feather", self.mask.feather), ("--save-mask", self.mask_file.save_mask),
             ("--no-paste", self.mask.no_paste),

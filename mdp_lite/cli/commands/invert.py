@@ -11,6 +11,7 @@ from mdp_lite.cli.picture_options import (
     PICTURE_FILE,
     InversionOptions,
     SaveOptions,
+    check_quality,
 )
 
 
@@ -36,6 +37,10 @@ class InvertOptions:
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for a quality that no file has."""
+        check_quality(self.save, self.output)
 
 
 OPTIONS = InvertOptions

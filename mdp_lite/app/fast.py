@@ -1,0 +1,54 @@
+"""Fast edits: fewer steps by one click, and their cost against the default."""
+
+from dataclasses import replace
+
+import gradio as gr
+
+from mdp_lite.app.fields import Update
+from mdp_lite.app.forecast import forecast
+from mdp_lite.app.form import default_form
+from mdp_lite.app.results import AppResult
+from mdp_lite.app.runs import Submission
+from mdp_lite.app.sessions import Session
+from mdp_lite.app.studio import Studio
+from mdp_lite.cli.units import pluralize
+from mdp_lite.editor import Editor
+
+
+def count_fast_steps(editor: Editor) -> int | None:
+    """The steps of a fast edit; None if the model's default has no more of them."""
+    few = editor.models.defaults.fast_steps
+    return few if few < default_form(editor, "picture").steps else None
+
+
+def build_fast(editor: Editor, case: str) -> gr.Checkbox:
+    """The box that sets the steps; a model whose default is as short does not show it."""
+    few, n = count_fast_steps(editor), default_form(editor, case).steps
+    label = f"Fast: {few} steps instead of {n}"
+    return gr.Checkbox(False, label=label, visible=few is not None, elem_id=f"{case}-fast")
+
+
+def choose_steps(editor: Editor, case: str, fast: bool) -> list[Update]:
+    """Updates of the steps and of the window (t_max, t_m), which is the default one for them."""
+    form = default_form(editor, case, count_fast_steps(editor) if fast else None)
+    window = [gr.update(maximum=form.steps, value=value) for value in (form.t_max, form.t_m)]
+    return [form.steps, *window]
+
+
+def describe_fast(
+    studio: Studio, session: Session, submission: Submission, result: AppResult
+) -> list[str]:
+    """A sentence that compares a fast edit with the default one, source included; else none."""
+    form, usual = submission.form, default_form(studio.editor, submission.form.case)
+    if form.steps != count_fast_steps(studio.editor):
+        return []
+    window = {} if form.steer == "strength" else {"t_max": usual.t_max, "t_m": usual.t_m}
+    slow = forecast(
+        studio, session, submission._replace(form=replace(form, steps=usual.steps, **window))
+    )
+    fast = result.last.source.cost.unet_rows + result.edit.cost.unet_rows
+    rows = slow.source.unet_rows + slow.edit.unet_rows
+    here, there = (studio.expected_seconds(one) for one in (fast, rows))
+    seconds = f", about {there:.1f} s instead of {here:.1f} s" if here and there else ""
+    counts = f"{pluralize(fast, 'UNet row')} with its source, the default of {usual.steps} {rows}"
+    return [f"Fast: {counts}{seconds}."]

@@ -1,0 +1,111 @@
+"""The box Fast: it sets the steps and the window, and the result says what it costs."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mdp_lite.app.fast import build_fast, choose_steps, count_fast_steps, describe_fast
+from mdp_lite.app.form import CASES, EditForm, build_request, default_form
+from mdp_lite.app.sessions import Session
+from mdp_lite.app.studio import Studio
+from mdp_lite.checkpoint.defaults import Defaults
+from mdp_lite.editor import Editor
+from support.studios import GENERATED, REAL, edit, picture, submission
+
+STEPS = {
+    Defaults(10, 3.0): 8,
+    Defaults(4, 1.0, distilled=True): 2,
+    Defaults(1, 1.0, distilled=True): None,
+    Defaults(8): None,
+    Defaults(5): None,
+}
+
+
+def change_defaults(editor: Editor, defaults: Defaults) -> Editor:
+    return Editor(replace(editor.models, defaults=defaults), editor.device)
+
+
+@pytest.fixture
+def studio(editor: Editor, tmp_path: Path) -> Studio:
+    """A studio over a model of 50 steps."""
+    return Studio(change_defaults(editor, Defaults(50, 3.0)), tmp_path)
+
+
+@pytest.fixture
+def visitor(studio: Studio) -> Session:
+    return studio.sessions.get_or_create("one")
+
+
+@pytest.mark.parametrize("defaults, steps", STEPS.items(), ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_the_box_is_shown_if_the_default_is_longer(
+    defaults: Defaults, steps: int | None, case: str, editor: Editor
+) -> None:
+    changed = change_defaults(editor, defaults)
+    assert count_fast_steps(changed) == steps
+    box = build_fast(changed, case)
+    assert box.visible == (steps is not None) and box.value is False
+    if steps is not None:
+        assert box.label == f"Fast: {steps} steps instead of {defaults.num_inference_steps}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_click_sets_the_steps_and_their_window_and_a_second_one_the_default(
+    case: str, studio: Studio
+) -> None:
+    for fast, steps in ((True, 8), (False, 50)):
+        n, t_max, t_m = choose_steps(studio.editor, case, fast)
+        form = default_form(studio.editor, case, steps)
+        assert n == steps == form.steps
+        assert (t_max["value"], t_m["value"]) == (form.t_max, form.t_m)
+        assert t_max["maximum"] == t_m["maximum"] == steps >= form.t_max >= form.t_m
+    assert default_form(studio.editor, case) == default_form(studio.editor, case, 50)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("steer", ["strength", "window"])
+def test_the_result_says_rows_and_seconds_of_both(
+    case: str, steer: str, studio: Studio, visitor: Session
+) -> None:
+    written = REAL if case == "picture" else GENERATED
+    window = default_form(studio.editor, case, 8)
+    form = replace(written, steps=8, steer=steer, t_max=window.t_max, t_m=window.t_m)
+    result, _ = edit(studio, visitor, form)
+    (line,) = describe_fast(studio, visitor, submission(form), result)
+    assert count_rows(line, "Fast: (\\d+) UNet rows") == rows_of(studio.editor, form)
+    slow = replace(form, steps=50)
+    if steer == "window":
+        usual = default_form(studio.editor, case)
+        slow = replace(slow, t_max=usual.t_max, t_m=usual.t_m)
+    assert count_rows(line, "the default of 50 (\\d+)") == rows_of(studio.editor, slow)
+    there, here = map(float, re.findall(r"([\d.]+) s\b", line))
+    assert there >= here
+    again, _ = edit(studio, visitor, form)  # its source is there, the comparison is the same
+    assert again.reused
+    (later,) = describe_fast(studio, visitor, submission(form), again)
+    assert later.split(", about")[0] == line.split(", about")[0]
+
+
+def count_rows(line: str, pattern: str) -> int:
+    found = re.search(pattern, line)
+    assert found is not None, line
+    return int(found[1])
+
+
+def rows_of(editor: Editor, form: EditForm) -> int:
+    """What the Editor says that the source and the edit of a form take."""
+    if form.case == "picture":
+        source = editor.invert(picture(), form.source_prompt, num_inference_steps=form.steps)
+    else:
+        source = editor.generate(form.source_prompt, 0, form.steps, form.guidance_scale)
+    made = editor.edits([build_request(source, form, None)])[0]
+    return source.cost.unet_rows + made.cost.unet_rows
+
+
+def test_other_steps_compare_nothing(studio: Studio, visitor: Session) -> None:
+    for steps in (7, 9):
+        form = replace(REAL, steps=steps)
+        result, _ = edit(studio, visitor, form)
+        assert describe_fast(studio, visitor, submission(form), result) == []
