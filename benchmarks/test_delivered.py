@@ -17,7 +17,8 @@ from benchmarks import diffusers_edit as script
 from benchmarks.record import Recorder, enough, summarize
 from benchmarks.sides import Model, engines, ours
 from mdp_lite import Editor
-from mdp_lite.eval.rounds import TimedRounds, gate, synchronize
+from mdp_lite.engine.devices import synchronize
+from mdp_lite.eval.rounds import TimedRounds, gate
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pipeline.once import once
 

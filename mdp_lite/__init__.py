@@ -18,13 +18,13 @@ Public names, each with its own help (the packages listed below these lines are 
 Editor                            loads a model; generates, inverts, edits
 Source, Edit, Cost                what it returns
 Request, Inversion, XLCondition   what it can be given
+GpuSettings, Fused                how a GPU computes, and how much of its memory it may take
 Sweep, once, warm_up              many edits, one in fewer calls, no wait at the first
 Batcher, Client, make_batcher,
 run_batcher, client_editor        one model for many threads
 Progress, EditState               edits step by step
 Plan, Weights                     what an edit computes, and its table of weights
 Cache                             sources on disk
-Fused                             what a GPU runs as kernels of ours
 MdpError                          of all errors: BadInput (and of it BadCheckpoint, MissingExtra),
                                   NotFinite, DeadlineExceeded, Stopped, CannotWrite
 """
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from mdp_lite.batcher.client import client_editor, make_batcher, run_batcher
     from mdp_lite.editor import Editor
     from mdp_lite.engine.fusing import Fused
+    from mdp_lite.engine.gpu import GpuSettings
     from mdp_lite.method.plan import Plan
     from mdp_lite.method.schedule import Weights
     from mdp_lite.pipeline.inversion_methods import Inversion
@@ -74,6 +75,7 @@ __all__ = [
     "EditState",
     "Editor",
     "Fused",
+    "GpuSettings",
     "Inversion",
     "MdpError",
     "MissingExtra",
@@ -105,6 +107,7 @@ _MODULES = {
     "EditState": "pipeline.progress",
     "Editor": "editor",
     "Fused": "engine.fusing",
+    "GpuSettings": "engine.gpu",
     "Inversion": "pipeline.inversion_methods",
     "Plan": "method.plan",
     "Progress": "pipeline.progress",

@@ -3,7 +3,8 @@
 import gc
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TextIO
+from functools import partial
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from mdp_lite.cli.streams import (
     check_open,
@@ -56,7 +57,7 @@ def _run(args: "CommandOptions") -> int:
     console = open_console(args.run)
     console.wait("loading")  # before the imports: they take seconds
     try:
-        run, stream = _find_command(args)
+        run, stream = _find_command(args) if args.command != "doctor" else _find_doctor(args)
         if args.run.json:
             check_open(stream, f"--json writes to {'stdout' if stream is sys.stdout else 'stderr'}")
         with show_warnings(args.run.quiet), naming(list_labels(type(args))):
@@ -87,6 +88,18 @@ def _find_command(
         gc.enable()
     stream = sys.stderr if writes_stdout(args) else sys.stdout
     return joins.COMMANDS.get(args.command, run_command), stream
+
+
+def _find_doctor(
+    args: "CommandOptions",
+) -> "tuple[Callable[[Any, Console], Report], TextIO]":
+    """The same for doctor, which reports a package that does not load."""
+    try:
+        return _find_command(args)
+    except Exception as error:
+        from mdp_lite.eval.doctor.broken import report_broken
+
+        return cast(Any, partial(report_broken, error)), sys.stdout
 
 
 def _print_error(error: object) -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from mdp_lite.checkpoint.load import Models, Place
-from mdp_lite.engine.fusing import FUSED, Fused
+from mdp_lite.engine.gpu import DEFAULT, GpuSettings
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.plan import Plan
 from mdp_lite.method.schedule import Weights
@@ -26,7 +26,12 @@ from mdp_lite.pipeline.progress import EditState, EditSteps
 from mdp_lite.pipeline.request import Prompt, Request
 from mdp_lite.pipeline.result import Edit, Source
 from mdp_lite.pipeline.runner import ModelRunner
-from mdp_lite.pipeline.sources import OnStep, OnTuned, invert_pictures, start_monitor
+from mdp_lite.pipeline.sources import (
+    OnStep,
+    OnTuned,
+    invert_pictures,
+    start_monitor,
+)
 from mdp_lite.pipeline.sweep import Sweep, Window, build_cells, check_run, run_sweep
 from mdp_lite.pipeline.xl import XLCondition, read_xl
 from mdp_lite.store import source_file
@@ -53,54 +58,45 @@ class Editor:
 
     def __init__(
         self, models: Models, device: torch.device | None = None,
-        cache: str | Path | Cache | None = None, engine: str = "auto", packages: Path | None = None,
-        fused: Fused = FUSED,
+        cache: str | Path | Cache | None = None, engine: str = "auto",
+        packages: Path | None = None, gpu: GpuSettings = DEFAULT,
     ) -> None:  # fmt: skip
-        self.models, self.device = check.models(models), check.device(device)
-        self.cache = open_cache(cache)
-        self.runner = ModelRunner(models, self.device, engine, packages, check.fused(fused))
+        self.device, self.cache = check.device(device), open_cache(cache)
+        self.runner = ModelRunner(
+            check.models(models), self.device, engine, packages, check.gpu(gpu)
+        )
+        self.models = self.runner.models
 
     @classmethod
     def from_pretrained(
-        cls,
-        name: Place = "tiny",
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype = "auto",
-        variant: str | None = None,
-        prediction_type: str | None = None,
-        ema: bool = False,
-        tokenizer: Place | None = None,
-        vae: Place | None = None,
-        loras: Iterable[Place | tuple[Place, float]] = (),
-        embeddings: Iterable[Place | tuple[Place, str]] = (),
-        revision: str | None = None,
-        token: str | None = None,
-        local_files_only: bool = False,
-        cache: str | Path | Cache | None = None,
-        engine: str = "auto",
-        packages: str | Path | None = None,
-        clip_skip: int = 0,
-        sampler: str | None = None,
-        timestep_spacing: str | None = None,
-        fused: Fused = FUSED,
-    ) -> "Editor":
+        cls, name: Place = "tiny", device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto", variant: str | None = None,
+        prediction_type: str | None = None, ema: bool = False, tokenizer: Place | None = None,
+        vae: Place | None = None, loras: Iterable[Place | tuple[Place, float]] = (),
+        embeddings: Iterable[Place | tuple[Place, str]] = (), revision: str | None = None,
+        token: str | None = None, local_files_only: bool = False,
+        cache: str | Path | Cache | None = None, engine: str = "auto",
+        packages: str | Path | None = None, clip_skip: int = 0, sampler: str | None = None,
+        timestep_spacing: str | None = None, gpu: GpuSettings = DEFAULT,
+    ) -> "Editor":  # fmt: skip
         """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
 
-        device: by default a GPU if there is one. dtype: by default the checkpoint's own if the
-        device computes well in it. variant: which weight files of a folder, such as "fp16" (not an
-        edit's variant). prediction_type, sampler, timestep_spacing: by default what the files say.
-        ema: a single file's mean UNet. tokenizer: for a single file, which holds none. vae replaces
-        the checkpoint's. loras are merged, each alone or with its strength; embeddings add words.
-        revision, token, local_files_only: for the hub. cache: a folder where sources are stored.
-        engine: "eager", "compile", "graph" (CUDA), or "aot" with the packages of mdp-lite compile.
-        clip_skip: more of the text's last layers left out. fused: what a GPU runs as kernels of
-        ours. Raises BadCheckpoint, BadInput at once.
+        device: cpu, cuda, mps; by default a GPU if there is one. dtype: by default the checkpoint's
+        if a CPU or mps computes in it, and 16 bits on cuda. variant: which weight files of a
+        folder, such as "fp16" (not an edit's variant). prediction_type, sampler, timestep_spacing:
+        by default what the files say. ema: a single file's mean UNet. tokenizer: for a single file,
+        which holds none. vae replaces the checkpoint's. loras are merged, each alone or with its
+        strength; embeddings add words. revision, token, local_files_only: for the hub. cache: a
+        folder where sources are stored. engine: "eager", "compile", "graph" (CUDA), or "aot" with
+        the packages of mdp-lite compile. clip_skip: more of the text's last layers left out. gpu:
+        how a GPU computes, and how much of its memory edits may take. Raises BadCheckpoint,
+        BadInput at once.
         """
         known = (variant, ema, prediction_type, tokenizer, clip_skip, sampler, timestep_spacing)
         choices = build_choices((revision, token, local_files_only), *known)
         addons, opened = (vae, loras, embeddings), open_cache(cache)
-        parts = load_parts(name, device, dtype, choices, addons, engine, packages)
-        return cls(parts.models, parts.device, opened, parts.mode, parts.packages, fused)
+        parts = load_parts(name, device, dtype, choices, addons, engine, packages, gpu)
+        return cls(parts.models, parts.device, opened, parts.mode, parts.packages, parts.gpu)
 
     def generate(
         self,

@@ -14,6 +14,7 @@ from torch import Tensor
 from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.commands.batch import BatchOptions
 from mdp_lite.cli.commands.bench import BenchOptions
+from mdp_lite.cli.commands.doctor import DoctorOptions
 from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Report
@@ -51,6 +52,13 @@ def run_bench(args: BenchOptions, console: Console) -> Report:
     return bench(args, console)
 
 
+def run_doctor(args: DoctorOptions, console: Console) -> Report:
+    """Checks of the machine, of what is installed, and of a model."""
+    from mdp_lite.eval.doctor.command import doctor
+
+    return doctor(args, console)
+
+
 def run_serve(args: ServeOptions, console: Console) -> Report:
     """The service, with the app's page if --app is given. Raises MissingExtra for either."""
     try:
@@ -70,6 +78,7 @@ COMMANDS: dict[str, Callable[[Any, Console], Report]] = {
     "app": run_app,
     "batch": run_batch,
     "bench": run_bench,
+    "doctor": run_doctor,
     "serve": run_serve,
 }
 

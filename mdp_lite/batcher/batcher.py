@@ -22,13 +22,13 @@ from mdp_lite.batcher.calls import (
     choose_batch,
     deliver,
     ends_process,
-    free_memory,
     join_rows,
 )
 from mdp_lite.batcher.calls import Call as Call
 from mdp_lite.batcher.calls import Client as Client
 from mdp_lite.batcher.calls import UNetRows as UNetRows
 from mdp_lite.batcher.calls import out_of_memory as out_of_memory
+from mdp_lite.engine.devices import free_memory
 from mdp_lite.files.atomic import warn_once
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.names import BadInput, DeadlineExceeded, Stopped

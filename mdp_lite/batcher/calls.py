@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mdp_lite.engine.devices import free_memory
 from mdp_lite.names import BadInput, DeadlineExceeded, Stopped
 from mdp_lite.pipeline import check
 
@@ -121,7 +122,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device or the machine had no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    texts = ("can't allocate memory", "MPS backend out of memory")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
 def deliver(one: Call, answer: Any) -> None:
@@ -140,9 +142,3 @@ def ends_process(error: BaseException) -> bool:
     """Whether an error is Ctrl-C, or what a signal's handler raised, and not of a call."""
     ends = isinstance(error, KeyboardInterrupt | SystemExit)
     return ends and threading.current_thread() is threading.main_thread()
-
-
-def free_memory() -> None:
-    """Give back the GPU memory that torch holds for later use."""
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Advice on the dtype for a CPU: what float16 became there, and when bfloat16 is the better one."""
+"""Advice on the dtype: what the checkpoint's became by default, and when another is better."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mdp_lite.checkpoint.assign import stored_dtype
 from mdp_lite.checkpoint.config_files import is_taesd
+from mdp_lite.files import atomic
 
 LARGE = 10**9  # bytes of weights in float32, from which memory and time matter
 GOOD = ("amx_bf16", "avx512_bf16")  # what a processor with fast bfloat16 products can do
+
+
+def list_advice(
+    tensors: Mapping[str, Mapping[str, Tensor]], models: Mapping[str, nn.Module],
+    device: torch.device, dtype: torch.dtype,
+) -> tuple[str, ...]:  # fmt: skip
+    """Sentences on the default dtype of a model on a device, or none.
+
+    tensors are those of the files, by part; models may be on the meta device.
+    """
+    if device.type == "cpu":
+        return advise_dtype(tensors, models, dtype)
+    return describe_default(tensors, device, dtype)
 
 
 def advise_dtype(
@@ -32,6 +47,31 @@ def advise_dtype(
             "of processor; pictures differ a little (`mdp-lite bench speed` times both)"
         )
     return tuple(sentences)
+
+
+def describe_default(
+    tensors: Mapping[str, Mapping[str, Tensor]], device: torch.device, dtype: torch.dtype
+) -> tuple[str, ...]:
+    """A sentence on a dtype that is narrower than the UNet's in the file, and how to keep that.
+
+    dtype is the default on the device, see auto_dtype; on a CPU it is never narrower.
+    """
+    stored = stored_dtype(dict(tensors["unet"]))
+    if device.type != "cuda" or dtype == stored or stored not in (torch.float32, torch.bfloat16):
+        return ()
+    old, new = (str(one).removeprefix("torch.") for one in (stored, dtype))
+    return (
+        f"{old} becomes {new} on a GPU by default: pictures differ a little; "
+        'dtype="float32" (--dtype float32) loses nothing',
+    )
+
+
+def warn_of_default(
+    tensors: Mapping[str, Mapping[str, Tensor]], device: torch.device, dtype: torch.dtype
+) -> None:
+    """Log that sentence, once in a process."""
+    for sentence in describe_default(tensors, device, dtype):
+        atomic.warn_once(sentence)
 
 
 def is_good_at_bfloat16() -> bool:

@@ -56,17 +56,36 @@ def pause_gc() -> Iterator[None]:
 
 
 def auto_dtype(device: torch.device, tensors: Tensors) -> torch.dtype:
-    """The dtype of the UNet's weights, if the device computes well in it.
+    """The dtype that a UNet with these weights has by default on a device.
 
-    On a CPU float16 becomes float32, which loses nothing; on a GPU without bfloat16, that becomes
-    float16.
+    On a CPU float16 becomes float32, which loses nothing. On a GPU float32 and float8 become
+    float16, and so does bfloat16 if the GPU does not compute in it (compute capability below 8.0).
+    On MPS only float8 and a bfloat16 that it can't compute in become float16.
     """
-    dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
+    dtype = stored_dtype(tensors)
     dtype = torch.float16 if dtype in FP8 else dtype
     if device.type == "cpu":
         return torch.float32 if dtype == torch.float16 else dtype
-    lacks = dtype == torch.bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False)
+    if dtype == torch.float32 and device.type == "cuda":
+        return torch.float16
+    lacks = dtype == torch.bfloat16 and not has_bfloat16(device)
     return torch.float16 if lacks else dtype
+
+
+def stored_dtype(tensors: Tensors) -> torch.dtype:
+    """The dtype of these weights in their file."""
+    return next(iter(tensors.values())).dtype if tensors else torch.float32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16: an NVIDIA GPU from compute capability 8.0 on, Apple's
+    from macOS 14 on. A GPU that is not here is new.
+    """
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
+    if device.type == "cpu" or not torch.cuda.is_available():
+        return True
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def check_tensors(name: str, model: nn.Module, tensors: Tensors) -> None:

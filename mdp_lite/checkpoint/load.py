@@ -1,7 +1,7 @@
 """From a checkpoint on disk to models, strictly: all keys and shapes must be the model's."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.checkpoint.advice import advise_dtype, needs_wide_vae
+from mdp_lite.checkpoint.advice import advise_dtype, needs_wide_vae, warn_of_default
 from mdp_lite.checkpoint.assign import BuildOnMeta, assign_tensors, auto_dtype, pause_gc
 from mdp_lite.checkpoint.config_files import read_scheduler_config
 from mdp_lite.checkpoint.defaults import Defaults
@@ -46,11 +46,12 @@ from mdp_lite_weights.convert import Conversion
 from mdp_lite_weights.convert import convert as convert_checkpoint
 from mdp_lite_weights.embeddings import Embedding, read_bundle, read_embeddings
 from mdp_lite_weights.files import OPENCLIP_PAD
+from mdp_lite_weights.hub import read_setup
 from mdp_lite_weights.lora import Deltas, merge_deltas, read_loras
 
 __all__ = [
     "CATALOGUE", "AddOns", "Checkpoint", "Choices", "Conversion", "Examined", "Hub",
-    "Models", "Place", "content_hash", "convert", "examine", "load",
+    "Models", "Place", "content_hash", "convert", "examine", "load", "read_setup",
 ]  # fmt: skip
 
 Tensors = dict[str, Tensor]
@@ -148,22 +149,23 @@ def examine(
 @pause_gc()
 @bad_checkpoints()
 def load(
-    name: Place,
-    device: torch.device,
-    dtype: torch.dtype | None = None,
-    choices: Choices = AS_IT_IS,
-    addons: AddOns = ALONE,
+    name: Place, device: torch.device, dtype: torch.dtype | None = None,
+    choices: Choices = AS_IT_IS, addons: AddOns = ALONE,
     check: Callable[[Examined], None] = lambda examined: None,
-) -> Models:
-    """Examine a checkpoint, apply the add-ons and read the weights.
+    find_waiting: Callable[[Examined, torch.dtype], Collection[str]] = lambda examined, dtype: (),
+) -> Models:  # fmt: skip
+    """Examine a checkpoint, apply the add-ons and read the weights; see auto_dtype for the default.
 
-    Without a dtype it is the checkpoint's, if the device computes well in it (see auto_dtype).
     check may refuse the examined checkpoint, by raising, when no weight has been read yet.
+    find_waiting names the parts whose weights stay on the CPU.
     """
     examined = examine(name, choices, addons.vae, addons.loras)
     check(examined)
     found, models = examined.found, examined.models
-    dtype = dtype or auto_dtype(device, found.tensors["unet"])
+    if dtype is None:
+        dtype = auto_dtype(device, found.tensors["unet"])
+        warn_of_default(found.tensors, device, dtype)
+    places = dict.fromkeys(find_waiting(examined, dtype), torch.device("cpu"))
     addons = _find_files(addons, choices)
     bundled = [one for place, _ in addons.loras for one in read_bundle(Path(place))]
     tokenizer, growable, notes = examined.tokenizer, bool(addons.embeddings or bundled), ()
@@ -178,7 +180,8 @@ def load(
     deltas, wide = _read_deltas(models, addons), needs_wide_vae(found.configs, dtype)
     for part, model in models.items():
         merged = _merge_loras(deltas.get(part, {}), found.tensors[part])
-        assign_tensors(model, merged, device, torch.float32 if part in wide else dtype)
+        place, width = places.get(part, device), torch.float32 if part in wide else dtype
+        assign_tensors(model, merged, place, width)
     return Models(
         found.name, found.folder, tokenizer=tokenizer, scheduler=examined.scheduler,
         defaults=examined.defaults, notes=(*found.notes, *notes, *wide.values()),

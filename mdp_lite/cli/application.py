@@ -30,6 +30,7 @@ COMMANDS = {  # each with one line about it; its options are in commands/
     "bench": "compare inversions, edits or engines",
     "compile": "compile the UNet ahead of time, for the engine aot",
     "info": "describe a model",
+    "doctor": "check what works on this machine",
     "convert": "write a model in another form, without pickles",
     "demo": "edits by the bundled model, all variants on one sheet",
 }

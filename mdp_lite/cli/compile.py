@@ -9,7 +9,7 @@ from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import SIZES, format_count, pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine import aot, packages
-from mdp_lite.engine.engine import choose_attention
+from mdp_lite.engine.engine import choose_attention, choose_mode
 from mdp_lite.engine.packages import Package, Shape
 from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
@@ -17,7 +17,7 @@ from mdp_lite.names import BadInput
 
 def compile_packages(args: CompileOptions, editor: Editor, console: Console) -> Report:
     """Compile one package for each count of rows; a dry run only lists them."""
-    _check_options(args)
+    _check_options(args, editor)
     models, shapes = editor.models, _build_shapes(args, editor)
     attend = choose_attention(editor.device, traced=True)
     target = aot.package_target(models.unet, editor.device, attend, model_hash(models.origin))
@@ -44,8 +44,9 @@ def compile_packages(args: CompileOptions, editor: Editor, console: Console) -> 
     return Report({}, data, [_describe_package(*one) for one in compiled])
 
 
-def _check_options(args: CompileOptions) -> None:
+def _check_options(args: CompileOptions, editor: Editor) -> None:
     """Raise BadInput for what would fail only after minutes of work."""
+    choose_mode("aot", editor.device, packages=True)
     aot.need_compiler()
     try:
         atomic.check(args.output / "package.json")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mdp_lite.checkpoint.advice import advise_dtype
+from mdp_lite.checkpoint.advice import list_advice
 from mdp_lite.checkpoint.assign import auto_dtype
 from mdp_lite.checkpoint.load import (
     CATALOGUE,
@@ -24,18 +24,20 @@ from mdp_lite.checkpoint.models import TEXT_PARTS
 from mdp_lite.checkpoint.samplers import LABELS
 from mdp_lite.cli.commands.info import InfoOptions
 from mdp_lite.cli.console import Console
+from mdp_lite.cli.gpu_plan import format_gpu, plan_gpu
 from mdp_lite.cli.loading import read_choices
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
 from mdp_lite.engine import flops
 from mdp_lite.engine.engine import list_missing
+from mdp_lite.engine.gpu import DEFAULT, GpuSettings
 from mdp_lite.engine.memory import LIBRARY_BYTES, largest_call, path_bytes
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.samplers import build_grid
 from mdp_lite.method.schedule import check_reach
-from mdp_lite.models.condition import count_rows
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.gpu_models import count_tokens, default_size, facts_of_checkpoint
 from mdp_lite.pipeline.noise import will_record_noise
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.request import build_weights
@@ -57,17 +59,19 @@ def show_model(args: InfoOptions, console: Console) -> Report:
         data, lines = list_catalogue()
     else:
         data, lines = describe_model(
-            args.name, read_choices(args.checkpoint), not args.no_hash, args.vae
-        )
+            args.name, read_choices(args.checkpoint), not args.no_hash, args.vae,
+            GpuSettings(memory=args.gpu_memory),
+        )  # fmt: skip
     return Report({}, {"command": "info", **data}, lines)
 
 
 def describe_model(
-    name: Place, choices: Choices, with_hash: bool, vae: Place | None = None
-) -> tuple[Settings, list[str]]:
+    name: Place, choices: Choices, with_hash: bool, vae: Place | None = None,
+    gpu: GpuSettings = DEFAULT,
+) -> tuple[Settings, list[str]]:  # fmt: skip
     """Everything about one checkpoint, or that with another VAE, as an object and as lines.
 
-    Raises BadInput if it would not load.
+    gpu: of which memory a GPU is planned for. Raises BadInput if it would not load.
     """
     examined = examine(name, choices, vae)
     data = {
@@ -76,6 +80,7 @@ def describe_model(
         **_describe_contents(examined),
         "sha256": content_hash(examined.found.files + examined.vae) if with_hash else None,
         "edit": estimate_edit(examined),
+        "gpu": _plan_gpu(examined, gpu),
         "scheduler": asdict(examined.scheduler),
         "defaults": asdict(examined.defaults),
         **{part: asdict(model.config) for part, model in examined.models.items()},
@@ -104,7 +109,7 @@ def estimate_edit(examined: Examined) -> Settings:
     weights = build_weights(n, defaults, noisy=noisy)
     edit = plan(weights, build_grid(examined.scheduler, n), facts)
     height, width = (min(side, SIDE) for side in _find_size(examined))
-    y, x, tokens = height // vae.factor, width // vae.factor, _count_tokens(examined)
+    y, x, tokens = height // vae.factor, width // vae.factor, _tokens(examined)
     call_costs = {
         **{part: flops.text(one, one.max_position_embeddings) for part, one in texts.items()},
         "unet": flops.unet(unet, y, x, rows, tokens),
@@ -121,16 +126,15 @@ def estimate_edit(examined: Examined) -> Settings:
     }
 
 
-def _count_tokens(examined: Examined) -> int:
+def _tokens(examined: Examined) -> int:
     """The tokens of a condition."""
-    unet, text = (examined.models[part].config for part in ("unet", "text_encoder"))
-    return text.max_position_embeddings + count_rows(unet.extra_dim, unet.cross_attention_dim)
+    return count_tokens(examined.models["text_encoder"].config, examined.models["unet"].config)
 
 
 def _forecast_memory(examined: Examined, height: int, width: int, rows: int) -> dict[str, int]:
     """The peak of a process that edits on a CPU, for each dtype that is good there."""
     unet, vae = (examined.models[part].config for part in ("unet", "vae"))
-    count, tokens = sum(_count_parameters(examined).values()), _count_tokens(examined)
+    count, tokens = sum(_count_parameters(examined).values()), _tokens(examined)
     path = path_bytes(vae, height, width, examined.defaults.num_inference_steps)
     peaks = {}
     for dtype in CPU_DTYPES:
@@ -153,13 +157,19 @@ def list_catalogue() -> tuple[Settings, list[str]]:
     return {"catalogue": [asdict(entry) for entry in CATALOGUE]}, lines
 
 
+def _plan_gpu(examined: Examined, gpu: GpuSettings) -> Settings | None:
+    device, steps = check.device(None), examined.defaults.num_inference_steps
+    size = default_size(facts_of_checkpoint(examined, torch.float16), steps)
+    return plan_gpu(examined, device, gpu, None, "auto", size)
+
+
 def _describe_kind(examined: Examined) -> Settings:
     found, (height, width) = examined.found, _find_size(examined)
     tokenizer = examined.tokenizer
     reach = check_reach(examined.scheduler, examined.defaults.num_inference_steps)
     device = check.device(None)
     dtype = auto_dtype(device, found.tensors["unet"])
-    advice = advise_dtype(found.tensors, examined.models, dtype) if device.type == "cpu" else ()
+    advice = list_advice(found.tensors, examined.models, device, dtype)
     return {
         "model": found.name,
         "layout": found.layout,
@@ -218,6 +228,7 @@ def _format_lines(data: Settings) -> list[str]:
             format_count(edit["flops"]["all"], FLOPS),
             f"memory on a CPU: {_by_dtype(edit['peak_bytes'])}",
         ),
+        *_label("GPU", *(format_gpu(data["gpu"]) if data["gpu"] else [])),
         *_label("files", *(f"{_size(n)}  {name}" for name, n in data["files"].items())),
         *_label("size", _size(data["bytes"])),
         *_label("sha256", *([data["sha256"]] if data["sha256"] else [])),

@@ -8,10 +8,12 @@ from mdp_lite.cli.model_options import (
     CheckpointOptions,
     ClusterEngineOptions,
     EngineOptions,
+    GpuOptions,
     ModelOptions,
 )
 from mdp_lite.cli.naming import CHOSEN, naming
 from mdp_lite.editor import Editor
+from mdp_lite.engine.gpu import GpuSettings
 from mdp_lite.pipeline.choices import build_choices, load_parts
 from mdp_lite.store.cache import open_cache
 
@@ -25,9 +27,9 @@ def open_editor(
     addons, cache = (model.vae, model.lora, model.embedding), open_cache(model.cache)
     parts = load_parts(
         model.name, model.device, model.dtype, read_choices(model.checkpoint), addons,
-        engine.mode, engine.packages, check_fit,
+        engine.mode, engine.packages, read_gpu(model.gpu), check_fit,
     )  # fmt: skip
-    return Editor(parts.models, parts.device, cache, parts.mode, parts.packages)
+    return Editor(parts.models, parts.device, cache, parts.mode, parts.packages, parts.gpu)
 
 
 def open_editor_in_thread(
@@ -51,3 +53,10 @@ def read_choices(known: CheckpointOptions) -> Choices:
             known.prediction_type, known.tokenizer, known.clip_skip, known.sampler,
             known.timestep_spacing,
         )  # fmt: skip
+
+
+def read_gpu(known: GpuOptions) -> GpuSettings:
+    """How a GPU computes, and how much of its memory may be used."""
+    return GpuSettings(
+        known.tf32, not known.no_channels_last, not known.no_cudnn_benchmark, known.gpu_memory
+    )

@@ -83,6 +83,31 @@ class CheckpointOptions:
     ] = False  # fmt: skip
 
 
+GPU_MEMORY = typer.Option(
+    "--gpu-memory", metavar="GB", min=0.1, help="how much of a GPU's memory to plan for",
+    show_default="what is free",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuOptions:
+    """How a GPU computes; not measured on one yet."""
+
+    heading: ClassVar[str] = "GPU"
+    gpu_memory: Annotated[float | None, GPU_MEMORY] = None
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="multiply float32 with 10 bits of mantissa, faster")
+    ] = False  # fmt: skip
+    no_channels_last: Annotated[
+        bool,
+        typer.Option("--no-channels-last", help="leave the layout of convolutions' weights"),
+    ] = False
+    no_cudnn_benchmark: Annotated[
+        bool,
+        typer.Option("--no-cudnn-benchmark", help="don't time cuDNN's algorithms for each shape"),
+    ] = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """The model, what is added to it, and where its sources are stored."""
@@ -95,12 +120,14 @@ class ModelOptions:
     ] = "tiny"  # fmt: skip
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="DEVICE", help="cpu, cuda or cuda:1",
+        typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps",
                      show_default="a GPU if there is one, else cpu"),
     ] = None  # fmt: skip
     dtype: Annotated[
         Dtype,
-        typer.Option("--dtype", help="auto is the checkpoint's if the device is good at it"),
+        typer.Option(
+            "--dtype", help="auto is 16 bits on a GPU, the checkpoint's or float32 on a CPU"
+        ),
     ] = "auto"
     vae: Annotated[
         str | None,
@@ -123,13 +150,14 @@ class ModelOptions:
                      help="store sources there and reuse them"),
     ] = None  # fmt: skip
     checkpoint: CheckpointOptions = CheckpointOptions()
+    gpu: GpuOptions = GpuOptions()
 
 
 _PACKAGES = typer.Option(
     "--packages", metavar="FOLDER", envvar="MDP_LITE_PACKAGES",
     help="what mdp-lite compile wrote, which is machine code: use a folder that you trust",
 )  # fmt: skip
-_AUTO = "auto is aot with --packages, else graph on a GPU and eager on a CPU"
+_AUTO = "auto is aot with --packages, else graph on cuda and eager on cpu and mps"
 
 
 @dataclass(frozen=True, kw_only=True)

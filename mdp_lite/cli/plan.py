@@ -2,18 +2,23 @@
 
 from typing import Any
 
+from mdp_lite.checkpoint.load import examine
 from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.dry_run import dry_run_editor
+from mdp_lite.cli.gpu_plan import format_gpu, plan_gpu
+from mdp_lite.cli.loading import read_choices
 from mdp_lite.cli.memory import format_memory
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.requests import build_request, choose_variants
 from mdp_lite.cli.sources import choose_source, log_truncation
 from mdp_lite.cli.units import FLOPS, format_count, pluralize
 from mdp_lite.editor import Editor, Source
+from mdp_lite.engine.edit_bytes import EditSize
 from mdp_lite.engine.estimate import Estimate, estimate
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.plan import Plan, describe_plan, naive_plan
+from mdp_lite.pipeline import check
 
 
 def show_plan(args: PlanOptions, editor: Editor, console: Console) -> Report:
@@ -31,8 +36,19 @@ def show_plan(args: PlanOptions, editor: Editor, console: Console) -> Report:
         lines += [""] * bool(lines)
         lines += [f"{variant}, {width}x{height}:", *describe_plan(task.plan)]
         lines += _describe_costs(planned, naive)
+    gpu = _plan_gpu(args, editor, EditSize(height, width, 2, len(source.grid.t)))
+    lines += ["", "GPU:", *format_gpu(gpu)] if gpu else []
     data = {"command": "plan", "size": f"{width}x{height}", "steps": len(source.grid.t)}
-    return Report({}, {**data, "plans": plans}, lines)
+    return Report({}, {**data, "plans": plans, "gpu": gpu}, lines)
+
+
+def _plan_gpu(args: PlanOptions, editor: Editor, size: EditSize) -> dict[str, Any] | None:
+    """What of the model waits on the CPU for such an edit; None without a GPU."""
+    model, gpu = args.model, editor.runner.gpu
+    if editor.device.type != "cuda" and gpu.memory is None:
+        return None
+    examined = examine(model.name, read_choices(model.checkpoint), model.vae)
+    return plan_gpu(examined, editor.device, gpu, check.dtype(model.dtype), args.engine.mode, size)
 
 
 def _estimate_costs(editor: Editor, source: Source, task: EditTask) -> tuple[Estimate, Estimate]:

@@ -133,6 +133,11 @@ def choose_mode(mode: str, device: torch.device, packages: bool = False) -> str:
         raise BadInput(f"engine must be one of {', '.join(ENGINES)}, got {mode!r}", "engine")
     if mode == "graph" and device.type != "cuda":
         raise BadInput(f"engine graph needs a CUDA device, got {device.type}", "engine")
+    if device.type == "mps" and (packages or mode in ("compile", "aot")):
+        name = "compile" if mode == "compile" else "aot"
+        raise BadInput(
+            f"engine {name} is for cpu and cuda, got mps: want eager, without packages", "engine"
+        )
     if mode == "compile" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise BadInput("engine compile needs a C++ compiler (g++), got none on the PATH", "engine")
     if (mode == "aot") > packages:

@@ -4,6 +4,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from mdp_lite.checkpoint.models import Models
@@ -21,7 +22,7 @@ class Estimate(NamedTuple):
     flops counts the UNet and the decoder; activation_bytes is the peak of one call of either;
     path_bytes is the size of the source path. library_bytes is what Python and its libraries take
     beside them, and malloc_bytes what malloc does not give back, so that on a CPU peak_bytes is the
-    peak of the process; both are 0 on a GPU.
+    peak of the process; both are 0 on a GPU, where weights that wait on the CPU do not count.
     """
 
     unet_rows: int
@@ -60,7 +61,7 @@ def estimate(models: Models, plan: Plan, height: int, width: int, rows: int = 0)
         plan.unet_rows,
         plan.unet_calls,
         decode.flops + sum(times * costs[count].flops for count, times in calls.items()),
-        sum(_bytes(model) for model in (models.text_encoder, unet, vae)),
+        sum(_bytes(model, weight.device) for model in (models.text_encoder, unet, vae)),
         most.activations if on_cpu else max(one.peak_bytes for one in every),
         path,
         most.gaps + path if on_cpu else 0,  # the steps of a path, before they are put together
@@ -68,5 +69,5 @@ def estimate(models: Models, plan: Plan, height: int, width: int, rows: int = 0)
     )
 
 
-def _bytes(model: nn.Module) -> int:
-    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
+def _bytes(model: nn.Module, device: torch.device) -> int:
+    return sum(one.nbytes for one in model.parameters() if one.device.type == device.type)

@@ -32,12 +32,15 @@ class CallCost(NamedTuple):
     memory of kernels; attention is fused and stores no matrix. cpu_bytes is the same on a CPU, with
     the copies that oneDNN makes of maps which do not lie channels last: those of the VAE.
     resident_bytes is that with the gaps which malloc leaves between tensors of up to ALONE_BYTES.
+    channels_last_bytes is peak_bytes with the copies that a GPU makes of maps whose convolutions
+    have weights in channels_last: torch's group norm gives maps that do not lie so.
     """
 
     flops: int
     peak_bytes: int
     cpu_bytes: int
     resident_bytes: int
+    channels_last_bytes: int = 0
 
 
 def unet(
@@ -95,7 +98,8 @@ def _measure(build: Callable[[], M], run: Callable[[M], Tensor], copies: bool = 
             model = build()
         with _Meter(model, copies) as meter:
             run(model)
-    return CallCost(meter.flops, meter.peak, meter.cpu_peak, meter.resident_peak)
+    peaks = meter.peak, meter.cpu_peak, meter.resident_peak, meter.laid_peak
+    return CallCost(meter.flops, *peaks)
 
 
 class _SkipInit(TorchFunctionMode):
@@ -115,7 +119,7 @@ class _Meter(TorchFunctionMode):
         super().__init__()
         self.copies = copies
         self.flops = self.alive = self.peak = self.cpu_peak = 0
-        self.resident = self.resident_peak = 0
+        self.resident = self.resident_peak = self.laid_peak = 0
         self.known = weakref.WeakSet(weight.untyped_storage() for weight in model.parameters())
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -126,6 +130,8 @@ class _Meter(TorchFunctionMode):
             if isinstance(tensor, Tensor):
                 self._track(tensor.untyped_storage())
         if isinstance(out, Tensor):
+            laid = self.alive + (args[0].nbytes if func is F.conv2d else 0)
+            self.laid_peak = max(self.laid_peak, laid)
             copies = _list_copies(args[0], out) if self.copies and func is F.conv2d else []
             self.cpu_peak = max(self.cpu_peak, self.alive + sum(copies))
             resident = self.resident + sum(map(_add_gaps, copies))

@@ -34,9 +34,9 @@ class Fused:
 
     group_norm_silu, geglu, guided_step and pixels are kernels of mdp_lite_kernels; qkv computes
     queries, keys and values of a self-attention in one product, by joined weights that the three
-    layers keep as views; channels_last lays the weights of convolutions out so, which the kernel of
-    the group norm needs. attention chooses its backend by our "table", by the table with "cudnn"
-    where it runs, or leaves it to "torch". Raises BadInput for another value.
+    layers keep as views. The kernel of the group norm takes maps that lie channels last, as they do
+    where the weights of convolutions do (GpuSettings). attention chooses its backend by our
+    "table", by the table after "cudnn", or leaves it to "torch". Raises BadInput for another value.
 
     No GPU has measured any of it yet: counts of launches and bytes alone speak for the defaults.
 
@@ -49,7 +49,6 @@ class Fused:
     guided_step: bool = True
     pixels: bool = True
     qkv: bool = True
-    channels_last: bool = True
     attention: str = "table"
 
     def __post_init__(self) -> None:
@@ -63,7 +62,7 @@ class Fused:
 
 
 FUSED = Fused()
-PLAIN = Fused(False, False, False, False, False, False, "torch")  # nothing of it
+PLAIN = Fused(False, False, False, False, False, "torch")  # nothing of it
 
 
 class FusedGroupNorm(nn.Module):
@@ -125,11 +124,9 @@ class FusedSelfAttention(nn.Module):
 def fuse(model: Any, fused: Fused) -> Any:
     """The same model around the same weights, with the operations that fused names.
 
-    Weights of convolutions and self-attentions may lie elsewhere afterwards, with the same numbers;
-    none is in memory twice.
+    Weights of self-attentions lie elsewhere afterwards, with the same numbers; none is in memory
+    twice.
     """
-    if fused.channels_last:
-        lay_channels_last(model)
     if fused.qkv:
         for module in model.modules():
             if isinstance(module, BasicTransformerBlock):
@@ -159,17 +156,6 @@ def copy_around(module: Any, swap: Swap = lambda module: None) -> Any:
     children = module._modules.items()
     around._modules = {name: child and copy_around(child, swap) for name, child in children}
     return around
-
-
-def lay_channels_last(model: nn.Module) -> None:
-    """Lay the weights of a model's convolutions channels last, but not those that are trained.
-
-    A convolution on a GPU answers in the layout of its weight, so all feature maps follow.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and not module.weight.requires_grad:
-            laid = module.weight.detach().contiguous(memory_format=torch.channels_last)
-            module.weight = nn.Parameter(laid, requires_grad=False)
 
 
 def join_weights(attention: Attention) -> None:

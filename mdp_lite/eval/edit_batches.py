@@ -191,7 +191,7 @@ def rows_of_one(result: InversionResult, grid: Grid, backward_share: float) -> f
     """
     if not result.tuned:
         return float(result.cost.unet_rows)
-    inner = torch.stack([one.iterations for one in result.tuned]).double().mean(1)
+    inner = torch.stack([one.iterations for one in result.tuned]).cpu().double().mean(1)
     moves = grid.a != grid.b
     forward = len(grid.t) + 2 * int(moves.sum())  # 2: with c, and with the null row that was found
     return forward + (1 + backward_share) * float(inner[moves.to(inner.device)].sum())

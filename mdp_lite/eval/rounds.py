@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mdp_lite.engine.devices import synchronize
 from mdp_lite.eval.interval import LEVEL, RESAMPLES
 
 SHARES = (0.5, 0.9, 0.99)
@@ -22,6 +23,7 @@ SHEETS = {
 }
 # Sizes of the square matrices whose product is timed; seconds beyond which no larger one is tried.
 SIZES, LONG = (1024, 2048, 4096), 0.5
+COPIED = 2**28  # bytes of the tensor whose copy is timed: more than caches hold
 
 
 class TimedRounds(NamedTuple):
@@ -53,12 +55,6 @@ class DeviceLimit(NamedTuple):
 
     rate: float
     name: str
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has finished all its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def time_call(run: Callable[[], object], device: torch.device) -> float:
@@ -120,9 +116,9 @@ def gate(
 
     Raises RuntimeError if one is beyond its bound: functions that disagree are not compared.
     """
-    whole = want.double().cpu()
+    whole = want.cpu().double()
     errors = {
-        name: float((out.double().cpu() - whole).norm() / whole.norm())
+        name: float((out.cpu().double() - whole).norm() / whole.norm())
         for name, out in outputs.items()
     }
     for name, error in errors.items():
@@ -155,12 +151,21 @@ def matmul_rate(dtype: torch.dtype, device: torch.device, tries: int = 6) -> flo
     return best
 
 
+def copy_rate(device: torch.device, tries: int = 6) -> float:
+    """Bytes a second that a copy of a large tensor reads and writes, at best."""
+    source = torch.ones(COPIED // 4, device=device)
+    target = torch.empty_like(source)
+    seconds = min(time_call(lambda: target.copy_(source), device) for _ in range(tries))
+    return 2 * COPIED / seconds
+
+
 def describe_machine(device: torch.device) -> dict[str, Any]:
     """The hardware and the versions that a figure belongs to."""
     info = Path("/proc/cpuinfo")
     match = re.search(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "Apple's, by mps"
+    gpu = {} if device.type == "cpu" else {"gpu": name}
     return {
         "cpu": match[1] if match else platform.processor() or platform.machine(),
         "cores": cores,

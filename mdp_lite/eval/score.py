@@ -61,7 +61,7 @@ def render(scenes: Iterable[Scene]) -> Tensor:
 @torch.no_grad()
 def encode(editor: Editor, pictures: Tensor) -> Tensor:
     """Pictures -> scaled latents (b, 4, y, x) float64."""
-    vae = editor.models.vae
+    vae = editor.runner.vae.on_device()
     dtype = next(vae.parameters()).dtype
     return torch.cat([vae.encode(p.to(dtype)).double() for p in pictures.split(CHUNK)])
 
@@ -69,7 +69,7 @@ def encode(editor: Editor, pictures: Tensor) -> Tensor:
 @torch.no_grad()
 def decode(editor: Editor, latents: Tensor) -> Tensor:
     """Scaled latents -> pictures with the rounding of 8 bits."""
-    vae = editor.models.vae
+    vae = editor.runner.vae.on_device()
     dtype = next(vae.parameters()).dtype
     return quantize(torch.cat([vae.decode(z.to(dtype)).float() for z in latents.split(CHUNK)]))
 

@@ -15,6 +15,7 @@ from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
+from mdp_lite.engine.devices import synchronize
 from mdp_lite.engine.engine import choose_mode
 from mdp_lite.engine.estimate import estimate
 from mdp_lite.eval.figures_file import try_to_write
@@ -25,7 +26,6 @@ from mdp_lite.eval.rounds import (
     find_limit,
     gate,
     percentiles,
-    synchronize,
     time_in_turns,
     time_warm_up,
 )

@@ -188,5 +188,5 @@ def _key(column: Tensor | None) -> Hashable:
     if column.ndim == 0:
         return column.item()
     # A map of one value is not that number: torch may round its lerp differently.
-    values = column.contiguous().double().numpy().tobytes()
+    values = column.contiguous().cpu().double().numpy().tobytes()
     return tuple(column.shape), hashlib.sha256(values).digest()

@@ -83,9 +83,10 @@ class Grid(NamedTuple):
         """The coefficients of step i."""
         return StepCoefficients(*self._each(lambda column: select_step(column, i)))
 
-    def to(self, device: torch.device) -> "Grid":
-        """The grid on a device."""
-        return Grid(*self._each(lambda column: column.to(device)))
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float64) -> "Grid":
+        """The grid on a device, all but whole timesteps in a dtype."""
+        kind = lambda column: dtype if column.is_floating_point() else column.dtype  # noqa: E731
+        return Grid(*self._each(lambda column: column.to(device, kind(column))))
 
     def cut(self, start: int, stop: int) -> "Grid":
         """The steps start to stop - 1 alone."""

@@ -15,19 +15,19 @@ class Blanks:
         self._device = device
         self._known: dict[tuple[int, int], Tensor] = {}
 
-    def get(self, size: tuple[int, int], run_vae: Callable[[str, Tensor, str], Tensor]) -> Tensor:
+    def get(self, size: tuple[int, int], encode: Callable[[Tensor, str], Tensor]) -> Tensor:
         """The channels (1, k + 1, y, x) of a picture of size (width, height)."""
         found = self._known.get(size)
         if found is None:
-            found = self._make(size, run_vae)
+            found = self._make(size, encode)
             if len(self._known) >= MAX_SIZES:
                 self._known.clear()
             self._known[size] = found
         return found
 
     @torch.no_grad()
-    def _make(self, size: tuple[int, int], run_vae: Callable[[str, Tensor, str], Tensor]) -> Tensor:
+    def _make(self, size: tuple[int, int], encode: Callable[[Tensor, str], Tensor]) -> Tensor:
         width, height = size
         grey = torch.zeros(1, 3, height, width, device=self._device)
-        latent = run_vae("encode", grey, "the latent of a grey picture").double()
+        latent = encode(grey, "the latent of a grey picture")
         return torch.cat([torch.ones_like(latent[:, :1]), latent], dim=1)

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from mdp_lite.checkpoint.models import Models
-from mdp_lite.engine.fusing import Fused
+from mdp_lite.engine import devices
+from mdp_lite.engine.gpu import GpuSettings
 from mdp_lite.names import PREDICTION_TYPES, SAMPLERS, SPACINGS, BadInput
 from mdp_lite.pictures import images
 
@@ -134,17 +135,13 @@ def picture(value: Any) -> Image.Image:
 def device(value: Any) -> torch.device:
     """A device of this machine; by default a GPU if there is one."""
     if value is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return devices.default_device()
     try:
         chosen = torch.device(value)
     except (RuntimeError, TypeError):
-        raise BadInput(f"device must be cpu or cuda, got {value!r}", "device") from None
-    one_of("device", chosen.type, ("cpu", "cuda"))
-    count = torch.cuda.device_count() if chosen.type == "cuda" else 1
-    if (chosen.index or 0) >= count:
-        raise BadInput(
-            f"device {value} is not there, {count} {chosen.type} devices found", "device"
-        )
+        raise BadInput(f"device must be cpu, cuda or mps, got {value!r}", "device") from None
+    one_of("device", chosen.type, devices.KINDS)
+    devices.check_present(chosen)
     return chosen
 
 
@@ -158,6 +155,13 @@ def dtype(value: Any) -> torch.dtype | None:
     if not isinstance(value, str) or value != "auto":
         raise BadInput(f"dtype must be auto, {', '.join(names)}, got {value!r}", "dtype")
     return None
+
+
+def gpu(value: Any) -> GpuSettings:
+    """How a GPU computes."""
+    if not isinstance(value, GpuSettings):
+        raise BadInput(f"gpu must be a GpuSettings, got {value!r:.80}")
+    return value
 
 
 def load_choices(
@@ -238,13 +242,6 @@ def models(value: Any) -> Models:
     if not isinstance(value, Models):
         want = f"Editor.from_pretrained({value!r:.80})"
         raise BadInput(f"models must be loaded ones, got {type(value).__name__}: want {want}")
-    return value
-
-
-def fused(value: Any) -> Fused:
-    """What a GPU runs as kernels of ours."""
-    if not isinstance(value, Fused):
-        raise BadInput(f"fused must be a Fused, as Fused(geglu=False), got {value!r:.80}")
     return value
 
 

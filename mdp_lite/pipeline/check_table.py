@@ -20,7 +20,7 @@ def check_table(value: Any, latents: torch.Tensor, others: tuple[Any, ...]) -> N
             continue
         if not _is_plain(column) or column.shape[:1] != (n,):
             raise BadInput(f"weights.{name} must be a tensor of {n} rows, one a step")
-        if column.is_complex() or not column.double().isfinite().all():
+        if column.is_complex() or not column.cpu().double().isfinite().all():
             raise BadInput(f"weights.{name} must be finite numbers")
         if not _fits_latent(column, latents) or (name == "c" and column.ndim > 1):
             want = "()" if name == "c" else f"() or a map of {tuple(latents.shape[1:])}"

@@ -62,7 +62,7 @@ def build_tasks(runner: ModelRunner, requests: Sequence[Request]) -> list[EditTa
         known[key] = to
         facts = find_facts(source, runner.models.origin, to, g, negative, xl)
         steps = plan(weights, source.grid, facts)
-        table = weights.change(lambda column: column.to(runner.device))  # once, not in each step
+        table = weights.change(lambda w: w.to(runner.device, runner.wide))  # once, not in each step
         tasks.append(EditTask(source.grid, to, source.path, table, steps))
     return tasks
 
@@ -93,9 +93,10 @@ def finish_edit(runner: ModelRunner, state: EditState, image: Image.Image | None
     request, task, latent = state.request, state.task, state.x0.clone()
     done = tuple(one for one in task.plan.segments if one.stop <= state.step)
     image, mask = image or runner.decode(state.x0), mask_of(request)
+    weights = weights_of(request, runner.models.defaults)  # not in the dtype of the device
     return Edit(
         image, picture_of(request, image), mask and mask.pixels, latent,
-        format_prompt(request.prompt), variant_of(request), task.weights.change(Tensor.cpu),
+        format_prompt(request.prompt), variant_of(request), weights,
         runner.guidance_scale(guidance_of(request)),
         runner.is_truncated(request.prompt, xl_of(request).prompt_2),
         cost_of(request, Plan(state.step, done)), task.plan, state.finished, xl_of(request),

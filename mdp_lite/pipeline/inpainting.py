@@ -69,7 +69,7 @@ def find_channels(runner: ModelRunner, picture: Image.Image, fit: Fit, mask: Mas
     covered, f = _find_covered(fit, mask, runner.factor).to(runner.device), runner.factor
     pixels = images.to_tensor(fit.apply(picture)).to(runner.device)
     masked = torch.where(covered, 0, pixels)
-    latent = runner.run_vae("encode", masked, "the latent of the masked picture").double()
+    latent = runner.to_latent(masked, "the latent of the masked picture")
     return torch.cat([covered[None, None, ::f, ::f].to(latent), latent], dim=1)
 
 

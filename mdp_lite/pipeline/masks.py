@@ -104,7 +104,8 @@ def to_cells(pixels: Image.Image, fit: Fit, factor: int) -> Tensor:
 
 def from_cells(cells: Tensor, fit: Fit, factor: int) -> Mask:
     """Latent cells as a mask; a pixel has the value of the cell that its centre lies in."""
-    grey = np.ceil(255 * cells.double().cpu().numpy()).astype(np.uint8)
+    cells = cells.cpu()
+    grey = np.ceil(255 * cells.double().numpy()).astype(np.uint8)
     image = Image.fromarray(grey.repeat(factor, 0).repeat(factor, 1))
     (left, top, right, bottom), pixels = fit.source_box, Image.new("L", fit.image_size)
     part = image.resize((right - left, bottom - top), Image.Resampling.NEAREST, fit.target_box)

@@ -17,12 +17,12 @@ def draw(
     The noises (N, 1, 4, y, x) are drawn on the CPU in float32, in the order of diffusers' pipelines
     and samplers, so a seed means the same on every device.
     """
-    generator, device = torch.Generator().manual_seed(seed), grid.a.device
-    x = draw_unit(generator, shape).to(device) * start_scale(config, grid)
+    generator = torch.Generator().manual_seed(seed)
+    x = draw_unit(generator, shape).to(grid.a) * start_scale(config, grid)
     scales = noise_scales(config, grid)
     if scales is None:
         return x, None
-    return x, torch.stack([s * draw_unit(generator, shape).to(device) for s in scales])
+    return x, torch.stack([s * draw_unit(generator, shape).to(grid.a) for s in scales])
 
 
 def will_record_noise(

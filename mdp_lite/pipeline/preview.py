@@ -30,7 +30,7 @@ def fit_preview(vae: AnyVAE) -> Tensor:
     latents = F.interpolate(coarse, size=(CELLS, CELLS), mode="bicubic")
     latents = (latents / latents.std()).to(weight)  # in the VAE's dtype, as in decoding
     decode = lambda vae: vae.decode(latents.to(dtype_of(vae)))  # noqa: E731
-    pictures = run_finite(decode, vae, "the decoded picture").double().cpu()
+    pictures = run_finite(decode, vae, "the decoded picture").cpu().double()
     small = F.avg_pool2d(pictures, vae.config.factor)
     a, b = _cells(_add_one(latents)), _cells(small)
     return torch.linalg.solve(a.T @ a, a.T @ b)  # the last bits of lstsq differ between calls
@@ -49,7 +49,7 @@ def preview(preview_map: Tensor, latent: Tensor, factor: int) -> Image.Image:
 
 
 def _add_one(latent: Tensor) -> Tensor:
-    latent = latent.double().cpu()
+    latent = latent.cpu().double()
     return torch.cat([latent, torch.ones_like(latent[:, :1])], 1)
 
 

@@ -50,8 +50,8 @@ class Source:
     happen unless they have another one; an inpainting model recorded the path with it. xl is what
     SDXL read beside the prompts. sampling_guidance is the guidance scale of a generated picture
     whose noise was recorded at another one, guidance_scale; edits repeat it. path holds the latents
-    x (N+1, 1, 4, y, x) and the guided noise eps (N, 1, 4, y, x), float64 on the Editor's device. A
-    source does not change: threads may share it.
+    x (N+1, 1, 4, y, x) and the guided noise eps (N, 1, 4, y, x) on the Editor's device, in float64
+    (on mps float32). A source does not change: threads may share it.
 
     >>> source.method, source.path.x.shape[0], source.image.size
     ('generate', 5, (64, 64))

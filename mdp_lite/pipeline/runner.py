@@ -3,7 +3,7 @@
 import time
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from PIL import Image
@@ -13,8 +13,9 @@ from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.checkpoint.vocabulary import describe_unknown, find_unknown
 from mdp_lite.engine import aot, fusing
-from mdp_lite.engine.engine import build_engine, wrap_methods
-from mdp_lite.engine.memory import return_freed_memory
+from mdp_lite.engine.devices import wide_dtype
+from mdp_lite.engine.engine import build_engine
+from mdp_lite.engine.gpu import DEFAULT, GpuSettings
 from mdp_lite.method.mdp import Denoiser, Guidance
 from mdp_lite.method.samplers import build_grid
 from mdp_lite.method.schedule import Grid
@@ -26,14 +27,14 @@ from mdp_lite.pictures.fit import Fit, plan_fit
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.blank import Blanks
 from mdp_lite.pipeline.finite import FiniteUNet, dtype_of, is_finite, run_finite
+from mdp_lite.pipeline.gpu_models import prepare_models
 from mdp_lite.pipeline.noise import draw, draw_unit
 from mdp_lite.pipeline.preview import fit_preview
 from mdp_lite.pipeline.request import Prompt
+from mdp_lite.pipeline.vae_calls import VAECaller
 from mdp_lite.pipeline.warn import describe_cut, warn_reach, warn_words
 from mdp_lite.pipeline.xl import PLAIN, XLCondition, check_reads, has_one_row
 
-VAE_METHODS = ("encode", "decode")
-LARGE_PICTURE = 256 * 256  # pixels from which a call of the VAE takes seconds
 NO_NULL = "a model that reads the guidance scale (LCM) has no negative prompt"
 
 
@@ -45,13 +46,15 @@ class ModelRunner:
 
     def __init__(
         self, models: Models, device: torch.device, mode: str = "auto",
-        packages: Path | None = None, fused: fusing.Fused = fusing.FUSED,
+        packages: Path | None = None, gpu: GpuSettings = DEFAULT,
     ) -> None:  # fmt: skip
-        self.models, self.device = models, device
+        self.models = models = prepare_models(models, device, gpu)
+        self.device, self.gpu = device, gpu
+        self.wide = wide_dtype(device)  # of latents, noise and grids, from here on
         open_packages = packages and partial(self._open_packages, packages)
-        self.engine = build_engine(models.unet, mode, device, open_packages, fused)
+        self.engine = build_engine(models.unet, mode, device, open_packages, gpu.fused)
         self.unet: Denoiser = FiniteUNet(self.engine.denoise, models.unet)
-        self._vae = wrap_methods(self.engine, models.vae, VAE_METHODS)
+        self.vae = VAECaller(models, self.engine, device, gpu)
         self.v_prediction = models.scheduler.prediction_type == "v_prediction"
         self.factor = models.vae.config.factor
         y, x = models.unet.config.latent_size
@@ -70,20 +73,16 @@ class ModelRunner:
         n = self.models.defaults.num_inference_steps if n is None else n
         grid = build_grid(self.models.scheduler, n)
         warn_reach(self.models.scheduler, n)
-        return grid.to(self.device)
+        return grid.to(self.device, self.wide)
 
     def draw(self, seed: int, width: int, height: int, grid: Grid) -> tuple[Tensor, Tensor | None]:
         """Where a path over the grid starts (1, 4, y, x), and what its steps add, or None."""
         return draw(self.models.scheduler, grid, seed, self._latent_shape(width, height))
 
     def noise(self, seed: int, width: int, height: int) -> Tensor:
-        """Unit noise (1, 4, y, x) of a seed, drawn on the CPU in float32: equal on every device.
-
-        Latents are float64 from here on. They are small, and the path from noise to a clean latent
-        multiplies a rounding error by 1 / sqrt(abar_0), 13 times at 50 steps of SD 1.x.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        return draw_unit(generator, self._latent_shape(width, height)).to(self.device)
+        """Unit noise (1, 4, y, x) of a seed, drawn on the CPU in float32: equal on every device."""
+        unit = draw_unit(torch.Generator().manual_seed(seed), self._latent_shape(width, height))
+        return unit.to(self.device, self.wide)
 
     def _latent_shape(self, width: int, height: int) -> tuple[int, ...]:
         channels = self.models.vae.config.latent_channels
@@ -97,7 +96,8 @@ class ModelRunner:
         """c (1, l, d) of a prompt, or the weighted mean of a blend; tokens beyond l are cut.
 
         size is the picture's width and height in pixels (by default the model's); SDXL reads it,
-        and the prompt_2 and the sizes of xl. LCMs read the guidance scale g, or else the model's.
+        and the prompt_2 and the sizes of xl. LCMs read the guidance scale g (by default the
+        model's).
         """
         c = self._encode_prompt(prompt, xl.prompt_2 or "")
         c = self._add_sizes(c, xl.list_sizes(size or self.size))
@@ -204,7 +204,7 @@ class ModelRunner:
 
     def blank_channels(self, size: tuple[int, int] | None = None) -> Tensor | None:
         """What an inpainting UNet reads to repaint a whole picture; None for another UNet."""
-        return self.blanks.get(size or self.size, self.run_vae) if self.models.inpaints else None
+        return self.blanks.get(size or self.size, self.to_latent) if self.models.inpaints else None
 
     def edit_guidance(
         self, prompt: Prompt, negative_prompt: str, g: float, nulls: Tensor | None, q: float | None,
@@ -227,10 +227,13 @@ class ModelRunner:
 
     @torch.no_grad()
     def encode(self, image: Image.Image) -> Tensor:
-        """A picture, its sides multiples of the factor -> scaled latent (1, 4, y, x) in float64."""
+        """A picture, its sides multiples of the factor -> wide scaled latent (1, 4, y, x)."""
         self.image_size(*check.picture(image).size)
-        pixels = images.to_tensor(image).to(self.device)
-        return self.run_vae("encode", pixels, "the picture's latent").double()
+        return self.to_latent(images.to_tensor(image), "the picture's latent")
+
+    def to_latent(self, pixels: Tensor, what: str) -> Tensor:
+        """Pixels (1, 3, f y, f x) in [-1, 1] on any device -> wide scaled latent (1, 4, y, x)."""
+        return self.run_vae("encode", pixels.to(self.device), what).to(self.wide)
 
     def decode(self, latent: Tensor) -> Image.Image:
         """Scaled latent (1, 4, y, x) -> picture. Raises NotFinite if that has NaN or infinity."""
@@ -248,22 +251,13 @@ class ModelRunner:
         return [images.to_image(picture) for picture in pictures.float().split(1)]
 
     def run_vae(self, name: str, x: Tensor, what: str) -> Tensor:
-        """The VAE's encode or decode; single pictures go through the engine, which knows shapes."""
-        scale = self.factor**2 if name == "decode" else 1
-        if x.device.type == "cpu" and x.shape[-2] * x.shape[-1] * scale >= LARGE_PICTURE:
-            return_freed_memory()
-
-        def run(vae: Any) -> Tensor:
-            single = len(x) == 1 and vae is self.models.vae
-            call = self._vae[name] if single else getattr(vae, name)
-            return call(x.to(dtype_of(vae)))
-
-        return run_finite(run, self.models.vae, what)
+        """The VAE's encode or decode, as the device can hold them."""
+        return self.vae.run(name, x, what)
 
     @cached_property
     def preview_map(self) -> Tensor:
         """The linear map from latents to colours that previews use."""
-        return fit_preview(self.models.vae)
+        return fit_preview(self.vae.on_device())
 
     def guidance_scale(self, guidance_scale: float | None) -> float:
         """The guidance scale that is asked for, or the model's."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from mdp_lite.engine.devices import wide_dtype
 from mdp_lite.method.leash import add_leash, add_local_leash
 from mdp_lite.method.schedule import Weights, variant_table, window
 from mdp_lite.names import BadInput
@@ -31,7 +32,8 @@ def _spread(column: Tensor) -> Tensor:
 def make_floating(weights: Weights) -> Weights:
     """The same numbers without gradients, in float32 or float64, in which a step computes."""
     wide = (torch.float32, torch.float64)
-    return weights.change(lambda w: w.detach() if w.dtype in wide else w.detach().double())
+    widen = lambda w: w if w.dtype in wide else w.to(wide_dtype(w.device))  # noqa: E731
+    return weights.change(lambda w: widen(w.detach()))
 
 
 def window_weights(

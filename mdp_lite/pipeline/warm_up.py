@@ -91,7 +91,7 @@ def _take_steps(
 def _build_tasks(runner: ModelRunner, grid: Grid, x: Tensor, c: Tensor) -> list[EditTask]:
     """Edits of sources by DDIM and by DDPM, with a local pull and without.
 
-    Their guidance is none, plain or proximal. A mask needs no graph of its own, nor do null rows.
+    Their guidance is none, plain or proximal. A mask needs no other graph, nor do null rows.
     """
     n = len(grid.t)
     zeros = zero_weights(n).change(lambda column: column.to(x))

@@ -17,8 +17,7 @@ from torch import Tensor
 from mdp_lite.checkpoint.identity import Origin, model_hash
 from mdp_lite.files import atomic
 from mdp_lite.files.probe import shorten
-from mdp_lite.method.sample import Trajectory
-from mdp_lite.method.samplers import adds_noise
+from mdp_lite.method.samplers import adds_noise, build_grid
 from mdp_lite.method.schedule import Grid
 from mdp_lite.models.config import describe_scheduler
 from mdp_lite.names import FITS, BadInput
@@ -27,6 +26,7 @@ from mdp_lite.pipeline import check
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.pipeline.runner import ModelRunner
 from mdp_lite.pipeline.xl import from_settings
+from mdp_lite.store.precision import find_wide, place_path
 from mdp_lite.store.source_header import (
     FORMAT,
     HEADER,
@@ -192,8 +192,9 @@ def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> Non
     if odd := sorted((needed ^ set(tensors)) - (OPTIONAL if inverted else set())):
         raise BadInput(f"must hold {', '.join(sorted(needed))}, {odd[0]} is missing or unknown")
     n, models = len(tensors["t"]) if tensors["t"].ndim == 1 else 0, runner.models
-    for name, own in _columns(runner.grid(n)).items():
-        if not _equal(tensors[name], own.cpu()):
+    wide, grid = find_wide(tensors), build_grid(scheduler, n)
+    for name, own in _columns(grid.to(tensors["a"].device, wide)).items():
+        if not _equal(tensors[name], own):
             raise BadInput(f"its grid's {name} is not the editor's for {n} steps")
     image = tensors["image"]
     height, width = image.shape[:2] if image.ndim == 3 else (0, 0)
@@ -202,13 +203,13 @@ def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> Non
     cell = (1, models.vae.config.latent_channels, height // runner.factor, width // runner.factor)
     c = (1, *models.c_shape)
     wanted = {
-        "x": ((n + 1, *cell), torch.float64),
-        "eps": ((n, *cell), torch.float64),
+        "x": ((n + 1, *cell), wide),
+        "eps": ((n, *cell), wide),
         "c": (c, models.origin.dtype),
         "image": ((height, width, 3), torch.uint8),
         "null": ((n, *c), torch.float32),
-        "noise": ((n, *cell), torch.float64),
-        "channels": ((1, k, *cell[2:]), torch.float64),
+        "noise": ((n, *cell), wide),
+        "channels": ((1, k, *cell[2:]), wide),
     }
     if "mask" in tensors:
         wanted["mask"] = (tuple(tensors["picture"].shape[:2]), torch.uint8)
@@ -234,7 +235,7 @@ def _source(settings: Settings, tensors: Tensors, runner: ModelRunner) -> Source
     image, sampled = _picture("image", tensors["image"]), settings.get("sampling_guidance")
     picture = _picture("picture", tensors["picture"]) if "picture" in tensors else image
     return Source(
-        Trajectory(**{k: tensors[k].to(runner.device) for k in Trajectory._fields if k in tensors}),
+        place_path(tensors, runner),
         runner.grid(len(tensors["t"])),
         check.text("prompt", settings["prompt"]),
         check.text("negative_prompt", settings["negative_prompt"]),

@@ -222,6 +222,7 @@ def test_what_is_out_of_memory() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     assert out_of_memory(caught.value)
+    assert out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"))
     assert not out_of_memory(RuntimeError("shapes")) and not out_of_memory(ValueError("x"))
 
 

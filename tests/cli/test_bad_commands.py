@@ -135,7 +135,7 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     f"{G} --model-variant ../x": "variant must be part of a file name like fp16, got '../x'",
     f"{G} --model-variant fp16": "no part has the variant 'fp16': want one of text_encoder/mod",
     f"{G} --ema": "ema is for single files: a folder holds one UNet",
-    f"{G} --device tpu": "device must be cpu or cuda, got 'tpu'",
+    f"{G} --device tpu": "device must be cpu, cuda or mps, got 'tpu'",
     f"{G} --device cuda:99": "device cuda:99 is not there",
     # outputs
     f"{G} -o out.gif": "--output must be a file name that ends in .png, .jpg, .jpeg, .webp, or -",

@@ -68,6 +68,7 @@ def test_what_it_is(read_info: ReadInfo, checkpoint: Path) -> None:
             "bytes",
             "sha256",
             "edit",
+            "gpu",
             "scheduler",
             "defaults",
             "text_encoder",

@@ -30,7 +30,7 @@ LINES: list[tuple[list[str], str]] = [
     (["generate", "a", "--clip-skip", "5"], "--clip-skip must be from 0 to 1"),
     (["generate", "a", "--model-variant", "../x"], "--model-variant must be part of a file name"),
     (["generate", "a", "--device", "cuda:99"], "--device "),
-    (["generate", "a", "--device", "quantum"], "--device must be cpu or cuda, got 'quantum'"),
+    (["generate", "a", "--device", "quantum"], "--device must be cpu, cuda or mps, got 'quantum'"),
     (["generate", "a", "--engine", "graph"], "--engine graph needs a CUDA device"),
     (["generate", "a", "--engine", "aot"], "--engine aot needs --packages, the folder that"),
     (["generate", "a", "--cache", "a.png"], "--cache must be a folder, got a file: "),

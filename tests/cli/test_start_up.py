@@ -38,6 +38,7 @@ def list_modules(cwd: Path, *line: str) -> set[str]:
         ["info", "--list"],
         ["edit", "--source-prompt", "a", "--prompt", "b", "--steps", "2", "--quiet"],
         ["plan", "--source-prompt", "a", "--prompt", "b", "--steps", "2"],
+        ["doctor", "--dry-run"],
     ],
     ids=lambda line: " ".join(line[:2]),
 )

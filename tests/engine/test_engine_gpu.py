@@ -17,6 +17,7 @@ pytestmark = [
 ]
 N, TARGET, SCHEDULES = 12, "a blue house on the grass", ("constant", "linear", "cosine", "exp")
 REPLAYED = 1e-3  # of a latent, relative to its norm, in float32: kernels may differ by shape
+SINGLE = 1e-4  # the same of float32 on a GPU against a CPU; TF32 would be ten times as far
 HALF = 5e-2  # the same in float16 against float32 after N guided steps
 
 
@@ -52,6 +53,14 @@ def test_the_same_graph_twice_is_the_same_picture(eager: Editor) -> None:
     source = recorded.generate("a red house on the grass", 7, N)
     first, again = (recorded.edit(source, TARGET).latent for _ in range(2))
     assert torch.equal(first, again)
+
+
+def test_float32_is_float32(eager: Editor) -> None:
+    """Without TF32, which torch has on for convolutions by default."""
+    both = (eager, Editor.from_pretrained("tiny", "cpu", "float32"))
+    pairs = [(one, one.generate("a red house on the grass", 7, N)) for one in both]
+    here, there = (one.edit(source, TARGET).latent for one, source in pairs)
+    assert far(here, there) <= SINGLE
 
 
 def test_half_precision_is_near_float32(eager: Editor) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mdp_lite import Editor, Fused
 from mdp_lite.engine.fusing import PLAIN, find_joined, fuse, to_bytes
+from mdp_lite.engine.gpu import GpuSettings, lay_channels_last
 from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
 from support.small_unets import CONFIGS, random_call, random_unet
@@ -32,10 +33,11 @@ def far(a: Tensor, b: Tensor) -> float:
 @pytest.mark.parametrize("family", CONFIGS)
 def test_a_fused_call_is_the_plain_call(family: str, switch: str, dtype: torch.dtype) -> None:
     fused = Fused() if switch == "all" else replace(PLAIN, **{switch: True})
-    fused = replace(fused, channels_last=fused.channels_last or fused.group_norm_silu)
     plain = random_unet(family).to("cuda", dtype)
     call = [one.to("cuda") for one in random_call(plain, side=16)]
-    own = fuse(deepcopy(plain), fused)
+    own = deepcopy(plain)
+    lay_channels_last(own)
+    own = fuse(own, fused)
     with torch.no_grad():
         assert far(own(*call), plain(*call)) <= NEAR[dtype]
 
@@ -47,7 +49,9 @@ def test_edits_without_a_switch_are_those_with_all(mode: str, switch: str) -> No
     fused = Fused(**less, attention="torch" if switch in ("attention", "none") else "table")  # type: ignore[arg-type]
     latents = []
     for one in (Fused(), fused):
-        own = Editor.from_pretrained("tiny", "cuda", "float32", engine=mode, fused=one)
+        own = Editor.from_pretrained(
+            "tiny", "cuda", "float32", engine=mode, gpu=GpuSettings(fused=one)
+        )
         source = own.generate("a red house on the grass", 7, N)
         latents.append([own.edit(source, TARGET, v, t_max=7, t_m=4).latent for v in VARIANTS])
     assert max(far(a, b) for a, b in zip(*latents, strict=True)) <= 5e-3

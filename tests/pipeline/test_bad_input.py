@@ -165,10 +165,10 @@ def test_edit_refuses_a_source_of_another_model(editor: Editor, source: Source) 
 @pytest.mark.parametrize(
     ("device", "sentence"),
     [
-        ("tpu", "device must be cpu or cuda, got 'tpu'"),
-        ("mps", "device must be one of cpu, cuda, got 'mps'"),
+        ("tpu", "device must be cpu, cuda or mps, got 'tpu'"),
+        ("xpu", "device must be one of cpu, cuda, mps, got 'xpu'"),
         ("cuda:99", "device cuda:99 is not there"),
-        (3.5, "device must be cpu or cuda, got 3.5"),
+        (3.5, "device must be cpu, cuda or mps, got 3.5"),
     ],
 )
 def test_a_device_that_is_not_there(checkpoint: Path, device: Any, sentence: str) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mdp_lite.engine.attention import TABLE, attend_by_shape
 from mdp_lite.engine.fusing import PLAIN, Fused, answer_contiguous, fuse, fused_step_output
+from mdp_lite.engine.gpu import lay_channels_last
 from mdp_lite.engine.step_graphs import CapturedStep, StepTables
 from mdp_lite.engine.unet_calls import SplitUNet
 from mdp_lite.method.execute import EditTask
@@ -41,13 +43,14 @@ SD15 = UNetConfig(cross_attention_dim=768, sample_size=64)
 READS = ("null", "c")
 HOPPER = (9, 0)  # compute capability
 LAST = torch.channels_last
-FUSED = {  # by their names in the file
-    "plain": PLAIN,
-    "channels last": Fused(False, False, False, False, False, True, "torch"),
-    "with geglu": Fused(False, True, False, False, False, True, "torch"),
-    "with group_norm_silu": Fused(True, True, False, False, False, True, "torch"),
-    "with qkv": Fused(True, True, False, False, True, True, "torch"),
-    "all": Fused(),
+# By their names in the file: what is fused, and whether weights lie channels last.
+FUSED = {
+    "plain": (PLAIN, False),
+    "channels last": (PLAIN, True),
+    "with geglu": (replace(PLAIN, geglu=True), True),
+    "with group_norm_silu": (replace(PLAIN, geglu=True, group_norm_silu=True), True),
+    "with qkv": (replace(PLAIN, geglu=True, group_norm_silu=True, qkv=True), True),
+    "all": (Fused(), True),
 }
 
 
@@ -95,7 +98,7 @@ def counting() -> Iterator[LaunchCounter]:
         yield counter
 
 
-def count_step(fused: Fused) -> dict[str, LaunchCounter]:
+def count_step(fused: Fused, last: bool = True) -> dict[str, LaunchCounter]:
     """A call of the UNet with two rows at 512x512 in float16, and a whole step of an edit."""
     add_guard("cuda")
     with torch.device("meta"):
@@ -107,7 +110,10 @@ def count_step(fused: Fused) -> dict[str, LaunchCounter]:
             return work(), lambda: None
 
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
-        own = fuse(unet.to_empty(device="cuda"), fused)
+        unet.to_empty(device="cuda")
+        if last:
+            lay_channels_last(unet)
+        own = fuse(unet, fused)
         attend = partial(attend_by_shape, TABLE, HOPPER)
         output = fused_step_output if fused.guided_step else step_output
         predict = partial(answer_contiguous, partial(own.predict, attend=attend))
@@ -135,8 +141,8 @@ def _build_task() -> EditTask:
 def tabulate() -> dict[str, Any]:
     """What the file holds."""
     table: dict[str, Any] = {}
-    for name, fused in FUSED.items():
-        for what, counter in count_step(fused).items():
+    for name, how in FUSED.items():
+        for what, counter in count_step(*how).items():
             launches, size = counter.launches, counter.bytes
             table[f"{what}, {name}"] = {
                 "launches": sum(launches.values()),

@@ -20,11 +20,9 @@ It can't know time, rounding of real kernels, workspaces and the allocator; grad
 With kind="mps" the device is Apple's, which refuses float64.
 """
 
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -36,7 +34,6 @@ from support import rehearsed_ops as ops
 from support.rehearsed_graphs import Stream, Tape, find_tape
 
 CPU = torch.device("cpu")
-OWN = ("/mdp_lite/", "/mdp_lite_kernels/")
 
 
 class RehearsedTensor(torch.Tensor):
@@ -157,7 +154,7 @@ class Rehearsal(TorchDispatchMode):
 
     def note(self, what: str, at: str | None = None) -> None:
         """Count a violation."""
-        self.violations[what, at or find_line()] += 1
+        self.violations[what, at or ops.find_line()] += 1
 
     def reset(self) -> None:
         """Count from here."""
@@ -213,13 +210,13 @@ class Rehearsal(TorchDispatchMode):
             kwargs = {k: v for k, v in kwargs.items() if k != "pin_memory"} | {"device": CPU}
         run = ops.STAND_INS.get(call.func._schema.name, call.func)
         out = run(*args, **kwargs)
+        self._refuse_wide(out)  # nor does a copy to the CPU widen on its way
         if call.name in ops.READS or call.leaves:
             return out
         if tape and call.name not in ops.RESHAPING:
-            tape.add(run, call._replace(args=args, kwargs=kwargs), out, find_line())
+            tape.add(run, call._replace(args=args, kwargs=kwargs), out, ops.find_line())
         if call.func._schema.is_mutable:
             return _find_written(call)
-        self._refuse_wide(out)
         wrap = lambda x: RehearsedTensor(x, device, self) if isinstance(x, Tensor) else x  # noqa: E731
         return tree_map(wrap, out)
 
@@ -243,7 +240,7 @@ class Rehearsal(TorchDispatchMode):
             self._launch(call, tape)
 
     def _wait(self, what: str, tape: Tape | None) -> None:
-        self.waits[what, find_line()] += 1
+        self.waits[what, ops.find_line()] += 1
         if tape:
             self.note(f"{what} in a capture")
             tape.broken = what
@@ -263,7 +260,7 @@ class Rehearsal(TorchDispatchMode):
         large = [one for one in call.others if one.ndim]
         apart = [one for one in call.ours if one.device != device and one.ndim]
         if (large and call.name not in ops.INDEXING) or apart:
-            self.mismatches[call.name, find_line()] += 1
+            self.mismatches[call.name, ops.find_line()] += 1
             raise RuntimeError(f"Expected all tensors to be on the same device: {call.name}")
         if large:
             self._wait(f"{call.name} by CPU indices", tape)
@@ -291,15 +288,3 @@ def _find_written(call: Call) -> Any:
 
 def _is_written(spec: Any) -> bool:
     return spec.alias_info is not None and spec.alias_info.is_write
-
-
-def find_line() -> str:
-    """The nearest lines of the project that led here."""
-    lines: list[str] = []
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and len(lines) < 3:
-        name = frame.f_code.co_filename
-        if any(part in name for part in OWN):
-            lines.append(f"{name.rpartition('/mdp_lite')[2]}:{frame.f_lineno}")
-        frame = frame.f_back
-    return " < ".join(lines) or "the test"

@@ -3,7 +3,9 @@
 Names are those of torch.ops.aten without their overload.
 """
 
+import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any
 
 import torch
@@ -31,6 +33,7 @@ FREE = {
 }  # fmt: skip
 # In place, but of a tensor's shape and not of its memory: a replay must not do it again.
 RESHAPING = {"unsqueeze_", "squeeze_", "t_", "transpose_", "as_strided_", "resize_", "set_"}
+OWN = ("/mdp_lite/", "/mdp_lite_kernels/")  # in the names of files whose lines are told
 MATH, FLASH, EFFICIENT = 0, 1, 2  # torch's numbers of the attention backends
 FLASH_WIDTH = 256  # the widest head that flash attention takes
 
@@ -100,3 +103,15 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "mdp_lite::guided_step": guided_step.guided_step,
     "mdp_lite::pixels": pixels.pixels,
 }
+
+
+def find_line() -> str:
+    """The nearest lines of the project that led here."""
+    lines: list[str] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and len(lines) < 3:
+        name = frame.f_code.co_filename
+        if any(part in name for part in OWN):
+            lines.append(f"{name.rpartition('/mdp_lite')[2]}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " < ".join(lines) or "the test"

@@ -37,6 +37,28 @@ class Hub:
             raise ValueError('token must be one word of plain characters, such as "hf_..."')
 
 
+@dataclass(frozen=True)
+class HubSetup:
+    """How the hub is reached from here: the cache's folder, and what the environment says.
+
+    has_token: there is a token, in the environment or in the hub's own file; it is not read.
+    """
+
+    cache: Path
+    endpoint: str
+    offline: bool
+    has_token: bool
+
+
+def read_setup() -> HubSetup:
+    """The hub's settings in this process; nothing is asked and nothing is written."""
+    from huggingface_hub import constants, is_offline_mode
+
+    has_token = bool(os.environ.get("HF_TOKEN")) or os.path.isfile(constants.HF_TOKEN_PATH)
+    cache = Path(constants.HF_HUB_CACHE)
+    return HubSetup(cache, constants.ENDPOINT, is_offline_mode(), has_token)
+
+
 def check_name(name: str, what: str = "a file name") -> str:
     """Return a plain relative path such as unet/config.json; raises ValueError for others."""
     plain = isinstance(name, str) and name.isprintable() and not set(name) & set('\\:*?"<>|')

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from mdp_lite.cli.model_options import CheckpointOptions, RunOptions
+from mdp_lite.cli.model_options import GPU_MEMORY, CheckpointOptions, RunOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,7 @@ class InfoOptions:
         str | None,
         typer.Option("--vae", metavar="PLACE", help="with another VAE: a folder, file or hub id"),
     ] = None
+    gpu_memory: Annotated[float | None, GPU_MEMORY] = None
     catalogue: Annotated[
         bool, typer.Option("--list", help="well-known checkpoints and licences")
     ] = False  # fmt: skip

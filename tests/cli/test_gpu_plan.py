@@ -1,0 +1,74 @@
+"""What info and plan say about the memory of a GPU, here or not."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from mdp_lite.__main__ import main
+from mdp_lite.checkpoint.load import examine
+from mdp_lite.engine.edit_bytes import EditSize, count_edit_bytes
+from mdp_lite.engine.gpu import GB
+from mdp_lite.engine.placement import RESERVE_BYTES, place_parts
+from mdp_lite.pipeline.gpu_models import facts_of_checkpoint
+from support.rehearsing import rehearsal
+
+PLAN = ("plan", "--source-prompt", "a red house", "--prompt", "a tent", "--steps", "4")
+Show = Callable[..., tuple[dict[str, Any], str]]
+
+
+@pytest.fixture
+def show(capsys: pytest.CaptureFixture[str]) -> Show:
+    """What a command prints, as data and as lines."""
+
+    def call(*line: str) -> tuple[dict[str, Any], str]:
+        assert main([*line, "--json"]) == 0
+        data = json.loads(capsys.readouterr().out)
+        assert main([*line]) == 0
+        return data, capsys.readouterr().out
+
+    return call
+
+
+@pytest.mark.parametrize("line", [PLAN, ("info", "tiny", "--no-hash")])
+def test_a_gpu_that_is_not_here(show: Show, line: tuple[str, ...]) -> None:
+    data, text = show(*line, "--gpu-memory", "8")
+    found = data["gpu"]
+    facts = facts_of_checkpoint(examine("tiny"), torch.float16)
+    steps = 4 if line is PLAN else examine("tiny").defaults.num_inference_steps
+    want = place_parts(count_edit_bytes(facts, EditSize(64, 64, 2, steps)), 8 * GB)
+    assert found["peak_bytes"] == want.peak_bytes and found["dtype"] == "float16"
+    assert found["budget_bytes"] == 8 * GB - RESERVE_BYTES and found["fits"]
+    assert "64x64 in float16 fits" in text and "everything stays on the GPU" in text
+
+
+def test_what_does_not_fit_is_said_before_anything_runs(show: Show) -> None:
+    data, text = show(*PLAN, "--gpu-memory", "1", "--width", "512", "--height", "512")
+    assert not data["gpu"]["fits"] and "512x512 in float16 does not fit" in text
+    assert data["gpu"]["text_encoder"] == "waits on the CPU"
+
+
+def test_without_a_gpu_and_without_its_memory_nothing_is_said(show: Show) -> None:
+    data, text = show(*PLAN)
+    assert data["gpu"] is None and "GPU" not in text
+
+
+def test_the_dtype_that_is_wanted_counts(show: Show) -> None:
+    wide, _ = show(*PLAN, "--gpu-memory", "8", "--dtype", "float32")
+    half, _ = show(*PLAN, "--gpu-memory", "8")
+    assert wide["gpu"]["dtype"] == "float32"
+    assert wide["gpu"]["peak_bytes"] > 1.8 * half["gpu"]["peak_bytes"]
+
+
+def test_the_gpu_here_is_planned_for(show: Show) -> None:
+    with rehearsal():
+        data, text = show("info", "tiny", "--no-hash")
+    assert data["gpu"]["budget_bytes"] > 100 * GB and "GPU  " in text
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "eight"])
+def test_bad_memory_is_refused(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*PLAN, "--gpu-memory", value]) == 2
+    assert "--gpu-memory" in capsys.readouterr().err
