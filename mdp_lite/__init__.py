@@ -18,7 +18,7 @@ Public names, each with its own help (the packages listed below these lines are 
 Editor                            loads a model; generates, inverts, edits
 Source, Edit, Cost                what it returns
 Request, Inversion, XLCondition   what it can be given
-GpuSettings                       how a GPU computes, and how much of its memory it may take
+GpuSettings, Fused                how a GPU computes, and how much of its memory it may take
 Sweep, once, warm_up              many edits, one in fewer calls, no wait at the first
 Batcher, Client, make_batcher,
 run_batcher, client_editor        one model for many threads
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from mdp_lite.batcher.batcher import Batcher, Client
     from mdp_lite.batcher.client import client_editor, make_batcher, run_batcher
     from mdp_lite.editor import Editor
+    from mdp_lite.engine.fusing import Fused
     from mdp_lite.engine.gpu import GpuSettings
     from mdp_lite.method.plan import Plan
     from mdp_lite.method.schedule import Weights
@@ -73,6 +74,7 @@ __all__ = [
     "Edit",
     "EditState",
     "Editor",
+    "Fused",
     "GpuSettings",
     "Inversion",
     "MdpError",
@@ -104,6 +106,7 @@ _MODULES = {
     "Edit": "pipeline.result",
     "EditState": "pipeline.progress",
     "Editor": "editor",
+    "Fused": "engine.fusing",
     "GpuSettings": "engine.gpu",
     "Inversion": "pipeline.inversion_methods",
     "Plan": "method.plan",

@@ -20,17 +20,17 @@ def lerp(start: tl.tensor, end: tl.tensor, w: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def weight(
-    w: tl.tensor, across: tl.tensor, within: tl.tensor,
+    w: tl.tensor, across: tl.tensor, period: tl.tensor,
     n: tl.tensor, i: tl.tensor, there: tl.tensor, x: tl.tensor,
 ) -> tl.tensor:  # fmt: skip
     """A weight at the values i of picture n, in x's dtype."""
-    return tl.load(w + n * across + i * within, mask=there, other=0.0).to(x.dtype)
+    return tl.load(w + n * across + i % period, mask=there, other=0.0).to(x.dtype)
 
 
 @triton.jit
 def predict(
     out: tl.tensor, g: tl.tensor, g_across: tl.tensor,
-    w_beta: tl.tensor, beta_across: tl.tensor, beta_within: tl.tensor,
+    w_beta: tl.tensor, beta_across: tl.tensor, beta_period: tl.tensor,
     n: tl.tensor, i: tl.tensor, there: tl.tensor, here: tl.tensor,
     size: tl.tensor, area: tl.tensor,
     GUIDED: tl.constexpr, BETA: tl.constexpr, LAST: tl.constexpr,
@@ -44,7 +44,7 @@ def predict(
     e = tl.load(row, mask=there, other=0.0).to(here.dtype)
     if BETA:
         e_a = tl.load(row + rows, mask=there, other=0.0).to(here.dtype)
-        e = lerp(e, e_a, weight(w_beta, beta_across, beta_within, n, i, there, here))
+        e = lerp(e, e_a, weight(w_beta, beta_across, beta_period, n, i, there, here))
     if GUIDED:
         e = null + tl.load(g + n * g_across).to(here.dtype) * (e - null)
     return e
@@ -56,9 +56,9 @@ def advance(
     x0_a: tl.tensor, noise: tl.tensor, onward_to: tl.tensor, eps_to: tl.tensor,
     g: tl.tensor, g_across: tl.tensor,
     a: tl.tensor, a_across: tl.tensor, b: tl.tensor, b_across: tl.tensor,
-    w_eps: tl.tensor, eps_across: tl.tensor, eps_within: tl.tensor,
-    w_x: tl.tensor, x_across: tl.tensor, x_within: tl.tensor,
-    w_beta: tl.tensor, beta_across: tl.tensor, beta_within: tl.tensor,
+    w_eps: tl.tensor, eps_across: tl.tensor, eps_period: tl.tensor,
+    w_x: tl.tensor, x_across: tl.tensor, x_period: tl.tensor,
+    w_beta: tl.tensor, beta_across: tl.tensor, beta_period: tl.tensor,
     size: tl.tensor, area: tl.tensor,
     GUIDED: tl.constexpr, BETA: tl.constexpr, V: tl.constexpr, NOISE: tl.constexpr,
     LAST: tl.constexpr, BLOCK: tl.constexpr,
@@ -70,12 +70,12 @@ def advance(
     at = n * size + i
     here = tl.load(x + at, mask=there, other=0.0)
     e = predict(
-        out, g, g_across, w_beta, beta_across, beta_within, n, i, there, here, size, area,
+        out, g, g_across, w_beta, beta_across, beta_period, n, i, there, here, size, area,
         GUIDED, BETA, LAST,
     )  # fmt: skip
     level, next_level = tl.load(a + n * a_across), tl.load(b + n * b_across)
     a_x, a_eps = tl.sqrt(level).to(here.dtype), tl.sqrt(1 - level).to(here.dtype)
-    share = weight(w_eps, eps_across, eps_within, n, i, there, here)
+    share = weight(w_eps, eps_across, eps_period, n, i, there, here)
     e_a = tl.load(eps_a + at, mask=there, other=0.0)
     eps = lerp(a_x * e + a_eps * here if V else e, e_a, share)
     x0 = (here - a_eps * eps) / (tl.where(level > 0, a_x, 1.0) if V else a_x)
@@ -87,7 +87,7 @@ def advance(
         onward = keep * x0 + left * eps + tl.load(noise + at, mask=there, other=0.0)
     else:
         onward = keep * x0 + tl.sqrt(1 - next_level).to(here.dtype) * eps
-    share = weight(w_x, x_across, x_within, n, i, there, here)
+    share = weight(w_x, x_across, x_period, n, i, there, here)
     end = tl.load(x_a + at, mask=there, other=0.0)
     tl.store(onward_to + at, lerp(onward, end, share), mask=there)
     tl.store(eps_to + at, lerp(eps, e_a, share), mask=there)
@@ -116,10 +116,13 @@ def guided_step_op(
 
 
 def _lay_out(w: Tensor | None, x: Tensor) -> tuple[Tensor | None, int, int]:
-    """A weight in memory, its strides between pictures and within one: 0 if it is constant."""
+    """A weight in memory, its values between two pictures, and after how many it repeats in one.
+
+    A map for all channels repeats in each, a constant everywhere.
+    """
     if w is None or w.numel() == 1:
-        return w, 0, 0
+        return w, 0, 1
     if w.shape == (len(x), 1, 1, 1):
-        return w.contiguous(), 1, 0
-    w = w.expand(*(w.shape[:-3] or (1,)), *x.shape[1:]).contiguous()
-    return w, 0 if len(w) == 1 else w[0].numel(), 1
+        return w.contiguous(), 1, 1
+    w = w.expand(torch.broadcast_shapes(w.shape, (1, 1, *x.shape[2:]))).contiguous()
+    return w, 0 if len(w) == 1 else w[0].numel(), w[0].numel()

@@ -8,20 +8,30 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from copy import copy, deepcopy
+from copy import deepcopy
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mdp_lite.engine.attention import choose_cuda_attention
 from mdp_lite.engine.capture import CudaCapture
+from mdp_lite.engine.fusing import (
+    FUSED,
+    Fused,
+    answer_contiguous,
+    copy_around,
+    fuse,
+    fused_step_output,
+    take_step,
+)
 from mdp_lite.engine.graphs import GraphCache, GraphRecorder
 from mdp_lite.engine.step_graphs import StepGraphs
 from mdp_lite.engine.unet_calls import CachedUNet, Function, PaddedUNet, SplitUNet
 from mdp_lite.method.execute import SingleStep
-from mdp_lite.method.mdp import Denoiser, update
-from mdp_lite.models.aligned import Linear, align_linears
+from mdp_lite.method.mdp import Denoiser, step_output, update
+from mdp_lite.models.aligned import align_linears
 from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
@@ -48,8 +58,8 @@ class Engine(NamedTuple):
     """A UNet in a mode.
 
     denoise calls it with x (b, 4, y, x), t () or (b,), c (b, l, d). single_step computes a whole
-    step of one edit in a recorded graph, or is None. wrap runs another function the same way.
-    recorder records the graphs, if the mode has any.
+    step of one edit, or is None. wrap runs another function the same way. recorder records the
+    graphs, if the mode has any. fused is what the models run as kernels of ours, None if nothing.
     """
 
     mode: str
@@ -57,15 +67,17 @@ class Engine(NamedTuple):
     single_step: SingleStep | None = None
     wrap: Callable[[Function], Function] = _identity
     recorder: GraphRecorder | None = None
+    fused: Fused | None = None
 
 
 def build_engine(
-    unet: Any, mode: str, device: torch.device, open_packages: OpenPackages | None = None
-) -> Engine:
+    unet: Any, mode: str, device: torch.device, open_packages: OpenPackages | None = None,
+    fused: Fused = FUSED,
+) -> Engine:  # fmt: skip
     """A UNet in one of ENGINES; another denoiser is called as it is.
 
-    open_packages gives the compiled packages for "aot". Raises BadInput if the device or the
-    machine does not have what the mode needs.
+    open_packages gives the compiled packages for "aot"; fused is for a GPU. Raises BadInput if the
+    device or the machine does not have what the mode needs.
     """
     mode = choose_mode(mode, device, open_packages is not None)
     if not isinstance(unet, UNet):
@@ -77,11 +89,17 @@ def build_engine(
     if device.type == "cpu":
         own = _keep_plain(unet) if mode == "compile" else _pack_convolutions(unet)
         predict = _predict if mode == "compile" else _pack_and_predict
-    attend = choose_attention(device, traced=mode == "compile")
+    if fuses := device.type == "cuda" and mode != "compile":
+        own, predict = fuse(unet, fused), partial(answer_contiguous, _predict)
+    output = fused_step_output if fuses and fused.guided_step else step_output
+    attend = choose_attention(device, mode == "compile", fused)
     forward = wrap(partial(predict, own, attend))
-    split = SplitUNet(forward, own.times, own.text, own.config.extra_dim)
+    split = SplitUNet(forward, own.times, own.text, own.config.extra_dim, output)
     if device.type == "cuda" and mode != "eager":
-        return _record_graphs(mode, split, wrap, device)
+        return _record_graphs(mode, split, wrap, device)._replace(fused=fused if fuses else None)
+    if fuses:
+        call = partial(_call_split, split)
+        return Engine(mode, call, partial(take_step, call, output), wrap, fused=fused)
     denoise = CachedUNet(split) if device.type == "cpu" else partial(_call_split, split)
     return Engine(mode, denoise if mode == "eager" else PaddedUNet(denoise), wrap=wrap)
 
@@ -90,7 +108,11 @@ def wrap_methods(engine: Engine, model: nn.Module, names: Sequence[str]) -> dict
     """Methods of another model, run as the engine runs its UNet."""
     if engine.mode == "compile":
         lay_plain(model)
-    return {name: engine.wrap(getattr(model, name)) for name in names}
+    methods = {name: getattr(model, name) for name in names}
+    if engine.fused:
+        own = fuse(model, engine.fused)
+        methods = {name: partial(answer_contiguous, getattr(own, name)) for name in names}
+    return {name: engine.wrap(method) for name, method in methods.items()}
 
 
 def _record_graphs(
@@ -125,11 +147,13 @@ def choose_mode(mode: str, device: torch.device, packages: bool = False) -> str:
     return mode if mode != "auto" else "aot" if packages else by_device
 
 
-def choose_attention(device: torch.device, traced: bool = False) -> Attend:
+def choose_attention(device: torch.device, traced: bool = False, fused: Fused = FUSED) -> Attend:
     """The attention for a device: on a CPU our own kernel if it runs there, else torch's.
 
-    traced: the kernel is one operator of a graph that is compiled.
+    traced: the kernel is one operator of a graph that is compiled. fused says how a GPU chooses.
     """
+    if device.type == "cuda" and not traced:
+        return choose_cuda_attention(device, fused.attention)
     if device.type != "cpu":
         return SDPA
     if sentence := name_attention():
@@ -174,18 +198,8 @@ def _pack_convolutions(unet: UNet) -> UNet:
     if sentence := name_packing():
         _warn_once(sentence)
         return unet
-    around = _copy_around(unet)
+    around = copy_around(unet)
     packed_conv.pack_convolutions(around)
-    return around
-
-
-def _copy_around(module: Any) -> Any:
-    """The same modules around the same layers; deepcopy would take as long as half of a load."""
-    if isinstance(module, (nn.Conv2d, Linear)):
-        return module
-    around = copy(module)
-    children = module._modules.items()
-    around._modules = {name: child and _copy_around(child) for name, child in children}
     return around
 
 

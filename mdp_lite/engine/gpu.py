@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mdp_lite.engine.fusing import FUSED, Fused
 from mdp_lite.engine.placement import RESERVE_BYTES
 from mdp_lite.models.conv import Conv2d
 from mdp_lite.names import BadInput
@@ -27,8 +28,8 @@ class GpuSettings:
     tf32: float32 is multiplied in TF32, with 10 bits of mantissa instead of 23. channels_last: the
     weights of convolutions lie as tensor cores read them, in 16 bits or with tf32. cudnn_benchmark:
     cuDNN times its algorithms for each new shape and takes the fastest, so that the last bits may
-    differ from one process to the next. memory: how many GB (10^9 bytes) edits may take, by default
-    what is free. Raises BadInput for other values.
+    differ from one process to the next. fused: kernels of ours. memory: how many GB (10^9
+    bytes) edits may take, by default what is free. Raises BadInput for other values.
 
     >>> GpuSettings(memory=8).channels_last
     True
@@ -38,12 +39,16 @@ class GpuSettings:
     channels_last: bool = True
     cudnn_benchmark: bool = True
     memory: float | None = None
+    fused: Fused = FUSED
 
     def __post_init__(self) -> None:
         """Raise BadInput for values that are none."""
         for name in ("tf32", "channels_last", "cudnn_benchmark"):
             if type(getattr(self, name)) is not bool:
                 raise BadInput(f"{name} must be True or False, got {getattr(self, name)!r}", name)
+        if not isinstance(self.fused, Fused):
+            want = "fused must be a Fused, as Fused(geglu=False)"
+            raise BadInput(f"{want}, got {self.fused!r:.80}", "fused")
         if self.memory is not None:
             check_memory("memory", self.memory)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from mdp_lite.engine.graphs import GraphKey, GraphRecorder, Record
 from mdp_lite.engine.unet_calls import SplitUNet
 from mdp_lite.method.execute import EditTask
-from mdp_lite.method.mdp import Reads, Step, step_inputs, step_output
+from mdp_lite.method.mdp import Reads, Step, step_inputs
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Weights
 
@@ -64,7 +64,7 @@ class CapturedStep:
             terms = static.select_step(0, place)
             rows, c = step_inputs(place, terms, reads)
             out = _predict_step(unet, rows, terms.coeffs.t[None], c)
-            step = step_output(out, place, terms, reads, v_prediction)
+            step = unet.step_output(out, place, terms, reads, v_prediction)
             return step.x, step.eps, out.isfinite().all()
 
         self._out, self._replay = record(work)

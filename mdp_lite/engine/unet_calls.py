@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.method.mdp import Denoiser
+from mdp_lite.method.mdp import Denoiser, Reads, Step, StepTerms, step_output
 from mdp_lite.models.condition import find_extra
 
 # CachedUNet holds the projections of so many timesteps (40 KB each at SD 1.5's size), then it
@@ -14,6 +14,7 @@ from mdp_lite.models.condition import find_extra
 MAX_TIMESTEPS = 1000
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # row counts of a call
 Function = Callable[..., Tensor]
+StepOutput = Callable[[Tensor, Tensor, StepTerms, Reads, bool], Step]  # as mdp.step_output
 
 
 class PaddedUNet:
@@ -42,13 +43,14 @@ class SplitUNet(NamedTuple):
     """A UNet in three parts: predict reads times(t, c) and text(c).
 
     text depends on c alone, times on t alone where extra_dim is 0, else on the pooled part of c
-    too. So they are computed once for a whole edit.
+    too. So they are computed once for a whole edit. step_output is the second half of a step.
     """
 
     predict: Denoiser
     times: Function
     text: Function
     extra_dim: int = 0
+    step_output: StepOutput = step_output
 
 
 class CachedUNet:

@@ -12,6 +12,17 @@ def activation(name: str, x: Tensor) -> Tensor:
     return F.silu(x) if name in ("silu", "swish") else getattr(F, name)(x)
 
 
+class GroupNorm(nn.GroupNorm):
+    """A group norm, alone or as one operation with what stands before and after it.
+
+    The engine replaces it where one kernel computes all three.
+    """
+
+    def activate(self, x: Tensor, act: str, shift: Tensor | None = None) -> Tensor:
+        """act(norm(x + shift)): x (b, c, y, x), shift (1 or b, c) or nothing -> like x."""
+        return activation(act, self(x if shift is None else x + shift[:, :, None, None]))
+
+
 class ResnetBlock2D(nn.Module):
     """x + conv2(act(norm2(conv1(act(norm1 x)) + times))); a 1x1 conv of x if channels change."""
 
@@ -20,21 +31,20 @@ class ResnetBlock2D(nn.Module):
     ) -> None:
         super().__init__()
         self.act = act
-        self.norm1 = nn.GroupNorm(groups, inp, eps)
+        self.norm1 = GroupNorm(groups, inp, eps)
         self.conv1 = Conv2d(inp, out, 3, padding=1)
         if time_dim is not None:
             self.time_emb_proj = Linear(time_dim, out)
-        self.norm2 = nn.GroupNorm(groups, out, eps)
+        self.norm2 = GroupNorm(groups, out, eps)
         self.conv2 = Conv2d(out, out, 3, padding=1)
         self.conv_shortcut = Conv2d(inp, out, 1) if inp != out else None
         self.proj_slice = slice(0)  # of its projection in UNet.times; the UNet sets it
 
     def forward(self, x: Tensor, times: Tensor | None = None) -> Tensor:
         """(b, inp, y, x) and UNet.times of t (1 or b, sum of out) -> (b, out, y, x)."""
-        h = self.conv1(activation(self.act, self.norm1(x)))
-        if times is not None:
-            h = h + times[:, self.proj_slice, None, None]
-        h = self.conv2(activation(self.act, self.norm2(h)))
+        h = self.conv1(self.norm1.activate(x, self.act))
+        shift = None if times is None else times[:, self.proj_slice]
+        h = self.conv2(self.norm2.activate(h, self.act, shift))
         return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
 
 

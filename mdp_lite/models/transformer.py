@@ -4,7 +4,7 @@ Shapes: b batch, c channels, y x height and width, n cells, l tokens, h heads, d
 Attribute names are the diffusers-layout checkpoint keys.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mdp_lite.models.aligned import Linear
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.conv import Conv2d
+from mdp_lite.models.layers import GroupNorm
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (b, h, n, d), k, v (b, h, l, d) -> like q
 SDPA: Attend = F.scaled_dot_product_attention
@@ -45,7 +46,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, attend: Attend) -> Tensor:
         """x (b, n, h d), keys and values (b, l, h d) -> (b, n, h d)."""
-        rows = (self.to_q(x), keys, values)
+        return self.mix((self.to_q(x), keys, values), attend)
+
+    def of_itself(self, x: Tensor, attend: Attend) -> Tensor:
+        """Self-attention: (b, n, h d) -> (b, n, h d)."""
+        return self(x, self.to_k(x), self.to_v(x), attend)
+
+    def mix(self, rows: Sequence[Tensor], attend: Attend) -> Tensor:
+        """From queries (b, n, h d), and keys and values (b, l, h d)."""
         q, k, v = (rearrange(row, "b l (h d) -> b h l d", h=self.heads) for row in rows)
         return self.to_out[0](rearrange(attend(q, k, v), "b h l d -> b l (h d)"))
 
@@ -92,8 +100,7 @@ class BasicTransformerBlock(nn.Module):
 
     def text_free(self, x: Tensor, attend: Attend) -> Tensor:
         """The part that does not read the text, self-attention: (b, n, dim) -> (b, n, dim)."""
-        h = self.norm1(x)
-        return x + self.attn1(h, self.attn1.to_k(h), self.attn1.to_v(h), attend)
+        return x + self.attn1.of_itself(self.norm1(x), attend)
 
     def with_text(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """Attention to the text, then feed-forward: (b, n, dim) -> (b, n, dim)."""
@@ -108,7 +115,7 @@ class Transformer2DModel(nn.Module):
     def __init__(self, config: UNetConfig, channels: int, heads: int, depth: int) -> None:
         super().__init__()
         self.linear = config.use_linear_projection
-        self.norm = nn.GroupNorm(config.norm_num_groups, channels, eps=1e-6)
+        self.norm = GroupNorm(config.norm_num_groups, channels, eps=1e-6)
         self.proj_in, self.proj_out = (
             Linear(channels, channels) if self.linear else Conv2d(channels, channels, 1)
             for _ in range(2)

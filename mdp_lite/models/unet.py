@@ -17,7 +17,13 @@ from mdp_lite.models.aligned import Linear
 from mdp_lite.models.condition import find_extra, find_states, unpack
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.conv import Conv2d
-from mdp_lite.models.layers import Downsample2D, ResnetBlock2D, Upsample2D, activation
+from mdp_lite.models.layers import (
+    Downsample2D,
+    GroupNorm,
+    ResnetBlock2D,
+    Upsample2D,
+    activation,
+)
 from mdp_lite.models.transformer import (
     SDPA,
     Attend,
@@ -182,7 +188,7 @@ class UNet(nn.Module):
         self.down_blocks = nn.ModuleList(Down(config, level) for level in range(len(widths)))
         self.mid_block = Mid(config)
         self.up_blocks = nn.ModuleList(Up(config, index) for index in range(len(widths)))
-        self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
+        self.conv_norm_out = GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.conv_out = Conv2d(widths[0], config.out_channels, 3, padding=1)
         _set_slices(self._resnets, [block.time_emb_proj.out_features for block in self._resnets])
         _set_slices(self._text_readers, [2 * one.to_k.out_features for one in self._text_readers])
@@ -264,7 +270,7 @@ class UNet(nn.Module):
         x = self.mid_block(skips[-1], conditioning)
         for block in self.up_blocks:
             x = block(x, skips, conditioning)
-        return self.conv_out(activation(self.config.act_fn, self.conv_norm_out(x)))
+        return self.conv_out(self.conv_norm_out.activate(x, self.config.act_fn))
 
     @property
     def _resnets(self) -> list[ResnetBlock2D]:

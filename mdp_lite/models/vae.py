@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mdp_lite.models.aligned import Linear
 from mdp_lite.models.config import VAEConfig
 from mdp_lite.models.conv import Conv2d
-from mdp_lite.models.layers import Downsample2D, ResnetBlock2D, Upsample2D
+from mdp_lite.models.layers import Downsample2D, GroupNorm, ResnetBlock2D, Upsample2D
 
 EPS = 1e-6  # of every group norm in the published autoencoders
 # Their last activation is always SiLU; act_fn is for the residual blocks only.
@@ -32,7 +32,7 @@ class VAEAttention(nn.Module):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.group_norm = nn.GroupNorm(groups, channels, EPS)
+        self.group_norm = GroupNorm(groups, channels, EPS)
         self.to_q = Linear(channels, channels)
         self.to_k = Linear(channels, channels)
         self.to_v = Linear(channels, channels)
@@ -108,7 +108,7 @@ class Encoder(nn.Module):
             EncoderLevel(config, inp, out, i == last) for i, (inp, out) in enumerate(pairs)
         )
         self.mid_block = VAEMid(config)
-        self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], EPS)
+        self.conv_norm_out = GroupNorm(config.norm_num_groups, widths[-1], EPS)
         self.conv_out = Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for layer in _layers(self.down_blocks):
             x = layer(x)
-        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
+        return self.conv_out(self.conv_norm_out.activate(self.mid_block(x), "silu"))
 
 
 class Decoder(nn.Module):
@@ -132,7 +132,7 @@ class Decoder(nn.Module):
         self.up_blocks = nn.ModuleList(
             DecoderLevel(config, inp, out, i == last) for i, (inp, out) in enumerate(pairs)
         )
-        self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], EPS)
+        self.conv_norm_out = GroupNorm(config.norm_num_groups, widths[-1], EPS)
         self.conv_out = Conv2d(widths[-1], config.out_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ class Decoder(nn.Module):
         x = self.mid_block(self.conv_in(z))
         for layer in _layers(self.up_blocks):
             x = layer(x)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        return self.conv_out(self.conv_norm_out.activate(x, "silu"))
 
 
 class VAE(nn.Module):

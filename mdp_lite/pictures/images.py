@@ -144,6 +144,11 @@ def to_image(picture: Tensor) -> Image.Image:
     return Image.fromarray(np.rint(levels).astype(np.uint8))  # torch's round would start OpenMP
 
 
+def from_bytes(pixels: Tensor) -> list[Image.Image]:
+    """(b, h, w, 3) uint8 on the CPU -> RGB pictures."""
+    return [Image.fromarray(one) for one in pixels.numpy()]
+
+
 def psnr(image: Image.Image, other: Image.Image) -> float:
     """10 log10(255^2 / mean squared difference) in dB of two RGB pictures; infinity if equal."""
     a, b = (np.asarray(picture, dtype=np.float64) for picture in (image, other))

@@ -12,7 +12,7 @@ from torch import Tensor
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.checkpoint.vocabulary import describe_unknown, find_unknown
-from mdp_lite.engine import aot
+from mdp_lite.engine import aot, fusing
 from mdp_lite.engine.devices import wide_dtype
 from mdp_lite.engine.engine import build_engine
 from mdp_lite.engine.gpu import DEFAULT, GpuSettings
@@ -52,7 +52,7 @@ class ModelRunner:
         self.device, self.gpu = device, gpu
         self.wide = wide_dtype(device)  # of latents, noise and grids, from here on
         open_packages = packages and partial(self._open_packages, packages)
-        self.engine = build_engine(models.unet, mode, device, open_packages)
+        self.engine = build_engine(models.unet, mode, device, open_packages, gpu.fused)
         self.unet: Denoiser = FiniteUNet(self.engine.denoise, models.unet)
         self.vae = VAECaller(models, self.engine, device, gpu)
         self.v_prediction = models.scheduler.prediction_type == "v_prediction"
@@ -245,8 +245,10 @@ class ModelRunner:
     @torch.no_grad()
     def decode_batch(self, latents: Tensor) -> list[Image.Image]:
         """Scaled latents (b, 4, y, x) -> pictures, decoded in one call."""
-        pictures = self.run_vae("decode", latents, "the decoded picture").float()
-        return [images.to_image(picture) for picture in pictures.split(1)]
+        pictures = self.run_vae("decode", latents, "the decoded picture")
+        if self.engine.fused and self.engine.fused.pixels:
+            return images.from_bytes(fusing.to_bytes(pictures))
+        return [images.to_image(picture) for picture in pictures.float().split(1)]
 
     def run_vae(self, name: str, x: Tensor, what: str) -> Tensor:
         """The VAE's encode or decode, as the device can hold them."""

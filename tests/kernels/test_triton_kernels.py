@@ -13,11 +13,15 @@ from support.places import ROOT
 needs_triton = pytest.mark.skipif(not shapes.TRITON, reason="Triton is for Linux alone")
 
 
-def passes(name: str, *more: str, interpreted: bool = False) -> None:
-    """Run a file of tests in a new process: the import of Triton decides how it works."""
+CASES = ("triton_cases.py", "triton_norms.py")
+
+
+def passes(*names: str, interpreted: bool = False) -> None:
+    """Run files of tests in a new process: the import of Triton decides how it works."""
     places = [str(ROOT / room) for room in (".", "kernels", "weights", "tests")]
     own = {"PYTHONPATH": os.pathsep.join(places), "TRITON_INTERPRET": "01"[interpreted]}
-    command = [sys.executable, "-m", "pytest", "--noconftest", "-q", f"tests/support/{name}", *more]
+    files = [f"tests/support/{name}" for name in names]
+    command = [sys.executable, "-m", "pytest", "--noconftest", "-q", *files]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
@@ -29,7 +33,7 @@ def passes(name: str, *more: str, interpreted: bool = False) -> None:
     reason="torch 2.11 wraps no kernels that are interpreted",
 )
 def test_kernels_agree_with_their_references_in_the_interpreter() -> None:
-    passes("triton_cases.py", interpreted=True)
+    passes(*CASES, interpreted=True)
 
 
 @needs_triton
@@ -41,7 +45,7 @@ def test_kernels_compile_for_a_gpu() -> None:
 @needs_triton
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_kernels_agree_with_their_references_on_the_device() -> None:
-    passes("triton_cases.py")
+    passes(*CASES)
 
 
 def test_without_triton_nothing_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

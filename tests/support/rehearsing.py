@@ -40,7 +40,7 @@ class InThread(TorchDispatchMode):
 def rehearsal(kind: str = "cuda", devices: int = 1) -> Iterator[Rehearsal]:
     """A rehearsed device for the block; kind is cuda or mps."""
     gpu, lifted = Rehearsal(kind, devices), torch._C._only_lift_cpu_tensors()
-    _add_guard(kind)
+    add_guard(kind)
     with contextlib.ExitStack() as stack:
         for owner, name, stand_in in _list_patches(gpu):
             stack.enter_context(mock.patch.object(owner, name, stand_in, create=True))
@@ -124,7 +124,7 @@ def _zero_gradients(gpu: Rehearsal, outputs: Any, inputs: Any, *_: Any) -> Any:
     return tuple(torch.zeros_like(one) for one in some)
 
 
-def _add_guard(kind: str) -> None:
+def add_guard(kind: str) -> None:
     """Give a device type the guard of meta tensors, which does nothing, where torch has none."""
     if kind == "cuda" and torch.backends.cuda.is_built():
         torch._C._ensureCUDADeviceGuardSet()

@@ -14,10 +14,8 @@ from torch import Tensor
 
 from mdp_lite.method.mdp import SourceStep, guide, pull_weight, update
 from mdp_lite.method.schedule import StepCoefficients, Weights
-from mdp_lite_kernels import group_norm_silu_jit
 from mdp_lite_kernels.geglu import geglu, triton_geglu
 from mdp_lite_kernels.geglu import takes as geglu_takes
-from mdp_lite_kernels.group_norm_silu import group_norm_silu, triton_group_norm_silu
 from mdp_lite_kernels.group_norm_silu import takes as norm_takes
 from mdp_lite_kernels.guided_step import guided_step, triton_guided_step
 from mdp_lite_kernels.guided_step import takes as step_takes
@@ -56,72 +54,6 @@ def near(got: Tensor, want: Tensor, bound: float) -> None:
     assert float((got - want).abs().nan_to_num().max()) <= bound * float(
         want.abs().nan_to_num().max()
     )
-
-
-# (b, c, y, x), groups: tiny, one pixel, odd widths of a group, one channel a group, one group,
-# more groups than a block and a number of them no power of two, several tiles, long rows.
-SHAPES = [
-    ((2, 2, 1, 1), 2),
-    ((2, 4, 3, 5), 4),
-    ((1, 30, 7, 9), 3),
-    ((3, 33, 5, 5), 11),
-    ((2, 320, 4, 4), 32),
-    ((1, 960, 3, 3), 32),
-    ((1, 8, 47, 43), 1),
-    ((1, 48, 19, 17), 24),
-    ((1, 136, 11, 13), 17),
-    ((1, 1030, 2, 3), 2),
-]
-REAL = [  # Stable Diffusion 1.5's UNet with guidance, and the end of its VAE
-    ((2, 320, 64, 64), 32),
-    ((2, 960, 64, 64), 32),
-    ((2, 640, 32, 32), 32),
-    ((2, 1920, 32, 32), 32),
-    ((2, 1280, 16, 16), 32),
-    ((2, 2560, 8, 8), 32),
-    ((1, 512, 64, 64), 32),
-    ((1, 256, 512, 512), 32),
-    ((1, 128, 512, 512), 32),
-]
-REAL_CASES = [pytest.param(*case, marks=real) for case in REAL]
-
-
-@pytest.mark.parametrize("small", [True, False])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("shape", "groups"), SHAPES + REAL_CASES)
-def test_group_norm_silu(
-    shape: tuple[int, ...], groups: int, dtype: str, small: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if small or INTERPRETED:  # long chunks in small tiles; and the interpreter is slow at programs
-        monkeypatch.setattr(group_norm_silu_jit, "PROGRAMS", 4)
-        monkeypatch.setattr(group_norm_silu_jit, "TILE", 1024 if small else 4096)
-    silu = dtype != "bfloat16" or small
-    x = values(*shape, dtype=dtype, scale=3, mean=0.5).to(memory_format=LAST)
-    weight, bias = values(shape[1], dtype=dtype), values(shape[1], dtype=dtype)
-    got = triton_group_norm_silu(x, groups, weight, bias, 1e-5, silu)
-    wide = (t.double() for t in (weight, bias))
-    want = group_norm_silu(x.double(), groups, *wide, 1e-5, silu)
-    assert got.dtype == x.dtype and got.is_contiguous(memory_format=LAST)
-    near(got, want, 1e-6 + (DTYPES[dtype][2] if got.dtype != torch.float32 else 0))
-
-
-@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # numpy's, in lanes masked out
-def test_group_norm_keeps_a_small_variance_beside_a_large_mean() -> None:
-    x = values(1, 8, 20, 20, scale=0.01, mean=100).to(memory_format=LAST)
-    weight, bias = values(8), values(8)
-    got = triton_group_norm_silu(x, 2, weight, bias, 1e-6)
-    want = group_norm_silu(x.double(), 2, weight.double(), bias.double(), 1e-6)
-    near(got, want, 4e-3)  # the mean is rounded by 4e-6 of 0.01, and so are the sums it is of
-
-
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, inf - inf
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_group_norm_spoils_the_group_of_a_nan_and_no_other(bad: float) -> None:
-    x = values(2, 12, 11, 10).to(memory_format=LAST)
-    x[1, 4, 10, 3] = bad
-    weight, bias = values(12), values(12)
-    got = triton_group_norm_silu(x, 3, weight, bias, 1e-5)
-    assert bool(got[1, 4:8].isnan().all()) and int(got.isnan().sum()) == 4 * 110
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -290,6 +222,9 @@ def test_takes() -> None:
     assert step_takes(*rows, *step) is on_gpu
     assert not norm_takes(x.double(), 2, scale, scale, 1e-5)
     assert not norm_takes(x.contiguous(), 2, scale, scale, 1e-5)
+    for shift, fits in ((values(2, 8), True), (values(1, 8), True), (values(1, 1), False)):
+        assert norm_takes(x, 2, scale, scale, 1e-5, shift=shift) is (on_gpu and fits)
+    assert not norm_takes(x, 2, scale, scale, 1e-5, shift=values(2, 8).double())
     assert not geglu_takes(values(3, 3)) and not pixels_takes(values(1, 4, 4, 4))
     assert not step_takes(*rows, *step, guided=False) and not step_takes(
         *rows, *step, v_prediction=True

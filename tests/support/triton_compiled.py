@@ -4,58 +4,24 @@ test_triton_kernels.py runs this file in a new process, because it must not use 
 """
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import torch
-import triton
-from torch import Tensor
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
 from mdp_lite_kernels import geglu_jit, group_norm_silu_jit, guided_step_jit, pixels_jit
+from support.triton_launches import compile_for, watch_launches
 
 HOPPER = GPUTarget("cuda", 90, 32)
-TYPES = {
-    torch.float64: "*fp64", torch.float32: "*fp32", torch.float16: "*fp16",
-    torch.bfloat16: "*bf16", torch.uint8: "*u8",
-}  # fmt: skip
-
-
-def assembly(kernel: Any, values: tuple[Any, ...]) -> str:
-    """The PTX of a kernel for these arguments, specialised as a launch would."""
-    signature, constants, attributes = {}, {}, {}
-    for i, (parameter, value) in enumerate(zip(kernel.params, values, strict=True)):
-        if parameter.is_constexpr or value is None or (type(value) is int and value == 1):
-            signature[parameter.name], constants[(i,)] = "constexpr", value
-        elif isinstance(value, Tensor):
-            signature[parameter.name] = TYPES[value.dtype]
-        else:
-            signature[parameter.name] = "i32" if isinstance(value, int) else "fp32"
-        aligned = isinstance(value, Tensor) or (type(value) is int and value % 16 == 0)
-        if aligned and (i,) not in constants:
-            attributes[(i,)] = [["tt.divisibility", 16]]
-    source = ASTSource(kernel, signature, constants, attributes)
-    return triton.compile(source, target=HOPPER).asm["ptx"]
 
 
 @pytest.fixture
-def assemblies(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def assemblies() -> Iterator[list[str]]:
     """The PTX of every kernel that is launched from here on; nothing runs."""
     found: list[str] = []
-
-    class Launch:
-        def __init__(self, kernel: Any) -> None:
-            self.kernel = kernel
-
-        def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-            assert all(0 < size < 65536 for size in grid[1:]) and grid[0] < 2**31
-            return lambda *values: found.append(assembly(self.kernel, values))
-
-    for module in (geglu_jit, group_norm_silu_jit, guided_step_jit, pixels_jit):
-        monkeypatch.setattr(module, "wrap_triton", Launch)
-    return found
+    with watch_launches(lambda one: found.append(compile_for(one, HOPPER).asm["ptx"])):
+        yield found
 
 
 @pytest.mark.parametrize(
@@ -66,7 +32,7 @@ def test_group_norm_silu(assemblies: list[str], shape: tuple[int, ...], dtype: t
     x = torch.empty(shape, dtype=dtype).to(memory_format=torch.channels_last)
     scale = x.new_empty(shape[1])
     group_norm_silu_jit.group_norm_silu_op(x, 32, scale, scale, 1e-5, True)
-    assert len(assemblies) == 2
+    assert len(assemblies) == (2 if shape[2] == 64 else 1)  # a small map's in one launch
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
