@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mdp_lite import Editor
-from mdp_lite.engine import step_graphs
+from mdp_lite.engine import engine
 from mdp_lite.method.mdp import step_output
 from support.rehearsal import Rehearsal
 from support.rehearsed_cases import TARGET, N, make
@@ -40,12 +40,12 @@ def edit(editor: Editor) -> Tensor:
 
 
 def spoil_step(monkeypatch: pytest.MonkeyPatch, spoil: Spoil) -> None:
-    """The UNet's answer goes through spoil in every recorded step."""
+    """The UNet's answer goes through spoil in every step of an editor that is loaded after this."""
 
     def spoiled(out: Tensor, *args: Any) -> Any:
         return step_output(spoil(out), *args)
 
-    monkeypatch.setattr(step_graphs, "step_output", spoiled)
+    monkeypatch.setattr(engine, "fused_step_output", spoiled)
 
 
 def far(a: Tensor, b: Tensor) -> float:
@@ -88,9 +88,9 @@ def test_a_number_that_python_counts(
 def test_memory_that_is_freed_before_the_replay(
     gpu: Rehearsal, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    editor = load(checkpoint)
     short_lived = [torch.ones(1, device="cuda")]
     spoil_step(monkeypatch, lambda out: out * short_lived[0])
+    editor = load(checkpoint)
     edit(editor)
     assert not gpu.violations
     short_lived[0] = torch.ones(1, device="cuda")
