@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.checkpoint.assign import stored_dtype
+from mdp_lite.checkpoint.assign import auto_dtype, stored_dtype
 from mdp_lite.checkpoint.config_files import is_taesd
 from mdp_lite.files import atomic
 
@@ -66,12 +66,14 @@ def describe_default(
     )
 
 
-def warn_of_default(
-    tensors: Mapping[str, Mapping[str, Tensor]], device: torch.device, dtype: torch.dtype
-) -> None:
-    """Log that sentence, once in a process."""
+def choose_default(
+    tensors: Mapping[str, Mapping[str, Tensor]], device: torch.device
+) -> torch.dtype:  # fmt: skip
+    """The dtype of auto_dtype; if it loses something, a warning says so once in a process."""
+    dtype = auto_dtype(device, dict(tensors["unet"]))
     for sentence in describe_default(tensors, device, dtype):
         atomic.warn_once(sentence)
+    return dtype
 
 
 def is_good_at_bfloat16() -> bool:

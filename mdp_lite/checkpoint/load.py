@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdp_lite.checkpoint.advice import advise_dtype, needs_wide_vae, warn_of_default
-from mdp_lite.checkpoint.assign import BuildOnMeta, assign_tensors, auto_dtype, pause_gc
+from mdp_lite.checkpoint.advice import advise_dtype, choose_default, needs_wide_vae
+from mdp_lite.checkpoint.assign import BuildOnMeta, assign_tensors, pause_gc
 from mdp_lite.checkpoint.config_files import read_scheduler_config
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.identity import Origin, stat_files
@@ -162,9 +162,7 @@ def load(
     examined = examine(name, choices, addons.vae, addons.loras)
     check(examined)
     found, models = examined.found, examined.models
-    if dtype is None:
-        dtype = auto_dtype(device, found.tensors["unet"])
-        warn_of_default(found.tensors, device, dtype)
+    dtype = dtype or choose_default(found.tensors, device)
     places = dict.fromkeys(find_waiting(examined, dtype), torch.device("cpu"))
     addons = _find_files(addons, choices)
     bundled = [one for place, _ in addons.loras for one in read_bundle(Path(place))]

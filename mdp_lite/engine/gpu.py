@@ -45,9 +45,10 @@ class GpuSettings:
         """Raise BadInput for values that are none."""
         for name in ("tf32", "channels_last", "cudnn_benchmark"):
             if type(getattr(self, name)) is not bool:
-                raise BadInput(f"{name} must be True or False, got {getattr(self, name)!r}")
+                raise BadInput(f"{name} must be True or False, got {getattr(self, name)!r}", name)
         if not isinstance(self.fused, Fused):
-            raise BadInput(f"fused must be a Fused, as Fused(geglu=False), got {self.fused!r:.80}")
+            want = "fused must be a Fused, as Fused(geglu=False)"
+            raise BadInput(f"{want}, got {self.fused!r:.80}", "fused")
         if self.memory is not None:
             check_memory("memory", self.memory)
 
@@ -59,7 +60,7 @@ def check_memory(name: str, value: Any) -> float:
     """So many GB of a GPU; raises BadInput for what is none."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 < value < 10_000:
-        raise BadInput(f"{name} must be a number of GB from 0 to 10000, got {value!r}")
+        raise BadInput(f"{name} must be a number of GB from 0 to 10000, got {value!r}", name)
     return float(value)
 
 

@@ -62,19 +62,8 @@ def test_what_it_is(read_info: ReadInfo, checkpoint: Path) -> None:
     assert list(said) == [
         *("command", "model", "layout", "revision", "family", "picture", "prediction_type"),
         *("notes", "machine", "tokens", "longest_prompt", "clip_skip", "parameters", "dtypes"),
-        *(
-            "weight_bytes",
-            "files",
-            "bytes",
-            "sha256",
-            "edit",
-            "gpu",
-            "scheduler",
-            "defaults",
-            "text_encoder",
-            "unet",
-            "vae",
-        ),
+        *("weight_bytes", "files", "bytes", "sha256", "edit", "gpu", "scheduler", "defaults"),
+        *("text_encoder", "unet", "vae"),
     ]
     assert (said["model"], said["layout"], said["revision"]) == ("random", "folder", None)
     assert said["family"] == "Stable Diffusion of another shape"
