@@ -50,11 +50,11 @@ def test_edits_without_a_switch_are_those_with_all(mode: str, switch: str) -> No
     latents = []
     for one in (Fused(), fused):
         own = Editor.from_pretrained(
-            "tiny", "cuda", "float32", engine=mode, gpu=GpuSettings(fused=one)
+            "tiny", "cuda", "float16", engine=mode, gpu=GpuSettings(fused=one)
         )
         source = own.generate("a red house on the grass", 7, N)
         latents.append([own.edit(source, TARGET, v, t_max=7, t_m=4).latent for v in VARIANTS])
-    assert max(far(a, b) for a, b in zip(*latents, strict=True)) <= 5e-3
+    assert max(far(a, b) for a, b in zip(*latents, strict=True)) <= 5e-2
 
 
 def test_weights_are_on_the_gpu_once() -> None:
