@@ -23,13 +23,16 @@ class CudaCapture:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._shared: tuple[Any, torch.cuda.Stream] | None = None
+        self._pool_and_stream: tuple[Any, torch.cuda.Stream] | None = None
 
     def __call__(self, run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
         """Run the work WARM_UP_RUNS times, then capture it."""
         with torch.cuda.device(self._device):  # a graph records the current device alone
-            self._shared = self._shared or (torch.cuda.graph_pool_handle(), torch.cuda.Stream())
-            pool, stream = self._shared
+            self._pool_and_stream = self._pool_and_stream or (
+                torch.cuda.graph_pool_handle(),
+                torch.cuda.Stream(),
+            )
+            pool, stream = self._pool_and_stream
             try:
                 _warm_up(run, stream)
                 with _capture(pool, stream) as graph:
@@ -41,7 +44,7 @@ class CudaCapture:
 
     def _abandon(self, pool: Any) -> None:
         """Tell the allocator that nothing is recorded into a pool, and give its memory back."""
-        self._shared = None
+        self._pool_and_stream = None
         with suppress(AttributeError, RuntimeError):  # it may know already
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
         torch.cuda.empty_cache()
