@@ -28,10 +28,8 @@ class CudaCapture:
     def __call__(self, run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
         """Run the work WARM_UP_RUNS times, then capture it."""
         with torch.cuda.device(self._device):  # a graph records the current device alone
-            self._pool_and_stream = self._pool_and_stream or (
-                torch.cuda.graph_pool_handle(),
-                torch.cuda.Stream(),
-            )
+            if self._pool_and_stream is None:
+                self._pool_and_stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
             pool, stream = self._pool_and_stream
             try:
                 _warm_up(run, stream)
