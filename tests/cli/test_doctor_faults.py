@@ -168,7 +168,7 @@ def test_a_wrong_attention(patient: Patient, monkeypatch: Patch) -> None:
 
     options = read_options("--device", "cpu")
     assert numbers.check_engine(patient).state == "pass"
-    monkeypatch.setattr(engines, "choose_attention", lambda device, traced=False: attend)
+    monkeypatch.setattr(engines, "choose_attention", lambda *_: attend)
     monkeypatch.setattr(numbers, "choose_attention", lambda device: attend)
     assert_fails(numbers.check_kernel(options), "float32 1.0e-02 (bound 1e-04)")
     assert_fails(numbers.check_engine(make_patient(patient.editor)), "engine eager", "--engine")

@@ -60,6 +60,7 @@ def test_every_check_passes(words: tuple[str, ...], gpu: Rehearsal, checkpoint: 
     assert found["memory"]["figures"]["measured_bytes"] < 10**8  # torch's count, not the process's
 
 
+@pytest.mark.slow
 def test_a_capture_that_fails_is_named(patient: Patient, gpu: Rehearsal) -> None:
     def fail(name: str, tape: Tape | None) -> None:
         if tape and name == "silu":

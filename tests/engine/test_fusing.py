@@ -101,6 +101,7 @@ def test_one_kernel_stands_for_shift_norm_and_silu_wherever_they_meet() -> None:
     assert counts["plain"]["mm"] - counts["fused"]["mm"] == 2 * len(transformers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 @pytest.mark.parametrize("fused", [Fused(), PLAIN, Fused(guided_step=False), Fused(qkv=False)],
                          ids=["all", "none", "no step", "no qkv"])  # fmt: skip
@@ -129,6 +130,7 @@ def test_maps_in_another_layout_are_normalised_by_torch() -> None:
         assert NORM not in gpu.launches and gpu.launches["native_group_norm"]
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize(("settings", "known"), [
     ({"method": "edit-friendly"}, True), ({"guidance_scale": 1.0}, True),

@@ -140,6 +140,7 @@ def alive(model: ModelFacts, side: int, placed: Placement) -> int:
     return stays + weights[2] + step + max(calls)  # graphs keep the step's; the VAE is there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "side", "limit"),
     [("sd15", 512, 2.6), ("sd15 in float32", 512, 5.2), ("sdxl", 1024, 8), ("sdxl", 1024, 6.2)],

@@ -128,6 +128,7 @@ def test_other_threads_may_work_while_one_captures(gpu: Rehearsal) -> None:
     assert out.tolist() == [2, 2, 2]
 
 
+@pytest.mark.slow
 def test_a_service_records_while_it_warms_up_and_never_later(
     gpu: Rehearsal, checkpoint: Path
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_service_records_while_it_warms_up_and_never_later(
     assert editor.runner.engine.recorder.count == count == len(gpu.tapes) > 0  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_warm_up_records_large_shapes_first(gpu: Rehearsal, checkpoint: Path) -> None:
     editor = load(checkpoint)
     warm_up(editor, [1, 4, 2], num_inference_steps=N)
@@ -180,6 +182,7 @@ def test_work_that_comes_once_is_not_recorded(gpu: Rehearsal, checkpoint: Path) 
     assert runs.count(1) == 2 and computed == N + cost.unet_calls + 2
 
 
+@pytest.mark.slow
 def test_what_was_warmed_up_serves_what_people_ask(
     gpu: Rehearsal, checkpoint: Path, editor: Editor
 ) -> None:
@@ -229,6 +232,7 @@ def _count_waits(gpu: Rehearsal, editor: Editor, n: int, served: bool) -> tuple[
         return sum(gpu.waits.values()), calls
 
 
+@pytest.mark.slow
 def test_replays_launch_little_beside_the_graph(gpu: Rehearsal, checkpoint: Path) -> None:
     """Copies of what a step reads, and of its result; no operator allocates within a replay."""
     editor = load(checkpoint)

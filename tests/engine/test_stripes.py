@@ -78,6 +78,7 @@ def test_a_norm_of_the_stripe_alone_would_be_seen() -> None:
     assert relative_error(apart, vae.decode(x)) > 1000 * EXACT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "dtype"), [(1024, SINGLE), (768, HALF)])
 @pytest.mark.parametrize("laid", [False, True])
 @pytest.mark.parametrize("streamed", [False, True])

@@ -158,7 +158,9 @@ def wait_for(test: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-DRIVER = """import sys
+DRIVER = """import signal
+import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from benchmarks.gpu_first import __main__ as command
 scripts = {"environment": sys.argv[2], "limits": sys.argv[3]}
 command.build_command = lambda small: lambda one, findings, limit: [

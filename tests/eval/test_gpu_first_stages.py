@@ -91,6 +91,7 @@ def rehearsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield gpu
 
 
+@pytest.mark.slow
 def test_a_failed_capture_on_a_rehearsed_gpu_leaves_all_as_before(findings: Findings) -> None:
     with rehearsal() as gpu:
         captures.fail_a_capture(GPU, findings)
@@ -108,6 +109,7 @@ def leave_the_stream(pool: Any, stream: Any) -> Iterator[Any]:
     torch.cuda.set_stream(before)
 
 
+@pytest.mark.slow
 def test_the_stage_sees_a_stream_that_is_not_given_back(
     findings: Findings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -285,5 +285,6 @@ def test_one_trace_serves_all_steps_and_weights(setup: Setup, beta: bool, maps: 
     assert count_traces(toy, setup, beta, maps) == 1
 
 
+@pytest.mark.slow
 def test_the_models_own_trace_serves_them_too(unet: UNet) -> None:
     assert count_traces(unet, SETUPS["epsilon"], False) == 1

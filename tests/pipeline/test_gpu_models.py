@@ -90,6 +90,7 @@ def test_the_rehearsed_peak_of_an_edit_is_near_the_plan(gpu: Rehearsal, dtype: s
     assert abs(said / gpu.peak - 1) <= NEAR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [STRIPES, STREAMED])
 def test_a_vae_that_does_not_fit_works_in_stripes_and_says_so(
     gpu: Rehearsal, call: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

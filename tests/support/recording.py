@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from mdp_lite.editor import Editor
+from mdp_lite.engine import engine
 from mdp_lite.engine.graphs import GraphRecorder, Work
 from mdp_lite.engine.step_graphs import StepGraphs
 from mdp_lite.engine.unet_calls import SplitUNet
@@ -26,7 +27,9 @@ def record_again(run: Work) -> tuple[Sequence[Tensor], Callable[[], None]]:
 def recording_editor(editor: Editor) -> Editor:
     """The same models in an editor whose edits are whole recorded steps."""
     recorder, unet = GraphRecorder(record_again), editor.models.unet
-    graphs = StepGraphs(recorder, SplitUNet(unet.predict, unet.times, unet.text))
+    halves = lambda *terms: engine.step_output(*terms)  # noqa: E731  looked up at each call
+    parts = SplitUNet(unet.predict, unet.times, unet.text, step_output=halves)
+    graphs = StepGraphs(recorder, parts)
     own = Editor(editor.models, editor.device)
     own.runner.engine = own.runner.engine._replace(single_step=graphs, recorder=recorder)
     return own
