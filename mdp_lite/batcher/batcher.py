@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mdp_lite.batcher import calls, turns
 from mdp_lite.batcher.calls import Call as Call
 from mdp_lite.batcher.calls import Client as Client
-from mdp_lite.batcher.calls import Failure, check_client, choose_batch, join_rows
+from mdp_lite.batcher.calls import Failure, check_client, choose_batch
 from mdp_lite.batcher.calls import UNetRows as UNetRows
 from mdp_lite.batcher.calls import out_of_memory as out_of_memory
+from mdp_lite.batcher.turns import PATIENCE, SHARE
 from mdp_lite.files.atomic import warn_once
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.names import BadInput, DeadlineExceeded, Stopped
 from mdp_lite.pipeline import check
 
-# How long a call waits for clients who are between two steps: seconds, or half of the last call.
-PATIENCE, SHARE = 0.005, 0.5
 # What a call may wait past its client's deadline: seconds, and turns of all clients. An edit that
 # ends by its deadline still has to decode its best picture.
 LATE, TURNS = 5.0, 2
@@ -41,7 +41,9 @@ class Batcher:
     NaN or infinity; it gives finite ones or raises. max_rows is how many rows one call may have.
     With 0 the rows of each client are a call by themselves, and its results have exactly the bits
     that they have without other clients. The client that was served least is next. Its rows, calls
-    and seconds are of all UNet calls so far.
+    and seconds are of all UNet calls so far. row_work(x) is the work of one row of latents x; by
+    default it is 1, and work is counted in rows. Calls of several rows last about CALL_SECONDS at
+    most, unless max_rows is 0 and they are of one client; speed estimates that.
 
     All methods may be called from any thread; run() belongs to one thread, which must be the only
     one that calls the models. denoise and call block until run() has answered, and raise what the
@@ -55,24 +57,30 @@ class Batcher:
     'work for the thread that calls the models'
     """
 
-    def __init__(self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0) -> None:
-        self._denoise, self._finite_unet = denoise, finite_unet
+    def __init__(
+        self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0,
+        row_work: Callable[[Tensor], float] = lambda x: 1.0,
+    ) -> None:  # fmt: skip
+        self._denoise, self._finite_unet, self.row_work = denoise, finite_unet, row_work
         self.max_rows = check.max_rows(max_rows)
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
         self._clients: set[Client] = set()
         self._clock = 0.0  # served, of the client whose call was last taken from the queue
-        self._closed = False
+        self._closed = self._busy = False  # busy: a call is being computed
         self._thread: threading.Thread | None = None  # the one that is in run()
         self.calls = self.rows = self.halved = 0
         self.seconds = self._last = 0.0  # of all calls, and of the last one
+        self.speed = turns.Speed()
 
     @contextmanager
     def client(self, one: Client | None = None) -> Iterator[Client]:
         """Add a client for as long as the context lasts. It starts with the least that one has."""
         one = Client() if one is None else check_client(one)
         with self._changed:
-            one.served = min((other.served for other in self._clients), default=self._clock)
+            if not any(other.share is one.share for other in self._clients):
+                start = turns.choose_start(one.share, self._clients, self._clock, self._busy)
+                one.share.served = start
             self._clients.add(one)
         try:
             yield one
@@ -88,16 +96,21 @@ class Batcher:
 
     def denoise(self, client: Client, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """Wait for the denoiser's answer (b, 4, y, x). Raises Stopped if the client is stopped."""
-        return self._submit(client, UNetRows(x, t, c))
+        row = self.row_work(x)
+        most = self.speed.most_rows(row) if self.max_rows else len(x)
+        parts = calls.split_rows(UNetRows(x, t, c), most)
+        answers = [self._submit(client, one, row * len(one.x)) for one in parts]
+        return answers[0] if len(answers) == 1 else torch.cat(answers)
 
-    def call(self, client: Client, work: Callable[[], Any]) -> Any:
+    def call(self, client: Client, work: Callable[[], Any], cost: float = 1.0) -> Any:
         """Let the batcher's thread do other work, and wait for its result, or raise its error.
 
-        The work may use the batcher itself, but must not wait for another thread that does.
+        cost is its amount, in the unit of row_work. The work may use the batcher itself, but must
+        not wait for another thread that does.
         """
         if not callable(work):
             raise BadInput(f"work must be a function, got {work!r:.80}")
-        return self._submit(client, work)
+        return self._submit(client, work, cost)
 
     def stop(self, client: Client) -> None:
         """Raise Stopped in a client: in the call that it waits for, and in every later one."""
@@ -136,14 +149,16 @@ class Batcher:
         try:
             self._answer(batch)
         finally:
+            self._busy = False
             for one in batch:
                 if not one.answer.done():  # the thread ends
                     one.answer.set_exception(Stopped(STOPPED))
         return bool(batch)
 
-    def _submit(self, client: Client, work: UNetRows | Callable[[], Any]) -> Any:
-        one = Call(check_client(client), work, Future())
+    def _submit(self, client: Client, work: UNetRows | Callable[[], Any], cost: float) -> Any:
+        one = Call(check_client(client), work, Future(), cost)
         with self._changed:
+            client.is_idle = False
             if client.stopped or self._closed:
                 raise Stopped(STOPPED)
             direct = threading.current_thread() is self._thread
@@ -154,8 +169,7 @@ class Batcher:
 
     def _compute_now(self, one: Call) -> Any:
         """The answer to a call of the thread that computes the answers, which can't wait for it."""
-        if isinstance(one.work, UNetRows):
-            one.client.served += one.rows
+        one.client.share.served += one.cost
         with torch.no_grad():
             [answer] = self._compute([one])
         if isinstance(answer, Failure):
@@ -205,20 +219,38 @@ class Batcher:
                 patience = max(PATIENCE, SHARE * self._last) if self.max_rows else 0
                 self._changed.wait_for(self._all_wait, patience)
                 if self._waiting:  # else those that waited were stopped
+                    self._wait_for_expected()
+                if self._waiting:
+                    self._busy = True
                     return self._take_batch()
             return []
+
+    def _find_expected(self) -> list[turns.Turn]:
+        """Clients between two short steps whose turn is before that of all who wait."""
+        waiting = [one.client for one in self._waiting]
+        return turns.find_expected(self._clients, waiting, choose_batch(self._waiting, 0)[0].cost)
+
+    def _wait_for_expected(self) -> None:
+        seconds = self.speed.estimate(choose_batch(self._waiting, 0)[0].cost)
+        is_in_order = lambda: self._closed or not self._waiting or not self._find_expected()  # noqa: E731
+        if not self._changed.wait_for(is_in_order, turns.choose_patience(seconds)):
+            for one in self._find_expected():
+                one.is_idle = True
 
     def _all_wait(self) -> bool:
         return len(self._waiting) >= len(self._clients) or self._closed
 
     def _take_batch(self) -> list[Call]:
-        """Take the next batch from the queue and count its rows as served."""
-        batch = choose_batch(self._waiting, self.max_rows)
+        """Take the next batch from the queue and count its work as served."""
+        first = choose_batch(self._waiting, 0)[0]
+        most = self.speed.most_rows(first.cost / first.rows) if first.rows else 1
+        batch = choose_batch(self._waiting, min(self.max_rows, most))
         ids = {id(one) for one in batch}
         self._waiting = [one for one in self._waiting if id(one) not in ids]
         self._clock = batch[0].client.served
         for one in batch:
-            one.client.served += one.rows
+            one.client.share.served += one.cost
+            one.client.last = one.cost
         return batch
 
     def _answer(self, batch: Sequence[Call]) -> None:
@@ -226,7 +258,7 @@ class Batcher:
         try:
             answers = self._compute(batch) if batch else []
         except BaseException as error:
-            if _ends_process(error):
+            if calls.ends_process(error):
                 raise
             if len(batch) == 1:
                 return self._deliver(batch[0], Failure(error))
@@ -239,7 +271,7 @@ class Batcher:
         size = 1
         if out_of_memory(error):
             self.halved += 1
-            _free()
+            calls.free_memory()
             size = (len(batch) + 1) // 2
         for start in range(0, len(batch), size):
             self._answer(batch[start : start + size])
@@ -253,44 +285,25 @@ class Batcher:
         sizes = [len(one.x) for one in parts]
         self.calls, self.rows = self.calls + 1, self.rows + sum(sizes)
         started = time.monotonic()
-        out = self._denoise(*join_rows(parts))
+        out = self._denoise(*calls.join_rows(parts))
         finite = bool(out.isfinite().all())  # waits for a GPU
         self._last = time.monotonic() - started
         self.seconds += self._last
+        self.speed.add(sum(one.cost for one in batch), self._last)
         for one in batch:
             one.client.rows, one.client.calls = one.client.rows + one.rows, one.client.calls + 1
         answers = list(out.split(sizes))
         if finite:
             return answers
-        return [self._make_finite(*pair) for pair in zip(parts, answers, strict=True)]
-
-    def _make_finite(self, rows: UNetRows, answer: Tensor) -> Any:
-        """The answer to these rows if it is finite; else that of finite_unet, or its error."""
-        if bool(answer.isfinite().all()):
-            return answer
-        try:
-            return self._finite_unet(*rows)
-        except Exception as error:
-            return Failure(error)
+        pairs = zip(parts, answers, strict=True)
+        return [calls.make_finite(self._finite_unet, *pair) for pair in pairs]
 
     def _deliver(self, one: Call, answer: Any) -> None:
         if isinstance(answer, Failure):
             if out_of_memory(answer.error):
-                _free()
+                calls.free_memory()
             one.answer.set_exception(answer.error)
         elif one.client.stopped:
             one.answer.set_exception(Stopped(STOPPED))
         else:
             one.answer.set_result(answer)
-
-
-def _ends_process(error: BaseException) -> bool:
-    """Whether an error is Ctrl-C, or what a signal's handler raised, and not of a call."""
-    ends = isinstance(error, KeyboardInterrupt | SystemExit)
-    return ends and threading.current_thread() is threading.main_thread()
-
-
-def _free() -> None:
-    """Give back the GPU memory that torch holds for later use."""
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
