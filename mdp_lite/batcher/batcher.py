@@ -26,9 +26,6 @@ from mdp_lite.method.mdp import Denoiser
 from mdp_lite.names import BadInput, DeadlineExceeded, Stopped
 from mdp_lite.pipeline import check
 
-# What a call may wait past its client's deadline: seconds, and turns of all clients. An edit that
-# ends by its deadline still has to decode its best picture.
-LATE, TURNS = 5.0, 2
 NOBODY = 10.0  # seconds that a call waits for a batcher that no thread runs, until this is logged
 STOPPED = "the work was cancelled, or the batcher was closed"
 IDLE = "no thread runs the batcher: use run_batcher, or call its run() in another thread"
@@ -178,7 +175,8 @@ class Batcher:
 
     def _wait(self, one: Call) -> Any:
         """The answer to a call that waits; DeadlineExceeded if its turn does not come in time."""
-        limit = self._find_limit(one.client)
+        last = None if self._thread is None else len(self._clients) * self._last
+        limit = turns.find_limit(one.client.end, last)
         try:
             if self._thread is None and (limit is None or limit > NOBODY):
                 done = wait([one.answer], NOBODY).done
@@ -191,15 +189,6 @@ class Batcher:
             late = DeadlineExceeded(f"the deadline passed while the work waited: {why}")
             self._drop(lambda other: other is one, late)
         return one.answer.result()
-
-    def _find_limit(self, client: Client) -> float | None:
-        """How many seconds a call of a client may wait for its turn; None is without end."""
-        if client.end is None:
-            return None
-        left = max(0.0, client.end - time.monotonic())
-        if self._thread is None:
-            return left
-        return max(left, LATE + TURNS * len(self._clients) * self._last)
 
     def _drop(self, chosen: Callable[[Call], bool], error: Exception | None = None) -> None:
         """Take calls out of the queue; they raise this error, by default Stopped."""

@@ -5,11 +5,15 @@ call adds its work to the share that it is of. So of two shares each gets half o
 different their calls are, and a small one waits for one call of a large one before it begins.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 # How long a call waits for clients who are between two steps: seconds, or half of the last call.
 PATIENCE, SHARE = 0.005, 0.5
+# What a call may wait past its client's deadline: seconds, and turns of all clients. An edit that
+# ends by its deadline still has to decode its best picture.
+LATE, TURNS = 5.0, 2
 GAP = 0.5  # seconds that a long call waits for a client who has been served less, at most
 CALL_SECONDS = 2.0  # of a call of several rows, by estimate
 FADE = 0.98  # what each call leaves of the weight of those before it
@@ -86,3 +90,14 @@ def find_expected(clients: Iterable[Turn], waiting: Sequence[Turn], work: float)
 def choose_patience(seconds: float) -> float:
     """Seconds that a call of these seconds, by estimate, waits for clients whose turn is before."""
     return min(max(PATIENCE, SHARE * seconds), GAP)
+
+
+def find_limit(end: float | None, turn: float | None) -> float | None:
+    """Seconds that a call may wait if its client's deadline is end; None is without end.
+
+    turn: seconds of a turn of all clients, or None if nobody computes.
+    """
+    if end is None:
+        return None
+    left = max(0.0, end - time.monotonic())
+    return left if turn is None else max(left, LATE + TURNS * turn)
