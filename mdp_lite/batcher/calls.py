@@ -110,12 +110,12 @@ def choose_batch(waiting: Sequence[Call], max_rows: int) -> list[Call]:
     return batch
 
 
-def split_rows(rows: UNetRows, most: int) -> list[UNetRows]:
+def split_rows(rows: UNetRows, max_rows: int) -> list[UNetRows]:
     """The rows in parts of at most this many; all in one part are left as they are."""
-    if len(rows.x) <= most:
+    if len(rows.x) <= max_rows:
         return [rows]
     whole = UNetRows(rows.x, rows.t.expand(len(rows.x)), rows.c)
-    return [UNetRows(*part) for part in zip(*(one.split(most) for one in whole), strict=True)]
+    return [UNetRows(*part) for part in zip(*(one.split(max_rows) for one in whole), strict=True)]
 
 
 def join_rows(parts: Sequence[UNetRows]) -> UNetRows:

@@ -12,10 +12,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-import h11
 import uvicorn
 from fastapi.responses import JSONResponse
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, h11
 
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.gate import OPEN, App, Message, Receive, Send
@@ -29,7 +28,7 @@ class ConnectionPool:
     """The open connections of a server, the longest open one first, and the limits on them."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits, self.most = limits, reserve_files(limits.connections)
+        self.limits, self.max_open = limits, reserve_files(limits.connections)
         self._open: dict[Connection, None] = {}  # in order, as a set is not
         self._by_address: dict[str, dict[Connection, None]] = {}
         self.crowd = 0
@@ -46,7 +45,7 @@ class ConnectionPool:
         peers[new] = self._open[new] = None
         if len(peers) > self.limits.address_connections:
             self._make_room(peers, new)
-        elif len(self._open) - self.crowd > self.most:
+        elif len(self._open) - self.crowd > self.max_open:
             self._make_room(self._open, new)
 
     def discard(self, one: "Connection") -> None:
