@@ -14,31 +14,19 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from mdp_lite.batcher.calls import (
-    STOPPED,
-    Failure,
-    WholeStep,
-    check_client,
-    choose_batch,
-    deliver,
-    ends_process,
-    join_rows,
-)
+from mdp_lite.batcher import calls, turns
+from mdp_lite.batcher.calls import STOPPED, Failure, WholeStep, check_client, choose_batch, deliver
 from mdp_lite.batcher.calls import Call as Call
 from mdp_lite.batcher.calls import Client as Client
 from mdp_lite.batcher.calls import UNetRows as UNetRows
 from mdp_lite.batcher.calls import out_of_memory as out_of_memory
+from mdp_lite.batcher.turns import PATIENCE, SHARE
 from mdp_lite.engine.devices import free_memory
 from mdp_lite.files.atomic import warn_once
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.names import BadInput, DeadlineExceeded, Stopped
 from mdp_lite.pipeline import check
 
-# How long a call waits for clients who are between two steps: seconds, or half of the last call.
-PATIENCE, SHARE = 0.005, 0.5
-# What a call may wait past its client's deadline: seconds, and turns of all clients. An edit that
-# ends by its deadline still has to decode its best picture.
-LATE, TURNS = 5.0, 2
 NOBODY = 10.0  # seconds that a call waits for a batcher that no thread runs, until this is logged
 T = TypeVar("T")
 IDLE = "no thread runs the batcher: use run_batcher, or call its run() in another thread"
@@ -51,7 +39,9 @@ class Batcher:
     NaN or infinity; it gives finite ones or raises. max_rows is how many rows one call may have.
     With 0 the rows of each client are a call by themselves, and its results have exactly the bits
     that they have without other clients. The client that was served least is next. Its rows, calls
-    and seconds are of all UNet calls so far.
+    and seconds are of all UNet calls so far. row_work(x) is the work of one row of latents x; by
+    default it is 1, and work is counted in rows. Calls of several rows last about CALL_SECONDS at
+    most, unless max_rows is 0 and they are of one client; speed estimates that.
 
     All methods may be called from any thread; run() belongs to one thread, which must be the only
     one that calls the models. denoise and call block until run() has answered, and raise what the
@@ -65,24 +55,30 @@ class Batcher:
     'work for the thread that calls the models'
     """
 
-    def __init__(self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0) -> None:
-        self._denoise, self._finite_unet = denoise, finite_unet
+    def __init__(
+        self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0,
+        row_work: Callable[[Tensor], float] = lambda x: 1.0,
+    ) -> None:  # fmt: skip
+        self._denoise, self._finite_unet, self.row_work = denoise, finite_unet, row_work
         self.max_rows = check.max_rows(max_rows)
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
         self._clients: set[Client] = set()
         self._clock = 0.0  # served, of the client whose call was last taken from the queue
-        self._closed = False
+        self._closed = self._busy = False  # busy: a call is being computed
         self._thread: threading.Thread | None = None  # the one that is in run()
         self.calls = self.rows = self.halved = 0
         self.seconds = self._last = 0.0  # of all calls, and of the last one
+        self.speed = turns.Speed()
 
     @contextmanager
     def client(self, one: Client | None = None) -> Iterator[Client]:
         """Add a client for as long as the context lasts. It starts with the least that one has."""
         one = Client() if one is None else check_client(one)
         with self._changed:
-            one.served = min((other.served for other in self._clients), default=self._clock)
+            if not any(other.share is one.share for other in self._clients):
+                start = turns.choose_start(one.share, self._clients, self._clock, self._busy)
+                one.share.served = start
             self._clients.add(one)
         try:
             yield one
@@ -98,20 +94,25 @@ class Batcher:
 
     def denoise(self, client: Client, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """Wait for the denoiser's answer (b, 4, y, x). Raises Stopped if the client is stopped."""
-        return self._submit(client, UNetRows(x, t, c))
+        row = self.row_work(x)
+        most = self.speed.most_rows(row) if self.max_rows else len(x)
+        parts = calls.split_rows(UNetRows(x, t, c), most)
+        answers = [self._submit(client, one, row * len(one.x)) for one in parts]
+        return answers[0] if len(answers) == 1 else torch.cat(answers)
 
-    def run_step(self, client: Client, rows: int, run: Callable[[], Any]) -> Any:
-        """Wait for a whole step of an edit, with so many UNet rows; it is never part of a batch."""
-        return self._submit(client, WholeStep(run, rows))
+    def run_step(self, client: Client, x: Tensor, rows: int, run: Callable[[], Any]) -> Any:
+        """Wait for a whole step from latents x, with so many UNet rows; it is never in a batch."""
+        return self._submit(client, WholeStep(run, rows), rows * self.row_work(x))
 
-    def call(self, client: Client, work: Callable[[], Any]) -> Any:
+    def call(self, client: Client, work: Callable[[], Any], cost: float = 1.0) -> Any:
         """Let the batcher's thread do other work, and wait for its result, or raise its error.
 
-        The work may use the batcher itself, but must not wait for another thread that does.
+        cost is its amount, in the unit of row_work. The work may use the batcher itself, but must
+        not wait for another thread that does.
         """
         if not callable(work):
             raise BadInput(f"work must be a function, got {work!r:.80}")
-        return self._submit(client, work)
+        return self._submit(client, work, cost)
 
     def stop(self, client: Client) -> None:
         """Raise Stopped in a client: in the call that it waits for, and in every later one."""
@@ -150,14 +151,18 @@ class Batcher:
         try:
             self._answer(batch)
         finally:
+            self._busy = False
             for one in batch:
                 if not one.answer.done():  # the thread ends
                     one.answer.set_exception(Stopped(STOPPED))
         return bool(batch)
 
-    def _submit(self, client: Client, work: UNetRows | WholeStep | Callable[[], Any]) -> Any:
-        one = Call(check_client(client), work, Future())
+    def _submit(
+        self, client: Client, work: UNetRows | WholeStep | Callable[[], Any], cost: float
+    ) -> Any:
+        one = Call(check_client(client), work, Future(), cost)
         with self._changed:
+            client.is_idle = False
             if client.stopped or self._closed:
                 raise Stopped(STOPPED)
             direct = threading.current_thread() is self._thread
@@ -168,8 +173,7 @@ class Batcher:
 
     def _compute_now(self, one: Call) -> Any:
         """The answer to a call of the thread that computes the answers, which can't wait for it."""
-        if isinstance(one.work, UNetRows | WholeStep):
-            one.client.served += one.rows
+        one.client.share.served += one.cost
         with torch.no_grad():
             [answer] = self._compute([one])
         if isinstance(answer, Failure):
@@ -178,7 +182,8 @@ class Batcher:
 
     def _wait(self, one: Call) -> Any:
         """The answer to a call that waits; DeadlineExceeded if its turn does not come in time."""
-        limit = self._find_limit(one.client)
+        last = None if self._thread is None else len(self._clients) * self._last
+        limit = turns.find_limit(one.client.end, last)
         try:
             if self._thread is None and (limit is None or limit > NOBODY):
                 done = wait([one.answer], NOBODY).done
@@ -191,15 +196,6 @@ class Batcher:
             late = DeadlineExceeded(f"the deadline passed while the work waited: {why}")
             self._drop(lambda other: other is one, late)
         return one.answer.result()
-
-    def _find_limit(self, client: Client) -> float | None:
-        """How many seconds a call of a client may wait for its turn; None is without end."""
-        if client.end is None:
-            return None
-        left = max(0.0, client.end - time.monotonic())
-        if self._thread is None:
-            return left
-        return max(left, LATE + TURNS * len(self._clients) * self._last)
 
     def _drop(self, chosen: Callable[[Call], bool], error: Exception | None = None) -> None:
         """Take calls out of the queue; they raise this error, by default Stopped."""
@@ -219,20 +215,38 @@ class Batcher:
                 patience = max(PATIENCE, SHARE * self._last) if self.max_rows else 0
                 self._changed.wait_for(self._all_wait, patience)
                 if self._waiting:  # else those that waited were stopped
+                    self._wait_for_expected()
+                if self._waiting:
+                    self._busy = True
                     return self._take_batch()
             return []
+
+    def _find_expected(self) -> list[turns.Turn]:
+        """Clients between two short steps whose turn is before that of all who wait."""
+        waiting = [one.client for one in self._waiting]
+        return turns.find_expected(self._clients, waiting, choose_batch(self._waiting, 0)[0].cost)
+
+    def _wait_for_expected(self) -> None:
+        seconds = self.speed.estimate(choose_batch(self._waiting, 0)[0].cost)
+        is_in_order = lambda: self._closed or not self._waiting or not self._find_expected()  # noqa: E731
+        if not self._changed.wait_for(is_in_order, turns.choose_patience(seconds)):
+            for one in self._find_expected():
+                one.is_idle = True
 
     def _all_wait(self) -> bool:
         return len(self._waiting) >= len(self._clients) or self._closed
 
     def _take_batch(self) -> list[Call]:
-        """Take the next batch from the queue and count its rows as served."""
-        batch = choose_batch(self._waiting, self.max_rows)
+        """Take the next batch from the queue and count its work as served."""
+        first = choose_batch(self._waiting, 0)[0]
+        most = self.speed.most_rows(first.cost / first.rows) if first.rows else 1
+        batch = choose_batch(self._waiting, min(self.max_rows, most))
         ids = {id(one) for one in batch}
         self._waiting = [one for one in self._waiting if id(one) not in ids]
         self._clock = batch[0].client.served
         for one in batch:
-            one.client.served += one.rows
+            one.client.share.served += one.cost
+            one.client.last = one.cost
         return batch
 
     def _answer(self, batch: Sequence[Call]) -> None:
@@ -240,7 +254,7 @@ class Batcher:
         try:
             answers = self._compute(batch) if batch else []
         except BaseException as error:
-            if ends_process(error):
+            if calls.ends_process(error):
                 raise
             if len(batch) == 1:
                 return deliver(batch[0], Failure(error))
@@ -266,16 +280,12 @@ class Batcher:
         if not isinstance(first, UNetRows):
             return [first()]
         parts = [one.work for one in batch if isinstance(one.work, UNetRows)]
-        out, finite = self._count(batch, lambda: self._denoise_rows(parts))
+        out, finite = self._count(batch, lambda: calls.denoise_rows(self._denoise, parts))
         answers = list(out.split([len(one.x) for one in parts]))
         if finite:
             return answers
-        return [self._make_finite(*pair) for pair in zip(parts, answers, strict=True)]
-
-    def _denoise_rows(self, parts: Sequence[UNetRows]) -> tuple[Tensor, bool]:
-        """The answer to all rows, and whether it is finite, for which it waits for a GPU."""
-        out = self._denoise(*join_rows(parts))
-        return out, bool(out.isfinite().all())
+        pairs = zip(parts, answers, strict=True)
+        return [calls.make_finite(self._finite_unet, *pair) for pair in pairs]
 
     def _count(self, batch: Sequence[Call], run: Callable[[], T]) -> T:
         """The result of a UNet call, whose rows and seconds are counted."""
@@ -284,15 +294,7 @@ class Batcher:
         result = run()
         self._last = time.monotonic() - started
         self.seconds += self._last
+        self.speed.add(sum(one.cost for one in batch), self._last)
         for one in batch:
             one.client.rows, one.client.calls = one.client.rows + one.rows, one.client.calls + 1
         return result
-
-    def _make_finite(self, rows: UNetRows, answer: Tensor) -> Any:
-        """The answer to these rows if it is finite; else that of finite_unet, or its error."""
-        if bool(answer.isfinite().all()):
-            return answer
-        try:
-            return self._finite_unet(*rows)
-        except Exception as error:
-            return Failure(error)

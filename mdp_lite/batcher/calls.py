@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mdp_lite.batcher.turns import Share
 from mdp_lite.engine.devices import free_memory
+from mdp_lite.method.mdp import Denoiser
 from mdp_lite.names import BadInput, DeadlineExceeded, Stopped
 from mdp_lite.pipeline import check
 
@@ -17,11 +19,12 @@ STOPPED = "the work was cancelled, or the batcher was closed"
 
 
 class Client:
-    """One piece of work that uses the models. Who has the smallest served (rows so far) is next.
+    """One piece of work that uses the models. Who has the smallest served (work so far) is next.
 
     deadline is how many seconds from now it has for all that it does; left() says how many it still
-    has. served starts at the smallest value of the others, so a new client has no advantage. rows
-    and calls count what was computed for it.
+    has. share: clients of one request may have one together. served is the work that was computed
+    for the share, in the batcher's unit; it starts at the smallest value of the others, so a new
+    client has no advantage. rows and calls count what was computed for the client.
 
     >>> client = Client(deadline=30)
     >>> with run_batcher(editor) as batcher, batcher.client(client):
@@ -31,11 +34,17 @@ class Client:
     True
     """
 
-    def __init__(self, deadline: float | None = None) -> None:
-        self.served = 0.0
+    def __init__(self, deadline: float | None = None, share: Share | None = None) -> None:
+        self.share = Share() if share is None else share
         self.rows = self.calls = 0
-        self.stopped = False
+        self.last = 0.0  # work of its last call
+        self.stopped = self.is_idle = False  # idle: its next call was waited for in vain
         self.end = None if deadline is None else time.monotonic() + check.deadline(deadline)
+
+    @property
+    def served(self) -> float:
+        """The work of all calls of its share so far."""
+        return self.share.served
 
     def left(self) -> float | None:
         """The seconds that are left, or None without a deadline; DeadlineExceeded if none are."""
@@ -70,18 +79,22 @@ class WholeStep(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a client waits for: UNet rows, or other work, which is never part of a batch."""
+    """What a client waits for: UNet rows, or other work, which is never part of a batch.
+
+    cost is its work in the unit of the batcher that computes it.
+    """
 
     client: Client
     work: UNetRows | WholeStep | Callable[[], Any]
     answer: "Future[Any]"
+    cost: float = 1.0
 
     @property
     def rows(self) -> int:
-        """How many UNet rows it has; other work counts as one."""
+        """How many UNet rows it has; other work has none."""
         if isinstance(self.work, WholeStep):
             return self.work.rows
-        return len(self.work.x) if isinstance(self.work, UNetRows) else 1
+        return len(self.work.x) if isinstance(self.work, UNetRows) else 0
 
     @property
     def kind(self) -> Hashable:
@@ -109,6 +122,14 @@ def choose_batch(waiting: Sequence[Call], max_rows: int) -> list[Call]:
     return batch
 
 
+def split_rows(rows: UNetRows, max_rows: int) -> list[UNetRows]:
+    """The rows in parts of at most this many; all in one part are left as they are."""
+    if len(rows.x) <= max_rows:
+        return [rows]
+    whole = UNetRows(rows.x, rows.t.expand(len(rows.x)), rows.c)
+    return [UNetRows(*part) for part in zip(*(one.split(max_rows) for one in whole), strict=True)]
+
+
 def join_rows(parts: Sequence[UNetRows]) -> UNetRows:
     """The rows of several calls as one call, with a timestep for each row; one is left as it is."""
     if len(parts) == 1:
@@ -116,6 +137,22 @@ def join_rows(parts: Sequence[UNetRows]) -> UNetRows:
     t = [one.t.expand(len(one.x)) for one in parts]
     x, c = (torch.cat([getattr(one, name) for one in parts]) for name in ("x", "c"))
     return UNetRows(x, torch.cat(t), c)
+
+
+def denoise_rows(denoise: Denoiser, parts: Sequence[UNetRows]) -> tuple[Tensor, bool]:
+    """The answer to all rows, and whether it is finite, for which it waits for a GPU."""
+    out = denoise(*join_rows(parts))
+    return out, bool(out.isfinite().all())
+
+
+def make_finite(finite_unet: Denoiser, rows: UNetRows, answer: Tensor) -> Any:
+    """The answer to these rows if it is finite; else that of finite_unet, or its error."""
+    if bool(answer.isfinite().all()):
+        return answer
+    try:
+        return finite_unet(*rows)
+    except Exception as error:
+        return Failure(error)
 
 
 def out_of_memory(error: BaseException) -> bool:

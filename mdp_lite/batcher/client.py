@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mdp_lite.batcher.batcher import Batcher, Client
 from mdp_lite.batcher.calls import check_client
 from mdp_lite.editor import Editor
+from mdp_lite.engine.work import count_work
 from mdp_lite.method.execute import EditTask, SingleStep
 from mdp_lite.method.mdp import Reads, Step
 from mdp_lite.models.clip import CLIPTextEncoder, CLIPTextEncoders
@@ -41,7 +42,8 @@ class BatchedUNet(nn.Module):
             raise BadInput("null-text inversion can't share a batcher: it needs gradients")
         if attend is SDPA:
             return self.batcher.denoise(self.client, x, t, c)
-        return self.batcher.call(self.client, lambda: self.call_unet(x, t, c, attend))
+        cost = len(x) * self.batcher.row_work(x)
+        return self.batcher.call(self.client, lambda: self.call_unet(x, t, c, attend), cost)
 
 
 class BatchedVAE(nn.Module):
@@ -55,14 +57,17 @@ class BatchedVAE(nn.Module):
 
     def encode(self, picture: Tensor) -> Tensor:
         """(b, 3, f y, f x) -> (b, c, y, x)."""
-        return self._call("encode", picture, "the picture's latent")
+        cells = picture[:, 0].numel() // self.runner.factor**2
+        cost = count_work(self.runner.models).encode(cells)
+        return self._call("encode", picture, "the picture's latent", cost)
 
     def decode(self, latent: Tensor) -> Tensor:
         """(b, c, y, x) -> (b, 3, f y, f x)."""
-        return self._call("decode", latent, "the decoded picture")
+        cost = count_work(self.runner.models).decode(latent[:, 0].numel())
+        return self._call("decode", latent, "the decoded picture", cost)
 
-    def _call(self, name: str, x: Tensor, what: str) -> Tensor:
-        return self.batcher.call(self.client, lambda: self.runner.run_vae(name, x, what))
+    def _call(self, name: str, x: Tensor, what: str, cost: int) -> Tensor:
+        return self.batcher.call(self.client, lambda: self.runner.run_vae(name, x, what), cost)
 
 
 class BatchedText(nn.Module):
@@ -81,11 +86,14 @@ class BatchedText(nn.Module):
 def make_batcher(editor: Editor, max_rows: int = 0) -> Batcher:
     """A batcher for the models of an editor; max_rows is how many UNet rows one call may have.
 
+    Its unit of work is a FLOP.
+
     >>> make_batcher(editor, max_rows=16).max_rows
     16
     """
     runner = runner_of(editor)
-    return Batcher(runner.engine.denoise, runner.unet, max_rows)
+    row_work = lambda x: count_work(runner.models).row(x[0, 0].numel())  # noqa: E731
+    return Batcher(runner.engine.denoise, runner.unet, max_rows, row_work)
 
 
 @contextmanager
@@ -123,7 +131,7 @@ def share_steps(
         if batcher.clients > 1:
             return None
         step = partial(single_step, task, i, reads, x, v_prediction)
-        return batcher.run_step(client, len(reads), step)
+        return batcher.run_step(client, x, len(reads), step)
 
     return run
 

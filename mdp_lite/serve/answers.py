@@ -12,10 +12,11 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image
 
+from mdp_lite.batcher.turns import Share
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.result import Cost, Source, add_costs
 from mdp_lite.serve import pictures
-from mdp_lite.serve.errors import ApiError, to_api_error
+from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
 from mdp_lite.serve.fields import CommonFields, SweepFields
 from mdp_lite.serve.service import Service, run_while_connected
 from mdp_lite.serve.work import OnPreview, PictureResult, sweep_pictures
@@ -26,9 +27,9 @@ Body = dict[str, Any]
 
 
 class PictureJob(NamedTuple):
-    """One picture of an answer: its UNet rows, bytes of its input picture, and how to make it."""
+    """One picture of an answer: its FLOPs, bytes of its input picture, and how to make it."""
 
-    rows: int
+    work: int
     input_bytes: int
     run: Callable[[Editor, OnPreview], PictureResult]
 
@@ -76,25 +77,26 @@ async def answer(context: RequestContext, jobs: Sequence[PictureJob]) -> Respons
 
 
 async def answer_sweep(
-    context: RequestContext, rows: int, source: Source, fields: SweepFields
+    context: RequestContext, cost: int, source: Source, fields: SweepFields
 ) -> Response:
-    """All pictures of a sweep. usage is the real cost: equal steps are computed once."""
+    """All pictures of a sweep of at most cost FLOPs. usage is what it took: equal steps are one."""
     service = context.service
 
     async def run() -> tuple[list[PictureFile], Cost]:
-        work = lambda editor: sweep_pictures(editor, source, fields, service.max_rows)  # noqa: E731
-        (results, cost), waited = await service.run_job(rows, work)
+        how = (source, fields, service.max_rows, context.end)
+        work = lambda editor: sweep_pictures(editor, *how)  # noqa: E731
+        (results, spent), waited = await service.run_job(cost, work, context.end)
         files = [
             await service.process_pictures(partial(_encode_result, context, one)) for one in results
         ]
         pairs = zip(results, files, strict=True)
-        return [PictureFile(*pair, {"queue": waited, **pair[0].seconds}) for pair in pairs], cost
+        return [PictureFile(*pair, {"queue": waited, **pair[0].seconds}) for pair in pairs], spent
 
-    task = service.admit(rows, 0, run)
+    task = service.admit(cost, 0, run)
     left = wait_for_disconnect(context.request)
-    files, cost = await run_while_connected(task, left, service.metrics.cancelled.inc)
+    files, spent = await run_while_connected(task, left, service.metrics.cancelled.inc)
     body = _body(context, files)
-    body["usage"] = usage(cost)
+    body["usage"] = usage(spent)
     for entry, one in zip(body["data"], files, strict=True):
         entry["settings"] = one.result.settings
     return JSONResponse(body, headers={"Server-Timing": _server_timing(files)})
@@ -116,15 +118,16 @@ async def wait_for_disconnect(request: Request) -> None:
 def _admit(
     context: RequestContext, jobs: Sequence[PictureJob], on_preview: OnPreview
 ) -> "asyncio.Task[list[PictureFile]]":
-    rows, size = sum(one.rows for one in jobs), sum(one.input_bytes for one in jobs)
-    return context.service.admit(rows, size, lambda: _run_jobs(context, jobs, on_preview))
+    cost, size = sum(one.work for one in jobs), sum(one.input_bytes for one in jobs)
+    return context.service.admit(cost, size, lambda: _run_jobs(context, jobs, on_preview, cost))
 
 
 async def _run_jobs(
-    context: RequestContext, jobs: Sequence[PictureJob], on_preview: OnPreview
+    context: RequestContext, jobs: Sequence[PictureJob], on_preview: OnPreview, cost: int
 ) -> list[PictureFile]:
-    """Run all jobs of a request at once; if one fails, the others are stopped."""
-    tasks = [asyncio.ensure_future(_run_job(context, job, on_preview)) for job in jobs]
+    """Run all jobs of a request at once, in turns that they share; if one fails, stop all."""
+    share = Share()
+    tasks = [asyncio.ensure_future(_run_job(context, job, on_preview, cost, share)) for job in jobs]
     try:
         return await asyncio.gather(*tasks)
     finally:
@@ -133,15 +136,16 @@ async def _run_jobs(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _run_job(context: RequestContext, job: PictureJob, on_preview: OnPreview) -> PictureFile:
+async def _run_job(
+    context: RequestContext, job: PictureJob, on_preview: OnPreview, cost: int, share: Share
+) -> PictureFile:
     service = context.service
     work = lambda editor: job.run(editor, on_preview)  # noqa: E731
-    result, waited = await service.run_job(job.rows, work, context.end)
+    result, waited = await service.run_job(cost, work, context.end, share)
     started = time.monotonic()
     file = await service.process_pictures(lambda: _encode_result(context, result))
-    encode = time.monotonic() - started
     seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
-    seconds["encode"] = encode
+    seconds["encode"] = time.monotonic() - started
     for stage, value in seconds.items():
         service.metrics.seconds.labels(stage).observe(value)
     service.metrics.edits.labels(str(result.finished).lower()).inc()
@@ -150,8 +154,9 @@ async def _run_job(context: RequestContext, job: PictureJob, on_preview: OnPrevi
 
 def _encode_result(context: RequestContext, result: PictureResult) -> bytes:
     """A result as a file in the request's format, with its settings unless that is off."""
-    alias, metadata = context.service.settings.alias, context.service.settings.metadata
-    return _encode(context, result.image, result.settings | {"model": alias} if metadata else None)
+    chosen = context.service.settings
+    settings = result.settings | {"model": chosen.alias} if chosen.metadata else None
+    return _encode(context, result.image, settings)
 
 
 def _encode(context: RequestContext, image: Image.Image, settings: Body | None) -> bytes:
@@ -176,7 +181,7 @@ def _body(context: RequestContext, files: Sequence[PictureFile]) -> Body:
             }
             for one in files
         ],
-        "size": _size(files[0].result.image),
+        "size": pictures.format_size(files[0].result.image),
         "output_format": context.fields.output_format,
         "background": "opaque",
         "usage": usage(add_costs(*(one.result.cost for one in files))),
@@ -212,10 +217,6 @@ def _stage_seconds(files: Sequence[PictureFile]) -> dict[str, float]:
 
 def _server_timing(files: Sequence[PictureFile]) -> str:
     return ", ".join(f"{stage};dur={1e3 * s:.1f}" for stage, s in _stage_seconds(files).items())
-
-
-def _size(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"
 
 
 def _stream(context: RequestContext, job: PictureJob) -> Response:
@@ -255,7 +256,7 @@ async def _stream_events(
         yield _final_event(context, await end)
     except Exception as error:
         api_error = to_api_error(error)
-        if api_error.status >= 500:
+        if api_error.status >= 500 and api_error.code not in EXPECTED:
             log.exception("a stream failed")
         yield _format_event("error", api_error.body)
     finally:
@@ -287,7 +288,7 @@ def _picture_fields(context: RequestContext, image: Image.Image, file: bytes) ->
     return {
         "b64_json": pictures.to_base64(file),
         "created_at": int(time.time()),
-        "size": _size(image),
+        "size": pictures.format_size(image),
         "quality": "auto",
         "background": "opaque",
         "output_format": context.fields.output_format,

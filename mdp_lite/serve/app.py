@@ -1,5 +1,6 @@
 """The application: its routes, its error answers, and the gate around all of it."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
@@ -11,10 +12,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mdp_lite.editor import Editor
-from mdp_lite.names import Stopped
+from mdp_lite.names import DeadlineExceeded, Stopped
 from mdp_lite.serve import fields, routes
 from mdp_lite.serve.describe import form_request, json_request, no_body
-from mdp_lite.serve.errors import ApiError, error_of_status, to_api_error
+from mdp_lite.serve.errors import EXPECTED, ApiError, error_of_status, to_api_error
 from mdp_lite.serve.gate import Gate
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
@@ -43,7 +44,10 @@ ROUTES: tuple[Route, ...] = (
     ("GET", "/health/ready", routes.ready, no_body()),
     ("GET", "/metrics", routes.metrics, no_body()),
 )  # fmt: skip
-ERRORS = (HTTPException, ApiError, Stopped, ValueError, RuntimeError, MemoryError, Exception)
+ERRORS = (
+    HTTPException, ApiError, Stopped, DeadlineExceeded, ValueError, RuntimeError, MemoryError,
+    Exception,
+)  # fmt: skip
 log = logging.getLogger("mdp_lite.serve")
 
 
@@ -57,7 +61,7 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
         try:
             yield
         finally:
-            service.close()
+            await asyncio.to_thread(service.close)  # requests may still send their last words
 
     app = FastAPI(
         title="mdp_lite", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
@@ -100,7 +104,7 @@ async def handle_error(request: Request, error: Exception) -> JSONResponse:
         api_error = error_of_status(error.status_code, str(error.detail))
     else:
         api_error = to_api_error(error, NAMES)
-    if api_error.status >= 500:
+    if api_error.status >= 500 and api_error.code not in EXPECTED:
         log.error("request %s failed", request.scope["state"].get("id"), exc_info=error)
     headers = api_error.headers
     if isinstance(error, HTTPException) and error.headers:

@@ -1,5 +1,6 @@
 """`mdp-lite serve`: a server in this process or replicas on a Ray cluster, and how they stop."""
 
+import math
 import signal
 import socket
 import threading
@@ -16,6 +17,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.serve import cluster
 from mdp_lite.serve.app import Page, add_page, application
+from mdp_lite.serve.connections import build_config
 from mdp_lite.serve.facts import describe_service, format_service
 from mdp_lite.serve.options import log_requests, read_settings
 from mdp_lite.serve.service import Service
@@ -23,6 +25,7 @@ from mdp_lite.serve.settings import ServiceSettings, check_settings
 
 NOTICE = 1.0  # seconds between "not ready" and no new connections
 POLL = 0.1
+LAST = 3  # seconds after the time to drain, in which requests that it ended send their answers
 
 
 def serve(args: ServeOptions, console: Console, page: Page | None = None) -> Report:
@@ -95,15 +98,12 @@ def _serve_here(
     """Serve from this process until a signal; returns the port."""
     app = application(editor, settings)
     with add_page(app, page) as outer, open_socket(settings) as listener:
-        config = uvicorn.Config(
-            outer, log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=int(settings.drain),
-            limit_concurrency=4 * settings.limits.requests,
-        )  # fmt: skip
+        grace = math.ceil(settings.drain) + LAST
+        server = uvicorn.Server(build_config(outer, settings.limits, grace))
         host, port = listener.getsockname()[:2]
         console.log(f"{settings.alias} is served on http://{host}:{port}/v1")
         log_requests(args.run.quiet)
-        _run_until_signal(uvicorn.Server(config), listener, app.state.service)
+        _run_until_signal(server, listener, app.state.service)
     return port
 
 
@@ -119,7 +119,10 @@ def _serve_on_ray(args: ServeOptions, settings: ServiceSettings, console: Consol
 
 
 def _run_until_signal(server: uvicorn.Server, listener: socket.socket, service: Service) -> None:
-    """Run the server in a thread. On a signal the service is not ready first, then it stops."""
+    """Run the server in a thread. On a signal the service is not ready first, then it stops.
+
+    Requests that have not ended by the time to drain are ended with an answer that says so.
+    """
     signalled = _catch_signals()
     thread = threading.Thread(target=server.run, args=([listener],), name="server")
     thread.start()
@@ -128,6 +131,9 @@ def _run_until_signal(server: uvicorn.Server, listener: socket.socket, service: 
     service.draining = True
     time.sleep(NOTICE if thread.is_alive() else 0)
     server.should_exit = True
+    thread.join(service.settings.drain)
+    if thread.is_alive():
+        service.end_requests()
     thread.join()
 
 

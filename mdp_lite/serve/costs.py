@@ -1,6 +1,11 @@
-"""The cost of a request in UNet rows, before any work; bad windows and sizes are found here."""
+"""The cost of a request, before any work; bad windows and sizes are found here.
+
+UNet rows are what an answer's usage counts. Limits and turns count work, in FLOPs: a row of a
+larger picture is more work.
+"""
 
 from mdp_lite.editor import Editor
+from mdp_lite.engine.work import count_work
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.samplers import adds_noise
 from mdp_lite.method.schedule import Grid
@@ -12,6 +17,41 @@ from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.fields import SteeringFields, SweepFields
 from mdp_lite.serve.work import EditSpec, PromptRecipe, Recipe, inversion_guidance
+
+
+def work_of_source(editor: Editor, origin: Recipe | Source) -> int:
+    """FLOPs of making a source; 0 if it exists."""
+    if isinstance(origin, Source):
+        return 0
+    work, cells = count_work(editor.models), _cells(editor, origin)
+    encode = 0 if isinstance(origin, PromptRecipe) else work.encode(cells)
+    return rows_of_source(editor, origin) * work.row(cells) + encode
+
+
+def work_of_edit(editor: Editor, origin: Recipe | Source, spec: EditSpec) -> int:
+    """FLOPs of an edit and its picture, at most."""
+    work, cells = count_work(editor.models), _cells(editor, origin)
+    return rows_of_edit(editor, origin, spec) * work.row(cells) + work.decode(cells)
+
+
+def work_of_generation(editor: Editor, recipe: PromptRecipe) -> int:
+    """FLOPs of a picture from a prompt and a seed."""
+    decode = count_work(editor.models).decode(_cells(editor, recipe))
+    return work_of_source(editor, recipe) + decode
+
+
+def work_of_sweep(editor: Editor, source: Source, fields: SweepFields, pictures: int) -> int:
+    """FLOPs of a sweep of so many pictures if its cells had nothing in common."""
+    work, cells = count_work(editor.models), _cells(editor, source)
+    return rows_of_sweep(editor, source, fields) * work.row(cells) + pictures * work.decode(cells)
+
+
+def _cells(editor: Editor, origin: Recipe | Source) -> int:
+    """Cells of the latent of a source."""
+    if isinstance(origin, Source):
+        return origin.path.x[0, 0, 0].numel()
+    width, height = editor.runner.image_size(*(origin.size or (None, None)))
+    return width * height // editor.runner.factor**2
 
 
 def rows_of_source(editor: Editor, origin: Recipe | Source) -> int:

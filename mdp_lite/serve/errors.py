@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mdp_lite.batcher.batcher import out_of_memory
-from mdp_lite.names import NotFinite, Stopped
+from mdp_lite.names import DeadlineExceeded, NotFinite, Stopped
 
 TYPES = {
     401: "authentication_error",
@@ -14,6 +14,7 @@ TYPES = {
     429: "rate_limit_error",
 }
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+EXPECTED = ("shutting_down", "deadline_exceeded")  # codes that are no failure of the server
 CLIENT_LEFT = 499  # nobody reads this answer
 
 
@@ -51,6 +52,9 @@ def to_api_error(error: BaseException, fields: tuple[str, ...] = ()) -> ApiError
         return error
     if isinstance(error, ValidationError):
         return _validation_error(error)
+    if isinstance(error, DeadlineExceeded):
+        message = "the deadline passed before there was a picture"
+        return ApiError(503, message, "deadline_exceeded", retry=False)
     if isinstance(error, NotFinite):
         return ApiError(500, f"no picture came of it: {error}", "not_finite", retry=False)
     if out_of_memory(error):

@@ -14,12 +14,13 @@ from mdp_lite.cli.units import SIZES, format_count, pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import Estimate
 from mdp_lite.pictures.fit import Size
-from mdp_lite.serve.service import choose_max_rows
+from mdp_lite.serve.service import choose_max_rows, choose_max_side
 from mdp_lite.serve.settings import ServiceSettings
 
 UNITS = {  # of limits: the unit behind the number
     "body_bytes": "B", "waiting_bytes": "B", "source_bytes": "B", "pixels": "pixels",
-    "side": "pixels", "prompt": "characters", "read": "s", "write": "s", "deadline": "s",
+    "side": "pixels", "prompt": "characters", "head": "s", "read": "s", "write": "s", "idle": "s",
+    "deadline": "s",
     "seconds": "s", "rows": "UNet rows", "waiting_rows": "UNet rows",
 }  # fmt: skip
 
@@ -48,7 +49,7 @@ def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> d
 
 def find_largest(editor: Editor, settings: ServiceSettings) -> Size:
     """The (width, height) of the largest picture that the limits allow, or the model's own."""
-    side = settings.limits.side // editor.runner.factor * editor.runner.factor
+    side = choose_max_side(editor, settings.limits) // editor.runner.factor * editor.runner.factor
     width, height = editor.runner.size
     return max(side, width), max(side, height)
 
@@ -81,12 +82,14 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
         f"{format_memory(Estimate(**parts))} for an edit of {facts['size']} and {limits['steps']} "
         f"steps, and up to {format_count(more, SIZES)} of what waits, runs beside it and is stored",
         "limits (--limit NAME=VALUE):",
-        *(f"  {name:<15}{_format_limit(name, value)}" for name, value in limits.items()),
+        *(f"  {name:<20}{_format_limit(name, value)}" for name, value in limits.items()),
     ]
 
 
 def _format_limit(name: str, value: float) -> str:
     unit = UNITS.get(name, "")
+    if name == "side" and not value:
+        return "twice the model's own"
     if unit == "B":
         return format_count(value, SIZES)
     return f"{value:,g} {unit}".rstrip() if value < 1e6 else f"{value:,.0f} {unit}".rstrip()

@@ -13,6 +13,7 @@ InversionName = Literal[
 FileFormat = Literal["png", "jpeg", "webp"]
 FitMode = Literal["crop", "pad", "resize"]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Deadline = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 GuidanceScale = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
 # What SDXL reads beside the prompts; mdp_lite/cli/xl.py reads and checks the texts.
@@ -45,7 +46,7 @@ class CommonFields(BaseModel):
     response_format: Literal["b64_json"] | None = None
     stream: bool = False
     partial_images: Annotated[int, Field(ge=0, le=3)] = 0
-    deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    deadline: Deadline | None = None
     user: Annotated[str, Field(max_length=256)] | None = None
     quality: str | None = None
     background: Literal["auto", "opaque"] | None = None
@@ -133,6 +134,7 @@ class SourceFields(SamplingFields, InversionFields, XLFields):
     model: str | None = None
     size: SizeText = "auto"
     record_noise: bool = False
+    deadline: Deadline | None = None
 
 
 class SweepFields(XLFields):
@@ -152,6 +154,7 @@ class SweepFields(XLFields):
     model: str | None = None
     output_format: FileFormat = "png"
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    deadline: Deadline | None = None
 
 
 def field_names(*models: type[BaseModel]) -> tuple[str, ...]:

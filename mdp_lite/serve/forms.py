@@ -96,7 +96,7 @@ async def read_mask(form: UploadForm, size: str, fit: str, service: Service) -> 
 def check_size(size: str, service: Service) -> tuple[int, int] | None:
     """(width, height) of WIDTHxHEIGHT if the model and the limits allow it; None for auto."""
     target, factor = pictures.parse_size(size), service.editor.runner.factor
-    most = service.settings.limits.side
+    most = service.max_side
     for side in target or ():
         if side % factor or side > most:
             message = f"size must be multiples of {factor} up to {most}, or auto, got {size}"

@@ -69,19 +69,22 @@ class Gate:
         try:
             scope["state"]["owner"] = self._check(scope)
         except ApiError as error:
-            answer = JSONResponse(error.body, error.status, error.headers)
-            await answer(scope, receive, send)
+            await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
         else:
             await self._app(scope, self._limit(receive), send)
 
     def _check(self, scope: Message) -> str:
         """The owner of a request by its key; "" if no key is needed. Raises ApiError."""
         headers, settings = dict(scope["headers"]), self._service.settings
+        if b"content-length" in headers and b"transfer-encoding" in headers:
+            message = "Content-Length and Transfer-Encoding contradict each other: send one"
+            raise ApiError(400, message, "invalid_request")
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and origin not in settings.origins:
             raise ApiError(403, "pages of this origin may not call the service", "origin_refused")
         host = headers.get(b"host", b"").decode("latin-1")
-        if settings.local and not settings.keys and strip_port(host) not in LOOPBACK:
+        foreign = strip_port(host) not in LOOPBACK and not _has_no_host(scope, headers)
+        if settings.local and not settings.keys and foreign:
             raise ApiError(403, "this service has no such name", "host_refused")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > settings.limits.body_bytes:
@@ -105,9 +108,10 @@ class Gate:
             if done:
                 return await receive()
             try:
-                async with asyncio.timeout_at(end):
-                    message = await receive()
+                message = await self._receive_until(end, receive)
             except TimeoutError:
+                if self._service.is_over:
+                    raise to_api_error(Stopped()) from None
                 message = f"the body must arrive within {limits.read:g} seconds"
                 raise ApiError(408, message, "request_timeout", retry=False) from None
             size += len(message.get("body", b""))
@@ -117,6 +121,16 @@ class Gate:
             return message
 
         return receive_limited
+
+    async def _receive_until(self, end: float, receive: Receive) -> Message:
+        """A part of a body. Raises TimeoutError at the end, or when the service ends requests."""
+        uploads = self._service.uploads
+        async with asyncio.timeout_at(0 if self._service.is_over else end) as timer:
+            uploads.add(timer)
+            try:
+                return await receive()
+            finally:
+                uploads.discard(timer)
 
     def _log(self, scope: Message, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
@@ -154,6 +168,11 @@ def owner_of(authorization: bytes, keys: tuple[str, ...]) -> str:
         what = "wrong API key" if token else "no API key: send Authorization: Bearer KEY"
         raise ApiError(401, what, "invalid_api_key" if token else "missing_api_key")
     return hashlib.sha256(found[0].encode()).hexdigest()[:16]
+
+
+def _has_no_host(scope: Message, headers: dict[bytes, bytes]) -> bool:
+    """Whether a request of HTTP/1.0 names no host. Browsers, which pages can abuse, always do."""
+    return scope.get("http_version") == "1.0" and b"host" not in headers
 
 
 def strip_port(host: str) -> str:

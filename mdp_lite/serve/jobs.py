@@ -10,7 +10,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.answers import PictureJob, RequestContext
-from mdp_lite.serve.costs import rows_of_edit, rows_of_source
+from mdp_lite.serve.costs import work_of_edit, work_of_generation, work_of_source
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import EditFields, GenerationFields, SourceFields
 from mdp_lite.serve.service import Service
@@ -75,20 +75,20 @@ def edit_spec(
 def edit_job(service: Service, origin: Recipe | Source, spec: EditSpec) -> PictureJob:
     """A job that makes an edited picture, and its source if that does not exist yet."""
     editor = service.editor
-    rows = rows_of_source(editor, origin) + rows_of_edit(editor, origin, spec)
+    work = work_of_source(editor, origin) + work_of_edit(editor, origin, spec)
 
     def run(editor: Editor, on_preview: OnPreview) -> PictureResult:
         return edit_picture(editor, origin, spec, on_preview)
 
-    return PictureJob(rows, picture_bytes(origin), run)
+    return PictureJob(work, picture_bytes(origin), run)
 
 
 def generate_job(context: RequestContext, recipe: PromptRecipe) -> PictureJob:
     """A job that makes a picture from a prompt and a seed."""
     previews = context.fields.partial_images
-    rows = rows_of_source(context.service.editor, recipe)
+    work = work_of_generation(context.service.editor, recipe)
 
     def run(editor: Editor, on_preview: OnPreview) -> PictureResult:
-        return generate_picture(editor, recipe, previews, on_preview)
+        return generate_picture(editor, recipe, previews, on_preview, context.end)
 
-    return PictureJob(rows, 0, run)
+    return PictureJob(work, 0, run)

@@ -9,17 +9,23 @@ from fastapi import Request
 
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.answers import wait_for_disconnect
-from mdp_lite.serve.costs import rows_of_source
+from mdp_lite.serve.costs import work_of_source
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.service import Service, run_while_connected
 from mdp_lite.serve.work import Recipe, get_or_make_source, picture_bytes
 
 
-async def make_source(request: Request, service: Service, recipe: Recipe) -> Source:
-    """A source from a recipe, as a job; it is cancelled if the client disconnects."""
-    rows = rows_of_source(service.editor, recipe)
-    work = lambda editor: get_or_make_source(editor, recipe)  # noqa: E731
-    task = service.admit(rows, picture_bytes(recipe), lambda: service.run_job(rows, work))
+async def make_source(
+    request: Request, service: Service, recipe: Recipe, end: float | None = None
+) -> Source:
+    """A source from a recipe, as a job; it is cancelled if the client disconnects.
+
+    end: its deadline on the monotonic clock. Raises DeadlineExceeded.
+    """
+    cost = work_of_source(service.editor, recipe)
+    work = lambda editor: get_or_make_source(editor, recipe, end=end)  # noqa: E731
+    run = lambda: service.run_job(cost, work, end)  # noqa: E731
+    task = service.admit(cost, picture_bytes(recipe), run)
     left = wait_for_disconnect(request)
     source, _ = await run_while_connected(task, left, service.metrics.cancelled.inc)
     return source

@@ -34,7 +34,9 @@ class Metrics:
         service, batcher = self._service, self._service.batcher
         for name, value, text in (
             ("open_requests", service.open_requests, "requests that are not answered yet"),
-            ("waiting_rows", service.rows, "UNet rows that were let in and are not done"),
+            ("waiting_work", service.work, "FLOPs that were let in and are not done"),
+            ("waiting_rows", service.rows, "the same in UNet rows at the model's own size"),
+            ("waiting_seconds", service.wait_seconds, "the same in seconds, by estimate"),
             ("waiting_bytes", service.waiting_bytes, "bytes of their pictures"),
             ("jobs", service.jobs, "jobs that work now"),
             ("members", batcher.clients, "jobs that wait for the models or are between two steps"),

@@ -68,6 +68,11 @@ def parse_size(text: str) -> tuple[int, int] | None:
     return int(width), int(height)
 
 
+def format_size(picture: Image.Image) -> str:
+    """ "640x480" for a picture of 640 x 480 pixels."""
+    return f"{picture.width}x{picture.height}"
+
+
 def encode(
     picture: Image.Image, kind: str, quality: int | None, settings: Settings | None
 ) -> bytes:

@@ -11,7 +11,7 @@ from PIL import Image
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve import answers, forms, jobs, library, pictures, work
 from mdp_lite.serve.answers import RequestContext
-from mdp_lite.serve.costs import rows_of_sweep
+from mdp_lite.serve.costs import work_of_sweep
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import (
     CommonFields,
@@ -103,7 +103,7 @@ async def image_to_image(request: Request) -> Response:
 
 async def make_source(request: Request) -> Response:
     """Invert a picture, or generate one from a prompt and a seed; edits can then use it."""
-    service = _service(request)
+    started, service = time.monotonic(), _service(request)
     form = await forms.read_form(request, service)
     fields = forms.choose_steps(SourceFields.model_validate(form.texts), service)
     forms.check_limits(fields, service)
@@ -120,7 +120,8 @@ async def make_source(request: Request) -> Response:
         size = forms.check_size(fields.size, service)
         seed, second = fields.seed or 0, "source_prompt_2"
         recipe = jobs.prompt_recipe(fields, fields.source_prompt, seed, size, second)
-    source = await library.make_source(request, service, recipe)
+    end = None if fields.deadline is None else started + fields.deadline
+    source = await library.make_source(request, service, recipe, end)
     service.metrics.sources.inc()
     name = await library.keep_source(service, _owner(request), recipe, source)
     return JSONResponse(_source_body(service, name, source))
@@ -142,7 +143,7 @@ async def drop_source(request: Request, source: str) -> Response:
 
 async def sweeps(request: Request) -> Response:
     """Many edits of one source; their common steps are computed once."""
-    service = _service(request)
+    started, service = time.monotonic(), _service(request)
     fields = await forms.read_json(request, SweepFields)
     forms.check_limits(fields, service)
     axes = (fields.variants, fields.windows, fields.schedules, fields.guidance_scales)
@@ -154,11 +155,12 @@ async def sweeps(request: Request) -> Response:
         raise ApiError(400, message, "too_expensive")
     source = await library.find_source(request, service, _owner(request), fields.source)
     common = CommonFields(
-        output_format=fields.output_format, output_compression=fields.output_compression
-    )
-    context = _context(request, common, "sweep", time.monotonic())
-    rows = rows_of_sweep(service.editor, source, fields)
-    return await answers.answer_sweep(context, rows, source, fields)
+        output_format=fields.output_format, output_compression=fields.output_compression,
+        deadline=fields.deadline,
+    )  # fmt: skip
+    context = _context(request, common, "sweep", started)
+    work = work_of_sweep(service.editor, source, fields, cells)
+    return await answers.answer_sweep(context, work, source, fields)
 
 
 async def models(request: Request) -> Response:

@@ -17,16 +17,19 @@ SafetyHook = Callable[[Sequence[Image.Image]], Sequence[bool]]  # True: hold the
 class Limits:
     """Limits for one request and for all together; they are checked before work begins.
 
-    Of one request: body_bytes; pixels of an upload; side of the model's picture; steps; images
-    (uploads); pictures (of an answer); cells of a sweep; prompt in characters; rows of the UNet;
-    deadline in seconds. Of all: waiting_rows and waiting_bytes of admitted work; open requests;
-    jobs that run at one time; sources and source_bytes that are stored. In seconds: read, for a
-    body to arrive; write, for a client to read on; seconds, for which an unused source is stored.
+    Of one request: body_bytes; pixels of an upload; side of the model's picture, where 0 is twice
+    the model's own; steps; images (uploads); pictures (of an answer); cells of a sweep; prompt in
+    characters; rows, the work of so many UNet rows at the model's own size, so that a row of a
+    larger picture counts as more; deadline in seconds. Of all: waiting_rows and waiting_bytes of
+    admitted work; open requests; connections, and address_connections of one address; jobs that
+    run at one time; sources and source_bytes that are stored. In seconds: head and read, for the
+    head and the body of a request to arrive; write, for a client to read on; idle, between two
+    requests of a connection; seconds, for which an unused source is stored.
     """
 
     body_bytes: int = 24 * 2**20
     pixels: int = 4096 * 4096
-    side: int = 1024
+    side: int = 0
     steps: int = 200
     images: int = 4
     pictures: int = 10
@@ -36,9 +39,13 @@ class Limits:
     waiting_rows: int = 60_000
     waiting_bytes: int = 2**30
     requests: int = 256
+    connections: int = 1024
+    address_connections: int = 256
     jobs: int = 16
+    head: float = 10.0
     read: float = 30.0
     write: float = 60.0
+    idle: float = 75.0
     deadline: float = 600.0
     sources: int = 256
     source_bytes: int = 2**30

@@ -10,6 +10,7 @@ from torch import Tensor
 from mdp_lite.cli.xl import build_xl
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import x0_between
+from mdp_lite.names import DeadlineExceeded
 from mdp_lite.pipeline.inpainting import mask_of_source
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.preview import preview
@@ -87,23 +88,32 @@ class PictureResult(NamedTuple):
 
 
 def get_or_make_source(
-    editor: Editor, origin: Recipe | Source, mask: Image.Image | None = None
-) -> Source:
-    """The source itself, or the one that a recipe makes for an edit with this mask."""
+    editor: Editor, origin: Recipe | Source, mask: Image.Image | None = None,
+    end: float | None = None,
+) -> Source:  # fmt: skip
+    """The source itself, or the one that a recipe makes for an edit with this mask.
+
+    end: its deadline on the monotonic clock. Raises DeadlineExceeded.
+    """
     if isinstance(origin, Source):
         return origin
     steps, g, negative = origin.num_inference_steps, origin.guidance_scale, origin.negative_prompt
     size = origin.size or (None, None)
     if isinstance(origin, PromptRecipe):
         return editor.generate(
-            origin.prompt, origin.seed, steps, g, negative, *size, xl=origin.xl,
-            record_noise=origin.record_noise,
+            origin.prompt, origin.seed, steps, g, negative, *size, deadline=seconds_left(end),
+            xl=origin.xl, record_noise=origin.record_noise,
         )  # fmt: skip
     g = inversion_guidance(origin)
     return editor.invert(
         origin.picture, origin.prompt, origin.inversion, steps, g, negative, *size, origin.fit,
-        mask=mask_of_source(editor.models, mask), xl=origin.xl,
+        deadline=seconds_left(end), mask=mask_of_source(editor.models, mask), xl=origin.xl,
     )  # fmt: skip
+
+
+def seconds_left(end: float | None) -> float | None:
+    """Seconds until a deadline, which may have passed; None without one."""
+    return None if end is None else max(end - time.monotonic(), 1e-3)
 
 
 def inversion_guidance(recipe: PictureRecipe) -> float | None:
@@ -117,10 +127,8 @@ def edit_picture(
 ) -> PictureResult:
     """An edit with its previews; at its deadline the result is the best picture so far."""
     started = time.monotonic()
-    source = get_or_make_source(editor, origin, spec.mask)
-    inverted = time.monotonic()
-    deadline = None if spec.end is None else max(spec.end - inverted, 1e-3)
-    state = None
+    source = get_or_make_source(editor, origin, spec.mask, spec.end)
+    inverted, deadline, state = time.monotonic(), seconds_left(spec.end), None
     for done, progress in enumerate(editor.steps([build_request(source, spec)], 0, deadline), 1):
         (state,) = progress.states
         if is_preview_due(done, len(state.task.plan.segments), spec.previews):
@@ -141,9 +149,10 @@ def find_unknown_words(editor: Editor, *prompts: str) -> tuple[str, ...]:
 
 
 def generate_picture(
-    editor: Editor, recipe: PromptRecipe, previews: int, on_preview: OnPreview
-) -> PictureResult:
-    """A picture from a prompt and a seed, with its previews."""
+    editor: Editor, recipe: PromptRecipe, previews: int, on_preview: OnPreview,
+    end: float | None = None,
+) -> PictureResult:  # fmt: skip
+    """A picture from a prompt and a seed, with its previews. Raises DeadlineExceeded."""
     started, runner = time.monotonic(), editor.runner
     grid = runner.grid(recipe.num_inference_steps)
     previous: list[Tensor] = []
@@ -156,7 +165,8 @@ def generate_picture(
 
     source = editor.generate(
         recipe.prompt, recipe.seed, recipe.num_inference_steps, recipe.guidance_scale,
-        recipe.negative_prompt, *(recipe.size or (None, None)), on_step, xl=recipe.xl,
+        recipe.negative_prompt, *(recipe.size or (None, None)), on_step, seconds_left(end),
+        xl=recipe.xl,
     )  # fmt: skip
     seconds = {"generate": time.monotonic() - started}
     settings, cut = describe_source(editor.models.name, source), source.truncated
@@ -165,13 +175,18 @@ def generate_picture(
 
 
 def sweep_pictures(
-    editor: Editor, source: Source, fields: SweepFields, max_rows: int
+    editor: Editor, source: Source, fields: SweepFields, max_rows: int, end: float | None = None
 ) -> tuple[list[PictureResult], Cost]:
-    """Every cell of a sweep, and the cost of all of them together."""
+    """Every cell of a sweep, and the cost of all of them together. Raises DeadlineExceeded."""
     started = time.monotonic()
+
+    def on_step(done: int, total: int, x: Tensor) -> None:
+        if end is not None and done < total and time.monotonic() >= end:
+            raise DeadlineExceeded(f"the deadline passed after {done} of {total} steps")
+
     sweep = editor.sweep(
         source, fields.prompts, fields.variants, fields.windows, fields.schedules,
-        fields.guidance_scales, max_rows, xl=build_xl(dict(fields)),
+        fields.guidance_scales, max_rows, on_step, xl=build_xl(dict(fields)),
     )  # fmt: skip
     seconds = {"edit": time.monotonic() - started}
     name, seed = editor.models.name, seed_of(source)

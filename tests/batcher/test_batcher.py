@@ -118,13 +118,13 @@ def test_other_work_is_done_by_the_same_thread_alone() -> None:
 
 
 def call(client: Client, count: int = 2, side: int = 3) -> Call:
-    return Call(client, rows(1, count, side), Future())
+    return Call(client, rows(1, count, side), Future(), count)
 
 
 def clients_served(*shares: float) -> list[Client]:
     clients = [Client() for _ in shares]
     for one, share in zip(clients, shares, strict=True):
-        one.served = share
+        one.share.served = share
     return clients
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mdp_lite import BadInput, Client, DeadlineExceeded, Editor, Stopped, client_editor, run_batcher
 from mdp_lite.batcher import batcher as module
+from mdp_lite.batcher import turns
 from mdp_lite.batcher.batcher import Batcher
 from mdp_lite.batcher.calls import UNetRows
 from mdp_lite.batcher.client import make_batcher
@@ -174,7 +175,7 @@ def test_a_deadline_holds_if_nobody_runs_the_batcher(editor: Editor) -> None:
 
 
 def test_it_holds_too_if_its_turn_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LATE", 1e-3)
+    monkeypatch.setattr(turns, "LATE", 1e-3)
     inside, go = threading.Event(), threading.Event()
 
     def block() -> None:

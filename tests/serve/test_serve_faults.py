@@ -221,6 +221,7 @@ def test_on_sigterm_running_requests_finish_or_may_be_tried_again(
     for one in answers:
         check_end(one, finished=drain > 1)
     assert f'"status": {200 if drain > 1 else 503}' in log and KEY not in log
+    assert "Traceback" not in log and "Cancelled" not in log
 
 
 def check_end(answer: httpx2.Response, finished: bool) -> None:

@@ -69,11 +69,11 @@ def test_too_much_is_429_with_a_time_and_is_tried_again(editor: Editor) -> None:
         run_service(editor, limits=Limits(waiting_rows=10)) as at,
         OpenAI(base_url=f"{at.url}/v1", api_key="none", max_retries=2, timeout=WAIT) as client,
     ):
-        at.service.rows += 5  # as if others waited
+        at.service.work += 5 * at.service.row_work  # as if others waited
         counter = at.service.metrics.refused._value
         error = catch_error(lambda: client.images.edit(image=FILE, prompt="a", extra_body=SHORT))
         assert isinstance(error, openai.RateLimitError) and counter.get() == 3
         assert int(error.response.headers["retry-after"]) >= 1
-        at.service.rows -= 5
+        at.service.work -= 5 * at.service.row_work
         answer = client.images.edit(image=FILE, prompt="a", extra_body=SHORT)
         assert answer.data  # one alone is let in, however long

@@ -198,7 +198,7 @@ def test_a_dry_run_and_bad_options(checkpoint: Path, capsys: pytest.CaptureFixtu
     assert out.startswith("would serve random as mdp-lite on http://127.0.0.1:8000/v1\n")
     assert "API keys: none, it is for this machine only\n" in out
     assert "UNet rows of a call: each picture has its own calls\n" in out
-    assert "memory: " in out and "  deadline       600 s\n" in out
+    assert "memory: " in out and "  deadline            600 s\n" in out
     for bad, text in (
         (["--host", "0.0.0.0"], "needs an API key"),
         (["--limit", "steps=x"], "limit steps must be a number"),
@@ -218,9 +218,9 @@ def test_a_dry_run_says_every_limit_and_who_may_use_it(
     facts = json.loads(capsys.readouterr().out)
     assert (facts["host"], facts["port"], facts["keys"], facts["open"]) == ("0.0.0.0", 9, 2, False)
     assert facts["rows"] == 8 and facts["limits"] == asdict(Limits(steps=7))
-    assert facts["size"] == "1024x1024"
+    assert facts["size"] == "64x64"  # twice the model's own
     parts = ("library_bytes", "weight_bytes", "activation_bytes", "path_bytes", "malloc_bytes")
     assert facts["peak_bytes"] == sum(facts[part] for part in parts)
-    small = [*line, "--limit", "side=64"]
+    small = [*line, "--limit", "side=32"]
     assert main(small) == 0
     assert json.loads(capsys.readouterr().out)["peak_bytes"] < facts["peak_bytes"]

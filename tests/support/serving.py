@@ -14,6 +14,7 @@ from PIL import Image
 from mdp_lite.editor import Editor
 from mdp_lite.serve.app import Page, add_page, application
 from mdp_lite.serve.command import open_socket
+from mdp_lite.serve.connections import build_config
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings
 
@@ -39,10 +40,7 @@ def run_service(
     with add_page(app, page) as outer, open_socket(chosen) as listener:
         port = listener.getsockname()[1]
         grace = 5 if page else None  # seconds for pages that are still open
-        config = uvicorn.Config(
-            outer, log_config=None, access_log=False, timeout_graceful_shutdown=grace
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(build_config(outer, chosen.limits, grace))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
@@ -69,7 +67,7 @@ def wait_until(is_true: Callable[[], Any]) -> None:
 
 def is_idle(service: Service) -> bool:
     """Whether there is no admitted work, no picture, no job and no client of the batcher."""
-    counts = (service.rows, service.waiting_bytes, service.jobs, service.batcher.clients)
+    counts = (service.work, service.waiting_bytes, service.jobs, service.batcher.clients)
     return counts == (0, 0, 0, 0)
 
 

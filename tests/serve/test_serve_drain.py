@@ -1,0 +1,55 @@
+"""The end of the time to drain: each request that is not done gets an answer that says so."""
+
+import json
+import logging
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+
+from mdp_lite.editor import Editor
+from mdp_lite.serve.settings import Limits
+from support.serving import WAIT, RunningService, is_idle, run_service, wait_until
+
+LONG = {"prompt": "a boat", "seed": 1, "num_inference_steps": 200, "size": "64x64"}
+
+
+def generate(at: RunningService, **fields: object) -> httpx2.Response:
+    return httpx2.post(f"{at.url}/v1/images/generations", json=LONG | fields, timeout=WAIT)
+
+
+def upload_half(at: RunningService) -> tuple[int, str]:
+    """The status and the error's code that a body gets which does not come."""
+    line = socket.create_connection(("127.0.0.1", int(at.url.rpartition(":")[2])), WAIT)
+    with line:
+        head = "POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n"
+        line.sendall(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
+        data = line.recv(65536)
+        while b"}}" not in data:
+            data += line.recv(65536)
+    return int(data.split()[1]), json.loads(data.partition(b"\r\n\r\n")[2])["error"]["code"]
+
+
+def test_what_is_not_done_is_told_so(editor: Editor, caplog: pytest.LogCaptureFixture) -> None:
+    """Running and queued requests (of four jobs two may be long), a stream, half an upload."""
+    caplog.set_level(logging.WARNING)
+    with run_service(editor, limits=Limits(jobs=4)) as at, ThreadPoolExecutor(8) as pool:
+        plain = [pool.submit(generate, at) for _ in range(4)]
+        stream = pool.submit(generate, at, stream=True, partial_images=1)
+        half = pool.submit(upload_half, at)
+        wait_until(lambda: at.service.jobs == 2 and at.service.open_requests == 6)
+        wait_until(lambda: at.service.uploads)
+        at.service.end_requests()
+        for one in plain:
+            answer = one.result(WAIT)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            assert answer.json()["error"]["code"] == "shutting_down"
+        last = stream.result(WAIT).text.strip().split("\n\n")[-1]
+        assert last.startswith("event: error\n") and "shutting_down" in last
+        assert half.result(WAIT) == (503, "shutting_down")
+        wait_until(lambda: is_idle(at.service))
+        assert httpx2.get(f"{at.url}/health/live", timeout=WAIT).status_code == 200
+        assert httpx2.get(f"{at.url}/health/ready", timeout=WAIT).status_code == 503
+    assert [one.getMessage() for one in caplog.records if one.name != "uvicorn.error"] == []
+    assert "Cancel" not in caplog.text
