@@ -3,10 +3,12 @@
 Without a cache folder there are no recipes, and only the process that made a source knows it.
 """
 
+import time
 from functools import partial
 
 from fastapi import Request
 
+from mdp_lite.editor import Editor
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.answers import wait_for_disconnect
 from mdp_lite.serve.costs import rows_of_source
@@ -18,10 +20,16 @@ from mdp_lite.serve.work import Recipe, get_or_make_source, picture_bytes
 async def make_source(request: Request, service: Service, recipe: Recipe) -> Source:
     """A source from a recipe, as a job; it is cancelled if the client disconnects."""
     rows = rows_of_source(service.editor, recipe)
-    work = lambda editor: get_or_make_source(editor, recipe)  # noqa: E731
+
+    def work(editor: Editor) -> tuple[Source, float]:
+        started = time.monotonic()
+        return get_or_make_source(editor, recipe), time.monotonic() - started
+
     task = service.admit(rows, picture_bytes(recipe), lambda: service.run_job(rows, work))
     left = wait_for_disconnect(request)
-    source, _ = await run_while_connected(task, left, service.metrics.cancelled.inc)
+    (source, seconds), waited = await run_while_connected(task, left, service.metrics.cancelled.inc)
+    stage = "generate" if source.generated else "invert"
+    service.metrics.observe_seconds({"queue": waited, stage: seconds})
     return source
 
 
