@@ -3,9 +3,7 @@
 What would change the picture is refused instead (field_types.py, conflicts.py).
 """
 
-from pydantic import BaseModel
-
-from mdp_lite.serve.fields import CommonFields, IgnoredFields, SweepFields
+from mdp_lite.serve.fields import CommonFields, IgnoredFields, SourceFields, SweepFields
 from mdp_lite.serve.settings import ServiceSettings
 
 HEADER = "x-ignored-parameters"
@@ -15,15 +13,17 @@ REASONS = {
 }
 
 
-def explain_ignored(fields: BaseModel, settings: ServiceSettings) -> dict[str, str]:
+def explain_ignored(
+    fields: CommonFields | SourceFields | SweepFields, settings: ServiceSettings
+) -> dict[str, str]:
     """The fields of a request that have no effect, by name, each with the reason."""
     given = fields.model_fields_set
     found = {name: why for name, why in REASONS.items() if name in given}
     if isinstance(fields, CommonFields | SweepFields):
         if fields.output_compression is not None and fields.output_format == "png":
             found["output_compression"] = "a PNG loses nothing"
-        if fields.model is not None and fields.model not in settings.names:
-            found["model"] = f"there is one model here, {settings.alias}"
+    if fields.model is not None and fields.model not in settings.names:
+        found["model"] = f"there is one model here, {settings.alias}"
     return found
 
 

@@ -134,7 +134,9 @@ async def make_source(request: Request) -> Response:
     source = await library.make_source(request, service, recipe)
     service.metrics.sources.inc()
     name = await library.keep_source(service, _owner(request), recipe, source)
-    return JSONResponse(_source_body(service, name, source))
+    ignored = explain_ignored(fields, service.settings)
+    body = _source_body(service, name, source) | {"ignored": ignored}
+    return JSONResponse(body, headers=list_header(ignored))
 
 
 async def get_source(request: Request, source: SourceId) -> Response:

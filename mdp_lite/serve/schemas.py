@@ -89,6 +89,7 @@ SOURCE = _object(
         "usage": USAGE,
     },
     xl=_each({}, "what SDXL read beside the prompt"),
+    ignored=_each(_text(), "fields of the request that have no effect, and why"),
 )
 DELETED = _object(
     {"id": _text(), "object": _text(enum=["source"]), "deleted": _flag("always true")}

@@ -14,10 +14,13 @@ from openai.types.image_edit_params import ImageEditParamsNonStreaming
 from openai.types.image_generate_params import ImageGenerateParamsNonStreaming
 from openai.types.image_model import ImageModel
 
+from mdp_lite.cli.application import read_command_line
+from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.serve.fields import EditFields, GenerationFields, IgnoredFields
 from mdp_lite.serve.ignored import HEADER
+from mdp_lite.serve.options import read_settings
 from mdp_lite.serve.settings import ServiceSettings, check_settings
 from support.inverting import picture
 from support.openai_cases import FILE, catch_error, image_of, pixels
@@ -178,6 +181,30 @@ def test_those_of_one_call_alone(client: OpenAI) -> None:
     assert ignored_in(made) == {"style", "moderation"}
     edited = client.images.edit(image=FILE, prompt="a", input_fidelity="high", extra_body=QUICK)
     assert ignored_in(edited) == {"input_fidelity"}
+
+
+def test_sources_and_sweeps_list_them_too(plain: httpx2.Client) -> None:
+    data = {"source_prompt": "a", "num_inference_steps": "2", "model": "gpt-image-1"}
+    made = plain.post("/v1/sources", data=data)
+    assert set(made.json()["ignored"]) == {"model"} and made.headers[HEADER] == "model"
+    path, name = f"/v1/sources/{made.json()['id']}/edits", "gpt-image-2"
+    edited = plain.post(path, json={"prompt": "a", "model": name, "quality": "high"})
+    assert set(edited.json()["ignored"]) == {"model", "quality"}
+    sweep = {"source": made.json()["id"], "prompts": ["a"], "model": name, "output_compression": 9}
+    swept = plain.post("/v1/sweeps", json=sweep)
+    assert set(swept.json()["ignored"]) == {"model", "output_compression"}
+
+
+def test_aliases_of_the_command_line() -> None:
+    def read(*words: str) -> ServiceSettings:
+        options = read_command_line(["serve", *words])
+        assert isinstance(options, ServeOptions)
+        return read_settings(options)
+
+    assert read().names == ("mdp-lite",) and read().openai_names
+    both = read("--alias", "a", "--alias", "ORG/b", "--no-openai-names")
+    assert both.names == ("a", "ORG/b") and not both.openai_names
+    assert both.accepts("ORG/b") and not both.accepts("gpt-image-1")
 
 
 def test_a_stream_lists_them_at_its_end(client: OpenAI) -> None:

@@ -129,6 +129,20 @@ def test_what_a_source_of_the_other_kind_reads(client: httpx2.Client) -> None:
     assert post({}, {"image": FILE}).status_code == 200  # a picture may have no prompt
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"inversion": "replay", "seed": 3}, "seed"),
+        ({"strength": 0.5, "t_m": 1}, "strength"),
+        ({"fast": True}, "fast"),
+    ],
+)
+def test_fields_that_exclude_each_other(
+    client: httpx2.Client, fields: dict[str, Any], param: str
+) -> None:
+    check_refused(edit(client, **fields), param, "")
+
+
 def test_a_field_that_is_given_twice(client: httpx2.Client) -> None:
     form = b"".join(
         b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n' % part
