@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -14,16 +14,26 @@ from PIL import Image
 
 from mdp_lite.batcher.turns import Share
 from mdp_lite.editor import Editor
-from mdp_lite.pipeline.result import Cost, Source, add_costs
+from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.serve import pictures
+from mdp_lite.serve.bodies import (
+    Body,
+    PictureFile,
+    RequestContext,
+    build_body,
+    build_headers,
+    log_fields,
+    stage_seconds,
+    usage,
+)
 from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
-from mdp_lite.serve.fields import CommonFields, SweepFields
-from mdp_lite.serve.service import Service, run_while_connected
+from mdp_lite.serve.fields import SweepFields
+from mdp_lite.serve.ignored import list_header
+from mdp_lite.serve.service import run_while_connected
 from mdp_lite.serve.work import OnPreview, PictureResult, sweep_pictures
 
 KEEP_ALIVE = 10.0  # seconds without an event, after which a comment is sent
 log = logging.getLogger("mdp_lite.serve")
-Body = dict[str, Any]
 
 
 class PictureJob(NamedTuple):
@@ -32,34 +42,6 @@ class PictureJob(NamedTuple):
     work: int
     input_bytes: int
     run: Callable[[Editor, OnPreview], PictureResult]
-
-
-class RequestContext(NamedTuple):
-    """A request whose fields are checked; kind is image_edit, image_generation or sweep.
-
-    started is on the monotonic clock; decode_seconds is the time that reading the request took.
-    """
-
-    request: Request
-    service: Service
-    fields: CommonFields
-    kind: str
-    started: float
-    decode_seconds: float
-
-    @property
-    def end(self) -> float | None:
-        """The request's deadline on the monotonic clock, if it has one."""
-        seconds = self.fields.deadline
-        return None if seconds is None else self.started + seconds
-
-
-class PictureFile(NamedTuple):
-    """A picture that is ready to be sent: its result, its file, and the seconds of each stage."""
-
-    result: PictureResult
-    file: bytes
-    seconds: dict[str, float]
 
 
 async def answer(context: RequestContext, jobs: Sequence[PictureJob]) -> Response:
@@ -73,7 +55,7 @@ async def answer(context: RequestContext, jobs: Sequence[PictureJob]) -> Respons
         message = "partial_images are for a stream: set stream"
         raise ApiError(400, message, "invalid_value", "partial_images")
     files = await make_pictures(context, jobs)
-    return JSONResponse(_body(context, files), headers={"Server-Timing": _server_timing(files)})
+    return JSONResponse(build_body(context, files), headers=build_headers(context, files))
 
 
 async def answer_sweep(
@@ -89,17 +71,19 @@ async def answer_sweep(
         files = [
             await service.process_pictures(partial(_encode_result, context, one)) for one in results
         ]
+        service.metrics.observe_seconds({"queue": waited, **results[0].seconds})
+        service.metrics.count_pictures(context.counted, results)
         pairs = zip(results, files, strict=True)
         return [PictureFile(*pair, {"queue": waited, **pair[0].seconds}) for pair in pairs], spent
 
     task = service.admit(cost, 0, run)
     left = wait_for_disconnect(context.request)
     files, spent = await run_while_connected(task, left, service.metrics.cancelled.inc)
-    body = _body(context, files)
+    body = build_body(context, files)
     body["usage"] = usage(spent)
     for entry, one in zip(body["data"], files, strict=True):
         entry["settings"] = one.result.settings
-    return JSONResponse(body, headers={"Server-Timing": _server_timing(files)})
+    return JSONResponse(body, headers=build_headers(context, files))
 
 
 async def make_pictures(context: RequestContext, jobs: Sequence[PictureJob]) -> list[PictureFile]:
@@ -146,9 +130,8 @@ async def _run_job(
     file = await service.process_pictures(lambda: _encode_result(context, result))
     seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
     seconds["encode"] = time.monotonic() - started
-    for stage, value in seconds.items():
-        service.metrics.seconds.labels(stage).observe(value)
-    service.metrics.edits.labels(str(result.finished).lower()).inc()
+    service.metrics.observe_seconds(seconds)
+    service.metrics.count_pictures(context.counted, [result])
     return PictureFile(result, file, seconds)
 
 
@@ -167,58 +150,6 @@ def _encode(context: RequestContext, image: Image.Image, settings: Body | None) 
     return pictures.encode(image, fields.output_format, fields.output_compression, settings)
 
 
-def _body(context: RequestContext, files: Sequence[PictureFile]) -> Body:
-    """OpenAI's answer, and our own fields beside it: seed, finished, truncated, timings."""
-    context.request.scope["state"]["log"] = _log_fields(files)
-    return {
-        "created": int(time.time()),
-        "data": [
-            {
-                "b64_json": pictures.to_base64(one.file),
-                "seed": one.result.seed,
-                "finished": one.result.finished,
-                "truncated": one.result.truncated,
-            }
-            for one in files
-        ],
-        "size": pictures.format_size(files[0].result.image),
-        "output_format": context.fields.output_format,
-        "background": "opaque",
-        "usage": usage(add_costs(*(one.result.cost for one in files))),
-        "timings": _stage_seconds(files),
-        "truncated": any(one.result.truncated for one in files),
-        "unknown_words": list(dict.fromkeys(w for one in files for w in one.result.unknown_words)),
-    }
-
-
-def usage(cost: Cost) -> Body:
-    """OpenAI's usage object; a token is a UNet row."""
-    none = {"image_tokens": 0, "text_tokens": 0}
-    return {
-        "input_tokens": 0,
-        "input_tokens_details": none,
-        "output_tokens": cost.unet_rows,
-        "total_tokens": cost.unet_rows,
-    }
-
-
-def _log_fields(files: Sequence[PictureFile]) -> Body:
-    """The fields of an answer in the log."""
-    return {"rows": sum(one.result.cost.unet_rows for one in files), **_stage_seconds(files)}
-
-
-def _stage_seconds(files: Sequence[PictureFile]) -> dict[str, float]:
-    """The seconds of each stage, of the picture that took longest in it."""
-    stages = dict.fromkeys(stage for one in files for stage in one.seconds)
-    return {
-        stage: round(max(one.seconds.get(stage, 0.0) for one in files), 4) for stage in stages
-    }  # fmt: skip
-
-
-def _server_timing(files: Sequence[PictureFile]) -> str:
-    return ", ".join(f"{stage};dur={1e3 * s:.1f}" for stage, s in _stage_seconds(files).items())
-
-
 def _stream(context: RequestContext, job: PictureJob) -> Response:
     previews: asyncio.Queue[Image.Image | None] = asyncio.Queue()
     loop, cancelled = asyncio.get_running_loop(), context.service.metrics.cancelled
@@ -231,6 +162,7 @@ def _stream(context: RequestContext, job: PictureJob) -> Response:
     end = asyncio.ensure_future(run_while_connected(task, left, cancelled.inc))
     end.add_done_callback(lambda _: previews.put_nowait(None))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    headers |= list_header(context.ignored)
     events = _stream_events(context, previews, end)
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
@@ -272,14 +204,16 @@ async def _preview_event(context: RequestContext, image: Image.Image, count: int
 
 def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> bytes:
     (one,) = files
-    context.request.scope["state"]["log"] = _log_fields(files)
+    context.request.scope["state"]["log"] = log_fields(files)
     data = _picture_fields(context, one.result.image, one.file) | {
         "usage": usage(one.result.cost),
         "seed": one.result.seed,
         "finished": one.result.finished,
         "truncated": one.result.truncated,
         "unknown_words": list(one.result.unknown_words),
-        "timings": _stage_seconds(files),
+        "timings": stage_seconds(files),
+        "model": context.service.settings.alias,
+        "ignored": context.ignored,
     }
     return _format_event(f"{context.kind}.completed", data)
 

@@ -8,46 +8,84 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from mdp_lite.editor import Editor
 from mdp_lite.names import DeadlineExceeded, Stopped
-from mdp_lite.serve import fields, routes
-from mdp_lite.serve.describe import form_request, json_request, no_body
+from mdp_lite.serve import docs_page, fields, routes, schemas
+from mdp_lite.serve.describe import (
+    OF_BODIES,
+    build_document,
+    form_request,
+    image_answer,
+    images_answer,
+    inference_request,
+    json_answer,
+    json_request,
+    text_answer,
+)
 from mdp_lite.serve.errors import EXPECTED, ApiError, error_of_status, to_api_error
-from mdp_lite.serve.gate import Gate
+from mdp_lite.serve.gate import FREE, Gate
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
 from mdp_lite.version import __version__
 
-Route = tuple[str, str, Callable[..., Any], dict[str, Any]]
+Route = tuple[str, str, Callable[..., Any], str, str, dict[str, Any]]
 BorrowEditor = Callable[[], AbstractContextManager[Editor]]
 # Adds a page to the application; edits of the page borrow an editor.
 Page = Callable[[FastAPI, Editor, BorrowEditor], AbstractContextManager[None]]
 NAMES = fields.field_names(fields.EditFields, fields.GenerationFields, fields.SweepFields)
+EDIT = form_request(fields.EditFields, True) | images_answer()
+GENERATION = json_request(fields.GenerationFields) | images_answer()
+INFERENCE = inference_request(fields.EditFields) | image_answer()
+SOURCE = form_request(fields.SourceFields, False) | json_answer(
+    "the source", schemas.SOURCE, *OF_BODIES, "404"
+)
+GET_SOURCE = json_answer("the source", schemas.SOURCE, "404")
+DROP_SOURCE = json_answer("it is deleted", schemas.DELETED, "404")
+SOURCE_EDIT = json_request(fields.SourceEditFields) | images_answer()
+SWEEP = json_request(fields.SweepFields) | json_answer("pictures", schemas.SWEEP, *OF_BODIES, "404")
+MODELS = json_answer("the names", schemas.MODELS)
+MODEL = json_answer("the model", schemas.MODEL, "404")
+LIVE = json_answer("alive", schemas.STATUS)
+READY = json_answer("ready", schemas.STATUS)
+METRICS = text_answer("the metrics", "text/plain")
+HOME = json_answer("what this is", schemas.ABOUT)
+# Method, path, handler, what it is in a few words, its tag, its part of the document.
 ROUTES: tuple[Route, ...] = (
-    ("POST", "/v1/images/edits", routes.edits, form_request(fields.EditFields, True)),
-    ("POST", "/v1/images/generations", routes.generations, json_request(fields.GenerationFields)),
-    ("POST", "/v1/image-to-image", routes.image_to_image, json_request(None)),
-    ("POST", "/v1/sources", routes.make_source, form_request(fields.SourceFields, False)),
-    ("GET", "/v1/sources/{source}", routes.get_source, no_body()),
-    ("DELETE", "/v1/sources/{source}", routes.drop_source, no_body()),
+    ("POST", "/v1/images/edits", routes.edits, "edit pictures", "images", EDIT),
     (
-        "POST", "/v1/sources/{source}/edits", routes.source_edits,
-        json_request(fields.SourceEditFields),
+        "POST", "/v1/images/generations", routes.generations, "generate pictures", "images",
+        GENERATION,
     ),
-    ("POST", "/v1/sweeps", routes.sweeps, json_request(fields.SweepFields)),
-    ("GET", "/v1/models", routes.models, no_body()),
-    ("GET", "/v1/models/{name:path}", routes.model, no_body()),
-    ("GET", "/health/live", routes.live, no_body()),
-    ("GET", "/health/ready", routes.ready, no_body()),
-    ("GET", "/metrics", routes.metrics, no_body()),
+    (
+        "POST", "/v1/image-to-image", routes.image_to_image, "edit a picture", "inference",
+        INFERENCE,
+    ),
+    ("POST", "/v1/sources", routes.make_source, "make a source", "sources", SOURCE),
+    ("GET", "/v1/sources/{source}", routes.get_source, "describe a source", "sources", GET_SOURCE),
+    (
+        "DELETE", "/v1/sources/{source}", routes.drop_source, "delete a source", "sources",
+        DROP_SOURCE,
+    ),
+    (
+        "POST", "/v1/sources/{source}/edits", routes.source_edits, "edit a source", "sources",
+        SOURCE_EDIT,
+    ),
+    ("POST", "/v1/sweeps", routes.sweeps, "edit a source in many ways", "sources", SWEEP),
+    ("GET", "/v1/models", routes.models, "list the model's names", "models", MODELS),
+    ("GET", "/v1/models/{name:path}", routes.model, "describe the model", "models", MODEL),
+    ("GET", "/health/live", routes.live, "is it alive", "operation", LIVE),
+    ("GET", "/health/ready", routes.ready, "is it ready", "operation", READY),
+    ("GET", "/metrics", routes.metrics, "metrics", "operation", METRICS),
+    ("GET", "/", docs_page.home, "what this is", "operation", HOME),
 )  # fmt: skip
 ERRORS = (
     HTTPException, ApiError, Stopped, DeadlineExceeded, ValueError, RuntimeError, MemoryError,
     Exception,
 )  # fmt: skip
+UNKNOWN_PATH = "there is no such path here; /docs lists what there is"
 log = logging.getLogger("mdp_lite.serve")
 
 
@@ -64,15 +102,18 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
             await asyncio.to_thread(service.close)  # requests may still send their last words
 
     app = FastAPI(
-        title="mdp_lite", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
-        description="Editing pictures by text, behind the OpenAI Images API.",
+        title="mdp_lite", version=__version__, lifespan=lifespan, openapi_url=None,
+        description=docs_page.DESCRIPTION,
     )  # fmt: skip
     app.state.service = service
-    for method, path, handler, about in ROUTES:
+    for method, path, handler, summary, tag, about in ROUTES:
         app.add_api_route(
             path, handler, methods=[method], operation_id=handler.__name__, openapi_extra=about,
-            response_model=None,
+            response_model=None, response_class=Response, summary=summary, tags=[tag],
         )  # fmt: skip
+    app.state.document = build_document(app, settings, FREE)
+    for path, handler in (("/docs", docs_page.show), ("/openapi.json", docs_page.document)):
+        app.add_api_route(path, handler, include_in_schema=False, response_model=None)
     for kind in ERRORS:
         app.add_exception_handler(kind, handle_error)
     app.add_middleware(Gate, service=service)
@@ -101,7 +142,8 @@ def add_page(app: FastAPI, page: Page | None) -> Iterator[FastAPI]:
 async def handle_error(request: Request, error: Exception) -> JSONResponse:
     """The error answer to any exception; details of an unexpected one are only logged."""
     if isinstance(error, HTTPException):
-        api_error = error_of_status(error.status_code, str(error.detail))
+        message = UNKNOWN_PATH if error.status_code == 404 else str(error.detail)
+        api_error = error_of_status(error.status_code, message)
     else:
         api_error = to_api_error(error, NAMES)
     if api_error.status >= 500 and api_error.code not in EXPECTED:

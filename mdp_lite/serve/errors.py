@@ -1,5 +1,6 @@
 """Errors in the form that OpenAI's clients read: {"error": {message, type, param, code}}."""
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +16,15 @@ TYPES = {
 }
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 EXPECTED = ("shutting_down", "deadline_exceeded")  # codes that are no failure of the server
+SENTENCES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a parameter of this request",
+}
+ERROR_CODES = {
+    "missing": "missing_required_parameter",
+    "extra_forbidden": "unknown_parameter",
+}
+SHOWN = 60  # characters of a wrong value that its error shows
 CLIENT_LEFT = 499  # nobody reads this answer
 
 
@@ -75,18 +85,26 @@ def error_of_status(status: int, message: str) -> ApiError:
 
 
 def _validation_error(error: ValidationError) -> ApiError:
-    """The first of the wrong fields, in one sentence."""
+    """The first of the wrong fields, in one sentence: which, what it must be, and what it was."""
     first = error.errors(include_url=False, include_context=False)[0]
-    param = ".".join(str(part) for part in first["loc"]) or None
-    message = first["msg"].removeprefix("Value error, ")
-    code = {
-        "missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"
-    }.get(first["type"], "invalid_value")  # fmt: skip
-    if first["type"] == "missing":
-        message = "is required"
-    elif first["type"] == "extra_forbidden":
-        message = "is not a parameter of this request"
-    return ApiError(400, f"{param}: {message}" if param else message, code, param)
+    param, kind = ".".join(str(part) for part in first["loc"]) or None, first["type"]
+    code = ERROR_CODES.get(kind, "invalid_value")
+    if kind in SENTENCES:
+        text = SENTENCES[kind]
+    elif kind == "value_error":  # a check of field_types.py, which says what it got
+        text = first["msg"].removeprefix("Value error, ")
+    else:
+        want = re.sub(
+            r"^\w+ should ", "must ", re.split(", (?:unable|got)| after ", first["msg"])[0]
+        )
+        text = f"{want[:1].lower()}{want[1:]}, got {_shorten(first['input'])}"
+    return ApiError(400, f"{param or 'the body'} {text}", code, param)
+
+
+def _shorten(value: Any) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def to_valid_utf8(text: str) -> str:

@@ -32,6 +32,8 @@ def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> d
         "host": settings.host,
         "port": settings.port,
         "alias": settings.alias,
+        "aliases": list(settings.names),
+        "openai_names": settings.openai_names,
         "keys": len(settings.keys),
         "open": not settings.keys and not settings.local,
         "origins": list(settings.origins),
@@ -73,10 +75,12 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
     sources = (limits["jobs"] - 1) * facts["path_bytes"]  # of the other jobs that run
     more = limits["waiting_bytes"] + limits["source_bytes"] + sources
     parts = {name: facts.get(name, 0) for name in Estimate._fields}
+    names = ", ".join(facts["aliases"]) + (" and OpenAI's" if facts["openai_names"] else "")
     page = [f"page: http://{host}:{facts['port']}/app"] if facts["page"] else []
     return [
         f"would serve {model} as {facts['alias']} on http://{host}:{facts['port']}/v1",
         *page,
+        f"names of the model: {names}",
         f"API keys: {keys}",
         f"UNet rows of a call: {calls}",
         f"{format_memory(Estimate(**parts))} for an edit of {facts['size']} and {limits['steps']} "

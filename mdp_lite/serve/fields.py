@@ -1,85 +1,129 @@
 """The fields of all requests, with types and bounds. The limits of a service come on top."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# Equal to the core's names, but without null-text: it can't run through a batcher.
-Variant = Literal["epsilon", "c", "x", "beta"]
-Schedule = Literal["constant", "linear", "cosine", "exp", "leash", "local-leash"]
-InversionName = Literal[
-    "replay", "ddim", "fixed-point", "negative-prompt", "direct", "edit-friendly"
-]
-FileFormat = Literal["png", "jpeg", "webp"]
-FitMode = Literal["crop", "pad", "resize"]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
-Deadline = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-GuidanceScale = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
-# What SDXL reads beside the prompts; mdp_lite/cli/xl.py reads and checks the texts.
-SecondPrompt = Annotated[
-    str | None, Field(description="what SDXL's second text encoder reads; by default the prompt")
-]
-XLSize = Annotated[
-    str | None,
-    Field(
-        description="WIDTHxHEIGHT, which SDXL reads; by default the picture's",
-        examples=["1024x768"],
-    ),
-]
-XLCorner = Annotated[
-    str | None, Field(description="X,Y, which SDXL reads; by default 0,0", examples=["0,128"])
-]
-SizeText = Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")]
+from mdp_lite.serve.field_types import (
+    Background,
+    Deadline,
+    FileFormat,
+    FiniteFloat,
+    FitMode,
+    GuidanceScale,
+    InversionName,
+    Prompt,
+    ResponseFormat,
+    Schedule,
+    SecondPrompt,
+    Seed,
+    SizeText,
+    Variant,
+    Window,
+    XLCorner,
+    XLSize,
+)
 
 
-class CommonFields(BaseModel):
-    """Fields of every request for pictures. quality, background and alike have no effect."""
+class RequestFields(BaseModel):
+    """What all requests have in common: no unknown field, and null means the default."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def drop_nulls(cls, values: Any) -> Any:
+        """The fields that are given: clients send null for those that they leave to the service."""
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _ignored(why: str) -> Any:
+    """A field that is read by nothing, and why."""
+    return Field(None, description=f"ignored: {why}")
+
+
+class IgnoredFields(RequestFields):
+    """Fields of OpenAI's that say nothing to this service. Answers list those that were given."""
+
+    user: Any = _ignored("users are told apart by their API keys")
+    safety_identifier: Any = _ignored("users are told apart by their API keys")
+    moderation: Any = _ignored("the operator's safety hook is the same for all")
+    quality: Any = _ignored("num_inference_steps says how much work there is")
+    style: Any = _ignored("the prompt says the style")
+    input_fidelity: Any = _ignored("strength says how close an edit is to its picture")
+    complexity: Any = _ignored("no picture is planned before it is made")
+    prompt_rewriter: Any = _ignored("prompts are used as they are")
+    frame_count: Any = _ignored("it is for output_format gif")
+    frame_duration_ms: Any = _ignored("it is for output_format gif")
+    svg: Any = _ignored("it is for output_format svg")
+
+
+class CommonFields(IgnoredFields):
+    """Fields of every request for pictures."""
 
     model: str | None = None
+    """a name that /v1/models lists, or one of OpenAI's if the operator allows them"""
     n: Annotated[int, Field(ge=1, le=10)] = 1
+    """pictures of the answer, each with its own seed"""
     size: SizeText = "auto"
+    """WIDTHxHEIGHT in pixels, or auto: the picture's own, else the model's"""
     output_format: FileFormat = "png"
+    """the format of the picture's file"""
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
-    response_format: Literal["b64_json"] | None = None
+    """the quality of a JPEG or WebP in percent, by default 90; a PNG loses nothing"""
+    response_format: ResponseFormat | None = None
+    """how pictures are sent: in the answer, as base64"""
     stream: bool = False
+    """answer with events; an answer of one picture only"""
     partial_images: Annotated[int, Field(ge=0, le=3)] = 0
+    """previews in a stream"""
     deadline: Deadline | None = None
-    user: Annotated[str, Field(max_length=256)] | None = None
-    quality: str | None = None
-    background: Literal["auto", "opaque"] | None = None
-    moderation: str | None = None
-    style: str | None = None
-    input_fidelity: str | None = None
+    """seconds after which the request ends, an edit with the best picture so far"""
+    background: Background | None = None
+    """of the picture; both mean the same"""
 
 
-class SamplingFields(BaseModel):
+class SamplingFields(RequestFields):
     """How a path is sampled."""
 
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """steps of the path, by default the model's"""
     fast: bool = False
+    """the model's number of steps for a quick edit, instead of num_inference_steps"""
     guidance_scale: GuidanceScale | None = None
+    """classifier-free guidance, by default the model's; 1 is none"""
     negative_prompt: str | None = None
+    """what the picture must not show"""
     seed: Seed | None = None
+    """the seed of the noise; a generation without one gets a random one"""
 
 
-class SteeringFields(BaseModel):
+class SteeringFields(RequestFields):
     """How an edit leaves its source."""
 
     variant: Variant | None = None
+    """what the edit mixes with its source: noise (epsilon), conditioning (c), latents (x), beta"""
     t_max: FiniteFloat | None = None
+    """the window begins t_max steps before the end"""
     t_m: FiniteFloat | None = None
+    """steps of the window"""
     schedule: Schedule | None = None
+    """the weights within the window"""
     strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    """instead of a window: 0 is the source, 1 the prompt alone"""
     proximal: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    """the quantile of guidance differences below which they are left out"""
     weight: FiniteFloat | None = None
+    """the height of the window"""
     mask_auto: bool = False
+    """find where to edit from the two prompts, instead of a mask"""
     feather: Annotated[int, Field(ge=0, le=1024)] = 0
+    """pixels over which an edit fades inside its mask"""
 
 
-class XLFields(BaseModel):
+class XLFields(RequestFields):
     """What SDXL reads beside a prompt, of a source and of its edits."""
 
     negative_prompt_2: SecondPrompt = None
@@ -91,80 +135,90 @@ class XLFields(BaseModel):
     negative_target_size: XLSize = None
 
 
-class InversionFields(BaseModel):
+class InversionFields(RequestFields):
     """How a picture is inverted."""
 
     source_prompt: str = ""
+    """what the picture shows"""
     source_prompt_2: SecondPrompt = None
     inversion: InversionName = "edit-friendly"
+    """the method of inversion"""
     fit: FitMode = "crop"
+    """how a picture gets the size of the request"""
 
 
 class EditFields(CommonFields, SamplingFields, SteeringFields, InversionFields, XLFields):
     """POST /v1/images/edits, besides its pictures."""
 
-    prompt: str
+    prompt: Prompt
+    """what the edited picture is to show"""
     prompt_2: SecondPrompt = None
 
 
 class SourceEditFields(CommonFields, SteeringFields, XLFields):
     """POST /v1/sources/{id}/edits; sizes are by default the source's."""
 
-    prompt: str
+    prompt: Prompt
+    """what the edited picture is to show"""
     prompt_2: SecondPrompt = None
     guidance_scale: GuidanceScale | None = None
+    """classifier-free guidance, by default the model's; 1 is none"""
     negative_prompt: str | None = None
+    """what the picture must not show, by default the source's"""
 
 
 class GenerationFields(CommonFields, SamplingFields, SteeringFields, XLFields):
     """POST /v1/images/generations; with an edit_prompt the picture is edited at once."""
 
-    prompt: str
+    prompt: Prompt
+    """what the picture is to show"""
     record_noise: bool = False
+    """record the noise of the path, for edits that stay closer to the picture"""
     prompt_2: SecondPrompt = None
-    edit_prompt: str | None = None
+    edit_prompt: Prompt | None = None
+    """what the edited picture is to show"""
     edit_prompt_2: SecondPrompt = None
 
 
 class SourceFields(SamplingFields, InversionFields, XLFields):
     """POST /v1/sources: from a picture, or without one from a prompt and a seed."""
 
-    model_config = ConfigDict(extra="forbid")
-
     model: str | None = None
+    """a name that /v1/models lists, or one of OpenAI's if the operator allows them"""
     size: SizeText = "auto"
+    """WIDTHxHEIGHT in pixels, or auto: the picture's own, else the model's"""
     record_noise: bool = False
+    """record the noise of a generated source, for edits that stay closer to it"""
     deadline: Deadline | None = None
+    """seconds after which the request ends without a source"""
 
 
 class SweepFields(XLFields):
     """POST /v1/sweeps: every combination of settings, for a source that exists."""
 
-    model_config = ConfigDict(extra="forbid")
-
     source: str
-    prompts: Annotated[list[str], Field(min_length=1, max_length=64)]
+    """the id of a source"""
+    prompts: Annotated[list[Prompt], Field(min_length=1, max_length=64)]
+    """what the edited pictures are to show"""
     variants: Annotated[list[Variant | None], Field(min_length=1, max_length=4)] = [None]
-    windows: Annotated[list[tuple[FiniteFloat | None, FiniteFloat | None]], Field(min_length=1)] = [
-        (None, None)
-    ]
+    """what the edits mix with their source"""
+    windows: Annotated[list[Window], Field(min_length=1)] = [(None, None)]
+    """pairs of t_max and t_m"""
     schedules: Annotated[list[Schedule | None], Field(min_length=1, max_length=6)] = [None]
+    """the weights within the windows"""
     guidance_scales: Annotated[list[GuidanceScale | None], Field(min_length=1)] = [None]
+    """scales of classifier-free guidance"""
     prompt_2: SecondPrompt = None
     model: str | None = None
+    """a name that /v1/models lists, or one of OpenAI's if the operator allows them"""
     output_format: FileFormat = "png"
+    """the format of the pictures' files"""
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    """the quality of a JPEG or WebP in percent, by default 90; a PNG loses nothing"""
     deadline: Deadline | None = None
+    """seconds after which the request ends without pictures"""
 
 
 def field_names(*models: type[BaseModel]) -> tuple[str, ...]:
     """The names of all fields of these requests."""
     return tuple(name for model in models for name in model.model_fields)
-
-
-def form_schema(model: type[BaseModel], pictures: dict[str, Any], required: list[str]) -> Any:
-    """The JSON schema of a multipart form: a request's fields and its pictures."""
-    schema = model.model_json_schema()
-    schema["properties"] |= pictures
-    schema["required"] = [*schema.get("required", ()), *required]
-    return schema

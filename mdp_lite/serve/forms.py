@@ -13,12 +13,17 @@ from mdp_lite.cli.xl import SECONDS, build_xl, check_xl
 from mdp_lite.pipeline import check
 from mdp_lite.serve import pictures
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
+from mdp_lite.serve.hugging_face import refuse_file
 from mdp_lite.serve.service import Service
+from mdp_lite.serve.settings import ServiceSettings
 
 T = TypeVar("T", bound=BaseModel)
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-TEXT_BYTES, TEXTS = 64 * 1024, 64  # of a field, and how many fields
+# Texts of a form that are read at all, and files beyond the limit on images: more than any request
+# has, so that an error can name the field.
+PARTS, SPARE = 1000, 32
 FILES = ("image", "image[]", "mask")
+FREE_TEXTS = ("prompt", "source_prompt", "negative_prompt", *SECONDS, "negative_prompt_2")
 
 
 class UploadForm(NamedTuple):
@@ -32,22 +37,36 @@ class UploadForm(NamedTuple):
 async def read_form(request: Request, service: Service) -> UploadForm:
     """A form within the limits on files, fields and bytes."""
     _check_type(request, *FORMS)
-    most = service.settings.limits.images + 1
+    _check_no_query(request)
+    size, files = service.settings.limits.body_bytes, service.settings.limits.images + SPARE
     try:
-        async with request.form(max_files=most, max_fields=TEXTS, max_part_size=TEXT_BYTES) as form:
+        async with request.form(max_files=files, max_fields=PARTS, max_part_size=size) as form:
             return await _read_parts(list(form.multi_items()), service)
-    except (ApiError, HTTPException):
+    except ApiError:
         raise
     except ClientDisconnect:
         raise _client_left() from None
-    except Exception:  # the parser raises several kinds
-        raise ApiError(400, "the form can't be read", "invalid_form") from None
+    except HTTPException as error:
+        raise _unreadable(str(error.detail)) from None
+    except Exception as error:  # the parser raises several kinds
+        raise _unreadable(str(error)) from None
 
 
 async def read_json(request: Request, kind: type[T]) -> T:
     """A request in JSON."""
     _check_type(request, "application/json")
+    _check_no_query(request)
     return kind.model_validate(parse_object(await read_body(request)))
+
+
+async def read_inference_body(request: Request) -> dict[str, Any]:
+    """A request of Hugging Face's clients; without a prompt they send the picture's file alone."""
+    _check_no_query(request)
+    data = await read_body(request)
+    kind = request.headers.get("content-type", "")
+    if not kind.startswith("application/json") and not data.lstrip().startswith(b"{"):
+        raise refuse_file()
+    return parse_object(data)
 
 
 async def read_body(request: Request) -> bytes:
@@ -61,7 +80,9 @@ async def read_body(request: Request) -> bytes:
 def parse_object(data: bytes) -> dict[str, Any]:
     """A JSON object."""
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_refuse_repeats)
+    except ApiError:
+        raise
     except (ValueError, RecursionError):
         raise ApiError(400, "the body must be JSON", "invalid_json") from None
     if not isinstance(value, dict):
@@ -115,13 +136,21 @@ def choose_steps(fields: Any, service: Service) -> Any:
     return fields.model_copy(update={"num_inference_steps": steps})
 
 
+def check_model(name: str, settings: ServiceSettings) -> None:
+    """Raise a 404 for a name that is not the model's."""
+    if not settings.accepts(name):
+        there = ", ".join(map(repr, settings.names))
+        more = " and OpenAI's names for it" if settings.openai_names else ""
+        message = f"no model {name[:100]!r} here, there is {there}{more}"
+        raise ApiError(404, message, "model_not_found", "model")
+
+
 def check_limits(fields: Any, service: Service) -> None:
     """Check what requests have in common: the model's name, steps, texts, pictures, time, sizes."""
     limits, settings = service.settings.limits, service.settings
     value_of: Callable[[str], Any] = lambda name: getattr(fields, name, None)  # noqa: E731
-    if value_of("model") not in (None, settings.alias):
-        message = f"no model {value_of('model')!r} here, there is {settings.alias!r}"
-        raise ApiError(404, message, "model_not_found", "model")
+    if (model := value_of("model")) is not None:
+        check_model(model, settings)
     bounds = {
         "num_inference_steps": limits.steps, "n": limits.pictures, "deadline": limits.deadline
     }  # fmt: skip
@@ -159,25 +188,77 @@ async def _read_parts(parts: list[tuple[str, Any]], service: Service) -> UploadF
     texts: dict[str, str] = {}
     files: dict[str, list[bytes]] = {"image": [], "mask": []}
     for name, value in parts:
-        if isinstance(value, str):
-            if name in FILES:
-                message = f"{name} must be an uploaded file; addresses are never fetched"
-                raise ApiError(400, message, "invalid_image", name)
+        if not isinstance(value, str):
+            data = await value.read()
+            if data or value.filename:  # a page's form sends both empty if no file was chosen
+                files[_check_file_name(name)].append(data)
+        elif name in FILES:
+            _check_no_text(name, value)
+        elif name in texts:
+            raise _repeated(name)
+        elif value or name in FREE_TEXTS:  # empty is how a form says null
             texts[name] = value
-        elif name not in FILES:
-            raise ApiError(400, f"{name} is no file of this request", "unknown_parameter", name)
-        else:
-            files[name.removesuffix("[]")].append(await value.read())
-    if len(files["image"]) > service.settings.limits.images or len(files["mask"]) > 1:
-        most = service.settings.limits.images
-        raise ApiError(400, f"at most {most} images and one mask", "too_many_files", "image")
-    return UploadForm(texts, files["image"], next(iter(files["mask"]), None))
+    most = service.settings.limits.images
+    for name, limit in (("image", most), ("mask", 1)):
+        if len(files[name]) > limit:
+            message = f"there may be at most {limit} {name} files, got {len(files[name])}"
+            raise ApiError(400, message, "too_many_files", name)
+    return UploadForm(_join_svg(texts), files["image"], next(iter(files["mask"]), None))
+
+
+def _join_svg(texts: dict[str, str]) -> dict[str, str]:
+    """The texts with svg for its parts: clients send svg[model] and svg[reasoning][effort]."""
+    return {"svg" if name.startswith("svg[") else name: text for name, text in texts.items()}
+
+
+def _check_file_name(name: str) -> str:
+    """The field of a file: image or mask. Raises ApiError for others."""
+    if name == "markup":
+        message = "markup is not read here: mask says where to edit, and prompt what"
+        raise ApiError(400, message, "invalid_value", name)
+    if name not in FILES:
+        raise ApiError(400, f"{name} is no file of this request", "unknown_parameter", name)
+    return name.removesuffix("[]")
+
+
+def _check_no_text(name: str, value: str) -> None:
+    """Raise ApiError for a text where a file belongs; an empty one is a form's null."""
+    if value:
+        message = f"{name} must be an uploaded file; addresses are never fetched"
+        raise ApiError(400, message, "invalid_image", name)
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs. Raises ApiError for a name that is there twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _repeated(name)
+        found[name] = value
+    return found
+
+
+def _repeated(name: str) -> ApiError:
+    return ApiError(400, f"{name} must be given once, got it twice", "invalid_value", name)
+
+
+def _check_no_query(request: Request) -> None:
+    """Raise ApiError for a parameter in the address, where nothing reads it."""
+    for name in request.query_params:
+        message = f"{name} must be in the body, got it in the address"
+        raise ApiError(400, message, "invalid_value", name)
+
+
+def _unreadable(why: str) -> ApiError:
+    """The error for a form that the parser refuses, with the parser's reason."""
+    reason = " ".join(why.split()).rstrip(".")
+    return ApiError(400, f"the form can't be read ({reason or 'it is cut off'})", "invalid_form")
 
 
 def _check_type(request: Request, *kinds: str) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in kinds:
-        message = f"want {kinds[0]}, got {kind or 'nothing'}"
+        message = f"the content type must be {kinds[0]}, got {kind or 'none'}"
         raise ApiError(415, message, "unsupported_media_type")
 
 

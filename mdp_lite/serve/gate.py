@@ -24,6 +24,8 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 EVENTS = b"text/event-stream"  # the content type of a stream
 OPEN = ("/health/live", "/health/ready")  # need no key: they give nothing away
+DOCS = ("/", "/docs", "/openapi.json")  # the same for all, so that a browser can show them
+FREE = (*OPEN, *DOCS)
 log = logging.getLogger("mdp_lite.serve")
 
 
@@ -94,7 +96,7 @@ class Gate:
         if self._service.open_requests > settings.limits.requests:
             self._service.metrics.refused.inc()
             raise ApiError(429, "too many requests are open", "rate_limit_exceeded", retry=1)
-        if not settings.keys:
+        if not settings.keys or scope["path"] in DOCS:
             return ""
         return owner_of(headers.get(b"authorization", b""), settings.keys)
 

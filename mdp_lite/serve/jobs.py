@@ -9,7 +9,8 @@ from mdp_lite.cli.xl import build_xl
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.result import Source
-from mdp_lite.serve.answers import PictureJob, RequestContext
+from mdp_lite.serve.answers import PictureJob
+from mdp_lite.serve.bodies import RequestContext
 from mdp_lite.serve.costs import work_of_edit, work_of_generation, work_of_source
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import EditFields, GenerationFields, SourceFields

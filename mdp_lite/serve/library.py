@@ -3,10 +3,12 @@
 Without a cache folder there are no recipes, and only the process that made a source knows it.
 """
 
+import time
 from functools import partial
 
 from fastapi import Request
 
+from mdp_lite.editor import Editor
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.answers import wait_for_disconnect
 from mdp_lite.serve.costs import work_of_source
@@ -23,11 +25,17 @@ async def make_source(
     end: its deadline on the monotonic clock. Raises DeadlineExceeded.
     """
     cost = work_of_source(service.editor, recipe)
-    work = lambda editor: get_or_make_source(editor, recipe, end=end)  # noqa: E731
+
+    def work(editor: Editor) -> tuple[Source, float]:
+        started = time.monotonic()
+        return get_or_make_source(editor, recipe, end=end), time.monotonic() - started
+
     run = lambda: service.run_job(cost, work, end)  # noqa: E731
     task = service.admit(cost, picture_bytes(recipe), run)
     left = wait_for_disconnect(request)
-    source, _ = await run_while_connected(task, left, service.metrics.cancelled.inc)
+    (source, seconds), waited = await run_while_connected(task, left, service.metrics.cancelled.inc)
+    stage = "generate" if source.generated else "invert"
+    service.metrics.observe_seconds({"queue": waited, stage: seconds})
     return source
 
 

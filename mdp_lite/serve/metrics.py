@@ -1,11 +1,15 @@
 """The metrics of a service, for Prometheus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from mdp_lite.serve.work import PictureResult
+
+# Kinds of pictures. Each picture is counted once: a sweep of four adds 4.
+KINDS = ("edit", "source_edit", "generation", "generated_edit", "sweep")
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -20,7 +24,11 @@ class Metrics:
         self.requests = counter("requests", "answered requests", ("route", "status"))
         self.cancelled = counter("cancelled", "requests whose client left before the answer")
         self.refused = counter("refused", "requests refused as too much was waiting")
-        self.edits = counter("edits", "edits that were done", ("finished",))
+        self.pictures = counter(
+            "pictures", "pictures that were made, by the kind of request", ("kind", "finished")
+        )
+        for kind in KINDS:
+            self.pictures.labels(kind, "true")  # so that each kind is there from the start
         self.sources = counter("sources_made", "sources that were made")
         self.rebuilt = counter("sources_rebuilt", "sources that were made again from a recipe")
         self.seconds = Histogram(
@@ -28,6 +36,16 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.registry.register(self)  # type: ignore[arg-type]
+
+    def count_pictures(self, kind: str, results: Iterable[PictureResult]) -> None:
+        """Count the pictures of a request of one of KINDS, each once."""
+        for one in results:
+            self.pictures.labels(kind, str(one.finished).lower()).inc()
+
+    def observe_seconds(self, seconds: dict[str, float]) -> None:
+        """Add the seconds of the stages of one job."""
+        for stage, value in seconds.items():
+            self.seconds.labels(stage).observe(value)
 
     def collect(self) -> Iterator[Any]:
         """The gauges and counters that the service and its batcher hold now."""

@@ -19,10 +19,11 @@ KEYS = "MDP_LITE_API_KEYS"
 
 def read_settings(args: ServeOptions) -> ServiceSettings:
     """The settings that the command line and the environment give. Raises BadInput."""
+    alias, *more = args.alias or (ServiceSettings.alias,)
     return ServiceSettings(
-        args.alias, args.host, args.port, read_keys(args.key_file), args.open, args.origin,
+        alias, args.host, args.port, read_keys(args.key_file), args.open, args.origin,
         args.rows, not args.no_metadata, args.drain, load_hook(args.safety_hook),
-        parse_limits(args.limit),
+        parse_limits(args.limit), more_aliases=tuple(more), openai_names=not args.no_openai_names,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from mdp_lite.pipeline.masks import to_grey
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.serve.errors import ApiError
 
+ADDRESSES = ("http://", "https://", "file://", "ftp://")
 QUALITY = 90  # of JPEG and WebP, in percent
 MIME = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -91,11 +92,17 @@ def to_base64(data: bytes) -> str:
 
 
 def from_base64(text: str, param: str) -> bytes:
-    """The bytes of base64 or of a data: URI with base64; other URIs are never fetched."""
+    """The bytes of base64, in lines or not, or of a data: URI with base64.
+
+    Other URIs are never fetched.
+    """
+    if text[:8].lower().startswith(ADDRESSES):
+        message = f"{param} must be a picture in base64; addresses are never fetched"
+        raise ApiError(400, message, "invalid_image", param)
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        message = f"{param} must be base64; addresses are never fetched"
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        message = f"{param} must be a picture in base64 ({error})"
         raise ApiError(400, message, "invalid_image", param) from None

@@ -2,15 +2,25 @@
 
 import secrets
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Path, Request
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
 from mdp_lite.pipeline.result import Source
-from mdp_lite.serve import answers, forms, jobs, library, pictures, work
-from mdp_lite.serve.answers import RequestContext
+from mdp_lite.serve import (
+    answers,
+    bodies,
+    conflicts,
+    forms,
+    hugging_face,
+    jobs,
+    library,
+    pictures,
+    work,
+)
+from mdp_lite.serve.bodies import RequestContext
 from mdp_lite.serve.costs import work_of_sweep
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import (
@@ -22,11 +32,21 @@ from mdp_lite.serve.fields import (
     SourceFields,
     SweepFields,
 )
+from mdp_lite.serve.ignored import explain_ignored, list_header
 from mdp_lite.serve.service import Service
+from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.work import Recipe
 
+EVENTS = {  # how OpenAI's clients name the events of a stream, by the kind of picture
+    "edit": "image_edit",
+    "source_edit": "image_edit",
+    "generation": "image_generation",
+    "generated_edit": "image_generation",
+}
 SEEDS = 2**32  # a request without a seed gets a random one below this
 Body = dict[str, Any]
+SourceId = Annotated[str, Path(description="the id of a source")]
+ModelName = Annotated[str, Path(description="a name of the model")]
 
 
 async def edits(request: Request) -> Response:
@@ -34,8 +54,9 @@ async def edits(request: Request) -> Response:
     started, service = time.monotonic(), _service(request)
     form = await forms.read_form(request, service)
     fields = forms.choose_steps(EditFields.model_validate(form.texts), service)
+    conflicts.check_edit(fields, form.mask is not None)
     images, mask = await _read_pictures(form, fields, fields, service)
-    context = _context(request, fields, "image_edit", started)
+    context = _context(request, fields, "edit", started)
     origins = [
         jobs.picture_recipe(image, fields, seed)
         for image in images
@@ -45,16 +66,15 @@ async def edits(request: Request) -> Response:
     return await answers.answer(context, [jobs.edit_job(service, one, spec) for one in origins])
 
 
-async def source_edits(request: Request, source: str) -> Response:
+async def source_edits(request: Request, source: SourceId) -> Response:
     """Edit a source that exists, without an inversion."""
     started, service = time.monotonic(), _service(request)
     fields = await forms.read_json(request, SourceEditFields)
     forms.check_limits(fields, service)
-    if fields.n > 1:
-        message = "n must be 1: a source and a prompt give one picture"
-        raise ApiError(400, message, "invalid_value", "n")
-    context = _context(request, fields, "image_edit", started)
+    conflicts.check_source_edit(fields)
+    context = _context(request, fields, "source_edit", started)
     origin = await library.find_source(request, service, _owner(request), source)
+    conflicts.check_source_size(fields, origin.picture.size)
     spec = jobs.edit_spec(context, fields.prompt)
     return await answers.answer(context, [jobs.edit_job(service, origin, spec)])
 
@@ -64,7 +84,9 @@ async def generations(request: Request) -> Response:
     started, service = time.monotonic(), _service(request)
     fields = forms.choose_steps(await forms.read_json(request, GenerationFields), service)
     forms.check_limits(fields, service)
-    context = _context(request, fields, "image_generation", started)
+    conflicts.check_generation(fields)
+    kind = "generation" if fields.edit_prompt is None else "generated_edit"
+    context = _context(request, fields, kind, started)
     target = forms.check_size(fields.size, service)
     first = secrets.randbelow(SEEDS) if fields.seed is None else fields.seed
     recipes = [
@@ -72,9 +94,6 @@ async def generations(request: Request) -> Response:
         for k in range(fields.n)
     ]
     if fields.edit_prompt is None:
-        if fields.record_noise:
-            message = "record_noise is for an edit of the picture: give edit_prompt"
-            raise ApiError(400, message, "invalid_value", "record_noise")
         return await answers.answer(context, [jobs.generate_job(context, one) for one in recipes])
     spec = jobs.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
     return await answers.answer(context, [jobs.edit_job(service, one, spec) for one in recipes])
@@ -83,22 +102,18 @@ async def generations(request: Request) -> Response:
 async def image_to_image(request: Request) -> Response:
     """Edit a picture for Hugging Face's clients; the answer is the picture's file."""
     started, service = time.monotonic(), _service(request)
-    body = forms.parse_object(await forms.read_body(request))
-    inputs, parameters = body.get("inputs"), body.get("parameters", {})
-    if not isinstance(inputs, str) or not isinstance(parameters, dict):
-        raise ApiError(400, "want inputs, a picture in base64, and parameters", "invalid_value")
-    if isinstance(size := parameters.get("target_size"), dict):  # of its client; a text is SDXL's
-        del parameters["target_size"]
-        parameters["size"] = f"{size.get('width')}x{size.get('height')}"
-    fields = forms.choose_steps(EditFields.model_validate(parameters), service)
-    form = forms.UploadForm({}, [pictures.from_base64(inputs, "inputs")], None)
+    sent = hugging_face.read_inference(await forms.read_inference_body(request))
+    fields = forms.choose_steps(EditFields.model_validate(sent.parameters), service)
+    conflicts.check_picture_answer(fields)
+    form = forms.UploadForm({}, [sent.picture], None)
     (image,), _ = await _read_pictures(form, fields, fields, service)
-    context = _context(request, fields, "image_edit", started)
-    (seed,) = jobs.seeds_of(fields)[:1]
+    context = _context(request, fields, "edit", started)
+    (seed,) = jobs.seeds_of(fields)
     spec = jobs.edit_spec(context, fields.prompt)
     job = jobs.edit_job(service, jobs.picture_recipe(image, fields, seed), spec)
     (picture,) = await answers.make_pictures(context, [job])
-    return Response(picture.file, media_type=pictures.MIME[fields.output_format])
+    headers = list_header(context.ignored | sent.ignored)
+    return Response(picture.file, media_type=pictures.MIME[fields.output_format], headers=headers)
 
 
 async def make_source(request: Request) -> Response:
@@ -107,13 +122,9 @@ async def make_source(request: Request) -> Response:
     form = await forms.read_form(request, service)
     fields = forms.choose_steps(SourceFields.model_validate(form.texts), service)
     forms.check_limits(fields, service)
+    conflicts.check_source(fields, len(form.images), form.mask is not None)
     recipe: Recipe
     if form.images:
-        if fields.record_noise:
-            message = "record_noise is for a generated source: leave out image"
-            raise ApiError(400, message, "invalid_value", "record_noise")
-        if len(form.images) > 1 or form.mask:
-            raise ApiError(400, "a source is of one image", "too_many_files", "image")
         (image,) = await forms.read_pictures(form, fields.size, fields.fit, service)
         recipe = jobs.picture_recipe(image, fields, fields.seed)
     else:
@@ -124,17 +135,19 @@ async def make_source(request: Request) -> Response:
     source = await library.make_source(request, service, recipe, end)
     service.metrics.sources.inc()
     name = await library.keep_source(service, _owner(request), recipe, source)
-    return JSONResponse(_source_body(service, name, source))
+    ignored = explain_ignored(fields, service.settings)
+    body = _source_body(service, name, source) | {"ignored": ignored}
+    return JSONResponse(body, headers=list_header(ignored))
 
 
-async def get_source(request: Request, source: str) -> Response:
+async def get_source(request: Request, source: SourceId) -> Response:
     """Describe a source and say when it expires."""
     service = _service(request)
     found = await library.find_source(request, service, _owner(request), source)
     return JSONResponse(_source_body(service, source, found))
 
 
-async def drop_source(request: Request, source: str) -> Response:
+async def drop_source(request: Request, source: SourceId) -> Response:
     """Delete a source."""
     service = _service(request)
     await library.forget_source(service, _owner(request), source)
@@ -159,21 +172,23 @@ async def sweeps(request: Request) -> Response:
         deadline=fields.deadline,
     )  # fmt: skip
     context = _context(request, common, "sweep", started)
-    work = work_of_sweep(service.editor, source, fields, cells)
-    return await answers.answer_sweep(context, work, source, fields)
+    context = context._replace(ignored=explain_ignored(fields, service.settings))
+    cost = work_of_sweep(service.editor, source, fields, cells)
+    return await answers.answer_sweep(context, cost, source, fields)
 
 
 async def models(request: Request) -> Response:
-    """The one model, by its alias."""
-    return JSONResponse({"object": "list", "data": [_model_body(_service(request))]})
+    """The one model, by each name that the operator chose."""
+    settings = _service(request).settings
+    data = [_model_body(settings, name) for name in settings.names]
+    return JSONResponse({"object": "list", "data": data})
 
 
-async def model(request: Request, name: str) -> Response:
-    """The model, if the name is its alias."""
-    service = _service(request)
-    if name != service.settings.alias:
-        raise ApiError(404, "no such model here", "model_not_found", "model")
-    return JSONResponse(_model_body(service))
+async def model(request: Request, name: ModelName) -> Response:
+    """The model, if requests may name it so."""
+    settings = _service(request).settings
+    forms.check_model(name, settings)
+    return JSONResponse(_model_body(settings, name))
 
 
 async def live(request: Request) -> Response:
@@ -202,9 +217,13 @@ def _owner(request: Request) -> str:
     return request.scope["state"]["owner"]
 
 
-def _context(request: Request, fields: CommonFields, kind: str, started: float) -> RequestContext:
+def _context(
+    request: Request, fields: CommonFields, counted: str, started: float
+) -> RequestContext:
+    """What a request is known by from here on; counted is one of metrics.KINDS."""
     service, seconds = _service(request), time.monotonic() - started
-    return RequestContext(request, service, fields, kind, started, seconds)
+    kind, ignored = EVENTS.get(counted, counted), explain_ignored(fields, service.settings)
+    return RequestContext(request, service, fields, kind, started, seconds, ignored, counted)
 
 
 async def _read_pictures(
@@ -240,14 +259,11 @@ def _source_body(service: Service, name: str, source: Source) -> Body:
         "size": f"{source.picture.width}x{source.picture.height}",
         "truncated": source.truncated,
         **({"xl": read} if (read := source.xl.describe()) else {}),
-        "usage": answers.usage(source.cost),
+        "usage": bodies.usage(source.cost),
     }
 
 
-def _model_body(service: Service) -> Body:
-    return {
-        "id": service.settings.alias,
-        "object": "model",
-        "created": 0,
-        "owned_by": "mdp_lite",
-    }
+def _model_body(settings: ServiceSettings, name: ModelName) -> Body:
+    """The model by one of its names; root is the alias, whichever was asked for."""
+    about = {"object": "model", "created": 0, "owned_by": "mdp_lite"}
+    return {"id": name, **about, "root": settings.alias}

@@ -1,5 +1,6 @@
 """The settings of a service: its address, who may use it, and its limits."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,9 @@ from mdp_lite.names import BadInput
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LEAST_KEY = 16  # characters
+
+# Names of OpenAI's models for pictures. A pattern, because there are new ones every few months.
+OPENAI_NAMES = re.compile(r"(gpt-image|chatgpt-image|dall-e)-[\w.-]{1,64}", re.ASCII)
 
 SafetyHook = Callable[[Sequence[Image.Image]], Sequence[bool]]  # True: hold the picture back
 
@@ -59,7 +63,8 @@ class ServiceSettings:
     keys: the bearer tokens of clients. origins: the pages that browsers may call from. max_rows:
     UNet rows of one call; None means as many as 2 GiB hold on a GPU, and 0 on a CPU. With 0 each
     picture is computed alone and has exactly the bits that it has without a service. replicas: how
-    many copies of the service there may be, of which any may get a request.
+    many copies of the service there may be, of which any may get a request. more_aliases: further
+    names of the same model. openai_names: whether requests may also name a model of OpenAI's.
     """
 
     alias: str = "mdp-lite"
@@ -74,11 +79,27 @@ class ServiceSettings:
     safety_hook: SafetyHook | None = None
     limits: Limits = field(default_factory=Limits)
     replicas: int = 1
+    more_aliases: tuple[str, ...] = ()
+    openai_names: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of the model that the operator chose; the first is the alias."""
+        return self.alias, *self.more_aliases
+
+    def accepts(self, model: str) -> bool:
+        """Whether requests may name the model so."""
+        return model in self.names or (self.openai_names and is_openai_name(model))
 
     @property
     def local(self) -> bool:
         """Whether only this machine reaches it."""
         return self.host in LOOPBACK
+
+
+def is_openai_name(model: str) -> bool:
+    """Whether this is the name of one of OpenAI's models for pictures."""
+    return OPENAI_NAMES.fullmatch(model) is not None
 
 
 def check_settings(settings: ServiceSettings) -> ServiceSettings:
@@ -91,6 +112,11 @@ def check_settings(settings: ServiceSettings) -> ServiceSettings:
     for key in settings.keys:
         if len(key) < LEAST_KEY or not key.isascii() or not key.isprintable() or " " in key:
             raise BadInput(f"an API key must have {LEAST_KEY} or more ASCII characters, no space")
+    for name in settings.names:
+        if not re.fullmatch(r"[\w.:/@+-]{1,128}", name, re.ASCII):
+            raise BadInput(f"an alias must be 1 to 128 letters, digits or ._:/@+-, got {name!r}")
+    if len(set(settings.names)) < len(settings.names):
+        raise BadInput(f"each alias must be given once, got {', '.join(settings.names)}")
     if not 0 <= settings.port <= 65535:
         raise BadInput(f"port must be from 0 to 65535, got {settings.port}")
     if settings.max_rows is not None and settings.max_rows < 0:

@@ -185,7 +185,7 @@ def test_errors_have_their_classes(client: OpenAI) -> None:
     wrong = client.with_options(api_key="x" * 20)
     error = catch_error(lambda: wrong.images.edit(**body))
     assert isinstance(error, openai.AuthenticationError) and error.code == "invalid_api_key"
-    error = catch_error(lambda: client.images.edit(**body, model="dall-e-2"))
+    error = catch_error(lambda: client.images.edit(**body, model="gpt-5"))
     assert isinstance(error, openai.NotFoundError) and error.code == "model_not_found"
     error = catch_error(lambda: client.images.edit(image=b"GIF89a", prompt="a"))
     assert isinstance(error, openai.BadRequestError) and error.code == "invalid_image"

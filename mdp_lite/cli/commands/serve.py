@@ -57,8 +57,15 @@ class ServeOptions:
         typer.Option("--port", metavar="N", min=0, max=65535, help="0 is any free port"),
     ] = 8000
     alias: Annotated[
-        str, typer.Option("--alias", metavar="NAME", help="the model's name for clients")
-    ] = "mdp-lite"
+        tuple[str, ...],
+        typer.Option("--alias", metavar="NAME", show_default="mdp-lite",
+                     help="the model's name for clients; can be given several times"),
+    ] = ()  # fmt: skip
+    no_openai_names: Annotated[
+        bool,
+        typer.Option("--no-openai-names", help="refuse requests that name a model of OpenAI's, as "
+                     "gpt-image-1; else they get this model's pictures, and are told so"),
+    ] = False  # fmt: skip
     key_file: Annotated[
         str | None,
         typer.Option("--key-file", metavar="FILE",

@@ -1,0 +1,92 @@
+"""The types of fields: their bounds, and what an error says of other values."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+SIZE = r"auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4}"
+
+# Equal to the core's names, but without null-text: it can't run through a batcher.
+Variant = Literal["epsilon", "c", "x", "beta"]
+Schedule = Literal["constant", "linear", "cosine", "exp", "leash", "local-leash"]
+InversionName = Literal[
+    "replay", "ddim", "fixed-point", "negative-prompt", "direct", "edit-friendly"
+]
+FitMode = Literal["crop", "pad", "resize"]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Window = Annotated[
+    tuple[FiniteFloat | None, FiniteFloat | None],
+    BeforeValidator(lambda value: (None, None) if value is None else value),
+]
+Deadline = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+GuidanceScale = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
+# What SDXL reads beside the prompts; mdp_lite/cli/xl.py reads and checks the texts.
+SecondPrompt = Annotated[
+    str | None, Field(description="what SDXL's second text encoder reads; by default the prompt")
+]
+XLSize = Annotated[
+    str | None,
+    Field(
+        description="WIDTHxHEIGHT, which SDXL reads; by default the picture's",
+        examples=["1024x768"],
+    ),
+]
+XLCorner = Annotated[
+    str | None, Field(description="X,Y, which SDXL reads; by default 0,0", examples=["0,128"])
+]
+
+
+def check_size_text(text: str) -> str:
+    """The text if it is a size. Raises ValueError with what an error says after the field."""
+    if not re.fullmatch(SIZE, text):
+        raise ValueError(f"must be WIDTHxHEIGHT in pixels, as 512x512, or auto, got {text[:40]!r}")
+    return text
+
+
+def check_prompt(text: str) -> str:
+    """The text if it says something, as on the page."""
+    if not text.strip():
+        raise ValueError("must say what the picture is to show, got nothing")
+    return text
+
+
+def check_background(text: str) -> str:
+    """The text if it is a background that pictures have."""
+    if text not in ("auto", "opaque"):
+        raise ValueError(f"must be opaque or auto: no picture is transparent, got {text[:40]!r}")
+    return text
+
+
+def check_response_format(text: str) -> str:
+    """The text if pictures are answered in that way."""
+    if text != "b64_json":
+        why = "pictures are in the answer, none is kept at an address"
+        raise ValueError(f"must be b64_json: {why}, got {text[:40]!r}")
+    return text
+
+
+def check_file_format(text: str) -> str:
+    """The text if pictures can be written in that format."""
+    if text not in ("png", "jpeg", "webp"):
+        why = ": no animation or drawing is made here" if text in ("gif", "svg") else ""
+        raise ValueError(f"must be png, jpeg or webp{why}, got {text[:40]!r}")
+    return text
+
+
+SizeText = Annotated[
+    str, AfterValidator(check_size_text), Field(json_schema_extra={"pattern": f"^({SIZE})$"})
+]
+Prompt = Annotated[str, AfterValidator(check_prompt), Field(json_schema_extra={"pattern": r"\S"})]
+FileFormat = Annotated[
+    str,
+    AfterValidator(check_file_format),
+    Field(json_schema_extra={"enum": ["png", "jpeg", "webp"]}),
+]
+ResponseFormat = Annotated[
+    str, AfterValidator(check_response_format), Field(json_schema_extra={"enum": ["b64_json"]})
+]
+Background = Annotated[
+    str, AfterValidator(check_background), Field(json_schema_extra={"enum": ["auto", "opaque"]})
+]

@@ -1,0 +1,32 @@
+"""Which fields of a request say nothing to this service, and why: answers list them.
+
+What would change the picture is refused instead (field_types.py, conflicts.py).
+"""
+
+from mdp_lite.serve.fields import CommonFields, IgnoredFields, SourceFields, SweepFields
+from mdp_lite.serve.settings import ServiceSettings
+
+HEADER = "x-ignored-parameters"
+REASONS = {
+    name: (field.description or "").removeprefix("ignored: ")
+    for name, field in IgnoredFields.model_fields.items()
+}
+
+
+def explain_ignored(
+    fields: CommonFields | SourceFields | SweepFields, settings: ServiceSettings
+) -> dict[str, str]:
+    """The fields of a request that have no effect, by name, each with the reason."""
+    given = fields.model_fields_set
+    found = {name: why for name, why in REASONS.items() if name in given}
+    if isinstance(fields, CommonFields | SweepFields):
+        if fields.output_compression is not None and fields.output_format == "png":
+            found["output_compression"] = "a PNG loses nothing"
+    if fields.model is not None and fields.model not in settings.names:
+        found["model"] = f"there is one model here, {settings.alias}"
+    return found
+
+
+def list_header(ignored: dict[str, str]) -> dict[str, str]:
+    """The header that names the ignored fields; none without them."""
+    return {HEADER: ", ".join(ignored)} if ignored else {}
