@@ -120,7 +120,8 @@ def test_a_deadline_ends_everything(timed: Editor) -> None:
     texts = {"source_prompt": "a", "num_inference_steps": str(steps), "deadline": "0.5"}
     files, edit = {"image": FILE}, texts | {"prompt": "b"}
     with run_service(timed) as at, httpx2.Client(base_url=at.url, timeout=WAIT) as client:
-        made = client.post("/v1/sources", data={"num_inference_steps": "100"}).json()["id"]
+        kept = {"source_prompt": "c", "num_inference_steps": "100"}
+        made = client.post("/v1/sources", data=kept).json()["id"]
         sweep = {"source": made, "prompts": ["a"] * 4, "windows": [[None, k] for k in range(1, 5)]}
         ends = {
             "generation": lambda: generate(at, steps, **seconds),
