@@ -9,6 +9,7 @@ import pytest
 from mdp_lite import BadInput, Client, DeadlineExceeded, Editor, Stopped, client_editor, run_batcher
 from mdp_lite.batcher.batcher import Batcher
 from support.batchers import WAIT, wait_until
+from support.recording import recording_editor
 
 
 def models_threads() -> list[threading.Thread]:
@@ -79,3 +80,20 @@ def test_a_deadline_is_for_all_that_a_client_does() -> None:
 def test_a_bad_deadline_is_refused(seconds: Any) -> None:
     with pytest.raises(BadInput, match="^deadline must be "):
         Client(deadline=seconds)
+
+
+def test_a_whole_step_is_the_work_of_its_rows(editor: Editor) -> None:
+    """An edit that is alone is served as much in whole recorded steps as in rows."""
+    source, recording, found = editor.generate("a red house", 1, 5), recording_editor(editor), []
+    for own in (editor, recording):
+        with run_batcher(own) as batcher, batcher.client() as client:
+            mine = client_editor(own, batcher, client)
+            mine.edit(source, "a blue house", "x", 4, 2)  # graphs are recorded on second use
+            before = client.served, client.rows, batcher.rows
+            edit = mine.edit(source, "a blue house", "x", 4, 2)
+            after = client.served, client.rows, batcher.rows
+            found.append([b - a for a, b in zip(before, after, strict=True)])
+            assert found[-1][1:] == [edit.cost.unet_rows] * 2
+    recorder = recording.runner.engine.recorder
+    assert recorder and any(one.startswith("a step") for one in recorder.list_graphs())
+    assert found[0] == found[1]
