@@ -40,8 +40,8 @@ class GraphRecorder:
     second use records it. new_shapes says what becomes of a shape without a graph: "record",
     "eager" (a service, once it is warmed up) or "refuse" (warm_up(only=True)), which raises
     BadInput. If max_graphs are there, the one that was not used for the longest time is dropped,
-    but never one that was recorded while permanent was set, as in a warm-up. If a capture fails, that
-    shape runs eagerly and a warning is logged; after MAX_FAILURES nothing more is recorded or
+    but never one that was recorded while permanent was set, as in a warm-up. If a capture fails,
+    that shape runs eagerly and a warning is logged; after MAX_FAILURES nothing more is recorded or
     refused. count is the number of graphs recorded so far.
 
     A graph reads weights at their addresses. So it holds those of models, which stay in memory if
