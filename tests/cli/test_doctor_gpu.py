@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from mdp_lite.editor import Editor
+from mdp_lite.engine.fusing import Fused
+from mdp_lite.engine.gpu import GpuSettings
 from mdp_lite.eval.cases import make_cases
 from mdp_lite.eval.doctor import model, numbers, speed, system
 from mdp_lite.eval.doctor.command import doctor
@@ -58,6 +60,21 @@ def test_every_check_passes(words: tuple[str, ...], gpu: Rehearsal, checkpoint: 
     assert [one["name"] for one in found["devices"]["figures"]["gpus"]] == ["a rehearsed GPU"] * 2
     assert set(found["precision"]["figures"]["distances"]) == {"float16", "bfloat16"}
     assert found["memory"]["figures"]["measured_bytes"] < 10**8  # torch's count, not the process's
+
+
+def test_graphs_are_checked_with_the_settings_of_the_run(
+    patient: Patient, monkeypatch: Patch
+) -> None:
+    seen, settings = list[object](), GpuSettings(fused=Fused(geglu=False))
+    patient.editor.runner.gpu = settings
+
+    def build(models: object, device: object, *, engine: str, gpu: object = None) -> Editor:
+        seen.append(gpu)
+        return patient.editor
+
+    monkeypatch.setattr(numbers, "Editor", build)
+    numbers.check_capture(patient)
+    assert seen == [settings] * 2
 
 
 @pytest.mark.slow

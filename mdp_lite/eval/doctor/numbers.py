@@ -118,7 +118,8 @@ def check_capture(patient: Patient) -> Check:
     if device.type != "cuda":
         reason = f"CUDA graphs need a CUDA device, and this run is on {device.type}"
         return Check("capture", "skipped", reason)
-    eager, graph = (Editor(models, device, engine=mode) for mode in ("eager", "graph"))
+    gpu = patient.editor.runner.gpu
+    eager, graph = (Editor(models, device, engine=mode, gpu=gpu) for mode in ("eager", "graph"))
     case, steps = make_case(patient)
     source = eager.generate(case.source, case.seed, steps)
     weights = zero_weights(len(source.grid.t))
