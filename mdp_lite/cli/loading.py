@@ -58,5 +58,5 @@ def read_choices(known: CheckpointOptions) -> Choices:
 def read_gpu(known: GpuOptions) -> GpuSettings:
     """How a GPU computes, and how much of its memory may be used."""
     return GpuSettings(
-        known.tf32, not known.no_channels_last, not known.no_cudnn_benchmark, known.gpu_memory
+        known.tf32, not known.no_channels_last, known.cudnn_benchmark, known.gpu_memory
     )

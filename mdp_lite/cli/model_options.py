@@ -102,9 +102,9 @@ class GpuOptions:
         bool,
         typer.Option("--no-channels-last", help="leave the layout of convolutions' weights"),
     ] = False
-    no_cudnn_benchmark: Annotated[
+    cudnn_benchmark: Annotated[
         bool,
-        typer.Option("--no-cudnn-benchmark", help="don't time cuDNN's algorithms for each shape"),
+        typer.Option("--cudnn-benchmark", help="time cuDNN's algorithms for each shape"),
     ] = False
 
 
