@@ -51,17 +51,19 @@ class GpuSettings:
             want = "fused must be a Fused, as Fused(geglu=False)"
             raise BadInput(f"{want}, got {self.fused!r:.80}", "fused")
         if self.memory is not None:
-            check_memory("memory", self.memory)
+            check_gigabytes("memory", self.memory)
 
 
 DEFAULT = GpuSettings()
 
 
-def check_memory(name: str, value: Any) -> float:
+def check_gigabytes(name: str, value: Any) -> float:
     """So many GB of a GPU; raises BadInput for what is none."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 < value < 10_000:
-        raise BadInput(f"{name} must be a number of GB from 0 to 10000, got {value!r}", name)
+        raise BadInput(
+            f"{name} must be a number of GB above 0 and below 10000, got {value!r}", name
+        )
     return float(value)
 
 
