@@ -36,8 +36,9 @@ def check_speed(patient: Patient) -> Check:
     limit, figures = find_step_limit(editor, rows)
     figures |= {"seconds": seconds, "fastest_seconds": fastest, "limit_seconds": limit}
     figures |= {"rows": rows, "fraction_of_limit": limit / seconds}
-    text = f"{1e3 * seconds:.1f} ms a step of {rows} UNet rows, {limit / seconds:.0%} of the limit"
-    text += f" ({1e3 * limit:.2g} ms: {format_count(figures['flops_per_second'], FLOPS)}/s, "
+    text = f"{1e3 * seconds:.3g} ms a step of {rows} UNet rows (fastest {1e3 * fastest:.3g} ms); "
+    text += f"at best {1e3 * limit:.2g} ms, {limit / seconds:.0%} of the possible speed "
+    text += f"({format_count(figures['flops_per_second'], FLOPS)}/s, "
     text += f"{format_count(figures['bytes_per_second'], SIZES)}/s)"
     advice = "is the machine busy, throttled or swapping? See environment and kernel above"
     return judge("speed", fastest <= SLOW * limit + OVERHEAD, text, advice, figures)
