@@ -15,10 +15,10 @@ from mdp_lite.__main__ import BAD_INPUT, FAILED, main
 from mdp_lite.cli.application import read_command_line
 from mdp_lite.editor import Editor
 from mdp_lite.eval.doctor import printed, speed
-from mdp_lite.eval.doctor.check import Check, collect_warnings, judge, run_check
+from mdp_lite.eval.doctor.check import DAMAGED, Check, collect_warnings, judge, run_check
 from mdp_lite.eval.doctor.command import OF_MACHINE, OF_MODEL
 from mdp_lite.eval.doctor.installed import EXTRAS
-from mdp_lite.eval.doctor.model import Patient
+from mdp_lite.eval.doctor.model import Patient, describe_patient, load_patient
 from mdp_lite.names import BadInput
 from support.doctor import by_name, make_patient, read_options
 from support.places import ENVIRONMENT
@@ -57,6 +57,21 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Run:
     end = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = end.ru_utime - begun.ru_utime + end.ru_stime - begun.ru_stime
     return Run(done.returncode, done.stdout, done.stderr, seconds, home)
+
+
+def test_a_word_that_is_no_device_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for line in (["doctor"], ["edit", "--source-prompt", "a", "--prompt", "b", "-o", "x.png"]):
+        assert main([*line, "--device", "gpu", "--dry-run"]) == BAD_INPUT
+        said.append(capsys.readouterr())
+    assert said[0] == said[1] and "--device" in said[0].err and not said[0].out
+
+
+def test_advice_for_a_damaged_model(tmp_path: Path) -> None:
+    (tmp_path / "cut.safetensors").write_bytes(b"cut")
+    options = read_options(str(tmp_path / "cut.safetensors"))
+    found = run_check("model", lambda: describe_patient(load_patient(options)))
+    assert found.state == "fail" and found.advice == DAMAGED
 
 
 def test_every_check_passes_on_the_bundled_model(healthy: Run) -> None:

@@ -27,6 +27,7 @@ from mdp_lite.eval.doctor.places import check_disk, check_hub
 from mdp_lite.eval.doctor.printed import clean, print_checks
 from mdp_lite.eval.doctor.speed import check_speed
 from mdp_lite.eval.doctor.system import check_devices, check_environment
+from mdp_lite.pipeline import check
 
 OF_MACHINE: dict[str, Callable[[DoctorOptions], Check]] = {
     "environment": check_environment,
@@ -50,7 +51,12 @@ OF_MODEL: dict[str, Callable[[Patient], Check]] = {
 
 
 def doctor(args: DoctorOptions, console: Console) -> Report:
-    """Run every check; the command fails if one of them does. A dry run computes nothing."""
+    """Run every check; the command fails if one of them does. A dry run computes nothing.
+
+    Raises BadInput for a device that is none; one that is not here is a failed check.
+    """
+    if args.model.device is not None:
+        check.device_name(args.model.device)
     started = time.monotonic()
     with collect_warnings() as warned:
         checks = [_run(name, partial(of, args), console) for name, of in OF_MACHINE.items()]
