@@ -1,6 +1,6 @@
 """Options that most commands share: what is printed, the model, how it runs, how it samples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Protocol
 
@@ -151,6 +151,10 @@ class ModelOptions:
     ] = None  # fmt: skip
     checkpoint: CheckpointOptions = CheckpointOptions()
     gpu: GpuOptions = GpuOptions()
+
+    def for_driver(self, dry_run: bool) -> "ModelOptions":
+        """The model of a cluster's driver, which makes no edits: on a CPU, no GPU's options."""
+        return replace(self, device=self.device if dry_run else "cpu", gpu=GpuOptions())
 
 
 _PACKAGES = typer.Option(

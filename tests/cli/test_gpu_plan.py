@@ -11,7 +11,7 @@ from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.load import examine
 from mdp_lite.cli.fields import list_fields
 from mdp_lite.cli.loading import warn_idle
-from mdp_lite.cli.model_options import GpuOptions
+from mdp_lite.cli.model_options import GpuOptions, ModelOptions
 from mdp_lite.engine.edit_bytes import EditSize, count_edit_bytes
 from mdp_lite.engine.gpu import GB
 from mdp_lite.engine.placement import RESERVE_BYTES, place_parts
@@ -107,6 +107,12 @@ def test_a_gpu_reads_them(caplog: pytest.LogCaptureFixture) -> None:
     warn_idle(every, torch.device("mps"), plans=False)
     names = [one.label for one in list_fields(GpuOptions)]
     assert len(caplog.messages) == 1 and all(name in caplog.messages[0] for name in names)
+
+
+def test_the_driver_of_a_cluster_is_not_warned() -> None:
+    options = ModelOptions(device="cuda", gpu=GpuOptions(tf32=True))
+    assert options.for_driver(dry_run=False) == ModelOptions(device="cpu")
+    assert options.for_driver(dry_run=True) == ModelOptions(device="cuda")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "eight"])
