@@ -25,6 +25,13 @@ class RunOptions:
     ] = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(RunOptions):
+    """The same for a command that writes no file."""
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="compute nothing")] = False
+
+
 class CommandOptions(Protocol):
     """What the options of every command have."""
 
@@ -126,7 +133,9 @@ class ModelOptions:
     dtype: Annotated[
         Dtype,
         typer.Option(
-            "--dtype", help="auto is 16 bits on a GPU, the checkpoint's or float32 on a CPU"
+            "--dtype",
+            help="auto is 16 bits on cuda, else the checkpoint's "
+            "(on a CPU float16 becomes float32)",
         ),
     ] = "auto"
     vae: Annotated[
