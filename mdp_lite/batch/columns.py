@@ -30,8 +30,8 @@ def read_values(cells: EntryValues) -> EntryValues:
 def describe_unknown(name: str) -> str:
     """That there is no such column, and which one is near; all of them come last."""
     near = find_near(name, READERS)
-    hint = f"did you mean {near}? " if near else ""
-    return f"no column {name!r:.80}: {hint}columns must be among {', '.join(READERS)}"
+    hint = f", did you mean {near}?" if near else ","
+    return f"unknown column: got {name!r:.80}{hint} columns must be among {', '.join(READERS)}"
 
 
 def _read_text(name: str, cell: Any) -> str:

@@ -19,8 +19,8 @@ def test_a_wrong_column_gets_a_suggestion(wrong: str, meant: str | None) -> None
         read_values({"image": "a.png", wrong: "1"})
     said = str(caught.value)
     assert len(said) <= 2 * MAX_ERROR_LENGTH and all(name in said for name in READERS)
-    hint = "" if meant is None else f"did you mean {meant}? "
-    start = f"no column {wrong!r}: {hint}columns must be among "
+    hint = "," if meant is None else f", did you mean {meant}?"
+    start = f"unknown column: got {wrong!r}{hint} columns must be among "
     assert said.startswith(start) and len(start) < MAX_ERROR_LENGTH  # a record keeps no more
 
 
