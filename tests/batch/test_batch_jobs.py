@@ -164,7 +164,7 @@ BAD_JOBS: dict[str, str] = {
     "empty.csv": ", got none",
     "empty.jsonl": "job must have at least one row, got none in 'empty.jsonl'",
     "head.csv": "job must have at least one row",
-    "typo.csv": "typo.csv: unknown column: got 'strenght', did you mean strength? columns must be among ",
+    "typo.csv": "typo.csv: unknown column: got 'strenght', did you mean strength? columns must be",
     "twice.csv": "each column once, got 'image'",
     "latin.csv": "latin.csv must be CSV in UTF-8",
 }
