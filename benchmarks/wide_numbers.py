@@ -92,8 +92,11 @@ def measure(n: int, count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=16)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.wide_numbers", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--pictures", type=int, default=16, help="how many (default: 16)")
     parser.add_argument("--out", type=Path, help="a JSON file")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -25,7 +25,7 @@ OLDEST_INTERPRETED = (2, 13)  # torch before it wraps no kernels that are interp
 
 
 def run_gpu_tests(setting: Setting, findings: Findings) -> None:
-    """Graphs against eager, 16 bits against float32, and a closed engine; no compiler."""
+    """Graphs against eager, 16 bits against float32, and warm_up(only=True); no compiler."""
     run_tests(setting, findings, *GPU_TESTS, "-k", "not compile")
 
 

@@ -29,7 +29,7 @@ class Stage(NamedTuple):
 STAGES = (
     Stage("environment", "what is this machine, and does its GPU compute and record?", 30,
           environment.describe_environment),
-    Stage("gpu-tests", "do graphs, 16 bits and a closed engine do what their tests want?", 80,
+    Stage("gpu-tests", "do graphs, 16 bits and warm_up(only=True) do what their tests want?", 80,
           pytest_runs.run_gpu_tests),
     Stage("triton", "do the Triton kernels agree with their references?", 60,
           pytest_runs.run_triton_cases),

@@ -49,6 +49,8 @@ def describe_fast(
     fast = result.last.source.cost.unet_rows + result.edit.cost.unet_rows
     rows = slow.source.unet_rows + slow.edit.unet_rows
     here, there = (studio.expected_seconds(one) for one in (fast, rows))
-    seconds = f", about {there:.1f} s instead of {here:.1f} s" if here and there else ""
-    counts = f"{pluralize(fast, 'UNet row')} with its source, the default of {usual.steps} {rows}"
-    return [f"Fast: {counts}{seconds}."]
+    took, takes = (f", about {one:.1f} s" if one else "" for one in (here, there))
+    return [
+        f"Fast: {pluralize(fast, 'UNet row')}, source included{took}. "
+        f"The default of {usual.steps} steps: {pluralize(rows, 'row')}{takes}."
+    ]

@@ -21,18 +21,17 @@ def read_values(cells: EntryValues) -> EntryValues:
     values = {}
     for name, cell in cells.items():
         if name not in READERS:
-            raise BadInput(_describe_unknown(name))
+            raise BadInput(describe_unknown(name))
         if cell is not None and (cell != "" or name in FILES):
             values[name] = READERS[name](name, cell)
     return values
 
 
-def _describe_unknown(name: str) -> str:
-    """That there is no such column, and which one is near, or else all of them."""
+def describe_unknown(name: str) -> str:
+    """That there is no such column, and which one is near; all of them come last."""
     near = find_near(name, READERS)
-    if near:
-        return f"a column must be one that batch knows, got {name!r}: did you mean {near}?"
-    return f"a row's columns are {', '.join(READERS)}, got {name!r}"
+    hint = f", did you mean {near}?" if near else ","
+    return f"unknown column: got {name!r:.80}{hint} columns must be among {', '.join(READERS)}"
 
 
 def _read_text(name: str, cell: Any) -> str:

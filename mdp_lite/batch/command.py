@@ -48,9 +48,9 @@ def batch(args: BatchOptions, console: Console) -> Report:
     on_cluster = _check_engine(args)
     if on_cluster:
         args = replace(args, engine=replace(args.engine, mode="auto"))
-    driver = {"device": "cpu"} if on_cluster and not args.run.dry_run else {}  # it makes no edits
+    model = args.model.for_driver(args.run.dry_run) if on_cluster else args.model
     check_fit = partial(check_schedule, args)
-    editor = open_editor(replace(args.model, **driver), args.engine, check_fit)
+    editor = open_editor(model, args.engine, check_fit)
     _check_defaults(editor, defaults)
     for note in editor.models.notes:
         console.log(note)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mdp_lite.batch.columns import READERS
+from mdp_lite.batch.columns import READERS, describe_unknown
 from mdp_lite.batch.entries import RawEntry
 from mdp_lite.batch.listing import Listing, is_picture_file, list_folder, list_glob
 from mdp_lite.cli.streams import check_open
@@ -164,10 +164,13 @@ def _read_parquet(path: Path) -> Iterator[RawEntry]:
 def _check_columns(path: Path, names: Iterable[str]) -> None:
     """Check the header of a table: only columns that exist, each once."""
     columns = list(names)
-    odd = [name for name in columns if name not in READERS or columns.count(name) > 1]
-    if odd or not columns:
-        got, want = repr(odd[0]) if odd else "none", f"columns of {', '.join(READERS)}, each once"
-        raise BadInput(f"{path.name} must have {want}, got {got}")
+    for name in columns:
+        if name not in READERS:
+            raise BadInput(f"{path.name}: {describe_unknown(name)}")
+        if columns.count(name) > 1:
+            raise BadInput(f"{path.name} must have each column once, got {name!r} twice or more")
+    if not columns:
+        raise BadInput(f"{path.name} must have columns among {', '.join(READERS)}, got none")
 
 
 TABLES: dict[str, Callable[[Path], Iterator[RawEntry]]] = {

@@ -157,7 +157,7 @@ def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
         vae=BatchedVAE(runner, batcher, client),
         text_encoder=BatchedText(models.text_encoder, batcher, client),
     )
-    own = Editor(proxies, editor.device, editor.cache, "eager")
+    own = Editor(proxies, editor.device, editor.cache, "eager", gpu=runner.gpu)
     own.runner.unet = proxies.unet  # its answers are finite already
     own.runner.engine = own.runner.engine._replace(
         single_step=share_steps(runner.engine.single_step, batcher, client)

@@ -9,7 +9,7 @@ from mdp_lite.checkpoint.load import Examined
 from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.engine.edit_bytes import EditSize
 from mdp_lite.engine.gpu import GpuSettings, find_budget
-from mdp_lite.engine.placement import describe_placement
+from mdp_lite.engine.placement import RESERVE_BYTES, describe_placement
 from mdp_lite.pipeline.gpu_models import facts_of_checkpoint, place_edit
 
 CUDA = torch.device("cuda")
@@ -32,6 +32,7 @@ def plan_gpu(
     return {
         "picture": f"{size.width}x{size.height}",
         "dtype": str(dtype).removeprefix("torch."),
+        "memory_bytes": budget + RESERVE_BYTES,
         "budget_bytes": max(budget, 0),
         **found._asdict(),
         "placement": describe_placement(found),
@@ -40,9 +41,18 @@ def plan_gpu(
 
 def format_gpu(found: dict[str, Any]) -> list[str]:
     """The same as lines for people."""
-    peak, budget = (format_count(found[key], SIZES) for key in ("peak_bytes", "budget_bytes"))
     fits = "fits" if found["fits"] else "does not fit"
-    return [
-        f"{found['picture']} in {found['dtype']} {fits}: {peak} at most, {budget} can be used",
-        found["placement"],
-    ]
+    peak = format_count(found["peak_bytes"], SIZES)
+    line = f"{found['picture']} in {found['dtype']} {fits}: {peak} at most, {_format_budget(found)}"
+    return [line, found["placement"]]
+
+
+def _format_budget(found: dict[str, Any]) -> str:
+    """What of a GPU can be used; if that is nothing, also why."""
+    budget, memory, reserve = (
+        format_count(size, SIZES)
+        for size in (found["budget_bytes"], found["memory_bytes"], RESERVE_BYTES)
+    )
+    if found["budget_bytes"]:
+        return f"{budget} can be used"
+    return f"{budget} of {memory} can be used, as {reserve} is reserved for CUDA"

@@ -25,7 +25,8 @@ from mdp_lite.checkpoint.samplers import LABELS
 from mdp_lite.cli.commands.info import InfoOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.gpu_plan import format_gpu, plan_gpu
-from mdp_lite.cli.loading import read_choices
+from mdp_lite.cli.loading import read_choices, read_gpu
+from mdp_lite.cli.model_options import GpuOptions
 from mdp_lite.cli.reports import Report
 from mdp_lite.cli.units import FLOPS, SIZES, format_count, pluralize
 from mdp_lite.engine import flops
@@ -60,7 +61,7 @@ def show_model(args: InfoOptions, console: Console) -> Report:
     else:
         data, lines = describe_model(
             args.name, read_choices(args.checkpoint), not args.no_hash, args.vae,
-            GpuSettings(memory=args.gpu_memory),
+            read_gpu(GpuOptions(gpu_memory=args.gpu_memory)),
         )  # fmt: skip
     return Report({}, {"command": "info", **data}, lines)
 

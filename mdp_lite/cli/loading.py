@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
+
 from mdp_lite.checkpoint.load import Choices, Examined
 from mdp_lite.cli.model_options import (
     CheckpointOptions,
@@ -11,9 +13,11 @@ from mdp_lite.cli.model_options import (
     GpuOptions,
     ModelOptions,
 )
-from mdp_lite.cli.naming import CHOSEN, naming
+from mdp_lite.cli.naming import CHOSEN, GPU, naming
 from mdp_lite.editor import Editor
 from mdp_lite.engine.gpu import GpuSettings
+from mdp_lite.files.atomic import warn_once
+from mdp_lite.pipeline import check
 from mdp_lite.pipeline.choices import build_choices, load_parts
 from mdp_lite.store.cache import open_cache
 
@@ -21,13 +25,15 @@ from mdp_lite.store.cache import open_cache
 def open_editor(
     model: ModelOptions,
     engine: EngineOptions | ClusterEngineOptions,
-    check_fit: Callable[[Examined], None] = lambda examined: None,
-) -> Editor:
-    """Load the model of the command line; check_fit is as in load_parts."""
+    check_fit: Callable[[Examined], None] = lambda examined: None, plans: bool = False,
+) -> Editor:  # fmt: skip
+    """Load the model of the command line; check_fit is as in load_parts, plans in warn_idle."""
+    settings = read_gpu(model.gpu)
+    warn_idle(model.gpu, check.device(model.device), plans)
     addons, cache = (model.vae, model.lora, model.embedding), open_cache(model.cache)
     parts = load_parts(
         model.name, model.device, model.dtype, read_choices(model.checkpoint), addons,
-        engine.mode, engine.packages, read_gpu(model.gpu), check_fit,
+        engine.mode, engine.packages, settings, check_fit,
     )  # fmt: skip
     return Editor(parts.models, parts.device, cache, parts.mode, parts.packages, parts.gpu)
 
@@ -57,6 +63,23 @@ def read_choices(known: CheckpointOptions) -> Choices:
 
 def read_gpu(known: GpuOptions) -> GpuSettings:
     """How a GPU computes, and how much of its memory may be used."""
-    return GpuSettings(
-        known.tf32, not known.no_channels_last, not known.no_cudnn_benchmark, known.gpu_memory
-    )
+    with naming(GPU):
+        return GpuSettings(
+            known.tf32, not known.no_channels_last, known.cudnn_benchmark, known.gpu_memory
+        )
+
+
+def warn_idle(known: GpuOptions, device: torch.device, plans: bool) -> None:
+    """Log a warning, once, if options for a GPU are given where nothing reads them.
+
+    plans: the command plans for a GPU that need not be here, so that its memory is read.
+    """
+    given = {
+        "--tf32": known.tf32, "--cudnn-benchmark": known.cudnn_benchmark,
+        "--no-channels-last": known.no_channels_last,
+        "--gpu-memory": known.gpu_memory is not None and not plans,
+    }  # fmt: skip
+    names = [name for name, is_given in given.items() if is_given]
+    if names and device.type != "cuda":
+        verb = "has" if len(names) == 1 else "have"
+        warn_once(f"{', '.join(names)} {verb} no effect on {device.type}")

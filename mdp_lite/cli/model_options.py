@@ -1,6 +1,6 @@
 """Options that most commands share: what is printed, the model, how it runs, how it samples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Protocol
 
@@ -23,6 +23,13 @@ class RunOptions:
         bool,
         typer.Option("--dry-run", help="check everything and print the cost, but write nothing"),
     ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(RunOptions):
+    """The same for a command that writes no file."""
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="compute nothing")] = False
 
 
 class CommandOptions(Protocol):
@@ -102,9 +109,9 @@ class GpuOptions:
         bool,
         typer.Option("--no-channels-last", help="leave the layout of convolutions' weights"),
     ] = False
-    no_cudnn_benchmark: Annotated[
+    cudnn_benchmark: Annotated[
         bool,
-        typer.Option("--no-cudnn-benchmark", help="don't time cuDNN's algorithms for each shape"),
+        typer.Option("--cudnn-benchmark", help="time cuDNN's algorithms for each shape"),
     ] = False
 
 
@@ -126,7 +133,9 @@ class ModelOptions:
     dtype: Annotated[
         Dtype,
         typer.Option(
-            "--dtype", help="auto is 16 bits on a GPU, the checkpoint's or float32 on a CPU"
+            "--dtype",
+            help="auto is 16 bits on cuda, else the checkpoint's "
+            "(on a CPU float16 becomes float32)",
         ),
     ] = "auto"
     vae: Annotated[
@@ -151,6 +160,10 @@ class ModelOptions:
     ] = None  # fmt: skip
     checkpoint: CheckpointOptions = CheckpointOptions()
     gpu: GpuOptions = GpuOptions()
+
+    def for_driver(self, dry_run: bool) -> "ModelOptions":
+        """The model of a cluster's driver, which makes no edits: on a CPU, no GPU's options."""
+        return replace(self, device=self.device if dry_run else "cpu", gpu=GpuOptions())
 
 
 _PACKAGES = typer.Option(

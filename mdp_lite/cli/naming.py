@@ -11,6 +11,7 @@ FIELDS = {
     "num_inference_steps": "steps", "engine": "mode", "tuned_steps": "tune"
 }  # fmt: skip
 CHOSEN = {"variant": "--model-variant"}  # of a checkpoint, not of an edit
+GPU = {"memory": "--gpu-memory"}  # of GpuSettings
 INVERSION = {"seed": "--inversion-seed"}  # of an inversion, not of a generated source
 
 

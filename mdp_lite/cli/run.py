@@ -94,7 +94,8 @@ def _open_editor(args: Any) -> Editor:
     """
     if args.command == "demo":
         return open_editor(ModelOptions(dtype="float32"), EngineOptions())
-    return open_editor(args.model, args.engine, partial(check_schedule, args))
+    plans = args.command == "plan"
+    return open_editor(args.model, args.engine, partial(check_schedule, args), plans)
 
 
 def _check(command: Command, args: Any, editor: Editor, console: Console) -> Report:

@@ -43,6 +43,8 @@ def choose_cuda_attention(device: torch.device, choice: str) -> Attend:
     if choice == "torch":
         return SDPA
     rules = (CUDNN, *TABLE) if choice == "cudnn" else TABLE
+    if not torch.backends.cuda.is_flash_attention_available():  # a build of torch without it
+        rules = tuple(rule for rule in rules if rule.backend != "flash")
     return partial(attend_by_shape, rules, torch.cuda.get_device_capability(device))
 
 

@@ -24,6 +24,7 @@ from mdp_lite.engine.fusing import (
     copy_around,
     fuse,
     fused_step_output,
+    keep_working,
     take_step,
 )
 from mdp_lite.engine.graphs import GraphCache, GraphRecorder
@@ -90,13 +91,16 @@ def build_engine(
         own = _keep_plain(unet) if mode == "compile" else _pack_convolutions(unet)
         predict = _predict if mode == "compile" else _pack_and_predict
     if fuses := device.type == "cuda" and mode != "compile":
+        fused = keep_working(fused, device)
         own, predict = fuse(unet, fused), partial(answer_contiguous, _predict)
     output = fused_step_output if fuses and fused.guided_step else step_output
     attend = choose_attention(device, mode == "compile", fused)
     forward = wrap(partial(predict, own, attend))
     split = SplitUNet(forward, own.times, own.text, own.config.extra_dim, output)
     if device.type == "cuda" and mode != "eager":
-        return _record_graphs(mode, split, wrap, device)._replace(fused=fused if fuses else None)
+        recorded = _record_graphs(mode, split, device)
+        recorded.recorder.models.append(own)  # type: ignore[union-attr]
+        return recorded._replace(wrap=wrap, fused=fused if fuses else None)
     if fuses:
         call = partial(_call_split, split)
         return Engine(mode, call, partial(take_step, call, output), wrap, fused=fused)
@@ -115,16 +119,16 @@ def wrap_methods(engine: Engine, model: nn.Module, names: Sequence[str]) -> dict
     return {name: engine.wrap(method) for name, method in methods.items()}
 
 
-def _record_graphs(
-    mode: str, unet: SplitUNet, wrap: Callable[[Function], Function], device: torch.device
-) -> Engine:
-    """The same as CUDA graphs, which share one memory pool."""
+def _record_graphs(mode: str, unet: SplitUNet, device: torch.device) -> Engine:
+    """The same as CUDA graphs, which share one memory pool.
+
+    The VAE stays out: it is called once a picture, and a graph of it would keep gigabytes.
+    """
     index = torch.cuda.current_device() if device.index is None else device.index
     recorder = GraphRecorder(CudaCapture(torch.device("cuda", index)))
     calls = GraphCache(recorder, partial(_call_split, unet), "a UNet call")
-    function = lambda f: GraphCache(recorder, wrap(f), "a VAE call")  # noqa: E731
     denoise = PaddedUNet(partial(_call_rows, calls))
-    return Engine(mode, denoise, StepGraphs(recorder, unet), function, recorder)
+    return Engine(mode, denoise, StepGraphs(recorder, unet), recorder=recorder)
 
 
 def choose_mode(mode: str, device: torch.device, packages: bool = False) -> str:

@@ -8,7 +8,8 @@ Inductor fuses these operators itself, and a CPU has none of all this.
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdp_lite.engine.unet_calls import StepOutput
+from mdp_lite.files.atomic import warn_once
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import Denoiser, Reads, Step, StepTerms, step_inputs, step_output
 from mdp_lite.models.layers import GroupNorm
@@ -119,6 +121,28 @@ class FusedSelfAttention(nn.Module):
         if joined is None or needs_gradient or (joined.device, joined.dtype) != (x.device, x.dtype):
             return self.plain.of_itself(x, attend)
         return self.plain.mix(F.linear(x, joined).chunk(3, dim=-1), attend)
+
+
+def keep_working(fused: Fused, device: torch.device) -> Fused:
+    """The same without the kernels of Triton if it can't build one here, with one warning."""
+    kernels = (fused.group_norm_silu, fused.geglu, fused.guided_step, fused.pixels)
+    reason = find_failure(device) if any(kernels) else None
+    if reason is None:
+        return fused
+    warn_once(f"no kernels of ours on {device}, torch's are used: {reason}")
+    return replace(fused, group_norm_silu=False, geglu=False, guided_step=False, pixels=False)
+
+
+@cache
+def find_failure(device: torch.device) -> str | None:
+    """Why Triton can't build a kernel, as without a C compiler; None if it can, or is not there."""
+    projection = torch.zeros(1, 2, dtype=torch.float16, device=device)
+    try:
+        if geglu.takes(projection):
+            geglu.triton_geglu(projection)
+    except Exception as error:  # of any kind: by Triton, its compiler or the driver
+        return " ".join(str(error).split())[:200] or type(error).__name__
+    return None
 
 
 def fuse(model: Any, fused: Fused) -> Any:

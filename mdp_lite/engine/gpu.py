@@ -27,9 +27,10 @@ class GpuSettings:
 
     tf32: float32 is multiplied in TF32, with 10 bits of mantissa instead of 23. channels_last: the
     weights of convolutions lie as tensor cores read them, in 16 bits or with tf32. cudnn_benchmark:
-    cuDNN times its algorithms for each new shape and takes the fastest, so that the last bits may
-    differ from one process to the next. fused: kernels of ours. memory: how many GB (10^9
-    bytes) edits may take, by default what is free. Raises BadInput for other values.
+    cuDNN times its algorithms for each new shape, in each thread, and takes the fastest, so that
+    the last bits may differ from one process or thread to the next. fused says which own kernels
+    run (see Fused). memory: how many GB (10^9 bytes) edits may take, by default what is free.
+    Raises BadInput for other values.
 
     >>> GpuSettings(memory=8).channels_last
     True
@@ -37,7 +38,7 @@ class GpuSettings:
 
     tf32: bool = False
     channels_last: bool = True
-    cudnn_benchmark: bool = True
+    cudnn_benchmark: bool = False
     memory: float | None = None
     fused: Fused = FUSED
 
@@ -50,17 +51,19 @@ class GpuSettings:
             want = "fused must be a Fused, as Fused(geglu=False)"
             raise BadInput(f"{want}, got {self.fused!r:.80}", "fused")
         if self.memory is not None:
-            check_memory("memory", self.memory)
+            check_gigabytes("memory", self.memory)
 
 
 DEFAULT = GpuSettings()
 
 
-def check_memory(name: str, value: Any) -> float:
+def check_gigabytes(name: str, value: Any) -> float:
     """So many GB of a GPU; raises BadInput for what is none."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 < value < 10_000:
-        raise BadInput(f"{name} must be a number of GB from 0 to 10000, got {value!r}", name)
+        raise BadInput(
+            f"{name} must be a number of GB above 0 and below 10000, got {value!r}", name
+        )
     return float(value)
 
 
@@ -72,7 +75,7 @@ def prepare_gpu(unet: nn.Module, vae: nn.Module, settings: GpuSettings) -> None:
     torch.backends.cuda.matmul.allow_tf32 = settings.tf32
     torch.backends.cudnn.allow_tf32 = settings.tf32  # torch's own default is True
     torch.backends.cudnn.benchmark = settings.cudnn_benchmark
-    _tell_once(settings.tf32, settings.cudnn_benchmark)
+    _log_flags_once(settings.tf32, settings.cudnn_benchmark)
     for model in (unet, vae):
         if settings.channels_last and uses_tensor_cores(model, settings):
             lay_channels_last(model)
@@ -106,7 +109,7 @@ def find_budget(device: torch.device, settings: GpuSettings, loaded: int = 0) ->
 
 
 @cache
-def _tell_once(tf32: bool, benchmark: bool) -> None:
+def _log_flags_once(tf32: bool, benchmark: bool) -> None:
     words = ("off", "on")
     log.info(
         f"in this process torch's TF32 is {words[tf32]} (torch.backends.cudnn.allow_tf32, "

@@ -11,8 +11,10 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from mdp_lite.engine.devices import free_memory
 from mdp_lite.engine.unet_calls import Function
 from mdp_lite.names import BadInput
 
@@ -37,16 +39,23 @@ class GraphRecorder:
     The first use of a shape runs eagerly, so that work which comes only once is never recorded; the
     second use records it. new_shapes says what becomes of a shape without a graph: "record",
     "eager" (a service, once it is warmed up) or "refuse" (warm_up(only=True)), which raises
-    BadInput. If max_graphs are there, the one that was not used for the longest time is dropped. If
-    a capture fails, that shape runs eagerly and a warning is logged; after MAX_FAILURES nothing
-    more is recorded. count is the number of graphs recorded so far.
+    BadInput. If max_graphs are there, the one that was not used for the longest time is dropped,
+    but never one that was recorded while permanent was set, as in a warm-up. If a capture fails,
+    that shape runs eagerly and a warning is logged; after MAX_FAILURES nothing more is recorded or
+    refused. count is the number of graphs recorded so far.
+
+    A graph reads weights at their addresses. So it holds those of models, which stay in memory if
+    somebody gives the models others.
     """
 
     def __init__(self, record: Record, max_graphs: int = MAX_GRAPHS) -> None:
         self.record, self.lock, self.max_graphs = record, threading.RLock(), max_graphs
         self.new_shapes: NewShapes = "record"
+        self.permanent, self.models = False, list[nn.Module]()
         self.count = self.failures = 0
         self._graphs: OrderedDict[GraphKey, Any] = OrderedDict()
+        self._weights: dict[GraphKey, list[Tensor]] = {}
+        self._permanent = set[GraphKey]()
         self._used: OrderedDict[GraphKey, None] = OrderedDict()
 
     def get_or_capture(self, key: GraphKey, capture: Callable[[], Any]) -> Any:
@@ -57,13 +66,21 @@ class GraphRecorder:
         if key in self._graphs:
             self._graphs.move_to_end(key)
             return self._graphs[key]
+        if self.failures >= MAX_FAILURES or self.new_shapes == "eager":
+            return None
         if self.new_shapes == "refuse":
             raise BadInput(f"the engine was warmed up with only=True, but not for {key.what}")
-        if self.new_shapes == "eager" or self.failures >= MAX_FAILURES or self._is_first(key):
-            return None
+        return None if self._is_first(key) else self._record(key, capture)
+
+    def _record(self, key: GraphKey, capture: Callable[[], Any]) -> Any:
         self._graphs[key] = self._try_capture(key, capture)
-        if len(self._graphs) > self.max_graphs:
-            self._graphs.popitem(last=False)
+        self._weights[key] = [one for model in self.models for one in model.parameters()]
+        if self.permanent:
+            self._permanent.add(key)
+        others = [one for one in self._graphs if one not in self._permanent]
+        for one in others[: max(0, len(self._graphs) - self.max_graphs)]:
+            if one != key:
+                del self._graphs[one], self._weights[one]
         return self._graphs[key]
 
     def list_graphs(self) -> list[str]:
@@ -80,15 +97,19 @@ class GraphRecorder:
         return first
 
     def _try_capture(self, key: GraphKey, capture: Callable[[], Any]) -> Any:
-        try:
-            graph = capture()
+        reason = None
+        try:  # what is recorded outlives the caller's modes
+            with torch.inference_mode(False), torch.no_grad():
+                graph = capture()
         except RuntimeError as error:  # no memory is one, too
-            self.failures += 1
             reason = str(error).split("\n")[0]
-            log.warning("no graph for %s, it runs eagerly: %s", key.what, reason)
-            return None
-        self.count += 1
-        return graph
+        if reason is None:
+            self.count += 1
+            return graph
+        self.failures += 1
+        free_memory()  # the error, which held some, is gone
+        log.warning("no graph for %s, it runs eagerly: %s", key.what, reason)
+        return None
 
 
 class CapturedGraph:

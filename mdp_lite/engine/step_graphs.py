@@ -39,7 +39,7 @@ class StepGraphs:
     ) -> Step | None:
         """Step i of an edit from x (1, 4, y, x); None if it is not finite or there is no graph."""
         with self._recorder.lock:
-            now = self._steps.cut(task, i)
+            now = self._steps.cut(task, i, reads)
             shapes = tuple(None if one is None else tuple(one.shape) for one in list_columns(now))
             key = GraphKey(_describe(now, reads, x), (id(self), reads, v_prediction, shapes))
             capture = partial(
@@ -73,10 +73,10 @@ class CapturedStep:
         """The step of a task of one step with the recorded shapes; None if it is not finite."""
         tables = [one for one in list_columns(now) if one is not None]
         changed = [i for i, one in enumerate(tables) if one is not self._loaded[i]]
-        self._loaded = tables
         copy_together(
             [*(self._static[i] for i in changed), self._x], [*(tables[i] for i in changed), x]
         )
+        self._loaded = tables
         self._replay()
         x, eps, finite = self._out
         return Step(x.clone(), eps.clone()) if finite else None
@@ -89,13 +89,15 @@ class StepTables:
         self._unet = unet
         self._known: OrderedDict[Hashable, tuple[Tensor, Tensor]] = OrderedDict()
 
-    def cut(self, task: EditTask, i: int) -> EditTask:
+    def cut(self, task: EditTask, i: int, reads: Reads) -> EditTask:
         """Step i as a task of one step, with times(t, c) for t and text(c) for its conditions.
 
         text is linear, so mixing projected conditions gives the projection of the mixed condition.
-        What a pooled state adds to times is not linear, so there t and c stay as they are.
+        What a pooled state adds to times is not linear, so there t and c stay as they are. A null
+        row that the step does not read is left out, so that it needs no other graph.
         """
         grid, guidance, source = task.grid.cut(i, i + 1), task.guidance.select_step(i), task.source
+        guidance = guidance if "null" in reads else guidance._replace(null=None)
         noise = None if source.noise is None else source.noise[i : i + 1]
         path = Trajectory(source.x[i : i + 2], source.eps[i : i + 1], source.c, noise=noise)
         weights = self._spread(task.weights, i, source.x)

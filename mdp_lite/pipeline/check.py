@@ -136,12 +136,18 @@ def device(value: Any) -> torch.device:
     """A device of this machine; by default a GPU if there is one."""
     if value is None:
         return devices.default_device()
+    chosen = device_name(value)
+    devices.check_present(chosen)
+    return chosen
+
+
+def device_name(value: Any) -> torch.device:
+    """A device that may not be here."""
     try:
         chosen = torch.device(value)
     except (RuntimeError, TypeError):
         raise BadInput(f"device must be cpu, cuda or mps, got {value!r}", "device") from None
     one_of("device", chosen.type, devices.KINDS)
-    devices.check_present(chosen)
     return chosen
 
 

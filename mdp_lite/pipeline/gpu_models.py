@@ -20,6 +20,7 @@ from mdp_lite.engine.gpu import GpuSettings, find_budget, prepare_gpu
 from mdp_lite.engine.placement import WAITS, Placement, place_parts
 from mdp_lite.engine.waiting import let_wait
 from mdp_lite.models.condition import count_rows
+from mdp_lite.models.unet import UNet
 from mdp_lite.pipeline.finite import dtype_of
 from mdp_lite.pipeline.warn import warn_placement
 
@@ -27,9 +28,10 @@ from mdp_lite.pipeline.warn import warn_placement
 def prepare_models(models: Models, device: torch.device, gpu: GpuSettings) -> Models:
     """Models whose weights lie as a GPU reads them, and whose text encoder computes there.
 
-    A text encoder whose weights are on the CPU waits there. On a CPU these are the models.
+    A text encoder whose weights are on the CPU waits there. On a CPU these are the models, and so
+    are those that only pass calls on, as a batcher's.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or not isinstance(models.unet, UNet):
         return models
     prepare_gpu(models.unet, models.vae, gpu)
     return replace(models, text_encoder=let_wait(models.text_encoder, device))

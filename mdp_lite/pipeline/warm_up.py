@@ -17,6 +17,7 @@ from mdp_lite.pipeline.runner import HasRunner, ModelRunner, runner_of
 
 # The rows of an edit's calls with guidance; without it there is no null row.
 EDIT_READS: tuple[Reads, ...] = (("null", "c"), ("null", "c", "source"), ("null", "source"))
+STEP_ROWS = (1, 2, 3)  # of one edit's steps, which run as calls where a whole step can't
 
 
 @torch.no_grad()
@@ -49,13 +50,13 @@ def warm_up(
     if recorder is None:
         _call_models(runner, rows, grid, size)
         return
-    usual, recorder.new_shapes = recorder.new_shapes, "record"
+    usual, recorder.new_shapes, recorder.permanent = recorder.new_shapes, "record", True
     try:
         for _ in range(2):  # the second use of a shape records it
-            _call_models(runner, rows, grid, size)
+            _call_models(runner, sorted({*rows, *STEP_ROWS}), grid, size)
         usual = "refuse" if only else usual
     finally:
-        recorder.new_shapes = usual
+        recorder.new_shapes, recorder.permanent = usual, False
 
 
 def _call_models(

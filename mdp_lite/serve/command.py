@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import uvicorn
 
@@ -42,8 +42,8 @@ def serve(args: ServeOptions, console: Console, page: Page | None = None) -> Rep
     settings = check_settings(read_settings(args))
     if page:
         _check_page(settings, on_ray)
-    device = {"device": "cpu"} if on_ray and not args.run.dry_run else {}  # replicas do the edits
-    editor = open_editor_in_thread(replace(args.model, **device), args.engine)
+    model = args.model.for_driver(args.run.dry_run) if on_ray else args.model
+    editor = open_editor_in_thread(model, args.engine)
     for note in editor.models.notes:
         console.log(note)
     data = {"command": "serve", "dry_run": args.run.dry_run, "model": editor.models.name}

@@ -23,8 +23,8 @@ def test_a_fast_edit_and_back(open_page: OpenPage, served: ServedPage, tmp_path:
     one.fill("picture-prompt", HOUSE.prompt)
     one.page.locator("#picture-plan", has_text="The inversion comes first: 16 UNet rows").wait_for()
     one.click("picture-edit")
-    status = one.wait_for_status("the default of 50 170")
-    assert "Fast: 28 UNet rows with its source" in status and "s instead of" in status
+    status = one.wait_for_status("The default of 50 steps: 170 rows")
+    assert "Fast: 28 UNet rows, source included, about" in status
     assert sum(served.rows) == 28
     path = one.download(tmp_path)
     assert images.read_settings(path)["num_inference_steps"] == 8

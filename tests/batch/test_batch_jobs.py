@@ -161,11 +161,11 @@ BAD_JOBS: dict[str, str] = {
     "in/notes.txt": "got another file: 'in/notes.txt'",
     "in/*.tif": "job must have at least one picture",
     "empty": "job must have at least one picture",
-    "empty.csv": "each once, got none",
+    "empty.csv": ", got none",
     "empty.jsonl": "job must have at least one row, got none in 'empty.jsonl'",
     "head.csv": "job must have at least one row",
-    "typo.csv": "each once, got 'strenght'",
-    "twice.csv": "each once, got 'image'",
+    "typo.csv": "typo.csv: unknown column: got 'strenght', did you mean strength? columns must be",
+    "twice.csv": "each column once, got 'image'",
     "latin.csv": "latin.csv must be CSV in UTF-8",
 }
 

@@ -15,15 +15,15 @@ from mdp_lite.__main__ import BAD_INPUT, FAILED, main
 from mdp_lite.cli.application import read_command_line
 from mdp_lite.editor import Editor
 from mdp_lite.eval.doctor import printed, speed
-from mdp_lite.eval.doctor.check import Check, collect_warnings, judge, run_check
-from mdp_lite.eval.doctor.command import OF_MACHINE, OF_MODEL
+from mdp_lite.eval.doctor.check import DAMAGED, Check, collect_warnings, judge, run_check
+from mdp_lite.eval.doctor.command import MACHINE_CHECKS, MODEL_CHECKS
 from mdp_lite.eval.doctor.installed import EXTRAS
-from mdp_lite.eval.doctor.model import Patient
+from mdp_lite.eval.doctor.model import LoadedModel, describe_model, load_model
 from mdp_lite.names import BadInput
-from support.doctor import by_name, make_patient, read_options
+from support.doctor import by_name, make_loaded, read_options
 from support.places import ENVIRONMENT
 
-NAMES = [*OF_MACHINE, "model", *OF_MODEL, "kernel"]
+NAMES = [*MACHINE_CHECKS, "model", *MODEL_CHECKS, "kernel"]
 LONG = 60  # seconds that it may take, even on one core
 TOKEN, PASSWORD = "hf_abcdefghijkl", "open-sesame"
 
@@ -57,6 +57,21 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Run:
     end = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = end.ru_utime - begun.ru_utime + end.ru_stime - begun.ru_stime
     return Run(done.returncode, done.stdout, done.stderr, seconds, home)
+
+
+def test_a_word_that_is_no_device_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for line in (["doctor"], ["edit", "--source-prompt", "a", "--prompt", "b", "-o", "x.png"]):
+        assert main([*line, "--device", "gpu", "--dry-run"]) == BAD_INPUT
+        said.append(capsys.readouterr())
+    assert said[0] == said[1] and "--device" in said[0].err and not said[0].out
+
+
+def test_advice_for_a_damaged_model(tmp_path: Path) -> None:
+    (tmp_path / "cut.safetensors").write_bytes(b"cut")
+    options = read_options(str(tmp_path / "cut.safetensors"))
+    found = run_check("model", lambda: describe_model(load_model(options)))
+    assert found.state == "fail" and found.advice == DAMAGED
 
 
 def test_every_check_passes_on_the_bundled_model(healthy: Run) -> None:
@@ -120,8 +135,10 @@ def test_a_dry_run_computes_nothing(
     lines = capsys.readouterr().out.splitlines()
     heads = [line.split()[:2] for line in lines[:-1] if line[:1] != " "]
     assert [name for _, name in heads] == NAMES and unet_rows == []
-    assert [name for state, name in heads if state == "skipped"] == [*OF_MODEL, "kernel"]
-    assert lines[-1] == f"{len(OF_MACHINE) + 1} passed, 0 failed, {len(OF_MODEL) + 1} skipped"
+    assert [name for state, name in heads if state == "skipped"] == [*MODEL_CHECKS, "kernel"]
+    assert (
+        lines[-1] == f"{len(MACHINE_CHECKS) + 1} passed, 0 failed, {len(MODEL_CHECKS) + 1} skipped"
+    )
 
 
 def test_a_model_that_does_not_load_is_a_failed_line(
@@ -133,7 +150,7 @@ def test_a_model_that_does_not_load_is_a_failed_line(
     found = by_name(json.loads(captured.out))
     assert found["model"]["state"] == "fail" and "nothing" in found["model"]["text"]
     assert found["model"]["advice"] != "" and captured.err == ""
-    assert all(found[name]["text"] == "the model did not load" for name in OF_MODEL)
+    assert all(found[name]["text"] == "the model did not load" for name in MODEL_CHECKS)
 
 
 def test_a_device_that_is_not_there_is_a_failed_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,8 +260,8 @@ def test_extras_are_those_of_the_project() -> None:
 
 # --- every kind of model -----------------------------------------------------------------------
 
-CHECKS: dict[str, Callable[[Patient], Check]] = {
-    name: check for name, check in OF_MODEL.items() if name not in ("memory", "capture")
+CHECKS: dict[str, Callable[[LoadedModel], Check]] = {
+    name: check for name, check in MODEL_CHECKS.items() if name not in ("memory", "capture")
 }
 
 
@@ -254,5 +271,5 @@ def test_every_kind_of_model_passes(
 ) -> None:
     monkeypatch.setattr(speed, "BUDGET", 0)
     monkeypatch.setattr(speed, "OVERHEAD", 100)  # other programs may slow small models down
-    one = run_check(name, lambda: CHECKS[name](make_patient(every_editor)))
+    one = run_check(name, lambda: CHECKS[name](make_loaded(every_editor)))
     assert one.state == "pass", one

@@ -16,20 +16,20 @@ from mdp_lite.engine import engine as engines
 from mdp_lite.eval import resources
 from mdp_lite.eval.doctor import installed, model, numbers, places, speed, system
 from mdp_lite.eval.doctor.check import Check, run_check
-from mdp_lite.eval.doctor.command import OF_MODEL
-from mdp_lite.eval.doctor.model import Patient
+from mdp_lite.eval.doctor.command import MODEL_CHECKS
+from mdp_lite.eval.doctor.model import LoadedModel
 from mdp_lite.method.schedule import zero_weights
 from mdp_lite.models.transformer import SDPA
 from mdp_lite_weights.hub import HubSetup
-from support.doctor import make_patient, read_options
+from support.doctor import make_loaded, read_options
 
 Patch = pytest.MonkeyPatch
 COMPUTE = {"engine", "precision", "reconstruction", "speed"}  # checks that every CPU makes
 
 
 @pytest.fixture
-def patient(editor: Editor) -> Patient:
-    return make_patient(editor)
+def loaded(editor: Editor) -> LoadedModel:
+    return make_loaded(editor)
 
 
 def assert_fails(one: Check, *words: str) -> None:
@@ -123,6 +123,12 @@ def test_a_driver_that_torch_does_not_use(monkeypatch: Patch, tmp_path: Path) ->
     assert system.check_devices(read_options("--device", "cpu")).state == "pass"
 
 
+def test_advice_for_a_device_that_is_not_here() -> None:
+    assert_fails(system.check_devices(read_options("--device", "mps")), "macOS", "--device cpu")
+    assert "CUDA" not in system.check_devices(read_options("--device", "mps")).advice
+    assert_fails(system.check_devices(read_options("--device", "cuda:7")), "CUDA")
+
+
 def test_a_gpu_that_torch_has_no_code_for(monkeypatch: Patch) -> None:
     one = {"name": "New", "capability": "12.0", "memory_bytes": 9, "free_memory_bytes": 8}
     monkeypatch.setattr(system, "list_gpus", lambda: [one | {"has_code": False}])
@@ -162,16 +168,16 @@ def test_a_hub_cache_that_can_not_be_written(monkeypatch: Patch, tmp_path: Path)
 # --- kernels and numbers -----------------------------------------------------------------------
 
 
-def test_a_wrong_attention(patient: Patient, monkeypatch: Patch) -> None:
+def test_a_wrong_attention(loaded: LoadedModel, monkeypatch: Patch) -> None:
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return 1.01 * SDPA(q, k, v)
 
     options = read_options("--device", "cpu")
-    assert numbers.check_engine(patient).state == "pass"
+    assert numbers.check_engine(loaded).state == "pass"
     monkeypatch.setattr(engines, "choose_attention", lambda *_: attend)
     monkeypatch.setattr(numbers, "choose_attention", lambda device: attend)
     assert_fails(numbers.check_kernel(options), "float32 1.0e-02 (bound 1e-04)")
-    assert_fails(numbers.check_engine(make_patient(patient.editor)), "engine eager", "--engine")
+    assert_fails(numbers.check_engine(make_loaded(loaded.editor)), "engine eager", "--engine")
 
 
 def test_a_native_kernel_that_is_missing(monkeypatch: Patch) -> None:
@@ -186,34 +192,34 @@ def test_a_native_kernel_that_is_missing(monkeypatch: Patch) -> None:
     assert numbers.check_kernel(options)[1:3] == ("skipped", reason)
 
 
-def test_sixteen_bits_that_are_far(patient: Patient, monkeypatch: Patch) -> None:
-    assert numbers.check_precision(patient).state == "pass"
+def test_sixteen_bits_that_are_far(loaded: LoadedModel, monkeypatch: Patch) -> None:
+    assert numbers.check_precision(loaded).state == "pass"
     call = numbers.call_in
     for factor, words in ((1.1, "bfloat16 1.0e-01"), (float("nan"), "bfloat16 nan")):
         monkeypatch.setattr(numbers, "call_in", lambda *args, f=factor: f * call(*args))
-        assert_fails(numbers.check_precision(patient), words, "--dtype float32")
+        assert_fails(numbers.check_precision(loaded), words, "--dtype float32")
 
 
-def test_copies_that_do_not_fit_are_not_made(patient: Patient, monkeypatch: Patch) -> None:
+def test_copies_that_do_not_fit_are_not_made(loaded: LoadedModel, monkeypatch: Patch) -> None:
     monkeypatch.setattr(numbers, "find_free_memory", lambda device: 100_000)
-    one = numbers.check_precision(patient)
+    one = numbers.check_precision(loaded)
     assert one.state == "skipped" and "100 kB of memory are free" in one.text
 
 
-def test_an_engine_whose_results_vary(patient: Patient) -> None:
-    assert numbers.check_reconstruction(patient).state == "pass"
-    denoise = patient.editor.runner.unet
+def test_an_engine_whose_results_vary(loaded: LoadedModel) -> None:
+    assert numbers.check_reconstruction(loaded).state == "pass"
+    denoise = loaded.editor.runner.unet
     vary: Any = lambda x, t, c: (out := denoise(x, t, c)) + 0.01 * torch.randn_like(out)  # noqa: E731
-    patient.editor.runner.unet = vary
-    assert_fails(numbers.check_reconstruction(patient), "float32")
+    loaded.editor.runner.unet = vary
+    assert_fails(numbers.check_reconstruction(loaded), "float32")
 
 
-def test_a_wrong_estimate(patient: Patient, monkeypatch: Patch) -> None:
-    assert model.check_memory(patient._replace(bytes_before=None)).state == "skipped"
+def test_a_wrong_estimate(loaded: LoadedModel, monkeypatch: Patch) -> None:
+    assert model.check_memory(loaded._replace(bytes_before=None)).state == "skipped"
     plan = model.plan_memory
-    size = plan(patient.editor, make_request(patient)).peak_bytes
+    size = plan(loaded.editor, make_request(loaded)).peak_bytes
     monkeypatch.setattr(model, "read_peak", lambda device: size)
-    known = patient._replace(bytes_before=0)
+    known = loaded._replace(bytes_before=0)
     assert model.check_memory(known).state == "pass"
     for factor in (0.4, 1.2, 3):
         monkeypatch.setattr(model, "read_peak", lambda device, f=factor: int(f * size))
@@ -228,60 +234,64 @@ def test_a_wrong_estimate(patient: Patient, monkeypatch: Patch) -> None:
         assert_fails(model.check_memory(known), "by the plan")
 
 
-def make_request(patient: Patient) -> Any:
-    case, steps = model.make_case(patient)
-    source = patient.editor.generate(case.source, case.seed, steps)
+def make_request(loaded: LoadedModel) -> Any:
+    case, steps = model.make_case(loaded)
+    source = loaded.editor.generate(case.source, case.seed, steps)
     return model.Request(source, case.target)
 
 
 def test_what_else_lives_in_the_process_does_not_count(
-    patient: Patient, monkeypatch: Patch
+    loaded: LoadedModel, monkeypatch: Patch
 ) -> None:
-    size = model.plan_memory(patient.editor, make_request(patient)).peak_bytes
+    size = model.plan_memory(loaded.editor, make_request(loaded)).peak_bytes
     monkeypatch.setattr(model, "read_peak", lambda device: size + 5 * 10**9)
-    crowded = patient._replace(bytes_before=model.LIBRARY_BYTES + 5 * 10**9)
+    crowded = loaded._replace(bytes_before=model.LIBRARY_BYTES + 5 * 10**9)
     assert model.check_memory(crowded).figures["share"] == 1
 
 
-def test_steps_that_are_too_slow(patient: Patient, monkeypatch: Patch) -> None:
+def test_steps_that_are_too_slow(loaded: LoadedModel, monkeypatch: Patch) -> None:
     monkeypatch.setattr(speed, "matmul_rate", lambda dtype, device: 1e10)
     monkeypatch.setattr(speed, "copy_rate", lambda device: 1e10)
     monkeypatch.setattr(speed, "time_steps", lambda editor, request: [0.09, 0.3, 0.3])
-    one = speed.check_speed(patient)
-    assert one.state == "pass" and one.text.startswith("300.0 ms a step of 2 UNet rows, 0% of the")
+    one = speed.check_speed(loaded)
+    assert one.state == "pass" and one.text.startswith(
+        "300 ms a step of 2 UNet rows (fastest 90 ms); at"
+    )
     limit = speed.SLOW * one.figures["limit_seconds"] + speed.OVERHEAD
     monkeypatch.setattr(speed, "time_steps", lambda editor, request: [1.01 * limit] * 3)
-    assert_fails(speed.check_speed(patient), "ms a step of 2 UNet rows", "busy")
+    assert_fails(speed.check_speed(loaded), "ms a step of 2 UNet rows", "busy")
 
 
-def test_a_step_is_timed_whole(patient: Patient, monkeypatch: Patch) -> None:
+def test_a_step_is_timed_whole(loaded: LoadedModel, monkeypatch: Patch) -> None:
     monkeypatch.setattr(speed, "BUDGET", 0)
-    denoise = patient.editor.runner.unet
+    denoise = loaded.editor.runner.unet
 
     def wait(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         time.sleep(0.1)
         return denoise(x, t, c)
 
-    patient.editor.runner.unet = wait  # type: ignore[assignment]
-    source = patient.editor.generate("a house", 1, 3)
+    loaded.editor.runner.unet = wait  # type: ignore[assignment]
+    source = loaded.editor.generate("a house", 1, 3)
     request = model.Request(source, "a boat", weights=zero_weights(3))
-    times = speed.time_steps(patient.editor, request)
+    times = speed.time_steps(loaded.editor, request)
     assert len(times) == 2 and min(times) >= 0.1  # the first step also prepares the edit
 
 
 def test_a_model_with_nan(checkpoint: Path) -> None:
     editor = Editor.from_pretrained(checkpoint, device="cpu")
-    spoilt = make_patient(editor)
+    spoilt = make_loaded(editor)
     assert model.check_weights(spoilt).state == "pass"
     with torch.no_grad():
         dict(editor.models.unet.named_parameters())["conv_out.bias"][0] = float("nan")
     one = model.check_weights(spoilt)
     assert_fails(one, "1 of these have NaN or infinity, the first is UNet, conv_out.bias")
-    found = {name: run_check(name, lambda c=check: c(spoilt)) for name, check in OF_MODEL.items()}
+    found = {
+        name: run_check(name, lambda c=check: c(spoilt)) for name, check in MODEL_CHECKS.items()
+    }
     assert {name for name, one in found.items() if one.state == "fail"} >= COMPUTE | {"weights"}
     assert all(one.advice for one in found.values() if one.state == "fail")
 
 
-def test_graphs_need_a_gpu(patient: Patient) -> None:
-    one = numbers.check_capture(patient)
+def test_graphs_need_a_gpu(loaded: LoadedModel) -> None:
+    one = numbers.check_capture(loaded)
     assert one.state == "skipped" and "CUDA graphs need a CUDA device" in one.text

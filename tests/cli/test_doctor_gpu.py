@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from mdp_lite.editor import Editor
+from mdp_lite.engine.fusing import Fused
+from mdp_lite.engine.gpu import GpuSettings
 from mdp_lite.eval.cases import make_cases
 from mdp_lite.eval.doctor import model, numbers, speed, system
 from mdp_lite.eval.doctor.command import doctor
-from mdp_lite.eval.doctor.model import Patient
-from support.doctor import by_name, make_patient, quiet_console, read_options
+from mdp_lite.eval.doctor.model import LoadedModel
+from support.doctor import by_name, make_loaded, quiet_console, read_options
 from support.rehearsal import Rehearsal, RehearsedTensor
 from support.rehearsed_graphs import Tape
 from support.rehearsing import rehearsal
@@ -37,12 +39,12 @@ def gpu(monkeypatch: Patch) -> Iterator[Rehearsal]:
 
 
 @pytest.fixture
-def patient(gpu: Rehearsal, checkpoint: Path, monkeypatch: Patch) -> Patient:
+def loaded(gpu: Rehearsal, checkpoint: Path, monkeypatch: Patch) -> LoadedModel:
     """The random model, of which a check makes few steps."""
     case = make_cases("color", 1, short=True)[0]
     for room in (numbers, model):
-        monkeypatch.setattr(room, "make_case", lambda patient: (case, 3))
-    return make_patient(Editor.from_pretrained(checkpoint, "cuda", "float32"))
+        monkeypatch.setattr(room, "make_case", lambda loaded: (case, 3))
+    return make_loaded(Editor.from_pretrained(checkpoint, "cuda", "float32"))
 
 
 @pytest.mark.slow
@@ -60,24 +62,39 @@ def test_every_check_passes(words: tuple[str, ...], gpu: Rehearsal, checkpoint: 
     assert found["memory"]["figures"]["measured_bytes"] < 10**8  # torch's count, not the process's
 
 
+def test_graphs_are_checked_with_the_settings_of_the_run(
+    loaded: LoadedModel, monkeypatch: Patch
+) -> None:
+    seen, settings = list[object](), GpuSettings(fused=Fused(geglu=False))
+    loaded.editor.runner.gpu = settings
+
+    def build(models: object, device: object, *, engine: str, gpu: object = None) -> Editor:
+        seen.append(gpu)
+        return loaded.editor
+
+    monkeypatch.setattr(numbers, "Editor", build)
+    numbers.check_capture(loaded)
+    assert seen == [settings] * 2
+
+
 @pytest.mark.slow
-def test_a_capture_that_fails_is_named(patient: Patient, gpu: Rehearsal) -> None:
+def test_a_capture_that_fails_is_named(loaded: LoadedModel, gpu: Rehearsal) -> None:
     def fail(name: str, tape: Tape | None) -> None:
         if tape and name == "silu":
             tape.broken = name
             raise RuntimeError("CUDA error: operation not permitted")
 
-    assert numbers.check_capture(patient).state == "pass"
+    assert numbers.check_capture(loaded).state == "pass"
     gpu.on_launch = fail
-    one = numbers.check_capture(patient)
+    one = numbers.check_capture(loaded)
     assert (one.state, one.figures["graphs"]) == ("fail", 0)
     assert "it runs eagerly" in one.text and "--engine eager" in one.advice
     assert one.figures["distances"]["float32"] <= numbers.BOUNDS[torch.float32]
 
 
-def test_replays_that_compute_nothing(patient: Patient, monkeypatch: Patch) -> None:
+def test_replays_that_compute_nothing(loaded: LoadedModel, monkeypatch: Patch) -> None:
     monkeypatch.setattr(Tape, "replay", lambda tape: None)
-    one = numbers.check_capture(patient)
+    one = numbers.check_capture(loaded)
     assert one.state == "fail" and one.figures["graphs"] > 0 and one.figures["warnings"] == []
 
 
@@ -88,8 +105,8 @@ def test_a_gpu_that_torch_has_no_code_for(gpu: Rehearsal, monkeypatch: Patch) ->
     assert one.state == "fail" and "code for a rehearsed GPU" in one.advice
 
 
-def test_more_memory_than_planned(patient: Patient, gpu: Rehearsal) -> None:
-    assert model.check_memory(patient).state == "pass"
+def test_more_memory_than_planned(loaded: LoadedModel, gpu: Rehearsal) -> None:
+    assert model.check_memory(loaded).state == "pass"
     extra = torch.zeros(100_000_000, dtype=torch.uint8, device="cuda")
-    one = model.check_memory(patient)
+    one = model.check_memory(loaded)
     assert one.state == "fail" and len(extra) and one.figures["share"] > 2

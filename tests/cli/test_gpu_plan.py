@@ -9,13 +9,18 @@ import torch
 
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.load import examine
+from mdp_lite.cli.fields import list_fields
+from mdp_lite.cli.loading import warn_idle
+from mdp_lite.cli.model_options import GpuOptions, ModelOptions
 from mdp_lite.engine.edit_bytes import EditSize, count_edit_bytes
 from mdp_lite.engine.gpu import GB
 from mdp_lite.engine.placement import RESERVE_BYTES, place_parts
+from mdp_lite.files.atomic import warn_once
 from mdp_lite.pipeline.gpu_models import facts_of_checkpoint
 from support.rehearsing import rehearsal
 
 PLAN = ("plan", "--source-prompt", "a red house", "--prompt", "a tent", "--steps", "4")
+GENERATE = ("generate", "a red house", "--steps", "2", "--dry-run")
 Show = Callable[..., tuple[dict[str, Any], str]]
 
 
@@ -48,6 +53,7 @@ def test_what_does_not_fit_is_said_before_anything_runs(show: Show) -> None:
     data, text = show(*PLAN, "--gpu-memory", "1", "--width", "512", "--height", "512")
     assert not data["gpu"]["fits"] and "512x512 in float16 does not fit" in text
     assert data["gpu"]["text_encoder"] == "waits on the CPU"
+    assert "0 B of 1 GB can be used, as 1 GB is reserved for CUDA" in text
 
 
 def test_without_a_gpu_and_without_its_memory_nothing_is_said(show: Show) -> None:
@@ -66,6 +72,47 @@ def test_the_gpu_here_is_planned_for(show: Show) -> None:
     with rehearsal():
         data, text = show("info", "tiny", "--no-hash")
     assert data["gpu"]["budget_bytes"] > 100 * GB and "GPU  " in text
+
+
+@pytest.mark.parametrize("line", [PLAN, ("info", "tiny", "--no-hash")])
+def test_more_memory_than_any_gpu_has(
+    line: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line, "--gpu-memory", "10000"]) == 2
+    want = "--gpu-memory must be a number of GB above 0 and below 10000, got 10000.0"
+    assert want in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "want"),
+    [
+        (GENERATE, ["--tf32, --gpu-memory have no effect on cpu"]),
+        (PLAN, ["--tf32 has no effect on cpu"]),
+    ],
+)
+def test_options_that_do_nothing_on_a_cpu(
+    line: tuple[str, ...], want: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_once.cache_clear()
+    for _ in range(2):
+        assert main([*line, "--device", "cpu", "--tf32", "--gpu-memory", "8"]) == 0
+    assert [text for text in caplog.messages if "no effect" in text] == want
+
+
+def test_a_gpu_reads_them(caplog: pytest.LogCaptureFixture) -> None:
+    warn_once.cache_clear()
+    every = GpuOptions(gpu_memory=8, tf32=True, no_channels_last=True, cudnn_benchmark=True)
+    warn_idle(every, torch.device("cuda:1"), plans=False)
+    assert not caplog.messages
+    warn_idle(every, torch.device("mps"), plans=False)
+    names = [one.label for one in list_fields(GpuOptions)]
+    assert len(caplog.messages) == 1 and all(name in caplog.messages[0] for name in names)
+
+
+def test_the_driver_of_a_cluster_is_not_warned() -> None:
+    options = ModelOptions(device="cuda", gpu=GpuOptions(tf32=True))
+    assert options.for_driver(dry_run=False) == ModelOptions(device="cpu")
+    assert options.for_driver(dry_run=True) == ModelOptions(device="cuda")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "eight"])

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from mdp_lite import Editor
-from mdp_lite.engine.graphs import GraphCache, GraphKey, GraphRecorder, Work
+from mdp_lite.engine.graphs import GraphCache, GraphRecorder, Work
 from mdp_lite.engine.step_graphs import StepGraphs
 from mdp_lite.engine.unet_calls import (
     BUCKETS,
@@ -162,35 +162,6 @@ def test_what_has_no_graph_is_refused_or_runs_eagerly(recording: Editor, editor:
         got = recording.edit(source, TARGET, proximal=0.5).latent
     assert torch.equal(got, editor.edit(source, TARGET, proximal=0.5).latent)
     assert recorder.count == count
-
-
-def test_what_comes_once_is_not_recorded_and_few_graphs_are_kept() -> None:
-    recorder = GraphRecorder(record_again, max_graphs=2)
-    x, double = torch.ones(1), GraphCache(recorder, lambda x: 2 * x)
-    assert [float(double(x)) for _ in range(3)] == [2, 2, 2] and recorder.count == 1
-    for size in (2, 3, 4):
-        double(torch.ones(size))
-    assert recorder.count == 1
-    for size in (5, 6, 5, 6, 1, 1):
-        assert torch.equal(double(torch.ones(size)), 2 * torch.ones(size))
-    assert recorder.count == 4  # 1 was dropped for 6, and recorded again
-    double(torch.ones(6))
-    assert recorder.count == 4
-
-
-def test_after_three_failures_nothing_more_is_recorded() -> None:
-    tries = []
-
-    def refuse(run: Work) -> Any:
-        tries.append(run)
-        raise torch.OutOfMemoryError("no memory")
-
-    recorder = GraphRecorder(refuse)
-    for size in range(5):
-        key = GraphKey("a call", size)
-        for _ in range(3):
-            assert recorder.get_or_capture(key, lambda: recorder.record(tuple)) is None
-    assert len(tries) == 3 == recorder.failures
 
 
 def test_what_was_warmed_up_serves_all_edits_and_nothing_else(recording: Editor) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +17,8 @@ from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.warm_up import warm_up
 from mdp_lite.serve.service import prepare_models
 from support.rehearsal import Rehearsal
-from support.rehearsed_cases import BOX, TARGET, N, invert, make
+from support.rehearsed_cases import BOX, CUDA, TARGET, N, fail, invert, load, make, near
 from support.rehearsing import rehearsal
-
-CUDA = torch.device("cuda", 0)
-NEAR = 2e-4  # of a latent's largest value
-
-
-@pytest.fixture
-def gpu() -> Iterator[Rehearsal]:
-    """One GPU; at the end nothing happened that a GPU refuses."""
-    with rehearsal() as one:
-        yield one
-        assert not one.violations and not one.mismatches
-
-
-@pytest.fixture(scope="module")
-def want(editor: Editor) -> Tensor:
-    """The CPU's edit."""
-    return editor.edit(make(editor), TARGET).latent
-
-
-def load(checkpoint: Path, device: str = "cuda", mode: str = "graph") -> Editor:
-    return Editor.from_pretrained(checkpoint, device, "float32", engine=mode)
-
-
-def near(a: Tensor, b: Tensor) -> bool:
-    return bool((a.cpu() - b).abs().max() <= NEAR * b.abs().max())
 
 
 def test_graphs_are_recorded_on_the_device_of_the_model(checkpoint: Path, want: Tensor) -> None:
@@ -82,17 +56,11 @@ def test_the_reason_is_logged_and_the_edit_runs_eagerly(
 ) -> None:
     editor = load(checkpoint)
     source = make(editor)
-    gpu.on_launch = lambda name, tape: _fail(RuntimeError("no kernel image") if tape else None)
+    gpu.on_launch = lambda name, tape: fail(RuntimeError("no kernel image") if tape else None)
     with caplog.at_level(logging.WARNING, "mdp_lite"):
         assert near(editor.edit(source, TARGET).latent, want)
-    whats = {record.message.split(" of ")[0] for record in caplog.records}
-    assert whats == {"no graph for a step", "no graph for a VAE call"}
+    assert {one.message.split(" of ")[0] for one in caplog.records} == {"no graph for a step"}
     assert all("it runs eagerly: no kernel image" in one.message for one in caplog.records)
-
-
-def _fail(error: Exception | None) -> None:
-    if error:
-        raise error
 
 
 def test_without_memory_for_a_graph_the_edit_runs_and_it_is_not_tried_again(
@@ -109,7 +77,7 @@ def test_without_memory_for_a_graph_the_edit_runs_and_it_is_not_tried_again(
     gpu.on_launch = refuse
     for _ in range(3):
         assert near(editor.edit(source, TARGET).latent, want)
-    assert len(tries) == 2  # of a step and of a VAE call
+    assert len(tries) == 1
     assert torch.cuda.current_stream() is torch.cuda.default_stream()
 
 
@@ -147,7 +115,7 @@ def test_warm_up_records_large_shapes_first(gpu: Rehearsal, checkpoint: Path) ->
     warm_up(editor, [1, 4, 2], num_inference_steps=N)
     graphs = editor.runner.engine.recorder.list_graphs()  # type: ignore[union-attr]
     sizes = [one.split()[-1] for one in graphs if "UNet" in one]
-    assert "VAE" in graphs[0] and sizes == [f"{n}x4x8x8" for n in (4, 2, 1)]
+    assert sizes == [f"{n}x4x8x8" for n in (4, 3, 2, 1)]
     steps = [one.count(",") for one in graphs if "step" in one and " with " not in one]
     assert steps == sorted(steps, reverse=True)
 
@@ -166,19 +134,17 @@ def test_graphs_are_few_whatever_is_edited(gpu: Rehearsal, checkpoint: Path) -> 
             for _ in range(2):
                 editor.edit(source, TARGET, **how)
     graphs = editor.runner.engine.recorder.list_graphs()  # type: ignore[union-attr]
-    assert len(graphs) == 3 and len({one.split()[1] for one in graphs}) == 3  # VAE, UNet, step
+    assert len(graphs) == 2 and len({one.split()[1] for one in graphs}) == 2  # UNet, step
 
 
 def test_work_that_comes_once_is_not_recorded(gpu: Rehearsal, checkpoint: Path) -> None:
     editor = load(checkpoint)
     runs: list[int] = []
     editor.models.unet.conv_in.register_forward_pre_hook(lambda *_: runs.append(len(gpu.recording)))
-    source, recorder = make(editor), editor.runner.engine.recorder
-    assert recorder and not any("VAE" in one for one in recorder.list_graphs())
-    cost, vae = editor.edit(source, TARGET).cost, 1
-    assert recorder.count == 2 + vae
+    cost, recorder = editor.edit(make(editor), TARGET).cost, editor.runner.engine.recorder
+    assert recorder and recorder.count == 2
     # Each of two graphs is run once before its capture, by which nothing is computed.
-    computed = runs.count(0) + gpu.counts["replays"] - vae
+    computed = runs.count(0) + gpu.counts["replays"]
     assert runs.count(1) == 2 and computed == N + cost.unet_calls + 2
 
 

@@ -173,6 +173,7 @@ def lies_last(model: nn.Module) -> list[bool]:
         ("float32", {}, False),
         ("float32", {"tf32": True}, True),
         ("float16", {"channels_last": False}, False),
+        ("float16", {"cudnn_benchmark": True}, True),
     ],
 )
 def test_settings_of_a_gpu(gpu: Rehearsal, dtype: str, changes: dict, laid: bool) -> None:
@@ -183,6 +184,11 @@ def test_settings_of_a_gpu(gpu: Rehearsal, dtype: str, changes: dict, laid: bool
     assert torch.backends.cudnn.allow_tf32 is settings.tf32
     assert torch.backends.cuda.matmul.allow_tf32 is settings.tf32
     assert torch.backends.cudnn.benchmark is settings.cudnn_benchmark
+
+
+def test_by_default_cudnn_times_nothing(gpu: Rehearsal) -> None:
+    Editor.from_pretrained("tiny", "cuda")
+    assert torch.backends.cudnn.benchmark is False
 
 
 def test_a_cpu_changes_no_flag_and_no_layout() -> None:

@@ -1,4 +1,4 @@
-"""A patient for the doctor's checks, and outcomes by name."""
+"""A loaded model for the doctor's checks, and outcomes by name."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from mdp_lite.cli.application import read_command_line
 from mdp_lite.cli.commands.doctor import DoctorOptions
 from mdp_lite.cli.console import Console, collect_messages
 from mdp_lite.editor import Editor
-from mdp_lite.eval.doctor.model import Patient
+from mdp_lite.eval.doctor.model import LoadedModel
 from mdp_lite.eval.resources import reset_peak
 
 
@@ -17,10 +17,10 @@ def read_options(*words: str) -> DoctorOptions:
     return options
 
 
-def make_patient(editor: Editor) -> Patient:
+def make_loaded(editor: Editor) -> LoadedModel:
     """The same models in an editor of their own, which a test may spoil."""
     found = reset_peak(editor.device)
-    return Patient(Editor(editor.models, editor.device, engine="eager"), 0.5, found)
+    return LoadedModel(Editor(editor.models, editor.device, engine="eager"), 0.5, found)
 
 
 def by_name(report: dict[str, Any]) -> dict[str, dict[str, Any]]:

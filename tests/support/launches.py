@@ -123,7 +123,7 @@ def count_step(fused: Fused, last: bool = True) -> dict[str, LaunchCounter]:
         both = text.expand(2, -1, -1).contiguous()
         rows = torch.empty(2, 4, 64, 64, dtype=torch.float16)
         record("call", lambda: (split.predict(rows, times, both),))
-        now = StepTables(split).cut(task, 0)
+        now = StepTables(split).cut(task, 0, READS)
         CapturedStep(partial(record, "step"), split, now, READS, x, False)
     return counters
 

@@ -19,6 +19,8 @@ from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Source
 
 N = 6
+CUDA = torch.device("cuda", 0)
+NEAR = 2e-4  # of a latent's largest value: a rehearsed GPU and a CPU
 PROMPT, TARGET = "a red house on the grass", "a blue house on the grass"
 WINDOW: dict[str, Any] = {"t_max": 5, "t_m": 3}
 BOX = (8, 8, 24, 24)
@@ -147,3 +149,19 @@ def batch_two(editor: Editor) -> Tensor:
         with batcher.client() as client:
             del idle
             return edit(client_editor(editor, batcher, client))
+
+
+def load(checkpoint: Path, device: str = "cuda", mode: str = "graph") -> Editor:
+    """A model on a rehearsed GPU, in float32."""
+    return Editor.from_pretrained(checkpoint, device, "float32", engine=mode)
+
+
+def near(a: Tensor, b: Tensor) -> bool:
+    """Whether a result of a rehearsed GPU is the CPU's."""
+    return bool((a.cpu() - b).abs().max() <= NEAR * b.abs().max())
+
+
+def fail(error: Exception | None) -> None:
+    """Raise an error, if it is one."""
+    if error:
+        raise error

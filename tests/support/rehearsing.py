@@ -64,7 +64,10 @@ def _list_patches(gpu: Rehearsal) -> list[tuple[Any, str, Any]]:
             *((torch.mps, name, value) for name, value in calls.items()),
         ]
     cuda = [(torch.cuda, name, value) for name, value in _describe_cuda(gpu).items()]
-    more = [(torch._C, "_host_emptyCache", lambda: None)]  # torch.cuda.graph calls it
+    more = [
+        (torch._C, "_host_emptyCache", lambda: None),  # torch.cuda.graph calls it
+        (torch.backends.cuda, "is_flash_attention_available", lambda: True),
+    ]
     return [*shared, *cuda, *more, (torch.cuda.graphs.graph, "default_capture_stream", None)]
 
 

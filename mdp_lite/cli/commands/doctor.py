@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions
+from mdp_lite.cli.model_options import EngineOptions, ModelOptions, ReadingOptions
 from mdp_lite.names import BadInput
 
 
@@ -22,7 +22,7 @@ class DoctorOptions:
     ] = None  # fmt: skip
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
-    run: RunOptions = RunOptions()
+    run: ReadingOptions = ReadingOptions()
 
     def __post_init__(self) -> None:
         """Raise BadInput for two models."""

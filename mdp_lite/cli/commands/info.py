@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from mdp_lite.cli.model_options import GPU_MEMORY, CheckpointOptions, RunOptions
+from mdp_lite.cli.model_options import GPU_MEMORY, CheckpointOptions, ReadingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class InfoOptions:
         bool, typer.Option("--no-hash", help="leave out the files' SHA-256")
     ] = False  # fmt: skip
     checkpoint: CheckpointOptions = CheckpointOptions()
-    run: RunOptions = RunOptions()
+    run: ReadingOptions = ReadingOptions()
 
 
 OPTIONS = InfoOptions

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
-from mdp_lite.names import MdpError
+from mdp_lite.names import BadCheckpoint, MdpError
 
 State = Literal["pass", "fail", "skipped"]
 MEND = "mend what the text names, then run this again"
+DAMAGED = "get the file again, or give another model"
 REPORT = "if the checks above pass, report this with the whole output of mdp-lite doctor"
 
 
@@ -37,6 +38,8 @@ def run_check(name: str, examine: Callable[[], Check]) -> Check:
     """The outcome of examine(); an error that it raises is a failed check, not a traceback."""
     try:
         return examine()
+    except BadCheckpoint as error:
+        return Check(name, "fail", _join_lines(error), DAMAGED)
     except MdpError as error:  # its text says what it got and wants
         return Check(name, "fail", _join_lines(error), MEND)
     except Exception as error:

@@ -10,11 +10,11 @@ from mdp_lite.cli.reports import Report
 from mdp_lite.eval.doctor.check import Check, collect_warnings, run_check
 from mdp_lite.eval.doctor.installed import check_extras, check_versions
 from mdp_lite.eval.doctor.model import (
-    Patient,
+    LoadedModel,
     check_memory,
     check_weights,
-    describe_patient,
-    load_patient,
+    describe_model,
+    load_model,
 )
 from mdp_lite.eval.doctor.numbers import (
     check_capture,
@@ -27,8 +27,9 @@ from mdp_lite.eval.doctor.places import check_disk, check_hub
 from mdp_lite.eval.doctor.printed import clean, print_checks
 from mdp_lite.eval.doctor.speed import check_speed
 from mdp_lite.eval.doctor.system import check_devices, check_environment
+from mdp_lite.pipeline import check
 
-OF_MACHINE: dict[str, Callable[[DoctorOptions], Check]] = {
+MACHINE_CHECKS: dict[str, Callable[[DoctorOptions], Check]] = {
     "environment": check_environment,
     "versions": check_versions,
     "devices": check_devices,
@@ -38,7 +39,7 @@ OF_MACHINE: dict[str, Callable[[DoctorOptions], Check]] = {
 }
 # The model comes before the other checks that compute, and its memory before its numbers: what
 # they leave behind would count as the model's.
-OF_MODEL: dict[str, Callable[[Patient], Check]] = {
+MODEL_CHECKS: dict[str, Callable[[LoadedModel], Check]] = {
     "weights": check_weights,
     "memory": check_memory,
     "engine": check_engine,
@@ -50,10 +51,15 @@ OF_MODEL: dict[str, Callable[[Patient], Check]] = {
 
 
 def doctor(args: DoctorOptions, console: Console) -> Report:
-    """Run every check; the command fails if one of them does. A dry run computes nothing."""
+    """Run every check; the command fails if one of them does. A dry run computes nothing.
+
+    Raises BadInput for a device that is none; one that is not here is a failed check.
+    """
+    if args.model.device is not None:
+        check.device_name(args.model.device)
     started = time.monotonic()
     with collect_warnings() as warned:
-        checks = [_run(name, partial(of, args), console) for name, of in OF_MACHINE.items()]
+        checks = [_run(name, partial(of, args), console) for name, of in MACHINE_CHECKS.items()]
         checks += check_model(args, console)
         checks.append(_run("kernel", partial(check_kernel, args), console))
     data, lines = print_checks(checks, warned)
@@ -64,17 +70,20 @@ def doctor(args: DoctorOptions, console: Console) -> Report:
 
 def check_model(args: DoctorOptions, console: Console) -> list[Check]:
     """The checks of the model, which are skipped if it does not load."""
-    loaded: list[Patient] = []
+    loaded: list[LoadedModel] = []
 
     def load() -> Check:
-        loaded.append(load_patient(args))
-        return describe_patient(loaded[0])
+        loaded.append(load_model(args))
+        return describe_model(loaded[0])
 
     first = _run("model", load, console)
     reason = "the model did not load" if not loaded else "left out in a dry run"
     if not loaded or args.run.dry_run:
-        return [first, *(Check(name, "skipped", reason) for name in OF_MODEL)]
-    return [first, *(_run(name, partial(of, loaded[0]), console) for name, of in OF_MODEL.items())]
+        return [first, *(Check(name, "skipped", reason) for name in MODEL_CHECKS)]
+    return [
+        first,
+        *(_run(name, partial(of, loaded[0]), console) for name, of in MODEL_CHECKS.items()),
+    ]
 
 
 def _run(name: str, examine: Callable[[], Check], console: Console) -> Check:

@@ -24,7 +24,7 @@ ABOVE, BELOW = 1.1, 0.5
 WORKSPACES = 64_000_000  # bytes at most that libraries of a GPU take beside tensors, as cuBLAS does
 
 
-class Patient(NamedTuple):
+class LoadedModel(NamedTuple):
     """A loaded model, the seconds that it took, and the bytes in use before it was loaded."""
 
     editor: Editor
@@ -32,33 +32,33 @@ class Patient(NamedTuple):
     bytes_before: int | None
 
 
-def load_patient(args: DoctorOptions) -> Patient:
+def load_model(args: DoctorOptions) -> LoadedModel:
     """Load the model of the command line, without a cache, so that nothing is computed before."""
     options = replace(args.chosen_model, cache=None)
     bytes_before = reset_peak(check.device(options.device))
     started = time.perf_counter()
     editor = open_editor(options, args.engine)
-    return Patient(editor, time.perf_counter() - started, bytes_before)
+    return LoadedModel(editor, time.perf_counter() - started, bytes_before)
 
 
-def describe_patient(patient: Patient) -> Check:
+def describe_model(loaded: LoadedModel) -> Check:
     """What was loaded."""
-    editor, models = patient.editor, patient.editor.models
+    editor, models = loaded.editor, loaded.editor.models
     dtype = str(models.origin.dtype).removeprefix("torch.")
     size = "x".join(map(str, editor.runner.size))
     mode, device = editor.runner.engine.mode, str(editor.device)
     figures = {
         "model": models.name, "dtype": dtype, "device": device, "engine": mode, "size": size,
-        "load_seconds": round(patient.seconds, 3), "notes": list(models.notes),
+        "load_seconds": round(loaded.seconds, 3), "notes": list(models.notes),
     }  # fmt: skip
     text = f"{models.name}, {size}, {dtype} on {device}, engine {mode}, loaded in "
-    text += "".join([f"{patient.seconds:.1f} s", *(f"; {note}" for note in models.notes)])
+    text += "".join([f"{loaded.seconds:.1f} s", *(f"; {note}" for note in models.notes)])
     return Check("model", "pass", text, "", figures)
 
 
-def check_weights(patient: Patient) -> Check:
+def check_weights(loaded: LoadedModel) -> Check:
     """Every weight is a finite number; aminmax passes NaN on, and makes no copy of a weight."""
-    models = patient.editor.models
+    models = loaded.editor.models
     parts = {"text encoder": models.text_encoder, "UNet": models.unet, "VAE": models.vae}
     every = [(f"{part}, {key}", weight) for part, model in parts.items()
              for key, weight in model.named_parameters()]  # fmt: skip
@@ -70,15 +70,15 @@ def check_weights(patient: Patient) -> Check:
     return judge("weights", not bad, text, advice, {"count": count, "bad": bad[:10]})
 
 
-def make_case(patient: Patient) -> tuple[EditCase, int]:
+def make_case(loaded: LoadedModel) -> tuple[EditCase, int]:
     """An edit with a known picture, and its number of steps: few, for a check takes seconds."""
-    return make_cases("color", 1, short=True)[0], patient.editor.models.defaults.fast_steps
+    return make_cases("color", 1, short=True)[0], loaded.editor.models.defaults.fast_steps
 
 
-def check_memory(patient: Patient) -> Check:
+def check_memory(loaded: LoadedModel) -> Check:
     """The most memory of a source and an edit, as the system counts it, against the plan's."""
-    editor, (case, steps) = patient.editor, make_case(patient)
-    if patient.bytes_before is None:
+    editor, (case, steps) = loaded.editor, make_case(loaded)
+    if loaded.bytes_before is None:
         return Check(
             "memory", "skipped", "this system does not say how much memory a process takes"
         )
@@ -89,7 +89,7 @@ def check_memory(patient: Patient) -> Check:
     measured = read_peak(editor.device)
     on_cpu = editor.device.type == "cpu"
     if on_cpu:  # what else lives in this process is not the edit's
-        measured -= max(0, patient.bytes_before - LIBRARY_BYTES)
+        measured -= max(0, loaded.bytes_before - LIBRARY_BYTES)
     most = ABOVE * planned.peak_bytes + (0 if on_cpu else WORKSPACES)
     share = measured / planned.peak_bytes
     figures = {"measured_bytes": measured, "planned_bytes": planned.peak_bytes, "share": share}

@@ -11,7 +11,7 @@ from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.editor import Editor
 from mdp_lite.engine.engine import choose_attention, list_missing
 from mdp_lite.eval.doctor.check import Check, collect_warnings, judge
-from mdp_lite.eval.doctor.model import Patient, make_case
+from mdp_lite.eval.doctor.model import LoadedModel, make_case
 from mdp_lite.eval.resources import read_memory
 from mdp_lite.eval.rounds import time_call
 from mdp_lite.eval.speed import BOUNDS, make_inputs
@@ -92,9 +92,9 @@ def make_attention(device: torch.device, dtype: torch.dtype) -> list[Tensor]:
 
 
 @torch.no_grad()
-def check_engine(patient: Patient) -> Check:
+def check_engine(loaded: LoadedModel) -> Check:
     """A UNet call by the engine agrees with the plain modules, in the model's dtype."""
-    editor, engine = patient.editor, patient.editor.runner.engine
+    editor, engine = loaded.editor, loaded.editor.runner.engine
     dtype = editor.models.origin.dtype
     x, t, c = make_inputs(editor, ROWS)
     inputs = x.to(dtype), t, c.to(dtype)
@@ -108,18 +108,19 @@ def check_engine(patient: Patient) -> Check:
     return judge("engine", not not_near(distances), text, f"give --engine eager; {BUG}", figures)
 
 
-def check_capture(patient: Patient) -> Check:
+def check_capture(loaded: LoadedModel) -> Check:
     """Edits with CUDA graphs agree with eager ones, and their graphs were recorded.
 
     Where the source has no weight, each step calls the UNet, so that a graph is replayed for other
     values than those it was recorded with. The other edit is a default one.
     """
-    models, device = patient.editor.models, patient.editor.device
+    models, device = loaded.editor.models, loaded.editor.device
     if device.type != "cuda":
         reason = f"CUDA graphs need a CUDA device, and this run is on {device.type}"
         return Check("capture", "skipped", reason)
-    eager, graph = (Editor(models, device, engine=mode) for mode in ("eager", "graph"))
-    case, steps = make_case(patient)
+    gpu = loaded.editor.runner.gpu
+    eager, graph = (Editor(models, device, engine=mode, gpu=gpu) for mode in ("eager", "graph"))
+    case, steps = make_case(loaded)
     source = eager.generate(case.source, case.seed, steps)
     weights = zero_weights(len(source.grid.t))
     requests = [Request(source, case.target, weights=weights), Request(source, case.target)]
@@ -147,9 +148,9 @@ def find_furthest(latents: Sequence[Tensor], want: Tensor) -> float:
 
 
 @torch.no_grad()
-def check_precision(patient: Patient) -> Check:
+def check_precision(loaded: LoadedModel) -> Check:
     """A UNet call in 16 bits is near float32, for each dtype that this device is good at."""
-    editor, unet = patient.editor, patient.editor.models.unet
+    editor, unet = loaded.editor, loaded.editor.models.unet
     own = editor.models.origin.dtype
     dtypes = list_dtypes(editor.device, own)
     need, free = count_copies(unet, own), find_free_memory(editor.device)
@@ -192,13 +193,13 @@ def find_free_memory(device: torch.device) -> int | None:
 
 
 @torch.no_grad()
-def check_reconstruction(patient: Patient) -> Check:
+def check_reconstruction(loaded: LoadedModel) -> Check:
     """Sampling along an inverted picture's path gives its latent again.
 
     Every step calls the UNet, and the source has no weight: the noise that was recorded must make
     up for what the model predicts. A plan would skip all of them, as they lead where the path does.
     """
-    editor, (case, steps) = patient.editor, make_case(patient)
+    editor, (case, steps) = loaded.editor, make_case(loaded)
     source = editor.invert(draw(case.source_scene), case.source, num_inference_steps=steps)
     weights, g = zero_weights(len(source.grid.t)), source.guidance_scale
     task = editor.tasks([Request(source, source.prompt, guidance_scale=g, weights=weights)])[0]

@@ -11,7 +11,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
 from mdp_lite.engine.devices import synchronize
 from mdp_lite.eval.doctor.check import Check, judge
-from mdp_lite.eval.doctor.model import Patient, make_case
+from mdp_lite.eval.doctor.model import LoadedModel, make_case
 from mdp_lite.eval.rounds import copy_rate, matmul_rate
 from mdp_lite.method.schedule import zero_weights
 from mdp_lite.pipeline.request import Request
@@ -22,12 +22,12 @@ BUDGET, MOST = 2.0, 20  # seconds for edits that are timed, and how many at most
 SLOW, OVERHEAD = 20, 0.1
 
 
-def check_speed(patient: Patient) -> Check:
+def check_speed(loaded: LoadedModel) -> Check:
     """The seconds of a step of an edit, against those that its work must take on this machine.
 
     The limit is max(FLOPs / rate of the best matrix product, bytes of weights / rate of a copy).
     """
-    editor, (case, steps) = patient.editor, make_case(patient)
+    editor, (case, steps) = loaded.editor, make_case(loaded)
     source = editor.generate(case.source, case.seed, steps)
     request = Request(source, case.target, weights=zero_weights(steps))
     times = time_steps(editor, request)
@@ -36,8 +36,9 @@ def check_speed(patient: Patient) -> Check:
     limit, figures = find_step_limit(editor, rows)
     figures |= {"seconds": seconds, "fastest_seconds": fastest, "limit_seconds": limit}
     figures |= {"rows": rows, "fraction_of_limit": limit / seconds}
-    text = f"{1e3 * seconds:.1f} ms a step of {rows} UNet rows, {limit / seconds:.0%} of the limit"
-    text += f" ({1e3 * limit:.2g} ms: {format_count(figures['flops_per_second'], FLOPS)}/s, "
+    text = f"{1e3 * seconds:.3g} ms a step of {rows} UNet rows (fastest {1e3 * fastest:.3g} ms); "
+    text += f"at best {1e3 * limit:.2g} ms, {limit / seconds:.0%} of the possible speed "
+    text += f"({format_count(figures['flops_per_second'], FLOPS)}/s, "
     text += f"{format_count(figures['bytes_per_second'], SIZES)}/s)"
     advice = "is the machine busy, throttled or swapping? See environment and kernel above"
     return judge("speed", fastest <= SLOW * limit + OVERHEAD, text, advice, figures)

@@ -67,7 +67,7 @@ def check_devices(args: DoctorOptions) -> Check:
     try:
         device = check.device(asked)
     except BadInput as error:
-        return judge("devices", False, f"{text}; {error}", _advise_device(gpus), figures)
+        return judge("devices", False, f"{text}; {error}", _advise_device(asked, gpus), figures)
     figures["device"] = str(device)
     text += f"; this run is on {device}"
     old = [one["name"] for one in gpus if not one["has_code"]]
@@ -87,7 +87,9 @@ def describe_torch(gpus: list[dict[str, Any]]) -> str:
     return "; ".join(words if words[1:] else [*words, "no GPU"])
 
 
-def _advise_device(gpus: list[dict[str, Any]]) -> str:
+def _advise_device(asked: str | None, gpus: list[dict[str, Any]]) -> str:
+    if asked is not None and check.device_name(asked).type == "mps":
+        return "mps needs macOS and a torch with MPS; or give --device cpu"
     if torch.version.cuda is None:
         return f"this torch is without CUDA: {INSTALL}"
     return "give --device cpu or one of the GPUs" if gpus else "install NVIDIA's driver"
