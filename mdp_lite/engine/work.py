@@ -1,7 +1,8 @@
 """The work of calls in FLOPs, for pictures of every size, from counts of three sizes.
 
 Convolutions and linear layers grow with the cells p of the latent, self-attention with p^2, and
-what is computed of the timestep and of the prompt not at all: FLOPs(p) = a + b p + c p^2.
+what is computed of the timestep and of the prompt not at all: FLOPs(p) = constant + linear p +
+square p^2.
 """
 
 from functools import lru_cache
@@ -15,7 +16,7 @@ SIDES = (16, 32, 64)  # cells; every level of a UNet halves them without a remai
 
 
 class Polynomial(NamedTuple):
-    """FLOPs of a call as a function of the latent's cells: a + b p + c p^2.
+    """FLOPs of a call by the latent's cells p: constant + linear p + square p^2.
 
     Exact where every level of the model halves the sides without a remainder.
 
@@ -23,12 +24,12 @@ class Polynomial(NamedTuple):
     321
     """
 
-    a: int
-    b: int
-    c: int
+    constant: int
+    linear: int
+    square: int
 
     def __call__(self, cells: int) -> int:
-        return self.a + self.b * cells + self.c * cells**2
+        return self.constant + self.linear * cells + self.square * cells**2
 
 
 class CallWork(NamedTuple):
@@ -64,6 +65,6 @@ def _fit(counts: list[int]) -> Polynomial:
     first, second = ((y1 - y0) / (x1 - x0) for x0, x1, y0, y1 in (
         (p, q, counts[0], counts[1]), (q, r, counts[1], counts[2])
     ))  # fmt: skip
-    c = round((second - first) / (r - p))
-    b = round(first - c * (p + q))
-    return Polynomial(counts[0] - b * p - c * p**2, b, c)
+    square = round((second - first) / (r - p))
+    linear = round(first - square * (p + q))
+    return Polynomial(counts[0] - linear * p - square * p**2, linear, square)
