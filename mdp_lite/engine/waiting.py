@@ -3,12 +3,13 @@
 The weights themselves stay where they are. A call computes with copies, which are freed after it.
 """
 
-from copy import copy, deepcopy
+from copy import deepcopy
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from mdp_lite.engine.fusing import copy_around
 from mdp_lite.models.aligned import Linear
 from mdp_lite.models.clip import CLIPEmbeddings, CLIPLayer, CLIPTextEncoder, CLIPTextEncoders
 
@@ -30,8 +31,14 @@ def let_wait(encoder: Any, device: torch.device) -> Any:
 
     Of 0.8 billion weights of SDXL's encoders only one layer's are on the device at a time.
     """
+
+    def swap(module: nn.Module) -> nn.Module | None:
+        if isinstance(module, BroughtLayer):
+            return module
+        return BroughtLayer(module, device) if isinstance(module, LAYERS) else None
+
     if isinstance(encoder, CLIPTextEncoder | CLIPTextEncoders) and not is_on(encoder, device):
-        return _wrap_layers(encoder, device)
+        return copy_around(encoder, swap)
     return encoder
 
 
@@ -51,17 +58,6 @@ class BroughtLayer(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """As the layer's own."""
         return bring(self.layer, self.device)(*inputs)
-
-
-def _wrap_layers(module: Any, device: torch.device) -> Any:
-    if isinstance(module, BroughtLayer):
-        return module
-    if isinstance(module, LAYERS):
-        return BroughtLayer(module, device)
-    around = copy(module)
-    children = module._modules.items()
-    around._modules = {name: child and _wrap_layers(child, device) for name, child in children}
-    return around
 
 
 def _move(weight: nn.Parameter, device: torch.device) -> nn.Parameter:
