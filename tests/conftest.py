@@ -10,6 +10,9 @@ import torch
 from mdp_lite.editor import Editor
 from support import ray_cluster
 from support.checkpoints import write_checkpoint
+from support.thinning import pytest_collection_modifyitems
+
+__all__ = ["pytest_collection_modifyitems"]  # a hook of pytest's
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -62,6 +62,7 @@ def test_an_edit_is_the_editor(form: EditForm, studio: Studio, visitor: Session)
     assert (result.settings["variant"], result.settings["strength"]) == ("epsilon", 0.5)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("change", SAME_SOURCE, ids=lambda one: ",".join(one))
 @pytest.mark.parametrize("form", [REAL, GENERATED], ids=["picture", "prompt"])
 def test_a_source_is_made_once(
@@ -181,6 +182,7 @@ def test_previews_come_at_the_first_step_and_at_some_others(
     assert any(one.preview for one in reports if one.stage != EDITING)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
     "form",

@@ -268,6 +268,7 @@ CHECKS: dict[str, Callable[[LoadedModel], Check]] = {
 }
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("name", CHECKS)
 def test_every_kind_of_model_passes(
     name: str, every_editor: Editor, monkeypatch: pytest.MonkeyPatch

@@ -168,6 +168,7 @@ def test_what_was_warmed_up_serves_what_people_ask(
         own.edit(make(own, width=40), TARGET)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 @pytest.mark.parametrize("served", [False, True])
 def test_the_host_waits_once_a_call(

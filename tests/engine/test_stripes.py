@@ -39,6 +39,7 @@ def calls(vae: VAE, y: int = 11, x: int = 7) -> dict[str, Tensor]:
     return {"encode": picture, "decode": latent}
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("config", [VAE_CONFIG, WIDE])
 @pytest.mark.parametrize("rows", [1, 2, 5, 1000])
 @pytest.mark.parametrize("name", ["encode", "decode"])

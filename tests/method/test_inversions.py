@@ -103,6 +103,7 @@ def test_replay_ends_at_the_picture(config: SchedulerConfig, n: int, seed: int, 
     assert (edit.x - x).abs().max() <= 1e-5
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize("n", [5, 50, pytest.param(100, marks=pytest.mark.slow)])
 def test_replay_of_a_model_ends_at_the_picture(editor: Editor, spacing: str, n: int) -> None:
@@ -116,6 +117,7 @@ def test_replay_of_a_model_ends_at_the_picture(editor: Editor, spacing: str, n: 
 # --- all methods -------------------------------------------------------------------------------
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", ALL)
 def test_a_path_is_whole_and_finite(case: Case, method: str) -> None:
     if case.zero and method == "direct":
@@ -141,6 +143,7 @@ def test_direct_refuses_to_start_from_noise_alone(case: Case) -> None:
         assert case.invert("direct").method == "direct"
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", EXACT)
 def test_steps_along_the_noise_lead_along_the_path(case: Case, method: str) -> None:
     source = case.invert(method)
@@ -159,6 +162,7 @@ def test_steps_along_the_noise_lead_along_the_path(case: Case, method: str) -> N
             assert (want - path.x[i + 1]).abs().max() <= 1e-10
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", ["replay", "fixed-point", "direct", "edit-friendly"])
 def test_these_end_at_the_picture_and_the_others_drift(case: Case, method: str) -> None:
     x = case.editor.runner.encode(PICTURE)

@@ -54,6 +54,7 @@ def test_a_row_backward_is_little_more_than_one_forward() -> None:
 # --- one edit of a picture, all in all ---------------------------------------------------------
 
 
+@pytest.mark.covering(1)
 @OFFSETS
 @pytest.mark.parametrize("method", ["replay", "fixed-point", "direct", "edit-friendly"])
 def test_the_cost_of_a_source_is_counted(editor: Editor, method: str, offset: int) -> None:

@@ -133,6 +133,7 @@ def test_the_ends_and_the_middle(variant: str, schedule: str, n: int) -> None:
         assert got is want is None or torch.equal(got, want)
 
 
+@pytest.mark.covering(1)
 @variants
 @schedules
 @given(

@@ -59,6 +59,7 @@ def generate(editor: Editor, prompt: str = PROMPT, **settings: Any) -> Any:
     return editor.generate(prompt, 3, STEPS, G, "h", *SIZE, xl=XLCondition(**settings))
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("case", CASES)
 def test_a_picture_of_diffusers(case: str, pair: Pair) -> None:
     settings = CASES[case]

@@ -78,6 +78,7 @@ def test_ids_are_not_guessed(source: Source) -> None:
     assert len(names) == 100 and min(map(len, names)) > 20
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("g", [None, 1.0, 2.0])
 @pytest.mark.parametrize("method", get_args(InversionName))
 def test_the_cost_of_an_inversion(editor: Editor, method: str, g: float | None) -> None:

@@ -83,6 +83,7 @@ def test_what_peft_saves_is_merged_as_by_peft(case: str, both: Any, tmp_path: Pa
     assert changed == len(found["unet"]) >= len(BOTH)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 @pytest.mark.parametrize("case", ["DoRA", "LoHa, core", "LoKr, both", "(IA)3"])
 @pytest.mark.parametrize("name", ["default", "my_style"])
