@@ -96,7 +96,7 @@ def run_server(rows: int, jobs: int, *words: str) -> Iterator[tuple[str, int]]:
         port = free.getsockname()[1]
     command = [
         sys.executable, "-m", "mdp_lite", "serve", "--port", str(port), "--rows", str(rows),
-        "--limit", f"jobs={jobs}", "--limit", "waiting_rows=1000000", "--quiet", *words,
+        "--limit", f"tasks={jobs}", "--limit", "waiting_rows=1000000", "--quiet", *words,
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT)
     try:

@@ -36,7 +36,7 @@ KEEP_ALIVE = 10.0  # seconds without an event, after which a comment is sent
 log = logging.getLogger("mdp_lite.serve")
 
 
-class PictureJob(NamedTuple):
+class PictureTask(NamedTuple):
     """One picture of an answer: its FLOPs, bytes of its input picture, and how to make it."""
 
     work: int
@@ -44,17 +44,17 @@ class PictureJob(NamedTuple):
     run: Callable[[Editor, OnPreview], PictureResult]
 
 
-async def answer(context: RequestContext, jobs: Sequence[PictureJob]) -> Response:
+async def answer(context: RequestContext, tasks: Sequence[PictureTask]) -> Response:
     """The answer to a request. All refusals happen before a stream begins."""
     fields = context.fields
     if fields.stream:
-        if len(jobs) > 1:
+        if len(tasks) > 1:
             raise ApiError(400, "a stream is of one picture: n must be 1", "invalid_value", "n")
-        return _stream(context, jobs[0])
+        return _stream(context, tasks[0])
     if fields.partial_images:
         message = "partial_images are for a stream: set stream"
         raise ApiError(400, message, "invalid_value", "partial_images")
-    files = await make_pictures(context, jobs)
+    files = await make_pictures(context, tasks)
     return JSONResponse(build_body(context, files), headers=build_headers(context, files))
 
 
@@ -67,7 +67,7 @@ async def answer_sweep(
     async def run() -> tuple[list[PictureFile], Cost]:
         how = (source, fields, model.max_rows, context.end)
         work = lambda editor: sweep_pictures(editor, *how)  # noqa: E731
-        (results, spent), waited = await service.run_job(cost, work, context.end, None, model)
+        (results, spent), waited = await service.run_task(cost, work, context.end, None, model)
         files = [
             await service.process_pictures(partial(_encode_result, context, one)) for one in results
         ]
@@ -86,9 +86,9 @@ async def answer_sweep(
     return JSONResponse(body, headers=build_headers(context, files))
 
 
-async def make_pictures(context: RequestContext, jobs: Sequence[PictureJob]) -> list[PictureFile]:
+async def make_pictures(context: RequestContext, tasks: Sequence[PictureTask]) -> list[PictureFile]:
     """All pictures of a request; the work is cancelled if the client disconnects."""
-    task = _admit(context, jobs, lambda image: None)
+    task = _admit(context, tasks, lambda image: None)
     left = wait_for_disconnect(context.request)
     return await run_while_connected(task, left, context.service.metrics.cancelled.inc)
 
@@ -100,33 +100,35 @@ async def wait_for_disconnect(request: Request) -> None:
 
 
 def _admit(
-    context: RequestContext, jobs: Sequence[PictureJob], on_preview: OnPreview
+    context: RequestContext, tasks: Sequence[PictureTask], on_preview: OnPreview
 ) -> "asyncio.Task[list[PictureFile]]":
-    cost, size = sum(one.work for one in jobs), sum(one.input_bytes for one in jobs)
-    run = lambda: _run_jobs(context, jobs, on_preview, cost)  # noqa: E731
+    cost, size = sum(one.work for one in tasks), sum(one.input_bytes for one in tasks)
+    run = lambda: _run_tasks(context, tasks, on_preview, cost)  # noqa: E731
     return context.service.admit(cost, size, run, context.model)
 
 
-async def _run_jobs(
-    context: RequestContext, jobs: Sequence[PictureJob], on_preview: OnPreview, cost: int
+async def _run_tasks(
+    context: RequestContext, tasks: Sequence[PictureTask], on_preview: OnPreview, cost: int
 ) -> list[PictureFile]:
-    """Run all jobs of a request at once, in turns that they share; if one fails, stop all."""
+    """Run all tasks of a request at once, in turns that they share; if one fails, stop all."""
     share = Share()
-    tasks = [asyncio.ensure_future(_run_job(context, job, on_preview, cost, share)) for job in jobs]
+    ends = [
+        asyncio.ensure_future(_run_task(context, one, on_preview, cost, share)) for one in tasks
+    ]
     try:
-        return await asyncio.gather(*tasks)
+        return await asyncio.gather(*ends)
     finally:
-        for one in tasks:
+        for one in ends:
             one.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*ends, return_exceptions=True)
 
 
-async def _run_job(
-    context: RequestContext, job: PictureJob, on_preview: OnPreview, cost: int, share: Share
+async def _run_task(
+    context: RequestContext, task: PictureTask, on_preview: OnPreview, cost: int, share: Share
 ) -> PictureFile:
     service = context.service
-    work = lambda editor: job.run(editor, on_preview)  # noqa: E731
-    result, waited = await service.run_job(cost, work, context.end, share, context.model)
+    work = lambda editor: task.run(editor, on_preview)  # noqa: E731
+    result, waited = await service.run_task(cost, work, context.end, share, context.model)
     started = time.monotonic()
     file = await service.process_pictures(lambda: _encode_result(context, result))
     seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
@@ -151,16 +153,16 @@ def _encode(context: RequestContext, image: Image.Image, settings: Body | None) 
     return pictures.encode(image, fields.output_format, fields.output_compression, settings)
 
 
-def _stream(context: RequestContext, job: PictureJob) -> Response:
+def _stream(context: RequestContext, task: PictureTask) -> Response:
     previews: asyncio.Queue[Image.Image | None] = asyncio.Queue()
     loop, cancelled = asyncio.get_running_loop(), context.service.metrics.cancelled
 
     def on_preview(image: Image.Image) -> None:  # in the worker thread
         loop.call_soon_threadsafe(previews.put_nowait, image)
 
-    task = _admit(context, [job], on_preview)
+    admitted = _admit(context, [task], on_preview)
     left = wait_for_disconnect(context.request)
-    end = asyncio.ensure_future(run_while_connected(task, left, cancelled.inc))
+    end = asyncio.ensure_future(run_while_connected(admitted, left, cancelled.inc))
     end.add_done_callback(lambda _: previews.put_nowait(None))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     headers |= list_header(context.ignored)

@@ -118,7 +118,7 @@ def build_deployment(args: ServeOptions, settings: ServiceSettings) -> Any:
     by_rows = AutoscalingPolicy(policy_function=ReplicaPolicy, policy_kwargs=rows)
     deployment = serve.deployment(
         name=NAME,
-        max_ongoing_requests=2 * limits.jobs,
+        max_ongoing_requests=2 * limits.tasks,
         max_queued_requests=limits.requests,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY),
         autoscaling_config=AutoscalingConfig(

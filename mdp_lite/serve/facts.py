@@ -72,7 +72,7 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
     keys = pluralize(facts["keys"], "key") if facts["keys"] else f"none, {whom}"
     calls = "each picture has its own calls" if rows == 0 else f"at most {rows}"
     host = f"[{facts['host']}]" if ":" in facts["host"] else facts["host"]
-    sources = (limits["jobs"] - 1) * facts["path_bytes"]  # of the other jobs that run
+    sources = (limits["tasks"] - 1) * facts["path_bytes"]  # of the other tasks that run
     more = limits["waiting_bytes"] + limits["source_bytes"] + sources
     parts = {name: facts.get(name, 0) for name in Estimate._fields}
     names = ", ".join(facts["aliases"]) + (" and OpenAI's" if facts["openai_names"] else "")

@@ -22,7 +22,7 @@ async def make_source(
     request: Request, service: Service, model: ServedModel, recipe: Recipe,
     end: float | None = None,
 ) -> Source:  # fmt: skip
-    """A source from a recipe, as a job; it is cancelled if the client disconnects.
+    """A source from a recipe, as a task; it is cancelled if the client disconnects.
 
     end: its deadline on the monotonic clock. Raises DeadlineExceeded.
     """
@@ -32,7 +32,7 @@ async def make_source(
         started = time.monotonic()
         return get_or_make_source(editor, recipe, end=end), time.monotonic() - started
 
-    run = lambda: service.run_job(cost, work, end, None, model)  # noqa: E731
+    run = lambda: service.run_task(cost, work, end, None, model)  # noqa: E731
     task = service.admit(cost, picture_bytes(recipe), run, model)
     left = wait_for_disconnect(request)
     (source, seconds), waited = await run_while_connected(task, left, service.metrics.cancelled.inc)

@@ -43,7 +43,7 @@ class Metrics:
             self.pictures.labels(kind, str(one.finished).lower()).inc()
 
     def observe_seconds(self, seconds: dict[str, float]) -> None:
-        """Add the seconds of the stages of one job."""
+        """Add the seconds of the stages of one task."""
         for stage, value in seconds.items():
             self.seconds.labels(stage).observe(value)
 
@@ -56,8 +56,8 @@ class Metrics:
             ("waiting_rows", service.rows, "the same in UNet rows at the model's own size"),
             ("waiting_seconds", service.wait_seconds, "the same in seconds, by estimate"),
             ("waiting_bytes", service.waiting_bytes, "bytes of their pictures"),
-            ("jobs", service.jobs, "jobs that work now"),
-            ("members", batcher.clients, "jobs that wait for the models or are between two steps"),
+            ("tasks", service.tasks, "tasks that work now"),
+            ("members", batcher.clients, "tasks that wait for the models or are between two steps"),
             ("sources", len(service.store), "sources that are kept"),
             ("source_bytes", service.store.size, "bytes that they take"),
         ):

@@ -15,9 +15,9 @@ from mdp_lite.serve import (
     conflicts,
     forms,
     hugging_face,
-    jobs,
     library,
     pictures,
+    tasks,
     work,
 )
 from mdp_lite.serve.bodies import RequestContext
@@ -60,12 +60,12 @@ async def edits(request: Request) -> Response:
     images, mask = await _read_pictures(form, fields, fields, service, model)
     context = _context(request, fields, "edit", started, model)
     origins = [
-        jobs.picture_recipe(image, fields, seed)
+        tasks.picture_recipe(image, fields, seed)
         for image in images
-        for seed in jobs.seeds_of(fields)
+        for seed in tasks.seeds_of(fields)
     ]
-    spec = jobs.edit_spec(context, fields.prompt, mask)
-    return await answers.answer(context, [jobs.edit_job(model, one, spec) for one in origins])
+    spec = tasks.edit_spec(context, fields.prompt, mask)
+    return await answers.answer(context, [tasks.edit_task(model, one, spec) for one in origins])
 
 
 async def source_edits(request: Request, source: SourceId) -> Response:
@@ -78,8 +78,8 @@ async def source_edits(request: Request, source: SourceId) -> Response:
     context = _context(request, fields, "source_edit", started, model)
     origin = await library.find_source(request, service, _owner(request), source)
     conflicts.check_source_size(fields, origin.picture.size)
-    spec = jobs.edit_spec(context, fields.prompt)
-    return await answers.answer(context, [jobs.edit_job(model, origin, spec)])
+    spec = tasks.edit_spec(context, fields.prompt)
+    return await answers.answer(context, [tasks.edit_task(model, origin, spec)])
 
 
 async def generations(request: Request) -> Response:
@@ -94,13 +94,13 @@ async def generations(request: Request) -> Response:
     target = forms.check_size(fields.size, model)
     first = secrets.randbelow(SEEDS) if fields.seed is None else fields.seed
     recipes = [
-        jobs.prompt_recipe(fields, fields.prompt, first + k, target, "prompt_2")
+        tasks.prompt_recipe(fields, fields.prompt, first + k, target, "prompt_2")
         for k in range(fields.n)
     ]
     if fields.edit_prompt is None:
-        return await answers.answer(context, [jobs.generate_job(context, one) for one in recipes])
-    spec = jobs.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
-    return await answers.answer(context, [jobs.edit_job(model, one, spec) for one in recipes])
+        return await answers.answer(context, [tasks.generate_task(context, one) for one in recipes])
+    spec = tasks.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
+    return await answers.answer(context, [tasks.edit_task(model, one, spec) for one in recipes])
 
 
 async def image_to_image(request: Request) -> Response:
@@ -113,10 +113,10 @@ async def image_to_image(request: Request) -> Response:
     form = forms.UploadForm({}, [sent.picture], None)
     (image,), _ = await _read_pictures(form, fields, fields, service, model)
     context = _context(request, fields, "edit", started, model)
-    (seed,) = jobs.seeds_of(fields)
-    spec = jobs.edit_spec(context, fields.prompt)
-    job = jobs.edit_job(model, jobs.picture_recipe(image, fields, seed), spec)
-    (picture,) = await answers.make_pictures(context, [job])
+    (seed,) = tasks.seeds_of(fields)
+    spec = tasks.edit_spec(context, fields.prompt)
+    task = tasks.edit_task(model, tasks.picture_recipe(image, fields, seed), spec)
+    (picture,) = await answers.make_pictures(context, [task])
     headers = list_header(context.ignored | sent.ignored)
     return Response(picture.file, media_type=pictures.MIME[fields.output_format], headers=headers)
 
@@ -132,11 +132,11 @@ async def make_source(request: Request) -> Response:
     recipe: Recipe
     if form.images:
         (image,) = await forms.read_pictures(form, fields.size, fields.fit, service, model)
-        recipe = jobs.picture_recipe(image, fields, fields.seed)
+        recipe = tasks.picture_recipe(image, fields, fields.seed)
     else:
         size = forms.check_size(fields.size, model)
         seed, second = fields.seed or 0, "source_prompt_2"
-        recipe = jobs.prompt_recipe(fields, fields.source_prompt, seed, size, second)
+        recipe = tasks.prompt_recipe(fields, fields.source_prompt, seed, size, second)
     end = None if fields.deadline is None else started + fields.deadline
     source = await library.make_source(request, service, model, recipe, end)
     service.metrics.sources.inc()

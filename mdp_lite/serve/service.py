@@ -29,10 +29,10 @@ log = logging.getLogger("mdp_lite.serve")
 
 
 class Service:
-    """Models behind one thread. Everything here but the jobs runs in the loop of asyncio.
+    """Models behind one thread. Everything here but the tasks runs in the loop of asyncio.
 
     first is the model of requests that name none. open_requests is the number of open requests,
-    jobs the number of running jobs. work are the FLOPs of admitted work that is not done,
+    tasks the number of running tasks. work are the FLOPs of admitted work that is not done,
     waiting_bytes the bytes of its input pictures.
     """
 
@@ -42,16 +42,16 @@ class Service:
         self.batcher = make_batcher(editor, self.first.max_rows)
         self.first.unet = self.batcher.model
         self.store = SourceStore(limits)
-        self.open_requests = self.work = self.waiting_bytes = self.jobs = 0
+        self.open_requests = self.work = self.waiting_bytes = self.tasks = 0
         self.draining = self.is_over = self._warm = False
         self.uploads: set[asyncio.Timeout] = set()  # of bodies that are being read
         self.metrics = Metrics(self)
         self._engine = threading.Thread(target=self._run_models, name="models", daemon=True)
-        self._workers = ThreadPoolExecutor(limits.jobs, "job")
+        self._workers = ThreadPoolExecutor(limits.tasks, "task")
         # One thread, because the warning filters that Pillow's reading sets are process-wide.
         self._picture_thread = ThreadPoolExecutor(1, "pictures")
-        self._slots = asyncio.Semaphore(limits.jobs)
-        self._long_slots = asyncio.Semaphore(max(1, limits.jobs // 2))
+        self._slots = asyncio.Semaphore(limits.tasks)
+        self._long_slots = asyncio.Semaphore(max(1, limits.tasks // 2))
 
     def start(self) -> None:
         """Start the models' thread; it warms up first. This thread's loop is the service's."""
@@ -145,7 +145,7 @@ class Service:
     def _retry_seconds(self) -> int:
         return math.ceil(min(self.wait_seconds, LONGEST))
 
-    async def run_job(
+    async def run_task(
         self, cost: int, work: Callable[[Editor], T], end: float | None = None,
         share: Share | None = None, model: ServedModel | None = None,
     ) -> tuple[T, float]:  # fmt: skip
@@ -168,7 +168,7 @@ class Service:
 
     @asynccontextmanager
     async def _slot(self, cost: int, end: float | None) -> AsyncIterator[None]:
-        """One of the slots of running jobs; long requests leave some of them to short ones."""
+        """One of the slots of running tasks; long requests leave some of them to short ones."""
         long = cost > LONG * self.row_work
         try:
             async with asyncio.timeout(None if end is None else max(0, end - time.monotonic())):
@@ -183,11 +183,11 @@ class Service:
         except TimeoutError:
             message = "the deadline passed before work could begin"
             raise ApiError(503, message, "deadline_exceeded", retry=self._retry_seconds()) from None
-        self.jobs += 1
+        self.tasks += 1
         try:
             yield
         finally:
-            self.jobs -= 1
+            self.tasks -= 1
             self._slots.release()
             if long:
                 self._long_slots.release()

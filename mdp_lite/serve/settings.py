@@ -25,7 +25,7 @@ class Limits:
     the model's own; steps; images (uploads); pictures (of an answer); cells of a sweep; prompt in
     characters; rows, the work of so many UNet rows at the model's own size, so that a row of a
     larger picture counts as more; deadline in seconds. Of all: waiting_rows and waiting_bytes of
-    admitted work; open requests; connections, and address_connections of one address; jobs that
+    admitted work; open requests; connections, and address_connections of one address; tasks that
     run at one time; sources and source_bytes that are stored. In seconds: head and read, for the
     head and the body of a request to arrive; write, for a client to read on; idle, between two
     requests of a connection; seconds, for which an unused source is stored.
@@ -45,7 +45,7 @@ class Limits:
     requests: int = 256
     connections: int = 1024
     address_connections: int = 256
-    jobs: int = 16
+    tasks: int = 16
     head: float = 10.0
     read: float = 30.0
     write: float = 60.0

@@ -1,4 +1,4 @@
-"""The work of a request: making a source or a picture. It runs in a worker thread of its job."""
+"""The work of a request: making a source or a picture. It runs in a worker thread of its task."""
 
 import time
 from collections.abc import Callable

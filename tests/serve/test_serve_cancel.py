@@ -22,8 +22,8 @@ from mdp_lite.serve.settings import Limits
 from support.inverting import picture
 from support.serving import WAIT, RunningService, file_of, is_idle, run_service, wait_until
 
-STEP, STEPS, JOBS = 0.05, 20, 4
-LIMITS = Limits(jobs=JOBS, steps=STEPS)
+STEP, STEPS, TASKS = 0.05, 20, 4
+LIMITS = Limits(tasks=TASKS, steps=STEPS)
 
 
 class SlowUNet(nn.Module):
@@ -101,7 +101,7 @@ def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) 
         assert max(after.values()) <= 1, after
         assert 0 < len(begun) and sum(map(len, begun.values())) < clients * STEPS
         assert at.service.metrics.cancelled._value.get() == clients
-        assert at.service._slots._value == JOBS and not at.service.batcher._waiting
+        assert at.service._slots._value == TASKS and not at.service.batcher._waiting
         answer = httpx2.post(f"{at.url}/v1/images/generations", json={"prompt": "a"}, timeout=WAIT)
         assert answer.status_code == 200
 
@@ -119,17 +119,17 @@ def test_memory_is_flat_while_hundreds_disconnect(editor: Editor) -> None:
 
 
 def test_a_client_that_leaves_the_queue_takes_nothing_with_it(editor: Editor) -> None:
-    with run_service(slow_editor(editor), limits=replace(LIMITS, jobs=1)) as at:
+    with run_service(slow_editor(editor), limits=replace(LIMITS, tasks=1)) as at:
         begun = record_steps(at.service.batcher, lambda x: float(x[0, 0, 0, 0]))
         running = send_request(at, 1, False)
-        wait_until(lambda: begun and at.service.jobs == 1)
+        wait_until(lambda: begun and at.service.tasks == 1)
         one = at.service.work
         assert one >= 2 * STEPS * at.service.row_work
         queued = send_request(at, 2, False)
         wait_until(lambda: at.service.work == 2 * one)
         queued.close()
         wait_until(lambda: at.service.work == one)
-        assert at.service.jobs == 1 and len(begun) == 1
+        assert at.service.tasks == 1 and len(begun) == 1
         running.close()
         wait_until(lambda: is_idle(at.service))
         assert len(begun) == 1
@@ -145,7 +145,7 @@ def test_the_memory_of_a_stopped_job_is_freed(editor: Editor) -> None:
         before = latents()
         for seed in range(4):
             line = send_request(at, seed, stream=True)
-            wait_until(lambda: at.service.jobs)
+            wait_until(lambda: at.service.tasks)
             time.sleep(3 * STEP)
             line.close()
             wait_until(lambda: is_idle(at.service))

@@ -281,7 +281,7 @@ def test_each_stage_is_measured(client: httpx2.Client, source: str) -> None:
         return read_metrics(client)[name] - before
 
     sweep = {"source": source, "prompts": ["a", "b"]}
-    assert count("edit", lambda: client.post("/v1/sweeps", json=sweep)) == 1  # one job
+    assert count("edit", lambda: client.post("/v1/sweeps", json=sweep)) == 1  # one task
     data = {"num_inference_steps": "2"}
     invert = lambda: client.post("/v1/sources", data=data, files={"image": FILE})  # noqa: E731
     assert count("invert", invert) == 1

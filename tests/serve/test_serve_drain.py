@@ -32,13 +32,13 @@ def upload_half(at: RunningService) -> tuple[int, str]:
 
 
 def test_what_is_not_done_is_told_so(editor: Editor, caplog: pytest.LogCaptureFixture) -> None:
-    """Running and queued requests (of four jobs two may be long), a stream, half an upload."""
+    """Running and queued requests (of four tasks two may be long), a stream, half an upload."""
     caplog.set_level(logging.WARNING)
-    with run_service(editor, limits=Limits(jobs=4)) as at, ThreadPoolExecutor(8) as pool:
+    with run_service(editor, limits=Limits(tasks=4)) as at, ThreadPoolExecutor(8) as pool:
         plain = [pool.submit(generate, at) for _ in range(4)]
         stream = pool.submit(generate, at, stream=True, partial_images=1)
         half = pool.submit(upload_half, at)
-        wait_until(lambda: at.service.jobs == 2 and at.service.open_requests == 6)
+        wait_until(lambda: at.service.tasks == 2 and at.service.open_requests == 6)
         wait_until(lambda: at.service.uploads)
         at.service.end_requests()
         for one in plain:

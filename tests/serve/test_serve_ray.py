@@ -46,9 +46,9 @@ from support.ray_cluster import POLL, Cluster
 from support.serving import KEY, WAIT, wait_until
 
 pytestmark = pytest.mark.ray
-STEPS, JOBS, QUEUED = 10, 4, 32  # QUEUED requests wait outside a replica, which has 2 JOBS inside
+STEPS, TASKS, QUEUED = 10, 4, 32  # QUEUED requests wait outside a replica, which has 2 TASKS inside
 MIDDLE, LARGE = "128x128", "512x512"  # pictures of some tenths of a second, and of many seconds
-LIMITS = {"steps": STEPS, "images": 3, "jobs": JOBS, "requests": QUEUED}
+LIMITS = {"steps": STEPS, "images": 3, "tasks": TASKS, "requests": QUEUED}
 HEAD = {"Authorization": f"Bearer {KEY}"}
 
 
@@ -129,7 +129,7 @@ def read_metrics(at: RayService) -> dict[str, float]:
 def is_idle(at: RayService) -> bool:
     """Whether the only replica has no open request but this one."""
     now = read_metrics(at)
-    names = ("open_requests", "waiting_rows", "waiting_bytes", "jobs", "members")
+    names = ("open_requests", "waiting_rows", "waiting_bytes", "tasks", "members")
     return [now[name] for name in names] == [1, 0, 0, 0, 0]
 
 
@@ -161,7 +161,7 @@ def test_every_slot_is_freed_and_too_many_requests_are_429(at: RayService, clien
     wait_until(lambda: is_idle(at))
     with ExitStack() as stack:
         inside = [
-            stack.enter_context(closing(send_request(at, k, LARGE, True))) for k in range(2 * JOBS)
+            stack.enter_context(closing(send_request(at, k, LARGE, True))) for k in range(2 * TASKS)
         ]
         assert {line.recv(12) for line in inside} == {b"HTTP/1.1 200"}  # all slots are taken
         for k in range(QUEUED):
@@ -192,7 +192,7 @@ def test_a_second_replica_is_started_under_load_and_finds_the_sources(
         f"{at.url}/v1/sources", headers=HEAD, data=data, files={"image": FILE}, timeout=WAIT
     ).json()
     with ExitStack() as stack:
-        for k in range(4 * JOBS):
+        for k in range(4 * TASKS):
             stack.enter_context(closing(send_request(at, k, LARGE, n=4)))
         wait_until(lambda: at.replicas == {"RUNNING": 2})
 
@@ -266,7 +266,7 @@ def test_on_sigterm_running_requests_finish_and_others_stay(at: RayService, besi
     threads = [threading.Thread(target=call) for _ in range(4)]
     for one in threads:
         one.start()
-    wait_until(lambda: read_metrics(at)["jobs"])
+    wait_until(lambda: read_metrics(at)["tasks"])
     at.command.send_signal(signal.SIGTERM)
     for one in threads:
         one.join(WAIT)

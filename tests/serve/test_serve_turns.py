@@ -69,7 +69,7 @@ def test_beside_a_huge_request_a_small_one_waits_for_its_own_work_and_one_call(
     with run_service(timed) as at, ThreadPoolExecutor(1) as pool:
         found = record_calls(at.service.batcher)
         huge = pool.submit(generate, at, 200, size=twice(timed), n=4)
-        wait_until(lambda: at.service.jobs == 4 and len(found) > 20)
+        wait_until(lambda: at.service.tasks == 4 and len(found) > 20)
         before = {id(one.client.share) for one in found}
         assert generate(at, 5).status_code == 200
         calls = list(found)
@@ -143,7 +143,7 @@ def test_the_wait_is_estimated_in_seconds(timed: Editor) -> None:
     with run_service(timed) as at, ThreadPoolExecutor(1) as pool:
         row = CELL * timed.runner.noise(0, *timed.runner.size)[0, 0].numel()
         end = pool.submit(generate, at, 50)
-        wait_until(lambda: at.service.jobs)
+        wait_until(lambda: at.service.tasks)
         assert at.service.rows >= 100 and at.service.wait_seconds >= 0.9 * 100 * row
         text = httpx2.get(f"{at.url}/metrics", timeout=WAIT).text
         assert "mdp_lite_waiting_seconds " in text and "mdp_lite_waiting_work " in text

@@ -66,8 +66,8 @@ def wait_until(is_true: Callable[[], Any]) -> None:
 
 
 def is_idle(service: Service) -> bool:
-    """Whether there is no admitted work, no picture, no job and no client of the batcher."""
-    counts = (service.work, service.waiting_bytes, service.jobs, service.batcher.clients)
+    """Whether there is no admitted work, no picture, no task and no client of the batcher."""
+    counts = (service.work, service.waiting_bytes, service.tasks, service.batcher.clients)
     return counts == (0, 0, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""From the fields of a request to the pictures that it asks for: one job each, with its cost."""
+"""From the fields of a request to the pictures that it asks for: one task each, with its cost."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from mdp_lite.cli.xl import build_xl
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.result import Source
-from mdp_lite.serve.answers import PictureJob
+from mdp_lite.serve.answers import PictureTask
 from mdp_lite.serve.bodies import RequestContext
 from mdp_lite.serve.costs import work_of_edit, work_of_generation, work_of_source
 from mdp_lite.serve.errors import ApiError
@@ -73,22 +73,22 @@ def edit_spec(
     )  # fmt: skip
 
 
-def edit_job(model: ServedModel, origin: Recipe | Source, spec: EditSpec) -> PictureJob:
-    """A job that makes an edited picture, and its source if that does not exist yet."""
+def edit_task(model: ServedModel, origin: Recipe | Source, spec: EditSpec) -> PictureTask:
+    """A task that makes an edited picture, and its source if that does not exist yet."""
     work = work_of_source(model.editor, origin) + work_of_edit(model.editor, origin, spec)
 
     def run(editor: Editor, on_preview: OnPreview) -> PictureResult:
         return edit_picture(editor, origin, spec, on_preview)
 
-    return PictureJob(work, picture_bytes(origin), run)
+    return PictureTask(work, picture_bytes(origin), run)
 
 
-def generate_job(context: RequestContext, recipe: PromptRecipe) -> PictureJob:
-    """A job that makes a picture from a prompt and a seed."""
+def generate_task(context: RequestContext, recipe: PromptRecipe) -> PictureTask:
+    """A task that makes a picture from a prompt and a seed."""
     previews = context.fields.partial_images
     work = work_of_generation(context.model.editor, recipe)
 
     def run(editor: Editor, on_preview: OnPreview) -> PictureResult:
         return generate_picture(editor, recipe, previews, on_preview, context.end)
 
-    return PictureJob(work, 0, run)
+    return PictureTask(work, 0, run)
