@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from mdp_lite.batcher import calls, turns
-from mdp_lite.batcher.calls import STOPPED, Failure, WholeStep, check_client, choose_batch, deliver
 from mdp_lite.batcher.calls import Call as Call
 from mdp_lite.batcher.calls import Client as Client
+from mdp_lite.batcher.calls import Failure, UNetModel, WholeStep, check_client, choose_batch
 from mdp_lite.batcher.calls import UNetRows as UNetRows
 from mdp_lite.batcher.calls import out_of_memory as out_of_memory
 from mdp_lite.batcher.turns import PATIENCE, SHARE
@@ -38,8 +38,8 @@ class Batcher:
     denoise computes a whole batch. finite_unet computes a client's rows again if they came out with
     NaN or infinity; it gives finite ones or raises. max_rows is how many rows one call may have.
     With 0 the rows of each client are a call by themselves, and its results have exactly the bits
-    that they have without other clients. The client that was served least is next. Its rows, calls
-    and seconds are of all UNet calls so far. row_work(x) is the work of one row of latents x; by
+    that they have without other clients. The client served least is next. Its rows, calls and
+    seconds are of all UNet calls so far. row_work(x) is the work of one row of latents x; by
     default it is 1, and work is counted in rows. Calls of several rows last about CALL_SECONDS at
     most, unless max_rows is 0 and they are of one client; speed estimates that.
 
@@ -59,8 +59,8 @@ class Batcher:
         self, denoise: Denoiser, finite_unet: Denoiser, max_rows: int = 0,
         row_work: Callable[[Tensor], float] = lambda x: 1.0,
     ) -> None:  # fmt: skip
-        self._denoise, self._finite_unet, self.row_work = denoise, finite_unet, row_work
-        self.max_rows = check.max_rows(max_rows)
+        self.max_rows, self.row_work, self.speed = check.max_rows(max_rows), row_work, turns.Speed()
+        self.model = UNetModel(denoise, finite_unet, self.max_rows, row_work, self.speed)
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
         self._clients: set[Client] = set()
@@ -69,7 +69,6 @@ class Batcher:
         self._thread: threading.Thread | None = None  # the one that is in run()
         self.calls = self.rows = self.halved = 0
         self.seconds = self._last = 0.0  # of all calls, and of the last one
-        self.speed = turns.Speed()
 
     @contextmanager
     def client(self, one: Client | None = None) -> Iterator[Client]:
@@ -92,17 +91,24 @@ class Batcher:
         """How many clients there are now."""
         return len(self._clients)
 
-    def denoise(self, client: Client, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        """Wait for the denoiser's answer (b, 4, y, x). Raises Stopped if the client is stopped."""
-        row = self.row_work(x)
-        most = self.speed.most_rows(row) if self.max_rows else len(x)
+    def denoise(
+        self, client: Client, x: Tensor, t: Tensor, c: Tensor, other: UNetModel | None = None
+    ) -> Tensor:
+        """Wait for the answer (b, 4, y, x) of the UNet, or of another one. Raises Stopped."""
+        model = other or self.model
+        row = model.row_work(x)
+        most = model.speed.most_rows(row) if model.max_rows else len(x)
         parts = calls.split_rows(UNetRows(x, t, c), most)
-        answers = [self._submit(client, one, row * len(one.x)) for one in parts]
+        answers = [self._submit(client, one, row * len(one.x), model) for one in parts]
         return answers[0] if len(answers) == 1 else torch.cat(answers)
 
-    def run_step(self, client: Client, x: Tensor, rows: int, run: Callable[[], Any]) -> Any:
+    def run_step(
+        self, client: Client, x: Tensor, rows: int, run: Callable[[], Any],
+        other: UNetModel | None = None,
+    ) -> Any:  # fmt: skip
         """Wait for a whole step from latents x, with so many UNet rows; it is never in a batch."""
-        return self._submit(client, WholeStep(run, rows), rows * self.row_work(x))
+        model = other or self.model
+        return self._submit(client, WholeStep(run, rows), rows * model.row_work(x), model)
 
     def call(self, client: Client, work: Callable[[], Any], cost: float = 1.0) -> Any:
         """Let the batcher's thread do other work, and wait for its result, or raise its error.
@@ -154,17 +160,18 @@ class Batcher:
             self._busy = False
             for one in batch:
                 if not one.answer.done():  # the thread ends
-                    one.answer.set_exception(Stopped(STOPPED))
+                    one.answer.set_exception(Stopped(calls.STOPPED))
         return bool(batch)
 
     def _submit(
-        self, client: Client, work: UNetRows | WholeStep | Callable[[], Any], cost: float
-    ) -> Any:
-        one = Call(check_client(client), work, Future(), cost)
+        self, client: Client, work: UNetRows | WholeStep | Callable[[], Any], cost: float,
+        model: UNetModel | None = None,
+    ) -> Any:  # fmt: skip
+        one = Call(check_client(client), work, Future(), cost, model or self.model)
         with self._changed:
             client.is_idle = False
             if client.stopped or self._closed:
-                raise Stopped(STOPPED)
+                raise Stopped(calls.STOPPED)
             direct = threading.current_thread() is self._thread
             if not direct:
                 self._waiting.append(one)
@@ -202,10 +209,9 @@ class Batcher:
         with self._changed:
             dropped = [one for one in self._waiting if chosen(one)]
             self._waiting = [one for one in self._waiting if not chosen(one)]
-            if dropped:
-                self._changed.notify_all()
+            self._changed.notify_all()
         for one in dropped:
-            one.answer.set_exception(error or Stopped(STOPPED))
+            one.answer.set_exception(error or Stopped(calls.STOPPED))
 
     def _next_batch(self) -> list[Call]:
         """The calls to compute now, once all clients wait or patience is over; [] at the end."""
@@ -213,7 +219,8 @@ class Batcher:
             while not self._closed:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 patience = max(PATIENCE, SHARE * self._last) if self.max_rows else 0
-                self._changed.wait_for(self._all_wait, patience)
+                all_wait = lambda: self._closed or len(self._waiting) >= len(self._clients)  # noqa: E731
+                self._changed.wait_for(all_wait, patience)
                 if self._waiting:  # else those that waited were stopped
                     self._wait_for_expected()
                 if self._waiting:
@@ -227,20 +234,17 @@ class Batcher:
         return turns.find_expected(self._clients, waiting, choose_batch(self._waiting, 0)[0].cost)
 
     def _wait_for_expected(self) -> None:
-        seconds = self.speed.estimate(choose_batch(self._waiting, 0)[0].cost)
-        is_in_order = lambda: self._closed or not self._waiting or not self._find_expected()  # noqa: E731
-        if not self._changed.wait_for(is_in_order, turns.choose_patience(seconds)):
+        seconds = choose_batch(self._waiting, 0)[0].seconds
+        in_order = lambda: self._closed or not self._waiting or not self._find_expected()  # noqa: E731
+        if not self._changed.wait_for(in_order, turns.choose_patience(seconds)):
             for one in self._find_expected():
                 one.is_idle = True
-
-    def _all_wait(self) -> bool:
-        return len(self._waiting) >= len(self._clients) or self._closed
 
     def _take_batch(self) -> list[Call]:
         """Take the next batch from the queue and count its work as served."""
         first = choose_batch(self._waiting, 0)[0]
-        most = self.speed.most_rows(first.cost / first.rows) if first.rows else 1
-        batch = choose_batch(self._waiting, min(self.max_rows, most))
+        most = first.model.speed.most_rows(first.cost / first.rows) if first.rows else 1
+        batch = choose_batch(self._waiting, min(first.model.max_rows, most))
         ids = {id(one) for one in batch}
         self._waiting = [one for one in self._waiting if id(one) not in ids]
         self._clock = batch[0].client.served
@@ -257,10 +261,10 @@ class Batcher:
             if calls.ends_process(error):
                 raise
             if len(batch) == 1:
-                return deliver(batch[0], Failure(error))
+                return calls.deliver(batch[0], Failure(error))
             return self._retry(batch, error)
         for one, answer in zip(batch, answers, strict=True):
-            deliver(one, answer)
+            calls.deliver(one, answer)
 
     def _retry(self, batch: Sequence[Call], error: BaseException) -> None:
         """Two halves if there was no memory; else each call by itself, as one may be the cause."""
@@ -274,18 +278,14 @@ class Batcher:
 
     def _compute(self, batch: Sequence[Call]) -> list[Any]:
         """The answer to each call of a batch, or its error."""
-        first = batch[0].work
+        first, model = batch[0].work, batch[0].model
         if isinstance(first, WholeStep):
             return [self._count(batch, first.run)]
         if not isinstance(first, UNetRows):
             return [first()]
         parts = [one.work for one in batch if isinstance(one.work, UNetRows)]
-        out, finite = self._count(batch, lambda: calls.denoise_rows(self._denoise, parts))
-        answers = list(out.split([len(one.x) for one in parts]))
-        if finite:
-            return answers
-        pairs = zip(parts, answers, strict=True)
-        return [calls.make_finite(self._finite_unet, *pair) for pair in pairs]
+        out, finite = self._count(batch, lambda: calls.denoise_rows(model.denoise, parts))
+        return calls.split_answers(model.finite_unet, parts, out, finite)
 
     def _count(self, batch: Sequence[Call], run: Callable[[], T]) -> T:
         """The result of a UNet call, whose rows and seconds are counted."""
@@ -294,7 +294,7 @@ class Batcher:
         result = run()
         self._last = time.monotonic() - started
         self.seconds += self._last
-        self.speed.add(sum(one.cost for one in batch), self._last)
+        batch[0].model.speed.add(sum(one.cost for one in batch), self._last)
         for one in batch:
             one.client.rows, one.client.calls = one.client.rows + one.rows, one.client.calls + 1
         return result

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mdp_lite.batcher.turns import Share
+from mdp_lite.batcher.turns import Share, Speed
 from mdp_lite.engine.devices import free_memory
 from mdp_lite.method.mdp import Denoiser
 from mdp_lite.names import BadInput, DeadlineExceeded, Stopped
@@ -63,6 +63,19 @@ def check_client(value: Any) -> Client:
     return value
 
 
+class UNetModel(NamedTuple):
+    """A UNet that a batcher calls: its functions, as in Batcher, and the speed of its calls.
+
+    Calls of two of these are never part of one batch.
+    """
+
+    denoise: Denoiser
+    finite_unet: Denoiser
+    max_rows: int
+    row_work: Callable[[Tensor], float]
+    speed: Speed
+
+
 class UNetRows(NamedTuple):
     """Input rows of the denoiser: x (b, 4, y, x), t () or (b,), c (b, l, d)."""
 
@@ -81,13 +94,14 @@ class WholeStep(NamedTuple):
 class Call(NamedTuple):
     """What a client waits for: UNet rows, or other work, which is never part of a batch.
 
-    cost is its work in the unit of the batcher that computes it.
+    cost is its work in the unit of the batcher that computes it, model the UNet that it is for.
     """
 
     client: Client
     work: UNetRows | WholeStep | Callable[[], Any]
     answer: "Future[Any]"
-    cost: float = 1.0
+    cost: float
+    model: UNetModel
 
     @property
     def rows(self) -> int:
@@ -97,12 +111,17 @@ class Call(NamedTuple):
         return len(self.work.x) if isinstance(self.work, UNetRows) else 0
 
     @property
+    def seconds(self) -> float:
+        """How long it lasts, by estimate."""
+        return self.model.speed.estimate(self.cost)
+
+    @property
     def kind(self) -> Hashable:
         """Calls of equal kind may go into one batch; no two of other work are of equal kind."""
         if not isinstance(self.work, UNetRows):
             return id(self)
         x, _, c = self.work
-        return x.shape[1:], c.shape[1:], x.dtype, c.dtype
+        return id(self.model.denoise), x.shape[1:], c.shape[1:], x.dtype, c.dtype
 
 
 class Failure(NamedTuple):
@@ -143,6 +162,16 @@ def denoise_rows(denoise: Denoiser, parts: Sequence[UNetRows]) -> tuple[Tensor, 
     """The answer to all rows, and whether it is finite, for which it waits for a GPU."""
     out = denoise(*join_rows(parts))
     return out, bool(out.isfinite().all())
+
+
+def split_answers(
+    finite_unet: Denoiser, parts: Sequence[UNetRows], out: Tensor, is_finite: bool
+) -> list[Any]:
+    """The answer to each part, or its error, of the answer to all rows."""
+    answers = list(out.split([len(one.x) for one in parts]))
+    if is_finite:
+        return answers
+    return [make_finite(finite_unet, *pair) for pair in zip(parts, answers, strict=True)]
 
 
 def make_finite(finite_unet: Denoiser, rows: UNetRows, answer: Tensor) -> Any:

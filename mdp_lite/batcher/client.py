@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mdp_lite.batcher.batcher import Batcher, Client
-from mdp_lite.batcher.calls import check_client
+from mdp_lite.batcher.calls import UNetModel, check_client
+from mdp_lite.batcher.turns import Speed
 from mdp_lite.editor import Editor
 from mdp_lite.engine.work import count_work
 from mdp_lite.method.execute import EditTask, SingleStep
@@ -31,9 +32,10 @@ TextEncoder = CLIPTextEncoder | CLIPTextEncoders
 class BatchedUNet(nn.Module):
     """Lets the batcher predict noise; calls with another attention are never part of a batch."""
 
-    def __init__(self, unet: UNet, batcher: Batcher, client: Client) -> None:
+    def __init__(self, unet: UNet, batcher: Batcher, client: Client, model: UNetModel) -> None:
         super().__init__()
         self.config, self.batcher, self.client = unet.config, batcher, client
+        self.model = model
         self.call_unet = unet.forward
 
     def forward(self, x: Tensor, t: Tensor, c: Tensor, attend: Attend = SDPA) -> Tensor:
@@ -41,8 +43,8 @@ class BatchedUNet(nn.Module):
         if c.requires_grad:
             raise BadInput("null-text inversion can't share a batcher: it needs gradients")
         if attend is SDPA:
-            return self.batcher.denoise(self.client, x, t, c)
-        cost = len(x) * self.batcher.row_work(x)
+            return self.batcher.denoise(self.client, x, t, c, self.model)
+        cost = len(x) * self.model.row_work(x)
         return self.batcher.call(self.client, lambda: self.call_unet(x, t, c, attend), cost)
 
 
@@ -91,9 +93,24 @@ def make_batcher(editor: Editor, max_rows: int = 0) -> Batcher:
     >>> make_batcher(editor, max_rows=16).max_rows
     16
     """
+    model = make_unet_model(editor, max_rows)
+    return Batcher(model.denoise, model.finite_unet, max_rows, model.row_work)
+
+
+def make_unet_model(editor: Editor, max_rows: int = 0) -> UNetModel:
+    """The UNet of an editor as a batcher calls it beside its own; its unit of work is a FLOP.
+
+    >>> other = make_unet_model(editor)
+    >>> with run_batcher(editor) as batcher, batcher.client() as client:
+    ...     own = client_editor(editor, batcher, client, other)
+    ...     own.edit(source, "a blue house on the grass").cost.unet_calls
+    3
+    """
     runner = runner_of(editor)
-    row_work = lambda x: count_work(runner.models).row(x[0, 0].numel())  # noqa: E731
-    return Batcher(runner.engine.denoise, runner.unet, max_rows, row_work)
+    row = count_work(runner.models).row
+    return UNetModel(
+        runner.engine.denoise, runner.unet, max_rows, lambda x: row(x[0, 0].numel()), Speed()
+    )
 
 
 @contextmanager
@@ -118,7 +135,7 @@ def run_batcher(editor: Editor, max_rows: int = 0) -> Iterator[Batcher]:
 
 
 def share_steps(
-    single_step: SingleStep | None, batcher: Batcher, client: Client
+    single_step: SingleStep | None, batcher: Batcher, client: Client, model: UNetModel
 ) -> SingleStep | None:
     """Whole recorded steps in the batcher's thread, for as long as a client is the only one.
 
@@ -131,16 +148,19 @@ def share_steps(
         if batcher.clients > 1:
             return None
         step = partial(single_step, task, i, reads, x, v_prediction)
-        return batcher.run_step(client, x, len(reads), step)
+        return batcher.run_step(client, x, len(reads), step, model)
 
     return run
 
 
-def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
+def client_editor(
+    editor: Editor, batcher: Batcher, client: Client, model: UNetModel | None = None
+) -> Editor:
     """The same editor for a client, whose UNet rows share calls with those of other clients.
 
-    Use it in a thread of the client while the batcher runs. Null-text inversion raises BadInput,
-    because it needs gradients; batcher.call can run it, and all other clients wait for its end.
+    Use it in a thread of the client while the batcher runs. model is that of make_unet_model if the
+    batcher was made for another editor. Null-text inversion raises BadInput, because it needs
+    gradients; batcher.call can run it, and all other clients wait for its end.
 
     >>> with run_batcher(editor, max_rows=8) as batcher, batcher.client() as client:
     ...     own = client_editor(editor, batcher, client)
@@ -150,17 +170,17 @@ def client_editor(editor: Editor, batcher: Batcher, client: Client) -> Editor:
     runner = runner_of(editor)
     if not isinstance(batcher, Batcher):
         raise BadInput(f"batcher must be one of make_batcher or run_batcher, got {batcher!r:.80}")
-    client, models = check_client(client), editor.models
+    client, models, model = check_client(client), editor.models, model or batcher.model
     proxies = replace(
         models,
-        unet=BatchedUNet(models.unet, batcher, client),
+        unet=BatchedUNet(models.unet, batcher, client, model),
         vae=BatchedVAE(runner, batcher, client),
         text_encoder=BatchedText(models.text_encoder, batcher, client),
     )
     own = Editor(proxies, editor.device, editor.cache, "eager", gpu=runner.gpu)
     own.runner.unet = proxies.unet  # its answers are finite already
     own.runner.engine = own.runner.engine._replace(
-        single_step=share_steps(runner.engine.single_step, batcher, client)
+        single_step=share_steps(runner.engine.single_step, batcher, client, model)
     )
     own.runner.preview_map = batcher.call(client, lambda: runner.preview_map)  # fitted once
     own.runner.decode_seconds, own.runner.blanks = runner.decode_seconds, runner.blanks

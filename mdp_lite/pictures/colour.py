@@ -17,6 +17,7 @@ DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # 16-bit grey, which convert("R
 GREY = ("1", "L", *DEEP)
 SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of profiles, and their modes
 LEVELS = (0, 32, 64, 96, 128, 160, 192, 224, 255)  # of the colours that are compared with sRGB
+ROWS = 64  # of a picture that are scaled at a time
 TOLERANCE = 1  # of 255: a profile that moves no colour by more is sRGB itself
 DATE = bytes([7, 234, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])  # of our profile: equal bytes every day
 FAILURES = (OSError, ValueError, TypeError, ImageCms.PyCMSError)
@@ -110,7 +111,12 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def to_rgba(image: Image.Image) -> Image.Image:
-    """A picture with transparency as RGBA; Pillow has no direct way from premultiplied grey."""
+    """A picture with transparency as RGBA, itself if it is.
+
+    Pillow has no direct way from premultiplied grey.
+    """
+    if image.mode == "RGBA":
+        return image
     return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
@@ -124,9 +130,15 @@ def match_mode(colours: Image.Image, mode: str) -> Image.Image | None:
 
 
 def scale_deep(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits scaled to 8, where Pillow's convert would clip it."""
-    grey = np.rint(np.asarray(image).astype(np.float64) / 257).clip(0, 255)
-    return Image.fromarray(grey.astype(np.uint8))
+    """Grey of 16 bits scaled to 8, where Pillow's convert would clip it.
+
+    It takes a few rows at a time: the steps between have 8 bytes a pixel.
+    """
+    deep, grey = np.asarray(image), np.empty(image.size[::-1], dtype=np.uint8)
+    for top in range(0, len(deep), ROWS):
+        part = deep[top : top + ROWS].astype(np.float64)
+        grey[top : top + ROWS] = np.rint(part / 257).clip(0, 255)
+    return Image.fromarray(grey)
 
 
 @cache

@@ -96,10 +96,11 @@ def to_cells(pixels: Image.Image, fit: Fit, factor: int) -> Tensor:
 
     So the edge of a cell cuts off nothing that was marked; padding is black.
     """
-    grey = np.asarray(pixels, dtype=np.float64) / 255
+    grey = np.asarray(pixels)
     across, down = (_touching_pixels(fit, axis, factor) for axis in (0, 1))
     rows = np.stack([grey[part].max(0, initial=0) for part in down])
-    return torch.from_numpy(np.stack([rows[:, part].max(1, initial=0) for part in across], axis=1))
+    cells = np.stack([rows[:, part].max(1, initial=0) for part in across], axis=1)
+    return torch.from_numpy(cells.astype(np.float64) / 255)
 
 
 def from_cells(cells: Tensor, fit: Fit, factor: int) -> Mask:

@@ -62,12 +62,12 @@ async def answer_sweep(
     context: RequestContext, cost: int, source: Source, fields: SweepFields
 ) -> Response:
     """All pictures of a sweep of at most cost FLOPs. usage is what it took: equal steps are one."""
-    service = context.service
+    service, model = context.service, context.model
 
     async def run() -> tuple[list[PictureFile], Cost]:
-        how = (source, fields, service.max_rows, context.end)
+        how = (source, fields, model.max_rows, context.end)
         work = lambda editor: sweep_pictures(editor, *how)  # noqa: E731
-        (results, spent), waited = await service.run_task(cost, work, context.end)
+        (results, spent), waited = await service.run_task(cost, work, context.end, None, model)
         files = [
             await service.process_pictures(partial(_encode_result, context, one)) for one in results
         ]
@@ -76,7 +76,7 @@ async def answer_sweep(
         pairs = zip(results, files, strict=True)
         return [PictureFile(*pair, {"queue": waited, **pair[0].seconds}) for pair in pairs], spent
 
-    task = service.admit(cost, 0, run)
+    task = service.admit(cost, 0, run, model)
     left = wait_for_disconnect(context.request)
     files, spent = await run_while_connected(task, left, service.metrics.cancelled.inc)
     body = build_body(context, files)
@@ -103,7 +103,8 @@ def _admit(
     context: RequestContext, tasks: Sequence[PictureTask], on_preview: OnPreview
 ) -> "asyncio.Task[list[PictureFile]]":
     cost, size = sum(one.work for one in tasks), sum(one.input_bytes for one in tasks)
-    return context.service.admit(cost, size, lambda: _run_tasks(context, tasks, on_preview, cost))
+    run = lambda: _run_tasks(context, tasks, on_preview, cost)  # noqa: E731
+    return context.service.admit(cost, size, run, context.model)
 
 
 async def _run_tasks(
@@ -127,7 +128,7 @@ async def _run_task(
 ) -> PictureFile:
     service = context.service
     work = lambda editor: task.run(editor, on_preview)  # noqa: E731
-    result, waited = await service.run_task(cost, work, context.end, share)
+    result, waited = await service.run_task(cost, work, context.end, share, context.model)
     started = time.monotonic()
     file = await service.process_pictures(lambda: _encode_result(context, result))
     seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
@@ -139,8 +140,8 @@ async def _run_task(
 
 def _encode_result(context: RequestContext, result: PictureResult) -> bytes:
     """A result as a file in the request's format, with its settings unless that is off."""
-    chosen = context.service.settings
-    settings = result.settings | {"model": chosen.alias} if chosen.metadata else None
+    own = result.settings | {"model": context.model.name}
+    settings = own if context.service.settings.metadata else None
     return _encode(context, result.image, settings)
 
 
@@ -214,7 +215,7 @@ def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> bytes
         "truncated": one.result.truncated,
         "unknown_words": list(one.result.unknown_words),
         "timings": stage_seconds(files),
-        "model": context.service.settings.alias,
+        "model": context.model.name,
         "ignored": context.ignored,
     }
     return _format_event(f"{context.kind}.completed", data)

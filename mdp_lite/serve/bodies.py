@@ -10,6 +10,7 @@ from mdp_lite.pipeline.result import Cost, add_costs
 from mdp_lite.serve import pictures
 from mdp_lite.serve.fields import CommonFields
 from mdp_lite.serve.ignored import list_header
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.work import PictureResult
 
@@ -21,6 +22,7 @@ class RequestContext(NamedTuple):
 
     ignored: the fields that have no effect, and why. counted: the kind of its pictures in metrics.
     started is on the monotonic clock; decode_seconds is the time that reading the request took.
+    model makes the pictures.
     """
 
     request: Request
@@ -31,6 +33,7 @@ class RequestContext(NamedTuple):
     decode_seconds: float
     ignored: dict[str, str]
     counted: str
+    model: ServedModel
 
     @property
     def end(self) -> float | None:
@@ -67,7 +70,7 @@ def build_body(context: RequestContext, files: Sequence[PictureFile]) -> Body:
         "usage": usage(add_costs(*(one.result.cost for one in files))),
         "timings": stage_seconds(files),
         "truncated": any(one.result.truncated for one in files),
-        "model": context.service.settings.alias,
+        "model": context.model.name,
         "ignored": context.ignored,
         "unknown_words": list(dict.fromkeys(w for one in files for w in one.result.unknown_words)),
     }

@@ -14,7 +14,7 @@ from mdp_lite.cli.units import SIZES, format_count, pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import Estimate
 from mdp_lite.pictures.fit import Size
-from mdp_lite.serve.service import choose_max_rows, choose_max_side
+from mdp_lite.serve.served import choose_max_rows, choose_max_side
 from mdp_lite.serve.settings import ServiceSettings
 
 UNITS = {  # of limits: the unit behind the number

@@ -14,6 +14,7 @@ from mdp_lite.pipeline import check
 from mdp_lite.serve import pictures
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.hugging_face import refuse_file
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings
 
@@ -91,10 +92,10 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 
 async def read_pictures(
-    form: UploadForm, size: str, fit: str, service: Service
+    form: UploadForm, size: str, fit: str, service: Service, model: ServedModel
 ) -> list[Image.Image]:
     """The pictures of a form as upright RGB, fitted to the request's size."""
-    most, target = service.settings.limits.pixels, check_size(size, service)
+    most, target = service.settings.limits.pixels, check_size(size, model)
 
     def read() -> list[Image.Image]:
         uploads = [pictures.read_rgb(data, "image", most) for data in form.images]
@@ -103,9 +104,11 @@ async def read_pictures(
     return await service.process_pictures(read)
 
 
-async def read_mask(form: UploadForm, size: str, fit: str, service: Service) -> Image.Image | None:
+async def read_mask(
+    form: UploadForm, size: str, fit: str, service: Service, model: ServedModel
+) -> Image.Image | None:
     """The mask of a form as a grey picture, fitted to the request's size; None if it has none."""
-    data, target = form.mask, check_size(size, service)
+    data, target = form.mask, check_size(size, model)
     if data is None:
         return None
     most = service.settings.limits.pixels
@@ -114,10 +117,10 @@ async def read_mask(form: UploadForm, size: str, fit: str, service: Service) -> 
     )
 
 
-def check_size(size: str, service: Service) -> tuple[int, int] | None:
+def check_size(size: str, model: ServedModel) -> tuple[int, int] | None:
     """(width, height) of WIDTHxHEIGHT if the model and the limits allow it; None for auto."""
-    target, factor = pictures.parse_size(size), service.editor.runner.factor
-    most = service.max_side
+    target, factor = pictures.parse_size(size), model.editor.runner.factor
+    most = model.max_side
     for side in target or ():
         if side % factor or side > most:
             message = f"size must be multiples of {factor} up to {most}, or auto, got {size}"
@@ -125,14 +128,14 @@ def check_size(size: str, service: Service) -> tuple[int, int] | None:
     return target
 
 
-def choose_steps(fields: Any, service: Service) -> Any:
+def choose_steps(fields: Any, model: ServedModel) -> Any:
     """The fields with the model's number of steps for a quick edit if fast is true."""
     if not fields.fast:
         return fields
     if fields.num_inference_steps is not None:
         message = "fast and num_inference_steps say the same thing: give one of them"
         raise ApiError(400, message, "invalid_value", "fast")
-    steps = service.editor.models.defaults.fast_steps
+    steps = model.editor.models.defaults.fast_steps
     return fields.model_copy(update={"num_inference_steps": steps})
 
 
@@ -145,12 +148,12 @@ def check_model(name: str, settings: ServiceSettings) -> None:
         raise ApiError(404, message, "model_not_found", "model")
 
 
-def check_limits(fields: Any, service: Service) -> None:
+def check_limits(fields: Any, service: Service, model: ServedModel) -> None:
     """Check what requests have in common: the model's name, steps, texts, pictures, time, sizes."""
     limits, settings = service.settings.limits, service.settings
     value_of: Callable[[str], Any] = lambda name: getattr(fields, name, None)  # noqa: E731
-    if (model := value_of("model")) is not None:
-        check_model(model, settings)
+    if (name := value_of("model")) is not None:
+        check_model(name, settings)
     bounds = {
         "num_inference_steps": limits.steps, "n": limits.pictures, "deadline": limits.deadline
     }  # fmt: skip
@@ -167,12 +170,12 @@ def check_limits(fields: Any, service: Service) -> None:
         if text is not None and len(check.text(name, text)) > limits.prompt:
             message = f"{name} must have at most {limits.prompt} characters, got {len(text)}"
             raise ApiError(400, message, "invalid_value", name)
-    _check_xl(fields, service)
+    _check_xl(fields, model)
 
 
-def _check_xl(fields: Any, service: Service) -> None:
+def _check_xl(fields: Any, model: ServedModel) -> None:
     """Check what SDXL reads beside the prompts: its form, and that the model reads it."""
-    values, config = dict(fields), service.editor.models.unet.config
+    values, config = dict(fields), model.editor.models.unet.config
     negative = values.get("negative_prompt") or ""
     for second, first in SECONDS.items():
         if second in values:

@@ -13,25 +13,27 @@ from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.answers import wait_for_disconnect
 from mdp_lite.serve.costs import work_of_source
 from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service, run_while_connected
 from mdp_lite.serve.work import Recipe, get_or_make_source, picture_bytes
 
 
 async def make_source(
-    request: Request, service: Service, recipe: Recipe, end: float | None = None
-) -> Source:
+    request: Request, service: Service, model: ServedModel, recipe: Recipe,
+    end: float | None = None,
+) -> Source:  # fmt: skip
     """A source from a recipe, as a task; it is cancelled if the client disconnects.
 
     end: its deadline on the monotonic clock. Raises DeadlineExceeded.
     """
-    cost = work_of_source(service.editor, recipe)
+    cost = work_of_source(model.editor, recipe)
 
     def work(editor: Editor) -> tuple[Source, float]:
         started = time.monotonic()
         return get_or_make_source(editor, recipe, end=end), time.monotonic() - started
 
-    run = lambda: service.run_task(cost, work, end)  # noqa: E731
-    task = service.admit(cost, picture_bytes(recipe), run)
+    run = lambda: service.run_task(cost, work, end, None, model)  # noqa: E731
+    task = service.admit(cost, picture_bytes(recipe), run, model)
     left = wait_for_disconnect(request)
     (source, seconds), waited = await run_while_connected(task, left, service.metrics.cancelled.inc)
     stage = "generate" if source.generated else "invert"
@@ -39,12 +41,14 @@ async def make_source(
     return source
 
 
-async def keep_source(service: Service, owner: str, recipe: Recipe, source: Source) -> str:
+async def keep_source(
+    service: Service, model: ServedModel, owner: str, recipe: Recipe, source: Source
+) -> str:
     """Store a new source and its recipe; returns its id once all processes can find it."""
     name = service.store.put(source, owner)
-    if service.recipes is not None:
+    if model.recipes is not None:
         try:
-            await service.process_pictures(partial(service.recipes.put, name, owner, recipe))
+            await service.process_pictures(partial(model.recipes.put, name, owner, recipe))
         except OSError:
             service.store.drop(name, owner)
             message = "the folder of sources can't be written to"
@@ -54,7 +58,7 @@ async def keep_source(service: Service, owner: str, recipe: Recipe, source: Sour
 
 async def find_source(request: Request, service: Service, owner: str, name: str) -> Source:
     """A source of this owner. Raises a 404 for others' and for those that any process deleted."""
-    source, recipes = service.store.get(name, owner), service.recipes
+    source, recipes = service.store.get(name, owner), service.first.recipes
     if recipes is None:
         if source is None:
             raise _not_found(service, name)
@@ -67,7 +71,7 @@ async def find_source(request: Request, service: Service, owner: str, name: str)
     if recipe is None:
         service.store.drop(name, owner)
         raise _not_found(service, name)
-    source = await make_source(request, service, recipe)
+    source = await make_source(request, service, service.first, recipe)
     service.metrics.rebuilt.inc()
     service.store.put(source, owner, name)
     return source
@@ -75,7 +79,7 @@ async def find_source(request: Request, service: Service, owner: str, name: str)
 
 async def forget_source(service: Service, owner: str, name: str) -> None:
     """Delete a source for all processes. Raises a 404 if there is none."""
-    exists, recipes = service.store.drop(name, owner), service.recipes
+    exists, recipes = service.store.drop(name, owner), service.first.recipes
     if recipes is not None:
         exists = await service.process_pictures(partial(recipes.mark_used, name, owner))
         await service.process_pictures(partial(recipes.drop, name, owner))
@@ -85,6 +89,6 @@ async def forget_source(service: Service, owner: str, name: str) -> None:
 
 def _not_found(service: Service, name: str) -> ApiError:
     message = f"no source {name!r}: it has expired, or never was"
-    if service.recipes is None and service.settings.replicas > 1:
+    if service.first.recipes is None and service.settings.replicas > 1:
         message += ", or another replica has it: they share sources only through --cache"
     return ApiError(404, message, "source_not_found", "source")

@@ -33,6 +33,7 @@ from mdp_lite.serve.fields import (
     SweepFields,
 )
 from mdp_lite.serve.ignored import explain_ignored, list_header
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.work import Recipe
@@ -52,42 +53,45 @@ ModelName = Annotated[str, Path(description="a name of the model")]
 async def edits(request: Request) -> Response:
     """Edit pictures: each is inverted, then edited towards the prompt."""
     started, service = time.monotonic(), _service(request)
+    model = service.first
     form = await forms.read_form(request, service)
-    fields = forms.choose_steps(EditFields.model_validate(form.texts), service)
+    fields = forms.choose_steps(EditFields.model_validate(form.texts), model)
     conflicts.check_edit(fields, form.mask is not None)
-    images, mask = await _read_pictures(form, fields, fields, service)
-    context = _context(request, fields, "edit", started)
+    images, mask = await _read_pictures(form, fields, fields, service, model)
+    context = _context(request, fields, "edit", started, model)
     origins = [
         tasks.picture_recipe(image, fields, seed)
         for image in images
         for seed in tasks.seeds_of(fields)
     ]
     spec = tasks.edit_spec(context, fields.prompt, mask)
-    return await answers.answer(context, [tasks.edit_task(service, one, spec) for one in origins])
+    return await answers.answer(context, [tasks.edit_task(model, one, spec) for one in origins])
 
 
 async def source_edits(request: Request, source: SourceId) -> Response:
     """Edit a source that exists, without an inversion."""
     started, service = time.monotonic(), _service(request)
+    model = service.first
     fields = await forms.read_json(request, SourceEditFields)
-    forms.check_limits(fields, service)
+    forms.check_limits(fields, service, model)
     conflicts.check_source_edit(fields)
-    context = _context(request, fields, "source_edit", started)
+    context = _context(request, fields, "source_edit", started, model)
     origin = await library.find_source(request, service, _owner(request), source)
     conflicts.check_source_size(fields, origin.picture.size)
     spec = tasks.edit_spec(context, fields.prompt)
-    return await answers.answer(context, [tasks.edit_task(service, origin, spec)])
+    return await answers.answer(context, [tasks.edit_task(model, origin, spec)])
 
 
 async def generations(request: Request) -> Response:
     """Make pictures from a prompt and a seed, and edit them at once if there is an edit_prompt."""
     started, service = time.monotonic(), _service(request)
-    fields = forms.choose_steps(await forms.read_json(request, GenerationFields), service)
-    forms.check_limits(fields, service)
+    model = service.first
+    fields = forms.choose_steps(await forms.read_json(request, GenerationFields), model)
+    forms.check_limits(fields, service, model)
     conflicts.check_generation(fields)
     kind = "generation" if fields.edit_prompt is None else "generated_edit"
-    context = _context(request, fields, kind, started)
-    target = forms.check_size(fields.size, service)
+    context = _context(request, fields, kind, started, model)
+    target = forms.check_size(fields.size, model)
     first = secrets.randbelow(SEEDS) if fields.seed is None else fields.seed
     recipes = [
         tasks.prompt_recipe(fields, fields.prompt, first + k, target, "prompt_2")
@@ -96,21 +100,22 @@ async def generations(request: Request) -> Response:
     if fields.edit_prompt is None:
         return await answers.answer(context, [tasks.generate_task(context, one) for one in recipes])
     spec = tasks.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
-    return await answers.answer(context, [tasks.edit_task(service, one, spec) for one in recipes])
+    return await answers.answer(context, [tasks.edit_task(model, one, spec) for one in recipes])
 
 
 async def image_to_image(request: Request) -> Response:
     """Edit a picture for Hugging Face's clients; the answer is the picture's file."""
     started, service = time.monotonic(), _service(request)
+    model = service.first
     sent = hugging_face.read_inference(await forms.read_inference_body(request))
-    fields = forms.choose_steps(EditFields.model_validate(sent.parameters), service)
+    fields = forms.choose_steps(EditFields.model_validate(sent.parameters), model)
     conflicts.check_picture_answer(fields)
     form = forms.UploadForm({}, [sent.picture], None)
-    (image,), _ = await _read_pictures(form, fields, fields, service)
-    context = _context(request, fields, "edit", started)
+    (image,), _ = await _read_pictures(form, fields, fields, service, model)
+    context = _context(request, fields, "edit", started, model)
     (seed,) = tasks.seeds_of(fields)
     spec = tasks.edit_spec(context, fields.prompt)
-    task = tasks.edit_task(service, tasks.picture_recipe(image, fields, seed), spec)
+    task = tasks.edit_task(model, tasks.picture_recipe(image, fields, seed), spec)
     (picture,) = await answers.make_pictures(context, [task])
     headers = list_header(context.ignored | sent.ignored)
     return Response(picture.file, media_type=pictures.MIME[fields.output_format], headers=headers)
@@ -119,22 +124,23 @@ async def image_to_image(request: Request) -> Response:
 async def make_source(request: Request) -> Response:
     """Invert a picture, or generate one from a prompt and a seed; edits can then use it."""
     started, service = time.monotonic(), _service(request)
+    model = service.first
     form = await forms.read_form(request, service)
-    fields = forms.choose_steps(SourceFields.model_validate(form.texts), service)
-    forms.check_limits(fields, service)
+    fields = forms.choose_steps(SourceFields.model_validate(form.texts), model)
+    forms.check_limits(fields, service, model)
     conflicts.check_source(fields, len(form.images), form.mask is not None)
     recipe: Recipe
     if form.images:
-        (image,) = await forms.read_pictures(form, fields.size, fields.fit, service)
+        (image,) = await forms.read_pictures(form, fields.size, fields.fit, service, model)
         recipe = tasks.picture_recipe(image, fields, fields.seed)
     else:
-        size = forms.check_size(fields.size, service)
+        size = forms.check_size(fields.size, model)
         seed, second = fields.seed or 0, "source_prompt_2"
         recipe = tasks.prompt_recipe(fields, fields.source_prompt, seed, size, second)
     end = None if fields.deadline is None else started + fields.deadline
-    source = await library.make_source(request, service, recipe, end)
+    source = await library.make_source(request, service, model, recipe, end)
     service.metrics.sources.inc()
-    name = await library.keep_source(service, _owner(request), recipe, source)
+    name = await library.keep_source(service, model, _owner(request), recipe, source)
     ignored = explain_ignored(fields, service.settings)
     body = _source_body(service, name, source) | {"ignored": ignored}
     return JSONResponse(body, headers=list_header(ignored))
@@ -157,8 +163,9 @@ async def drop_source(request: Request, source: SourceId) -> Response:
 async def sweeps(request: Request) -> Response:
     """Many edits of one source; their common steps are computed once."""
     started, service = time.monotonic(), _service(request)
+    model = service.first
     fields = await forms.read_json(request, SweepFields)
-    forms.check_limits(fields, service)
+    forms.check_limits(fields, service, model)
     axes = (fields.variants, fields.windows, fields.schedules, fields.guidance_scales)
     cells = len(fields.prompts)
     for axis in axes:
@@ -171,9 +178,9 @@ async def sweeps(request: Request) -> Response:
         output_format=fields.output_format, output_compression=fields.output_compression,
         deadline=fields.deadline,
     )  # fmt: skip
-    context = _context(request, common, "sweep", started)
+    context = _context(request, common, "sweep", started, model)
     context = context._replace(ignored=explain_ignored(fields, service.settings))
-    cost = work_of_sweep(service.editor, source, fields, cells)
+    cost = work_of_sweep(model.editor, source, fields, cells)
     return await answers.answer_sweep(context, cost, source, fields)
 
 
@@ -218,26 +225,27 @@ def _owner(request: Request) -> str:
 
 
 def _context(
-    request: Request, fields: CommonFields, counted: str, started: float
+    request: Request, fields: CommonFields, counted: str, started: float, model: ServedModel
 ) -> RequestContext:
     """What a request is known by from here on; counted is one of metrics.KINDS."""
     service, seconds = _service(request), time.monotonic() - started
     kind, ignored = EVENTS.get(counted, counted), explain_ignored(fields, service.settings)
-    return RequestContext(request, service, fields, kind, started, seconds, ignored, counted)
+    return RequestContext(request, service, fields, kind, started, seconds, ignored, counted, model)
 
 
 async def _read_pictures(
-    form: forms.UploadForm, fields: CommonFields, how: InversionFields, service: Service
-) -> tuple[list[Image.Image], Image.Image | None]:
+    form: forms.UploadForm, fields: CommonFields, how: InversionFields, service: Service,
+    model: ServedModel,
+) -> tuple[list[Image.Image], Image.Image | None]:  # fmt: skip
     """The pictures and the mask of an edit; everything else is checked first."""
-    forms.check_limits(fields, service)
+    forms.check_limits(fields, service, model)
     if not form.images:
         raise ApiError(400, "image is required", "missing_required_parameter", "image")
     if len(form.images) * fields.n > service.settings.limits.pictures:
         most = service.settings.limits.pictures
         raise ApiError(400, f"an answer has at most {most} pictures", "invalid_value", "n")
-    images = await forms.read_pictures(form, fields.size, how.fit, service)
-    mask = await forms.read_mask(form, fields.size, how.fit, service)
+    images = await forms.read_pictures(form, fields.size, how.fit, service, model)
+    mask = await forms.read_mask(form, fields.size, how.fit, service, model)
     if mask and any(image.size != mask.size for image in images):
         message = "mask must have the size of the picture, or of all pictures"
         raise ApiError(400, message, "invalid_image", "mask")

@@ -16,41 +16,32 @@ from mdp_lite.batcher.batcher import Client
 from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.batcher.turns import Share
 from mdp_lite.editor import Editor
-from mdp_lite.engine.unet_calls import BUCKETS
-from mdp_lite.engine.work import count_work
-from mdp_lite.method.mdp import add_channels
-from mdp_lite.pipeline.sweep import rows_in_budget
-from mdp_lite.pipeline.warm_up import warm_up
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.metrics import Metrics
-from mdp_lite.serve.recipes import RecipeStore
-from mdp_lite.serve.settings import Limits, ServiceSettings
+from mdp_lite.serve.served import ServedModel, prepare_models, time_row
+from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.store import SourceStore
 
 T = TypeVar("T")
-EDIT_ROWS = 3  # UNet rows of the largest step of one edit
 LONG = 1000  # rows' work: requests of more take at most half of the slots
 LONGEST = 120  # seconds of waiting that Retry-After names, at most
 log = logging.getLogger("mdp_lite.serve")
 
 
 class Service:
-    """One model behind one thread. Everything here but the tasks runs in the loop of asyncio.
+    """Models behind one thread. Everything here but the tasks runs in the loop of asyncio.
 
-    open_requests is the number of open requests, tasks the number of running tasks. work are the
-    FLOPs of admitted work that is not done, waiting_bytes the bytes of its input pictures. row_work
-    are the FLOPs of a UNet row at the model's own size: limits are given in these.
+    first is the model of requests that name none. open_requests is the number of open requests,
+    tasks the number of running tasks. work are the FLOPs of admitted work that is not done,
+    waiting_bytes the bytes of its input pictures.
     """
 
     def __init__(self, editor: Editor, settings: ServiceSettings) -> None:
-        self.editor, self.settings, limits = editor, settings, settings.limits
-        self.max_rows = choose_max_rows(editor, settings.max_rows)
-        self.max_side = choose_max_side(editor, limits)
-        self.batcher = make_batcher(editor, self.max_rows)
-        width, height = editor.runner.size
-        self.row_work = count_work(editor.models).row(width * height // editor.runner.factor**2)
+        self.settings, limits = settings, settings.limits
+        self.first = ServedModel(editor, settings, settings.alias)
+        self.batcher = make_batcher(editor, self.first.max_rows)
+        self.first.unet = self.batcher.model
         self.store = SourceStore(limits)
-        self.recipes = RecipeStore(editor.cache, editor.runner, limits) if editor.cache else None
         self.open_requests = self.work = self.waiting_bytes = self.tasks = 0
         self.draining = self.is_over = self._warm = False
         self.uploads: set[asyncio.Timeout] = set()  # of bodies that are being read
@@ -86,6 +77,16 @@ class Service:
             self._engine.join()
 
     @property
+    def editor(self) -> Editor:
+        """The editor of the first model."""
+        return self.first.editor
+
+    @property
+    def row_work(self) -> int:
+        """The FLOPs of a UNet row at the first model's own size: limits of all are in these."""
+        return self.first.row_work
+
+    @property
     def live(self) -> bool:
         """Whether the models' thread is alive, or has ended as it should."""
         return self._engine.is_alive() or self.is_over
@@ -108,24 +109,28 @@ class Service:
 
     @property
     def rows(self) -> float:
-        """All admitted work that is not done, in UNet rows at the model's own size."""
+        """All admitted work that is not done, in UNet rows at the first model's own size."""
         return self.work / self.row_work
 
     def admit(
-        self, cost: int, input_bytes: int, work: Callable[[], Coroutine[Any, Any, T]]
-    ) -> "asyncio.Task[T]":
+        self, cost: int, input_bytes: int, work: Callable[[], Coroutine[Any, Any, T]],
+        model: ServedModel | None = None,
+    ) -> "asyncio.Task[T]":  # fmt: skip
         """Start work as a task and count its FLOPs and bytes until it ends, or refuse it.
+
+        model is whose work it is, by default the first's.
 
         Raises ApiError: 400 for a request that is too expensive, 429 if too much is waiting.
         """
-        limits, rows = self.settings.limits, cost / self.row_work
+        limits, rows = self.settings.limits, cost / (model or self.first).row_work
         if rows > limits.rows:
             what = f"the work of {rows:.0f} UNet rows of the model's own size"
             message = f"this takes {what}, at most {limits.rows} are allowed"
             raise ApiError(400, message, "too_expensive")
         size = self.waiting_bytes
         fits = size + input_bytes <= limits.waiting_bytes
-        if self.work and not (fits and self.rows + rows <= limits.waiting_rows):
+        after = (self.work + cost) / self.row_work
+        if self.work and not (fits and after <= limits.waiting_rows):
             self.metrics.refused.inc()
             message = f"too much is waiting: {self.rows:.0f} UNet rows, {size} bytes of pictures"
             raise ApiError(429, message, "rate_limit_exceeded", retry=self._retry_seconds())
@@ -142,18 +147,20 @@ class Service:
 
     async def run_task(
         self, cost: int, work: Callable[[Editor], T], end: float | None = None,
-        share: Share | None = None,
+        share: Share | None = None, model: ServedModel | None = None,
     ) -> tuple[T, float]:  # fmt: skip
         """Run admitted work in a worker thread; returns its result and the seconds it waited.
 
-        cost: FLOPs of the request that it is of, share: its turns at the models. Cancelling stops
-        the work, and ends when its thread is done. Raises ApiError (503) if the deadline `end`
-        passes before there is a free slot, and DeadlineExceeded if it does later.
+        cost: FLOPs of the request that it is of, share: its turns at the models, model: the one of
+        the editor, by default the first. Cancelling stops the work, and ends when its thread is
+        done. Raises ApiError (503) if the deadline `end` passes before there is a free slot, and
+        DeadlineExceeded if it does later.
         """
         queued = time.monotonic()
         async with self._slot(cost, end):
             waited = time.monotonic() - queued
-            return await self._run_in_worker(work, Client(None, share), end), waited
+            client, used = Client(None, share), model or self.first
+            return await self._run_in_worker(work, client, end, used), waited
 
     async def process_pictures(self, work: Callable[[], T]) -> T:
         """Run work on pictures or their files in the thread for pictures."""
@@ -189,16 +196,16 @@ class Service:
     def borrow_editor(self) -> Iterator[Editor]:
         """The editor for a thread that is not one of the workers, such as one of the page."""
         with self.batcher.client() as client:
-            yield client_editor(self.editor, self.batcher, client)
+            yield client_editor(self.editor, self.batcher, client, self.first.unet)
 
     async def _run_in_worker(
-        self, work: Callable[[Editor], T], client: Client, until: float | None
+        self, work: Callable[[Editor], T], client: Client, until: float | None, model: ServedModel
     ) -> T:
         client.end = until
 
         def run() -> T:
             with self.batcher.client(client):
-                return work(client_editor(self.editor, self.batcher, client))
+                return work(client_editor(model.editor, self.batcher, client, model.unet))
 
         end = asyncio.get_running_loop().run_in_executor(self._workers, run)
         try:
@@ -210,8 +217,8 @@ class Service:
 
     def _run_models(self) -> None:
         try:
-            prepare_models(self.editor, self.max_rows)
-            self.batcher.speed.add(self.row_work, time_row(self.editor))
+            prepare_models(self.editor, self.first.max_rows)
+            self.first.unet.speed.add(self.row_work, time_row(self.editor))
             self._warm = True
             self.batcher.run()
         except BaseException:
@@ -245,46 +252,3 @@ async def run_while_connected(
         for one in (task, gone):
             one.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
-
-
-@torch.no_grad()
-def prepare_models(editor: Editor, max_rows: int) -> None:
-    """Fit the preview map, and record graphs of all row counts that a call may have.
-
-    From then on nothing more is recorded: other sizes run eagerly, and nobody waits for a capture.
-    """
-    runner, recorder = editor.runner, editor.runner.engine.recorder
-    if recorder:
-        warm_up(runner, [rows for rows in BUCKETS if rows <= max(max_rows, EDIT_ROWS)])
-        recorder.new_shapes = "eager"
-    else:
-        runner.encode(runner.decode(0 * runner.noise(0, *runner.size)))
-    _ = runner.preview_map
-
-
-@torch.no_grad()
-def time_row(editor: Editor) -> float:
-    """Seconds of a UNet row at the model's own size, once the models are warm."""
-    runner = editor.runner
-    x, c, t = runner.noise(0, *runner.size), runner.condition(""), runner.grid(None).t[:1]
-    latent = add_channels(x, runner.blank_channels()).to(c)
-    started = time.monotonic()
-    bool(runner.engine.denoise(latent, t, c).isfinite().all())  # waits for a GPU
-    return time.monotonic() - started
-
-
-def choose_max_rows(editor: Editor, max_rows: int | None) -> int:
-    """Rows of one call: the setting if there is one, else 0 on a CPU and what fits on a GPU."""
-    if max_rows is not None:
-        return max_rows
-    if editor.device.type == "cpu":
-        return 0
-    runner, unet = editor.runner, editor.models.unet
-    width, height = runner.size
-    shape = (height // runner.factor, width // runner.factor)
-    return rows_in_budget(unet.config, shape, next(unet.parameters()).element_size())
-
-
-def choose_max_side(editor: Editor, limits: Limits) -> int:
-    """The longest side of the model's picture that a request may ask for, in pixels."""
-    return limits.side or 2 * max(editor.runner.size)

@@ -14,7 +14,7 @@ from mdp_lite.serve.bodies import RequestContext
 from mdp_lite.serve.costs import work_of_edit, work_of_generation, work_of_source
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import EditFields, GenerationFields, SourceFields
-from mdp_lite.serve.service import Service
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.work import (
     EditSpec,
     OnPreview,
@@ -73,10 +73,9 @@ def edit_spec(
     )  # fmt: skip
 
 
-def edit_task(service: Service, origin: Recipe | Source, spec: EditSpec) -> PictureTask:
+def edit_task(model: ServedModel, origin: Recipe | Source, spec: EditSpec) -> PictureTask:
     """A task that makes an edited picture, and its source if that does not exist yet."""
-    editor = service.editor
-    work = work_of_source(editor, origin) + work_of_edit(editor, origin, spec)
+    work = work_of_source(model.editor, origin) + work_of_edit(model.editor, origin, spec)
 
     def run(editor: Editor, on_preview: OnPreview) -> PictureResult:
         return edit_picture(editor, origin, spec, on_preview)
@@ -87,7 +86,7 @@ def edit_task(service: Service, origin: Recipe | Source, spec: EditSpec) -> Pict
 def generate_task(context: RequestContext, recipe: PromptRecipe) -> PictureTask:
     """A task that makes a picture from a prompt and a seed."""
     previews = context.fields.partial_images
-    work = work_of_generation(context.service.editor, recipe)
+    work = work_of_generation(context.model.editor, recipe)
 
     def run(editor: Editor, on_preview: OnPreview) -> PictureResult:
         return generate_picture(editor, recipe, previews, on_preview, context.end)

@@ -12,11 +12,13 @@ from mdp_lite.batcher.batcher import Batcher
 from mdp_lite.batcher.calls import (
     Call,
     Client,
+    UNetModel,
     UNetRows,
     choose_batch,
     join_rows,
     out_of_memory,
 )
+from mdp_lite.batcher.turns import Speed
 from mdp_lite.names import NotFinite, Stopped
 from support.batchers import WAIT, running, wait_until, waiting
 
@@ -117,8 +119,11 @@ def test_other_work_is_done_by_the_same_thread_alone() -> None:
     assert unet.row_counts == [2]
 
 
+MODEL = UNetModel(plain, plain, 0, lambda x: 1.0, Speed())
+
+
 def call(client: Client, count: int = 2, side: int = 3) -> Call:
-    return Call(client, rows(1, count, side), Future(), count)
+    return Call(client, rows(1, count, side), Future(), count, MODEL)
 
 
 def clients_served(*shares: float) -> list[Client]:

@@ -15,7 +15,7 @@ from mdp_lite.engine.capture import CudaCapture
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.warm_up import warm_up
-from mdp_lite.serve.service import prepare_models
+from mdp_lite.serve.served import prepare_models
 from support.rehearsal import Rehearsal
 from support.rehearsed_cases import BOX, CUDA, TARGET, N, fail, invert, load, make, near
 from support.rehearsing import rehearsal

@@ -13,7 +13,7 @@ from mdp_lite.pipeline.once import once
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Source
 from mdp_lite.pipeline.warm_up import warm_up
-from mdp_lite.serve.service import prepare_models
+from mdp_lite.serve.served import prepare_models
 from support.inpainted import BOX, PROMPT, SIDE, TARGET, N, editor, source, whole
 from support.inpainting import draw_picture
 from support.inverting import double
