@@ -99,11 +99,13 @@ def _serve_here(
     app = application(editor, settings)
     with add_page(app, page) as outer, open_socket(settings) as listener:
         grace = math.ceil(settings.drain) + LAST
-        server = uvicorn.Server(build_config(outer, settings.limits, grace))
+        service: Service = app.state.service
+        config = build_config(outer, settings.limits, grace, service.connections)
+        server = uvicorn.Server(config)
         host, port = listener.getsockname()[:2]
         console.log(f"{settings.alias} is served on http://{host}:{port}/v1")
         log_requests(args.run.quiet)
-        _run_until_signal(server, listener, app.state.service)
+        _run_until_signal(server, listener, service)
     return port
 
 

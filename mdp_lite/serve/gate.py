@@ -136,7 +136,7 @@ class Gate:
 
     def _log(self, scope: Message, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._service.metrics.requests.labels(route, status).inc()
+        self._service.metrics.count_request(route, status, seconds)
         state = scope["state"]
         line = {"id": state["id"], "method": scope["method"], "route": route, "status": status}
         log.info(json.dumps(line | {"seconds": round(seconds, 4), **state.get("log", {})}))

@@ -22,7 +22,7 @@ from mdp_lite.method.mdp import add_channels
 from mdp_lite.pipeline.sweep import rows_in_budget
 from mdp_lite.pipeline.warm_up import warm_up
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
-from mdp_lite.serve.metrics import Metrics
+from mdp_lite.serve.metrics import ConnectionCounts, Metrics
 from mdp_lite.serve.recipes import RecipeStore
 from mdp_lite.serve.settings import Limits, ServiceSettings
 from mdp_lite.serve.store import SourceStore
@@ -54,7 +54,7 @@ class Service:
         self.open_requests = self.work = self.waiting_bytes = self.jobs = 0
         self.draining = self.is_over = self._warm = False
         self.uploads: set[asyncio.Timeout] = set()  # of bodies that are being read
-        self.metrics = Metrics(self)
+        self.connections, self.metrics = ConnectionCounts(), Metrics(self)
         self._engine = threading.Thread(target=self._run_models, name="models", daemon=True)
         self._workers = ThreadPoolExecutor(limits.jobs, "job")
         # One thread, because the warning filters that Pillow's reading sets are process-wide.
