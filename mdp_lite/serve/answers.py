@@ -23,6 +23,7 @@ from mdp_lite.serve.bodies import (
     build_body,
     build_headers,
     log_fields,
+    observe_stages,
     stage_seconds,
     usage,
 )
@@ -71,7 +72,7 @@ async def answer_sweep(
         files = [
             await service.process_pictures(partial(_encode_result, context, one)) for one in results
         ]
-        service.metrics.observe_seconds({"queue": waited, **results[0].seconds})
+        observe_stages(context.request, service, {"queue": waited, **results[0].seconds})
         service.metrics.count_pictures(context.counted, results)
         pairs = zip(results, files, strict=True)
         return [PictureFile(*pair, {"queue": waited, **pair[0].seconds}) for pair in pairs], spent
@@ -130,7 +131,7 @@ async def _run_job(
     file = await service.process_pictures(lambda: _encode_result(context, result))
     seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
     seconds["encode"] = time.monotonic() - started
-    service.metrics.observe_seconds(seconds)
+    observe_stages(context.request, service, seconds)
     service.metrics.count_pictures(context.counted, [result])
     return PictureFile(result, file, seconds)
 

@@ -29,6 +29,7 @@ from mdp_lite.serve.errors import EXPECTED, ApiError, error_of_status, to_api_er
 from mdp_lite.serve.gate import FREE, Gate
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
+from mdp_lite.serve.traces import Tracing
 from mdp_lite.version import __version__
 
 Route = tuple[str, str, Callable[..., Any], str, str, dict[str, Any]]
@@ -96,10 +97,13 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
+        service.tracing = Tracing() if settings.trace else None
         try:
             yield
         finally:
             await asyncio.to_thread(service.close)  # requests may still send their last words
+            if service.tracing:
+                await asyncio.to_thread(service.tracing.close)
 
     app = FastAPI(
         title="mdp_lite", version=__version__, lifespan=lifespan, openapi_url=None,

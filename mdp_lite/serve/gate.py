@@ -16,6 +16,7 @@ from mdp_lite.names import Stopped
 from mdp_lite.serve.errors import ApiError, to_api_error
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import LOOPBACK
+from mdp_lite.serve.traces import PARENT
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -42,12 +43,17 @@ class Gate:
         started, name = time.monotonic(), request_id(scope)
         state = scope.setdefault("state", {})
         state["id"], status, stream = name, [0], [False]
+        added = [(b"x-request-id", name.encode())]
+        if tracing := self._service.tracing:
+            span = tracing.begin(scope["method"], dict(scope["headers"]), name)
+            state["span"] = span
+            added += [(PARENT, span.header)] if span.header else []
 
         async def send_response(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status[0] = message["status"]
                 stream[0] = EVENTS in dict(message["headers"]).get(b"content-type", b"")
-                message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
+                message["headers"] = [*message["headers"], *added]
             async with asyncio.timeout(self._service.settings.limits.write):
                 await send(message)
 
@@ -138,6 +144,8 @@ class Gate:
         route = getattr(scope.get("route"), "path", "none")
         self._service.metrics.count_request(route, status, seconds)
         state = scope["state"]
+        if span := state.get("span"):
+            span.end(scope["method"], route, status, state.get("kind"))
         line = {"id": state["id"], "method": scope["method"], "route": route, "status": status}
         log.info(json.dumps(line | {"seconds": round(seconds, 4), **state.get("log", {})}))
 

@@ -13,6 +13,7 @@ from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.warn import WORDS
 from mdp_lite.serve.settings import Limits, SafetyHook, ServiceSettings
+from mdp_lite.serve.traces import check_tracing
 
 KEYS = "MDP_LITE_API_KEYS"
 
@@ -24,6 +25,7 @@ def read_settings(args: ServeOptions) -> ServiceSettings:
         alias, args.host, args.port, read_keys(args.key_file), args.open, args.origin,
         args.rows, not args.no_metadata, args.drain, load_hook(args.safety_hook),
         parse_limits(args.limit), more_aliases=tuple(more), openai_names=not args.no_openai_names,
+        trace=args.trace and check_tracing(),
     )  # fmt: skip
 
 
