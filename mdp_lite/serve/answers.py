@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -30,11 +29,11 @@ from mdp_lite.serve.bodies import (
 from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
 from mdp_lite.serve.fields import SweepFields
 from mdp_lite.serve.ignored import list_header
+from mdp_lite.serve.logs import log_failure
 from mdp_lite.serve.service import run_while_connected
 from mdp_lite.serve.work import OnPreview, PictureResult, sweep_pictures
 
 KEEP_ALIVE = 10.0  # seconds without an event, after which a comment is sent
-log = logging.getLogger("mdp_lite.serve")
 
 
 class PictureJob(NamedTuple):
@@ -190,7 +189,7 @@ async def _stream_events(
     except Exception as error:
         api_error = to_api_error(error)
         if api_error.status >= 500 and api_error.code not in EXPECTED:
-            log.exception("a stream failed")
+            log_failure("a stream failed", context.request.scope["state"].get("id"), error)
         yield _format_event("error", api_error.body)
     finally:
         end.cancel()

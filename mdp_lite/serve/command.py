@@ -19,7 +19,8 @@ from mdp_lite.serve import cluster
 from mdp_lite.serve.app import Page, add_page, application
 from mdp_lite.serve.connections import build_config
 from mdp_lite.serve.facts import describe_service, format_service
-from mdp_lite.serve.options import log_requests, read_settings
+from mdp_lite.serve.logs import log_requests
+from mdp_lite.serve.options import read_settings
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
 
