@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -23,17 +22,18 @@ from mdp_lite.serve.bodies import (
     build_body,
     build_headers,
     log_fields,
+    observe_stages,
     stage_seconds,
     usage,
 )
 from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
 from mdp_lite.serve.fields import SweepFields
 from mdp_lite.serve.ignored import list_header
+from mdp_lite.serve.logs import log_failure
 from mdp_lite.serve.service import run_while_connected
 from mdp_lite.serve.work import OnPreview, PictureResult, sweep_pictures
 
 KEEP_ALIVE = 10.0  # seconds without an event, after which a comment is sent
-log = logging.getLogger("mdp_lite.serve")
 
 
 class PictureTask(NamedTuple):
@@ -71,7 +71,7 @@ async def answer_sweep(
         files = [
             await service.process_pictures(partial(_encode_result, context, one)) for one in results
         ]
-        service.metrics.observe_seconds({"queue": waited, **results[0].seconds})
+        observe_stages(context.request, service, {"queue": waited, **results[0].seconds})
         service.metrics.count_pictures(context.counted, results)
         pairs = zip(results, files, strict=True)
         return [PictureFile(*pair, {"queue": waited, **pair[0].seconds}) for pair in pairs], spent
@@ -133,7 +133,7 @@ async def _run_task(
     file = await service.process_pictures(lambda: _encode_result(context, result))
     seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
     seconds["encode"] = time.monotonic() - started
-    service.metrics.observe_seconds(seconds)
+    observe_stages(context.request, service, seconds)
     service.metrics.count_pictures(context.counted, [result])
     return PictureFile(result, file, seconds)
 
@@ -192,7 +192,7 @@ async def _stream_events(
     except Exception as error:
         api_error = to_api_error(error)
         if api_error.status >= 500 and api_error.code not in EXPECTED:
-            log.exception("a stream failed")
+            log_failure("a stream failed", context.request.scope["state"].get("id"), error)
         yield _format_event("error", api_error.body)
     finally:
         end.cancel()

@@ -1,7 +1,6 @@
 """The application: its routes, its error answers, and the gate around all of it."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any
@@ -27,8 +26,10 @@ from mdp_lite.serve.describe import (
 )
 from mdp_lite.serve.errors import EXPECTED, ApiError, error_of_status, to_api_error
 from mdp_lite.serve.gate import FREE, Gate
+from mdp_lite.serve.logs import log_failure
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
+from mdp_lite.serve.traces import Tracing
 from mdp_lite.version import __version__
 
 Route = tuple[str, str, Callable[..., Any], str, str, dict[str, Any]]
@@ -86,7 +87,6 @@ ERRORS = (
     Exception,
 )  # fmt: skip
 UNKNOWN_PATH = "there is no such path here; /docs lists what there is"
-log = logging.getLogger("mdp_lite.serve")
 
 
 def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
@@ -96,10 +96,13 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
+        service.tracing = Tracing() if settings.trace else None
         try:
             yield
         finally:
             await asyncio.to_thread(service.close)  # requests may still send their last words
+            if service.tracing:
+                await asyncio.to_thread(service.tracing.close)
 
     app = FastAPI(
         title="mdp_lite", version=__version__, lifespan=lifespan, openapi_url=None,
@@ -147,7 +150,7 @@ async def handle_error(request: Request, error: Exception) -> JSONResponse:
     else:
         api_error = to_api_error(error, NAMES)
     if api_error.status >= 500 and api_error.code not in EXPECTED:
-        log.error("request %s failed", request.scope["state"].get("id"), exc_info=error)
+        log_failure("a request failed", request.scope["state"].get("id"), error)
     headers = api_error.headers
     if isinstance(error, HTTPException) and error.headers:
         headers |= error.headers

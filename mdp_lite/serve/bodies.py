@@ -50,6 +50,13 @@ class PictureFile(NamedTuple):
     seconds: dict[str, float]
 
 
+def observe_stages(request: Request, service: Service, seconds: dict[str, float]) -> None:
+    """Count the seconds of the stages of a job of this request, in metrics and in its trace."""
+    service.metrics.observe_seconds(seconds)
+    if span := request.scope["state"].get("span"):
+        span.add_stages(seconds)
+
+
 def build_body(context: RequestContext, files: Sequence[PictureFile]) -> Body:
     """OpenAI's answer, and our own fields beside it: seed, finished, truncated, timings."""
     context.request.scope["state"]["log"] = log_fields(files)

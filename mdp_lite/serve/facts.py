@@ -42,6 +42,7 @@ def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> d
         "replicas": settings.replicas,
         "drain": settings.drain,
         "metadata": settings.metadata,
+        "trace": settings.trace,
         "safety_hook": settings.safety_hook is not None,
         "limits": asdict(settings.limits),
         "size": "x".join(map(str, find_largest(editor, settings))),

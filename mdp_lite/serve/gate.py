@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import logging
 import re
 import secrets
 import time
@@ -14,8 +13,10 @@ from fastapi.responses import JSONResponse
 
 from mdp_lite.names import Stopped
 from mdp_lite.serve.errors import ApiError, to_api_error
+from mdp_lite.serve.logs import log_failure, log_request, name_method
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import LOOPBACK
+from mdp_lite.serve.traces import PARENT
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,7 +27,6 @@ EVENTS = b"text/event-stream"  # the content type of a stream
 OPEN = ("/health/live", "/health/ready")  # need no key: they give nothing away
 DOCS = ("/", "/docs", "/openapi.json")  # the same for all, so that a browser can show them
 FREE = (*OPEN, *DOCS)
-log = logging.getLogger("mdp_lite.serve")
 
 
 class Gate:
@@ -42,22 +42,30 @@ class Gate:
         started, name = time.monotonic(), request_id(scope)
         state = scope.setdefault("state", {})
         state["id"], status, stream = name, [0], [False]
+        added = [(b"x-request-id", name.encode())]
+        if tracing := self._service.tracing:
+            span = tracing.begin(name_method(scope["method"]), dict(scope["headers"]), name)
+            state["span"] = span
+            added += [(PARENT, span.header)] if span.header else []
 
         async def send_response(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status[0] = message["status"]
                 stream[0] = EVENTS in dict(message["headers"]).get(b"content-type", b"")
-                message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
+                message["headers"] = [*message["headers"], *added]
             async with asyncio.timeout(self._service.settings.limits.write):
                 await send(message)
 
         self._service.open_requests += 1
         try:
             await self._pass_on(scope, receive, send_response)
-        except TimeoutError:
+        except Exception as error:
             if not status[0]:
+                await _answer_failure(error, scope, receive, send_response)
+            elif isinstance(error, TimeoutError):
+                state["log"] = {"ended": "the client does not read"}
+            else:
                 raise
-            state["log"] = {"ended": "the client does not read"}
         except asyncio.CancelledError:  # the server ends what is left of the time to drain
             if not self._service.draining or (status[0] and not stream[0]):
                 raise
@@ -136,10 +144,20 @@ class Gate:
 
     def _log(self, scope: Message, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._service.metrics.requests.labels(route, status).inc()
+        self._service.metrics.count_request(route, status, seconds)
         state = scope["state"]
-        line = {"id": state["id"], "method": scope["method"], "route": route, "status": status}
-        log.info(json.dumps(line | {"seconds": round(seconds, 4), **state.get("log", {})}))
+        method, kind = name_method(scope["method"]), state.get("kind")
+        if span := state.get("span"):
+            span.end(method, route, status, kind)
+        line = {"id": state["id"], "method": method, "route": route, "kind": kind, "status": status}
+        log_request(line | {"seconds": round(seconds, 4), **state.get("log", {})})
+
+
+async def _answer_failure(error: Exception, scope: Message, receive: Receive, send: Send) -> None:
+    """Answer a request that failed in a way that nobody foresaw."""
+    log_failure("a request failed", scope["state"]["id"], error)
+    answer = to_api_error(error)
+    await JSONResponse(answer.body, answer.status, answer.headers)(scope, receive, send)
 
 
 async def _end_cut_off(begun: bool, scope: Message, receive: Receive, send: Send) -> None:

@@ -11,6 +11,7 @@ from fastapi import Request
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.answers import wait_for_disconnect
+from mdp_lite.serve.bodies import observe_stages
 from mdp_lite.serve.costs import work_of_source
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.served import ServedModel
@@ -37,7 +38,7 @@ async def make_source(
     left = wait_for_disconnect(request)
     (source, seconds), waited = await run_while_connected(task, left, service.metrics.cancelled.inc)
     stage = "generate" if source.generated else "invert"
-    service.metrics.observe_seconds({"queue": waited, stage: seconds})
+    observe_stages(request, service, {"queue": waited, stage: seconds})
     return source
 
 

@@ -1,9 +1,7 @@
 """From the command line and the environment to the settings of a service."""
 
 import importlib
-import logging
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -11,8 +9,8 @@ from typing import Any
 
 from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.names import BadInput
-from mdp_lite.pipeline.warn import WORDS
 from mdp_lite.serve.settings import Limits, SafetyHook, ServiceSettings
+from mdp_lite.serve.traces import check_tracing
 
 KEYS = "MDP_LITE_API_KEYS"
 
@@ -24,6 +22,7 @@ def read_settings(args: ServeOptions) -> ServiceSettings:
         alias, args.host, args.port, read_keys(args.key_file), args.open, args.origin,
         args.rows, not args.no_metadata, args.drain, load_hook(args.safety_hook),
         parse_limits(args.limit), more_aliases=tuple(more), openai_names=not args.no_openai_names,
+        trace=args.trace and check_tracing(),
     )  # fmt: skip
 
 
@@ -69,12 +68,3 @@ def load_hook(name: str | None) -> SafetyHook | None:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise BadInput(f"safety-hook must be MODULE:FUNCTION, got {name!r} ({error})") from None
-
-
-def log_requests(quiet: bool) -> None:
-    """Log requests as lines of JSON on stderr, and the warnings of all other loggers."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger().addHandler(handler)
-    logging.getLogger(WORDS).setLevel(logging.ERROR)  # answers name them, to who sent them alone
-    logging.getLogger("mdp_lite.serve").setLevel(logging.ERROR if quiet else logging.INFO)

@@ -138,6 +138,7 @@ async def make_source(request: Request) -> Response:
         seed, second = fields.seed or 0, "source_prompt_2"
         recipe = tasks.prompt_recipe(fields, fields.source_prompt, seed, size, second)
     end = None if fields.deadline is None else started + fields.deadline
+    request.scope["state"]["kind"] = "source"
     source = await library.make_source(request, service, model, recipe, end)
     service.metrics.sources.inc()
     name = await library.keep_source(service, model, _owner(request), recipe, source)
@@ -229,6 +230,7 @@ def _context(
 ) -> RequestContext:
     """What a request is known by from here on; counted is one of metrics.KINDS."""
     service, seconds = _service(request), time.monotonic() - started
+    request.scope["state"]["kind"] = counted
     kind, ignored = EVENTS.get(counted, counted), explain_ignored(fields, service.settings)
     return RequestContext(request, service, fields, kind, started, seconds, ignored, counted, model)
 

@@ -17,10 +17,11 @@ from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.batcher.turns import Share
 from mdp_lite.editor import Editor
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
-from mdp_lite.serve.metrics import Metrics
+from mdp_lite.serve.metrics import ConnectionCounts, Metrics
 from mdp_lite.serve.served import ServedModel, prepare_models, time_row
 from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.store import SourceStore
+from mdp_lite.serve.traces import Tracing
 
 T = TypeVar("T")
 LONG = 1000  # rows' work: requests of more take at most half of the slots
@@ -45,7 +46,8 @@ class Service:
         self.open_requests = self.work = self.waiting_bytes = self.tasks = 0
         self.draining = self.is_over = self._warm = False
         self.uploads: set[asyncio.Timeout] = set()  # of bodies that are being read
-        self.metrics = Metrics(self)
+        self.connections, self.metrics = ConnectionCounts(), Metrics(self)
+        self.tracing: Tracing | None = None
         self._engine = threading.Thread(target=self._run_models, name="models", daemon=True)
         self._workers = ThreadPoolExecutor(limits.tasks, "task")
         # One thread, because the warning filters that Pillow's reading sets are process-wide.

@@ -65,6 +65,7 @@ class ServiceSettings:
     picture is computed alone and has exactly the bits that it has without a service. replicas: how
     many copies of the service there may be, of which any may get a request. more_aliases: further
     names of the same model. openai_names: whether requests may also name a model of OpenAI's.
+    trace: whether OpenTelemetry's spans are sent.
     """
 
     alias: str = "mdp-lite"
@@ -81,6 +82,7 @@ class ServiceSettings:
     replicas: int = 1
     more_aliases: tuple[str, ...] = ()
     openai_names: bool = True
+    trace: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

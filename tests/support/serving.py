@@ -40,7 +40,8 @@ def run_service(
     with add_page(app, page) as outer, open_socket(chosen) as listener:
         port = listener.getsockname()[1]
         grace = 5 if page else None  # seconds for pages that are still open
-        server = uvicorn.Server(build_config(outer, chosen.limits, grace))
+        config = build_config(outer, chosen.limits, grace, service.connections)
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:

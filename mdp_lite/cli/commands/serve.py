@@ -109,6 +109,11 @@ class ServeOptions:
                      help="a function that gets a list of pictures and returns which of them to "
                      "withhold"),
     ] = None  # fmt: skip
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="send OpenTelemetry's spans where the variables OTEL_* say "
+                     "(needs the extra [trace])"),
+    ] = False  # fmt: skip
     replica: ReplicaOptions = ReplicaOptions()
     model: ModelOptions = ModelOptions()
     engine: ClusterEngineOptions = ClusterEngineOptions()
