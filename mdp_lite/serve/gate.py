@@ -13,6 +13,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from mdp_lite.names import Stopped
+from mdp_lite.serve.arrival import Arrival
 from mdp_lite.serve.errors import ApiError, to_api_error
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import LOOPBACK
@@ -42,6 +43,7 @@ class Gate:
         started, name = time.monotonic(), request_id(scope)
         state = scope.setdefault("state", {})
         state["id"], status, stream = name, [0], [False]
+        lease = state["memory"] = self._service.memory.open()
 
         async def send_response(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -65,6 +67,7 @@ class Gate:
             await _end_cut_off(bool(status[0]), scope, receive, send_response)
         finally:
             self._service.open_requests -= 1
+            lease.close()
             self._log(scope, status[0] or 500, time.monotonic() - started)
 
     async def _pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -73,7 +76,7 @@ class Gate:
         except ApiError as error:
             await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
         else:
-            await self._app(scope, self._limit(receive), send)
+            await self._app(scope, self._limit(scope, receive), send)
 
     def _check(self, scope: Message) -> str:
         """The owner of a request by its key; "" if no key is needed. Raises ApiError."""
@@ -94,15 +97,16 @@ class Gate:
         if scope["path"] in OPEN:
             return ""
         if self._service.open_requests > settings.limits.requests:
-            self._service.metrics.refused.inc()
+            self._service.metrics.refused.labels("requests").inc()
             raise ApiError(429, "too many requests are open", "rate_limit_exceeded", retry=1)
         if not settings.keys or scope["path"] in DOCS:
             return ""
         return owner_of(headers.get(b"authorization", b""), settings.keys)
 
-    def _limit(self, receive: Receive) -> Receive:
-        """receive, with an ApiError for a body that is too large or too slow."""
+    def _limit(self, scope: Message, receive: Receive) -> Receive:
+        """receive, with an ApiError for a body that is too large or slow, or has no room."""
         limits, size, done = self._service.settings.limits, 0, False
+        arrival = Arrival(scope)
         end = asyncio.get_running_loop().time() + limits.read
 
         async def receive_limited() -> Message:
@@ -120,7 +124,7 @@ class Gate:
             done = not message.get("more_body", False)
             if size > limits.body_bytes:
                 raise _too_large(limits.body_bytes)
-            return message
+            return arrival.take(message, done)
 
         return receive_limited
 
