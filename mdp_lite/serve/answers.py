@@ -3,12 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from PIL import Image
 
 from mdp_lite.batcher.turns import Share
@@ -28,20 +28,28 @@ from mdp_lite.serve.bodies import (
 )
 from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
 from mdp_lite.serve.fields import SweepFields
+from mdp_lite.serve.holdings import answer_bytes
 from mdp_lite.serve.ignored import list_header
 from mdp_lite.serve.logs import log_failure
+from mdp_lite.serve.pieces import FILE_MARK, send_json, split_text
+from mdp_lite.serve.reserve import hold_sweep
 from mdp_lite.serve.service import run_while_connected
 from mdp_lite.serve.work import OnPreview, PictureResult, sweep_pictures
 
+EMPTY = Image.new("RGB", (1, 1))  # instead of a picture that is a file by now
 KEEP_ALIVE = 10.0  # seconds without an event, after which a comment is sent
 
 
+MakePicture = Callable[[Editor, OnPreview], PictureResult]
+
+
 class PictureTask(NamedTuple):
-    """One picture of an answer: its FLOPs, bytes of its input picture, and how to make it."""
+    """One picture of an answer: its FLOPs, its size, bytes while it runs, and how to make it."""
 
     work: int
-    input_bytes: int
-    run: Callable[[Editor, OnPreview], PictureResult]
+    size: tuple[int, int]
+    working_bytes: int
+    run: MakePicture
 
 
 async def answer(context: RequestContext, tasks: Sequence[PictureTask]) -> Response:
@@ -55,35 +63,42 @@ async def answer(context: RequestContext, tasks: Sequence[PictureTask]) -> Respo
         message = "partial_images are for a stream: set stream"
         raise ApiError(400, message, "invalid_value", "partial_images")
     files = await make_pictures(context, tasks)
-    return JSONResponse(build_body(context, files), headers=build_headers(context, files))
+    return send_json(build_body(context, files), files, build_headers(context, files))
 
 
 async def answer_sweep(
     context: RequestContext, cost: int, source: Source, fields: SweepFields
 ) -> Response:
     """All pictures of a sweep of at most cost FLOPs. usage is what it took: equal steps are one."""
-    service, model = context.service, context.model
+    service, model, limits = context.service, context.model, context.service.settings.limits
+    working = hold_sweep(model.editor, source, fields, limits, context.lease)
+    size, files = pictures.format_size(source.picture), list[bytes]()
 
     async def run() -> tuple[list[PictureFile], Cost]:
         how = (source, fields, model.max_rows, context.end)
         work = lambda editor: sweep_pictures(editor, *how)  # noqa: E731
-        (results, spent), waited = await service.run_task(cost, work, context.end, None, model)
-        files = [
-            await service.process_pictures(partial(_encode_result, context, one)) for one in results
-        ]
+        with context.lease.room(working) as room:
+            done = service.run_task(cost, work, context.end, None, model, room)
+            (results, spent), waited = await done
+            for k, one in enumerate(results):
+                encode = partial(_encode_result, context, one)
+                file, results[k] = await service.process_pictures(encode)
+                files.append(file)
         observe_stages(context.request, service, {"queue": waited, **results[0].seconds})
         service.metrics.count_pictures(context.counted, results)
         pairs = zip(results, files, strict=True)
-        return [PictureFile(*pair, {"queue": waited, **pair[0].seconds}) for pair in pairs], spent
+        return [
+            PictureFile(*pair, {"queue": waited, **pair[0].seconds}, size) for pair in pairs
+        ], spent
 
-    task = service.admit(cost, 0, run, model)
+    task = service.admit(cost, context.lease, run, model)
     left = wait_for_disconnect(context.request)
-    files, spent = await run_while_connected(task, left, service.metrics.cancelled.inc)
-    body = build_body(context, files)
+    whole, spent = await run_while_connected(task, left, service.metrics.cancelled.inc)
+    body = build_body(context, whole)
     body["usage"] = usage(spent)
-    for entry, one in zip(body["data"], files, strict=True):
+    for entry, one in zip(body["data"], whole, strict=True):
         entry["settings"] = one.result.settings
-    return JSONResponse(body, headers=build_headers(context, files))
+    return send_json(body, whole, build_headers(context, whole))
 
 
 async def make_pictures(context: RequestContext, tasks: Sequence[PictureTask]) -> list[PictureFile]:
@@ -102,9 +117,11 @@ async def wait_for_disconnect(request: Request) -> None:
 def _admit(
     context: RequestContext, tasks: Sequence[PictureTask], on_preview: OnPreview
 ) -> "asyncio.Task[list[PictureFile]]":
-    cost, size = sum(one.work for one in tasks), sum(one.input_bytes for one in tasks)
+    cost, limits = sum(one.work for one in tasks), context.service.settings.limits
+    answer = answer_bytes([one.size for one in tasks], limits, context.fields.partial_images)
+    context.lease.plan(max(one.working_bytes for one in tasks), answer=answer)
     run = lambda: _run_tasks(context, tasks, on_preview, cost)  # noqa: E731
-    return context.service.admit(cost, size, run, context.model)
+    return context.service.admit(cost, context.lease, run, context.model)
 
 
 async def _run_tasks(
@@ -128,21 +145,25 @@ async def _run_task(
 ) -> PictureFile:
     service = context.service
     work = lambda editor: task.run(editor, on_preview)  # noqa: E731
-    result, waited = await service.run_task(cost, work, context.end, share, context.model)
-    started = time.monotonic()
-    file = await service.process_pictures(lambda: _encode_result(context, result))
+    with context.lease.room(task.working_bytes) as room:
+        result, waited = await service.run_task(cost, work, context.end, share, context.model, room)
+        started = time.monotonic()
+        file, result = await service.process_pictures(partial(_encode_result, context, result))
     seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
     seconds["encode"] = time.monotonic() - started
     observe_stages(context.request, service, seconds)
     service.metrics.count_pictures(context.counted, [result])
-    return PictureFile(result, file, seconds)
+    return PictureFile(result, file, seconds, "x".join(map(str, task.size)))
 
 
-def _encode_result(context: RequestContext, result: PictureResult) -> bytes:
-    """A result as a file in the request's format, with its settings unless that is off."""
-    own = result.settings | {"model": context.model.name}
-    settings = own if context.service.settings.metadata else None
-    return _encode(context, result.image, settings)
+def _encode_result(context: RequestContext, result: PictureResult) -> tuple[bytes, PictureResult]:
+    """A result as a file in the request's format, with its settings unless that is off.
+
+    Beside it the result without its pixels, which take more than the file.
+    """
+    whole = result.settings | {"model": context.model.name}
+    settings = whole if context.service.settings.metadata else None
+    return _encode(context, result.image, settings), result._replace(image=EMPTY)
 
 
 def _encode(context: RequestContext, image: Image.Image, settings: Body | None) -> bytes:
@@ -186,29 +207,33 @@ async def _stream_events(
                 continue
             if image is None:
                 break
-            yield await _preview_event(context, image, count)
+            for piece in await _preview_event(context, image, count):
+                yield piece
             count += 1
-        yield _final_event(context, await end)
+        for piece in _final_event(context, await end):
+            yield piece
     except Exception as error:
         api_error = to_api_error(error)
         if api_error.status >= 500 and api_error.code not in EXPECTED:
             log_failure("a stream failed", context.request.scope["state"].get("id"), error)
-        yield _format_event("error", api_error.body)
+        yield _format_event("error", api_error.body).encode()
     finally:
         end.cancel()
         await asyncio.gather(end, return_exceptions=True)
 
 
-async def _preview_event(context: RequestContext, image: Image.Image, count: int) -> bytes:
+async def _preview_event(
+    context: RequestContext, image: Image.Image, count: int
+) -> Iterator[bytes]:
     file = await context.service.process_pictures(lambda: _encode(context, image, None))
-    data = _picture_fields(context, image, file) | {"partial_image_index": count}
-    return _format_event(f"{context.kind}.partial_image", data)
+    data = _picture_fields(context, pictures.format_size(image)) | {"partial_image_index": count}
+    return split_text(_format_event(f"{context.kind}.partial_image", data), [file])
 
 
-def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> bytes:
+def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> Iterator[bytes]:
     (one,) = files
     context.request.scope["state"]["log"] = log_fields(files)
-    data = _picture_fields(context, one.result.image, one.file) | {
+    data = _picture_fields(context, one.size) | {
         "usage": usage(one.result.cost),
         "seed": one.result.seed,
         "finished": one.result.finished,
@@ -218,20 +243,20 @@ def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> bytes
         "model": context.model.name,
         "ignored": context.ignored,
     }
-    return _format_event(f"{context.kind}.completed", data)
+    return split_text(_format_event(f"{context.kind}.completed", data), [one.file])
 
 
-def _picture_fields(context: RequestContext, image: Image.Image, file: bytes) -> Body:
+def _picture_fields(context: RequestContext, size: str) -> Body:
     return {
-        "b64_json": pictures.to_base64(file),
+        "b64_json": FILE_MARK,
         "created_at": int(time.time()),
-        "size": pictures.format_size(image),
+        "size": size,
         "quality": "auto",
         "background": "opaque",
         "output_format": context.fields.output_format,
     }
 
 
-def _format_event(kind: str, data: Body) -> bytes:
+def _format_event(kind: str, data: Body) -> str:
     data = data if kind == "error" else {"type": kind, **data}
-    return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from mdp_lite.names import Stopped
+from mdp_lite.serve.arrival import Arrival
 from mdp_lite.serve.errors import ApiError, to_api_error
 from mdp_lite.serve.logs import log_failure, log_request, name_method
 from mdp_lite.serve.service import Service
@@ -42,11 +43,8 @@ class Gate:
         started, name = time.monotonic(), request_id(scope)
         state = scope.setdefault("state", {})
         state["id"], status, stream = name, [0], [False]
-        added = [(b"x-request-id", name.encode())]
-        if tracing := self._service.tracing:
-            span = tracing.begin(name_method(scope["method"]), dict(scope["headers"]), name)
-            state["span"] = span
-            added += [(PARENT, span.header)] if span.header else []
+        lease = state["memory"] = self._service.memory.open()
+        added = [(b"x-request-id", name.encode()), *self._begin_span(scope, name)]
 
         async def send_response(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -73,7 +71,17 @@ class Gate:
             await _end_cut_off(bool(status[0]), scope, receive, send_response)
         finally:
             self._service.open_requests -= 1
+            lease.close()
             self._log(scope, status[0] or 500, time.monotonic() - started)
+
+    def _begin_span(self, scope: Message, name: str) -> list[tuple[bytes, bytes]]:
+        """Begin the span of a request, if there are traces; the headers that the answer gets."""
+        tracing = self._service.tracing
+        if tracing is None:
+            return []
+        span = tracing.begin(name_method(scope["method"]), dict(scope["headers"]), name)
+        scope["state"]["span"] = span
+        return [(PARENT, span.header)] if span.header else []
 
     async def _pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
@@ -81,7 +89,7 @@ class Gate:
         except ApiError as error:
             await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
         else:
-            await self._app(scope, self._limit(receive), send)
+            await self._app(scope, self._limit(scope, receive), send)
 
     def _check(self, scope: Message) -> str:
         """The owner of a request by its key; "" if no key is needed. Raises ApiError."""
@@ -102,15 +110,16 @@ class Gate:
         if scope["path"] in OPEN:
             return ""
         if self._service.open_requests > settings.limits.requests:
-            self._service.metrics.refused.inc()
+            self._service.metrics.refused.labels("requests").inc()
             raise ApiError(429, "too many requests are open", "rate_limit_exceeded", retry=1)
         if not settings.keys or scope["path"] in DOCS:
             return ""
         return owner_of(headers.get(b"authorization", b""), settings.keys)
 
-    def _limit(self, receive: Receive) -> Receive:
-        """receive, with an ApiError for a body that is too large or too slow."""
+    def _limit(self, scope: Message, receive: Receive) -> Receive:
+        """receive, with an ApiError for a body that is too large or slow, or has no room."""
         limits, size, done = self._service.settings.limits, 0, False
+        arrival = Arrival(scope)
         end = asyncio.get_running_loop().time() + limits.read
 
         async def receive_limited() -> Message:
@@ -128,7 +137,7 @@ class Gate:
             done = not message.get("more_body", False)
             if size > limits.body_bytes:
                 raise _too_large(limits.body_bytes)
-            return message
+            return arrival.take(message, done)
 
         return receive_limited
 

@@ -14,9 +14,18 @@ from mdp_lite.serve.answers import wait_for_disconnect
 from mdp_lite.serve.bodies import observe_stages
 from mdp_lite.serve.costs import work_of_source
 from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.holdings import (
+    RGB,
+    count_pixels,
+    made_source_bytes,
+    size_of_task,
+    working_bytes,
+)
+from mdp_lite.serve.memory import lease_of
 from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service, run_while_connected
-from mdp_lite.serve.work import Recipe, get_or_make_source, picture_bytes
+from mdp_lite.serve.store import source_bytes
+from mdp_lite.serve.work import PictureRecipe, Recipe, get_or_make_source
 
 
 async def make_source(
@@ -33,8 +42,17 @@ async def make_source(
         started = time.monotonic()
         return get_or_make_source(editor, recipe, end=end), time.monotonic() - started
 
-    run = lambda: service.run_task(cost, work, end, None, model)  # noqa: E731
-    task = service.admit(cost, picture_bytes(recipe), run, model)
+    lease, editor = lease_of(request), model.editor
+    working = working_bytes(editor, size_of_task(editor, recipe))
+    pictures = recipe.picture.size if isinstance(recipe, PictureRecipe) else (0, 0)
+    held = {"pictures": RGB * count_pixels(pictures), "source": made_source_bytes(editor, recipe)}
+    lease.plan(working, **held)
+
+    async def run() -> tuple[tuple[Source, float], float]:
+        with lease.room(working) as room:
+            return await service.run_task(cost, work, end, None, model, room)
+
+    task = service.admit(cost, lease, run, model)
     left = wait_for_disconnect(request)
     (source, seconds), waited = await run_while_connected(task, left, service.metrics.cancelled.inc)
     stage = "generate" if source.generated else "invert"
@@ -63,10 +81,12 @@ async def find_source(request: Request, service: Service, owner: str, name: str)
     if recipes is None:
         if source is None:
             raise _not_found(service, name)
+        lease_of(request).hold(source=source_bytes(source))
         return source
     if source is not None and await service.process_pictures(
         partial(recipes.mark_used, name, owner)
     ):
+        lease_of(request).hold(source=source_bytes(source))
         return source
     recipe = await service.process_pictures(partial(recipes.get, name, owner))
     if recipe is None:

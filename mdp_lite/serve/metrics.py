@@ -11,6 +11,7 @@ from mdp_lite.serve.work import PictureResult
 # Kinds of pictures. Each picture is counted once: a sweep of four adds 4.
 KINDS = ("edit", "source_edit", "generation", "generated_edit", "sweep")
 REFUSALS = ("late_head", "gave_way", "too_many", "malformed")  # why a connection is closed
+REASONS = ("work", "memory", "requests")  # there was too much of
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -36,10 +37,14 @@ class Metrics:
             ("route",), buckets=BUCKETS, registry=self.registry,
         )  # fmt: skip
         self.cancelled = counter("cancelled", "requests whose client left before the answer")
-        self.refused = counter("refused", "requests refused as too much was waiting")
+        self.refused = counter(
+            "refused", "requests refused as too much was waiting, by what", ("reason",)
+        )
         self.pictures = counter(
             "pictures", "pictures that were made, by the kind of request", ("kind", "finished")
         )
+        for reason in REASONS:
+            self.refused.labels(reason)
         for kind in KINDS:
             self.pictures.labels(kind, "true")  # so that each kind is there from the start
         self.sources = counter("sources_made", "sources that were made")
@@ -76,7 +81,8 @@ class Metrics:
             ("waiting_work", service.work, "FLOPs that were let in and are not done"),
             ("waiting_rows", service.rows, "the same in UNet rows at the model's own size"),
             ("waiting_seconds", service.wait_seconds, "the same in seconds, by estimate"),
-            ("waiting_bytes", service.waiting_bytes, "bytes of their pictures"),
+            ("waiting_bytes", service.memory.total, "bytes that open requests take, at most"),
+            ("working_bytes", service.memory.working, "those of them that running tasks take"),
             ("tasks", service.tasks, "tasks that work now"),
             ("members", batcher.clients, "tasks that wait for the models or are between two steps"),
             ("sources", len(service.store), "sources that are kept"),

@@ -17,6 +17,7 @@ from mdp_lite.serve import (
     hugging_face,
     library,
     pictures,
+    reserve,
     tasks,
     work,
 )
@@ -27,12 +28,12 @@ from mdp_lite.serve.fields import (
     CommonFields,
     EditFields,
     GenerationFields,
-    InversionFields,
     SourceEditFields,
     SourceFields,
     SweepFields,
 )
 from mdp_lite.serve.ignored import explain_ignored, list_header
+from mdp_lite.serve.memory import Lease, lease_of
 from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings
@@ -57,7 +58,7 @@ async def edits(request: Request) -> Response:
     form = await forms.read_form(request, service)
     fields = forms.choose_steps(EditFields.model_validate(form.texts), model)
     conflicts.check_edit(fields, form.mask is not None)
-    images, mask = await _read_pictures(form, fields, fields, service, model)
+    images, mask = await _read_pictures(form, fields, service, model, lease_of(request))
     context = _context(request, fields, "edit", started, model)
     origins = [
         tasks.picture_recipe(image, fields, seed)
@@ -111,7 +112,8 @@ async def image_to_image(request: Request) -> Response:
     fields = forms.choose_steps(EditFields.model_validate(sent.parameters), model)
     conflicts.check_picture_answer(fields)
     form = forms.UploadForm({}, [sent.picture], None)
-    (image,), _ = await _read_pictures(form, fields, fields, service, model)
+    lease_of(request).hold(body=len(sent.picture))
+    (image,), _ = await _read_pictures(form, fields, service, model, lease_of(request))
     context = _context(request, fields, "edit", started, model)
     (seed,) = tasks.seeds_of(fields)
     spec = tasks.edit_spec(context, fields.prompt)
@@ -131,6 +133,7 @@ async def make_source(request: Request) -> Response:
     conflicts.check_source(fields, len(form.images), form.mask is not None)
     recipe: Recipe
     if form.images:
+        await reserve.hold_source(form, fields, service, model, lease_of(request))
         (image,) = await forms.read_pictures(form, fields.size, fields.fit, service, model)
         recipe = tasks.picture_recipe(image, fields, fields.seed)
     else:
@@ -236,8 +239,8 @@ def _context(
 
 
 async def _read_pictures(
-    form: forms.UploadForm, fields: CommonFields, how: InversionFields, service: Service,
-    model: ServedModel,
+    form: forms.UploadForm, fields: EditFields, service: Service, model: ServedModel,
+    lease: Lease,
 ) -> tuple[list[Image.Image], Image.Image | None]:  # fmt: skip
     """The pictures and the mask of an edit; everything else is checked first."""
     forms.check_limits(fields, service, model)
@@ -246,8 +249,10 @@ async def _read_pictures(
     if len(form.images) * fields.n > service.settings.limits.pictures:
         most = service.settings.limits.pictures
         raise ApiError(400, f"an answer has at most {most} pictures", "invalid_value", "n")
-    images = await forms.read_pictures(form, fields.size, how.fit, service, model)
-    mask = await forms.read_mask(form, fields.size, how.fit, service, model)
+    await reserve.hold_edits(form, fields, service, model, lease)
+    images = await forms.read_pictures(form, fields.size, fields.fit, service, model)
+    mask = await forms.read_mask(form, fields.size, fields.fit, service, model)
+    lease.hold(body=len(form.mask or b""))
     if mask and any(image.size != mask.size for image in images):
         message = "mask must have the size of the picture, or of all pictures"
         raise ApiError(400, message, "invalid_image", "mask")

@@ -68,7 +68,7 @@ def wait_until(is_true: Callable[[], Any]) -> None:
 
 def is_idle(service: Service) -> bool:
     """Whether there is no admitted work, no picture, no task and no client of the batcher."""
-    counts = (service.work, service.waiting_bytes, service.tasks, service.batcher.clients)
+    counts = (service.work, service.memory.total, service.tasks, service.batcher.clients)
     return counts == (0, 0, 0, 0)
 
 
