@@ -1,5 +1,6 @@
 """Fixtures that tests of several rooms use."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from support.checkpoints import write_checkpoint
 from support.thinning import pytest_collection_modifyitems
 
 __all__ = ["pytest_collection_modifyitems"]  # a hook of pytest's
+
+# Of processes that tests start, too: threads of several that wait for each other take all cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -163,6 +163,7 @@ def test_a_large_copy_leaves_memory_at_once() -> None:
     assert before - memory.resident_bytes("RssAnon") > 0.9 * odd.nbytes
 
 
+@pytest.mark.slow
 @needs_linux
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_bundled_model_takes_what_commands_say(dtype: str) -> None:

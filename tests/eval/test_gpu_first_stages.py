@@ -53,6 +53,7 @@ def failed(findings: Findings) -> list[str]:
 QUICK = [name for name in WORK if name not in ("steps", "settings")]
 
 
+@pytest.mark.representative("environment", "limits", "failed-capture", "profile")
 @pytest.mark.parametrize("name", [*QUICK, pytest.param("settings", marks=pytest.mark.slow)])
 def test_a_stage_runs_on_a_cpu(name: str, findings: Findings) -> None:
     WORK[name](CPU, findings)

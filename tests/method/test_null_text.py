@@ -112,7 +112,7 @@ def tiny() -> Pair:
     return bundled()
 
 
-SLOW = ("v", "v, stops", "SDXL, v")
+SLOW = ("epsilon", "v", "v, stops", "SDXL, v")  # the bundled model predicts epsilon
 PARAMS = [pytest.param(n, marks=pytest.mark.slow if n in SLOW else []) for n in CASES]
 
 

@@ -222,6 +222,7 @@ def test_the_guidance_scale_is_part_of_an_lcms_condition(pair: Pair) -> None:
         editor.generate(PROMPT, negative_prompt="a", num_inference_steps=2)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", METHODS)
 def test_inversions_work_or_say_why_not(pair: Pair, method: str) -> None:
     editor = pair.editor

@@ -76,6 +76,7 @@ def count(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+@pytest.mark.representative("Vega")
 @pytest.mark.parametrize("shape", SHAPES)
 @torch.no_grad()
 def test_a_prediction(shape: str) -> None:

@@ -97,7 +97,7 @@ def monotone(far: Tensor, variant: str, share: float) -> None:
 
 
 @needs_model
-@pytest.mark.parametrize("variant", ["epsilon", "c"])
+@pytest.mark.parametrize("variant", ["c", pytest.param("epsilon", marks=pytest.mark.slow)])
 def test_a_stronger_edit_is_further_from_its_source(bundled: Editor, variant: str) -> None:
     monotone(distances(bundled, variant, 1, 10), variant, 0.2)
 
