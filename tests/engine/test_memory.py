@@ -112,6 +112,7 @@ def test_direct_calls_and_gradients_are_as_before_any_edit(fresh: Editor) -> Non
             assert torch.equal(fresh.models.unet(*inputs(fresh)), want)
 
 
+@pytest.mark.slow
 @needs_packing
 def test_threads_that_want_both_layouts_at_once_get_their_bits(fresh: Editor) -> None:
     wrong: list[str] = []

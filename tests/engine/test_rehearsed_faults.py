@@ -122,7 +122,7 @@ def test_warm_up_records_large_shapes_first(gpu: Rehearsal, checkpoint: Path) ->
 
 def test_graphs_are_few_whatever_is_edited(gpu: Rehearsal, checkpoint: Path) -> None:
     editor = load(checkpoint)
-    for n in (4, 5, 9):
+    for n in (4, 5):
         source = editor.generate("a red house", 7, n)
         kinds: list[dict[str, Any]] = [
             {},

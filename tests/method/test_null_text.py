@@ -193,6 +193,7 @@ def test_only_the_steps_asked_for_are_tuned(tiny: Pair, plain: Source) -> None:
     assert torch.equal(nulls(tiny.invert(N, G, tuned_steps=range(N))), nulls(plain))
 
 
+@pytest.mark.slow
 def test_pictures_together_are_as_alone(tiny: Pair) -> None:
     scenes = [world.sample(seed) for seed in (7, 8)]
     pictures, prompts = list(map(world.draw, scenes)), list(map(world.caption, scenes))

@@ -153,6 +153,7 @@ def test_recorded_noise_reconstructs(pair: Pair, n: int) -> None:
         assert (free.latent - source.path.x[-1]).abs().max() <= 1e-5 * scale
 
 
+@pytest.mark.representative("None", "epsilon")
 @pytest.mark.parametrize("variant", [None, "epsilon", "c", "x", "beta"])
 def test_edits_go_the_same_path(pair: Pair, variant: str | None) -> None:
     """All variants, a mask, several at once, a saved source: no second code path."""

@@ -113,6 +113,7 @@ def test_the_edits_are_unlike(pool: list[EditTask]) -> None:
     assert {len(one.reads) for task in pool for one in task.plan.segments} == {0, 1, 2, 3}
 
 
+@pytest.mark.representative("5")
 @pytest.mark.parametrize("max_rows", [2, 5, 16])
 def test_in_one_call_with_others_it_differs_by_rounding(
     editor: Editor, pool: list[EditTask], max_rows: int

@@ -153,6 +153,7 @@ def test_weights_are_continuous_in_strength(
     assert (at(strength) - at(near)).abs().max() <= 50 * n * step
 
 
+@pytest.mark.representative("epsilon", "x")
 @variants
 def test_latents_are_continuous_in_strength(editor: Editor, variant: str) -> None:
     """A ten-thousandth of all strength is never more than a twentieth of the way."""

@@ -115,6 +115,7 @@ def test_the_authors_six_windows_of_a_generated_picture(exact: Editor, source: S
 GRID = [(t_max, t_m) for t_max in range(44, 51) for t_m in range(20, 31)]
 
 
+@pytest.mark.slow
 def test_a_grid_of_77_windows(exact: Editor, source: Source) -> None:
     rows(exact)
     result = exact.sweep(source, TARGET, windows=GRID)

@@ -44,16 +44,19 @@ def find_blocks(page: str) -> list[Block]:
     return blocks
 
 
-def run_page(path: Path, patch: pytest.MonkeyPatch) -> int:
-    """Run a page's Python and its mdp-lite commands in order, in one namespace; how many ran."""
+def run_page(path: Path, patch: pytest.MonkeyPatch, steps: int | None = None) -> int:
+    """Run a page's Python and its mdp-lite commands in order, in one namespace; how many ran.
+
+    steps: how many sampling steps a block has whose note names none; None: the model's.
+    """
     names: dict[str, Any] = {}
     count = 0
     for block in find_blocks(path.read_text("utf-8")):
         if block.note.startswith("not run: ") or block.language not in ("python", "sh"):
             continue
-        with patch.context() as steps:
-            if block.steps:
-                _set_steps(steps, block.steps)
+        with patch.context() as own:
+            if few := block.steps or steps:
+                _set_steps(own, few)
             _run_block(path, block, names)
         count += 1
     return count
