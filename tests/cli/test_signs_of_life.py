@@ -102,6 +102,7 @@ class Terminal:
         return True
 
 
+@pytest.mark.representative("batch")
 @pytest.mark.parametrize(
     ("name", "end"),
     [

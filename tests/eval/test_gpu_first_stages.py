@@ -61,6 +61,7 @@ def test_a_stage_runs_on_a_cpu(name: str, findings: Findings) -> None:
     assert findings.figures or findings.checks
 
 
+@pytest.mark.slow
 def test_a_step_has_samples_a_median_and_an_interval(findings: Findings) -> None:
     WORK["steps"](CPU, findings)
     assert failed(findings) == []

@@ -178,6 +178,7 @@ def test_it_comes_closer_than_sampling_anew(tiny: Pair, plain: Source) -> None:
     assert found < drifted / 2
 
 
+@pytest.mark.slow
 def test_only_the_steps_asked_for_are_tuned(tiny: Pair, plain: Source) -> None:
     some, pivots = tiny.invert(N, G, tuned_steps=(2, 5)), tiny.pivots(N)
     assert [i for i, count in enumerate(iterations(some)) if count] == [2, 5]

@@ -187,6 +187,7 @@ GRIDS = {
 }
 
 
+@pytest.mark.representative("v-zero-snr", "euler-ancestral", "lcm")
 @pytest.mark.parametrize("grid", GRIDS)
 def test_every_grid(grid: str, apple: Editor, editor: Editor) -> None:
     pair = (small(one, scheduler=GRIDS[grid]) for one in (apple, editor))

@@ -191,6 +191,7 @@ def test_one_step_a_call_gives_the_bits_of_an_edit_alone(
         assert torch.equal(latent, alone.latent) and alone.image.tobytes() == image
 
 
+@pytest.mark.slow
 def test_batches_change_nothing_but_the_last_bits(editor: Editor, mixed: list[Source]) -> None:
     result = editor.sweep(mixed, TARGET, VARIANTS, [(9, 4)], list(CURVES))
     for cell, latent, _ in list(cells_of(result))[::5]:

@@ -12,7 +12,6 @@ from support.places import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CODE = [page for page in PAGES if re.search(r"^```(python|sh)$", page.read_text("utf-8"), re.M)]
-WINDOW = re.compile(r"t.max\W{1,3}[1-9]\d")  # steps of the model's own number
 NOTE = re.compile(r"not run: \w.*|run in \d+ steps|")
 
 
@@ -36,10 +35,7 @@ def test_the_code_of_a_page_runs(
     page: Path, steps: int | None, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MDP_LITE_CACHE", raising=False)
-    text = page.read_text("utf-8")
-    if steps and WINDOW.search(text):
-        steps = None
-    blocks = find_blocks(text)
+    blocks = find_blocks(page.read_text("utf-8"))
     skipped = sum(one.note.startswith("not run: ") for one in blocks)
     runs = sum(one.language != "math" for one in blocks) - skipped
     assert run_page(page, monkeypatch, steps) == runs
