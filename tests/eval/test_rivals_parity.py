@@ -97,7 +97,7 @@ def published(case: Case, x: Tensor) -> Tensor:
     return run(x, null, torch.cat(c), N, G)
 
 
-@pytest.mark.representative("refine", "blend")
+@pytest.mark.representative("refine")
 @pytest.mark.parametrize("name", CASES)
 def test_edits_are_those_of_the_published_method(name: str) -> None:
     case, editor = CASES[name], ours()

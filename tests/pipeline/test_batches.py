@@ -90,7 +90,7 @@ def latents(editor: Editor, tasks: list[EditTask], max_rows: int = 0) -> list[Te
 slow = pytest.mark.slow
 COUNTS = [  # threads, edits to choose from, batches
     pytest.param(1, 20, 8, id="one thread"),
-    pytest.param(2, 4, 1, id="two threads"),
+    pytest.param(2, 4, 1, id="two threads", marks=slow),
     pytest.param(1, POOL, BATCHES, id="one thread, 100 batches", marks=slow),
     pytest.param(2, POOL, BATCHES, id="two threads, 100 batches", marks=slow),
 ]
