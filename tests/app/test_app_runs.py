@@ -78,6 +78,7 @@ def test_a_source_is_made_once(
     assert f"already computed: {saved} UNet rows saved" in describe_result(again)[0]
 
 
+@pytest.mark.representative("change0", "change3")
 @pytest.mark.parametrize("change", [*OTHER_SOURCE, {"method": "replay"}, {"fit": "pad"}])
 def test_another_source_is_made(change: dict[str, Any], studio: Studio, visitor: Session) -> None:
     edit(studio, visitor, REAL)

@@ -103,7 +103,6 @@ def test_replay_ends_at_the_picture(config: SchedulerConfig, n: int, seed: int, 
     assert (edit.x - x).abs().max() <= 1e-5
 
 
-@pytest.mark.covering(1)
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize("n", [5, 50, pytest.param(100, marks=pytest.mark.slow)])
 def test_replay_of_a_model_ends_at_the_picture(editor: Editor, spacing: str, n: int) -> None:
@@ -143,7 +142,6 @@ def test_direct_refuses_to_start_from_noise_alone(case: Case) -> None:
         assert case.invert("direct").method == "direct"
 
 
-@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", EXACT)
 def test_steps_along_the_noise_lead_along_the_path(case: Case, method: str) -> None:
     source = case.invert(method)
@@ -172,6 +170,7 @@ def test_these_end_at_the_picture_and_the_others_drift(case: Case, method: str) 
         assert (case.invert(drifting).path.x[-1] - x).abs().max() > 1e-3
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("g", [1.0, G])
 def test_ddim_ends_where_sampling_from_its_noise_does(case: Case, g: float) -> None:
     source, runner = case.invert("ddim", g=g), case.editor.runner
@@ -207,6 +206,7 @@ def drift(case: Case, source: Source) -> float:
     return float((end.x - runner.encode(PICTURE)).norm())
 
 
+@pytest.mark.representative("SD-v")
 def test_more_iterations_come_nearer_to_the_fixed_point(case: Case) -> None:
     sources = [case.invert(Inversion("fixed-point", iterations=k), g=None) for k in (1, 2, 4, 20)]
     for far in (residual, drift):

@@ -155,6 +155,7 @@ def test_timestep_embedding(dim: int, flip: bool, shift: int) -> None:
     assert distance(timestep_embedding(t, dim, flip, shift), want) <= BOUND
 
 
+@pytest.mark.representative("1-v_prediction")
 @pytest.mark.parametrize(("seed", "prediction"), [(0, "epsilon"), (1, "v_prediction")])
 def test_whole_pipeline(tmp_path: Path, seed: int, prediction: str) -> None:
     pipeline(draw(seed), seed, prediction).save_pretrained(tmp_path)
