@@ -71,10 +71,11 @@ async def answer_sweep(
         files = [
             await service.process_pictures(partial(_encode_result, context, one)) for one in results
         ]
-        service.metrics.observe_seconds({"queue": waited, **results[0].seconds})
+        stages = {**context.loading, "queue": waited}
+        service.metrics.observe_seconds(stages | results[0].seconds)
         service.metrics.count_pictures(context.counted, results)
         pairs = zip(results, files, strict=True)
-        return [PictureFile(*pair, {"queue": waited, **pair[0].seconds}) for pair in pairs], spent
+        return [PictureFile(*pair, stages | pair[0].seconds) for pair in pairs], spent
 
     task = service.admit(cost, 0, run, model)
     left = wait_for_disconnect(context.request)
@@ -131,7 +132,8 @@ async def _run_task(
     result, waited = await service.run_task(cost, work, context.end, share, context.model)
     started = time.monotonic()
     file = await service.process_pictures(lambda: _encode_result(context, result))
-    seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
+    seconds = {"decode": context.decode_seconds, **context.loading, "queue": waited}
+    seconds |= result.seconds
     seconds["encode"] = time.monotonic() - started
     service.metrics.observe_seconds(seconds)
     service.metrics.count_pictures(context.counted, [result])
@@ -140,7 +142,7 @@ async def _run_task(
 
 def _encode_result(context: RequestContext, result: PictureResult) -> bytes:
     """A result as a file in the request's format, with its settings unless that is off."""
-    own = result.settings | {"model": context.model.name}
+    own = result.settings | context.model.key.describe()
     settings = own if context.service.settings.metadata else None
     return _encode(context, result.image, settings)
 
@@ -215,7 +217,7 @@ def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> bytes
         "truncated": one.result.truncated,
         "unknown_words": list(one.result.unknown_words),
         "timings": stage_seconds(files),
-        "model": context.model.name,
+        **context.model.key.describe(),
         "ignored": context.ignored,
     }
     return _format_event(f"{context.kind}.completed", data)
