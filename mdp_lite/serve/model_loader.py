@@ -28,8 +28,7 @@ class ModelLoader:
         self.specs: dict[str, ModelSpec] = {one.alias: one for one in settings.others}
         if settings.first is not None:
             self.specs[settings.alias] = settings.first
-        self.facts: dict[str, ModelFacts] = {settings.alias: read_editor_facts(editor)}
-        self.facts |= {one.alias: one.read_facts() for one in settings.others}
+        self.facts = read_all_facts(editor, settings)
         self.bound = choose_bound(settings, self.facts, editor.device)
         self._batcher = batcher
 
@@ -60,6 +59,12 @@ class ModelLoader:
             seconds = self._batcher.call(client, lambda: time_row(editor), cost)
         model.unet.speed.add(cost, seconds)
         return model
+
+
+def read_all_facts(editor: Editor, settings: ServiceSettings) -> dict[str, ModelFacts]:
+    """The facts of all models by alias, the first first. Raises BadCheckpoint for a bad one."""
+    others = {one.alias: one.read_facts() for one in settings.others}
+    return {settings.alias: read_editor_facts(editor)} | others
 
 
 def choose_bound(
