@@ -142,7 +142,7 @@ def examine(
     scheduler = read_scheduler_config(kind.scheduler)
     found = replace(found, notes=found.notes + kind.notes)
     known = found.tokenizer or choices.tokenizer
-    tokenizer = _load_tokenizer(found, models, choices) if known else None
+    tokenizer = load_tokenizers(found, models, choices) if known else None
     return Examined(found, tuple(files), models, tokenizer, scheduler, kind.defaults, vocabulary)
 
 
@@ -164,18 +164,18 @@ def load(
     found, models = examined.found, examined.models
     dtype = dtype or choose_default(found.tensors, device)
     places = dict.fromkeys(find_waiting(examined, dtype), torch.device("cpu"))
-    addons = _find_files(addons, choices)
+    addons = find_files(addons, choices)
     bundled = [one for place, _ in addons.loras for one in read_bundle(Path(place))]
     tokenizer, growable, notes = examined.tokenizer, bool(addons.embeddings or bundled), ()
     if growable or not tokenizer:
-        tokenizer = _load_tokenizer(found, models, choices, growable)
-    files = stat_files(_list_files(examined, tokenizer, choices, addons))
+        tokenizer = load_tokenizers(found, models, choices, growable)
+    files = stat_files(list_files(examined, tokenizer, choices, addons))
     if growable:
         words = [one for place, w in addons.embeddings for one in read_embeddings(Path(place), w)]
         tokenizer, grown, notes = _add_words(tokenizer, examined, dtype, words, bundled)
         models |= grown
     notes += advise_dtype(found.tensors, models, dtype) if device.type == "cpu" else ()
-    deltas, wide = _read_deltas(models, addons), needs_wide_vae(found.configs, dtype)
+    deltas, wide = read_deltas(models, addons), needs_wide_vae(found.configs, dtype)
     for part, model in models.items():
         merged = _merge_loras(deltas.get(part, {}), found.tensors[part])
         place, width = places.get(part, device), torch.float32 if part in wide else dtype
@@ -215,7 +215,7 @@ def convert(
         raise CannotWrite(error.errno, error.strerror, str(out)) if ours else error from None
 
 
-def _load_tokenizer(
+def load_tokenizers(
     found: Checkpoint, models: dict[str, Any], choices: Choices, growable: bool = False
 ) -> Tokenizer | Tokenizers:
     """The tokenizer of a checkpoint, or both of one with two text encoders."""
@@ -229,7 +229,7 @@ def _load_tokenizer(
     return Tokenizers(first, load_tokenizer(other or folder, configs[1], pad, growable))
 
 
-def _find_files(addons: AddOns, choices: Choices) -> AddOns:
+def find_files(addons: AddOns, choices: Choices) -> AddOns:
     """The same add-ons as files on disk; those on the hub are fetched."""
     return replace(
         addons,
@@ -238,7 +238,7 @@ def _find_files(addons: AddOns, choices: Choices) -> AddOns:
     )
 
 
-def _list_files(
+def list_files(
     examined: Examined, tokenizer: Tokenizer | Tokenizers, choices: Choices, addons: AddOns
 ) -> list[tuple[str, Path]]:
     """Every file that the models are loaded from, with its role."""
@@ -280,7 +280,7 @@ def _list_vectors(one: Embedding) -> list[Tensor]:
     return [one.vectors] if one.second is None else [one.vectors, one.second]
 
 
-def _read_deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
+def read_deltas(models: dict[str, nn.Module], addons: AddOns) -> Deltas:
     """Read what the LoRAs add to each weight, in the order of the files."""
     if not addons.loras:
         return {}

@@ -84,12 +84,11 @@ async def answer_sweep(
                 encode = partial(_encode_result, context, one)
                 file, results[k] = await service.process_pictures(encode)
                 files.append(file)
-        observe_stages(context.request, service, {"queue": waited, **results[0].seconds})
+        stages = {**context.loading, "queue": waited}
+        observe_stages(context.request, service, stages | results[0].seconds)
         service.metrics.count_pictures(context.counted, results)
         pairs = zip(results, files, strict=True)
-        return [
-            PictureFile(*pair, {"queue": waited, **pair[0].seconds}, size) for pair in pairs
-        ], spent
+        return [PictureFile(*pair, stages | pair[0].seconds, size) for pair in pairs], spent
 
     task = service.admit(cost, context.lease, run, model)
     left = wait_for_disconnect(context.request)
@@ -149,7 +148,8 @@ async def _run_task(
         result, waited = await service.run_task(cost, work, context.end, share, context.model, room)
         started = time.monotonic()
         file, result = await service.process_pictures(partial(_encode_result, context, result))
-    seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
+    seconds = {"decode": context.decode_seconds, **context.loading, "queue": waited}
+    seconds |= result.seconds
     seconds["encode"] = time.monotonic() - started
     observe_stages(context.request, service, seconds)
     service.metrics.count_pictures(context.counted, [result])
@@ -161,7 +161,7 @@ def _encode_result(context: RequestContext, result: PictureResult) -> tuple[byte
 
     Beside it the result without its pixels, which take more than the file.
     """
-    whole = result.settings | {"model": context.model.name}
+    whole = result.settings | context.model.key.describe()
     settings = whole if context.service.settings.metadata else None
     return _encode(context, result.image, settings), result._replace(image=EMPTY)
 
@@ -240,7 +240,7 @@ def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> Itera
         "truncated": one.result.truncated,
         "unknown_words": list(one.result.unknown_words),
         "timings": stage_seconds(files),
-        "model": context.model.name,
+        **context.model.key.describe(),
         "ignored": context.ignored,
     }
     return split_text(_format_event(f"{context.kind}.completed", data), [one.file])

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from mdp_lite.editor import Editor
 from mdp_lite.names import DeadlineExceeded, Stopped
-from mdp_lite.serve import docs_page, fields, routes, schemas
+from mdp_lite.serve import docs_page, fields, model_routes, routes, schemas
 from mdp_lite.serve.describe import (
     OF_BODIES,
     build_document,
@@ -75,8 +75,8 @@ ROUTES: tuple[Route, ...] = (
         SOURCE_EDIT,
     ),
     ("POST", "/v1/sweeps", routes.sweeps, "edit a source in many ways", "sources", SWEEP),
-    ("GET", "/v1/models", routes.models, "list the model's names", "models", MODELS),
-    ("GET", "/v1/models/{name:path}", routes.model, "describe the model", "models", MODEL),
+    ("GET", "/v1/models", model_routes.models, "list the models", "models", MODELS),
+    ("GET", "/v1/models/{name:path}", model_routes.model, "describe a model", "models", MODEL),
     ("GET", "/health/live", routes.live, "is it alive", "operation", LIVE),
     ("GET", "/health/ready", routes.ready, "is it ready", "operation", READY),
     ("GET", "/metrics", routes.metrics, "metrics", "operation", METRICS),

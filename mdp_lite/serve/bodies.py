@@ -47,6 +47,12 @@ class RequestContext(NamedTuple):
         seconds = self.fields.deadline
         return None if seconds is None else self.started + seconds
 
+    @property
+    def loading(self) -> dict[str, float]:
+        """The seconds for which the request waited for its model, if that was not loaded."""
+        state = self.request.scope["state"]
+        return {"load": state["load"]} if "load" in state else {}
+
 
 class PictureFile(NamedTuple):
     """A picture that is ready to be sent: its file, the seconds of each stage, its size.
@@ -90,7 +96,7 @@ def build_body(context: RequestContext, files: Sequence[PictureFile]) -> Body:
         "usage": usage(add_costs(*(one.result.cost for one in files))),
         "timings": stage_seconds(files),
         "truncated": any(one.result.truncated for one in files),
-        "model": context.model.name,
+        **context.model.key.describe(),
         "ignored": context.ignored,
         "unknown_words": list(dict.fromkeys(w for one in files for w in one.result.unknown_words)),
     }

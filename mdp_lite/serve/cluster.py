@@ -9,7 +9,7 @@ the steps of the requests that it gets. Replicas share nothing but the cache's f
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -184,6 +184,7 @@ def check_ray() -> None:
 
 def resolve_sizes(args: ServeOptions) -> ServeOptions:
     """The options with every size set; engine is that of a replica. Raises BadInput."""
+    check_one_model(args)
     sizes = args.replica
     least = sizes.replicas or 1
     most = sizes.max_replicas or least
@@ -198,6 +199,14 @@ def resolve_sizes(args: ServeOptions) -> ServeOptions:
     )  # fmt: skip
     mode = "auto" if args.engine.mode == "ray" else args.engine.mode
     return replace(args, replica=replica, engine=replace(args.engine, mode=mode))
+
+
+def check_one_model(args: ServeOptions) -> None:
+    """Raise BadInput for several models on a cluster, whose replicas are of one model."""
+    for name, value in asdict(args.models).items():
+        if value not in (None, ()):
+            option = {"models_file": "models"}.get(name, name.replace("_", "-"))
+            raise BadInput(f"--{option} is for one process, got it with --engine ray")
 
 
 def _to_options(name: str, value: Any) -> list[str]:

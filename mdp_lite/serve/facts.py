@@ -14,6 +14,8 @@ from mdp_lite.cli.units import SIZES, format_count, pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import Estimate
 from mdp_lite.pictures.fit import Size
+from mdp_lite.serve.lora_folder import LoraFolder
+from mdp_lite.serve.model_loader import choose_bound, read_all_facts
 from mdp_lite.serve.served import choose_max_rows, choose_max_side
 from mdp_lite.serve.settings import ServiceSettings
 
@@ -21,13 +23,14 @@ UNITS = {  # of limits: the unit behind the number
     "body_bytes": "B", "waiting_bytes": "B", "source_bytes": "B", "pixels": "pixels",
     "side": "pixels", "prompt": "characters", "head": "s", "read": "s", "write": "s", "idle": "s",
     "deadline": "s",
-    "seconds": "s", "rows": "UNet rows", "waiting_rows": "UNet rows",
+    "seconds": "s", "model_seconds": "s", "rows": "UNet rows", "waiting_rows": "UNet rows",
 }  # fmt: skip
 
 
 def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> dict[str, Any]:
     """The facts as one object: what the service would listen on, allow and need."""
     rows = choose_max_rows(editor, settings.max_rows)
+    several = settings.others or settings.lora_folder
     return {
         "host": settings.host,
         "port": settings.port,
@@ -47,7 +50,23 @@ def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> d
         "limits": asdict(settings.limits),
         "size": "x".join(map(str, find_largest(editor, settings))),
         **describe_memory(estimate_service(editor, settings, page)),
+        **(describe_models(editor, settings) if several else {}),
     }
+
+
+def describe_models(editor: Editor, settings: ServiceSettings) -> dict[str, Any]:
+    """The models, the memory for their weights, and the LoRAs. Raises BadInput if one can't fit."""
+    facts = read_all_facts(editor, settings)
+    bound = choose_bound(settings, facts, editor.device)
+    pinned = {settings.alias, *(one.alias for one in settings.others if one.is_pinned)}
+    models = {
+        alias: {"family": one.family, "bytes": one.bytes, "pinned": alias in pinned}
+        for alias, one in facts.items()
+    }
+    folder = settings.lora_folder
+    loras = LoraFolder(folder).list_names() if folder else []
+    memory = None if bound == float("inf") else int(bound)
+    return {"models": models, "model_memory": memory, "loras": loras}
 
 
 def find_largest(editor: Editor, settings: ServiceSettings) -> Size:
@@ -77,11 +96,13 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
     more = limits["waiting_bytes"] + limits["source_bytes"] + sources
     parts = {name: facts.get(name, 0) for name in Estimate._fields}
     names = ", ".join(facts["aliases"]) + (" and OpenAI's" if facts["openai_names"] else "")
+    several = _format_models(facts) if "models" in facts else []
     page = [f"page: http://{host}:{facts['port']}/app"] if facts["page"] else []
     return [
         f"would serve {model} as {facts['alias']} on http://{host}:{facts['port']}/v1",
         *page,
         f"names of the model: {names}",
+        *several,
         f"API keys: {keys}",
         f"UNet rows of a call: {calls}",
         f"{format_memory(Estimate(**parts))} for an edit of {facts['size']} and {limits['steps']} "
@@ -89,6 +110,18 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
         "limits (--limit NAME=VALUE):",
         *(f"  {name:<20}{_format_limit(name, value)}" for name, value in limits.items()),
     ]
+
+
+def _format_models(facts: dict[str, Any]) -> list[str]:
+    """A line for each model, one on their memory, and one on the LoRAs."""
+    lines = []
+    for alias, one in facts["models"].items():
+        how = "stays loaded" if one["pinned"] else "loaded when a request names it"
+        lines.append(f"model {alias}: {one['family']}, {format_count(one['bytes'], SIZES)}, {how}")
+    bound = facts["model_memory"]
+    most = "no bound on" if bound is None else f"at most {format_count(bound, SIZES)} for"
+    memory, loras = f"{most} the weights of loaded models", ", ".join(facts["loras"]) or "none"
+    return [*lines, memory, f"LoRAs that requests may name: {loras}"]
 
 
 def _format_limit(name: str, value: float) -> str:

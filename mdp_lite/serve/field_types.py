@@ -1,9 +1,10 @@
 """The types of fields: their bounds, and what an error says of other values."""
 
+import json
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 SIZE = r"auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4}"
 
@@ -89,4 +90,69 @@ ResponseFormat = Annotated[
 ]
 Background = Annotated[
     str, AfterValidator(check_background), Field(json_schema_extra={"enum": ["auto", "opaque"]})
+]
+
+
+class LoraChoice(NamedTuple):
+    """A LoRA that a request names, and its weight."""
+
+    name: str
+    weight: float = 1.0
+
+
+LARGEST_WEIGHT = 10.0  # of a LoRA, either way
+MOST_LORAS = 8  # of one request
+
+
+def read_loras(value: Any) -> tuple[LoraChoice, ...]:
+    """LoRAs as a list of objects, or as such a list in JSON, which forms send."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError(f"must be a list in JSON, got {value[:40]!r}") from None
+    if not isinstance(value, list | tuple) or len(value) > MOST_LORAS:
+        raise ValueError(f"must be a list of at most {MOST_LORAS} LoRAs, got {str(value)[:40]}")
+    found = tuple(_read_lora(one) for one in value)
+    if len({one.name for one in found}) < len(found):
+        raise ValueError("must name each LoRA once")
+    return found
+
+
+def _read_lora(value: Any) -> LoraChoice:
+    if isinstance(value, LoraChoice):
+        return value
+    want = 'must have objects as {"name": "x", "weight": 0.8}'
+    if not isinstance(value, dict) or not {"name"} <= set(value) <= {"name", "weight"}:
+        raise ValueError(f"{want}, got {str(value)[:40]}")
+    name, weight = value["name"], value.get("weight", 1.0)
+    if not isinstance(name, str) or type(weight) not in (int, float):
+        raise ValueError(f"{want}, got {str(value)[:40]}")
+    if not abs(weight) <= LARGEST_WEIGHT:
+        raise ValueError(f"must have weights from -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}")
+    return LoraChoice(name, float(weight))
+
+
+LORA_SCHEMA = {
+    "type": "array",
+    "maxItems": MOST_LORAS,
+    "items": {
+        "type": "object",
+        "required": ["name"],
+        "additionalProperties": False,
+        "properties": {
+            "name": {"type": "string"},
+            "weight": {
+                "type": "number",
+                "default": 1.0,
+                "minimum": -LARGEST_WEIGHT,
+                "maximum": LARGEST_WEIGHT,
+            },
+        },
+    },
+}
+Loras = Annotated[
+    tuple[LoraChoice, ...],
+    BeforeValidator(read_loras),
+    WithJsonSchema(LORA_SCHEMA),
 ]

@@ -12,6 +12,7 @@ from mdp_lite.serve.field_types import (
     FitMode,
     GuidanceScale,
     InversionName,
+    Loras,
     Prompt,
     ResponseFormat,
     Schedule,
@@ -65,6 +66,8 @@ class CommonFields(IgnoredFields):
 
     model: str | None = None
     """a name that /v1/models lists, or one of OpenAI's if the operator allows them"""
+    lora: Loras = ()
+    """LoRAs of the operator's folder, merged into the model in this order"""
     n: Annotated[int, Field(ge=1, le=10)] = 1
     """pictures of the answer, each with its own seed"""
     size: SizeText = "auto"
@@ -185,6 +188,8 @@ class SourceFields(SamplingFields, InversionFields, XLFields):
 
     model: str | None = None
     """a name that /v1/models lists, or one of OpenAI's if the operator allows them"""
+    lora: Loras = ()
+    """LoRAs of the operator's folder, merged into the model in this order"""
     size: SizeText = "auto"
     """WIDTHxHEIGHT in pixels, or auto: the picture's own, else the model's"""
     record_noise: bool = False
@@ -211,6 +216,8 @@ class SweepFields(XLFields):
     prompt_2: SecondPrompt = None
     model: str | None = None
     """a name that /v1/models lists, or one of OpenAI's if the operator allows them"""
+    lora: Loras = ()
+    """LoRAs of the operator's folder, merged into the model in this order"""
     output_format: FileFormat = "png"
     """the format of the pictures' files"""
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None

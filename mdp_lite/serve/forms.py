@@ -159,9 +159,13 @@ def check_size(size: str, model: ServedModel) -> tuple[int, int] | None:
     return target
 
 
-def choose_steps(fields: Any, model: ServedModel) -> Any:
-    """The fields with the model's number of steps for a quick edit if fast is true."""
-    if not fields.fast:
+def fit_to_model(fields: Any, model: ServedModel) -> Any:
+    """The fields, with the model's number of steps for a quick edit if fast is true.
+
+    Raises ApiError for what SDXL alone reads.
+    """
+    _check_xl(fields, model)
+    if not getattr(fields, "fast", False):
         return fields
     if fields.num_inference_steps is not None:
         message = "fast and num_inference_steps say the same thing: give one of them"
@@ -170,21 +174,23 @@ def choose_steps(fields: Any, model: ServedModel) -> Any:
     return fields.model_copy(update={"num_inference_steps": steps})
 
 
-def check_model(name: str, settings: ServiceSettings) -> None:
-    """Raise a 404 for a name that is not the model's."""
-    if not settings.accepts(name):
+def find_alias(name: str | None, settings: ServiceSettings) -> str:
+    """The alias of the model that a request names. Raises a 404 for a name of none."""
+    alias = settings.find_alias(name)
+    if name is not None and alias is None:
         there = ", ".join(map(repr, settings.names))
-        more = " and OpenAI's names for it" if settings.openai_names else ""
+        which = "the first" if settings.others else "it"
+        more = f" and OpenAI's names for {which}" if settings.openai_names else ""
         message = f"no model {name[:100]!r} here, there is {there}{more}"
         raise ApiError(404, message, "model_not_found", "model")
+    return alias or settings.alias
 
 
-def check_limits(fields: Any, service: Service, model: ServedModel) -> None:
-    """Check what requests have in common: the model's name, steps, texts, pictures, time, sizes."""
+def check_limits(fields: Any, service: Service) -> None:
+    """Check what requests have in common: the model's name, steps, texts, pictures, time."""
     limits, settings = service.settings.limits, service.settings
     value_of: Callable[[str], Any] = lambda name: getattr(fields, name, None)  # noqa: E731
-    if (name := value_of("model")) is not None:
-        check_model(name, settings)
+    find_alias(value_of("model"), settings)
     bounds = {
         "num_inference_steps": limits.steps, "n": limits.pictures, "deadline": limits.deadline
     }  # fmt: skip
@@ -201,7 +207,6 @@ def check_limits(fields: Any, service: Service, model: ServedModel) -> None:
         if text is not None and len(check.text(name, text)) > limits.prompt:
             message = f"{name} must have at most {limits.prompt} characters, got {len(text)}"
             raise ApiError(400, message, "invalid_value", name)
-    _check_xl(fields, model)
 
 
 def _check_xl(fields: Any, model: ServedModel) -> None:

@@ -23,7 +23,8 @@ def explain_ignored(
         if fields.output_compression is not None and fields.output_format == "png":
             found["output_compression"] = "a PNG loses nothing"
     if fields.model is not None and fields.model not in settings.names:
-        found["model"] = f"there is one model here, {settings.alias}"
+        which = "the first model here is" if settings.others else "there is one model here,"
+        found["model"] = f"{which} {settings.alias}"
     return found
 
 

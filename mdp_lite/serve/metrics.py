@@ -102,7 +102,27 @@ class Metrics:
         for reason, number in connections.refused.items():
             refused.add_metric([reason], number)
         yield refused
+        yield from _collect_models(service)
 
     def text(self) -> bytes:
         """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
+
+
+def _collect_models(service: Any) -> Iterator[Any]:
+    """What the pool of models did, and the bytes that each has now."""
+    counts, aliases = service.pool.counts, service.loader.facts
+    for name, values, text in (
+        ("model_loads", counts.loads, "models that were loaded, also with LoRAs"),
+        ("model_failures", counts.failures, "models that could not be loaded"),
+        ("model_unloads", counts.unloads, "models that were unloaded"),
+        ("model_load_seconds", counts.seconds, "seconds that loading took"),
+    ):
+        family = CounterMetricFamily(f"mdp_lite_{name}", text, labels=("model",))
+        for alias in aliases:
+            family.add_metric((alias,), values.get(alias, 0))
+        yield family
+    gauge = GaugeMetricFamily("mdp_lite_model_bytes", "bytes of loaded weights", labels=("model",))
+    for alias in aliases:
+        gauge.add_metric((alias,), service.pool.bytes.get(alias, 0))
+    yield gauge

@@ -9,6 +9,7 @@ from typing import Any
 
 from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.names import BadInput
+from mdp_lite.serve.model_specs import ModelSpec, read_specs
 from mdp_lite.serve.settings import Limits, SafetyHook, ServiceSettings
 from mdp_lite.serve.traces import check_tracing
 
@@ -18,11 +19,17 @@ KEYS = "MDP_LITE_API_KEYS"
 def read_settings(args: ServeOptions) -> ServiceSettings:
     """The settings that the command line and the environment give. Raises BadInput."""
     alias, *more = args.alias or (ServiceSettings.alias,)
+    several = args.models
+    others = read_specs(several.serve_model, several.models_file, args.model, args.engine)
+    memory = several.model_memory
     return ServiceSettings(
         alias, args.host, args.port, read_keys(args.key_file), args.open, args.origin,
         args.rows, not args.no_metadata, args.drain, load_hook(args.safety_hook),
         parse_limits(args.limit), more_aliases=tuple(more), openai_names=not args.no_openai_names,
         trace=args.trace and check_tracing(),
+        first=ModelSpec(alias, args.model, args.engine, tuple(more), True), others=others,
+        lora_folder=several.lora_folder,
+        model_memory=None if memory is None else int(memory * 1e9),
     )  # fmt: skip
 
 

@@ -21,8 +21,8 @@ from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.runner import ModelRunner
 from mdp_lite.pipeline.xl import from_settings
 from mdp_lite.serve.settings import Limits
-from mdp_lite.serve.work import PictureRecipe, PromptRecipe, Recipe
-from mdp_lite.store.cache import Cache
+from mdp_lite.serve.work import LoraMark, PictureRecipe, PromptRecipe, Recipe
+from mdp_lite.store.cache import Cache, ModelIdentity, identify
 
 FOLDER = "recipes"  # in the cache's
 EVERYBODY = "everybody"  # the owner if there are no keys
@@ -45,10 +45,11 @@ class RecipeStore:
     """
 
     def __init__(
-        self, cache: Cache, runner: ModelRunner, limits: Limits,
+        self, cache: Cache, model: ModelRunner | ModelIdentity, limits: Limits,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        self._cache, self._runner, self._limits, self._clock = cache, runner, limits, clock
+        self._cache, self._limits, self._clock = cache, limits, clock
+        self._model = identify(model) if isinstance(model, ModelRunner) else model
 
     def put(self, name: str, owner: str, recipe: Recipe) -> None:
         """Write a recipe. Raises OSError if that fails."""
@@ -84,7 +85,7 @@ class RecipeStore:
 
     def _path(self, name: str, owner: str) -> Path:
         """The file of a recipe; the key has the model in it, so others' recipes are not found."""
-        key = self._cache.key(self._runner, ("recipe", name, owner))
+        key = self._cache.key(self._model, ("recipe", name, owner))
         return self._cache.folder / FOLDER / (owner or EVERYBODY) / f"{key}.recipe"
 
     def _touch(self, path: Path) -> None:
@@ -118,9 +119,20 @@ class RecipeStore:
             files.remove(victim)
 
 
+def open_recipes(
+    cache: Cache | None, models: dict[str, ModelIdentity], limits: Limits
+) -> dict[str, RecipeStore]:
+    """The recipes of each model, by alias; none without a cache."""
+    if cache is None:
+        return {}
+    return {alias: RecipeStore(cache, one, limits) for alias, one in models.items()}
+
+
 def to_bytes(recipe: Recipe) -> bytes:
     """A recipe as a line of JSON, then the RGB pixels of its picture if it has one."""
     fields: dict[str, Any] = recipe._asdict() | {"xl": recipe.xl.describe()}
+    if not recipe.loras:
+        del fields["loras"]
     if isinstance(recipe, PromptRecipe):
         return json.dumps(fields).encode() + b"\n"
     picture: Image.Image = fields.pop("picture")
@@ -134,6 +146,7 @@ def from_bytes(data: bytes) -> Recipe:
     fields = json.loads(head)
     fields["size"] = fields["size"] and tuple(fields["size"])
     fields["xl"] = from_settings(fields.get("xl", {}))  # recipes of earlier versions have none
+    fields["loras"] = tuple(LoraMark(*one) for one in fields.get("loras", ()))
     shape = fields.pop("pixels", None)
     if shape is None:
         return PromptRecipe(**fields)

@@ -16,12 +16,12 @@ from mdp_lite.serve import (
     forms,
     hugging_face,
     library,
-    pictures,
     reserve,
     tasks,
     work,
 )
 from mdp_lite.serve.bodies import RequestContext
+from mdp_lite.serve.choosing import check_same_model, use_model
 from mdp_lite.serve.costs import work_of_sweep
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import (
@@ -34,9 +34,9 @@ from mdp_lite.serve.fields import (
 )
 from mdp_lite.serve.ignored import explain_ignored, list_header
 from mdp_lite.serve.memory import Lease, lease_of
-from mdp_lite.serve.served import ServedModel
+from mdp_lite.serve.pictures import MIME
+from mdp_lite.serve.served import ModelKey, ServedModel
 from mdp_lite.serve.service import Service
-from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.work import Recipe
 
 EVENTS = {  # how OpenAI's clients name the events of a stream, by the kind of picture
@@ -48,113 +48,124 @@ EVENTS = {  # how OpenAI's clients name the events of a stream, by the kind of p
 SEEDS = 2**32  # a request without a seed gets a random one below this
 Body = dict[str, Any]
 SourceId = Annotated[str, Path(description="the id of a source")]
-ModelName = Annotated[str, Path(description="a name of the model")]
 
 
 async def edits(request: Request) -> Response:
     """Edit pictures: each is inverted, then edited towards the prompt."""
     started, service = time.monotonic(), _service(request)
-    model = service.first
     form = await forms.read_form(request, service)
-    fields = forms.choose_steps(EditFields.model_validate(form.texts), model)
+    fields = EditFields.model_validate(form.texts)
     conflicts.check_edit(fields, form.mask is not None)
-    images, mask = await _read_pictures(form, fields, service, model, lease_of(request))
-    context = _context(request, fields, "edit", started, model)
-    origins = [
-        tasks.picture_recipe(image, fields, seed)
-        for image in images
-        for seed in tasks.seeds_of(fields)
-    ]
-    spec = tasks.edit_spec(context, fields.prompt, mask)
-    return await answers.answer(context, [tasks.edit_task(model, one, spec) for one in origins])
+    async with use_model(request, service, fields, started) as model:
+        fields = forms.fit_to_model(fields, model)
+        images, mask = await _read_pictures(form, fields, service, model, lease_of(request))
+        context = _context(request, fields, "edit", started, model)
+        origins = [
+            tasks.picture_recipe(image, fields, seed)
+            for image in images
+            for seed in tasks.seeds_of(fields)
+        ]
+        spec = tasks.edit_spec(context, fields.prompt, mask)
+        pictures = [tasks.edit_task(model, one, spec) for one in origins]
+        return await answers.answer(context, pictures)
 
 
 async def source_edits(request: Request, source: SourceId) -> Response:
     """Edit a source that exists, without an inversion."""
     started, service = time.monotonic(), _service(request)
-    model = service.first
     fields = await forms.read_json(request, SourceEditFields)
-    forms.check_limits(fields, service, model)
+    forms.check_limits(fields, service)
     conflicts.check_source_edit(fields)
-    context = _context(request, fields, "source_edit", started, model)
-    origin = await library.find_source(request, service, _owner(request), source)
-    conflicts.check_source_size(fields, origin.picture.size)
-    spec = tasks.edit_spec(context, fields.prompt)
-    return await answers.answer(context, [tasks.edit_task(model, origin, spec)])
+    found = await library.find_source(service, _owner(request), source)
+    check_same_model(fields, found.key, service)
+    async with use_model(request, service, fields, started, found.key) as model:
+        fields = forms.fit_to_model(fields, model)
+        context = _context(request, fields, "source_edit", started, model)
+        origin = await library.take_source(request, service, model, found)
+        conflicts.check_source_size(fields, origin.picture.size)
+        spec = tasks.edit_spec(context, fields.prompt)
+        return await answers.answer(context, [tasks.edit_task(model, origin, spec)])
 
 
 async def generations(request: Request) -> Response:
     """Make pictures from a prompt and a seed, and edit them at once if there is an edit_prompt."""
     started, service = time.monotonic(), _service(request)
-    model = service.first
-    fields = forms.choose_steps(await forms.read_json(request, GenerationFields), model)
-    forms.check_limits(fields, service, model)
+    fields = await forms.read_json(request, GenerationFields)
     conflicts.check_generation(fields)
-    kind = "generation" if fields.edit_prompt is None else "generated_edit"
-    context = _context(request, fields, kind, started, model)
-    target = forms.check_size(fields.size, model)
-    first = secrets.randbelow(SEEDS) if fields.seed is None else fields.seed
-    recipes = [
-        tasks.prompt_recipe(fields, fields.prompt, first + k, target, "prompt_2")
-        for k in range(fields.n)
-    ]
-    if fields.edit_prompt is None:
-        return await answers.answer(context, [tasks.generate_task(context, one) for one in recipes])
-    spec = tasks.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
-    return await answers.answer(context, [tasks.edit_task(model, one, spec) for one in recipes])
+    async with use_model(request, service, fields, started) as model:
+        fields = forms.fit_to_model(fields, model)
+        kind = "generation" if fields.edit_prompt is None else "generated_edit"
+        context = _context(request, fields, kind, started, model)
+        target = forms.check_size(fields.size, model)
+        first = secrets.randbelow(SEEDS) if fields.seed is None else fields.seed
+        recipes = [
+            tasks.prompt_recipe(fields, fields.prompt, first + k, target, "prompt_2")
+            for k in range(fields.n)
+        ]
+        if fields.edit_prompt is None:
+            pictures = [tasks.generate_task(context, one) for one in recipes]
+        else:
+            spec = tasks.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
+            pictures = [tasks.edit_task(model, one, spec) for one in recipes]
+        return await answers.answer(context, pictures)
 
 
 async def image_to_image(request: Request) -> Response:
     """Edit a picture for Hugging Face's clients; the answer is the picture's file."""
     started, service = time.monotonic(), _service(request)
-    model = service.first
     sent = hugging_face.read_inference(await forms.read_inference_body(request))
-    fields = forms.choose_steps(EditFields.model_validate(sent.parameters), model)
+    fields = EditFields.model_validate(sent.parameters)
     conflicts.check_picture_answer(fields)
-    form = forms.UploadForm({}, [sent.picture], None)
-    lease_of(request).hold(body=len(sent.picture))
-    (image,), _ = await _read_pictures(form, fields, service, model, lease_of(request))
-    context = _context(request, fields, "edit", started, model)
-    (seed,) = tasks.seeds_of(fields)
-    spec = tasks.edit_spec(context, fields.prompt)
-    task = tasks.edit_task(model, tasks.picture_recipe(image, fields, seed), spec)
-    (picture,) = await answers.make_pictures(context, [task])
+    async with use_model(request, service, fields, started) as model:
+        fields = forms.fit_to_model(fields, model)
+        form = forms.UploadForm({}, [sent.picture], None)
+        lease_of(request).hold(body=len(sent.picture))
+        (image,), _ = await _read_pictures(form, fields, service, model, lease_of(request))
+        context = _context(request, fields, "edit", started, model)
+        (seed,) = tasks.seeds_of(fields)
+        spec = tasks.edit_spec(context, fields.prompt)
+        task = tasks.edit_task(model, tasks.picture_recipe(image, fields, seed), spec)
+        (picture,) = await answers.make_pictures(context, [task])
     headers = list_header(context.ignored | sent.ignored)
-    return Response(picture.file, media_type=pictures.MIME[fields.output_format], headers=headers)
+    return Response(picture.file, media_type=MIME[fields.output_format], headers=headers)
 
 
 async def make_source(request: Request) -> Response:
     """Invert a picture, or generate one from a prompt and a seed; edits can then use it."""
     started, service = time.monotonic(), _service(request)
-    model = service.first
     form = await forms.read_form(request, service)
-    fields = forms.choose_steps(SourceFields.model_validate(form.texts), model)
-    forms.check_limits(fields, service, model)
+    fields = SourceFields.model_validate(form.texts)
     conflicts.check_source(fields, len(form.images), form.mask is not None)
-    recipe: Recipe
-    if form.images:
-        await reserve.hold_source(form, fields, service, model, lease_of(request))
-        (image,) = await forms.read_pictures(form, fields.size, fields.fit, service, model)
-        recipe = tasks.picture_recipe(image, fields, fields.seed)
-    else:
-        size = forms.check_size(fields.size, model)
-        seed, second = fields.seed or 0, "source_prompt_2"
-        recipe = tasks.prompt_recipe(fields, fields.source_prompt, seed, size, second)
-    end = None if fields.deadline is None else started + fields.deadline
-    request.scope["state"]["kind"] = "source"
-    source = await library.make_source(request, service, model, recipe, end)
-    service.metrics.sources.inc()
-    name = await library.keep_source(service, model, _owner(request), recipe, source)
+    async with use_model(request, service, fields, started) as model:
+        fields = forms.fit_to_model(fields, model)
+        recipe: Recipe
+        if form.images:
+            await reserve.hold_source(form, fields, service, model, lease_of(request))
+            (image,) = await forms.read_pictures(form, fields.size, fields.fit, service, model)
+            recipe = tasks.picture_recipe(image, fields, fields.seed)
+        else:
+            size = forms.check_size(fields.size, model)
+            seed, second = fields.seed or 0, "source_prompt_2"
+            recipe = tasks.prompt_recipe(fields, fields.source_prompt, seed, size, second)
+        end = None if fields.deadline is None else started + fields.deadline
+        request.scope["state"]["kind"] = "source"
+        source = await library.make_source(request, service, model, recipe, end)
+        service.metrics.sources.inc()
+        name = await library.keep_source(service, model, _owner(request), recipe, source)
     ignored = explain_ignored(fields, service.settings)
-    body = _source_body(service, name, source) | {"ignored": ignored}
+    body = _source_body(service, name, source, model.key) | {"ignored": ignored}
     return JSONResponse(body, headers=list_header(ignored))
 
 
 async def get_source(request: Request, source: SourceId) -> Response:
     """Describe a source and say when it expires."""
     service = _service(request)
-    found = await library.find_source(request, service, _owner(request), source)
-    return JSONResponse(_source_body(service, source, found))
+    found = await library.find_source(service, _owner(request), source)
+    one = found.source
+    if one is None:
+        async with service.pool.use(found.key) as model:
+            one = await library.take_source(request, service, model, found)
+    return JSONResponse(_source_body(service, source, one, found.key))
 
 
 async def drop_source(request: Request, source: SourceId) -> Response:
@@ -167,9 +178,8 @@ async def drop_source(request: Request, source: SourceId) -> Response:
 async def sweeps(request: Request) -> Response:
     """Many edits of one source; their common steps are computed once."""
     started, service = time.monotonic(), _service(request)
-    model = service.first
     fields = await forms.read_json(request, SweepFields)
-    forms.check_limits(fields, service, model)
+    forms.check_limits(fields, service)
     axes = (fields.variants, fields.windows, fields.schedules, fields.guidance_scales)
     cells = len(fields.prompts)
     for axis in axes:
@@ -177,29 +187,19 @@ async def sweeps(request: Request) -> Response:
     if cells > service.settings.limits.cells:
         message = f"a sweep has at most {service.settings.limits.cells} pictures, got {cells}"
         raise ApiError(400, message, "too_expensive")
-    source = await library.find_source(request, service, _owner(request), fields.source)
-    common = CommonFields(
-        output_format=fields.output_format, output_compression=fields.output_compression,
-        deadline=fields.deadline,
-    )  # fmt: skip
-    context = _context(request, common, "sweep", started, model)
-    context = context._replace(ignored=explain_ignored(fields, service.settings))
-    cost = work_of_sweep(model.editor, source, fields, cells)
-    return await answers.answer_sweep(context, cost, source, fields)
-
-
-async def models(request: Request) -> Response:
-    """The one model, by each name that the operator chose."""
-    settings = _service(request).settings
-    data = [_model_body(settings, name) for name in settings.names]
-    return JSONResponse({"object": "list", "data": data})
-
-
-async def model(request: Request, name: ModelName) -> Response:
-    """The model, if requests may name it so."""
-    settings = _service(request).settings
-    forms.check_model(name, settings)
-    return JSONResponse(_model_body(settings, name))
+    found = await library.find_source(service, _owner(request), fields.source)
+    check_same_model(fields, found.key, service)
+    async with use_model(request, service, fields, started, found.key) as model:
+        fields = forms.fit_to_model(fields, model)
+        source = await library.take_source(request, service, model, found)
+        common = CommonFields(
+            output_format=fields.output_format, output_compression=fields.output_compression,
+            deadline=fields.deadline,
+        )  # fmt: skip
+        context = _context(request, common, "sweep", started, model)
+        context = context._replace(ignored=explain_ignored(fields, service.settings))
+        cost = work_of_sweep(model.editor, source, fields, cells)
+        return await answers.answer_sweep(context, cost, source, fields)
 
 
 async def live(request: Request) -> Response:
@@ -243,7 +243,6 @@ async def _read_pictures(
     lease: Lease,
 ) -> tuple[list[Image.Image], Image.Image | None]:  # fmt: skip
     """The pictures and the mask of an edit; everything else is checked first."""
-    forms.check_limits(fields, service, model)
     if not form.images:
         raise ApiError(400, "image is required", "missing_required_parameter", "image")
     if len(form.images) * fields.n > service.settings.limits.pictures:
@@ -262,7 +261,7 @@ async def _read_pictures(
     return images, mask
 
 
-def _source_body(service: Service, name: str, source: Source) -> Body:
+def _source_body(service: Service, name: str, source: Source, key: ModelKey) -> Body:
     return {
         "id": name,
         "object": "source",
@@ -273,12 +272,7 @@ def _source_body(service: Service, name: str, source: Source) -> Body:
         "num_inference_steps": len(source.grid.t),
         "size": f"{source.picture.width}x{source.picture.height}",
         "truncated": source.truncated,
+        **key.describe(),
         **({"xl": read} if (read := source.xl.describe()) else {}),
         "usage": bodies.usage(source.cost),
     }
-
-
-def _model_body(settings: ServiceSettings, name: ModelName) -> Body:
-    """The model by one of its names; root is the alias, whichever was asked for."""
-    about = {"object": "model", "created": 0, "owned_by": "mdp_lite"}
-    return {"id": name, **about, "root": settings.alias}

@@ -52,6 +52,9 @@ PICTURE = {
     "truncated": _flag("whether a prompt was too long for the model and was cut"),
 }
 SETTINGS = _each({}, "how the picture was made")
+LORAS = _list(
+    _object({"name": _text(), "weight": {"type": "number"}}), "LoRAs that were merged, if any"
+)
 
 
 def _pictures(item: Schema) -> Schema:
@@ -69,7 +72,8 @@ def _pictures(item: Schema) -> Schema:
             "model": _text("the name of the model that made the pictures"),
             "ignored": _each(_text(), "fields of the request that have no effect, and why"),
             "unknown_words": _list(_text(), "words that the model was not trained on"),
-        }
+        },
+        lora=LORAS,
     )
 
 
@@ -87,7 +91,9 @@ SOURCE = _object(
         "size": _text("WIDTHxHEIGHT"),
         "truncated": _flag("whether the prompt was cut"),
         "usage": USAGE,
+        "model": _text("the name of the model that made it"),
     },
+    lora=LORAS,
     xl=_each({}, "what SDXL read beside the prompt"),
     ignored=_each(_text(), "fields of the request that have no effect, and why"),
 )
@@ -101,6 +107,16 @@ MODEL = _object(
         "created": _whole(),
         "owned_by": _text(),
         "root": _text("the first name of the same model"),
+        "family": _text("as Stable Diffusion 1.x"),
+        "size": _text("WIDTHxHEIGHT of its pictures by default"),
+        "max_side": _whole("the longest side of a picture in pixels"),
+        "parameters": _whole(),
+        "bytes": _whole("of its weights in memory"),
+        "dtype": _text("of its weights"),
+        "defaults": _each({}, "of fields that a request leaves out"),
+        "state": _text(enum=["loaded", "loading", "unloaded", "failed"]),
+        "pinned": _flag("whether it stays loaded"),
+        "loras": _list(_text(), "what the field lora may name"),
     }
 )
 MODELS = _object({"object": _text(enum=["list"]), "data": _list(MODEL)})

@@ -1,6 +1,9 @@
 """A loaded model of the service: its editor, its limits in its own units, its preparation."""
 
+import asyncio
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -11,27 +14,65 @@ from mdp_lite.engine.work import count_work
 from mdp_lite.method.mdp import add_channels
 from mdp_lite.pipeline.sweep import rows_in_budget
 from mdp_lite.pipeline.warm_up import warm_up
-from mdp_lite.serve.recipes import RecipeStore
+from mdp_lite.serve.lora_folder import LoraFile
 from mdp_lite.serve.settings import Limits, ServiceSettings
 
 EDIT_ROWS = 3  # UNet rows of the largest step of one edit
 
 
+class ModelKey(NamedTuple):
+    """A model by its alias, and the LoRAs that are merged into it."""
+
+    alias: str
+    loras: tuple[LoraFile, ...] = ()
+
+    def describe(self) -> dict[str, object]:
+        """What answers and pictures say of it; lora only if there are some."""
+        loras = [one.describe() for one in self.loras]
+        return {"model": self.alias, **({"lora": loras} if loras else {})}
+
+
+class ModelSlot:
+    """Counts who uses a model, for the thread of asyncio: it is unloaded only if nobody does."""
+
+    def __init__(self) -> None:
+        self.users, self.last_used, self.idle = 0, time.monotonic(), asyncio.Event()
+        self.idle.set()
+        self.on_idle: Callable[[], None] = lambda: None
+
+    def hold(self) -> None:
+        """Count one more user."""
+        self.users, self.last_used = self.users + 1, time.monotonic()
+        self.idle.clear()
+
+    def release(self) -> None:
+        """Count one user less."""
+        self.users, self.last_used = self.users - 1, time.monotonic()
+        if not self.users:
+            self.idle.set()
+            self.on_idle()
+
+
 class ServedModel:
-    """A model that requests can use now; clients know it by its name.
+    """A model that requests can use now.
 
     row_work are the FLOPs of a UNet row at the model's own size: limits are given in these.
     max_rows is how many rows a call may have, max_side the longest side in pixels.
     """
 
-    def __init__(self, editor: Editor, settings: ServiceSettings, name: str) -> None:
-        self.editor, self.name, limits = editor, name, settings.limits
+    def __init__(
+        self, editor: Editor, settings: ServiceSettings, key: ModelKey, slot: ModelSlot
+    ) -> None:
+        self.editor, self.key, self.slot, limits = editor, key, slot, settings.limits
         self.max_rows = choose_max_rows(editor, settings.max_rows)
         self.max_side = choose_max_side(editor, limits)
         width, height = editor.runner.size
         self.row_work = count_work(editor.models).row(width * height // editor.runner.factor**2)
-        self.recipes = RecipeStore(editor.cache, editor.runner, limits) if editor.cache else None
         self.unet = make_unet_model(editor, self.max_rows)
+
+    def unload(self) -> None:
+        """Let go of the weights, also if an answer that is not sent yet still has this object."""
+        del self.editor, self.unet
 
 
 @torch.no_grad()

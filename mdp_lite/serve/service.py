@@ -17,9 +17,13 @@ from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.batcher.turns import Share
 from mdp_lite.editor import Editor
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
+from mdp_lite.serve.lora_folder import LoraFolder
 from mdp_lite.serve.memory import Lease, Ledger, Room, schedule_trim
 from mdp_lite.serve.metrics import ConnectionCounts, Metrics
-from mdp_lite.serve.served import ServedModel, prepare_models, time_row
+from mdp_lite.serve.model_loader import ModelLoader
+from mdp_lite.serve.model_pool import ModelPool
+from mdp_lite.serve.recipes import open_recipes
+from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel, prepare_models, time_row
 from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.store import SourceStore
 from mdp_lite.serve.traces import Tracing
@@ -40,9 +44,13 @@ class Service:
 
     def __init__(self, editor: Editor, settings: ServiceSettings) -> None:
         self.settings, limits = settings, settings.limits
-        self.first = ServedModel(editor, settings, settings.alias)
+        self.first = ServedModel(editor, settings, ModelKey(settings.alias), ModelSlot())
         self.batcher = make_batcher(editor, self.first.max_rows)
         self.first.unet = self.batcher.model
+        self.loader = ModelLoader(editor, settings, self.batcher)
+        self.pool = ModelPool(self.first, self.loader, limits, self.loader.bound)
+        self.loras = LoraFolder(settings.lora_folder) if settings.lora_folder else None
+        self.recipes = open_recipes(editor.cache, self.loader.identities, limits)
         self.store = SourceStore(limits)
         self.open_requests = self.work = self.tasks = 0
         on_refused = lambda: self.metrics.refused.labels("memory").inc()  # noqa: E731
@@ -64,6 +72,14 @@ class Service:
         """Start the models' thread; it warms up first. This thread's loop is the service's."""
         self._loop = asyncio.get_running_loop()
         self._engine.start()
+        self._pinning = asyncio.ensure_future(self._pin_models())
+
+    async def _pin_models(self) -> None:
+        """Load the models that stay; the service is ready once that has been tried."""
+        for one in self.settings.others:
+            if one.is_pinned:
+                with suppress(ApiError):  # the log says it, and so do requests for it
+                    await self.pool.pin(ModelKey(one.alias))
 
     def end_requests(self) -> None:
         """End what is in work or being uploaded: it gets 503, shutting_down. For any thread."""
@@ -107,7 +123,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether the service takes new requests."""
-        return self._warm and self.live and not self.draining
+        return self._warm and self._pinning.done() and self.live and not self.draining
 
     @property
     def wait_seconds(self) -> float:
@@ -140,15 +156,18 @@ class Service:
             self.metrics.refused.labels("work").inc()
             message = f"too much is waiting: {self.rows:.0f} UNet rows"
             raise ApiError(429, message, "rate_limit_exceeded", retry=self._retry_seconds())
+        slot = (model or self.first).slot
         self.work += cost
         lease.use()
+        slot.hold()
         task = asyncio.create_task(work())
-        task.add_done_callback(lambda _: self._end_work(cost, lease))
+        task.add_done_callback(lambda _: self._end_work(cost, lease, slot))
         return task
 
-    def _end_work(self, cost: int, lease: Lease) -> None:
+    def _end_work(self, cost: int, lease: Lease, slot: ModelSlot) -> None:
         self.work -= cost
         lease.close()
+        slot.release()
 
     def _trim_memory(self, idle: bool) -> None:
         schedule_trim(self._loop, self._picture_thread, idle)

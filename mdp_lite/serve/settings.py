@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from PIL import Image
 
 from mdp_lite.names import BadInput
+from mdp_lite.serve.model_specs import ModelSpec
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LEAST_KEY = 16  # characters
@@ -28,7 +30,8 @@ class Limits:
     admitted work; open requests; connections, and address_connections of one address; tasks that
     run at one time; sources and source_bytes that are stored. In seconds: head and read, for the
     head and the body of a request to arrive; write, for a client to read on; idle, between two
-    requests of a connection; seconds, for which an unused source is stored.
+    requests of a connection; seconds, for which an unused source is stored, and model_seconds, for
+    which an unused model stays loaded. lora_sets: models with LoRAs that are loaded at one time.
     """
 
     body_bytes: int = 24 * 2**20
@@ -54,18 +57,22 @@ class Limits:
     sources: int = 256
     source_bytes: int = 2**30
     seconds: float = 3600.0
+    model_seconds: float = 900.0
+    lora_sets: int = 4
 
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """The settings of the service of one model; clients know the model by the alias.
+    """The settings of a service; clients know its first model by the alias.
 
     keys: the bearer tokens of clients. origins: the pages that browsers may call from. max_rows:
     UNet rows of one call; None means as many as 2 GiB hold on a GPU, and 0 on a CPU. With 0 each
     picture is computed alone and has exactly the bits that it has without a service. replicas: how
     many copies of the service there may be, of which any may get a request. more_aliases: further
     names of the same model. openai_names: whether requests may also name a model of OpenAI's.
-    trace: whether OpenTelemetry's spans are sent.
+    trace: whether OpenTelemetry's spans are sent. first says how the first model is loaded, which
+    its LoRAs need; others are further models. lora_folder has the LoRAs of requests. model_memory:
+    bytes of the weights of all loaded models.
     """
 
     alias: str = "mdp-lite"
@@ -83,15 +90,26 @@ class ServiceSettings:
     more_aliases: tuple[str, ...] = ()
     openai_names: bool = True
     trace: bool = False
+    first: ModelSpec | None = None
+    others: tuple[ModelSpec, ...] = ()
+    lora_folder: Path | None = None
+    model_memory: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names of the model that the operator chose; the first is the alias."""
-        return self.alias, *self.more_aliases
+        """All names of models that the operator chose; the first is the first model's alias."""
+        return (
+            self.alias, *self.more_aliases, *(name for one in self.others for name in one.names)
+        )  # fmt: skip
 
-    def accepts(self, model: str) -> bool:
-        """Whether requests may name the model so."""
-        return model in self.names or (self.openai_names and is_openai_name(model))
+    def find_alias(self, model: str | None) -> str | None:
+        """The alias of the model that a request names; None if there is none of this name."""
+        for one in self.others:
+            if model in one.names:
+                return one.alias
+        if model is None or model in self.names or (self.openai_names and is_openai_name(model)):
+            return self.alias
+        return None
 
     @property
     def local(self) -> bool:
@@ -119,6 +137,8 @@ def check_settings(settings: ServiceSettings) -> ServiceSettings:
             raise BadInput(f"an alias must be 1 to 128 letters, digits or ._:/@+-, got {name!r}")
     if len(set(settings.names)) < len(settings.names):
         raise BadInput(f"each alias must be given once, got {', '.join(settings.names)}")
+    if settings.lora_folder is not None and settings.first is None:
+        raise BadInput("lora_folder needs first, which says how the first model is loaded")
     if not 0 <= settings.port <= 65535:
         raise BadInput(f"port must be from 0 to 65535, got {settings.port}")
     if settings.max_rows is not None and settings.max_rows < 0:

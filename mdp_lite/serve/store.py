@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.result import Source
+from mdp_lite.serve.served import ModelKey
 from mdp_lite.serve.settings import Limits
 
 
@@ -18,6 +19,7 @@ class StoredSource:
     owner: str
     size: int
     expires: float
+    key: ModelKey | None = None  # of the model that made it
 
 
 class SourceStore:
@@ -36,7 +38,9 @@ class SourceStore:
         """Bytes of all sources."""
         return sum(one.size for one in self._sources.values())
 
-    def put(self, source: Source, owner: str, name: str | None = None) -> str:
+    def put(
+        self, source: Source, owner: str, name: str | None = None, key: ModelKey | None = None
+    ) -> str:
         """Store a source under this name, or under a new id that can't be guessed.
 
         Raises BadInput if it is too large.
@@ -50,7 +54,7 @@ class SourceStore:
         expires = self._clock() + self._limits.seconds
         while self._sources and not self._fits(size):
             del self._sources[self._choose_victim()]
-        self._sources[name] = StoredSource(source, owner, size, expires)
+        self._sources[name] = StoredSource(source, owner, size, expires, key)
         return name
 
     def get(self, name: str, owner: str) -> Source | None:
@@ -62,6 +66,10 @@ class SourceStore:
         entry.expires = self._clock() + self._limits.seconds
         self._sources[name] = self._sources.pop(name)
         return entry.source
+
+    def find_key(self, name: str) -> ModelKey | None:
+        """The model that made a source, if that was said."""
+        return self._sources[name].key if name in self._sources else None
 
     def seconds_left(self, name: str) -> float:
         """Seconds until a source expires."""

@@ -24,6 +24,14 @@ Size = tuple[int, int] | None  # (width, height); None: the default
 OnPreview = Callable[[Image.Image], None]  # is called in the worker thread
 
 
+class LoraMark(NamedTuple):
+    """A LoRA that a source was made with: its name, its weight, and the SHA-256 of its file."""
+
+    name: str
+    weight: float
+    sha256: str
+
+
 class PromptRecipe(NamedTuple):
     """How to make a source from a prompt and a seed; None means the model's default."""
 
@@ -35,6 +43,7 @@ class PromptRecipe(NamedTuple):
     size: Size
     xl: XLCondition = PLAIN
     record_noise: bool = False
+    loras: tuple[LoraMark, ...] = ()
 
 
 class PictureRecipe(NamedTuple):
@@ -49,6 +58,7 @@ class PictureRecipe(NamedTuple):
     size: Size
     fit: str
     xl: XLCondition = PLAIN
+    loras: tuple[LoraMark, ...] = ()
 
 
 Recipe = PromptRecipe | PictureRecipe

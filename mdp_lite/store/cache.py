@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 
-from mdp_lite.checkpoint.identity import model_hash, warn_unkept
+from mdp_lite.checkpoint.defaults import Defaults
+from mdp_lite.checkpoint.identity import Origin, model_hash, warn_unkept
 from mdp_lite.files import atomic, probe
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline import check
@@ -30,6 +31,19 @@ except ImportError:  # not on Windows: there two writers at once may pass the bo
 MAX_BYTES = 4 * 2**30
 # The cache only ever removes files with these names, in case the folder holds others.
 OUR_FILES = "source-" + "[0-9a-f]" * 64 + ".safetensors"
+
+
+class ModelIdentity(NamedTuple):
+    """What keys depend on of a model, without its weights."""
+
+    origin: Origin
+    defaults: Defaults
+    device: torch.device
+
+
+def identify(runner: ModelRunner) -> ModelIdentity:
+    """The identity of a loaded model."""
+    return ModelIdentity(runner.models.origin, runner.models.defaults, runner.device)
 
 
 @dataclass(frozen=True)
@@ -57,17 +71,18 @@ class Cache:
         check.flag("read_only", self.read_only)
 
     def key(
-        self, runner: ModelRunner, settings: tuple[Any, ...], image: Image.Image | None = None
-    ) -> str:
+        self, model: ModelRunner | ModelIdentity, settings: tuple[Any, ...],
+        image: Image.Image | None = None,
+    ) -> str:  # fmt: skip
         """SHA-256 of all that a source depends on: model, precision, versions, settings, pixels.
 
         settings are those of the call, image is upright RGB.
         """
-        models = runner.models
+        origin, defaults, device = identify(model) if isinstance(model, ModelRunner) else model
         parts = (
-            source_header.FORMAT, __version__, torch.__version__, runner.device.type,
-            model_hash(models.origin, self.folder, not self.read_only), models.origin.dtype,
-            models.defaults, settings, image.size if image else None,
+            source_header.FORMAT, __version__, torch.__version__, device.type,
+            model_hash(origin, self.folder, not self.read_only), origin.dtype,
+            defaults, settings, image.size if image else None,
         )  # fmt: skip
         key = hashlib.sha256(repr(parts).encode())
         key.update(image.tobytes() if image else b"")

@@ -66,13 +66,14 @@ def write_part(folder: Path, name: str, model: nn.Module, config: object) -> Non
 
 
 def write_checkpoint(
-    folder: Path, xl: bool = False, inpaints: bool = False, scheduler: SchedulerConfig = SCHEDULER
-) -> Path:
+    folder: Path, xl: bool = False, inpaints: bool = False, scheduler: SchedulerConfig = SCHEDULER,
+    seed: int = 0,
+) -> Path:  # fmt: skip
     """A folder in the diffusers layout: 32x32 pictures, 10 steps by default. xl: one of SDXL.
 
-    inpaints: its UNet reads a mask and a masked picture too.
+    inpaints: its UNet reads a mask and a masked picture too. seed: of the weights.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     unet = replace(UNET_CONFIG, **XL) if xl else UNET_CONFIG
     unet = replace(unet, in_channels=9) if inpaints else unet
     _write_text(folder, "", CLIPConfig(0, 16, 32, 1, 2))

@@ -1,6 +1,7 @@
 """The options of `mdp-lite serve`; mdp_lite/serve/settings.py checks them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import typer
@@ -38,6 +39,35 @@ class ReplicaOptions:
         int | None,
         typer.Option("--replica-gpus", metavar="N", min=0, help="GPUs of each",
                      show_default="1 if this machine has one"),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModelsOptions:
+    """Models beside the one of --model, and LoRAs that requests may name."""
+
+    heading: ClassVar[str] = "several models"
+    serve_model: Annotated[
+        tuple[str, ...],
+        typer.Option("--serve-model", metavar="ALIAS=MODEL",
+                     help="another model, loaded when a request names it; can be given several "
+                     "times"),
+    ] = ()  # fmt: skip
+    models_file: Annotated[
+        Path | None,
+        typer.Option("--models", metavar="FILE",
+                     help="the same as TOML, with more of each model: see the operations guide"),
+    ] = None  # fmt: skip
+    lora_folder: Annotated[
+        Path | None,
+        typer.Option("--lora-folder", metavar="FOLDER",
+                     help="the .safetensors files that a request may name as its lora"),
+    ] = None  # fmt: skip
+    model_memory: Annotated[
+        float | None,
+        typer.Option("--model-memory", metavar="GB", min=0.001,
+                     show_default="the first model's and 70% of what is free",
+                     help="for the weights of all loaded models"),
     ] = None  # fmt: skip
 
 
@@ -114,6 +144,7 @@ class ServeOptions:
         typer.Option("--trace", help="send OpenTelemetry's spans where the variables OTEL_* say "
                      "(needs the extra [trace])"),
     ] = False  # fmt: skip
+    models: ServedModelsOptions = ServedModelsOptions()
     replica: ReplicaOptions = ReplicaOptions()
     model: ModelOptions = ModelOptions()
     engine: ClusterEngineOptions = ClusterEngineOptions()

@@ -1,0 +1,257 @@
+"""The loaded models of a service: loaded when a request needs them, within a bound on memory."""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from mdp_lite.cli.units import SIZES, format_count
+from mdp_lite.engine.devices import free_memory
+from mdp_lite.engine.memory import return_freed_memory
+from mdp_lite.serve.errors import ApiError, to_api_error
+from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel
+from mdp_lite.serve.settings import Limits
+
+AGAIN = 10.0  # seconds for which a model that could not be loaded is not tried again
+log = logging.getLogger("mdp_lite.serve")
+
+
+class Loader(Protocol):
+    """Loads models; check and load are called in a thread."""
+
+    def find_size(self, key: ModelKey) -> int:
+        """Bytes of its weights."""
+        ...
+
+    def check(self, key: ModelKey) -> None:
+        """Raise ValueError if it can't be loaded, before others make room for it."""
+        ...
+
+    def load(self, key: ModelKey, slot: ModelSlot) -> ServedModel:
+        """The model, ready."""
+        ...
+
+
+class PoolCounts(NamedTuple):
+    """What a pool did so far, by alias."""
+
+    loads: dict[str, int]
+    failures: dict[str, int]
+    unloads: dict[str, int]
+    seconds: dict[str, float]
+
+
+class LoadingModel:
+    """A model that is being loaded, is loaded, or is about to be unloaded."""
+
+    def __init__(self, key: ModelKey, size: int, is_pinned: bool) -> None:
+        self.key, self.size, self.is_pinned = key, size, is_pinned
+        self.slot = ModelSlot()
+        self.model: ServedModel | None = None
+        self.loading: asyncio.Task[ServedModel] | None = None
+        self.timer: asyncio.TimerHandle | None = None  # until it is unloaded if nobody uses it
+
+
+class ModelPool:
+    """Models by key, loaded one at a time, for the thread of asyncio alone.
+
+    bound: bytes of the weights of all. Before a load, models that nobody uses are unloaded, least
+    recently used first; if that is not enough, the pool waits for those that are used, and new
+    requests for them wait until the new one is loaded. first stays.
+    """
+
+    def __init__(
+        self, first: ServedModel, loader: Loader, limits: Limits, bound: float = float("inf")
+    ) -> None:
+        self._loader, self._limits, self.bound = loader, limits, bound
+        pinned = LoadingModel(first.key, loader.find_size(first.key), True)
+        pinned.slot, pinned.model = first.slot, first
+        self._entries = {pinned.key: pinned}  # what requests find
+        self._loaded = [pinned]  # what takes memory, also if it is about to be unloaded
+        self._failed: dict[ModelKey, tuple[float, ApiError]] = {}
+        self._one_load = asyncio.Lock()
+        self._unloading: asyncio.Future[None] | None = None
+        self.counts = PoolCounts({}, {}, {}, {})
+
+    @property
+    def bytes(self) -> dict[str, int]:
+        """Bytes of the weights that are loaded, by alias."""
+        found: dict[str, int] = {}
+        for one in self._loaded:
+            found[one.key.alias] = found.get(one.key.alias, 0) + one.size
+        return found
+
+    def is_pinned(self, alias: str) -> bool:
+        """Whether a model stays loaded."""
+        return any(one.is_pinned and one.key.alias == alias for one in self._entries.values())
+
+    def find_state(self, key: ModelKey) -> str:
+        """Whether a model is loaded, loading, failed or unloaded."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            return "loading" if entry.model is None else "loaded"
+        return "failed" if key in self._failed else "unloaded"
+
+    @asynccontextmanager
+    async def use(self, key: ModelKey, end: float | None = None) -> AsyncIterator[ServedModel]:
+        """The model, loaded if need be, which is not unloaded as long as the context lasts.
+
+        end: the request's deadline on the monotonic clock. Raises ApiError.
+        """
+        entry = self._entries.get(key) or self._start(key)
+        entry.slot.hold()
+        try:
+            yield entry.model or await self._wait(entry, end)
+        finally:
+            entry.slot.release()
+
+    async def pin(self, key: ModelKey) -> None:
+        """Load a model that stays. Raises ApiError."""
+        entry = self._start(key, True)
+        entry.slot.hold()
+        await self._wait(entry, None)
+
+    def _start(self, key: ModelKey, is_pinned: bool = False) -> LoadingModel:
+        when, error = self._failed.get(key, (0.0, None))
+        if error is not None and time.monotonic() < when + AGAIN:
+            raise error
+        entry = LoadingModel(key, self._loader.find_size(key), is_pinned)
+        self._check_fits(entry)
+        entry.slot.on_idle = partial(self._plan_unload, entry)
+        entry.loading = asyncio.create_task(self._load(entry))
+        entry.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._entries[key] = entry
+        return entry
+
+    async def _wait(self, entry: LoadingModel, end: float | None) -> ServedModel:
+        assert entry.loading is not None
+        try:
+            async with asyncio.timeout(None if end is None else max(0, end - time.monotonic())):
+                return await asyncio.shield(entry.loading)
+        except TimeoutError:
+            message = f"the deadline passed while the model {entry.key.alias!r} was loading"
+            raise ApiError(503, message, "deadline_exceeded", retry=AGAIN) from None
+
+    def _check_fits(self, entry: LoadingModel) -> None:
+        stays = sum(one.size for one in self._loaded if one.is_pinned)
+        if entry.size + stays > self.bound:
+            message = describe_excess(entry.key.alias, entry.size, stays, self.bound)
+            raise ApiError(503, message, "model_too_large", retry=False)
+
+    async def _load(self, entry: LoadingModel) -> ServedModel:
+        key, started = entry.key, time.monotonic()
+        try:
+            async with self._one_load:
+                model = await self._load_alone(entry)
+        except BaseException as error:
+            self._forget(entry)
+            if isinstance(error, Exception):
+                _add(self.counts.failures, key.alias, 1)
+                raise self._explain(key, error) from error
+            raise
+        self._failed.pop(key, None)
+        _add(self.counts.loads, key.alias, 1)
+        _add(self.counts.seconds, key.alias, time.monotonic() - started)
+        self._plan_unload(entry)
+        return model
+
+    async def _load_alone(self, entry: LoadingModel) -> ServedModel:
+        if not entry.slot.users:  # all who wanted it have left
+            raise asyncio.CancelledError
+        run = asyncio.get_running_loop().run_in_executor
+        # A thread that ends: its OpenMP threads would compete with those of the models' thread.
+        with ThreadPoolExecutor(1, "load") as thread:
+            await run(thread, self._loader.check, entry.key)
+            await self._make_room(entry)
+            model = await run(thread, self._loader.load, entry.key, entry.slot)
+        entry.model = model
+        self._loaded.append(entry)
+        return model
+
+    def _explain(self, key: ModelKey, error: Exception) -> ApiError:
+        """What requests are told of a load that failed, now and for a while."""
+        found = to_api_error(error)
+        if isinstance(error, ValueError) and not key.loras:
+            message = f"the model {key.alias!r} could not be loaded: {found.message}"
+            found = ApiError(503, message, "model_failed", retry=AGAIN)
+        elif isinstance(error, ValueError):
+            found = ApiError(400, found.message, "invalid_value", "lora")
+        log.error("the model %s could not be loaded", key.alias, exc_info=error)
+        if not key.loras:
+            self._failed[key] = time.monotonic(), found
+        return found
+
+    async def _make_room(self, entry: LoadingModel) -> None:
+        """Unload others until this one fits, those that nobody uses first."""
+        while (victim := self._choose_victim(entry)) is not None:
+            if self._entries.get(victim.key) is victim:
+                del self._entries[victim.key]  # new requests for it wait until it is loaded again
+            await victim.slot.idle.wait()
+            await self._unload(victim)
+
+    def _choose_victim(self, entry: LoadingModel) -> LoadingModel | None:
+        sets = sum(1 for one in self._loaded if one.key.loras)
+        excess = entry.size + sum(one.size for one in self._loaded) > self.bound
+        many = bool(entry.key.loras) and sets >= self._limits.lora_sets
+        some = [
+            one for one in self._loaded
+            if not one.is_pinned and (one.key.loras or not many or excess)
+        ]  # fmt: skip
+        if not some or not (excess or many):
+            return None
+        return min(some, key=lambda one: (one.slot.users > 0, one.slot.last_used))
+
+    async def _unload(self, entry: LoadingModel) -> None:
+        """Give back the memory of a model that nobody uses."""
+        if entry not in self._loaded or entry.slot.users:
+            return
+        self._loaded.remove(entry)
+        self._forget(entry)
+        if entry.model is not None:
+            entry.model.unload()
+        entry.model = entry.loading = None
+        _add(self.counts.unloads, entry.key.alias, 1)
+        await asyncio.get_running_loop().run_in_executor(None, _collect)
+
+    def _forget(self, entry: LoadingModel) -> None:
+        if self._entries.get(entry.key) is entry:
+            del self._entries[entry.key]
+
+    def _plan_unload(self, entry: LoadingModel) -> None:
+        """Unload a model that is not pinned once nobody has used it for so long; one timer each."""
+        if entry.is_pinned or entry.slot.users or entry.model is None or entry.timer is not None:
+            return
+        left = entry.slot.last_used + self._limits.model_seconds - time.monotonic()
+        entry.timer = asyncio.get_running_loop().call_later(left, self._end_timer, entry)
+
+    def _end_timer(self, entry: LoadingModel) -> None:
+        entry.timer = None
+        unused = time.monotonic() - entry.slot.last_used
+        if entry.slot.users or unused < self._limits.model_seconds:
+            return self._plan_unload(entry)
+        self._forget(entry)
+        self._unloading = asyncio.ensure_future(self._unload(entry))
+
+
+def describe_excess(alias: str, size: int, stays: int, bound: float) -> str:
+    """A sentence on a model that can never be loaded beside those that stay."""
+    sizes = [format_count(one, SIZES) for one in (size, stays, bound)]
+    return (
+        f"the model {alias!r} takes {sizes[0]}, those that stay loaded take {sizes[1]}: "
+        f"more than the {sizes[2]} of --model-memory"
+    )
+
+
+def _add(counts: dict[str, Any], name: str, value: float) -> None:
+    counts[name] = counts.get(name, 0) + value
+
+
+def _collect() -> None:
+    gc.collect()
+    free_memory()
+    return_freed_memory()
