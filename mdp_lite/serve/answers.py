@@ -29,6 +29,7 @@ from mdp_lite.serve.bodies import (
 from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
 from mdp_lite.serve.fields import SweepFields
 from mdp_lite.serve.ignored import list_header
+from mdp_lite.serve.runs import admit, run_of
 from mdp_lite.serve.service import run_while_connected
 from mdp_lite.serve.work import OnPreview, PictureResult, sweep_pictures
 
@@ -47,11 +48,14 @@ class PictureTask(NamedTuple):
 async def answer(context: RequestContext, tasks: Sequence[PictureTask]) -> Response:
     """The answer to a request. All refusals happen before a stream begins."""
     fields = context.fields
+    run = run_of(context.request)
+    if fields.stream and run.is_job:
+        raise ApiError(400, "a job has no stream: ask for its state", "invalid_value", "stream")
     if fields.stream:
         if len(tasks) > 1:
             raise ApiError(400, "a stream is of one picture: n must be 1", "invalid_value", "n")
         return _stream(context, tasks[0])
-    if fields.partial_images:
+    if fields.partial_images and not run.is_job:
         message = "partial_images are for a stream: set stream"
         raise ApiError(400, message, "invalid_value", "partial_images")
     files = await make_pictures(context, tasks)
@@ -64,10 +68,12 @@ async def answer_sweep(
     """All pictures of a sweep of at most cost FLOPs. usage is what it took: equal steps are one."""
     service = context.service
 
+    client = run_of(context.request).make_client()
+
     async def run() -> tuple[list[PictureFile], Cost]:
         how = (source, fields, service.max_rows, context.end)
         work = lambda editor: sweep_pictures(editor, *how)  # noqa: E731
-        (results, spent), waited = await service.run_task(cost, work, context.end)
+        (results, spent), waited = await service.run_task(cost, work, context.end, client)
         files = [
             await service.process_pictures(partial(_encode_result, context, one)) for one in results
         ]
@@ -76,7 +82,7 @@ async def answer_sweep(
         pairs = zip(results, files, strict=True)
         return [PictureFile(*pair, {"queue": waited, **pair[0].seconds}) for pair in pairs], spent
 
-    task = service.admit(cost, 0, run)
+    task = admit(context.request, service, cost, 0, run)
     left = wait_for_disconnect(context.request)
     files, spent = await run_while_connected(task, left, service.metrics.cancelled.inc)
     body = build_body(context, files)
@@ -88,7 +94,12 @@ async def answer_sweep(
 
 async def make_pictures(context: RequestContext, tasks: Sequence[PictureTask]) -> list[PictureFile]:
     """All pictures of a request; the work is cancelled if the client disconnects."""
-    task = _admit(context, tasks, lambda image: None)
+    run = run_of(context.request)
+
+    def on_preview(image: Image.Image) -> None:
+        run.preview = image, context
+
+    task = _admit(context, tasks, on_preview)
     left = wait_for_disconnect(context.request)
     return await run_while_connected(task, left, context.service.metrics.cancelled.inc)
 
@@ -103,7 +114,8 @@ def _admit(
     context: RequestContext, tasks: Sequence[PictureTask], on_preview: OnPreview
 ) -> "asyncio.Task[list[PictureFile]]":
     cost, size = sum(one.work for one in tasks), sum(one.input_bytes for one in tasks)
-    return context.service.admit(cost, size, lambda: _run_tasks(context, tasks, on_preview, cost))
+    start = lambda: _run_tasks(context, tasks, on_preview, cost)  # noqa: E731
+    return admit(context.request, context.service, cost, size, start)
 
 
 async def _run_tasks(
@@ -125,9 +137,9 @@ async def _run_tasks(
 async def _run_task(
     context: RequestContext, task: PictureTask, on_preview: OnPreview, cost: int, share: Share
 ) -> PictureFile:
-    service = context.service
+    service, client = context.service, run_of(context.request).make_client(share)
     work = lambda editor: task.run(editor, on_preview)  # noqa: E731
-    result, waited = await service.run_task(cost, work, context.end, share)
+    result, waited = await service.run_task(cost, work, context.end, client)
     started = time.monotonic()
     file = await service.process_pictures(lambda: _encode_result(context, result))
     seconds = {"decode": context.decode_seconds, "queue": waited, **result.seconds}
@@ -141,10 +153,10 @@ def _encode_result(context: RequestContext, result: PictureResult) -> bytes:
     """A result as a file in the request's format, with its settings unless that is off."""
     chosen = context.service.settings
     settings = result.settings | {"model": chosen.alias} if chosen.metadata else None
-    return _encode(context, result.image, settings)
+    return encode_picture(context, result.image, settings)
 
 
-def _encode(context: RequestContext, image: Image.Image, settings: Body | None) -> bytes:
+def encode_picture(context: RequestContext, image: Image.Image, settings: Body | None) -> bytes:
     """A picture as a file, unless the operator's safety hook refuses it."""
     hook, fields = context.service.settings.safety_hook, context.fields
     if hook and any(hook([image])):
@@ -199,7 +211,7 @@ async def _stream_events(
 
 
 async def _preview_event(context: RequestContext, image: Image.Image, count: int) -> bytes:
-    file = await context.service.process_pictures(lambda: _encode(context, image, None))
+    file = await context.service.process_pictures(lambda: encode_picture(context, image, None))
     data = _picture_fields(context, image, file) | {"partial_image_index": count}
     return _format_event(f"{context.kind}.partial_image", data)
 

@@ -13,16 +13,19 @@ from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.answers import wait_for_disconnect
 from mdp_lite.serve.costs import work_of_source
 from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.runs import admit, run_of
 from mdp_lite.serve.service import Service, run_while_connected
 from mdp_lite.serve.work import Recipe, get_or_make_source, picture_bytes
 
 
 async def make_source(
-    request: Request, service: Service, recipe: Recipe, end: float | None = None
-) -> Source:
+    request: Request, service: Service, recipe: Recipe, end: float | None = None,
+    is_part: bool = False,
+) -> Source:  # fmt: skip
     """A source from a recipe, as a task; it is cancelled if the client disconnects.
 
-    end: its deadline on the monotonic clock. Raises DeadlineExceeded.
+    end: its deadline on the monotonic clock. is_part: the request does not end with it. Raises
+    DeadlineExceeded.
     """
     cost = work_of_source(service.editor, recipe)
 
@@ -30,8 +33,9 @@ async def make_source(
         started = time.monotonic()
         return get_or_make_source(editor, recipe, end=end), time.monotonic() - started
 
-    run = lambda: service.run_task(cost, work, end)  # noqa: E731
-    task = service.admit(cost, picture_bytes(recipe), run)
+    client = run_of(request).make_client()
+    run = lambda: service.run_task(cost, work, end, client)  # noqa: E731
+    task = admit(request, service, cost, picture_bytes(recipe), run, is_part)
     left = wait_for_disconnect(request)
     (source, seconds), waited = await run_while_connected(task, left, service.metrics.cancelled.inc)
     stage = "generate" if source.generated else "invert"
@@ -67,7 +71,7 @@ async def find_source(request: Request, service: Service, owner: str, name: str)
     if recipe is None:
         service.store.drop(name, owner)
         raise _not_found(service, name)
-    source = await make_source(request, service, recipe)
+    source = await make_source(request, service, recipe, is_part=True)
     service.metrics.rebuilt.inc()
     service.store.put(source, owner, name)
     return source

@@ -14,7 +14,6 @@ import torch
 
 from mdp_lite.batcher.batcher import Client
 from mdp_lite.batcher.client import client_editor, make_batcher
-from mdp_lite.batcher.turns import Share
 from mdp_lite.editor import Editor
 from mdp_lite.engine.unet_calls import BUCKETS
 from mdp_lite.engine.work import count_work
@@ -118,11 +117,7 @@ class Service:
 
         Raises ApiError: 400 for a request that is too expensive, 429 if too much is waiting.
         """
-        limits, rows = self.settings.limits, cost / self.row_work
-        if rows > limits.rows:
-            what = f"the work of {rows:.0f} UNet rows of the model's own size"
-            message = f"this takes {what}, at most {limits.rows} are allowed"
-            raise ApiError(400, message, "too_expensive")
+        limits, rows = self.settings.limits, self.check_work(cost)
         size = self.waiting_bytes
         fits = size + input_bytes <= limits.waiting_bytes
         if self.work and not (fits and self.rows + rows <= limits.waiting_rows):
@@ -134,6 +129,15 @@ class Service:
         task.add_done_callback(lambda _: self._count(-cost, -input_bytes))
         return task
 
+    def check_work(self, cost: int) -> float:
+        """FLOPs in UNet rows at the model's own size. Raises ApiError if they are too many."""
+        most, rows = self.settings.limits.rows, cost / self.row_work
+        if rows > most:
+            what = f"the work of {rows:.0f} UNet rows of the model's own size"
+            message = f"this takes {what}, at most {most} are allowed"
+            raise ApiError(400, message, "too_expensive")
+        return rows
+
     def _count(self, cost: int, input_bytes: int) -> None:
         self.work, self.waiting_bytes = self.work + cost, self.waiting_bytes + input_bytes
 
@@ -142,18 +146,18 @@ class Service:
 
     async def run_task(
         self, cost: int, work: Callable[[Editor], T], end: float | None = None,
-        share: Share | None = None,
+        client: Client | None = None,
     ) -> tuple[T, float]:  # fmt: skip
         """Run admitted work in a worker thread; returns its result and the seconds it waited.
 
-        cost: FLOPs of the request that it is of, share: its turns at the models. Cancelling stops
+        cost: FLOPs of the request that it is of, client: its place at the models. Cancelling stops
         the work, and ends when its thread is done. Raises ApiError (503) if the deadline `end`
         passes before there is a free slot, and DeadlineExceeded if it does later.
         """
         queued = time.monotonic()
         async with self._slot(cost, end):
             waited = time.monotonic() - queued
-            return await self._run_in_worker(work, Client(None, share), end), waited
+            return await self._run_in_worker(work, client or Client(), end), waited
 
     async def process_pictures(self, work: Callable[[], T]) -> T:
         """Run work on pictures or their files in the thread for pictures."""

@@ -1,12 +1,13 @@
 """The settings of a service: its address, who may use it, and its limits."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image
 
 from mdp_lite.names import BadInput
+from mdp_lite.serve.queue.webhooks import Webhooks
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LEAST_KEY = 16  # characters
@@ -28,7 +29,9 @@ class Limits:
     admitted work; open requests; connections, and address_connections of one address; tasks that
     run at one time; sources and source_bytes that are stored. In seconds: head and read, for the
     head and the body of a request to arrive; write, for a client to read on; idle, between two
-    requests of a connection; seconds, for which an unused source is stored.
+    requests of a connection; seconds, for which an unused source is stored. Of jobs: stored_jobs
+    and job_bytes, of all together; job_rows, requests in one; running_jobs, requests of jobs that
+    run at one time; job_seconds, for which a job is stored after its end.
     """
 
     body_bytes: int = 24 * 2**20
@@ -54,6 +57,27 @@ class Limits:
     sources: int = 256
     source_bytes: int = 2**30
     seconds: float = 3600.0
+    stored_jobs: int = 1000
+    job_bytes: int = 2 * 2**30
+    job_rows: int = 64
+    running_jobs: int = 4
+    job_seconds: float = 86_400.0
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How jobs are stored and who is told of their end.
+
+    folder: where they survive a restart; None is beside the cache, or in memory without one.
+    priorities: the highest that a job of a key may have, 0 for keys that are not in it.
+    webhook_hosts: HOST, HOST:PORT or, for plain HTTP, http://HOST:PORT; nobody else is told.
+    webhook_secret signs what they are sent.
+    """
+
+    folder: str | None = None
+    priorities: Mapping[str, int] = field(default_factory=dict[str, int], repr=False)
+    webhook_hosts: tuple[str, ...] = ()
+    webhook_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -81,6 +105,7 @@ class ServiceSettings:
     replicas: int = 1
     more_aliases: tuple[str, ...] = ()
     openai_names: bool = True
+    jobs: JobSettings = field(default_factory=JobSettings)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,6 +144,7 @@ def check_settings(settings: ServiceSettings) -> ServiceSettings:
         raise BadInput(f"each alias must be given once, got {', '.join(settings.names)}")
     if not 0 <= settings.port <= 65535:
         raise BadInput(f"port must be from 0 to 65535, got {settings.port}")
+    Webhooks(settings.jobs.webhook_hosts, settings.jobs.webhook_secret)
     if settings.max_rows is not None and settings.max_rows < 0:
         raise BadInput(f"rows of a call must be 0 or more, got {settings.max_rows}")
     return settings
