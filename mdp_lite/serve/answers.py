@@ -33,6 +33,7 @@ from mdp_lite.serve.ignored import list_header
 from mdp_lite.serve.logs import log_failure
 from mdp_lite.serve.pieces import FILE_MARK, send_json, split_text
 from mdp_lite.serve.reserve import hold_sweep
+from mdp_lite.serve.runs import admit, run_of
 from mdp_lite.serve.service import run_while_connected
 from mdp_lite.serve.work import OnPreview, PictureResult, sweep_pictures
 
@@ -55,11 +56,14 @@ class PictureTask(NamedTuple):
 async def answer(context: RequestContext, tasks: Sequence[PictureTask]) -> Response:
     """The answer to a request. All refusals happen before a stream begins."""
     fields = context.fields
+    run = run_of(context.request)
+    if fields.stream and run.is_job:
+        raise ApiError(400, "a job has no stream: ask for its state", "invalid_value", "stream")
     if fields.stream:
         if len(tasks) > 1:
             raise ApiError(400, "a stream is of one picture: n must be 1", "invalid_value", "n")
         return _stream(context, tasks[0])
-    if fields.partial_images:
+    if fields.partial_images and not run.is_job:
         message = "partial_images are for a stream: set stream"
         raise ApiError(400, message, "invalid_value", "partial_images")
     files = await make_pictures(context, tasks)
@@ -74,11 +78,13 @@ async def answer_sweep(
     working = hold_sweep(model.editor, source, fields, limits, context.lease)
     size, files = pictures.format_size(source.picture), list[bytes]()
 
+    client = run_of(context.request).make_client()
+
     async def run() -> tuple[list[PictureFile], Cost]:
         how = (source, fields, model.max_rows, context.end)
         work = lambda editor: sweep_pictures(editor, *how)  # noqa: E731
         with context.lease.room(working) as room:
-            done = service.run_task(cost, work, context.end, None, model, room)
+            done = service.run_task(cost, work, context.end, client, model, room)
             (results, spent), waited = await done
             for k, one in enumerate(results):
                 encode = partial(_encode_result, context, one)
@@ -90,7 +96,7 @@ async def answer_sweep(
         pairs = zip(results, files, strict=True)
         return [PictureFile(*pair, stages | pair[0].seconds, size) for pair in pairs], spent
 
-    task = service.admit(cost, context.lease, run, model)
+    task = admit(context.request, service, cost, run, model)
     left = wait_for_disconnect(context.request)
     whole, spent = await run_while_connected(task, left, service.metrics.cancelled.inc)
     body = build_body(context, whole)
@@ -102,7 +108,12 @@ async def answer_sweep(
 
 async def make_pictures(context: RequestContext, tasks: Sequence[PictureTask]) -> list[PictureFile]:
     """All pictures of a request; the work is cancelled if the client disconnects."""
-    task = _admit(context, tasks, lambda image: None)
+    run = run_of(context.request)
+
+    def on_preview(image: Image.Image) -> None:
+        run.preview = image, context
+
+    task = _admit(context, tasks, on_preview)
     left = wait_for_disconnect(context.request)
     return await run_while_connected(task, left, context.service.metrics.cancelled.inc)
 
@@ -119,8 +130,8 @@ def _admit(
     cost, limits = sum(one.work for one in tasks), context.service.settings.limits
     answer = answer_bytes([one.size for one in tasks], limits, context.fields.partial_images)
     context.lease.plan(max(one.working_bytes for one in tasks), answer=answer)
-    run = lambda: _run_tasks(context, tasks, on_preview, cost)  # noqa: E731
-    return context.service.admit(cost, context.lease, run, context.model)
+    start = lambda: _run_tasks(context, tasks, on_preview, cost)  # noqa: E731
+    return admit(context.request, context.service, cost, start, context.model)
 
 
 async def _run_tasks(
@@ -142,10 +153,11 @@ async def _run_tasks(
 async def _run_task(
     context: RequestContext, task: PictureTask, on_preview: OnPreview, cost: int, share: Share
 ) -> PictureFile:
-    service = context.service
+    service, client = context.service, run_of(context.request).make_client(share)
     work = lambda editor: task.run(editor, on_preview)  # noqa: E731
     with context.lease.room(task.working_bytes) as room:
-        result, waited = await service.run_task(cost, work, context.end, share, context.model, room)
+        done = service.run_task(cost, work, context.end, client, context.model, room)
+        result, waited = await done
         started = time.monotonic()
         file, result = await service.process_pictures(partial(_encode_result, context, result))
     seconds = {"decode": context.decode_seconds, **context.loading, "queue": waited}
@@ -163,10 +175,10 @@ def _encode_result(context: RequestContext, result: PictureResult) -> tuple[byte
     """
     whole = result.settings | context.model.key.describe()
     settings = whole if context.service.settings.metadata else None
-    return _encode(context, result.image, settings), result._replace(image=EMPTY)
+    return encode_picture(context, result.image, settings), result._replace(image=EMPTY)
 
 
-def _encode(context: RequestContext, image: Image.Image, settings: Body | None) -> bytes:
+def encode_picture(context: RequestContext, image: Image.Image, settings: Body | None) -> bytes:
     """A picture as a file, unless the operator's safety hook refuses it."""
     hook, fields = context.service.settings.safety_hook, context.fields
     if hook and any(hook([image])):
@@ -225,7 +237,7 @@ async def _stream_events(
 async def _preview_event(
     context: RequestContext, image: Image.Image, count: int
 ) -> Iterator[bytes]:
-    file = await context.service.process_pictures(lambda: _encode(context, image, None))
+    file = await context.service.process_pictures(lambda: encode_picture(context, image, None))
     data = _picture_fields(context, pictures.format_size(image)) | {"partial_image_index": count}
     return split_text(_format_event(f"{context.kind}.partial_image", data), [file])
 

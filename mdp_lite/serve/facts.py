@@ -21,6 +21,7 @@ from mdp_lite.serve.settings import ServiceSettings
 
 UNITS = {  # of limits: the unit behind the number
     "body_bytes": "B", "waiting_bytes": "B", "source_bytes": "B", "pixels": "pixels",
+    "job_bytes": "B", "job_seconds": "s",
     "side": "pixels", "prompt": "characters", "head": "s", "read": "s", "write": "s", "idle": "s",
     "deadline": "s",
     "seconds": "s", "model_seconds": "s", "rows": "UNet rows", "waiting_rows": "UNet rows",
@@ -47,6 +48,8 @@ def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> d
         "metadata": settings.metadata,
         "trace": settings.trace,
         "safety_hook": settings.safety_hook is not None,
+        "jobs": settings.jobs.folder or ("jobs/ of the cache" if editor.cache else None),
+        "webhook_hosts": list(settings.jobs.webhook_hosts),
         "limits": asdict(settings.limits),
         "size": "x".join(map(str, find_largest(editor, settings))),
         **describe_memory(estimate_service(editor, settings, page)),
@@ -105,6 +108,8 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
         *several,
         f"API keys: {keys}",
         f"UNet rows of a call: {calls}",
+        f"jobs: {facts['jobs'] or 'in memory, lost at the end'}; told of their ends: "
+        f"{', '.join(facts['webhook_hosts']) or 'nobody'}",
         f"{format_memory(Estimate(**parts))} for an edit of {facts['size']} and {limits['steps']} "
         f"steps, and up to {format_count(more, SIZES)} of what waits, runs beside it and is stored",
         "limits (--limit NAME=VALUE):",

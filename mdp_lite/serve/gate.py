@@ -190,13 +190,18 @@ def request_id(scope: Message) -> str:
 
 
 def owner_of(authorization: bytes, keys: tuple[str, ...]) -> str:
-    """The owner of the key in a header, as a hash that does not reveal it. Raises ApiError."""
+    """The owner of the key in a header. Raises ApiError."""
     kind, _, token = authorization.partition(b" ")
     found = [key for key in keys if secrets.compare_digest(key.encode(), token.strip())]
     if kind.lower() != b"bearer" or not found:
         what = "wrong API key" if token else "no API key: send Authorization: Bearer KEY"
         raise ApiError(401, what, "invalid_api_key" if token else "missing_api_key")
-    return hashlib.sha256(found[0].encode()).hexdigest()[:16]
+    return hash_key(found[0])
+
+
+def hash_key(key: str) -> str:
+    """The owner of what a key makes, as a hash that does not reveal it."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _has_no_host(scope: Message, headers: dict[bytes, bytes]) -> bool:

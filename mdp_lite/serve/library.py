@@ -25,6 +25,7 @@ from mdp_lite.serve.holdings import (
 )
 from mdp_lite.serve.lora_folder import LoraFile, mark_loras
 from mdp_lite.serve.memory import lease_of
+from mdp_lite.serve.runs import admit, run_of
 from mdp_lite.serve.served import ModelKey, ServedModel
 from mdp_lite.serve.service import Service, run_while_connected
 from mdp_lite.serve.store import source_bytes
@@ -33,11 +34,12 @@ from mdp_lite.serve.work import PictureRecipe, Recipe, get_or_make_source
 
 async def make_source(
     request: Request, service: Service, model: ServedModel, recipe: Recipe,
-    end: float | None = None,
+    end: float | None = None, is_part: bool = False,
 ) -> Source:  # fmt: skip
     """A source from a recipe, as a task; it is cancelled if the client disconnects.
 
-    end: its deadline on the monotonic clock. Raises DeadlineExceeded.
+    end: its deadline on the monotonic clock. is_part: the request does not end with it. Raises
+    DeadlineExceeded.
     """
     cost = work_of_source(model.editor, recipe)
 
@@ -45,6 +47,7 @@ async def make_source(
         started = time.monotonic()
         return get_or_make_source(editor, recipe, end=end), time.monotonic() - started
 
+    client = run_of(request).make_client()
     lease, editor = lease_of(request), model.editor
     working = working_bytes(editor, size_of_task(editor, recipe))
     pictures = recipe.picture.size if isinstance(recipe, PictureRecipe) else (0, 0)
@@ -53,9 +56,9 @@ async def make_source(
 
     async def run() -> tuple[tuple[Source, float], float]:
         with lease.room(working) as room:
-            return await service.run_task(cost, work, end, None, model, room)
+            return await service.run_task(cost, work, end, client, model, room)
 
-    task = service.admit(cost, lease, run, model)
+    task = admit(request, service, cost, run, model, is_part)
     left = wait_for_disconnect(request)
     (source, seconds), waited = await run_while_connected(task, left, service.metrics.cancelled.inc)
     stage = "generate" if source.generated else "invert"
@@ -115,7 +118,7 @@ async def take_source(
         lease_of(request).hold(source=source_bytes(found.source))
         return found.source
     assert found.recipe is not None
-    source = await make_source(request, service, model, found.recipe)
+    source = await make_source(request, service, model, found.recipe, is_part=True)
     service.metrics.rebuilt.inc()
     owner = request.scope["state"]["owner"]
     service.store.put(source, owner, found.name, found.key)

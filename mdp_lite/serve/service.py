@@ -14,7 +14,6 @@ import torch
 
 from mdp_lite.batcher.batcher import Client
 from mdp_lite.batcher.client import client_editor, make_batcher
-from mdp_lite.batcher.turns import Share
 from mdp_lite.editor import Editor
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.lora_folder import LoraFolder
@@ -147,11 +146,8 @@ class Service:
 
         Raises ApiError: 400 for a request that is too expensive, 429 if too much is waiting.
         """
-        limits, rows = self.settings.limits, cost / (model or self.first).row_work
-        if rows > limits.rows:
-            what = f"the work of {rows:.0f} UNet rows of the model's own size"
-            message = f"this takes {what}, at most {limits.rows} are allowed"
-            raise ApiError(400, message, "too_expensive")
+        limits = self.settings.limits
+        self.check_work(cost, model)
         if self.work and (self.work + cost) / self.row_work > limits.waiting_rows:
             self.metrics.refused.labels("work").inc()
             message = f"too much is waiting: {self.rows:.0f} UNet rows"
@@ -163,6 +159,14 @@ class Service:
         task = asyncio.create_task(work())
         task.add_done_callback(lambda _: self._end_work(cost, lease, slot))
         return task
+
+    def check_work(self, cost: int, model: ServedModel | None = None) -> None:
+        """Raise ApiError if a request of the model, by default the first, has too many FLOPs."""
+        most, rows = self.settings.limits.rows, cost / (model or self.first).row_work
+        if rows > most:
+            what = f"the work of {rows:.0f} UNet rows of the model's own size"
+            message = f"this takes {what}, at most {most} are allowed"
+            raise ApiError(400, message, "too_expensive")
 
     def _end_work(self, cost: int, lease: Lease, slot: ModelSlot) -> None:
         self.work -= cost
@@ -177,11 +181,11 @@ class Service:
 
     async def run_task(
         self, cost: int, work: Callable[[Editor], T], end: float | None = None,
-        share: Share | None = None, model: ServedModel | None = None, room: Room | None = None,
+        client: Client | None = None, model: ServedModel | None = None, room: Room | None = None,
     ) -> tuple[T, float]:  # fmt: skip
         """Run admitted work in a worker thread; returns its result and the seconds it waited.
 
-        cost: FLOPs of the request that it is of, share: its turns at the models, model: the one of
+        cost: FLOPs of the request that it is of, client: its place at the models, model: the one of
         the editor, by default the first, room: the memory that it takes once it has a slot.
         Cancelling stops the work, and ends when its thread is done. Raises ApiError (503) if the
         deadline `end` passes before there is a free slot and room, and DeadlineExceeded if it does
@@ -190,8 +194,8 @@ class Service:
         queued = time.monotonic()
         async with self._slot(cost, end, room):
             waited = time.monotonic() - queued
-            client, used = Client(None, share), model or self.first
-            return await self._run_in_worker(work, client, end, used), waited
+            one, used = client or Client(), model or self.first
+            return await self._run_in_worker(work, one, end, used), waited
 
     async def process_pictures(self, work: Callable[[], T]) -> T:
         """Run work on pictures or their files in the thread for pictures."""

@@ -176,13 +176,13 @@ def test_limits_of_the_command_line() -> None:
 def test_keys_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "keys"
     file.write_text(f"{KEY}\n\n  {'o' * 20}\n")
-    assert read_keys(str(file)) == (KEY, "o" * 20)
+    assert read_keys(str(file)) == {KEY: 0, "o" * 20: 0}
     file.write_text("\n")
     for bad in (str(file), str(tmp_path), str(tmp_path / "none")):
         with pytest.raises(ValueError, match="key-file"):
             read_keys(bad)
     monkeypatch.setenv("MDP_LITE_API_KEYS", f"{KEY},{'o' * 20}")
-    assert read_keys(None) == (KEY, "o" * 20)
+    assert read_keys(None) == {KEY: 0, "o" * 20: 0}
 
 
 def test_a_hook_by_name() -> None:
