@@ -1,6 +1,8 @@
 """Small models and LoRAs of random weights, and a service of several of them."""
 
+import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,10 +12,12 @@ from safetensors.torch import save_file
 
 from mdp_lite.cli.model_options import ModelOptions
 from mdp_lite.editor import Editor
+from mdp_lite.models.unet import UNet
 from mdp_lite.serve import pictures
 from mdp_lite.serve.model_specs import ModelSpec, read_editor_facts
-from support.checkpoints import write_checkpoint
+from support.checkpoints import UNET_CONFIG, write_checkpoint, write_part
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 STEPS = 2
 ATTENTION = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1"
 Loras = Sequence[tuple[str, float]]
@@ -46,12 +50,17 @@ class Zoo(NamedTuple):
         }  # fmt: skip
 
 
-def build_zoo(folder: Path) -> Zoo:
+def build_zoo(folder: Path, width: int = 0) -> Zoo:
+    """The models and LoRAs; width: that of the UNets' lower level, if not write_checkpoint's."""
     for seed, alias in enumerate("abc"):
         write_checkpoint(folder / alias, seed=seed)
+        if width:
+            config = replace(UNET_CONFIG, block_out_channels=(8, width))
+            torch.manual_seed(seed)
+            write_part(folder / alias / "unet", WEIGHTS, UNet(config), config)
     (folder / "loras").mkdir()
     for seed, name in enumerate("xy"):
-        write_lora(folder / "loras" / f"{name}.safetensors", seed)
+        write_lora(folder / "loras" / f"{name}.safetensors", seed, width or 16)
     return Zoo(folder, folder / "loras")
 
 
@@ -79,7 +88,5 @@ def generate_alone(editor: Editor, seed: int = 0) -> Image.Image:
 
 
 def read_picture(answer: dict[str, Any]) -> Image.Image:
-    import io
-
     data = pictures.from_base64(answer["data"][0]["b64_json"], "picture")
     return Image.open(io.BytesIO(data)).convert("RGB")
