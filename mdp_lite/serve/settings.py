@@ -71,7 +71,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class JobSettings:
-    """How jobs are stored and who is told of their end.
+    """How jobs are stored and whom their end is announced to.
 
     folder: where they survive a restart; None is beside the cache, or in memory without one.
     priorities: the highest that a job of a key may have, 0 for keys that are not in it.

@@ -22,7 +22,7 @@ def build_job(queue: JobQueue, job: StoredJob) -> Body:
         "endpoint": job.endpoint,
         "state": job.state,
         "priority": job.priority,
-        "position": job.before,
+        "position": job.position,
         "estimate": round(service.batcher.speed.estimate(job.work), 3),
         "progress": round(job.progress, 4),
         "rows": job.counts | {"total": sum(job.counts.values())} if job.is_batch else None,

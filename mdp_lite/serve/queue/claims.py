@@ -30,7 +30,7 @@ KILLER = ApiError(
 NO_MODEL = ApiError(404, "the model of this job is not served any more", "model_not_found", "model")
 
 
-class Progress(NamedTuple):
+class EntryProgress(NamedTuple):
     """How far a running entry is, and its newest preview as a file if there is a new one."""
 
     job: int
@@ -115,7 +115,7 @@ class ClaimStore:
         )
         settle(connection, job, self._clock())
 
-    def report(self, running: Sequence[Progress]) -> set[tuple[int, int]]:
+    def report(self, running: Sequence[EntryProgress]) -> set[tuple[int, int]]:
         """Store how far entries are; returns those that this process still runs."""
         if not running:
             return set()
@@ -169,17 +169,17 @@ class ClaimStore:
     ) -> None:
         self._end(connection, where, which, to_answer(error))
 
-    def claim_deliveries(self, most: int) -> list[Delivery]:
+    def claim_deliveries(self, max_count: int) -> list[Delivery]:
         """Messages that are due; other processes leave them alone while this one sends them."""
         now = self._clock()
         query = (
             "SELECT job, deliveries.id, webhook, payload, attempts FROM deliveries JOIN jobs ON"
             " job = number WHERE deliveries.state = 'pending' AND due <= ? ORDER BY due LIMIT ?"
         )
-        if not self._db.connection.execute(query, (now, most)).fetchone():
+        if not self._db.connection.execute(query, (now, max_count)).fetchone():
             return []
         with self._db.transaction() as connection:
-            rows = connection.execute(query, (now, most)).fetchall()
+            rows = connection.execute(query, (now, max_count)).fetchall()
             for row in rows:
                 connection.execute(
                     "UPDATE deliveries SET due = ?, attempts = attempts + 1 WHERE job = ?",

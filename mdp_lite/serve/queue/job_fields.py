@@ -51,7 +51,7 @@ class ListQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     state: State | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    after: Annotated[str, Field(max_length=100)] | None = None
+    start_after: Annotated[str, Field(max_length=100)] | None = None
 
 
 class NoQuery(BaseModel):

@@ -107,15 +107,15 @@ class JobStore:
         return found and self._describe(found, preview)
 
     def list_jobs(
-        self, owner: str, states: Sequence[str], limit: int, after: str | None
+        self, owner: str, states: Sequence[str], limit: int, start: str | None
     ) -> list[StoredJob]:
-        """The owner's jobs in these states, newest first, after the job of the id `after`."""
+        """The owner's jobs in these states, newest first, after the job of the id `start`."""
         query = (
             "SELECT * FROM jobs WHERE owner = :owner AND state IN (SELECT value FROM"
-            " json_each(:states)) AND (:after IS NULL OR number < (SELECT number FROM jobs WHERE"
-            " id = :after AND owner = :owner)) ORDER BY number DESC LIMIT :limit"
+            " json_each(:states)) AND (:start IS NULL OR number < (SELECT number FROM jobs WHERE"
+            " id = :start AND owner = :owner)) ORDER BY number DESC LIMIT :limit"
         )
-        values = {"owner": owner, "states": json.dumps(states), "after": after, "limit": limit}
+        values = {"owner": owner, "states": json.dumps(states), "start": start, "limit": limit}
         found = self._db.connection.execute(query, values).fetchall()
         return [self._describe(one, False) for one in found]
 

@@ -100,7 +100,7 @@ class Delivery(NamedTuple):
 class StoredJob(NamedTuple):
     """A job as its owner sees it, without bodies and answers.
 
-    counts: entries by state. before: unfinished jobs whose turn is before. work: FLOPs until its
+    counts: entries by state. position: unfinished jobs whose turn is before. work: FLOPs until its
     end, with those before it. delivery: state, attempts and last error of its webhook.
     """
 
@@ -116,7 +116,7 @@ class StoredJob(NamedTuple):
     webhook: str | None
     counts: dict[str, int]
     progress: float
-    before: int
+    position: int
     work: float
     error: dict[str, Any] | None
     delivery: tuple[str, int, str | None] | None

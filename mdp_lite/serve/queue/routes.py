@@ -84,10 +84,10 @@ async def get_job(request: Request, job: JobId) -> Response:
 
 
 async def list_jobs(request: Request) -> Response:
-    """The jobs of this key, newest first; after=ID goes on where a list ended."""
+    """The jobs of this key, newest first; start_after=ID goes on where a list ended."""
     query, queue = ListQuery.model_validate(dict(request.query_params)), _queue(request)
     states = STATES if query.state is None else (query.state,)
-    values = (_owner(request), states, query.limit + 1, query.after)
+    values = (_owner(request), states, query.limit + 1, query.start_after)
     found = await queue.database.run(queue.jobs.list_jobs, *values)
     data = [build_job(queue, one) for one in found[: query.limit]]
     return JSONResponse({"object": "list", "data": data, "has_more": len(found) > query.limit})
@@ -145,7 +145,7 @@ async def _stream_states(request: Request, job: str) -> AsyncIterator[bytes]:
         found = await queue.database.run(queue.jobs.get, _owner(request), job)
         if found is None:  # it was deleted
             return
-        shown = found.state, found.progress, found.before, found.counts, found.delivery
+        shown = found.state, found.progress, found.position, found.counts, found.delivery
         if shown != last or time.monotonic() - since > KEEP_ALIVE:
             last, since = shown, time.monotonic()
             yield f"event: job\ndata: {json.dumps(build_job(queue, found))}\n\n".encode()

@@ -19,7 +19,7 @@ from mdp_lite.serve.answers import encode_picture
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.gate import hash_key
 from mdp_lite.serve.queue import deliveries
-from mdp_lite.serve.queue.claims import ClaimStore, Progress
+from mdp_lite.serve.queue.claims import ClaimStore, EntryProgress
 from mdp_lite.serve.queue.database import Database
 from mdp_lite.serve.queue.internal import run_body
 from mdp_lite.serve.queue.jobs import JobStore
@@ -98,7 +98,7 @@ class JobQueue:
         self._workers = workers
         await database.run(workers.join)
         await self._tidy()
-        loops = [self._start_entries, self._watch, self._recover]
+        loops = [self._start_entries, self._check_running, self._recover]
         loops += [partial(deliveries.send_all, self)] if self.webhooks.is_on else []
         self._loops = [asyncio.create_task(repeat(one)) for one in loops]
 
@@ -119,7 +119,7 @@ class JobQueue:
             return await self.database.run(work, *args)
         finally:
             self._wake.set()
-            self._tell()
+            self._announce()
 
     async def wait_for_news(self, seconds: float) -> None:
         """Return at once after a change in this process, else after POLL seconds."""
@@ -133,7 +133,7 @@ class JobQueue:
             one.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _tell(self) -> None:
+    def _announce(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
@@ -149,7 +149,7 @@ class JobQueue:
             task = asyncio.create_task(self._run_entry(claim, run))
             self._running[claim[:2]] = Running(claim, run, task)
             task.add_done_callback(lambda _, key=claim[:2]: self._running.pop(key, None))
-            self._tell()
+            self._announce()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), POLL)
 
@@ -192,7 +192,7 @@ class JobQueue:
         body = json.loads(claim.body)
         return await run_body(self._app, claim.owner, claim.endpoint, body, run)
 
-    async def _watch(self) -> None:
+    async def _check_running(self) -> None:
         """Store how far entries are, and stop those that another process cancelled."""
         await asyncio.sleep(POLL)
         reports = [await self._report(one) for one in list(self._running.values())]
@@ -203,7 +203,7 @@ class JobQueue:
                 if running and (one.job, one.position) not in mine:
                     running.task.cancel()
 
-    async def _report(self, one: Running) -> Progress:
+    async def _report(self, one: Running) -> EntryProgress:
         picture, one.run.preview = one.run.preview, None
         file = None
         if picture is not None:
@@ -211,7 +211,7 @@ class JobQueue:
             encode = partial(encode_picture, context, image, None)
             with suppress(ApiError):  # the safety hook holds it back
                 file = await self.service.process_pictures(encode)
-        return Progress(*one.claim[:2], one.run.progress, file)
+        return EntryProgress(*one.claim[:2], one.run.progress, file)
 
     async def _recover(self) -> None:
         await asyncio.sleep(RECOVER)
