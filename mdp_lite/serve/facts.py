@@ -14,6 +14,7 @@ from mdp_lite.cli.units import SIZES, format_count, pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import Estimate
 from mdp_lite.pictures.fit import Size
+from mdp_lite.serve.memory_plan import describe_plan, format_plan, plan_memory
 from mdp_lite.serve.service import choose_max_rows, choose_max_side
 from mdp_lite.serve.settings import ServiceSettings
 
@@ -28,6 +29,7 @@ UNITS = {  # of limits: the unit behind the number
 def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> dict[str, Any]:
     """The facts as one object: what the service would listen on, allow and need."""
     rows = choose_max_rows(editor, settings.max_rows)
+    found = estimate_service(editor, settings, page)
     return {
         "host": settings.host,
         "port": settings.port,
@@ -45,7 +47,8 @@ def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> d
         "safety_hook": settings.safety_hook is not None,
         "limits": asdict(settings.limits),
         "size": "x".join(map(str, find_largest(editor, settings))),
-        **describe_memory(estimate_service(editor, settings, page)),
+        **describe_memory(found),
+        **describe_plan(plan_memory(found, settings.limits)),
     }
 
 
@@ -72,8 +75,6 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
     keys = pluralize(facts["keys"], "key") if facts["keys"] else f"none, {whom}"
     calls = "each picture has its own calls" if rows == 0 else f"at most {rows}"
     host = f"[{facts['host']}]" if ":" in facts["host"] else facts["host"]
-    sources = (limits["tasks"] - 1) * facts["path_bytes"]  # of the other tasks that run
-    more = limits["waiting_bytes"] + limits["source_bytes"] + sources
     parts = {name: facts.get(name, 0) for name in Estimate._fields}
     names = ", ".join(facts["aliases"]) + (" and OpenAI's" if facts["openai_names"] else "")
     page = [f"page: http://{host}:{facts['port']}/app"] if facts["page"] else []
@@ -84,7 +85,8 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
         f"API keys: {keys}",
         f"UNet rows of a call: {calls}",
         f"{format_memory(Estimate(**parts))} for an edit of {facts['size']} and {limits['steps']} "
-        f"steps, and up to {format_count(more, SIZES)} of what waits, runs beside it and is stored",
+        "steps",
+        format_plan(facts),
         "limits (--limit NAME=VALUE):",
         *(f"  {name:<20}{_format_limit(name, value)}" for name, value in limits.items()),
     ]

@@ -39,7 +39,7 @@ class Ledger:
     ) -> None:  # fmt: skip
         self.bound, self._retry = bound, retry
         self._on_returned, self._on_refused = on_returned, on_refused
-        self.leased = self.working = self._returned = 0
+        self.leased = self.working = self._returned = self._since_idle = 0
         self._leases: dict[Lease, None] = {}
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -123,10 +123,11 @@ class Ledger:
                 turn.set_result(None)
 
     def _give_back(self, size: int) -> None:
-        self._returned += max(0, size)
-        idle = not self._leases and not self.working
-        if self._returned >= (IDLE if idle else TRIM):
+        size, idle = max(0, size), not self._leases and not self.working
+        self._returned, self._since_idle = self._returned + size, self._since_idle + size
+        if self._since_idle >= IDLE if idle else self._returned >= TRIM:
             self._returned = 0
+            self._since_idle *= not idle
             self._on_returned(idle)
 
 

@@ -183,11 +183,9 @@ class Service:
                     if room:
                         await room.enter()
             except TimeoutError:
-                message, retry = (
-                    "the deadline passed before work could begin",
-                    self._retry_seconds(),
-                )
-                raise ApiError(503, message, "deadline_exceeded", retry=retry) from None
+                message = "the deadline passed before work could begin"
+                again = self._retry_seconds()
+                raise ApiError(503, message, "deadline_exceeded", retry=again) from None
             self.tasks += 1
             try:
                 yield
