@@ -22,7 +22,7 @@ from mdp_lite.method.mdp import add_channels
 from mdp_lite.pipeline.sweep import rows_in_budget
 from mdp_lite.pipeline.warm_up import warm_up
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
-from mdp_lite.serve.memory import Lease, Ledger, Room, schedule_trim
+from mdp_lite.serve.memory import Lease, Ledger, Room, schedule_trim, use_one_heap
 from mdp_lite.serve.metrics import Metrics
 from mdp_lite.serve.recipes import RecipeStore
 from mdp_lite.serve.settings import Limits, ServiceSettings
@@ -69,6 +69,7 @@ class Service:
 
     def start(self) -> None:
         """Start the models' thread; it warms up first. This thread's loop is the service's."""
+        use_one_heap()
         self._loop = asyncio.get_running_loop()
         self._engine.start()
 
