@@ -138,19 +138,21 @@ def attack(server: Server, sends: list[Send], settle: float = 4.0) -> Figures:
             peaks.append(server.resident)
 
     def send(one: Send) -> int:
-        with httpx2.Client(base_url=server.url, timeout=WAIT) as client:
-            try:
-                return one(client)
-            except httpx2.TransportError as error:
-                print("transport", type(error).__name__, error)
-                return 0
+        try:
+            return one(client)
+        except httpx2.TransportError:
+            return 0  # the answer was lost
 
+    # One client, as each new one works long on certificates, which the server would wait for.
+    most = httpx2.Limits(max_connections=None)
+    client = httpx2.Client(base_url=server.url, timeout=WAIT, verify=False, limits=most)
     thread = threading.Thread(target=look)
     thread.start()
     with probe_health(server) as seconds, ThreadPoolExecutor(len(sends)) as pool:
         statuses = Counter(pool.map(send, sends))
     done.set()
     thread.join()
+    client.close()
     time.sleep(settle)
     health = statistics.median(seconds), max(seconds)
     return Figures(start, max(server.peak, *peaks), server.resident, *health, dict(statuses))
