@@ -112,8 +112,8 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
         title="mdp_lite", version=__version__, lifespan=lifespan, openapi_url=None,
         description=docs_page.DESCRIPTION,
     )  # fmt: skip
-    app.state.service, queue = service, JobQueue(service, app)
-    app.state.queue = queue
+    app.state.service, app.state.parsing = service, asyncio.Lock()
+    app.state.queue = queue = JobQueue(service, app)
     for method, path, handler, summary, tag, about in ROUTES:
         app.add_api_route(
             path, handler, methods=[method], operation_id=handler.__name__, openapi_extra=about,

@@ -1,6 +1,8 @@
 """A body's memory as it arrives, and the parsers that bound what its texts take."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import Request
@@ -50,11 +52,22 @@ async def parse_form(request: Request, texts: int, fields: int, files: int) -> F
     """A form with at most so many bytes of texts, fields and files; the caller closes it."""
     bound, most = BoundedTexts(texts), {"max_fields": fields, "max_part_size": texts}
     kind = request.headers["content-type"].partition(";")[0].strip().lower()
-    if kind == MULTIPART:
+    async with aclosing(_take_turns(request)) as stream:
+        if kind != MULTIPART:
+            return await BoundedFormParser(bound, request.headers, stream, **most).parse()
         most |= {"max_files": files}
-        parser = BoundedMultiPartParser(bound, request.headers, request.stream(), **most)
-        return await parser.parse()
-    return await BoundedFormParser(bound, request.headers, request.stream(), **most).parse()
+        return await BoundedMultiPartParser(bound, request.headers, stream, **most).parse()
+
+
+async def _take_turns(request: Request) -> AsyncGenerator[bytes, None]:
+    """The parts of a body; one part of all bodies is parsed at a time, so that others get in.
+
+    A part is parsed between two steps of this generator.
+    """
+    turn: asyncio.Lock = request.app.state.parsing
+    async for part in request.stream():
+        async with turn:
+            yield part
 
 
 class BoundedTexts:

@@ -27,7 +27,8 @@ FORMS = (MULTIPART, "application/x-www-form-urlencoded")
 # Texts of a form that are read at all, and files beyond the limit on images: more than any request
 # has, so that an error can name the field.
 PARTS, SPARE = 1000, 32
-VALUES = 100_000  # commas and brackets of a JSON object with a picture, in its texts too
+VALUES = 200_000  # commas and brackets of a JSON object, in its texts too
+QUICK = 2**16  # bytes of JSON that are read at once; more would keep others waiting
 FILES = ("image", "image[]", "mask")
 FREE_TEXTS = ("prompt", "source_prompt", "negative_prompt", *SECONDS, "negative_prompt_2")
 
@@ -69,12 +70,13 @@ async def read_json(request: Request, kind: type[T]) -> T:
     """A request in JSON."""
     _check_type(request, "application/json")
     _check_no_query(request)
-    most = text_limit(request.app.state.service.settings.limits)
-    data = await read_body(request)
+    service: Service = request.app.state.service
+    data, most = await read_body(request), text_limit(service.settings.limits)
     if len(data) > most:
         raise ApiError(413, f"a JSON body must have at most {most} bytes", "too_large")
     lease_of(request).hold(body=TEXT * len(data))
-    return kind.model_validate(parse_object(data))
+    parse = lambda: kind.model_validate(parse_object(data))  # noqa: E731
+    return parse() if len(data) <= QUICK else await service.process_pictures(parse)
 
 
 async def read_inference_body(request: Request) -> dict[str, Any]:
@@ -84,9 +86,8 @@ async def read_inference_body(request: Request) -> dict[str, Any]:
     kind = request.headers.get("content-type", "")
     if not kind.startswith("application/json") and not data.lstrip().startswith(b"{"):
         raise refuse_file()
-    if sum(map(data.count, (b",", b"[", b"{"))) > VALUES:
-        raise ApiError(413, f"a body must have at most {VALUES} values", "too_large")
-    return parse_object(data)
+    service: Service = request.app.state.service
+    return await service.process_pictures(lambda: parse_object(data))
 
 
 async def read_body(request: Request) -> bytes:
@@ -98,7 +99,10 @@ async def read_body(request: Request) -> bytes:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """A JSON object."""
+    """A JSON object of at most VALUES values."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > VALUES:
+        message = f"a JSON body must have at most {VALUES:,} commas and brackets"
+        raise ApiError(413, message, "too_large")
     try:
         value = json.loads(data, object_pairs_hook=_refuse_repeats)
     except ApiError:

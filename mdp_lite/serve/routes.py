@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Path, Request
@@ -113,7 +114,9 @@ async def generations(request: Request) -> Response:
 async def image_to_image(request: Request) -> Response:
     """Edit a picture for Hugging Face's clients; the answer is the picture's file."""
     started, service = time.monotonic(), _service(request)
-    sent = hugging_face.read_inference(await forms.read_inference_body(request))
+    body = await forms.read_inference_body(request)
+    sent = await service.process_pictures(partial(hugging_face.read_inference, body))
+    body.clear()
     fields = EditFields.model_validate(sent.parameters)
     conflicts.check_picture_answer(fields)
     async with use_model(request, service, fields, started) as model:

@@ -17,7 +17,7 @@ from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.editor import Editor
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.lora_folder import LoraFolder
-from mdp_lite.serve.memory import Lease, Ledger, Room, schedule_trim
+from mdp_lite.serve.memory import Lease, Ledger, Room, schedule_trim, use_one_heap
 from mdp_lite.serve.metrics import ConnectionCounts, Metrics
 from mdp_lite.serve.model_loader import ModelLoader
 from mdp_lite.serve.model_pool import ModelPool
@@ -69,6 +69,7 @@ class Service:
 
     def start(self) -> None:
         """Start the models' thread; it warms up first. This thread's loop is the service's."""
+        use_one_heap()
         self._loop = asyncio.get_running_loop()
         self._engine.start()
         self._pinning = asyncio.ensure_future(self._pin_models())
@@ -214,11 +215,9 @@ class Service:
                     if room:
                         await room.enter()
             except TimeoutError:
-                message, retry = (
-                    "the deadline passed before work could begin",
-                    self._retry_seconds(),
-                )
-                raise ApiError(503, message, "deadline_exceeded", retry=retry) from None
+                message = "the deadline passed before work could begin"
+                again = self._retry_seconds()
+                raise ApiError(503, message, "deadline_exceeded", retry=again) from None
             self.tasks += 1
             try:
                 yield

@@ -27,14 +27,15 @@ class Limits:
     Of one request: body_bytes; pixels of an upload; side of the model's picture, where 0 is twice
     the model's own; steps; images (uploads); pictures (of an answer); cells of a sweep; prompt in
     characters; rows, the work of so many UNet rows at the model's own size, so that a row of a
-    larger picture counts as more; deadline in seconds. Of all: waiting_rows and waiting_bytes of
-    admitted work; open requests; connections, and address_connections of one address; tasks that
-    run at one time; sources and source_bytes that are stored. In seconds: head and read, for the
-    head and the body of a request to arrive; write, for a client to read on; idle, between two
-    requests of a connection; seconds, for which an unused source is stored, and model_seconds, for
-    which an unused model stays loaded. lora_sets: models with LoRAs that are loaded at one time. Of
-    jobs: stored_jobs and job_bytes, of all together; job_rows, requests in one; running_jobs,
-    requests of jobs that run at one time; job_seconds, for which a job is stored after its end.
+    larger picture counts as more; deadline in seconds. Of all: waiting_rows of admitted work;
+    waiting_bytes, the memory of open requests (see memory.py); open requests; connections, and
+    address_connections of one address; tasks that run at one time; sources and source_bytes that
+    are stored. In seconds: head and read, for the head and the body of a request to arrive; write,
+    for a client to read on; idle, between two requests of a connection; seconds, for which an
+    unused source is stored, and model_seconds, for which an unused model stays loaded. lora_sets:
+    models with LoRAs that are loaded at one time. Of jobs: stored_jobs and job_bytes, of all
+    together; job_rows, requests in one; running_jobs, requests of jobs that run at one time;
+    job_seconds, for which a job is stored after its end.
     """
 
     body_bytes: int = 24 * 2**20
