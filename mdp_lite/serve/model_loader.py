@@ -9,7 +9,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.serve.model_memory import read_free_memory
 from mdp_lite.serve.model_pool import describe_excess
-from mdp_lite.serve.model_specs import ModelFacts, ModelSpec, read_editor_facts
+from mdp_lite.serve.model_specs import ModelSummary, ModelSpec, read_editor_facts
 from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel, prepare_models, time_row
 from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.store.cache import ModelIdentity
@@ -61,14 +61,14 @@ class ModelLoader:
         return model
 
 
-def read_all_facts(editor: Editor, settings: ServiceSettings) -> dict[str, ModelFacts]:
+def read_all_facts(editor: Editor, settings: ServiceSettings) -> dict[str, ModelSummary]:
     """The facts of all models by alias, the first first. Raises BadCheckpoint for a bad one."""
     others = {one.alias: one.read_facts() for one in settings.others}
     return {settings.alias: read_editor_facts(editor)} | others
 
 
 def choose_bound(
-    settings: ServiceSettings, facts: dict[str, ModelFacts], device: torch.device
+    settings: ServiceSettings, facts: dict[str, ModelSummary], device: torch.device
 ) -> float:
     """The bytes that weights may take. Raises BadInput for a model that can never fit."""
     first = facts[settings.alias].bytes

@@ -34,7 +34,7 @@ TEXTS = ("alias", "model", "revision", "dtype", "model_variant", "vae")
 KEYS = (*TEXTS, "aliases", "lora", "pinned")  # of a model in a file
 
 
-class ModelFacts(NamedTuple):
+class ModelSummary(NamedTuple):
     """What is known of a model without its weights; bytes are those of its weights in memory."""
 
     family: str
@@ -78,7 +78,7 @@ class ModelSpec:
         """Raise BadCheckpoint for a LoRA that does not fit, before any weight is read."""
         check_loras(self.examine(), [(Path(file), weight) for file, weight in loras])
 
-    def read_facts(self) -> ModelFacts:
+    def read_facts(self) -> ModelSummary:
         """What its configs and headers say."""
         examined, device = self.examine(), check.device(self.model.device)
         found = examined.found
@@ -94,19 +94,19 @@ class ModelSpec:
         size = sum(count * width(part) for part, count in counts.items())
         unet, factor = examined.models["unet"].config, examined.models["vae"].config.factor
         y, x = unet.latent_size
-        return ModelFacts(
+        return ModelSummary(
             find_family(unet), (x * factor, y * factor), sum(counts.values()), size,
             _name_dtype(dtype), examined.defaults, origin, device,
         )  # fmt: skip
 
 
-def read_editor_facts(editor: Editor) -> ModelFacts:
+def read_editor_facts(editor: Editor) -> ModelSummary:
     """The same of a loaded model."""
     models = editor.models
     weights = [
         one for part in (models.text_encoder, models.unet, models.vae) for one in part.parameters()
     ]
-    return ModelFacts(
+    return ModelSummary(
         find_family(models.unet.config), editor.runner.size, sum(one.numel() for one in weights),
         sum(one.nbytes for one in weights), _name_dtype(models.origin.dtype), models.defaults,
         models.origin, editor.device,

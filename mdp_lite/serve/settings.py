@@ -137,6 +137,10 @@ class ServiceSettings:
             return self.alias
         return None
 
+    def accepts(self, model: str) -> bool:
+        """Whether requests may name a model so."""
+        return self.find_alias(model) is not None
+
     @property
     def local(self) -> bool:
         """Whether only this machine reaches it."""
