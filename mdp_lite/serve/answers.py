@@ -93,6 +93,16 @@ async def make_pictures(context: RequestContext, jobs: Sequence[PictureJob]) -> 
     return await run_while_connected(task, left, context.service.metrics.cancelled.inc)
 
 
+async def answer_file(
+    context: RequestContext, job: PictureJob, ignored: dict[str, str]
+) -> Response:
+    """The answer that is one picture's file; ignored are fields beside those of the context."""
+    (picture,) = await make_pictures(context, [job])
+    headers = list_header(context.ignored | ignored)
+    kind = pictures.MIME[context.fields.output_format]
+    return Response(picture.file, media_type=kind, headers=headers)
+
+
 async def wait_for_disconnect(request: Request) -> None:
     """Return when the client has disconnected; the request's body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":

@@ -13,6 +13,7 @@ from mdp_lite.cli.xl import SECONDS, build_xl, check_xl
 from mdp_lite.pipeline import check
 from mdp_lite.serve import pictures
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
+from mdp_lite.serve.fields import read_fields
 from mdp_lite.serve.hugging_face import refuse_file
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings
@@ -56,11 +57,13 @@ async def read_json(request: Request, kind: type[T]) -> T:
     """A request in JSON."""
     _check_type(request, "application/json")
     _check_no_query(request)
-    return kind.model_validate(parse_object(await read_body(request)))
+    return read_fields(kind, parse_object(await read_body(request)))
 
 
-async def read_inference_body(request: Request) -> dict[str, Any]:
+async def read_inference_body(request: Request, may_be_file: bool = True) -> dict[str, Any]:
     """A request of Hugging Face's clients; without a prompt they send the picture's file alone."""
+    if not may_be_file:
+        _check_type(request, "application/json")
     _check_no_query(request)
     data = await read_body(request)
     kind = request.headers.get("content-type", "")

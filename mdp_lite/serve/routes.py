@@ -20,6 +20,7 @@ from mdp_lite.serve import (
     pictures,
     work,
 )
+from mdp_lite.serve.answers import PictureJob
 from mdp_lite.serve.bodies import RequestContext
 from mdp_lite.serve.costs import work_of_sweep
 from mdp_lite.serve.errors import ApiError
@@ -31,6 +32,7 @@ from mdp_lite.serve.fields import (
     SourceEditFields,
     SourceFields,
     SweepFields,
+    read_fields,
 )
 from mdp_lite.serve.ignored import explain_ignored, list_header
 from mdp_lite.serve.service import Service
@@ -81,8 +83,17 @@ async def source_edits(request: Request, source: SourceId) -> Response:
 
 async def generations(request: Request) -> Response:
     """Make pictures from a prompt and a seed, and edit them at once if there is an edit_prompt."""
-    started, service = time.monotonic(), _service(request)
-    fields = forms.choose_steps(await forms.read_json(request, GenerationFields), service)
+    started = time.monotonic()
+    fields = await forms.read_json(request, GenerationFields)
+    return await answers.answer(*prepare_generation(request, fields, started))
+
+
+def prepare_generation(
+    request: Request, fields: GenerationFields, started: float
+) -> tuple[RequestContext, list[PictureJob]]:
+    """The checked request and a job for each of its pictures."""
+    service = _service(request)
+    fields = forms.choose_steps(fields, service)
     forms.check_limits(fields, service)
     conflicts.check_generation(fields)
     kind = "generation" if fields.edit_prompt is None else "generated_edit"
@@ -94,26 +105,38 @@ async def generations(request: Request) -> Response:
         for k in range(fields.n)
     ]
     if fields.edit_prompt is None:
-        return await answers.answer(context, [jobs.generate_job(context, one) for one in recipes])
+        return context, [jobs.generate_job(context, one) for one in recipes]
     spec = jobs.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
-    return await answers.answer(context, [jobs.edit_job(service, one, spec) for one in recipes])
+    return context, [jobs.edit_job(service, one, spec) for one in recipes]
 
 
 async def image_to_image(request: Request) -> Response:
     """Edit a picture for Hugging Face's clients; the answer is the picture's file."""
     started, service = time.monotonic(), _service(request)
-    sent = hugging_face.read_inference(await forms.read_inference_body(request))
-    fields = forms.choose_steps(EditFields.model_validate(sent.parameters), service)
+    sent = hugging_face.read_inference(
+        await forms.read_inference_body(request), "a picture in base64"
+    )
+    form = forms.UploadForm({}, [pictures.from_base64(sent.inputs, "inputs")], None)
+    parameters = hugging_face.rename_size(sent.parameters)
+    fields = forms.choose_steps(read_fields(EditFields, parameters), service)
     conflicts.check_picture_answer(fields)
-    form = forms.UploadForm({}, [sent.picture], None)
     (image,), _ = await _read_pictures(form, fields, fields, service)
     context = _context(request, fields, "edit", started)
     (seed,) = jobs.seeds_of(fields)
     spec = jobs.edit_spec(context, fields.prompt)
     job = jobs.edit_job(service, jobs.picture_recipe(image, fields, seed), spec)
-    (picture,) = await answers.make_pictures(context, [job])
-    headers = list_header(context.ignored | sent.ignored)
-    return Response(picture.file, media_type=pictures.MIME[fields.output_format], headers=headers)
+    return await answers.answer_file(context, job, sent.ignored)
+
+
+async def text_to_image(request: Request) -> Response:
+    """Make a picture for Hugging Face's clients; the answer is the picture's file."""
+    started = time.monotonic()
+    sent = hugging_face.read_inference(await forms.read_inference_body(request, False), "a text")
+    parameters = hugging_face.join_sides(sent.parameters) | {"prompt": sent.inputs}
+    fields = read_fields(GenerationFields, parameters)
+    conflicts.check_picture_answer(fields)
+    context, (job,) = prepare_generation(request, fields, started)
+    return await answers.answer_file(context, job, sent.ignored)
 
 
 async def make_source(request: Request) -> Response:
