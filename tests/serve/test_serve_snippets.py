@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import openai
 import pytest
 from huggingface_hub import AsyncInferenceClient, InferenceClient
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI
 from openai.resources.images import Images
 
 from mdp_lite.editor import Editor
@@ -27,7 +27,7 @@ STEPS = 4  # of the model by default, as the programs can't say it
 REFUSED = {"markup"}  # with a why: test_serve_clients.py sends it
 FILES = {"image", "mask"}
 OF_CLIENT = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
-OPENED: list[BinaryIO] = []
+OPENED: list[Any] = []
 PROMPT = "A red house with a blue door, drawn for a children's book"
 
 
@@ -55,6 +55,12 @@ def folder(at: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     yield tmp_path
     while OPENED:
         OPENED.pop().close()
+
+
+def OpenAI(**how: Any) -> openai.OpenAI:
+    """A client, which programs do not close; the test does."""
+    OPENED.append(openai.OpenAI(**how))
+    return OPENED[-1]
 
 
 def open(name: str, mode: str) -> BinaryIO:
