@@ -5,14 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PINS := constraints.txt setup.py pyproject.toml $(wildcard kernels/mdp_lite_kernels/*.[ch])
+# An environment of its own: schemathesis' plugin for pytest would slow `make test` down.
+FUZZ := $(VENV)/fuzz
+FUZZ_OPTIONS ?= -n 100
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two pip runs in one environment break each other
-.PHONY: help demo test slow ray browser bench lint docs train clean
+.PHONY: help demo test slow ray browser fuzz bench lint docs train clean
 
 # Nothing is fetched once the environment stands.
-demo test slow ray browser bench train: export HF_HUB_OFFLINE := 1
+demo test slow ray browser fuzz bench train: export HF_HUB_OFFLINE := 1
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +34,9 @@ ray: $(VENV)/.ray  ## the tests on a Ray cluster of this machine
 
 browser: $(VENV)/.dev  ## the app's tests in a browser (needs chromium, as of apt-get)
 	$(BIN)/python -m pytest -m browser
+
+fuzz: $(VENV)/.dev $(FUZZ)/.made  ## schemathesis on the service's OpenAPI document (FUZZ_OPTIONS="-n 100")
+	PYTHONPATH=tests $(BIN)/python -m support.fuzz_service $(FUZZ)/bin/schemathesis $(FUZZ_OPTIONS)
 
 bench: $(VENV)/.bench  ## the comparisons in benchmarks/
 	$(BIN)/python -m pytest benchmarks -m "" --benchmark-enable
@@ -71,6 +77,11 @@ $(VENV)/.ray: $(PINS) | $(BIN)/pip
 
 $(VENV)/.bench: $(PINS) | $(BIN)/pip
 	$(INSTALL) -e '.[dev,bench]'
+	@touch $@
+
+$(FUZZ)/.made: $(PINS) | $(BIN)/pip
+	$(PYTHON) -m venv --clear $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet -c constraints.txt schemathesis
 	@touch $@
 
 $(VENV)/.docs: $(PINS) | $(BIN)/pip

@@ -118,6 +118,16 @@ async def make_pictures(context: RequestContext, tasks: Sequence[PictureTask]) -
     return await run_while_connected(task, left, context.service.metrics.cancelled.inc)
 
 
+async def answer_file(
+    context: RequestContext, task: PictureTask, ignored: dict[str, str]
+) -> Response:
+    """The answer that is one picture's file; ignored are fields beside those of the context."""
+    (picture,) = await make_pictures(context, [task])
+    headers = list_header(context.ignored | ignored)
+    kind = pictures.MIME[context.fields.output_format]
+    return Response(picture.file, media_type=kind, headers=headers)
+
+
 async def wait_for_disconnect(request: Request) -> None:
     """Return when the client has disconnected; the request's body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":

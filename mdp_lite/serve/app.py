@@ -9,20 +9,22 @@ from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from mdp_lite.editor import Editor
 from mdp_lite.names import DeadlineExceeded, Stopped
-from mdp_lite.serve import docs_page, fields, model_routes, routes, schemas
+from mdp_lite.serve import docs_page, fields, inference_routes, model_routes, routes, schemas
 from mdp_lite.serve.describe import (
     OF_BODIES,
     build_document,
     form_request,
     image_answer,
+    image_inference_request,
     images_answer,
-    inference_request,
     json_answer,
     json_request,
     text_answer,
+    text_inference_request,
 )
 from mdp_lite.serve.errors import EXPECTED, ApiError, error_of_status, to_api_error
 from mdp_lite.serve.gate import FREE, Gate
@@ -34,13 +36,14 @@ from mdp_lite.serve.settings import ServiceSettings, check_settings
 from mdp_lite.serve.traces import Tracing
 from mdp_lite.version import __version__
 
-Route = tuple[str, str, Callable[..., Any], str, str, dict[str, Any]]
+Operation = tuple[str, str, Callable[..., Any], str, str, dict[str, Any]]
 BorrowEditor = Callable[[], AbstractContextManager[Editor]]
 # Adds a page to the application; edits of the page borrow an editor.
 Page = Callable[[FastAPI, Editor, BorrowEditor], AbstractContextManager[None]]
 EDIT = form_request(fields.EditFields, True) | images_answer()
 GENERATION = json_request(fields.GenerationFields) | images_answer()
-INFERENCE = inference_request(fields.EditFields) | image_answer()
+INFERENCE = image_inference_request() | image_answer()
+TEXT = text_inference_request() | image_answer()
 SOURCE = form_request(fields.SourceFields, False) | json_answer(
     "the source", schemas.SOURCE, *OF_BODIES, "404"
 )
@@ -55,15 +58,19 @@ READY = json_answer("ready", schemas.STATUS)
 METRICS = text_answer("the metrics", "text/plain")
 HOME = json_answer("what this is", schemas.ABOUT)
 # Method, path, handler, what it is in a few words, its tag, its part of the document.
-ROUTES: tuple[Route, ...] = (
+ROUTES: tuple[Operation, ...] = (
     ("POST", "/v1/images/edits", routes.edits, "edit pictures", "images", EDIT),
     (
         "POST", "/v1/images/generations", routes.generations, "generate pictures", "images",
         GENERATION,
     ),
     (
-        "POST", "/v1/image-to-image", routes.image_to_image, "edit a picture", "inference",
-        INFERENCE,
+        "POST", "/v1/image-to-image", inference_routes.image_to_image, "edit a picture",
+        "inference", INFERENCE,
+    ),
+    (
+        "POST", "/v1/text-to-image", inference_routes.text_to_image, "generate a picture",
+        "inference", TEXT,
     ),
     ("POST", "/v1/sources", routes.make_source, "make a source", "sources", SOURCE),
     ("GET", "/v1/sources/{source}", routes.get_source, "describe a source", "sources", GET_SOURCE),
@@ -159,4 +166,16 @@ async def handle_error(request: Request, error: Exception) -> JSONResponse:
     headers = api_error.headers
     if isinstance(error, HTTPException) and error.headers:
         headers |= error.headers
+    if api_error.status == 405:  # the framework names the methods of the first route alone
+        headers["Allow"] = ", ".join(list_methods(request))
     return JSONResponse(api_error.body, api_error.status, headers)
+
+
+def list_methods(request: Request) -> list[str]:
+    """The methods that the path of a request has."""
+    found = [
+        route.methods
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    return sorted({method for one in found for method in one or ()})

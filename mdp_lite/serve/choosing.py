@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import Request
 
-from mdp_lite.serve import forms
+from mdp_lite.serve import limit_checks
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.served import ModelKey, ServedModel
 from mdp_lite.serve.service import Service
@@ -15,7 +15,7 @@ from mdp_lite.serve.service import Service
 
 def choose_key(fields: Any, service: Service) -> ModelKey:
     """The model and the LoRAs that a request names. Raises ApiError."""
-    alias = forms.find_alias(fields.model, service.settings)
+    alias = limit_checks.find_alias(fields.model, service.settings)
     if fields.lora and service.loras is None:
         message = "lora can't be read: the operator has named no folder of LoRAs"
         raise ApiError(400, message, "invalid_value", "lora")
@@ -25,7 +25,7 @@ def choose_key(fields: Any, service: Service) -> ModelKey:
 def check_same_model(fields: Any, key: ModelKey, service: Service) -> None:
     """Refuse a source under another model's name or with other LoRAs than made it."""
     if fields.model is not None:
-        alias = forms.find_alias(fields.model, service.settings)
+        alias = limit_checks.find_alias(fields.model, service.settings)
         if alias != key.alias:
             message = f"model must be {key.alias}, which made this source, got {fields.model!r}"
             raise ApiError(400, message, "invalid_value", "model")
@@ -43,7 +43,7 @@ async def use_model(
 
     If it must be loaded, that is part of the request's deadline, and load of its timings.
     """
-    forms.check_limits(fields, service)
+    limit_checks.check_limits(fields, service)
     key = key or choose_key(fields, service)
     end = None if fields.deadline is None else started + fields.deadline
     began, was_loaded = time.monotonic(), service.pool.find_state(key) == "loaded"

@@ -63,10 +63,12 @@ def check_source(fields: SourceFields, images: int, has_mask: bool) -> None:
             raise _refuse("source_prompt", "must say what to make if there is no image")
 
 
-def check_picture_answer(fields: EditFields) -> None:
+def check_picture_answer(fields: EditFields | GenerationFields) -> None:
     """Refuse what is for an answer in JSON, where the answer is the picture's file."""
     for name in find_changed(fields, OF_JSON_ANSWERS):
-        raise _refuse(name, "is for /v1/images/edits: here the answer is one picture's file")
+        raise _refuse(
+            name, "is for /v1/images/edits and generations: here the answer is one picture's file"
+        )
     _check_feather(fields, False)
 
 

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from mdp_lite.serve.fields import EditFields, GenerationFields
 from mdp_lite.serve.schemas import ERROR, EVENTS, FILE, IMAGES
 from mdp_lite.serve.settings import ServiceSettings
 
@@ -37,6 +38,26 @@ REFUSALS = {
     "500": "no picture came of it",
     "503": "no memory, a deadline, or shutting down",
 }
+PICTURE = (  # a grey PNG of 8x8 pixels
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mNsaGhgwAaYGHCAwSkBADAXAZDUexXGAAAA"
+    "AElFTkSuQmCC"
+)
+RETRY = {
+    "Retry-After": {
+        "description": "seconds after which another try may help",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+HEADERS: dict[str, Body] = {  # of refusals
+    "401": {
+        "WWW-Authenticate": {
+            "description": "how to send a key", "required": True,
+            "schema": {"type": "string", "enum": ["Bearer"]},
+        }
+    },
+    "429": {"Retry-After": RETRY["Retry-After"] | {"required": True}},
+    "503": RETRY,
+}  # fmt: skip
 OF_BODIES = ("400", "408", "413", "415")
 TAGS = [
     {"name": "images", "description": "OpenAI's Images API"},
@@ -52,14 +73,12 @@ SCHEME = {
     "scheme": "bearer",
     "description": "Authorization: Bearer KEY, if the operator has set keys",
 }
-IMAGE_TO_IMAGE = {
+SIDE = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}
+SIDES = {  # of a picture, as Hugging Face's clients say its size
     "type": "object",
-    "required": ["inputs", "parameters"],
-    "properties": {
-        "inputs": {"type": "string", "description": "a picture in base64"},
-        "parameters": {"type": "object"},
-        "options": {"type": ["object", "null"], "description": "ignored"},
-    },
+    "required": ["width", "height"],
+    "additionalProperties": False,
+    "properties": {"width": {"type": "integer"}, "height": {"type": "integer"}},
 }
 
 
@@ -78,7 +97,7 @@ def text_answer(description: str, kind: str) -> Body:
 def image_answer() -> Body:
     """The answer of a picture's file."""
     kinds = {kind: {"schema": FILE} for kind in ("image/png", "image/jpeg", "image/webp")}
-    answer = {"description": "the edited picture's file", "content": kinds}
+    answer = {"description": "the picture's file", "content": kinds}
     return {"responses": {"200": answer} | _refuse(*OF_BODIES, "404")}
 
 
@@ -91,8 +110,8 @@ def images_answer(schema: Body = IMAGES) -> Body:
 
 def form_request(model: type[BaseModel], needs_image: bool) -> Body:
     """A request as a form, with its pictures; several are image[], as OpenAI's clients say it."""
-    schema, example = model.model_json_schema(), EXAMPLES[model.__name__]
-    several = {"type": "array", "items": FILE, "description": "several pictures"}
+    schema, example = _drop_nulls(model.model_json_schema()), EXAMPLES[model.__name__]
+    several = {"type": "array", "items": FILE, "minItems": 1, "description": "several pictures"}
     files = {"image": FILE, "image[]": several, "mask": MASK} if needs_image else {"image": FILE}
     if needs_image:
         schema["anyOf"] = [{"required": ["image"]}, {"required": ["image[]"]}]
@@ -110,18 +129,37 @@ def json_request(model: type[BaseModel]) -> Body:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def inference_request(model: type[BaseModel]) -> Body:
-    """A request of Hugging Face's clients; model has the fields of its parameters."""
-    size = {
+def image_inference_request() -> Body:
+    """A request of Hugging Face's image_to_image."""
+    fields = _allow_nulls(EditFields.model_json_schema())
+    fields["properties"]["target_size"] = {"anyOf": [fields["properties"]["target_size"], SIDES]}
+    example = {"inputs": PICTURE, "parameters": {"prompt": "a red tent"}}
+    return _inference_request("a picture in base64", fields, example)
+
+
+def text_inference_request() -> Body:
+    """A request of Hugging Face's text_to_image."""
+    fields = _allow_nulls(GenerationFields.model_json_schema())
+    del fields["properties"]["prompt"]
+    sides = dict.fromkeys(("width", "height"), SIDE | {"description": "in pixels, both or none"})
+    fields = fields | {"required": [], "properties": sides | fields["properties"]}
+    example = {"inputs": "a red house on the grass", "parameters": {"seed": 7}}
+    return _inference_request("the prompt", fields, example)
+
+
+def _inference_request(inputs: str, parameters: Body, example: Body) -> Body:
+    needed = ["inputs", *(["parameters"] if parameters["required"] else [])]
+    schema: Body = {
         "type": "object",
-        "properties": {"width": {"type": "integer"}, "height": {"type": "integer"}},
+        "required": needed,
+        "additionalProperties": False,
+        "properties": {
+            "inputs": {"type": "string", "description": inputs},
+            "parameters": parameters,
+            "options": {"type": ["object", "null"], "description": "ignored"},
+        },
     }
-    fields = _allow_nulls(model.model_json_schema())
-    both = {"anyOf": [fields["properties"]["target_size"], size]}
-    fields["properties"]["target_size"] = both
-    whole = IMAGE_TO_IMAGE["properties"] | {"parameters": fields}  # type: ignore[operator]
-    example = {"inputs": "iVBORw0KGgo...", "parameters": {"prompt": "a red tent"}}
-    content = {JSON: {"schema": IMAGE_TO_IMAGE | {"properties": whole}, "example": example}}
+    content = {JSON: {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -155,6 +193,20 @@ def _allow_nulls(schema: Body) -> Body:
     return schema | {"properties": properties}
 
 
+def _drop_nulls(schema: Body) -> Body:
+    """The schema of a form, whose texts can't say null: a field that is left out says that."""
+    properties = {}
+    for name, one in schema["properties"].items():
+        kinds = [kind for kind in one.get("anyOf", ()) if kind.get("type") != "null"]
+        rest = {key: value for key, value in one.items() if key != "anyOf"}
+        if rest.get("default", 0) is None:
+            del rest["default"]
+        properties[name] = rest | (
+            kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {}
+        )
+    return schema | {"properties": properties}
+
+
 ABOUT_FIELD = ("title", "description", "default", "examples")
 
 
@@ -162,4 +214,8 @@ def _refuse(*statuses: str) -> Body:
     """The answers of refused requests: these, and those of every path."""
     every = sorted({*statuses, "401", "403", "429", "500", "503"})
     error = {JSON: {"schema": ERROR}}
-    return {status: {"description": REFUSALS[status], "content": error} for status in every}
+    return {
+        status: {"description": REFUSALS[status], "content": error}
+        | ({"headers": HEADERS[status]} if status in HEADERS else {})
+        for status in every
+    }

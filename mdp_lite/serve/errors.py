@@ -48,9 +48,9 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header that says whether and when another try may help."""
+        """The headers that say how to be let in, or whether and when another try may help."""
         if self.retry is None:
-            return {}
+            return {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
         if self.retry is False:
             return {"x-should-retry": "false"}
         return {"Retry-After": str(max(1, round(self.retry)))}

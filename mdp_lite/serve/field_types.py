@@ -4,7 +4,7 @@ import json
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 SIZE = r"auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4}"
 
@@ -16,10 +16,16 @@ InversionName = Literal[
 ]
 FitMode = Literal["crop", "pad", "resize"]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
-Window = Annotated[
-    tuple[FiniteFloat | None, FiniteFloat | None],
-    BeforeValidator(lambda value: (None, None) if value is None else value),
-]
+
+
+def read_window(value: Any) -> Any:
+    """A window as a pair; in JSON it is a list, or null for the default."""
+    if value is None:
+        return (None, None)
+    return tuple(value) if isinstance(value, list) else value
+
+
+Window = Annotated[tuple[FiniteFloat | None, FiniteFloat | None], BeforeValidator(read_window)]
 Deadline = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 GuidanceScale = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
@@ -27,16 +33,25 @@ GuidanceScale = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
 SecondPrompt = Annotated[
     str | None, Field(description="what SDXL's second text encoder reads; by default the prompt")
 ]
+XLSizeText = Annotated[str, Field(json_schema_extra={"pattern": "^[1-9][0-9]*x[1-9][0-9]*$"})]
 XLSize = Annotated[
-    str | None,
-    Field(
-        description="WIDTHxHEIGHT, which SDXL reads; by default the picture's",
-        examples=["1024x768"],
-    ),
+    XLSizeText | None,
+    Field(description="WIDTHxHEIGHT, as 1024x768, which SDXL reads; by default the picture's"),
 ]
+XLCornerText = Annotated[str, Field(json_schema_extra={"pattern": "^[0-9]+,[0-9]+$"})]
 XLCorner = Annotated[
-    str | None, Field(description="X,Y, which SDXL reads; by default 0,0", examples=["0,128"])
+    XLCornerText | None, Field(description="X,Y, as 0,128, which SDXL reads; by default 0,0")
 ]
+
+
+def read_flag(value: Any, info: ValidationInfo) -> Any:
+    """A flag of a form, which is a text there; in JSON (fields.read_fields) a text is none."""
+    if not isinstance(value, str) or info.context:
+        return value
+    flags = {"true": True, "1": True, "false": False, "0": False}
+    if value.lower() not in flags:
+        raise ValueError(f"must be true or false, got {value[:40]!r}")
+    return flags[value.lower()]
 
 
 def check_size_text(text: str) -> str:
@@ -76,6 +91,7 @@ def check_file_format(text: str) -> str:
     return text
 
 
+Flag = Annotated[bool, BeforeValidator(read_flag)]
 SizeText = Annotated[
     str, AfterValidator(check_size_text), Field(json_schema_extra={"pattern": f"^({SIZE})$"})
 ]

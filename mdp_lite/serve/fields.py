@@ -1,6 +1,6 @@
 """The fields of all requests, with types and bounds. The limits of a service come on top."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,6 +10,7 @@ from mdp_lite.serve.field_types import (
     FileFormat,
     FiniteFloat,
     FitMode,
+    Flag,
     GuidanceScale,
     InversionName,
     Loras,
@@ -24,6 +25,8 @@ from mdp_lite.serve.field_types import (
     XLCorner,
     XLSize,
 )
+
+T = TypeVar("T", bound=BaseModel)
 
 
 class RequestFields(BaseModel):
@@ -43,6 +46,11 @@ class RequestFields(BaseModel):
 def _ignored(why: str) -> Any:
     """A field that is read by nothing, and why."""
     return Field(None, description=f"ignored: {why}")
+
+
+def read_fields(kind: type[T], values: dict[str, Any]) -> T:
+    """The fields of a request in JSON, whose values have the types that its schema says."""
+    return kind.model_validate(values, strict=True, context={"kind": "JSON"})
 
 
 class IgnoredFields(RequestFields):
@@ -78,7 +86,7 @@ class CommonFields(IgnoredFields):
     """the quality of a JPEG or WebP in percent, by default 90; a PNG loses nothing"""
     response_format: ResponseFormat | None = None
     """how pictures are sent: in the answer, as base64"""
-    stream: bool = False
+    stream: Flag = False
     """answer with events; an answer of one picture only"""
     partial_images: Annotated[int, Field(ge=0, le=3)] = 0
     """previews in a stream"""
@@ -93,7 +101,7 @@ class SamplingFields(RequestFields):
 
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     """steps of the path, by default the model's"""
-    fast: bool = False
+    fast: Flag = False
     """the model's number of steps for a quick edit, instead of num_inference_steps"""
     guidance_scale: GuidanceScale | None = None
     """classifier-free guidance, by default the model's; 1 is none"""
@@ -120,7 +128,7 @@ class SteeringFields(RequestFields):
     """the quantile of guidance differences below which they are left out"""
     weight: FiniteFloat | None = None
     """the height of the window"""
-    mask_auto: bool = False
+    mask_auto: Flag = False
     """find where to edit from the two prompts, instead of a mask"""
     feather: Annotated[int, Field(ge=0, le=1024)] = 0
     """pixels over which an edit fades inside its mask"""
@@ -175,7 +183,7 @@ class GenerationFields(CommonFields, SamplingFields, SteeringFields, XLFields):
 
     prompt: Prompt
     """what the picture is to show"""
-    record_noise: bool = False
+    record_noise: Flag = False
     """record the noise of the path, for edits that stay closer to the picture"""
     prompt_2: SecondPrompt = None
     edit_prompt: Prompt | None = None
@@ -192,7 +200,7 @@ class SourceFields(SamplingFields, InversionFields, XLFields):
     """LoRAs of the operator's folder, merged into the model in this order"""
     size: SizeText = "auto"
     """WIDTHxHEIGHT in pixels, or auto: the picture's own, else the model's"""
-    record_noise: bool = False
+    record_noise: Flag = False
     """record the noise of a generated source, for edits that stay closer to it"""
     deadline: Deadline | None = None
     """seconds after which the request ends without a source"""

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD
 from mdp_lite.pipeline.request import DEFAULT_VARIANT
-from mdp_lite.serve import forms
+from mdp_lite.serve import limit_checks
 from mdp_lite.serve.served import ModelKey
 from mdp_lite.serve.service import Service
 
@@ -30,7 +30,7 @@ async def model(request: Request, name: ModelName) -> JSONResponse:
 
 def describe_model(service: Service, name: str) -> dict[str, Any]:
     """A model by one of its names. Raises a 404 for others; root is its alias."""
-    alias = forms.find_alias(name, service.settings)
+    alias = limit_checks.find_alias(name, service.settings)
     facts, pinned = service.loader.facts[alias], service.pool.is_pinned(alias)
     defaults = asdict(facts.defaults) | {"variant": DEFAULT_VARIANT, "inversion": DEFAULT_METHOD}
     width, height = facts.size

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mdp_lite.editor import Editor
 from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline.result import Source
-from mdp_lite.serve import forms
+from mdp_lite.serve import forms, limit_checks
 from mdp_lite.serve.fields import EditFields, SourceFields, SweepFields
 from mdp_lite.serve.holdings import (
     GREY,
@@ -70,7 +70,7 @@ async def _read_sizes(
     form: forms.UploadForm, size: str, service: Service, model: ServedModel
 ) -> tuple[list[Size], list[Size]]:
     """Sizes of the pictures and of the mask, if there is one, once they are fitted."""
-    target, sizes = forms.check_size(size, model), await forms.read_sizes(form, service)
+    target, sizes = limit_checks.check_size(size, model), await forms.read_sizes(form, service)
     if target is not None:
         sizes = [target] * len(sizes)
     return sizes[: len(form.images)], sizes[len(form.images) :]
@@ -81,7 +81,7 @@ def _size_of(
 ) -> TaskSize:
     runner = model.editor.runner
     steps = fields.num_inference_steps or model.editor.models.defaults.num_inference_steps
-    target = forms.check_size(fields.size, model) or runner.image_size(None, None)
+    target = limit_checks.check_size(fields.size, model) or runner.image_size(None, None)
     return TaskSize(picture, target, steps, masked)
 
 

@@ -2,7 +2,6 @@
 
 import secrets
 import time
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Path, Request
@@ -15,12 +14,13 @@ from mdp_lite.serve import (
     bodies,
     conflicts,
     forms,
-    hugging_face,
     library,
+    limit_checks,
     reserve,
     tasks,
     work,
 )
+from mdp_lite.serve.answers import PictureTask
 from mdp_lite.serve.bodies import RequestContext
 from mdp_lite.serve.choosing import check_same_model, use_model
 from mdp_lite.serve.costs import work_of_sweep
@@ -35,7 +35,6 @@ from mdp_lite.serve.fields import (
 )
 from mdp_lite.serve.ignored import explain_ignored, list_header
 from mdp_lite.serve.memory import Lease, lease_of
-from mdp_lite.serve.pictures import MIME
 from mdp_lite.serve.served import ModelKey, ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.work import Recipe
@@ -53,14 +52,14 @@ SourceId = Annotated[str, Path(description="the id of a source")]
 
 async def edits(request: Request) -> Response:
     """Edit pictures: each is inverted, then edited towards the prompt."""
-    started, service = time.monotonic(), _service(request)
+    started, service = time.monotonic(), service_of(request)
     form = await forms.read_form(request, service)
     fields = EditFields.model_validate(form.texts)
     conflicts.check_edit(fields, form.mask is not None)
     async with use_model(request, service, fields, started) as model:
-        fields = forms.fit_to_model(fields, model)
-        images, mask = await _read_pictures(form, fields, service, model, lease_of(request))
-        context = _context(request, fields, "edit", started, model)
+        fields = limit_checks.fit_to_model(fields, model)
+        images, mask = await read_edit_pictures(form, fields, service, model, lease_of(request))
+        context = build_context(request, fields, "edit", started, model)
         origins = [
             tasks.picture_recipe(image, fields, seed)
             for image in images
@@ -73,15 +72,15 @@ async def edits(request: Request) -> Response:
 
 async def source_edits(request: Request, source: SourceId) -> Response:
     """Edit a source that exists, without an inversion."""
-    started, service = time.monotonic(), _service(request)
+    started, service = time.monotonic(), service_of(request)
     fields = await forms.read_json(request, SourceEditFields)
-    forms.check_limits(fields, service)
+    limit_checks.check_limits(fields, service)
     conflicts.check_source_edit(fields)
     found = await library.find_source(service, _owner(request), source)
     check_same_model(fields, found.key, service)
     async with use_model(request, service, fields, started, found.key) as model:
-        fields = forms.fit_to_model(fields, model)
-        context = _context(request, fields, "source_edit", started, model)
+        fields = limit_checks.fit_to_model(fields, model)
+        context = build_context(request, fields, "source_edit", started, model)
         origin = await library.take_source(request, service, model, found)
         conflicts.check_source_size(fields, origin.picture.size)
         spec = tasks.edit_spec(context, fields.prompt)
@@ -90,64 +89,50 @@ async def source_edits(request: Request, source: SourceId) -> Response:
 
 async def generations(request: Request) -> Response:
     """Make pictures from a prompt and a seed, and edit them at once if there is an edit_prompt."""
-    started, service = time.monotonic(), _service(request)
+    started, service = time.monotonic(), service_of(request)
     fields = await forms.read_json(request, GenerationFields)
     conflicts.check_generation(fields)
     async with use_model(request, service, fields, started) as model:
-        fields = forms.fit_to_model(fields, model)
-        kind = "generation" if fields.edit_prompt is None else "generated_edit"
-        context = _context(request, fields, kind, started, model)
-        target = forms.check_size(fields.size, model)
-        first = secrets.randbelow(SEEDS) if fields.seed is None else fields.seed
-        recipes = [
-            tasks.prompt_recipe(fields, fields.prompt, first + k, target, "prompt_2")
-            for k in range(fields.n)
-        ]
-        if fields.edit_prompt is None:
-            pictures = [tasks.generate_task(context, one) for one in recipes]
-        else:
-            spec = tasks.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
-            pictures = [tasks.edit_task(model, one, spec) for one in recipes]
-        return await answers.answer(context, pictures)
+        return await answers.answer(*prepare_generation(request, fields, started, model))
 
 
-async def image_to_image(request: Request) -> Response:
-    """Edit a picture for Hugging Face's clients; the answer is the picture's file."""
-    started, service = time.monotonic(), _service(request)
-    body = await forms.read_inference_body(request)
-    sent = await service.process_pictures(partial(hugging_face.read_inference, body))
-    body.clear()
-    fields = EditFields.model_validate(sent.parameters)
-    conflicts.check_picture_answer(fields)
-    async with use_model(request, service, fields, started) as model:
-        fields = forms.fit_to_model(fields, model)
-        form = forms.UploadForm({}, [sent.picture], None)
-        lease_of(request).hold(body=len(sent.picture))
-        (image,), _ = await _read_pictures(form, fields, service, model, lease_of(request))
-        context = _context(request, fields, "edit", started, model)
-        (seed,) = tasks.seeds_of(fields)
-        spec = tasks.edit_spec(context, fields.prompt)
-        task = tasks.edit_task(model, tasks.picture_recipe(image, fields, seed), spec)
-        (picture,) = await answers.make_pictures(context, [task])
-    headers = list_header(context.ignored | sent.ignored)
-    return Response(picture.file, media_type=MIME[fields.output_format], headers=headers)
+def prepare_generation(
+    request: Request,
+    fields: GenerationFields,
+    started: float,
+    model: ServedModel,
+) -> tuple[RequestContext, list[PictureTask]]:
+    """The checked request and a task for each of its pictures."""
+    fields = limit_checks.fit_to_model(fields, model)
+    kind = "generation" if fields.edit_prompt is None else "generated_edit"
+    context = build_context(request, fields, kind, started, model)
+    target = limit_checks.check_size(fields.size, model)
+    first = secrets.randbelow(SEEDS) if fields.seed is None else fields.seed
+    recipes = [
+        tasks.prompt_recipe(fields, fields.prompt, first + k, target, "prompt_2")
+        for k in range(fields.n)
+    ]
+    if fields.edit_prompt is None:
+        return context, [tasks.generate_task(context, one) for one in recipes]
+    spec = tasks.edit_spec(context, fields.edit_prompt, second="edit_prompt_2")
+    return context, [tasks.edit_task(model, one, spec) for one in recipes]
 
 
 async def make_source(request: Request) -> Response:
     """Invert a picture, or generate one from a prompt and a seed; edits can then use it."""
-    started, service = time.monotonic(), _service(request)
+    started, service = time.monotonic(), service_of(request)
     form = await forms.read_form(request, service)
     fields = SourceFields.model_validate(form.texts)
     conflicts.check_source(fields, len(form.images), form.mask is not None)
     async with use_model(request, service, fields, started) as model:
-        fields = forms.fit_to_model(fields, model)
+        fields = limit_checks.fit_to_model(fields, model)
         recipe: Recipe
         if form.images:
             await reserve.hold_source(form, fields, service, model, lease_of(request))
             (image,) = await forms.read_pictures(form, fields.size, fields.fit, service, model)
             recipe = tasks.picture_recipe(image, fields, fields.seed)
         else:
-            size = forms.check_size(fields.size, model)
+            size = limit_checks.check_size(fields.size, model)
             seed, second = fields.seed or 0, "source_prompt_2"
             recipe = tasks.prompt_recipe(fields, fields.source_prompt, seed, size, second)
         end = None if fields.deadline is None else started + fields.deadline
@@ -162,7 +147,7 @@ async def make_source(request: Request) -> Response:
 
 async def get_source(request: Request, source: SourceId) -> Response:
     """Describe a source and say when it expires."""
-    service = _service(request)
+    service = service_of(request)
     found = await library.find_source(service, _owner(request), source)
     one = found.source
     if one is None:
@@ -173,16 +158,16 @@ async def get_source(request: Request, source: SourceId) -> Response:
 
 async def drop_source(request: Request, source: SourceId) -> Response:
     """Delete a source."""
-    service = _service(request)
+    service = service_of(request)
     await library.forget_source(service, _owner(request), source)
     return JSONResponse({"id": source, "object": "source", "deleted": True})
 
 
 async def sweeps(request: Request) -> Response:
     """Many edits of one source; their common steps are computed once."""
-    started, service = time.monotonic(), _service(request)
+    started, service = time.monotonic(), service_of(request)
     fields = await forms.read_json(request, SweepFields)
-    forms.check_limits(fields, service)
+    limit_checks.check_limits(fields, service)
     axes = (fields.variants, fields.windows, fields.schedules, fields.guidance_scales)
     cells = len(fields.prompts)
     for axis in axes:
@@ -193,13 +178,13 @@ async def sweeps(request: Request) -> Response:
     found = await library.find_source(service, _owner(request), fields.source)
     check_same_model(fields, found.key, service)
     async with use_model(request, service, fields, started, found.key) as model:
-        fields = forms.fit_to_model(fields, model)
+        fields = limit_checks.fit_to_model(fields, model)
         source = await library.take_source(request, service, model, found)
         common = CommonFields(
             output_format=fields.output_format, output_compression=fields.output_compression,
             deadline=fields.deadline,
         )  # fmt: skip
-        context = _context(request, common, "sweep", started, model)
+        context = build_context(request, common, "sweep", started, model)
         context = context._replace(ignored=explain_ignored(fields, service.settings))
         cost = work_of_sweep(model.editor, source, fields, cells)
         return await answers.answer_sweep(context, cost, source, fields)
@@ -207,23 +192,23 @@ async def sweeps(request: Request) -> Response:
 
 async def live(request: Request) -> Response:
     """Whether the models' thread is alive; if not, restart the process."""
-    is_live = _service(request).live
+    is_live = service_of(request).live
     return JSONResponse({"status": "live" if is_live else "dead"}, 200 if is_live else 503)
 
 
 async def ready(request: Request) -> Response:
     """Whether new requests are taken: not during warm-up, and not during shutdown."""
-    is_ready = _service(request).ready
+    is_ready = service_of(request).ready
     status = {"status": "ready" if is_ready else "not ready"}
     return JSONResponse(status, 200 if is_ready else 503)
 
 
 async def metrics(request: Request) -> Response:
     """All metrics, for Prometheus."""
-    return Response(_service(request).metrics.text(), media_type="text/plain; version=0.0.4")
+    return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
     return request.app.state.service
 
 
@@ -231,17 +216,17 @@ def _owner(request: Request) -> str:
     return request.scope["state"]["owner"]
 
 
-def _context(
+def build_context(
     request: Request, fields: CommonFields, counted: str, started: float, model: ServedModel
 ) -> RequestContext:
     """What a request is known by from here on; counted is one of metrics.KINDS."""
-    service, seconds = _service(request), time.monotonic() - started
+    service, seconds = service_of(request), time.monotonic() - started
     request.scope["state"]["kind"] = counted
     kind, ignored = EVENTS.get(counted, counted), explain_ignored(fields, service.settings)
     return RequestContext(request, service, fields, kind, started, seconds, ignored, counted, model)
 
 
-async def _read_pictures(
+async def read_edit_pictures(
     form: forms.UploadForm, fields: EditFields, service: Service, model: ServedModel,
     lease: Lease,
 ) -> tuple[list[Image.Image], Image.Image | None]:  # fmt: skip

@@ -138,8 +138,17 @@ ERROR = build_object(
         )
     }
 )  # fmt: skip
-EVENTS = _text(
-    "events: image_edit.partial_image or image_generation.partial_image, then one that ends in "
-    "completed, or error"
-)
+EVENTS = build_object(
+    {
+        "event": _text(
+            enum=[
+                *(f"image_{one}.{when}" for one in ("edit", "generation")
+                  for when in ("partial_image", "completed")),
+                "error",
+            ]
+        ),
+        "data": _text("an object in JSON; the last event has the picture, or the error"),
+    },
+    id=_text(), retry=_whole(),
+)  # fmt: skip
 FILE = _text("a PNG, JPEG or WebP", format="binary")

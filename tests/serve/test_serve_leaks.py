@@ -123,7 +123,7 @@ def test_failures_name_the_place_and_not_the_prompt(
 
     target = "mdp_lite.serve.tasks.generate_picture"
     if where == "route":
-        target = "mdp_lite.serve.forms.check_limits"
+        target = "mdp_lite.serve.limit_checks.check_limits"
     monkeypatch.setattr(target, fail)
     if where == "models":
         monkeypatch.undo()
@@ -147,7 +147,7 @@ def test_torch_s_own_messages_are_logged(watched: Watched, monkeypatch: pytest.M
     def fail(*_: Any) -> Any:
         raise RuntimeError("CUDA error: an illegal memory access")
 
-    monkeypatch.setattr("mdp_lite.serve.forms.check_limits", fail)
+    monkeypatch.setattr("mdp_lite.serve.limit_checks.check_limits", fail)
     watched.client.post(GENERATIONS, json={"prompt": "a"})
     assert "illegal memory access" in watched.everything()
 

@@ -262,7 +262,7 @@ def test_base64_in_lines_is_read(client: httpx2.Client) -> None:
         ({"inputs": "HTTPS://a.example/x.png"}, "inputs", "addresses are never fetched"),
         ({"inputs": "a house"}, "inputs", "a picture in base64"),
         ({"inputs": "", "parameters": [1]}, "parameters", "must be an object"),
-        ({"inputs": "", "prompt": "a"}, "prompt", "put fields of the edit into parameters"),
+        ({"inputs": "", "prompt": "a"}, "prompt", "put fields of the picture into parameters"),
         ({"inputs": "", "parameters": None}, "prompt", "prompt is required"),
     ],
 )

@@ -136,7 +136,7 @@ def test_refusals_and_failures(traced: Traced, monkeypatch: pytest.MonkeyPatch) 
     traced.request("GET", "/v1/models", headers={"Authorization": "Bearer wrong"})
     (span,) = traced.spans()
     assert span.name == "GET none" and span.status.status_code is StatusCode.UNSET
-    monkeypatch.setattr("mdp_lite.serve.forms.check_limits", lambda *_: 1 / 0)
+    monkeypatch.setattr("mdp_lite.serve.limit_checks.check_limits", lambda *_: 1 / 0)
     assert traced.request("POST", GENERATIONS, json=BODY).status_code == 500
     (span,) = traced.spans()
     assert span.status.status_code is StatusCode.ERROR and not span.events
