@@ -35,6 +35,7 @@ Route = tuple[str, str, Callable[..., Any], str, str, dict[str, Any]]
 BorrowEditor = Callable[[], AbstractContextManager[Editor]]
 # Adds a page to the application; edits of the page borrow an editor.
 Page = Callable[[FastAPI, Editor, BorrowEditor], AbstractContextManager[None]]
+AddTools = Callable[[FastAPI], None]  # adds the tools of mcp_server to the application
 NAMES = fields.field_names(fields.EditFields, fields.GenerationFields, fields.SweepFields)
 EDIT = form_request(fields.EditFields, True) | images_answer()
 GENERATION = json_request(fields.GenerationFields) | images_answer()

@@ -63,6 +63,11 @@ class SourceStore:
         self._sources[name] = self._sources.pop(name)
         return entry.source
 
+    def list_sources(self, owner: str) -> dict[str, Source]:
+        """The sources of an owner by name, least recently used first. None counts as used."""
+        self._expire()
+        return {name: one.source for name, one in self._sources.items() if one.owner == owner}
+
     def seconds_left(self, name: str) -> float:
         """Seconds until a source expires."""
         return max(0.0, self._sources[name].expires - self._clock())

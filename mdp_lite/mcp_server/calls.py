@@ -1,0 +1,77 @@
+"""One call of a tool: who calls, on which service, and the sources of its session."""
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mcp.server.context import ServerRequestContext
+from mcp.server.session import ServerSession
+from mcp.types import ImageContent
+
+from mdp_lite.mcp_server.results import Output
+from mdp_lite.names import BadInput
+from mdp_lite.pipeline.result import Source
+from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.service import Service
+
+STDIO = "stdio"  # the owner of the sources of the one client
+SESSION = "mcp-session-id"  # the header of a session over HTTP
+
+
+class ToolCall(NamedTuple):
+    """A call: folders are those whose files it may name, owner is whose sources it sees.
+
+    has_session: whether other clients have other owners, so that sources can be listed.
+    """
+
+    service: Service
+    folders: tuple[Path, ...]
+    session: ServerSession
+    owner: str
+    has_session: bool
+    started: float
+
+    def find_end(self, deadline: float | None) -> float | None:
+        """A deadline of so many seconds on the monotonic clock."""
+        return None if deadline is None else self.started + deadline
+
+
+class ToolAnswer(NamedTuple):
+    """The pictures of an answer and what it says of them."""
+
+    images: list[ImageContent]
+    output: Output
+
+
+def open_call(
+    ctx: ServerRequestContext[Any, Any], service: Service, folders: tuple[Path, ...]
+) -> ToolCall:
+    """The call of a request. Over HTTP the owner is the session of an API key.
+
+    Clients that speak the protocol without sessions share the owner of their key; their sources
+    have ids that can't be guessed.
+    """
+    if ctx.request is None:
+        return ToolCall(service, folders, ctx.session, STDIO, True, time.monotonic())
+    name, key = ctx.request.headers.get(SESSION, ""), ctx.request.scope["state"]["owner"]
+    owner = hashlib.sha256(f"mcp {key} {name}".encode()).hexdigest()[:32]
+    return ToolCall(service, folders, ctx.session, owner, bool(name), time.monotonic())
+
+
+def find_source(call: ToolCall, name: str) -> Source:
+    """A source of the caller's. Raises a 404 for all others."""
+    source = call.service.store.get(name, call.owner)
+    if source is None:
+        message = f"no source {name[:100]!r} here: it has expired, or is of another session"
+        raise ApiError(404, f"{message}; invert or generate it again", "source_not_found")
+    return source
+
+
+def keep_source(call: ToolCall, source: Source, notes: list[str]) -> str | None:
+    """Store a source; returns its id, or None with a note if it is too large."""
+    try:
+        return call.service.store.put(source, call.owner)
+    except BadInput as error:
+        notes.append(f"the source is not kept for further edits: {error}")
+        return None
