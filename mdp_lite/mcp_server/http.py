@@ -52,12 +52,14 @@ class ToolsEndpoint:
     The owner of the key becomes the user, so that a session takes requests of one key only.
     """
 
+    path = PATH
+
     def __init__(self, manager: StreamableHTTPSessionManager) -> None:
         self._manager = manager
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        owner = scope["state"]["owner"]
+        owner, scope["route"] = scope["state"]["owner"], self  # of which the log says the path
         if owner:
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=owner, scopes=[]))
         await self._manager.handle_request(scope, receive, send)

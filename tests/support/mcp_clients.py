@@ -4,9 +4,9 @@ import asyncio
 import base64
 import io
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx2
@@ -95,12 +95,13 @@ def open_tools(server: Any, mode: str = "auto") -> Iterator[ToolClient]:
         assert not thread.is_alive() and failures == []
 
 
-def connect_with(url: str, **headers: str) -> AbstractAsyncContextManager[Any]:
-    """A transport over HTTP whose requests have these headers."""
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return streamable_http_client(
-        f"{url}/mcp", http_client=httpx2.AsyncClient(headers=names, timeout=WAIT)
-    )
+@asynccontextmanager
+async def connect_with(url: str, key: str) -> AsyncIterator[Any]:
+    """A transport over HTTP whose requests have an API key."""
+    headers = {"authorization": f"Bearer {key}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=WAIT) as client:
+        async with streamable_http_client(f"{url}/mcp", http_client=client) as streams:
+            yield streams
 
 
 def pictures_of(answer: CallToolResult) -> list[Image.Image]:
