@@ -20,7 +20,7 @@ def open_folders(names: Iterable[str]) -> tuple[Path, ...]:
     for name in names:
         path = Path(name).expanduser().resolve()
         if not path.is_dir():
-            raise BadInput(f"folder must be a folder that exists, got {name!r}")
+            raise BadInput(f"folder must be a directory, got {name!r}", "folder")
         found.append(path)
     return tuple(dict.fromkeys(found))
 

@@ -138,7 +138,7 @@ def edit_picture(
     for done, progress in enumerate(editor.steps([build_request(source, spec)], 0, deadline), 1):
         (state,) = progress.states
         if on_step:
-            on_step(done, progress.total, state.x)
+            on_step(progress.done, progress.total, state.x)
         if is_preview_due(done, len(state.task.plan.segments), spec.previews):
             on_preview(source.fit.undo(editor.preview(state), source.picture))
     assert state is not None  # a path has at least one step

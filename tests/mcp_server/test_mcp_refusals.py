@@ -176,7 +176,7 @@ def test_a_name_that_is_taken_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 def test_a_folder_must_be_one(tmp_path: Path) -> None:
     Image.new("L", (1, 1)).save(tmp_path / "a.png")
     for name in (tmp_path / "missing", tmp_path / "a.png"):
-        with pytest.raises(BadInput, match="folder must be a folder that exists, got"):
+        with pytest.raises(BadInput, match="folder must be a directory, got"):
             open_folders([str(name)])
 
 
