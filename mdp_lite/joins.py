@@ -1,4 +1,4 @@
-"""Where rooms meet that never import each other: app, batch, eval and serve.
+"""Where rooms meet that never import each other: app, batch, eval, serve with mcp_server.
 
 Each is imported inside a function, so that a command needs only the extras of what it runs.
 """
@@ -15,6 +15,7 @@ from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.commands.batch import BatchOptions
 from mdp_lite.cli.commands.bench import BenchOptions
 from mdp_lite.cli.commands.doctor import DoctorOptions
+from mdp_lite.cli.commands.mcp import McpOptions, to_serve_options
 from mdp_lite.cli.commands.serve import ServeOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Report
@@ -27,6 +28,7 @@ from mdp_lite.pipeline.result import Cost, Source
 if TYPE_CHECKING:
     from mdp_lite.app.rival import OnCall, Rival
     from mdp_lite.app.studio import Lend
+    from mdp_lite.serve.app import AddTools
 
 
 def run_app(args: AppOptions, console: Console) -> Report:
@@ -60,18 +62,31 @@ def run_doctor(args: DoctorOptions, console: Console) -> Report:
 
 
 def run_serve(args: ServeOptions, console: Console) -> Report:
-    """The service, with the app's page if --app is given. Raises MissingExtra for either."""
+    """The service, with the app's page (--app) and the tools (--mcp). Raises MissingExtra."""
     try:
         from mdp_lite.serve.command import serve
     except ImportError as error:
         raise MissingExtra(f"serve needs more: pip install 'mdp-lite[serve]' ({error})") from None
-    if not args.app:
-        return serve(args, console)
     try:
-        page = mount_page(args.host)
+        page = mount_page(args.host) if args.app else None
     except ImportError as error:
         raise MissingExtra(f"--app needs more: pip install 'mdp-lite[app]' ({error})") from None
-    return serve(args, console, page)
+    try:
+        tools = mount_tools(args.mcp_folder) if args.mcp else None
+    except ImportError as error:
+        raise MissingExtra(f"--mcp needs more: pip install 'mdp-lite[mcp]' ({error})") from None
+    return serve(args, console, page, tools)
+
+
+def run_mcp(args: McpOptions, console: Console) -> Report:
+    """The tools of an assistant: on stdin and stdout, or in the service. Raises MissingExtra."""
+    try:
+        from mdp_lite.mcp_server.command import serve_one_client
+    except ImportError as error:
+        raise MissingExtra(f"mcp needs more: pip install 'mdp-lite[mcp]' ({error})") from None
+    if args.http:
+        return run_serve(to_serve_options(args), console)
+    return serve_one_client(args, console)
 
 
 COMMANDS: dict[str, Callable[[Any, Console], Report]] = {
@@ -79,6 +94,7 @@ COMMANDS: dict[str, Callable[[Any, Console], Report]] = {
     "batch": run_batch,
     "bench": run_bench,
     "doctor": run_doctor,
+    "mcp": run_mcp,
     "serve": run_serve,
 }
 
@@ -88,6 +104,13 @@ def mount_page(host: str) -> "Callable[[Any, Editor, Lend], AbstractContextManag
     from mdp_lite.app.command import mount_beside
 
     return lambda app, editor, lend: mount_beside(app, editor, lend, host, build_rivals())
+
+
+def mount_tools(folders: tuple[str, ...]) -> "AddTools":
+    """The function that adds the tools to the service's application, on its engine."""
+    from mdp_lite.mcp_server import http
+
+    return http.mount_tools(folders)
 
 
 def build_rivals() -> "tuple[Rival, ...]":

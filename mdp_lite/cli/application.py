@@ -27,6 +27,7 @@ COMMANDS = {  # each with one line about it; its options are in commands/
     "batch": "edit many pictures, each once",
     "app": "edit in the browser",
     "serve": "a service with the OpenAI Images API",
+    "mcp": "tools for an assistant (MCP)",
     "bench": "compare inversions, edits or engines",
     "compile": "compile the UNet ahead of time, for the engine aot",
     "info": "describe a model",

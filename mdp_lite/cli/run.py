@@ -12,6 +12,7 @@ from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.cli.commands.edit import EditCommandOptions
 from mdp_lite.cli.commands.generate import GenerateOptions
 from mdp_lite.cli.commands.invert import InvertOptions
+from mdp_lite.cli.commands.mcp import McpOptions
 from mdp_lite.cli.compile import compile_packages
 from mdp_lite.cli.console import Console, collect_messages, ignore
 from mdp_lite.cli.convert import convert_model
@@ -83,7 +84,9 @@ def choose_fast_steps(args: Any, defaults: Defaults) -> Any:
 
 
 def writes_stdout(args: Any) -> bool:
-    """Whether stdout gets the picture, so that the report belongs on stderr."""
+    """Whether stdout gets a picture or messages of MCP, so that the report belongs on stderr."""
+    if isinstance(args, McpOptions):
+        return not (args.http or args.run.dry_run)
     return isinstance(args, OnePicture) and str(args.output) == STDOUT
 
 

@@ -40,6 +40,7 @@ Operation = tuple[str, str, Callable[..., Any], str, str, dict[str, Any]]
 BorrowEditor = Callable[[], AbstractContextManager[Editor]]
 # Adds a page to the application; edits of the page borrow an editor.
 Page = Callable[[FastAPI, Editor, BorrowEditor], AbstractContextManager[None]]
+AddTools = Callable[[FastAPI], None]  # adds the tools of mcp_server to the application
 EDIT = form_request(fields.EditFields, True) | images_answer()
 GENERATION = json_request(fields.GenerationFields) | images_answer()
 INFERENCE = image_inference_request() | image_answer()

@@ -16,7 +16,7 @@ from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.serve import cluster
-from mdp_lite.serve.app import Page, add_page, application
+from mdp_lite.serve.app import AddTools, Page, add_page, application
 from mdp_lite.serve.connections import build_config
 from mdp_lite.serve.facts import describe_service, format_service
 from mdp_lite.serve.logs import log_requests
@@ -29,8 +29,10 @@ POLL = 0.1
 LAST = 3  # seconds after the time to drain, in which requests that it ended send their answers
 
 
-def serve(args: ServeOptions, console: Console, page: Page | None = None) -> Report:
-    """Serve until SIGTERM or Ctrl-C, with a page if there is one.
+def serve(
+    args: ServeOptions, console: Console, page: Page | None = None, tools: AddTools | None = None
+) -> Report:
+    """Serve until SIGTERM or Ctrl-C, with a page and an assistant's tools if there are any.
 
     A dry run checks everything but the address.
     """
@@ -41,6 +43,7 @@ def serve(args: ServeOptions, console: Console, page: Page | None = None) -> Rep
     else:
         _check_no_sizes(args)
     settings = check_settings(read_settings(args))
+    _check_tools(args, on_ray)
     if page:
         _check_page(settings, on_ray)
     model = args.model.for_driver(args.run.dry_run) if on_ray else args.model
@@ -51,13 +54,13 @@ def serve(args: ServeOptions, console: Console, page: Page | None = None) -> Rep
     if args.run.dry_run:
         if not on_ray:
             open_socket(settings).close()
-        facts = describe_service(editor, settings, args.app)
+        facts = describe_service(editor, settings, args.app) | {"mcp": args.mcp}
         return Report({}, data | facts, format_service(editor.models.name, facts))
     if on_ray:
         del editor
         port = _serve_on_ray(args, settings, console)
     else:
-        port = _serve_here(args, editor, settings, console, page)
+        port = _serve_here(args, editor, settings, console, page, tools)
     return Report({}, data | {"port": port}, ["stopped"])
 
 
@@ -84,6 +87,14 @@ def _check_page(settings: ServiceSettings, on_ray: bool) -> None:
         raise BadInput("--app is for one process, got it with --engine ray")
 
 
+def _check_tools(args: ServeOptions, on_ray: bool) -> None:
+    """Raise BadInput for tools that can't be served, and for folders without tools."""
+    if args.mcp and on_ray:
+        raise BadInput("--mcp is for one process, got it with --engine ray")
+    if args.mcp_folder and not args.mcp:
+        raise BadInput(f"--mcp-folder is for --mcp, got {args.mcp_folder[0]!r} without it")
+
+
 def _check_no_sizes(args: ServeOptions) -> None:
     """Raise BadInput for an option that is for a cluster."""
     for name, value in asdict(args.replica).items():
@@ -94,10 +105,12 @@ def _check_no_sizes(args: ServeOptions) -> None:
 
 def _serve_here(
     args: ServeOptions, editor: Editor, settings: ServiceSettings, console: Console,
-    page: Page | None,
+    page: Page | None, tools: AddTools | None,
 ) -> int:  # fmt: skip
     """Serve from this process until a signal; returns the port."""
     app = application(editor, settings)
+    if tools:
+        tools(app)
     with add_page(app, page) as outer, open_socket(settings) as listener:
         grace = math.ceil(settings.drain) + LAST
         service: Service = app.state.service
@@ -105,6 +118,8 @@ def _serve_here(
         server = uvicorn.Server(config)
         host, port = listener.getsockname()[:2]
         console.log(f"{settings.alias} is served on http://{host}:{port}/v1")
+        if tools:
+            console.log(f"the tools of MCP are on http://{host}:{port}/mcp")
         log_requests(args.run.quiet)
         _run_until_signal(server, listener, service)
     return port

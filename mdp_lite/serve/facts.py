@@ -106,6 +106,7 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
     names = ", ".join(facts["aliases"]) + (" and OpenAI's" if facts["openai_names"] else "")
     several = _format_models(facts) if "models" in facts else []
     page = [f"page: http://{host}:{facts['port']}/app"] if facts["page"] else []
+    page += [f"tools of MCP: http://{host}:{facts['port']}/mcp"] if facts["mcp"] else []
     return [
         f"would serve {model} as {facts['alias']} on http://{host}:{facts['port']}/v1",
         *page,

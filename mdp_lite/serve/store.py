@@ -71,6 +71,11 @@ class SourceStore:
         """The model that made a source, if that was said."""
         return self._sources[name].key if name in self._sources else None
 
+    def list_sources(self, owner: str) -> dict[str, Source]:
+        """The sources of an owner by name, least recently used first. None counts as used."""
+        self._expire()
+        return {name: one.source for name, one in self._sources.items() if one.owner == owner}
+
     def seconds_left(self, name: str) -> float:
         """Seconds until a source expires."""
         return max(0.0, self._sources[name].expires - self._clock())

@@ -17,6 +17,7 @@ from mdp_lite.pipeline.preview import preview
 from mdp_lite.pipeline.provenance import describe_edit, describe_source
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Cost, Source, add_costs
+from mdp_lite.pipeline.sources import OnStep
 from mdp_lite.pipeline.xl import PLAIN, XLCondition
 from mdp_lite.serve.fields import SteeringFields, SweepFields
 
@@ -92,11 +93,12 @@ class PictureResult(NamedTuple):
 
 def get_or_make_source(
     editor: Editor, origin: Recipe | Source, mask: Image.Image | None = None,
-    end: float | None = None,
+    end: float | None = None, on_step: OnStep | None = None,
 ) -> Source:  # fmt: skip
     """The source itself, or the one that a recipe makes for an edit with this mask.
 
-    end: its deadline on the monotonic clock. Raises DeadlineExceeded.
+    end: its deadline on the monotonic clock. on_step is as in Editor.generate. Raises
+    DeadlineExceeded.
     """
     if isinstance(origin, Source):
         return origin
@@ -104,13 +106,13 @@ def get_or_make_source(
     size = origin.size or (None, None)
     if isinstance(origin, PromptRecipe):
         return editor.generate(
-            origin.prompt, origin.seed, steps, g, negative, *size, deadline=seconds_left(end),
-            xl=origin.xl, record_noise=origin.record_noise,
+            origin.prompt, origin.seed, steps, g, negative, *size, on_step, seconds_left(end),
+            origin.xl, origin.record_noise,
         )  # fmt: skip
     g = inversion_guidance(origin)
     return editor.invert(
         origin.picture, origin.prompt, origin.inversion, steps, g, negative, *size, origin.fit,
-        deadline=seconds_left(end), mask=mask_of_source(editor.models, mask), xl=origin.xl,
+        on_step, deadline=seconds_left(end), mask=mask_of_source(editor.models, mask), xl=origin.xl,
     )  # fmt: skip
 
 
@@ -126,14 +128,20 @@ def inversion_guidance(recipe: PictureRecipe) -> float | None:
 
 
 def edit_picture(
-    editor: Editor, origin: Recipe | Source, spec: EditSpec, on_preview: OnPreview
-) -> PictureResult:
-    """An edit with its previews; at its deadline the result is the best picture so far."""
+    editor: Editor, origin: Recipe | Source, spec: EditSpec, on_preview: OnPreview,
+    on_step: OnStep | None = None,
+) -> PictureResult:  # fmt: skip
+    """An edit with its previews; at its deadline the result is the best picture so far.
+
+    on_step(done, total, latent) is called after every step of the edit.
+    """
     started = time.monotonic()
     source = get_or_make_source(editor, origin, spec.mask, spec.end)
     inverted, deadline, state = time.monotonic(), seconds_left(spec.end), None
     for done, progress in enumerate(editor.steps([build_request(source, spec)], 0, deadline), 1):
         (state,) = progress.states
+        if on_step:
+            on_step(progress.done, progress.total, state.x)
         if is_preview_due(done, len(state.task.plan.segments), spec.previews):
             on_preview(source.fit.undo(editor.preview(state), source.picture))
     assert state is not None  # a path has at least one step
@@ -178,12 +186,15 @@ def generate_picture(
 
 
 def sweep_pictures(
-    editor: Editor, source: Source, fields: SweepFields, max_rows: int, end: float | None = None
-) -> tuple[list[PictureResult], Cost]:
+    editor: Editor, source: Source, fields: SweepFields, max_rows: int, end: float | None = None,
+    report_step: OnStep | None = None,
+) -> tuple[list[PictureResult], Cost]:  # fmt: skip
     """Every cell of a sweep, and the cost of all of them together. Raises DeadlineExceeded."""
     started = time.monotonic()
 
     def on_step(done: int, total: int, x: Tensor) -> None:
+        if report_step:
+            report_step(done, total, x)
         if end is not None and done < total and time.monotonic() >= end:
             raise DeadlineExceeded(f"the deadline passed after {done} of {total} steps")
 

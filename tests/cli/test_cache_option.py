@@ -23,6 +23,7 @@ LINES = {
     "batch": ["batch", "a.png", "--prompt", "b", "-o", "out"],
     "app": ["app", "--port", "0"],
     "serve": ["serve", "--port", "0"],
+    "mcp": ["mcp"],
     "compile": ["compile", "-o", "packages"],
 }
 UNUSED = {"bench"}  # measures every source, so it has no use for a cache

@@ -68,7 +68,8 @@ def module_name(path: Path) -> str:
 
 
 SOURCES = {module_name(p): p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))}
-SUBPACKAGES = {"serve", "app", "batch", "eval"}
+SUBPACKAGES = {"serve", "app", "batch", "eval", "mcp_server"}
+STANDS_ON = {"mcp_server": "serve"}  # the one sub-package above another: it needs its extra too
 
 
 def within(name: str, package: str) -> bool:
@@ -113,7 +114,10 @@ def extras() -> dict[str, set[str]]:
 
 
 EXTRAS = extras()
-EXTRA_OF = {"batch": "ray"}  # of a room whose extra has another name; ray itself is in ONLY_IN
+EXTRA_OF = {
+    "batch": "ray",
+    "mcp_server": "mcp",
+}  # of a room whose extra has another name; ray itself is in ONLY_IN
 
 
 def subpackage(name: str) -> str | None:
@@ -145,7 +149,8 @@ def wrong_import(module: str, name: str, lazy: bool) -> str | None:
     if within(module, "mdp_lite") and room_of(module) in THE_PAPER:
         return None if top in PAPER_MAY else "method and models import torch and einops alone"
     room = subpackage(module)
-    allowed = CORE | (EXTRAS.get(EXTRA_OF.get(room, room), set()) if room else set())
+    rooms = [one for one in (room, STANDS_ON.get(room or "")) if one]
+    allowed = CORE.union(*(EXTRAS.get(EXTRA_OF.get(one, one), set()) for one in rooms))
     return None if top in allowed else "not a declared dependency of this room"
 
 
@@ -154,7 +159,7 @@ def wrong_room(module: str, name: str, lazy: bool) -> str | None:
     room, other = subpackage(module), subpackage(name)
     if within(name, JOINS):  # else it would be a way round the next rules
         return None if module == MAIN and lazy else "only __main__ may, inside a function"
-    if other is None or other == room:
+    if other is None or other == room or (room and STANDS_ON.get(room) == other):
         return climbs(module, name)
     if module in (MAIN, JOINS) and lazy:  # a sub-command imports its own sub-package
         return None

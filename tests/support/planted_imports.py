@@ -26,6 +26,9 @@ PLANTED = [
     ("mdp_lite.serve.api", "import mdp_lite.batch.actors"),
     ("mdp_lite.eval.suites", "from mdp_lite.serve import api"),
     ("mdp_lite.batch.actors", "from mdp_lite import eval"),
+    ("mdp_lite.serve.app", "def f():\n    from mdp_lite.mcp_server import http"),
+    ("mdp_lite.mcp_server.tools", "from mdp_lite.app import studio"),
+    ("mdp_lite.serve.app", "import mcp"),
     ("mdp_lite.eval.suites", "import ray"),
     ("mdp_lite.batch.work", "def f():\n    import ray"),
     ("mdp_lite.serve.service", "def f():\n    from ray import serve"),
@@ -70,6 +73,7 @@ ALLOWED = [
     ("mdp_lite.engine.aot", "def f():\n    from torch._inductor import aoti_compile_and_package"),
     ("mdp_lite.__main__", "def f():\n    from mdp_lite.eval import suites"),
     ("mdp_lite.cli.console", "from tqdm import tqdm"),
+    ("mdp_lite.mcp_server.http", "import mcp\nimport fastapi\nfrom mdp_lite.serve import app"),
     (
         "mdp_lite.method.mdp",
         "from mdp_lite.models.unet import UNet\nfrom mdp_lite.names import VARIANTS",

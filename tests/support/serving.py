@@ -12,7 +12,7 @@ import uvicorn
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.serve.app import Page, add_page, application
+from mdp_lite.serve.app import AddTools, Page, add_page, application
 from mdp_lite.serve.command import open_socket
 from mdp_lite.serve.connections import build_config
 from mdp_lite.serve.service import Service
@@ -31,11 +31,13 @@ class RunningService(NamedTuple):
 
 @contextmanager
 def run_service(
-    editor: Editor, page: Page | None = None, **settings: Any
+    editor: Editor, page: Page | None = None, tools: AddTools | None = None, **settings: Any
 ) -> Iterator[RunningService]:
-    """A service of an editor, ready, with a page if there is one."""
+    """A service of an editor, ready, with a page and an assistant's tools if there are any."""
     chosen = ServiceSettings(**{"port": 0} | settings)
     app = application(editor, chosen)
+    if tools:
+        tools(app)
     service: Service = app.state.service
     with add_page(app, page) as outer, open_socket(chosen) as listener:
         port = listener.getsockname()[1]

@@ -116,6 +116,17 @@ class ServeOptions:
         typer.Option("--app", help="serve the page of mdp-lite app too, under /app (needs the "
                      "extra [app])"),
     ] = False  # fmt: skip
+    mcp: Annotated[
+        bool,
+        typer.Option("--mcp", help="serve the tools of mdp-lite mcp too, under /mcp (needs the "
+                     "extra [mcp])"),
+    ] = False  # fmt: skip
+    mcp_folder: Annotated[
+        tuple[str, ...],
+        typer.Option("--mcp-folder", metavar="DIR",
+                     help="a folder whose pictures clients of the tools may name, and in which "
+                     "they may save new ones; can be given several times"),
+    ] = ()  # fmt: skip
     rows: Annotated[
         int | None,
         typer.Option("--rows", metavar="N", min=0,

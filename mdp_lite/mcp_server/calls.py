@@ -1,0 +1,95 @@
+"""One call of a tool: who calls, on which service, and the sources of its session."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mcp.server.context import ServerRequestContext
+from mcp.server.session import ServerSession
+from mcp.types import ImageContent
+
+from mdp_lite.mcp_server.results import Output
+from mdp_lite.names import BadInput
+from mdp_lite.pipeline.result import Source
+from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.memory import Lease
+from mdp_lite.serve.served import ServedModel
+from mdp_lite.serve.service import Service
+from mdp_lite.serve.store import source_bytes
+
+STDIO = "stdio"  # the owner of the sources of the one client
+SESSION = "mcp-session-id"  # the header of a session over HTTP
+
+
+class ToolCall(NamedTuple):
+    """A call: folders are those whose files it may name, owner is whose sources it sees.
+
+    has_session: whether other clients have other owners, so that sources can be listed. lease is
+    the memory of the call.
+    """
+
+    service: Service
+    folders: tuple[Path, ...]
+    session: ServerSession
+    owner: str
+    has_session: bool
+    started: float
+    lease: Lease
+
+    @property
+    def model(self) -> ServedModel:
+        """The model of all tools: the service's first, which is always loaded."""
+        return self.service.first
+
+    def find_end(self, deadline: float | None) -> float | None:
+        """A deadline of so many seconds on the monotonic clock."""
+        return None if deadline is None else self.started + deadline
+
+
+class ToolAnswer(NamedTuple):
+    """The pictures of an answer and what it says of them."""
+
+    images: list[ImageContent]
+    output: Output
+
+
+@contextmanager
+def open_call(
+    ctx: ServerRequestContext[Any, Any], service: Service, folders: tuple[Path, ...]
+) -> Iterator[ToolCall]:
+    """The call of a request. Over HTTP the owner is the session of an API key.
+
+    Clients that speak the protocol without sessions share the owner of their key; their sources
+    have ids that can't be guessed.
+    """
+    started, lease, owner, has_session = time.monotonic(), service.memory.open(), STDIO, True
+    if ctx.request is not None:
+        name, key = ctx.request.headers.get(SESSION, ""), ctx.request.scope["state"]["owner"]
+        owner = hashlib.sha256(f"mcp {key} {name}".encode()).hexdigest()[:32]
+        has_session = bool(name)
+    try:
+        yield ToolCall(service, folders, ctx.session, owner, has_session, started, lease)
+    finally:
+        lease.close()
+
+
+def find_source(call: ToolCall, name: str) -> Source:
+    """A source of the caller's. Raises a 404 for all others."""
+    source = call.service.store.get(name, call.owner)
+    if source is None:
+        message = f"no source {name[:100]!r} here: it has expired, or is of another session"
+        raise ApiError(404, f"{message}; invert or generate it again", "source_not_found")
+    call.lease.hold(source=source_bytes(source))
+    return source
+
+
+def keep_source(call: ToolCall, source: Source, notes: list[str]) -> str | None:
+    """Store a source; returns its id, or None with a note if it is too large."""
+    try:
+        return call.service.store.put(source, call.owner)
+    except BadInput as error:
+        notes.append(f"the source is not kept for further edits: {error}")
+        return None
