@@ -9,7 +9,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.serve.model_memory import read_free_memory
 from mdp_lite.serve.model_pool import describe_excess
-from mdp_lite.serve.model_specs import ModelSummary, ModelSpec, read_editor_facts
+from mdp_lite.serve.model_specs import ModelSpec, ModelSummary, read_editor_facts
 from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel, prepare_models, time_row
 from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.store.cache import ModelIdentity
