@@ -1,5 +1,7 @@
 """Fixtures that tests of several rooms use."""
 
+import gc
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,18 @@ import torch
 from mdp_lite.editor import Editor
 from support import ray_cluster
 from support.checkpoints import write_checkpoint
+from support.thinning import pytest_collection_modifyitems
+
+__all__ = ["pytest_collection_modifyitems"]  # a hook of pytest's
+
+# Of processes that tests start, too: threads of several that wait for each other take all cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no garbage collection of a test looks through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

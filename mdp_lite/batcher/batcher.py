@@ -296,5 +296,5 @@ class Batcher:
         self.seconds += self._last
         batch[0].model.speed.add(sum(one.cost for one in batch), self._last)
         for one in batch:
-            one.client.rows, one.client.calls = one.client.rows + one.rows, one.client.calls + 1
+            one.client.count(one.rows, one.cost)
         return result

@@ -24,7 +24,7 @@ class Client:
     deadline is how many seconds from now it has for all that it does; left() says how many it still
     has. share: clients of one request may have one together. served is the work that was computed
     for the share, in the batcher's unit; it starts at the smallest value of the others, so a new
-    client has no advantage. rows and calls count what was computed for the client.
+    client has no advantage. rows, calls and work count what UNet calls computed for the client.
 
     >>> client = Client(deadline=30)
     >>> with run_batcher(editor) as batcher, batcher.client(client):
@@ -37,6 +37,7 @@ class Client:
     def __init__(self, deadline: float | None = None, share: Share | None = None) -> None:
         self.share = Share() if share is None else share
         self.rows = self.calls = 0
+        self.work = 0.0
         self.last = 0.0  # work of its last call
         self.stopped = self.is_idle = False  # idle: its next call was waited for in vain
         self.end = None if deadline is None else time.monotonic() + check.deadline(deadline)
@@ -45,6 +46,10 @@ class Client:
     def served(self) -> float:
         """The work of all calls of its share so far."""
         return self.share.served
+
+    def count(self, rows: int, work: float) -> None:
+        """Count a UNet call of so many rows and so much work."""
+        self.rows, self.calls, self.work = self.rows + rows, self.calls + 1, self.work + work
 
     def left(self) -> float | None:
         """The seconds that are left, or None without a deadline; DeadlineExceeded if none are."""

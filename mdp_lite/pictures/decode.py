@@ -94,12 +94,31 @@ def decode_picture(
     max_pixels is the largest width times height, by default MAX_PIXELS. what ("picture", "mask")
     and name are used in errors. Metadata that is damaged or too large is skipped.
     """
+    return _read(file, name, max_pixels, what, decodes=True)
+
+
+def measure_picture(
+    file: Any, name: str, max_pixels: int | None = None, what: str = "picture"
+) -> tuple[int, int]:
+    """(width, height) of the still picture in an open file, from its header.
+
+    Raises BadInput as decode_picture does, but for what only decoding finds. An EXIF orientation
+    is not read.
+
+    >>> measure_picture(open("house.png", "rb"), "house.png")
+    (64, 64)
+    """
+    return _read(file, name, max_pixels, what, decodes=False).size
+
+
+def _read(file: Any, name: str, max_pixels: int | None, what: str, decodes: bool) -> Image.Image:
+    """The picture in an open file, decoded if so wanted."""
     max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about damaged EXIF, which upright ignores
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return _decode(file, name, max_pixels, what)
+            return _decode(file, name, max_pixels, what, decodes)
         except DAMAGE as error:
             if isinstance(error, BadInput):
                 raise
@@ -107,7 +126,7 @@ def decode_picture(
             raise BadInput(f"{what} must be whole, got a damaged file ({damage}): {name}") from None
 
 
-def _decode(file: Any, name: str, max_pixels: int, what: str) -> Image.Image:
+def _decode(file: Any, name: str, max_pixels: int, what: str, decodes: bool) -> Image.Image:
     try:
         image, profile = _open(file)
     except UnidentifiedImageError:
@@ -120,6 +139,8 @@ def _decode(file: Any, name: str, max_pixels: int, what: str) -> Image.Image:
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
         raise BadInput(f"{what} must be a still one, got {frames} frames: {name}")
+    if not decodes:
+        return image
     image.load()
     if profile is not None:
         image.info[PROFILE] = profile

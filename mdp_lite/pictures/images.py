@@ -20,6 +20,7 @@ from mdp_lite.pictures import colour
 from mdp_lite.pictures.alpha import ALPHA, restore_alpha
 from mdp_lite.pictures.decode import DAMAGE, MAX_PIXELS, check_pixels
 from mdp_lite.pictures.decode import decode_picture as decode_picture
+from mdp_lite.pictures.decode import measure_picture as measure_picture
 from mdp_lite.pictures.decode import open_picture as open_picture
 
 KEY = "mdp_lite"  # the name of our PNG chunk

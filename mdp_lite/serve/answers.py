@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from PIL import Image
 
 from mdp_lite.batcher.turns import Share
@@ -23,73 +22,98 @@ from mdp_lite.serve.bodies import (
     build_body,
     build_headers,
     log_fields,
+    observe_stages,
     stage_seconds,
     usage,
 )
 from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
 from mdp_lite.serve.fields import SweepFields
+from mdp_lite.serve.holdings import answer_bytes
 from mdp_lite.serve.ignored import list_header
+from mdp_lite.serve.logs import log_failure
+from mdp_lite.serve.pieces import FILE_MARK, send_json, split_text
+from mdp_lite.serve.reserve import hold_sweep
+from mdp_lite.serve.runs import admit, run_of
 from mdp_lite.serve.service import run_while_connected
 from mdp_lite.serve.work import OnPreview, PictureResult, sweep_pictures
 
+EMPTY = Image.new("RGB", (1, 1))  # instead of a picture that is a file by now
 KEEP_ALIVE = 10.0  # seconds without an event, after which a comment is sent
-log = logging.getLogger("mdp_lite.serve")
+
+
+MakePicture = Callable[[Editor, OnPreview], PictureResult]
 
 
 class PictureTask(NamedTuple):
-    """One picture of an answer: its FLOPs, bytes of its input picture, and how to make it."""
+    """One picture of an answer: its FLOPs, its size, bytes while it runs, and how to make it."""
 
     work: int
-    input_bytes: int
-    run: Callable[[Editor, OnPreview], PictureResult]
+    size: tuple[int, int]
+    working_bytes: int
+    run: MakePicture
 
 
 async def answer(context: RequestContext, tasks: Sequence[PictureTask]) -> Response:
     """The answer to a request. All refusals happen before a stream begins."""
     fields = context.fields
+    run = run_of(context.request)
+    if fields.stream and run.is_job:
+        raise ApiError(400, "a job has no stream: ask for its state", "invalid_value", "stream")
     if fields.stream:
         if len(tasks) > 1:
             raise ApiError(400, "a stream is of one picture: n must be 1", "invalid_value", "n")
         return _stream(context, tasks[0])
-    if fields.partial_images:
+    if fields.partial_images and not run.is_job:
         message = "partial_images are for a stream: set stream"
         raise ApiError(400, message, "invalid_value", "partial_images")
     files = await make_pictures(context, tasks)
-    return JSONResponse(build_body(context, files), headers=build_headers(context, files))
+    return send_json(build_body(context, files), files, build_headers(context, files))
 
 
 async def answer_sweep(
     context: RequestContext, cost: int, source: Source, fields: SweepFields
 ) -> Response:
     """All pictures of a sweep of at most cost FLOPs. usage is what it took: equal steps are one."""
-    service, model = context.service, context.model
+    service, model, limits = context.service, context.model, context.service.settings.limits
+    working = hold_sweep(model.editor, source, fields, limits, context.lease)
+    size, files = pictures.format_size(source.picture), list[bytes]()
+
+    client = run_of(context.request).make_client()
 
     async def run() -> tuple[list[PictureFile], Cost]:
         how = (source, fields, model.max_rows, context.end)
         work = lambda editor: sweep_pictures(editor, *how)  # noqa: E731
-        (results, spent), waited = await service.run_task(cost, work, context.end, None, model)
-        files = [
-            await service.process_pictures(partial(_encode_result, context, one)) for one in results
-        ]
+        with context.lease.room(working) as room:
+            done = service.run_task(cost, work, context.end, client, model, room)
+            (results, spent), waited = await done
+            for k, one in enumerate(results):
+                encode = partial(_encode_result, context, one)
+                file, results[k] = await service.process_pictures(encode)
+                files.append(file)
         stages = {**context.loading, "queue": waited}
-        service.metrics.observe_seconds(stages | results[0].seconds)
+        observe_stages(context.request, service, stages | results[0].seconds)
         service.metrics.count_pictures(context.counted, results)
         pairs = zip(results, files, strict=True)
-        return [PictureFile(*pair, stages | pair[0].seconds) for pair in pairs], spent
+        return [PictureFile(*pair, stages | pair[0].seconds, size) for pair in pairs], spent
 
-    task = service.admit(cost, 0, run, model)
+    task = admit(context.request, service, cost, run, model)
     left = wait_for_disconnect(context.request)
-    files, spent = await run_while_connected(task, left, service.metrics.cancelled.inc)
-    body = build_body(context, files)
+    whole, spent = await run_while_connected(task, left, service.metrics.cancelled.inc)
+    body = build_body(context, whole)
     body["usage"] = usage(spent)
-    for entry, one in zip(body["data"], files, strict=True):
+    for entry, one in zip(body["data"], whole, strict=True):
         entry["settings"] = one.result.settings
-    return JSONResponse(body, headers=build_headers(context, files))
+    return send_json(body, whole, build_headers(context, whole))
 
 
 async def make_pictures(context: RequestContext, tasks: Sequence[PictureTask]) -> list[PictureFile]:
     """All pictures of a request; the work is cancelled if the client disconnects."""
-    task = _admit(context, tasks, lambda image: None)
+    run = run_of(context.request)
+
+    def on_preview(image: Image.Image) -> None:
+        run.preview = image, context
+
+    task = _admit(context, tasks, on_preview)
     left = wait_for_disconnect(context.request)
     return await run_while_connected(task, left, context.service.metrics.cancelled.inc)
 
@@ -103,9 +127,11 @@ async def wait_for_disconnect(request: Request) -> None:
 def _admit(
     context: RequestContext, tasks: Sequence[PictureTask], on_preview: OnPreview
 ) -> "asyncio.Task[list[PictureFile]]":
-    cost, size = sum(one.work for one in tasks), sum(one.input_bytes for one in tasks)
-    run = lambda: _run_tasks(context, tasks, on_preview, cost)  # noqa: E731
-    return context.service.admit(cost, size, run, context.model)
+    cost, limits = sum(one.work for one in tasks), context.service.settings.limits
+    answer = answer_bytes([one.size for one in tasks], limits, context.fields.partial_images)
+    context.lease.plan(max(one.working_bytes for one in tasks), answer=answer)
+    start = lambda: _run_tasks(context, tasks, on_preview, cost)  # noqa: E731
+    return admit(context.request, context.service, cost, start, context.model)
 
 
 async def _run_tasks(
@@ -127,27 +153,32 @@ async def _run_tasks(
 async def _run_task(
     context: RequestContext, task: PictureTask, on_preview: OnPreview, cost: int, share: Share
 ) -> PictureFile:
-    service = context.service
+    service, client = context.service, run_of(context.request).make_client(share)
     work = lambda editor: task.run(editor, on_preview)  # noqa: E731
-    result, waited = await service.run_task(cost, work, context.end, share, context.model)
-    started = time.monotonic()
-    file = await service.process_pictures(lambda: _encode_result(context, result))
+    with context.lease.room(task.working_bytes) as room:
+        done = service.run_task(cost, work, context.end, client, context.model, room)
+        result, waited = await done
+        started = time.monotonic()
+        file, result = await service.process_pictures(partial(_encode_result, context, result))
     seconds = {"decode": context.decode_seconds, **context.loading, "queue": waited}
     seconds |= result.seconds
     seconds["encode"] = time.monotonic() - started
-    service.metrics.observe_seconds(seconds)
+    observe_stages(context.request, service, seconds)
     service.metrics.count_pictures(context.counted, [result])
-    return PictureFile(result, file, seconds)
+    return PictureFile(result, file, seconds, "x".join(map(str, task.size)))
 
 
-def _encode_result(context: RequestContext, result: PictureResult) -> bytes:
-    """A result as a file in the request's format, with its settings unless that is off."""
-    own = result.settings | context.model.key.describe()
-    settings = own if context.service.settings.metadata else None
-    return _encode(context, result.image, settings)
+def _encode_result(context: RequestContext, result: PictureResult) -> tuple[bytes, PictureResult]:
+    """A result as a file in the request's format, with its settings unless that is off.
+
+    Beside it the result without its pixels, which take more than the file.
+    """
+    whole = result.settings | context.model.key.describe()
+    settings = whole if context.service.settings.metadata else None
+    return encode_picture(context, result.image, settings), result._replace(image=EMPTY)
 
 
-def _encode(context: RequestContext, image: Image.Image, settings: Body | None) -> bytes:
+def encode_picture(context: RequestContext, image: Image.Image, settings: Body | None) -> bytes:
     """A picture as a file, unless the operator's safety hook refuses it."""
     hook, fields = context.service.settings.safety_hook, context.fields
     if hook and any(hook([image])):
@@ -188,29 +219,33 @@ async def _stream_events(
                 continue
             if image is None:
                 break
-            yield await _preview_event(context, image, count)
+            for piece in await _preview_event(context, image, count):
+                yield piece
             count += 1
-        yield _final_event(context, await end)
+        for piece in _final_event(context, await end):
+            yield piece
     except Exception as error:
         api_error = to_api_error(error)
         if api_error.status >= 500 and api_error.code not in EXPECTED:
-            log.exception("a stream failed")
-        yield _format_event("error", api_error.body)
+            log_failure("a stream failed", context.request.scope["state"].get("id"), error)
+        yield _format_event("error", api_error.body).encode()
     finally:
         end.cancel()
         await asyncio.gather(end, return_exceptions=True)
 
 
-async def _preview_event(context: RequestContext, image: Image.Image, count: int) -> bytes:
-    file = await context.service.process_pictures(lambda: _encode(context, image, None))
-    data = _picture_fields(context, image, file) | {"partial_image_index": count}
-    return _format_event(f"{context.kind}.partial_image", data)
+async def _preview_event(
+    context: RequestContext, image: Image.Image, count: int
+) -> Iterator[bytes]:
+    file = await context.service.process_pictures(lambda: encode_picture(context, image, None))
+    data = _picture_fields(context, pictures.format_size(image)) | {"partial_image_index": count}
+    return split_text(_format_event(f"{context.kind}.partial_image", data), [file])
 
 
-def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> bytes:
+def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> Iterator[bytes]:
     (one,) = files
     context.request.scope["state"]["log"] = log_fields(files)
-    data = _picture_fields(context, one.result.image, one.file) | {
+    data = _picture_fields(context, one.size) | {
         "usage": usage(one.result.cost),
         "seed": one.result.seed,
         "finished": one.result.finished,
@@ -220,20 +255,20 @@ def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> bytes
         **context.model.key.describe(),
         "ignored": context.ignored,
     }
-    return _format_event(f"{context.kind}.completed", data)
+    return split_text(_format_event(f"{context.kind}.completed", data), [one.file])
 
 
-def _picture_fields(context: RequestContext, image: Image.Image, file: bytes) -> Body:
+def _picture_fields(context: RequestContext, size: str) -> Body:
     return {
-        "b64_json": pictures.to_base64(file),
+        "b64_json": FILE_MARK,
         "created_at": int(time.time()),
-        "size": pictures.format_size(image),
+        "size": size,
         "quality": "auto",
         "background": "opaque",
         "output_format": context.fields.output_format,
     }
 
 
-def _format_event(kind: str, data: Body) -> bytes:
+def _format_event(kind: str, data: Body) -> str:
     data = data if kind == "error" else {"type": kind, **data}
-    return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"

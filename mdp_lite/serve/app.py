@@ -1,7 +1,6 @@
 """The application: its routes, its error answers, and the gate around all of it."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any
@@ -27,15 +26,18 @@ from mdp_lite.serve.describe import (
 )
 from mdp_lite.serve.errors import EXPECTED, ApiError, error_of_status, to_api_error
 from mdp_lite.serve.gate import FREE, Gate
+from mdp_lite.serve.logs import log_failure
+from mdp_lite.serve.queue import schemas as queue_schemas
+from mdp_lite.serve.queue.runner import JobQueue
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
+from mdp_lite.serve.traces import Tracing
 from mdp_lite.version import __version__
 
 Route = tuple[str, str, Callable[..., Any], str, str, dict[str, Any]]
 BorrowEditor = Callable[[], AbstractContextManager[Editor]]
 # Adds a page to the application; edits of the page borrow an editor.
 Page = Callable[[FastAPI, Editor, BorrowEditor], AbstractContextManager[None]]
-NAMES = fields.field_names(fields.EditFields, fields.GenerationFields, fields.SweepFields)
 EDIT = form_request(fields.EditFields, True) | images_answer()
 GENERATION = json_request(fields.GenerationFields) | images_answer()
 INFERENCE = inference_request(fields.EditFields) | image_answer()
@@ -74,6 +76,7 @@ ROUTES: tuple[Route, ...] = (
         SOURCE_EDIT,
     ),
     ("POST", "/v1/sweeps", routes.sweeps, "edit a source in many ways", "sources", SWEEP),
+    *queue_schemas.ROUTES,
     ("GET", "/v1/models", model_routes.models, "list the models", "models", MODELS),
     ("GET", "/v1/models/{name:path}", model_routes.model, "describe a model", "models", MODEL),
     ("GET", "/health/live", routes.live, "is it alive", "operation", LIVE),
@@ -86,7 +89,6 @@ ERRORS = (
     Exception,
 )  # fmt: skip
 UNKNOWN_PATH = "there is no such path here; /docs lists what there is"
-log = logging.getLogger("mdp_lite.serve")
 
 
 def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
@@ -96,16 +98,22 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
+        service.tracing = Tracing() if settings.trace else None
+        await queue.start()
         try:
             yield
         finally:
+            await queue.stop()
             await asyncio.to_thread(service.close)  # requests may still send their last words
+            if service.tracing:
+                await asyncio.to_thread(service.tracing.close)
 
     app = FastAPI(
         title="mdp_lite", version=__version__, lifespan=lifespan, openapi_url=None,
         description=docs_page.DESCRIPTION,
     )  # fmt: skip
-    app.state.service = service
+    app.state.service, app.state.parsing = service, asyncio.Lock()
+    app.state.queue = queue = JobQueue(service, app)
     for method, path, handler, summary, tag, about in ROUTES:
         app.add_api_route(
             path, handler, methods=[method], operation_id=handler.__name__, openapi_extra=about,
@@ -121,7 +129,7 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.origins),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
         )  # fmt: skip
     return app
 
@@ -145,9 +153,9 @@ async def handle_error(request: Request, error: Exception) -> JSONResponse:
         message = UNKNOWN_PATH if error.status_code == 404 else str(error.detail)
         api_error = error_of_status(error.status_code, message)
     else:
-        api_error = to_api_error(error, NAMES)
+        api_error = to_api_error(error, fields.NAMES)
     if api_error.status >= 500 and api_error.code not in EXPECTED:
-        log.error("request %s failed", request.scope["state"].get("id"), exc_info=error)
+        log_failure("a request failed", request.scope["state"].get("id"), error)
     headers = api_error.headers
     if isinstance(error, HTTPException) and error.headers:
         headers |= error.headers

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from fastapi import Request
 
 from mdp_lite.pipeline.result import Cost, add_costs
-from mdp_lite.serve import pictures
 from mdp_lite.serve.fields import CommonFields
 from mdp_lite.serve.ignored import list_header
+from mdp_lite.serve.memory import Lease, lease_of
+from mdp_lite.serve.pieces import FILE_MARK
 from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.work import PictureResult
@@ -36,6 +37,11 @@ class RequestContext(NamedTuple):
     model: ServedModel
 
     @property
+    def lease(self) -> Lease:
+        """The memory that the request takes."""
+        return lease_of(self.request)
+
+    @property
     def end(self) -> float | None:
         """The request's deadline on the monotonic clock, if it has one."""
         seconds = self.fields.deadline
@@ -49,28 +55,42 @@ class RequestContext(NamedTuple):
 
 
 class PictureFile(NamedTuple):
-    """A picture that is ready to be sent: its result, its file, and the seconds of each stage."""
+    """A picture that is ready to be sent: its file, the seconds of each stage, its size.
+
+    The result's image is empty: the file has it.
+    """
 
     result: PictureResult
     file: bytes
     seconds: dict[str, float]
+    size: str
+
+
+def observe_stages(request: Request, service: Service, seconds: dict[str, float]) -> None:
+    """Count the seconds of the stages of a job of this request, in metrics and in its trace."""
+    service.metrics.observe_seconds(seconds)
+    if span := request.scope["state"].get("span"):
+        span.add_stages(seconds)
 
 
 def build_body(context: RequestContext, files: Sequence[PictureFile]) -> Body:
-    """OpenAI's answer, and our own fields beside it: seed, finished, truncated, timings."""
+    """OpenAI's answer, and our own fields beside it: seed, finished, truncated, timings.
+
+    FILE_MARK stands for the files, which pieces.py sends.
+    """
     context.request.scope["state"]["log"] = log_fields(files)
     return {
         "created": int(time.time()),
         "data": [
             {
-                "b64_json": pictures.to_base64(one.file),
+                "b64_json": FILE_MARK,
                 "seed": one.result.seed,
                 "finished": one.result.finished,
                 "truncated": one.result.truncated,
             }
             for one in files
         ],
-        "size": pictures.format_size(files[0].result.image),
+        "size": files[0].size,
         "output_format": context.fields.output_format,
         "background": "opaque",
         "usage": usage(add_costs(*(one.result.cost for one in files))),

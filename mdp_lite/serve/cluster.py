@@ -21,7 +21,8 @@ from mdp_lite.cli.loading import open_editor_in_thread
 from mdp_lite.names import BadInput, MissingExtra
 from mdp_lite.serve import app
 from mdp_lite.serve.gate import App, Message, Receive, Send
-from mdp_lite.serve.options import log_requests, read_settings
+from mdp_lite.serve.logs import log_requests
+from mdp_lite.serve.options import read_settings
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
 

@@ -19,7 +19,8 @@ from mdp_lite.serve import cluster
 from mdp_lite.serve.app import Page, add_page, application
 from mdp_lite.serve.connections import build_config
 from mdp_lite.serve.facts import describe_service, format_service
-from mdp_lite.serve.options import log_requests, read_settings
+from mdp_lite.serve.logs import log_requests
+from mdp_lite.serve.options import read_settings
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
 
@@ -99,11 +100,13 @@ def _serve_here(
     app = application(editor, settings)
     with add_page(app, page) as outer, open_socket(settings) as listener:
         grace = math.ceil(settings.drain) + LAST
-        server = uvicorn.Server(build_config(outer, settings.limits, grace))
+        service: Service = app.state.service
+        config = build_config(outer, settings.limits, grace, service.connections)
+        server = uvicorn.Server(config)
         host, port = listener.getsockname()[:2]
         console.log(f"{settings.alias} is served on http://{host}:{port}/v1")
         log_requests(args.run.quiet)
-        _run_until_signal(server, listener, app.state.service)
+        _run_until_signal(server, listener, service)
     return port
 
 

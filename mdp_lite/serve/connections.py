@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, h11
 
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.gate import OPEN, App, Message, Receive, Send
+from mdp_lite.serve.metrics import ConnectionCounts
 from mdp_lite.serve.settings import Limits
 
 SPARE_FILES = 512  # open files beside the connections: those of torch, of uploads, of new sockets
@@ -27,7 +28,8 @@ CROWD = 64  # connections above the bounds whose request is still read, as it ma
 class ConnectionPool:
     """The open connections of a server, the longest open one first, and the limits on them."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, counts: ConnectionCounts | None = None) -> None:
+        self.counts = counts or ConnectionCounts()
         self.limits, self.max_open = limits, reserve_files(limits.connections)
         self._open: dict[Connection, None] = {}  # in order, as a set is not
         self._by_address: dict[str, dict[Connection, None]] = {}
@@ -43,6 +45,7 @@ class ConnectionPool:
         """
         peers = self._by_address.setdefault(new.address, {})
         peers[new] = self._open[new] = None
+        self.counts.accepted, self.counts.open = self.counts.accepted + 1, len(self)
         if len(peers) > self.limits.address_connections:
             self._make_room(peers, new)
         elif len(self._open) - self.crowd > self.max_open:
@@ -53,6 +56,7 @@ class ConnectionPool:
         if one not in self._open:
             return
         del self._open[one]
+        self.counts.open = len(self)
         peers = self._by_address[one.address]
         del peers[one]
         if not peers:
@@ -62,9 +66,9 @@ class ConnectionPool:
     def _make_room(self, among: Iterable["Connection"], new: "Connection") -> None:
         for one in among:
             if one is not new and not one.in_progress:
-                return one.refuse(_too_many())
+                return one.refuse(_too_many(), "gave_way")
         if self.crowd >= CROWD:
-            return new.refuse(_too_many())
+            return new.refuse(_too_many(), "too_many")
         self.crowd += 1
         new.serve_health_only()
 
@@ -119,16 +123,17 @@ class Connection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or has no Host, or a head that is too long."""
         message = "no valid HTTP request: its head is malformed, too long, or has no Host"
-        self.refuse(ApiError(400, message, "invalid_request"))
+        self.refuse(ApiError(400, message, "invalid_request"), "malformed")
 
     def serve_health_only(self) -> None:
         """Refuse all requests but those for the service's health."""
         self.is_extra = True
-        self.app = partial(_serve_health, self.app)
+        self.app = partial(_serve_health, self.app, self.pool.counts)
 
-    def refuse(self, error: ApiError) -> None:
+    def refuse(self, error: ApiError, reason: str) -> None:
         """Close the connection; a client that has begun to send a request is told why."""
         self._forget()
+        self.pool.counts.refused[reason] += 1
         untold = self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
         if self._heard and untold and not self.transport.is_closing():
             self.transport.write(_to_response(error))
@@ -149,16 +154,18 @@ class Connection(H11Protocol):
             self._timer = self.loop.call_later(left, self._wait_for_head)
         else:
             message = f"the head of a request must arrive within {limit:g} seconds"
-            self.refuse(ApiError(408, message, "request_timeout"))
+            self.refuse(ApiError(408, message, "request_timeout"), "late_head")
 
 
-def build_config(app: Any, limits: Limits, drain: int | None = None) -> uvicorn.Config:
+def build_config(
+    app: Any, limits: Limits, drain: int | None = None, counts: ConnectionCounts | None = None
+) -> uvicorn.Config:
     """uvicorn's settings of a server whose connections are bounded by the limits.
 
     drain: seconds after which uvicorn cancels requests at the end; None is never. Only HTTP is
     spoken. h11 bounds heads; it is the parser that uvicorn always has.
     """
-    protocol: Any = partial(Connection, ConnectionPool(limits))
+    protocol: Any = partial(Connection, ConnectionPool(limits, counts))
     return uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, http=protocol, ws="none",
         timeout_keep_alive=limits.idle,  # pyright: ignore[reportArgumentType]
@@ -184,10 +191,13 @@ def reserve_files(connections: int) -> int:
     return max(CROWD, min(connections, soft - SPARE_FILES))
 
 
-async def _serve_health(app: App, scope: Message, receive: Receive, send: Send) -> None:
+async def _serve_health(
+    app: App, counts: ConnectionCounts, scope: Message, receive: Receive, send: Send
+) -> None:
     """Pass on requests for the service's health; refuse all others."""
     if scope["path"] in OPEN:
         return await app(scope, receive, send)
+    counts.refused["too_many"] += 1
     error = _too_many()
     headers = error.headers | {"Connection": "close"}
     await JSONResponse(error.body, error.status, headers)(scope, receive, send)

@@ -19,13 +19,18 @@ EXAMPLES: dict[str, Body] = {
     "SourceFields": {"source_prompt": "a red house on the grass", "seed": 7},
     "SourceEditFields": {"prompt": "a red tent", "variant": "epsilon"},
     "SweepFields": {"source": "src_...", "prompts": ["a red tent"], "windows": [[47, 26]]},
+    "JobFields": {
+        "endpoint": "/v1/images/generations",
+        "body": {"prompt": "a red house", "seed": 7},
+    },
 }
 REFUSALS = {
     "400": "the request can't be done; param says which field",
     "401": "no API key, or a wrong one",
     "403": "another origin or host",
-    "404": "no such model or source",
+    "404": "no such model, source or job",
     "408": "the body came too slowly",
+    "409": "the key was used for another job, or the job has no result",
     "413": "the body is too large",
     "415": "another content type",
     "429": "too much is waiting; Retry-After says how long",
@@ -36,6 +41,7 @@ OF_BODIES = ("400", "408", "413", "415")
 TAGS = [
     {"name": "images", "description": "OpenAI's Images API"},
     {"name": "sources", "description": "pictures that are inverted once and edited often"},
+    {"name": "jobs", "description": "requests that are computed later"},
     {"name": "inference", "description": "what Hugging Face's clients call"},
     {"name": "models", "description": "the model's names"},
     {"name": "operation", "description": "health and metrics"},

@@ -15,12 +15,14 @@ from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import Estimate
 from mdp_lite.pictures.fit import Size
 from mdp_lite.serve.lora_folder import LoraFolder
+from mdp_lite.serve.memory_plan import describe_plan, format_plan, plan_memory
 from mdp_lite.serve.model_loader import choose_bound, read_all_facts
 from mdp_lite.serve.served import choose_max_rows, choose_max_side
 from mdp_lite.serve.settings import ServiceSettings
 
 UNITS = {  # of limits: the unit behind the number
     "body_bytes": "B", "waiting_bytes": "B", "source_bytes": "B", "pixels": "pixels",
+    "job_bytes": "B", "job_seconds": "s",
     "side": "pixels", "prompt": "characters", "head": "s", "read": "s", "write": "s", "idle": "s",
     "deadline": "s",
     "seconds": "s", "model_seconds": "s", "rows": "UNet rows", "waiting_rows": "UNet rows",
@@ -31,6 +33,9 @@ def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> d
     """The facts as one object: what the service would listen on, allow and need."""
     rows = choose_max_rows(editor, settings.max_rows)
     several = settings.others or settings.lora_folder
+    found = estimate_service(editor, settings, page)
+    models = describe_models(editor, settings) if several else {}
+    plan = plan_memory(found, settings.limits, models.get("other_bytes", 0))
     return {
         "host": settings.host,
         "port": settings.port,
@@ -45,11 +50,15 @@ def describe_service(editor: Editor, settings: ServiceSettings, page: bool) -> d
         "replicas": settings.replicas,
         "drain": settings.drain,
         "metadata": settings.metadata,
+        "trace": settings.trace,
         "safety_hook": settings.safety_hook is not None,
+        "jobs": settings.jobs.folder or ("jobs/ of the cache" if editor.cache else None),
+        "webhook_hosts": list(settings.jobs.webhook_hosts),
         "limits": asdict(settings.limits),
         "size": "x".join(map(str, find_largest(editor, settings))),
-        **describe_memory(estimate_service(editor, settings, page)),
-        **(describe_models(editor, settings) if several else {}),
+        **describe_memory(found),
+        **describe_plan(plan),
+        **models,
     }
 
 
@@ -64,8 +73,10 @@ def describe_models(editor: Editor, settings: ServiceSettings) -> dict[str, Any]
     }
     folder = settings.lora_folder
     loras = LoraFolder(folder).list_names() if folder else []
-    memory = None if bound == float("inf") else int(bound)
-    return {"models": models, "model_memory": memory, "loras": loras}
+    memory, own = None if bound == float("inf") else int(bound), facts[settings.alias].bytes
+    whole = sum(one.bytes for one in facts.values()) if memory is None else memory
+    others = whole - own if editor.device.type == "cpu" else 0
+    return {"models": models, "model_memory": memory, "other_bytes": others, "loras": loras}
 
 
 def find_largest(editor: Editor, settings: ServiceSettings) -> Size:
@@ -91,8 +102,6 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
     keys = pluralize(facts["keys"], "key") if facts["keys"] else f"none, {whom}"
     calls = "each picture has its own calls" if rows == 0 else f"at most {rows}"
     host = f"[{facts['host']}]" if ":" in facts["host"] else facts["host"]
-    sources = (limits["tasks"] - 1) * facts["path_bytes"]  # of the other tasks that run
-    more = limits["waiting_bytes"] + limits["source_bytes"] + sources
     parts = {name: facts.get(name, 0) for name in Estimate._fields}
     names = ", ".join(facts["aliases"]) + (" and OpenAI's" if facts["openai_names"] else "")
     several = _format_models(facts) if "models" in facts else []
@@ -104,8 +113,11 @@ def format_service(model: str, facts: dict[str, Any]) -> list[str]:
         *several,
         f"API keys: {keys}",
         f"UNet rows of a call: {calls}",
+        f"jobs: {facts['jobs'] or 'in memory, lost at the end'}; told of their ends: "
+        f"{', '.join(facts['webhook_hosts']) or 'nobody'}",
         f"{format_memory(Estimate(**parts))} for an edit of {facts['size']} and {limits['steps']} "
-        f"steps, and up to {format_count(more, SIZES)} of what waits, runs beside it and is stored",
+        "steps",
+        format_plan(facts),
         "limits (--limit NAME=VALUE):",
         *(f"  {name:<20}{_format_limit(name, value)}" for name, value in limits.items()),
     ]

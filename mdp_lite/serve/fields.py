@@ -229,3 +229,7 @@ class SweepFields(XLFields):
 def field_names(*models: type[BaseModel]) -> tuple[str, ...]:
     """The names of all fields of these requests."""
     return tuple(name for model in models for name in model.model_fields)
+
+
+# With which an error of the library may begin.
+NAMES = field_names(EditFields, GenerationFields, SweepFields)

@@ -4,25 +4,31 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from PIL import Image
 from pydantic import BaseModel
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from mdp_lite.cli.xl import SECONDS, build_xl, check_xl
 from mdp_lite.pipeline import check
 from mdp_lite.serve import pictures
+from mdp_lite.serve.arrival import MULTIPART, parse_form
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
+from mdp_lite.serve.holdings import TEXT, text_limit
 from mdp_lite.serve.hugging_face import refuse_file
+from mdp_lite.serve.memory import lease_of
 from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings
 
 T = TypeVar("T", bound=BaseModel)
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+FORMS = (MULTIPART, "application/x-www-form-urlencoded")
 # Texts of a form that are read at all, and files beyond the limit on images: more than any request
 # has, so that an error can name the field.
 PARTS, SPARE = 1000, 32
+VALUES = 200_000  # commas and brackets of a JSON object, in its texts too
+QUICK = 2**16  # bytes of JSON that are read at once; more would keep others waiting
 FILES = ("image", "image[]", "mask")
 FREE_TEXTS = ("prompt", "source_prompt", "negative_prompt", *SECONDS, "negative_prompt_2")
 
@@ -39,25 +45,38 @@ async def read_form(request: Request, service: Service) -> UploadForm:
     """A form within the limits on files, fields and bytes."""
     _check_type(request, *FORMS)
     _check_no_query(request)
-    size, files = service.settings.limits.body_bytes, service.settings.limits.images + SPARE
+    limits = service.settings.limits
     try:
-        async with request.form(max_files=files, max_fields=PARTS, max_part_size=size) as form:
-            return await _read_parts(list(form.multi_items()), service)
+        form = await parse_form(request, text_limit(limits), PARTS, limits.images + SPARE)
+        try:
+            found = await _read_parts(list(form.multi_items()), service)
+        finally:
+            await form.close()
     except ApiError:
         raise
     except ClientDisconnect:
         raise _client_left() from None
-    except HTTPException as error:
-        raise _unreadable(str(error.detail)) from None
+    except MultiPartException as error:
+        raise _unreadable(error.message) from None
     except Exception as error:  # the parser raises several kinds
         raise _unreadable(str(error)) from None
+    texts = sum(len(name) + len(text) for name, text in found.texts.items())
+    files = sum(map(len, found.images)) + len(found.mask or b"")
+    lease_of(request).hold(body=TEXT * texts + files)
+    return found
 
 
 async def read_json(request: Request, kind: type[T]) -> T:
     """A request in JSON."""
     _check_type(request, "application/json")
     _check_no_query(request)
-    return kind.model_validate(parse_object(await read_body(request)))
+    service: Service = request.app.state.service
+    data, most = await read_body(request), text_limit(service.settings.limits)
+    if len(data) > most:
+        raise ApiError(413, f"a JSON body must have at most {most} bytes", "too_large")
+    lease_of(request).hold(body=TEXT * len(data))
+    parse = lambda: kind.model_validate(parse_object(data))  # noqa: E731
+    return parse() if len(data) <= QUICK else await service.process_pictures(parse)
 
 
 async def read_inference_body(request: Request) -> dict[str, Any]:
@@ -67,19 +86,23 @@ async def read_inference_body(request: Request) -> dict[str, Any]:
     kind = request.headers.get("content-type", "")
     if not kind.startswith("application/json") and not data.lstrip().startswith(b"{"):
         raise refuse_file()
-    return parse_object(data)
+    service: Service = request.app.state.service
+    return await service.process_pictures(lambda: parse_object(data))
 
 
 async def read_body(request: Request) -> bytes:
     """All bytes of a body."""
     try:
-        return await request.body()
+        return b"".join([part async for part in request.stream()])  # request.body() would keep it
     except ClientDisconnect:
         raise _client_left() from None
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """A JSON object."""
+    """A JSON object of at most VALUES values."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > VALUES:
+        message = f"a JSON body must have at most {VALUES:,} commas and brackets"
+        raise ApiError(413, message, "too_large")
     try:
         value = json.loads(data, object_pairs_hook=_refuse_repeats)
     except ApiError:
@@ -97,9 +120,21 @@ async def read_pictures(
     """The pictures of a form as upright RGB, fitted to the request's size."""
     most, target = service.settings.limits.pixels, check_size(size, model)
 
-    def read() -> list[Image.Image]:
-        uploads = [pictures.read_rgb(data, "image", most) for data in form.images]
-        return [pictures.fit_to_size(one, fit, target) for one in uploads]
+    def read() -> Image.Image:  # one at a time, and each file is released
+        upload = pictures.read_rgb(form.images.pop(0), "image", most)
+        return pictures.fit_to_size(upload, fit, target)
+
+    return [await service.process_pictures(read) for _ in range(len(form.images))]
+
+
+async def read_sizes(form: UploadForm, service: Service) -> list[tuple[int, int]]:
+    """(width, height) of the pictures and the mask of a form, from their headers."""
+    most = service.settings.limits.pixels
+    files = [("image", data) for data in form.images]
+    files += [("mask", form.mask)] if form.mask is not None else []
+
+    def read() -> list[tuple[int, int]]:
+        return [pictures.read_size(data, name, most) for name, data in files]
 
     return await service.process_pictures(read)
 

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import logging
 import re
 import secrets
 import time
@@ -13,9 +12,12 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from mdp_lite.names import Stopped
+from mdp_lite.serve.arrival import Arrival
 from mdp_lite.serve.errors import ApiError, to_api_error
+from mdp_lite.serve.logs import log_failure, log_request, name_method
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import LOOPBACK
+from mdp_lite.serve.traces import PARENT
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,7 +28,6 @@ EVENTS = b"text/event-stream"  # the content type of a stream
 OPEN = ("/health/live", "/health/ready")  # need no key: they give nothing away
 DOCS = ("/", "/docs", "/openapi.json")  # the same for all, so that a browser can show them
 FREE = (*OPEN, *DOCS)
-log = logging.getLogger("mdp_lite.serve")
 
 
 class Gate:
@@ -42,22 +43,27 @@ class Gate:
         started, name = time.monotonic(), request_id(scope)
         state = scope.setdefault("state", {})
         state["id"], status, stream = name, [0], [False]
+        lease = state["memory"] = self._service.memory.open()
+        added = [(b"x-request-id", name.encode()), *self._begin_span(scope, name)]
 
         async def send_response(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status[0] = message["status"]
                 stream[0] = EVENTS in dict(message["headers"]).get(b"content-type", b"")
-                message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
+                message["headers"] = [*message["headers"], *added]
             async with asyncio.timeout(self._service.settings.limits.write):
                 await send(message)
 
         self._service.open_requests += 1
         try:
             await self._pass_on(scope, receive, send_response)
-        except TimeoutError:
+        except Exception as error:
             if not status[0]:
+                await _answer_failure(error, scope, receive, send_response)
+            elif isinstance(error, TimeoutError):
+                state["log"] = {"ended": "the client does not read"}
+            else:
                 raise
-            state["log"] = {"ended": "the client does not read"}
         except asyncio.CancelledError:  # the server ends what is left of the time to drain
             if not self._service.draining or (status[0] and not stream[0]):
                 raise
@@ -65,7 +71,17 @@ class Gate:
             await _end_cut_off(bool(status[0]), scope, receive, send_response)
         finally:
             self._service.open_requests -= 1
+            lease.close()
             self._log(scope, status[0] or 500, time.monotonic() - started)
+
+    def _begin_span(self, scope: Message, name: str) -> list[tuple[bytes, bytes]]:
+        """Begin the span of a request, if there are traces; the headers that the answer gets."""
+        tracing = self._service.tracing
+        if tracing is None:
+            return []
+        span = tracing.begin(name_method(scope["method"]), dict(scope["headers"]), name)
+        scope["state"]["span"] = span
+        return [(PARENT, span.header)] if span.header else []
 
     async def _pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
@@ -73,7 +89,7 @@ class Gate:
         except ApiError as error:
             await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
         else:
-            await self._app(scope, self._limit(receive), send)
+            await self._app(scope, self._limit(scope, receive), send)
 
     def _check(self, scope: Message) -> str:
         """The owner of a request by its key; "" if no key is needed. Raises ApiError."""
@@ -94,15 +110,16 @@ class Gate:
         if scope["path"] in OPEN:
             return ""
         if self._service.open_requests > settings.limits.requests:
-            self._service.metrics.refused.inc()
+            self._service.metrics.refused.labels("requests").inc()
             raise ApiError(429, "too many requests are open", "rate_limit_exceeded", retry=1)
         if not settings.keys or scope["path"] in DOCS:
             return ""
         return owner_of(headers.get(b"authorization", b""), settings.keys)
 
-    def _limit(self, receive: Receive) -> Receive:
-        """receive, with an ApiError for a body that is too large or too slow."""
+    def _limit(self, scope: Message, receive: Receive) -> Receive:
+        """receive, with an ApiError for a body that is too large or slow, or has no room."""
         limits, size, done = self._service.settings.limits, 0, False
+        arrival = Arrival(scope)
         end = asyncio.get_running_loop().time() + limits.read
 
         async def receive_limited() -> Message:
@@ -120,7 +137,7 @@ class Gate:
             done = not message.get("more_body", False)
             if size > limits.body_bytes:
                 raise _too_large(limits.body_bytes)
-            return message
+            return arrival.take(message, done)
 
         return receive_limited
 
@@ -136,10 +153,20 @@ class Gate:
 
     def _log(self, scope: Message, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._service.metrics.requests.labels(route, status).inc()
+        self._service.metrics.count_request(route, status, seconds)
         state = scope["state"]
-        line = {"id": state["id"], "method": scope["method"], "route": route, "status": status}
-        log.info(json.dumps(line | {"seconds": round(seconds, 4), **state.get("log", {})}))
+        method, kind = name_method(scope["method"]), state.get("kind")
+        if span := state.get("span"):
+            span.end(method, route, status, kind)
+        line = {"id": state["id"], "method": method, "route": route, "kind": kind, "status": status}
+        log_request(line | {"seconds": round(seconds, 4), **state.get("log", {})})
+
+
+async def _answer_failure(error: Exception, scope: Message, receive: Receive, send: Send) -> None:
+    """Answer a request that failed in a way that nobody foresaw."""
+    log_failure("a request failed", scope["state"]["id"], error)
+    answer = to_api_error(error)
+    await JSONResponse(answer.body, answer.status, answer.headers)(scope, receive, send)
 
 
 async def _end_cut_off(begun: bool, scope: Message, receive: Receive, send: Send) -> None:
@@ -163,13 +190,18 @@ def request_id(scope: Message) -> str:
 
 
 def owner_of(authorization: bytes, keys: tuple[str, ...]) -> str:
-    """The owner of the key in a header, as a hash that does not reveal it. Raises ApiError."""
+    """The owner of the key in a header. Raises ApiError."""
     kind, _, token = authorization.partition(b" ")
     found = [key for key in keys if secrets.compare_digest(key.encode(), token.strip())]
     if kind.lower() != b"bearer" or not found:
         what = "wrong API key" if token else "no API key: send Authorization: Bearer KEY"
         raise ApiError(401, what, "invalid_api_key" if token else "missing_api_key")
-    return hashlib.sha256(found[0].encode()).hexdigest()[:16]
+    return hash_key(found[0])
+
+
+def hash_key(key: str) -> str:
+    """The owner of what a key makes, as a hash that does not reveal it."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _has_no_host(scope: Message, headers: dict[bytes, bytes]) -> bool:

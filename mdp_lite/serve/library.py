@@ -12,22 +12,34 @@ from fastapi import Request
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.answers import wait_for_disconnect
+from mdp_lite.serve.bodies import observe_stages
 from mdp_lite.serve.costs import work_of_source
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.field_types import LoraChoice
+from mdp_lite.serve.holdings import (
+    RGB,
+    count_pixels,
+    made_source_bytes,
+    size_of_task,
+    working_bytes,
+)
 from mdp_lite.serve.lora_folder import LoraFile, mark_loras
+from mdp_lite.serve.memory import lease_of
+from mdp_lite.serve.runs import admit, run_of
 from mdp_lite.serve.served import ModelKey, ServedModel
 from mdp_lite.serve.service import Service, run_while_connected
-from mdp_lite.serve.work import Recipe, get_or_make_source, picture_bytes
+from mdp_lite.serve.store import source_bytes
+from mdp_lite.serve.work import PictureRecipe, Recipe, get_or_make_source
 
 
 async def make_source(
     request: Request, service: Service, model: ServedModel, recipe: Recipe,
-    end: float | None = None,
+    end: float | None = None, is_part: bool = False,
 ) -> Source:  # fmt: skip
     """A source from a recipe, as a task; it is cancelled if the client disconnects.
 
-    end: its deadline on the monotonic clock. Raises DeadlineExceeded.
+    end: its deadline on the monotonic clock. is_part: the request does not end with it. Raises
+    DeadlineExceeded.
     """
     cost = work_of_source(model.editor, recipe)
 
@@ -35,12 +47,22 @@ async def make_source(
         started = time.monotonic()
         return get_or_make_source(editor, recipe, end=end), time.monotonic() - started
 
-    run = lambda: service.run_task(cost, work, end, None, model)  # noqa: E731
-    task = service.admit(cost, picture_bytes(recipe), run, model)
+    client = run_of(request).make_client()
+    lease, editor = lease_of(request), model.editor
+    working = working_bytes(editor, size_of_task(editor, recipe))
+    pictures = recipe.picture.size if isinstance(recipe, PictureRecipe) else (0, 0)
+    held = {"pictures": RGB * count_pixels(pictures), "source": made_source_bytes(editor, recipe)}
+    lease.plan(working, **held)
+
+    async def run() -> tuple[tuple[Source, float], float]:
+        with lease.room(working) as room:
+            return await service.run_task(cost, work, end, client, model, room)
+
+    task = admit(request, service, cost, run, model, is_part)
     left = wait_for_disconnect(request)
     (source, seconds), waited = await run_while_connected(task, left, service.metrics.cancelled.inc)
     stage = "generate" if source.generated else "invert"
-    service.metrics.observe_seconds({"queue": waited, stage: seconds})
+    observe_stages(request, service, {"queue": waited, stage: seconds})
     return source
 
 
@@ -93,9 +115,10 @@ async def take_source(
 ) -> Source:
     """The source that was found, made again if need be."""
     if found.source is not None:
+        lease_of(request).hold(source=source_bytes(found.source))
         return found.source
     assert found.recipe is not None
-    source = await make_source(request, service, model, found.recipe)
+    source = await make_source(request, service, model, found.recipe, is_part=True)
     service.metrics.rebuilt.inc()
     owner = request.scope["state"]["owner"]
     service.store.put(source, owner, found.name, found.key)

@@ -10,7 +10,17 @@ from mdp_lite.serve.work import PictureResult
 
 # Kinds of pictures. Each picture is counted once: a sweep of four adds 4.
 KINDS = ("edit", "source_edit", "generation", "generated_edit", "sweep")
+REFUSALS = ("late_head", "gave_way", "too_many", "malformed")  # why a connection is closed
+REASONS = ("work", "memory", "requests")  # there was too much of
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class ConnectionCounts:
+    """What became of a server's connections. A replica has none: they are its proxy's."""
+
+    def __init__(self) -> None:
+        self.open = self.accepted = 0
+        self.refused: dict[str, int] = dict.fromkeys(REFUSALS, 0)
 
 
 class Metrics:
@@ -22,11 +32,19 @@ class Metrics:
             f"mdp_lite_{name}", text, labels, registry=self.registry
         )
         self.requests = counter("requests", "answered requests", ("route", "status"))
+        self.request_seconds = Histogram(
+            "mdp_lite_request_seconds", "seconds from a request's head to the end of its answer",
+            ("route",), buckets=BUCKETS, registry=self.registry,
+        )  # fmt: skip
         self.cancelled = counter("cancelled", "requests whose client left before the answer")
-        self.refused = counter("refused", "requests refused as too much was waiting")
+        self.refused = counter(
+            "refused", "requests refused as too much was waiting, by what", ("reason",)
+        )
         self.pictures = counter(
             "pictures", "pictures that were made, by the kind of request", ("kind", "finished")
         )
+        for reason in REASONS:
+            self.refused.labels(reason)
         for kind in KINDS:
             self.pictures.labels(kind, "true")  # so that each kind is there from the start
         self.sources = counter("sources_made", "sources that were made")
@@ -42,6 +60,11 @@ class Metrics:
         for one in results:
             self.pictures.labels(kind, str(one.finished).lower()).inc()
 
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request that is answered; route is the path of its handler, or none."""
+        self.requests.labels(route, status).inc()
+        self.request_seconds.labels(route).observe(seconds)
+
     def observe_seconds(self, seconds: dict[str, float]) -> None:
         """Add the seconds of the stages of one task."""
         for stage, value in seconds.items():
@@ -50,12 +73,16 @@ class Metrics:
     def collect(self) -> Iterator[Any]:
         """The gauges and counters that the service and its batcher hold now."""
         service, batcher = self._service, self._service.batcher
+        connections: ConnectionCounts = service.connections
         for name, value, text in (
+            ("ready", int(service.ready), "1 if new requests are taken, else 0"),
             ("open_requests", service.open_requests, "requests that are not answered yet"),
+            ("open_connections", connections.open, "connections that are open"),
             ("waiting_work", service.work, "FLOPs that were let in and are not done"),
             ("waiting_rows", service.rows, "the same in UNet rows at the model's own size"),
             ("waiting_seconds", service.wait_seconds, "the same in seconds, by estimate"),
-            ("waiting_bytes", service.waiting_bytes, "bytes of their pictures"),
+            ("waiting_bytes", service.memory.total, "bytes that open requests take, at most"),
+            ("working_bytes", service.memory.working, "those of them that running tasks take"),
             ("tasks", service.tasks, "tasks that work now"),
             ("members", batcher.clients, "tasks that wait for the models or are between two steps"),
             ("sources", len(service.store), "sources that are kept"),
@@ -63,12 +90,18 @@ class Metrics:
         ):
             yield GaugeMetricFamily(f"mdp_lite_{name}", text, value)
         for name, value, text in (
+            ("connections", connections.accepted, "connections that were accepted"),
             ("unet_calls", batcher.calls, "calls of the UNet"),
             ("unet_rows", batcher.rows, "rows of these calls"),
             ("unet_seconds", batcher.seconds, "seconds that they took"),
             ("halved", batcher.halved, "calls that were halved for want of memory"),
         ):
             yield CounterMetricFamily(f"mdp_lite_{name}", text, value)
+        text = "connections that were closed without an answer to a request"
+        refused = CounterMetricFamily("mdp_lite_connections_refused", text, labels=["reason"])
+        for reason, number in connections.refused.items():
+            refused.add_metric([reason], number)
+        yield refused
         yield from _collect_models(service)
 
     def text(self) -> bytes:

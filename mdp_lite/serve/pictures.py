@@ -7,6 +7,7 @@ import io
 from PIL import Image
 
 from mdp_lite.pictures import images
+from mdp_lite.pictures.alpha import ALPHA
 from mdp_lite.pictures.fit import plan_fit
 from mdp_lite.pictures.output import picture_bytes
 from mdp_lite.pipeline.masks import to_grey
@@ -14,6 +15,7 @@ from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.serve.errors import ApiError
 
 ADDRESSES = ("http://", "https://", "file://", "ftp://")
+SPACE = b" \t\n\r\v\f"
 QUALITY = 90  # of JPEG and WebP, in percent
 MIME = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -25,22 +27,39 @@ def read_upload(data: bytes, param: str, max_pixels: int, what: str = "picture")
     """
     try:
         return images.upright(images.decode_picture(io.BytesIO(data), param, max_pixels, what))
-    except ValueError as error:
-        raise ApiError(400, str(error), "invalid_image", param) from None
     except MemoryError:
         raise
-    except Exception as error:  # some parsers fail in unexpected ways
-        message = f"{what} can't be read ({type(error).__name__}): {param}"
-        raise ApiError(400, message, "invalid_image", param) from None
+    except Exception as error:
+        raise _unreadable(error, param, what) from None
+
+
+def _unreadable(error: Exception, param: str, what: str) -> ApiError:
+    """The error for a picture that can't be read; some parsers fail in unexpected ways."""
+    message = f"{what} can't be read ({type(error).__name__}): {param}"
+    message = str(error) if isinstance(error, ValueError) else message
+    return ApiError(400, message, "invalid_image", param)
+
+
+def read_size(data: bytes, param: str, max_pixels: int) -> tuple[int, int]:
+    """(width, height) of the picture in an upload, from its header. Raises ApiError as above."""
+    what = "mask" if param == "mask" else "picture"
+    try:
+        return images.measure_picture(io.BytesIO(data), param, max_pixels, what)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _unreadable(error, param, what) from None
 
 
 def read_rgb(data: bytes, param: str, max_pixels: int) -> Image.Image:
-    """An upload as sRGB; transparent pixels become white."""
+    """An upload as sRGB; transparent pixels become white, as answers are opaque."""
     picture = read_upload(data, param, max_pixels)
     try:
-        return images.rgb(picture, param)
+        flat = images.rgb(picture, param)
     except (ValueError, OSError) as error:
         raise ApiError(400, str(error), "invalid_image", param) from None
+    flat.info.pop(ALPHA, None)
+    return flat
 
 
 def read_mask(data: bytes, max_pixels: int) -> Image.Image:
@@ -102,7 +121,9 @@ def from_base64(text: str, param: str) -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        # split() would make a text of each word; b64decode says what is wrong with letters.
+        plain = text.encode("ascii").translate(None, SPACE) if text.isascii() else text
+        return base64.b64decode(plain, validate=True)
     except (binascii.Error, ValueError) as error:
         message = f"{param} must be a picture in base64 ({error})"
         raise ApiError(400, message, "invalid_image", param) from None

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Path, Request
@@ -16,6 +17,7 @@ from mdp_lite.serve import (
     forms,
     hugging_face,
     library,
+    reserve,
     tasks,
     work,
 )
@@ -27,12 +29,12 @@ from mdp_lite.serve.fields import (
     CommonFields,
     EditFields,
     GenerationFields,
-    InversionFields,
     SourceEditFields,
     SourceFields,
     SweepFields,
 )
 from mdp_lite.serve.ignored import explain_ignored, list_header
+from mdp_lite.serve.memory import Lease, lease_of
 from mdp_lite.serve.pictures import MIME
 from mdp_lite.serve.served import ModelKey, ServedModel
 from mdp_lite.serve.service import Service
@@ -57,7 +59,7 @@ async def edits(request: Request) -> Response:
     conflicts.check_edit(fields, form.mask is not None)
     async with use_model(request, service, fields, started) as model:
         fields = forms.fit_to_model(fields, model)
-        images, mask = await _read_pictures(form, fields, fields, service, model)
+        images, mask = await _read_pictures(form, fields, service, model, lease_of(request))
         context = _context(request, fields, "edit", started, model)
         origins = [
             tasks.picture_recipe(image, fields, seed)
@@ -112,13 +114,16 @@ async def generations(request: Request) -> Response:
 async def image_to_image(request: Request) -> Response:
     """Edit a picture for Hugging Face's clients; the answer is the picture's file."""
     started, service = time.monotonic(), _service(request)
-    sent = hugging_face.read_inference(await forms.read_inference_body(request))
+    body = await forms.read_inference_body(request)
+    sent = await service.process_pictures(partial(hugging_face.read_inference, body))
+    body.clear()
     fields = EditFields.model_validate(sent.parameters)
     conflicts.check_picture_answer(fields)
     async with use_model(request, service, fields, started) as model:
         fields = forms.fit_to_model(fields, model)
         form = forms.UploadForm({}, [sent.picture], None)
-        (image,), _ = await _read_pictures(form, fields, fields, service, model)
+        lease_of(request).hold(body=len(sent.picture))
+        (image,), _ = await _read_pictures(form, fields, service, model, lease_of(request))
         context = _context(request, fields, "edit", started, model)
         (seed,) = tasks.seeds_of(fields)
         spec = tasks.edit_spec(context, fields.prompt)
@@ -138,6 +143,7 @@ async def make_source(request: Request) -> Response:
         fields = forms.fit_to_model(fields, model)
         recipe: Recipe
         if form.images:
+            await reserve.hold_source(form, fields, service, model, lease_of(request))
             (image,) = await forms.read_pictures(form, fields.size, fields.fit, service, model)
             recipe = tasks.picture_recipe(image, fields, fields.seed)
         else:
@@ -145,6 +151,7 @@ async def make_source(request: Request) -> Response:
             seed, second = fields.seed or 0, "source_prompt_2"
             recipe = tasks.prompt_recipe(fields, fields.source_prompt, seed, size, second)
         end = None if fields.deadline is None else started + fields.deadline
+        request.scope["state"]["kind"] = "source"
         source = await library.make_source(request, service, model, recipe, end)
         service.metrics.sources.inc()
         name = await library.keep_source(service, model, _owner(request), recipe, source)
@@ -229,13 +236,14 @@ def _context(
 ) -> RequestContext:
     """What a request is known by from here on; counted is one of metrics.KINDS."""
     service, seconds = _service(request), time.monotonic() - started
+    request.scope["state"]["kind"] = counted
     kind, ignored = EVENTS.get(counted, counted), explain_ignored(fields, service.settings)
     return RequestContext(request, service, fields, kind, started, seconds, ignored, counted, model)
 
 
 async def _read_pictures(
-    form: forms.UploadForm, fields: CommonFields, how: InversionFields, service: Service,
-    model: ServedModel,
+    form: forms.UploadForm, fields: EditFields, service: Service, model: ServedModel,
+    lease: Lease,
 ) -> tuple[list[Image.Image], Image.Image | None]:  # fmt: skip
     """The pictures and the mask of an edit; everything else is checked first."""
     if not form.images:
@@ -243,8 +251,10 @@ async def _read_pictures(
     if len(form.images) * fields.n > service.settings.limits.pictures:
         most = service.settings.limits.pictures
         raise ApiError(400, f"an answer has at most {most} pictures", "invalid_value", "n")
-    images = await forms.read_pictures(form, fields.size, how.fit, service, model)
-    mask = await forms.read_mask(form, fields.size, how.fit, service, model)
+    await reserve.hold_edits(form, fields, service, model, lease)
+    images = await forms.read_pictures(form, fields.size, fields.fit, service, model)
+    mask = await forms.read_mask(form, fields.size, fields.fit, service, model)
+    lease.hold(body=len(form.mask or b""))
     if mask and any(image.size != mask.size for image in images):
         message = "mask must have the size of the picture, or of all pictures"
         raise ApiError(400, message, "invalid_image", "mask")

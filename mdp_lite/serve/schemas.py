@@ -5,7 +5,7 @@ from typing import Any
 Schema = dict[str, Any]
 
 
-def _object(required: Schema, **optional: Schema) -> Schema:
+def build_object(required: Schema, **optional: Schema) -> Schema:
     """The schema of an object with these properties."""
     return {"type": "object", "required": list(required), "properties": required | optional}
 
@@ -36,8 +36,8 @@ def _each(value: Schema, description: str) -> Schema:
 
 NULL = {"type": "null"}
 SEED = {"anyOf": [_whole("the seed of the noise"), NULL]}
-TOKENS = _object({"image_tokens": _whole(), "text_tokens": _whole()})
-USAGE = _object(
+TOKENS = build_object({"image_tokens": _whole(), "text_tokens": _whole()})
+USAGE = build_object(
     {
         "input_tokens": _whole(),
         "input_tokens_details": TOKENS,
@@ -53,13 +53,13 @@ PICTURE = {
 }
 SETTINGS = _each({}, "how the picture was made")
 LORAS = _list(
-    _object({"name": _text(), "weight": {"type": "number"}}), "LoRAs that were merged, if any"
+    build_object({"name": _text(), "weight": {"type": "number"}}), "LoRAs that were merged, if any"
 )
 
 
 def _pictures(item: Schema) -> Schema:
     """The answer to a request for pictures, each of which has this schema."""
-    return _object(
+    return build_object(
         {
             "created": _whole("seconds since 1970"),
             "data": _list(item),
@@ -77,9 +77,9 @@ def _pictures(item: Schema) -> Schema:
     )
 
 
-IMAGES = _pictures(_object(PICTURE))
-SWEEP = _pictures(_object(PICTURE | {"settings": SETTINGS}))
-SOURCE = _object(
+IMAGES = _pictures(build_object(PICTURE))
+SWEEP = _pictures(build_object(PICTURE | {"settings": SETTINGS}))
+SOURCE = build_object(
     {
         "id": _text("for edits of this source"),
         "object": _text(enum=["source"]),
@@ -97,10 +97,10 @@ SOURCE = _object(
     xl=_each({}, "what SDXL read beside the prompt"),
     ignored=_each(_text(), "fields of the request that have no effect, and why"),
 )
-DELETED = _object(
+DELETED = build_object(
     {"id": _text(), "object": _text(enum=["source"]), "deleted": _flag("always true")}
 )
-MODEL = _object(
+MODEL = build_object(
     {
         "id": _text("a name that requests may use"),
         "object": _text(enum=["model"]),
@@ -119,17 +119,17 @@ MODEL = _object(
         "loras": _list(_text(), "what the field lora may name"),
     }
 )
-MODELS = _object({"object": _text(enum=["list"]), "data": _list(MODEL)})
-STATUS = _object({"status": _text()})
-ABOUT = _object(
+MODELS = build_object({"object": _text(enum=["list"]), "data": _list(MODEL)})
+STATUS = build_object({"status": _text()})
+ABOUT = build_object(
     {
         "name": _text(), "version": _text(), "description": _text(), "docs": _text(),
         "openapi": _text(), "api": _text(),
     }
 )  # fmt: skip
-ERROR = _object(
+ERROR = build_object(
     {
-        "error": _object(
+        "error": build_object(
             {
                 "message": _text(), "type": _text(),
                 "param": {"anyOf": [_text("the field that is wrong"), NULL]},

@@ -7,24 +7,25 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
 
 from mdp_lite.batcher.batcher import Client
 from mdp_lite.batcher.client import client_editor, make_batcher
-from mdp_lite.batcher.turns import Share
 from mdp_lite.editor import Editor
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.lora_folder import LoraFolder
-from mdp_lite.serve.metrics import Metrics
+from mdp_lite.serve.memory import Lease, Ledger, Room, schedule_trim, use_one_heap
+from mdp_lite.serve.metrics import ConnectionCounts, Metrics
 from mdp_lite.serve.model_loader import ModelLoader
 from mdp_lite.serve.model_pool import ModelPool
 from mdp_lite.serve.recipes import open_recipes
 from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel, prepare_models, time_row
 from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.store import SourceStore
+from mdp_lite.serve.traces import Tracing
 
 T = TypeVar("T")
 LONG = 1000  # rows' work: requests of more take at most half of the slots
@@ -36,8 +37,8 @@ class Service:
     """Models behind one thread. Everything here but the tasks runs in the loop of asyncio.
 
     first is the model of requests that name none. open_requests is the number of open requests,
-    tasks the number of running tasks. work are the FLOPs of admitted work that is not done,
-    waiting_bytes the bytes of its input pictures.
+    tasks the number of running tasks. work are the FLOPs of admitted work that is not done. memory
+    counts the bytes that open requests take.
     """
 
     def __init__(self, editor: Editor, settings: ServiceSettings) -> None:
@@ -50,10 +51,15 @@ class Service:
         self.loras = LoraFolder(settings.lora_folder) if settings.lora_folder else None
         self.recipes = open_recipes(editor.cache, self.loader.identities, limits)
         self.store = SourceStore(limits)
-        self.open_requests = self.work = self.waiting_bytes = self.tasks = 0
+        self.open_requests = self.work = self.tasks = 0
+        on_refused = lambda: self.metrics.refused.labels("memory").inc()  # noqa: E731
+        self.memory = Ledger(
+            limits.waiting_bytes, self._retry_seconds, self._trim_memory, on_refused
+        )
         self.draining = self.is_over = self._warm = False
         self.uploads: set[asyncio.Timeout] = set()  # of bodies that are being read
-        self.metrics = Metrics(self)
+        self.connections, self.metrics = ConnectionCounts(), Metrics(self)
+        self.tracing: Tracing | None = None
         self._engine = threading.Thread(target=self._run_models, name="models", daemon=True)
         self._workers = ThreadPoolExecutor(limits.tasks, "task")
         # One thread, because the warning filters that Pillow's reading sets are process-wide.
@@ -63,6 +69,7 @@ class Service:
 
     def start(self) -> None:
         """Start the models' thread; it warms up first. This thread's loop is the service's."""
+        use_one_heap()
         self._loop = asyncio.get_running_loop()
         self._engine.start()
         self._pinning = asyncio.ensure_future(self._pin_models())
@@ -129,90 +136,93 @@ class Service:
         return self.work / self.row_work
 
     def admit(
-        self, cost: int, input_bytes: int, work: Callable[[], Coroutine[Any, Any, T]],
+        self, cost: int, lease: Lease, work: Callable[[], Coroutine[Any, Any, T]],
         model: ServedModel | None = None,
     ) -> "asyncio.Task[T]":  # fmt: skip
-        """Start work as a task and count its FLOPs and bytes until it ends, or refuse it.
+        """Start work as a task and count its FLOPs until it ends, or refuse it.
+
+        The lease has the memory of its request, and is kept until the work ends.
 
         model is whose work it is, by default the first's.
 
         Raises ApiError: 400 for a request that is too expensive, 429 if too much is waiting.
         """
-        limits, rows = self.settings.limits, cost / (model or self.first).row_work
-        if rows > limits.rows:
-            what = f"the work of {rows:.0f} UNet rows of the model's own size"
-            message = f"this takes {what}, at most {limits.rows} are allowed"
-            raise ApiError(400, message, "too_expensive")
-        size = self.waiting_bytes
-        fits = size + input_bytes <= limits.waiting_bytes
-        after = (self.work + cost) / self.row_work
-        if self.work and not (fits and after <= limits.waiting_rows):
-            self.metrics.refused.inc()
-            message = f"too much is waiting: {self.rows:.0f} UNet rows, {size} bytes of pictures"
+        limits = self.settings.limits
+        self.check_work(cost, model)
+        if self.work and (self.work + cost) / self.row_work > limits.waiting_rows:
+            self.metrics.refused.labels("work").inc()
+            message = f"too much is waiting: {self.rows:.0f} UNet rows"
             raise ApiError(429, message, "rate_limit_exceeded", retry=self._retry_seconds())
         slot = (model or self.first).slot
-        self._count(cost, input_bytes, slot)
+        self.work += cost
+        lease.use()
+        slot.hold()
         task = asyncio.create_task(work())
-        task.add_done_callback(lambda _: self._discount(cost, input_bytes, slot))
+        task.add_done_callback(lambda _: self._end_work(cost, lease, slot))
         return task
 
-    def _count(self, cost: int, input_bytes: int, slot: ModelSlot) -> None:
-        self.work, self.waiting_bytes = self.work + cost, self.waiting_bytes + input_bytes
-        slot.hold()
+    def check_work(self, cost: int, model: ServedModel | None = None) -> None:
+        """Raise ApiError if a request of the model, by default the first, has too many FLOPs."""
+        most, rows = self.settings.limits.rows, cost / (model or self.first).row_work
+        if rows > most:
+            what = f"the work of {rows:.0f} UNet rows of the model's own size"
+            message = f"this takes {what}, at most {most} are allowed"
+            raise ApiError(400, message, "too_expensive")
 
-    def _discount(self, cost: int, input_bytes: int, slot: ModelSlot) -> None:
-        self.work, self.waiting_bytes = self.work - cost, self.waiting_bytes - input_bytes
+    def _end_work(self, cost: int, lease: Lease, slot: ModelSlot) -> None:
+        self.work -= cost
+        lease.close()
         slot.release()
+
+    def _trim_memory(self, idle: bool) -> None:
+        schedule_trim(self._loop, self._picture_thread, idle)
 
     def _retry_seconds(self) -> int:
         return math.ceil(min(self.wait_seconds, LONGEST))
 
     async def run_task(
         self, cost: int, work: Callable[[Editor], T], end: float | None = None,
-        share: Share | None = None, model: ServedModel | None = None,
+        client: Client | None = None, model: ServedModel | None = None, room: Room | None = None,
     ) -> tuple[T, float]:  # fmt: skip
         """Run admitted work in a worker thread; returns its result and the seconds it waited.
 
-        cost: FLOPs of the request that it is of, share: its turns at the models, model: the one of
-        the editor, by default the first. Cancelling stops the work, and ends when its thread is
-        done. Raises ApiError (503) if the deadline `end` passes before there is a free slot, and
-        DeadlineExceeded if it does later.
+        cost: FLOPs of the request that it is of, client: its place at the models, model: the one of
+        the editor, by default the first, room: the memory that it takes once it has a slot.
+        Cancelling stops the work, and ends when its thread is done. Raises ApiError (503) if the
+        deadline `end` passes before there is a free slot and room, and DeadlineExceeded if it does
+        later.
         """
         queued = time.monotonic()
-        async with self._slot(cost, end):
+        async with self._slot(cost, end, room):
             waited = time.monotonic() - queued
-            client, used = Client(None, share), model or self.first
-            return await self._run_in_worker(work, client, end, used), waited
+            one, used = client or Client(), model or self.first
+            return await self._run_in_worker(work, one, end, used), waited
 
     async def process_pictures(self, work: Callable[[], T]) -> T:
         """Run work on pictures or their files in the thread for pictures."""
         return await asyncio.get_running_loop().run_in_executor(self._picture_thread, work)
 
     @asynccontextmanager
-    async def _slot(self, cost: int, end: float | None) -> AsyncIterator[None]:
+    async def _slot(self, cost: int, end: float | None, room: Room | None) -> AsyncIterator[None]:
         """One of the slots of running tasks; long requests leave some of them to short ones."""
-        long = cost > LONG * self.row_work
-        try:
-            async with asyncio.timeout(None if end is None else max(0, end - time.monotonic())):
-                if long:
-                    await self._long_slots.acquire()
-                try:
-                    await self._slots.acquire()
-                except BaseException:
-                    if long:
-                        self._long_slots.release()
-                    raise
-        except TimeoutError:
-            message = "the deadline passed before work could begin"
-            raise ApiError(503, message, "deadline_exceeded", retry=self._retry_seconds()) from None
-        self.tasks += 1
-        try:
-            yield
-        finally:
-            self.tasks -= 1
-            self._slots.release()
-            if long:
-                self._long_slots.release()
+        left = None if end is None else max(0, end - time.monotonic())
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(left):
+                    if cost > LONG * self.row_work:
+                        await stack.enter_async_context(self._long_slots)
+                    await stack.enter_async_context(self._slots)
+                    if room:
+                        await room.enter()
+            except TimeoutError:
+                message = "the deadline passed before work could begin"
+                again = self._retry_seconds()
+                raise ApiError(503, message, "deadline_exceeded", retry=again) from None
+            self.tasks += 1
+            try:
+                yield
+            finally:
+                self.tasks -= 1
 
     @contextmanager
     def borrow_editor(self) -> Iterator[Editor]:

@@ -1,7 +1,7 @@
 """The settings of a service: its address, who may use it, and its limits."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from PIL import Image
 
 from mdp_lite.names import BadInput
 from mdp_lite.serve.model_specs import ModelSpec
+from mdp_lite.serve.queue.webhooks import Webhooks
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LEAST_KEY = 16  # characters
@@ -26,12 +27,15 @@ class Limits:
     Of one request: body_bytes; pixels of an upload; side of the model's picture, where 0 is twice
     the model's own; steps; images (uploads); pictures (of an answer); cells of a sweep; prompt in
     characters; rows, the work of so many UNet rows at the model's own size, so that a row of a
-    larger picture counts as more; deadline in seconds. Of all: waiting_rows and waiting_bytes of
-    admitted work; open requests; connections, and address_connections of one address; tasks that
-    run at one time; sources and source_bytes that are stored. In seconds: head and read, for the
-    head and the body of a request to arrive; write, for a client to read on; idle, between two
-    requests of a connection; seconds, for which an unused source is stored, and model_seconds, for
-    which an unused model stays loaded. lora_sets: models with LoRAs that are loaded at one time.
+    larger picture counts as more; deadline in seconds. Of all: waiting_rows of admitted work;
+    waiting_bytes, the memory of open requests (see memory.py); open requests; connections, and
+    address_connections of one address; tasks that run at one time; sources and source_bytes that
+    are stored. In seconds: head and read, for the head and the body of a request to arrive; write,
+    for a client to read on; idle, between two requests of a connection; seconds, for which an
+    unused source is stored, and model_seconds, for which an unused model stays loaded. lora_sets:
+    models with LoRAs that are loaded at one time. Of jobs: stored_jobs and job_bytes, of all
+    together; job_rows, requests in one; running_jobs, requests of jobs that run at one time;
+    job_seconds, for which a job is stored after its end.
     """
 
     body_bytes: int = 24 * 2**20
@@ -59,6 +63,27 @@ class Limits:
     seconds: float = 3600.0
     model_seconds: float = 900.0
     lora_sets: int = 4
+    stored_jobs: int = 1000
+    job_bytes: int = 2 * 2**30
+    job_rows: int = 64
+    running_jobs: int = 4
+    job_seconds: float = 86_400.0
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How jobs are stored and whom their end is announced to.
+
+    folder: where they survive a restart; None is beside the cache, or in memory without one.
+    priorities: the highest that a job of a key may have, 0 for keys that are not in it.
+    webhook_hosts: HOST, HOST:PORT or, for plain HTTP, http://HOST:PORT; nobody else is told.
+    webhook_secret signs what they are sent.
+    """
+
+    folder: str | None = None
+    priorities: Mapping[str, int] = field(default_factory=dict[str, int], repr=False)
+    webhook_hosts: tuple[str, ...] = ()
+    webhook_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -69,9 +94,10 @@ class ServiceSettings:
     UNet rows of one call; None means as many as 2 GiB hold on a GPU, and 0 on a CPU. With 0 each
     picture is computed alone and has exactly the bits that it has without a service. replicas: how
     many copies of the service there may be, of which any may get a request. more_aliases: further
-    names of the same model. openai_names: whether requests may also name a model of OpenAI's. first
-    says how the first model is loaded, which its LoRAs need; others are further models. lora_folder
-    has the LoRAs of requests. model_memory: bytes of the weights of all loaded models.
+    names of the same model. openai_names: whether requests may also name a model of OpenAI's.
+    trace: whether OpenTelemetry's spans are sent. first says how the first model is loaded, which
+    its LoRAs need; others are further models. lora_folder has the LoRAs of requests. model_memory:
+    bytes of the weights of all loaded models.
     """
 
     alias: str = "mdp-lite"
@@ -88,10 +114,12 @@ class ServiceSettings:
     replicas: int = 1
     more_aliases: tuple[str, ...] = ()
     openai_names: bool = True
+    trace: bool = False
     first: ModelSpec | None = None
     others: tuple[ModelSpec, ...] = ()
     lora_folder: Path | None = None
     model_memory: int | None = None
+    jobs: JobSettings = field(default_factory=JobSettings)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -143,6 +171,7 @@ def check_settings(settings: ServiceSettings) -> ServiceSettings:
         raise BadInput("lora_folder needs first, which says how the first model is loaded")
     if not 0 <= settings.port <= 65535:
         raise BadInput(f"port must be from 0 to 65535, got {settings.port}")
+    Webhooks(settings.jobs.webhook_hosts, settings.jobs.webhook_secret)
     if settings.max_rows is not None and settings.max_rows < 0:
         raise BadInput(f"rows of a call must be 0 or more, got {settings.max_rows}")
     return settings

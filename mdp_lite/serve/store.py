@@ -104,4 +104,4 @@ def source_bytes(source: Source) -> int:
     """Bytes of a source's tensors and pictures."""
     tensors = [part for part in source.path if part is not None]
     pixels = sum(image.width * image.height for image in (source.image, source.picture))
-    return sum(part.numel() * part.element_size() for part in tensors) + 3 * pixels
+    return sum(part.numel() * part.element_size() for part in tensors) + 4 * pixels

@@ -9,11 +9,12 @@ from mdp_lite.cli.xl import build_xl
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.pipeline.result import Source
-from mdp_lite.serve.answers import PictureTask
+from mdp_lite.serve.answers import MakePicture, PictureTask
 from mdp_lite.serve.bodies import RequestContext
 from mdp_lite.serve.costs import work_of_edit, work_of_generation, work_of_source
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import EditFields, GenerationFields, SourceFields
+from mdp_lite.serve.holdings import TaskSize, size_of_task, working_bytes
 from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.work import (
     EditSpec,
@@ -24,7 +25,6 @@ from mdp_lite.serve.work import (
     Recipe,
     edit_picture,
     generate_picture,
-    picture_bytes,
 )
 
 
@@ -80,15 +80,19 @@ def edit_task(model: ServedModel, origin: Recipe | Source, spec: EditSpec) -> Pi
     def run(editor: Editor, on_preview: OnPreview) -> PictureResult:
         return edit_picture(editor, origin, spec, on_preview)
 
-    return PictureTask(work, picture_bytes(origin), run)
+    return _build_task(model.editor, work, size_of_task(model.editor, origin, spec), run)
 
 
 def generate_task(context: RequestContext, recipe: PromptRecipe) -> PictureTask:
     """A task that makes a picture from a prompt and a seed."""
-    previews = context.fields.partial_images
-    work = work_of_generation(context.model.editor, recipe)
+    previews, editor = context.fields.partial_images, context.model.editor
+    work = work_of_generation(editor, recipe)
 
     def run(editor: Editor, on_preview: OnPreview) -> PictureResult:
         return generate_picture(editor, recipe, previews, on_preview, context.end)
 
-    return PictureTask(work, 0, run)
+    return _build_task(editor, work, size_of_task(editor, recipe), run)
+
+
+def _build_task(editor: Editor, work: int, size: TaskSize, run: MakePicture) -> PictureTask:
+    return PictureTask(work, size.picture, working_bytes(editor, size), run)

@@ -64,13 +64,6 @@ class PictureRecipe(NamedTuple):
 Recipe = PromptRecipe | PictureRecipe
 
 
-def picture_bytes(origin: Recipe | Source) -> int:
-    """Bytes of the picture that a recipe holds as RGB; 0 if it has none."""
-    if not isinstance(origin, PictureRecipe):
-        return 0
-    return 3 * origin.picture.width * origin.picture.height
-
-
 class EditSpec(NamedTuple):
     """An edit of a source that may not exist yet; end is its deadline on the monotonic clock."""
 

@@ -64,6 +64,7 @@ def test_a_click_sets_the_steps_and_their_window_and_a_second_one_the_default(
     assert default_form(studio.editor, case) == default_form(studio.editor, case, 50)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("steer", ["strength", "window"])
 def test_the_result_says_rows_and_seconds_of_both(

@@ -62,6 +62,7 @@ def test_an_edit_is_the_editor(form: EditForm, studio: Studio, visitor: Session)
     assert (result.settings["variant"], result.settings["strength"]) == ("epsilon", 0.5)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("change", SAME_SOURCE, ids=lambda one: ",".join(one))
 @pytest.mark.parametrize("form", [REAL, GENERATED], ids=["picture", "prompt"])
 def test_a_source_is_made_once(
@@ -77,6 +78,7 @@ def test_a_source_is_made_once(
     assert f"already computed: {saved} UNet rows saved" in describe_result(again)[0]
 
 
+@pytest.mark.representative("change0", "change3")
 @pytest.mark.parametrize("change", [*OTHER_SOURCE, {"method": "replay"}, {"fit": "pad"}])
 def test_another_source_is_made(change: dict[str, Any], studio: Studio, visitor: Session) -> None:
     edit(studio, visitor, REAL)
@@ -181,6 +183,7 @@ def test_previews_come_at_the_first_step_and_at_some_others(
     assert any(one.preview for one in reports if one.stage != EDITING)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
     "form",

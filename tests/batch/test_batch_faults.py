@@ -209,6 +209,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
 }
 
 
+@pytest.mark.representative("in an edit", "before a picture is in its place", "in a line")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child runs one thread
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_batch_goes_on_where_it_was(

@@ -53,6 +53,7 @@ def test_every_tensor_finds_its_place_in_theirs(part: str) -> None:
     assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
 
 
+@pytest.mark.representative("4.0-20")
 @pytest.mark.parametrize("steps", [20, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("guidance", [1.0, 4.0, 7.5])
 def test_same_seed_same_picture(

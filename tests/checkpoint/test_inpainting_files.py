@@ -56,6 +56,7 @@ def latents(editor: Editor) -> Tensor:
     return editor.invert(picture, num_inference_steps=2, width=64, height=64, mask=BOX).path.x
 
 
+@pytest.mark.representative("SD 1.x")
 def test_a_single_file_is_bit_equal_to_the_folder(case: Case) -> None:
     file, folder = open_checkpoint(case.file), open_checkpoint(case.folder)
     for part, want in folder.tensors.items():

@@ -142,6 +142,7 @@ def test_fp8_weights_without_scales_are_read(copy: tuple[Path, Parts]) -> None:
     assert all(torch.equal(state[key], small[key].float()) for key in small)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("asked", ["auto", "float32", "float16", "bfloat16"])
 def test_dtypes(stored: str, asked: str, copy: tuple[Path, Parts]) -> None:

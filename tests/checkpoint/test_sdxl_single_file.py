@@ -175,6 +175,7 @@ def test_tokenizers_beside_the_file(case: SmallXL, tmp_path: Path) -> None:
     assert other.first.clip.pad_token_id == both.first.clip.pad_token_id
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("form", ["LDM", "diffusers"])
 @pytest.mark.parametrize("base", ["folder", "file", "without a VAE"])
 def test_another_vae_in_a_file_takes_the_scale(

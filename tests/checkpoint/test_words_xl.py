@@ -66,6 +66,7 @@ def encode_theirs(pipe: Any, prompt: str, clip_skip: int | None = None) -> tuple
     return found[0], found[2]
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("bundled", [False, True])
 def test_a_word_of_both_encoders(

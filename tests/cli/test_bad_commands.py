@@ -184,6 +184,7 @@ def test_nothing_is_sampled_before_bad_input_is_found(
     says_one_line("--t-max must be at most the 10 steps of the path, got 11.0")
 
 
+@pytest.mark.representative("generate a --model none")
 @pytest.mark.parametrize(
     "line", [f"{R} text.png", "generate a --model none", "edit", f"{G} --steps 0 --json"]
 )

@@ -88,6 +88,7 @@ def test_generate_is_the_editor(run: Run, editor: Editor) -> None:
     assert images.open_picture("a.png").tobytes() == want.tobytes()
 
 
+@pytest.mark.representative("epsilon", "x")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_edit_is_the_editor(variant: str, run: Run, editor: Editor) -> None:
     line = f"--variant {variant} --t-max 8 --schedule linear --strength 0.3".split()

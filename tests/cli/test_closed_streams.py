@@ -37,6 +37,7 @@ def test_a_picture_is_made_without_any_stream() -> None:
         assert image.size == (32, 32)
 
 
+@pytest.mark.slow
 def test_no_message_gets_into_the_picture() -> None:
     done = run_shell(f"{EDIT} -o - 2>&-")
     assert done.returncode == 0 and Image.open(io.BytesIO(done.stdout)).format == "PNG"
@@ -51,6 +52,7 @@ CLOSED = {
 }
 
 
+@pytest.mark.representative("info model --json >&-", "batch - --prompt b --model model <&-")
 @pytest.mark.parametrize("line", CLOSED)
 def test_a_closed_stream_that_is_needed_is_refused(line: str) -> None:
     done = run_shell(line)

@@ -20,6 +20,7 @@ COMPLETED = {
 }
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize("line", COMPLETED)
 def test_a_shell_gets_commands_options_and_choices(shell: str, line: str) -> None:

@@ -124,6 +124,7 @@ def test_the_hash_of_a_folder_is_of_names_and_sums(read_info: ReadInfo, copy: Pa
     assert read_info(copy)["sha256"] != was
 
 
+@pytest.mark.representative("False")
 @pytest.mark.parametrize("openclip", [False, True])
 def test_a_single_file_needs_no_tokenizer(
     openclip: bool, read_info: ReadInfo, tmp_path: Path

@@ -40,6 +40,7 @@ def copy(checkpoint: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("name, settings", [("sd-turbo", (4, 1.0)), ("my-model", (50, 7.5))])
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 def test_a_distilled_model_takes_few_steps(

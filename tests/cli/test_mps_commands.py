@@ -32,6 +32,7 @@ def inputs(work_folder: Path) -> None:
     Path("rows.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINES)
 def test_it_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with apple_gpu() as gpu:

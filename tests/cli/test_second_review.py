@@ -19,7 +19,10 @@ from mdp_lite.engine.packages import read_packages
 WORDS = ["--source-prompt", "a", "--prompt", "b", "--steps", "2", "--device", "cpu"]
 
 
-@pytest.mark.parametrize("name, said", [("日本.png", "\\u65e5"), ("n\udcff.png", "\\udcff")])
+@pytest.mark.parametrize(
+    "name, said",
+    [("日本.png", "\\u65e5"), pytest.param("n\udcff.png", "\\udcff", marks=pytest.mark.slow)],
+)
 def test_a_file_name_that_the_terminal_can_t_show_is_escaped(
     tmp_path: Path, name: str, said: str
 ) -> None:

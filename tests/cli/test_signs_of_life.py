@@ -17,7 +17,7 @@ from mdp_lite.cli.waiting import ERASE
 from support.places import ROOT
 
 ROOMS = os.pathsep.join(str(ROOT / room) for room in (".", "kernels", "weights"))
-EDIT = ["edit", "--source-prompt", "a house", "--prompt", "a boat", "--steps", "20"]
+EDIT = ["edit", "--source-prompt", "a house", "--prompt", "a boat", "--steps", "4"]
 # torch's import waits as long as on a slow disk.
 SLOW = """
 import importlib.abc, sys, time
@@ -102,6 +102,7 @@ class Terminal:
         return True
 
 
+@pytest.mark.representative("batch")
 @pytest.mark.parametrize(
     ("name", "end"),
     [

@@ -74,6 +74,7 @@ def assert_near(got: Tensor, want: Tensor, bound: float = BOUND) -> None:
     assert float((got - want).abs().max() / want.abs().max()) < bound
 
 
+@pytest.mark.slow
 def test_an_edit_by_packages_is_the_edit(model: Path, small: Editor, package_folder: Any) -> None:
     ahead = Editor.from_pretrained(model, "cpu", packages=package_folder[0])
     where = {"num_inference_steps": 4, "width": 4 * WIDTH, "height": 4 * HEIGHT}
@@ -87,6 +88,7 @@ def test_an_edit_by_packages_is_the_edit(model: Path, small: Editor, package_fol
         ahead.generate("a red house", 3, 4)
 
 
+@pytest.mark.slow
 def test_aot_without_packages_or_with_anothers_is_refused(
     checkpoint: Path, package_folder: Any, tmp_path: Path
 ) -> None:
@@ -98,6 +100,7 @@ def test_aot_without_packages_or_with_anothers_is_refused(
         Editor.from_pretrained(checkpoint, "cpu", engine="aot", packages=tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_the_command_reports_what_it_wrote(package_folder: tuple[Path, dict[str, Any]]) -> None:
     folder, report = package_folder
     (file,), (size,), (shape,) = report["files"], report["bytes"], report["shapes"]
@@ -110,6 +113,7 @@ def test_the_command_reports_what_it_wrote(package_folder: tuple[Path, dict[str,
     assert report["made_for"] == asdict(package.target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
 def test_the_eager_model_in_float32(
     package_folder: tuple[Path, dict[str, Any]], small: Editor, rows: int
@@ -120,6 +124,7 @@ def test_the_eager_model_in_float32(
     assert_near(run(x, t[0], c), eager(small, x, t[0], c))
 
 
+@pytest.mark.slow
 def test_inputs_that_lie_otherwise(
     package_folder: tuple[Path, dict[str, Any]], small: Editor
 ) -> None:
@@ -129,6 +134,7 @@ def test_inputs_that_lie_otherwise(
     assert torch.equal(run(*aside), run(x, t, c))
 
 
+@pytest.mark.slow
 def test_two_threads_at_once(package_folder: tuple[Path, dict[str, Any]], small: Editor) -> None:
     run, calls = (
         open_packages(package_folder[0], small),
@@ -157,6 +163,7 @@ print(started)
 """
 
 
+@pytest.mark.slow
 def test_no_compiler_and_no_process(
     package_folder: tuple[Path, dict[str, Any]], small: Editor, model: Path, tmp_path: Path
 ) -> None:
@@ -182,6 +189,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [flip, cut, Path.unlink])
 def test_damaged_code_is_refused(folder: Path, small: Editor, harm: Callable[[Path], None]) -> None:
     harm(next(folder.rglob("*.so")))
@@ -190,6 +198,7 @@ def test_damaged_code_is_refused(folder: Path, small: Editor, harm: Callable[[Pa
         run(*inputs(small, ROWS))
 
 
+@pytest.mark.slow
 def test_other_cells_and_other_inputs_are_refused(
     package_folder: tuple[Path, dict[str, Any]], small: Editor
 ) -> None:

@@ -85,6 +85,7 @@ def test_recorded_steps_are_the_steps_for_all_variants_and_schedules(
     )  # rows: null, c; null, c, source; null, source
 
 
+@pytest.mark.representative("settings0", "settings3", "settings5", "settings6")
 @pytest.mark.parametrize("settings", [
     {"mask": "auto"}, {"proximal": 0.7}, {"guidance_scale": 1.0}, {"negative_prompt": "blurry"},
     {"strength": 0.4}, {"method": "edit-friendly"}, {"method": "null-text"}, {"steps": 1},

@@ -108,6 +108,7 @@ def test_the_scripted_update_is_the_update(v: bool, noise: bool, local: bool) ->
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_any_number_of_shapes_is_compiled() -> None:
     """torch gives up after eight of one function, which two editors have in common."""
     torch._dynamo.reset()

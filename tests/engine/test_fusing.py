@@ -59,6 +59,7 @@ SWITCHES: dict[str, tuple[Fused, tuple[str, ...]]] = {  # and the operators that
 }
 
 
+@pytest.mark.covering(1)
 @needs_triton
 @pytest.mark.parametrize("dtype", NEAR, ids=str)
 @pytest.mark.parametrize("family", CONFIGS)

@@ -112,6 +112,7 @@ def test_direct_calls_and_gradients_are_as_before_any_edit(fresh: Editor) -> Non
             assert torch.equal(fresh.models.unet(*inputs(fresh)), want)
 
 
+@pytest.mark.slow
 @needs_packing
 def test_threads_that_want_both_layouts_at_once_get_their_bits(fresh: Editor) -> None:
     wrong: list[str] = []
@@ -163,6 +164,7 @@ def test_a_large_copy_leaves_memory_at_once() -> None:
     assert before - memory.resident_bytes("RssAnon") > 0.9 * odd.nbytes
 
 
+@pytest.mark.slow
 @needs_linux
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_bundled_model_takes_what_commands_say(dtype: str) -> None:

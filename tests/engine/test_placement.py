@@ -157,6 +157,7 @@ def test_a_full_size_edit_is_planned_within_its_limit_and_near_what_is_alive(
     assert abs(placed.peak_bytes / found - 1) <= NEAR
 
 
+@pytest.mark.slow
 def test_cards_of_8_and_12_gb_edit_sd15_and_sdxl() -> None:
     """SD 1.5 at 512 needs nothing to wait in 8 GB; SDXL at 1024 fits in 12 and 8 GB."""
     small, large = count_edit_bytes(sd15(), EditSize(512, 512)), count_edit_bytes(sdxl(), LARGE)

@@ -69,6 +69,7 @@ def test_a_host_wait_in_the_step(
     assert any("_local_scalar_dense in a capture" in what for what, _ in gpu.violations)
 
 
+@pytest.mark.slow
 def test_the_value_of_a_cpu_tensor(
     gpu: Rehearsal, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +78,7 @@ def test_the_value_of_a_cpu_tensor(
     assert any("0-d CPU tensor is recorded" in what for what, _ in gpu.violations)
 
 
+@pytest.mark.slow
 def test_a_number_that_python_counts(
     gpu: Rehearsal, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, want: Tensor
 ) -> None:
@@ -85,6 +87,7 @@ def test_a_number_that_python_counts(
     assert far(edit(load(checkpoint)), want) > 10 * NEAR
 
 
+@pytest.mark.slow
 def test_memory_that_is_freed_before_the_replay(
     gpu: Rehearsal, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def calls(vae: VAE, y: int = 11, x: int = 7) -> dict[str, Tensor]:
     return {"encode": picture, "decode": latent}
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("config", [VAE_CONFIG, WIDE])
 @pytest.mark.parametrize("rows", [1, 2, 5, 1000])
 @pytest.mark.parametrize("name", ["encode", "decode"])
@@ -98,6 +99,7 @@ def test_the_bytes_of_stripes_are_what_is_alive(
             assert abs(said / alive - 1) <= NEAR
 
 
+@pytest.mark.slow
 def test_stripes_take_less_than_the_whole_and_streamed_maps_a_fraction() -> None:
     vae = build_on_meta(lambda: VAE(FULL), SINGLE, False)
     latent = torch.empty(1, 4, 128, 128, device=META)

@@ -29,7 +29,7 @@ from mdp_lite.names import VARIANTS
 from mdp_lite.pipeline.request import build_weights
 
 Says = Callable[[str], None]
-FEW = ["bench", "edits", "--pictures", "2", "--steps", "3", "--quiet"]
+FEW = ["bench", "edits", "--pictures", "1", "--steps", "3", "--quiet"]
 OURS = ("mdp-c", "mdp-epsilon", "mdp-x", "mdp-beta", "mdp-epsilon-paper", "mdp-local")
 RIVALS = (
     "p2p-replace", "p2p-refine", "p2p-reweight", "p2p-blend", "sdedit", "edit-friendly",
@@ -37,46 +37,51 @@ RIVALS = (
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module", params=["color", pytest.param("add", marks=pytest.mark.slow)])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
-    """Every method on two edits of two kinds, in three steps."""
+def measured(tmp_path_factory: pytest.TempPathFactory, kind: str) -> tuple[Path, dict]:
+    """Every method on an edit, in three steps."""
     file = tmp_path_factory.mktemp("edits") / "edits.json"
-    assert main([*FEW, "--kinds", "color,add", "-o", str(file)]) == 0
+    assert main([*FEW, "--kinds", kind, "-o", str(file)]) == 0
     return file, json.loads(file.read_text())
 
 
-def test_all_methods_run_in_both_cases(measured: tuple[Path, dict]) -> None:
+def test_all_methods_run_in_both_cases(measured: tuple[Path, dict], kind: str) -> None:
     _, data = measured
-    assert set(data["figures"]) == {f"{c} {kind}" for c in CASES for kind in ("add", "color")}
+    assert set(data["figures"]) == {f"{c} {kind}" for c in CASES}
     for name, section in data["figures"].items():
         more = ("truth", "pnp-inversion-p2p") if "real" in name else ("mdp-x-inverted",)
         assert set(section) == {"no edit", "vae", "regenerate", *OURS, *RIVALS, *more}
         for method, figures in section.items():
-            assert all(len(values) == 2 for values in figures.values()), method
+            assert all(len(values) == 1 for values in figures.values()), method
             assert figures["both"] == [
                 r * k for r, k in zip(figures["right"], figures["kept"], strict=True)
             ]
             free = method in ("no edit", "vae", "truth")
-            assert (figures["rows"] == [0.0, 0.0]) == free
-        assert section["no edit"]["right"] == section["no edit"]["both"] == [0, 0]
-    assert data["figures"]["real color"]["truth"]["both"] == [1, 1]
+            assert (figures["rows"] == [0.0]) == free
+        assert section["no edit"]["right"] == section["no edit"]["both"] == [0]
+    assert data["figures"][f"real {kind}"]["truth"]["both"] == [1]
 
 
-def test_rows_are_what_the_methods_cost(measured: tuple[Path, dict]) -> None:
-    section = measured[1]["figures"]["real color"]
+def test_rows_are_what_the_methods_cost(measured: tuple[Path, dict], kind: str) -> None:
+    section = measured[1]["figures"][f"real {kind}"]
     rows = {name: figures["rows"][0] for name, figures in section.items()}
     assert rows["regenerate"] == 6 and rows["masactrl"] == 12  # of 3 steps
     assert {rows[name] for name in RIVALS[:4]} == {9} and rows["pnp-features"] == 9
     assert rows["mdp-epsilon"] <= 6
     assert rows["infedit"] == 4 and rows["turboedit"] == 6  # from step 1 on, two and three a step
     assert rows["ledits++"] == 4 and rows["h-edit"] == 6  # from step 1 on too
-    assert section["mdp-epsilon"]["source rows"] == [6, 6]  # edit-friendly: both rows a step
-    assert section["sdedit"]["source rows"] == [3, 3]  # DDIM inversion
+    assert section["mdp-epsilon"]["source rows"] == [6]  # edit-friendly: both rows a step
+    assert section["sdedit"]["source rows"] == [3]  # DDIM inversion
     assert section["p2p-refine"]["source rows"][0] > 6  # null-text
 
 
 def test_a_file_is_resumed_and_reports_the_same(
-    measured: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    measured: tuple[Path, dict], kind: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     file, _ = measured
@@ -88,22 +93,27 @@ def test_a_file_is_resumed_and_reports_the_same(
     monkeypatch.setattr(edits_command, "measure_kind", never)
     texts = []
     for _ in range(2):
-        assert main([*FEW[:-1], "--kinds", "color,add", "-o", str(file)]) == 0
+        assert main([*FEW[:-1], "--kinds", kind, "-o", str(file)]) == 0
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1]
     assert "| mdp-epsilon" in texts[0] and "right and kept" in texts[0]
 
 
 @pytest.mark.slow
-def test_two_runs_have_equal_figures(tmp_path: Path, measured: tuple[Path, dict]) -> None:
+def test_two_runs_have_equal_figures(
+    tmp_path: Path, measured: tuple[Path, dict], kind: str
+) -> None:
     file = tmp_path / "again.json"
     names = "mdp-epsilon,p2p-refine,sdedit"
-    assert main([*FEW, "--kinds", "color", "--methods", names, "-o", str(file)]) == 0
-    again = json.loads(file.read_text())["figures"]["real color"]
+    assert main([*FEW, "--kinds", kind, "--methods", names, "-o", str(file)]) == 0
+    again = json.loads(file.read_text())["figures"][f"real {kind}"]
     for method, figures in again.items():
         for name, values in figures.items():
             if name != "seconds":
-                assert values == measured[1]["figures"]["real color"][method][name], (method, name)
+                assert values == measured[1]["figures"][f"real {kind}"][method][name], (
+                    method,
+                    name,
+                )
 
 
 @pytest.mark.slow

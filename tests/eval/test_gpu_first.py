@@ -91,6 +91,7 @@ def test_what_a_stage_found_before_it_was_ended_is_kept(run: Run) -> None:
     assert not (run.folder / "long.part").exists()
 
 
+@pytest.mark.slow
 def test_the_child_of_a_stage_is_ended_with_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     child = "import subprocess; one = subprocess.Popen(['sleep', '60']); "
     monkeypatch.setitem(
@@ -135,6 +136,7 @@ def test_a_damaged_result_is_made_again(run: Run) -> None:
     assert runs(run, "good") == 2
 
 
+@pytest.mark.slow
 def test_the_budget_is_for_all_stages(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "LEAST", 1.5)
     outcomes = list(run_stages([stage("long"), stage("good")], run._replace(budget=2)))
@@ -170,6 +172,7 @@ sys.exit(command.main(words))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_goes_on_where_it_stood(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch,
@@ -262,6 +265,7 @@ def test_results_have_a_commit_without_git(monkeypatch: pytest.MonkeyPatch) -> N
     assert results.find_origin(True, "abc1234").commit == "abc1234"
 
 
+@pytest.mark.slow
 def test_stages_need_no_more_than_the_core_and_pytest() -> None:
     """A machine with a GPU may have nothing else, and its packages are no others' business."""
     absent = ("diffusers", "accelerate", "gradio", "fastapi", "ray", "pytest_benchmark", "xdist")

@@ -53,6 +53,7 @@ def failed(findings: Findings) -> list[str]:
 QUICK = [name for name in WORK if name not in ("steps", "settings")]
 
 
+@pytest.mark.representative("environment", "limits", "failed-capture", "profile")
 @pytest.mark.parametrize("name", [*QUICK, pytest.param("settings", marks=pytest.mark.slow)])
 def test_a_stage_runs_on_a_cpu(name: str, findings: Findings) -> None:
     WORK[name](CPU, findings)
@@ -60,6 +61,7 @@ def test_a_stage_runs_on_a_cpu(name: str, findings: Findings) -> None:
     assert findings.figures or findings.checks
 
 
+@pytest.mark.slow
 def test_a_step_has_samples_a_median_and_an_interval(findings: Findings) -> None:
     WORK["steps"](CPU, findings)
     assert failed(findings) == []

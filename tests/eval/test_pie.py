@@ -248,6 +248,7 @@ def test_metrics_are_those_of_torchmetrics() -> None:
 NAMES = "no edit,sdedit"
 
 
+@pytest.mark.slow
 def test_a_folder_is_edited_and_evaluated_and_resumed(
     folder: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -89,6 +89,7 @@ def test_without_injection_a_rival_is_plain_sampling(
     assert distance(run(off, task).x, run(regenerate, task).x) < 1e-9
 
 
+@pytest.mark.representative("blended", "masactrl")
 @pytest.mark.parametrize("name", NAMES)
 def test_edits_in_a_batch_equal_single_edits(wide: Editor, name: str) -> None:
     prompts, targets = ["a red house", "a boat at night"], ["a blue house", "a red boat at night"]

@@ -97,6 +97,7 @@ def published(case: Case, x: Tensor) -> Tensor:
     return run(x, null, torch.cat(c), N, G)
 
 
+@pytest.mark.representative("refine")
 @pytest.mark.parametrize("name", CASES)
 def test_edits_are_those_of_the_published_method(name: str) -> None:
     case, editor = CASES[name], ours()
@@ -114,6 +115,7 @@ def test_edits_are_those_of_the_published_method(name: str) -> None:
     assert (want[1:] - want[:1]).abs().max() > 0.1  # and it is an edit
 
 
+@pytest.mark.slow
 def test_a_mistake_would_be_noticed() -> None:
     case, editor = CASES["refine"], ours()
     source = editor.generate(case.source, SEED, N, G)

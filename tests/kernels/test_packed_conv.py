@@ -24,6 +24,7 @@ def case(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[nn.Conv2d, Tensor]
     return conv, torch.randn(b, inp, y, x).to(dtype)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("dtype", ROUNDING, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -111,6 +112,7 @@ def test_a_weight_that_is_trained_is_never_packed() -> None:
     assert conv.weight is weight and not weight.is_mkldnn
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", ROUNDING, ids=str)
 @pytest.mark.parametrize("shape", [

@@ -16,26 +16,39 @@ needs_triton = pytest.mark.skipif(not shapes.TRITON, reason="Triton is for Linux
 CASES = ("triton_cases.py", "triton_norms.py")
 
 
-def passes(*names: str, interpreted: bool = False) -> None:
+def passes(*names: str, interpreted: bool = False, some: str = "") -> None:
     """Run files of tests in a new process: the import of Triton decides how it works."""
     places = [str(ROOT / room) for room in (".", "kernels", "weights", "tests")]
     own = {"PYTHONPATH": os.pathsep.join(places), "TRITON_INTERPRET": "01"[interpreted]}
     files = [f"tests/support/{name}" for name in names]
-    command = [sys.executable, "-m", "pytest", "--noconftest", "-q", *files]
+    command = [sys.executable, "-m", "pytest", "--noconftest", "-q", *files, "-k", some]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
 
 
-@needs_triton
-@pytest.mark.skipif(
+interprets = pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13),
     reason="torch 2.11 wraps no kernels that are interpreted",
 )
+# Of each kernel one case; all are run with `make slow`.
+SOME = "geglu_of_extremes or edge_between_two or weight_at_its_end or passes_nan or small_variance"
+
+
+@needs_triton
+@interprets
+def test_each_kernel_agrees_with_its_reference_in_the_interpreter() -> None:
+    passes(*CASES, interpreted=True, some=SOME)
+
+
+@pytest.mark.slow
+@needs_triton
+@interprets
 def test_kernels_agree_with_their_references_in_the_interpreter() -> None:
     passes(*CASES, interpreted=True)
 
 
+@pytest.mark.slow
 @needs_triton
 def test_kernels_compile_for_a_gpu() -> None:
     passes("triton_compiled.py")

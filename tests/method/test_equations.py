@@ -134,6 +134,7 @@ def check_edit(setup: Setup, n: int, weights: Weights) -> None:
     assert distance(edit.eps, theirs.eps) <= BOUND
 
 
+@pytest.mark.covering(2)
 @setups
 @lengths
 @pytest.mark.parametrize("schedule", CURVES)
@@ -144,6 +145,7 @@ def test_variant_follows_its_equation(setup: Setup, n: int, variant: str, schedu
     )
 
 
+@pytest.mark.covering(1)
 @setups
 @lengths
 @pytest.mark.parametrize("variant", VARIANTS)

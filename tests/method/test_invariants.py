@@ -277,6 +277,7 @@ def count_traces(unet: Denoiser, setup: Setup, beta: bool, maps: bool = False) -
     return counter.frame_count
 
 
+@pytest.mark.covering(1)
 @setups
 @pytest.mark.parametrize("beta", [False, True])
 @pytest.mark.parametrize("maps", [False, True])

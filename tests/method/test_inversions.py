@@ -116,6 +116,7 @@ def test_replay_of_a_model_ends_at_the_picture(editor: Editor, spacing: str, n: 
 # --- all methods -------------------------------------------------------------------------------
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", ALL)
 def test_a_path_is_whole_and_finite(case: Case, method: str) -> None:
     if case.zero and method == "direct":
@@ -159,6 +160,7 @@ def test_steps_along_the_noise_lead_along_the_path(case: Case, method: str) -> N
             assert (want - path.x[i + 1]).abs().max() <= 1e-10
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", ["replay", "fixed-point", "direct", "edit-friendly"])
 def test_these_end_at_the_picture_and_the_others_drift(case: Case, method: str) -> None:
     x = case.editor.runner.encode(PICTURE)
@@ -168,6 +170,7 @@ def test_these_end_at_the_picture_and_the_others_drift(case: Case, method: str) 
         assert (case.invert(drifting).path.x[-1] - x).abs().max() > 1e-3
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("g", [1.0, G])
 def test_ddim_ends_where_sampling_from_its_noise_does(case: Case, g: float) -> None:
     source, runner = case.invert("ddim", g=g), case.editor.runner
@@ -203,6 +206,7 @@ def drift(case: Case, source: Source) -> float:
     return float((end.x - runner.encode(PICTURE)).norm())
 
 
+@pytest.mark.representative("SD-v")
 def test_more_iterations_come_nearer_to_the_fixed_point(case: Case) -> None:
     sources = [case.invert(Inversion("fixed-point", iterations=k), g=None) for k in (1, 2, 4, 20)]
     for far in (residual, drift):

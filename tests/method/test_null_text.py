@@ -112,7 +112,7 @@ def tiny() -> Pair:
     return bundled()
 
 
-SLOW = ("v", "v, stops", "SDXL, v")
+SLOW = ("epsilon", "v", "v, stops", "SDXL, v")  # the bundled model predicts epsilon
 PARAMS = [pytest.param(n, marks=pytest.mark.slow if n in SLOW else []) for n in CASES]
 
 
@@ -178,6 +178,7 @@ def test_it_comes_closer_than_sampling_anew(tiny: Pair, plain: Source) -> None:
     assert found < drifted / 2
 
 
+@pytest.mark.slow
 def test_only_the_steps_asked_for_are_tuned(tiny: Pair, plain: Source) -> None:
     some, pivots = tiny.invert(N, G, tuned_steps=(2, 5)), tiny.pivots(N)
     assert [i for i, count in enumerate(iterations(some)) if count] == [2, 5]
@@ -193,6 +194,7 @@ def test_only_the_steps_asked_for_are_tuned(tiny: Pair, plain: Source) -> None:
     assert torch.equal(nulls(tiny.invert(N, G, tuned_steps=range(N))), nulls(plain))
 
 
+@pytest.mark.slow
 def test_pictures_together_are_as_alone(tiny: Pair) -> None:
     scenes = [world.sample(seed) for seed in (7, 8)]
     pictures, prompts = list(map(world.draw, scenes)), list(map(world.caption, scenes))

@@ -95,6 +95,7 @@ def check_fails(use: Use, editor: Editor, source: Source) -> list[str]:
     return [frame.name for frame in traceback.extract_tb(error.value.__traceback__)]
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("user", USERS)
 def test_without_a_half_nothing_computes_a_step(

@@ -63,6 +63,7 @@ def compare(random: RandomEdits, unet: object, max_rows: int) -> None:
     assert not max_rows or max([0, *rows]) <= max(max_rows, 3)
 
 
+@pytest.mark.covering(1)
 @predictions
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())

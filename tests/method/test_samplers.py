@@ -172,6 +172,7 @@ def test_recorded_noise_reconstructs_a_picture(kind: tuple[str, str, str], n: in
     assert (again[-1].x - picture).abs().max() <= 1e-8
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("n", COUNTS)
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 @pytest.mark.parametrize("column", ["c", "eps", "x", "beta"])

@@ -153,6 +153,7 @@ def test_recorded_noise_reconstructs(pair: Pair, n: int) -> None:
         assert (free.latent - source.path.x[-1]).abs().max() <= 1e-5 * scale
 
 
+@pytest.mark.representative("None", "epsilon")
 @pytest.mark.parametrize("variant", [None, "epsilon", "c", "x", "beta"])
 def test_edits_go_the_same_path(pair: Pair, variant: str | None) -> None:
     """All variants, a mask, several at once, a saved source: no second code path."""
@@ -222,6 +223,7 @@ def test_the_guidance_scale_is_part_of_an_lcms_condition(pair: Pair) -> None:
         editor.generate(PROMPT, negative_prompt="a", num_inference_steps=2)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", METHODS)
 def test_inversions_work_or_say_why_not(pair: Pair, method: str) -> None:
     editor = pair.editor

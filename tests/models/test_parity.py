@@ -54,6 +54,7 @@ def test_clip(case: Case) -> None:
     assert distance(case.ours.text_encoder(IDS), want) <= BOUND
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("t", [0, 501, 999, (1, 37, 999)])
 def test_unet(case: Case, t: int | tuple[int, ...]) -> None:
     x, c = noise(3, 4, *case.options["size"]), noise(3, 7, case.options["text_width"])
@@ -105,6 +106,7 @@ def test_tokens(prompt: str, pad: str) -> None:
     assert Tokenizer(tokenizer(pad), 16, {}).ids(prompt) == (want, prompt.count("a") > 14)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("prefix", ["", "text_model."])
 @pytest.mark.parametrize("positions", [False, True])
 def test_clip_key_layouts(tmp_path: Path, prefix: str, positions: bool) -> None:
@@ -127,6 +129,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("part", ["text_encoder", "unet", "vae"])
 @pytest.mark.parametrize("damage", ["missing", "unknown", "shape", "dtype"])
 def test_loading_is_strict(small: Path, tmp_path: Path, part: str, damage: str) -> None:
@@ -152,6 +155,7 @@ def test_timestep_embedding(dim: int, flip: bool, shift: int) -> None:
     assert distance(timestep_embedding(t, dim, flip, shift), want) <= BOUND
 
 
+@pytest.mark.representative("1-v_prediction")
 @pytest.mark.parametrize(("seed", "prediction"), [(0, "epsilon"), (1, "v_prediction")])
 def test_whole_pipeline(tmp_path: Path, seed: int, prediction: str) -> None:
     pipeline(draw(seed), seed, prediction).save_pretrained(tmp_path)

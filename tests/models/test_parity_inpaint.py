@@ -57,6 +57,7 @@ def repaint(
     return end.x
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("g", [1.0, 4.0])
 @pytest.mark.parametrize("size", [(SIDE, SIDE), (80, 64)])
 def test_a_picture_under_a_mask(pair: Pair, g: float, size: tuple[int, int]) -> None:

@@ -50,6 +50,7 @@ def encode(pair: Pair, prompt: str, negative: str | None) -> list[Tensor]:
     return [states, pooled, null_states, null_pooled]
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("negative", ["", "a b"])
 def test_both_text_encoders(pair: Pair, negative: str) -> None:
     """An empty negative prompt is zeros where the checkpoint says so, else an encoded text."""
@@ -93,6 +94,7 @@ def test_another_pooled_state_or_size_is_another_prediction(pair: Pair) -> None:
             assert not torch.equal(pair.models.unet(x, t, other), base)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("size", [SQUARE, (80, 64)])
 @pytest.mark.parametrize("negative", ["", "a b"])
 def test_pictures_of_prompts(pair: Pair, size: tuple[int, int], negative: str) -> None:

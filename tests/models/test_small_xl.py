@@ -76,6 +76,7 @@ def count(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+@pytest.mark.representative("Vega")
 @pytest.mark.parametrize("shape", SHAPES)
 @torch.no_grad()
 def test_a_prediction(shape: str) -> None:
@@ -93,6 +94,7 @@ def test_a_prediction(shape: str) -> None:
     assert (got - want).abs().max() <= 1e-5 * want.abs().max()
 
 
+@pytest.mark.representative("SSD-1B", "Vega")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_full_size_has_the_keys_of_diffusers(shape: str) -> None:
     with torch.device("meta"):

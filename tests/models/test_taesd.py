@@ -83,6 +83,7 @@ def test_the_published_shape_is_its_authors(checkpoint: Path, tmp_path: Path) ->
     assert distance(ours.decode(latent), 2 * decoder(latent) - 1) <= BOUND
 
 
+@pytest.mark.representative("0", "3")
 @pytest.mark.parametrize("seed", range(6))
 def test_a_whole_pipeline_with_it(tmp_path: Path, seed: int) -> None:
     theirs = pipeline(draw(seed), seed)

@@ -158,6 +158,7 @@ def test_other_formats_are_refused_with_advice(
             images.open_picture(tmp_path / "a.jpg")
 
 
+@pytest.mark.representative("size0")
 @pytest.mark.parametrize("size", [(5616, 3744), (3744, 5616), (8000, 2700)])
 def test_a_photo_of_21_megapixels_is_edited_at_its_size(
     editor: Editor, size: tuple[int, int], tmp_path: Path

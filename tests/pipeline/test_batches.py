@@ -89,8 +89,8 @@ def latents(editor: Editor, tasks: list[EditTask], max_rows: int = 0) -> list[Te
 
 slow = pytest.mark.slow
 COUNTS = [  # threads, edits to choose from, batches
-    pytest.param(1, POOL, 30, id="one thread"),
-    pytest.param(2, 4, 1, id="two threads"),
+    pytest.param(1, 20, 8, id="one thread"),
+    pytest.param(2, 4, 1, id="two threads", marks=slow),
     pytest.param(1, POOL, BATCHES, id="one thread, 100 batches", marks=slow),
     pytest.param(2, POOL, BATCHES, id="two threads, 100 batches", marks=slow),
 ]
@@ -113,6 +113,7 @@ def test_the_edits_are_unlike(pool: list[EditTask]) -> None:
     assert {len(one.reads) for task in pool for one in task.plan.segments} == {0, 1, 2, 3}
 
 
+@pytest.mark.representative("5")
 @pytest.mark.parametrize("max_rows", [2, 5, 16])
 def test_in_one_call_with_others_it_differs_by_rounding(
     editor: Editor, pool: list[EditTask], max_rows: int

@@ -122,6 +122,7 @@ def test_it_is_near_the_model_in_float32(half: Editor) -> None:
     assert edits[0].isfinite().all() and relative_error(*edits) <= 1e-2
 
 
+@pytest.mark.representative("replay", "edit-friendly", "fixed-point")
 @pytest.mark.parametrize("method", METHODS)
 def test_every_inversion_is_finite_in_float16(half: Editor, method: str) -> None:
     how = Inversion(method, inner_steps=2) if method == "null-text" else method

@@ -79,6 +79,7 @@ def test_an_editor_of_models_that_wait_shares_them(gpu: Rehearsal) -> None:
     assert waiting.runner.preview_map.device.type == "cpu"  # it calls the VAE
 
 
+@pytest.mark.representative("float16")
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_the_rehearsed_peak_of_an_edit_is_near_the_plan(gpu: Rehearsal, dtype: str) -> None:
     editor = Editor.from_pretrained("tiny", "cuda", dtype)

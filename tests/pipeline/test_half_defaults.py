@@ -46,6 +46,7 @@ def psnr(a: Any, b: Any) -> float:
     return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 
+@pytest.mark.representative("float16")
 @pytest.mark.parametrize("steps", [12, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", LIMITS)
 def test_edits_in_16_bits_are_within_the_stated_tolerance(dtype: str, steps: int) -> None:

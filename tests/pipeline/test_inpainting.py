@@ -112,6 +112,7 @@ def test_a_mask_too_thin_for_a_cell_covers_the_cells_that_it_touches(editor: Edi
 # what it promises
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("fit", ["crop", "pad", "own"])
 @pytest.mark.parametrize("variant", ["epsilon", "c", "x", "beta"])
 def test_outside_the_mask_are_the_pictures_own_pixels(
@@ -127,6 +128,7 @@ def test_outside_the_mask_are_the_pictures_own_pixels(
     assert (np.asarray(edit.picture)[~black] != np.asarray(picture)[~black]).any()
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("mask", [None, BOX])
 def test_every_inversion_records_a_path_with_its_channels(

@@ -46,6 +46,7 @@ def backward() -> float:
     return back.get_total_flops() / forward.get_total_flops()
 
 
+@pytest.mark.slow
 def test_a_row_backward_is_little_more_than_one_forward() -> None:
     """No weight has a gradient, and what comes before the first text has none either: 1.078."""
     assert 1.0 < backward() < 1.08
@@ -54,6 +55,7 @@ def test_a_row_backward_is_little_more_than_one_forward() -> None:
 # --- one edit of a picture, all in all ---------------------------------------------------------
 
 
+@pytest.mark.covering(1)
 @OFFSETS
 @pytest.mark.parametrize("method", ["replay", "fixed-point", "direct", "edit-friendly"])
 def test_the_cost_of_a_source_is_counted(editor: Editor, method: str, offset: int) -> None:

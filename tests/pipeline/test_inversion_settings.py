@@ -31,6 +31,7 @@ def exact(editor: Editor) -> Editor:
 # --- steps up and down -------------------------------------------------------------------------
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", ["ddim", "negative-prompt"])
 @pytest.mark.parametrize("m", [1, 3, 60])
 def test_more_or_fewer_steps_up_than_down(exact: Editor, method: str, m: int) -> None:
@@ -89,6 +90,7 @@ def test_edit_friendly_noise_is_of_its_seed(exact: Editor) -> None:
     assert all(map(torch.equal, tensors(first), tensors(plain)))
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("method", METHODS)
 def test_guidance_if_none_is_given(exact: Editor, method: str) -> None:
     """Edit-friendly inverts at 3.5 and edits at the model's; replay and fixed-point at 1."""
@@ -198,6 +200,7 @@ def tensors(source: Source) -> list[Tensor]:
 BATCHED = [method for method in METHODS if method != "null-text"]  # see test_null_text.py
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("g", [1.0, G])
 @pytest.mark.parametrize("method", BATCHED)
 def test_pictures_together_are_as_alone(editor: Editor, method: str, g: float) -> None:

@@ -60,6 +60,7 @@ def test_an_edit_of_twelve_steps_costs_18_rows(editor: Editor, how: str) -> None
     assert steps.unet_rows == 18 and editor.edit(made, TARGET, schedule=LOCAL).cost.unet_rows == 18
 
 
+@pytest.mark.representative("replay", "edit-friendly", "null-text")
 @pytest.mark.parametrize("method", METHODS)
 def test_plans_of_every_inversion(exact: Editor, method: str) -> None:
     how = Inversion(method, inner_steps=1 if method == "null-text" else None)
@@ -73,6 +74,7 @@ def test_plans_of_every_inversion(exact: Editor, method: str) -> None:
     )
 
 
+@pytest.mark.representative("v-zero-snr", "lcm")
 @pytest.mark.parametrize("setup", ["v", "v-zero-snr", "euler", "euler-ancestral", "lcm"])
 def test_plans_of_every_kind_of_step(editor: Editor, setup: str) -> None:
     if setup in SETUPS:
@@ -114,6 +116,7 @@ def test_a_mask_holds_the_source_outside_to_the_bit(editor: Editor, source: Sour
     compare(exact, [Request(made, TARGET, schedule=LOCAL, mask=mask) for mask in some])
 
 
+@pytest.mark.representative("epsilon", "x")
 @pytest.mark.parametrize("variant", ["epsilon", "c", "x", "beta"])
 def test_strength_runs_from_the_source_to_the_prompt(
     editor: Editor, source: Source, variant: str

@@ -82,6 +82,7 @@ def edit_by_service(at: RunningService) -> Image.Image:
     return read_image(base64.b64decode(answer.json()["data"][0]["b64_json"]))
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("name", MASKS)
 def test_one_mask_is_one_edit_on_every_surface(
     name: str, editor: Editor, at: RunningService, folder: Path, capsys: pytest.CaptureFixture[str]

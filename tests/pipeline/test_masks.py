@@ -126,6 +126,7 @@ def test_a_box_is_its_pixels() -> None:
 # pixels outside
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("fit", ["crop", "pad", "resize"])
 @pytest.mark.parametrize("size", SIZES)
 def test_pixels_outside_are_the_pictures_bit_for_bit(
@@ -190,6 +191,7 @@ def test_a_soft_edge_fades_without_a_seam() -> None:
 # cells outside
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("case", ["replay", "ddim", "generate"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_cells_outside_are_the_sources_bit_for_bit(editor: Editor, variant: str, case: str) -> None:

@@ -154,11 +154,22 @@ def distance(got: Tensor, want: Tensor) -> float:
     return float((got.cpu().double() - want).norm() / want.norm())
 
 
+@pytest.mark.representative(
+    "generate",
+    "edit, epsilon",
+    "edit, box",
+    "edit, recorded noise",
+    "edit, own maps",
+    "sweep",
+    "once",
+    "batcher",
+)
 @pytest.mark.parametrize("name", WORK)
 def test_the_same_as_on_a_cpu(name: str, pair: tuple[Editor, Editor]) -> None:
     assert distance(*map(WORK[name], pair)) < TOLERANCE
 
 
+@pytest.mark.representative("replay", "edit-friendly", "null-text")
 @pytest.mark.parametrize("method", METHODS)
 def test_inversions_and_edits_of_them(method: str, pair: tuple[Editor, Editor]) -> None:
     """Gradients are zeros in the rehearsal, so null rows stay as they are: on both devices."""
@@ -176,12 +187,14 @@ GRIDS = {
 }
 
 
+@pytest.mark.representative("v-zero-snr", "euler-ancestral", "lcm")
 @pytest.mark.parametrize("grid", GRIDS)
 def test_every_grid(grid: str, apple: Editor, editor: Editor) -> None:
     pair = (small(one, scheduler=GRIDS[grid]) for one in (apple, editor))
     assert distance(*(join([made(one).path.x, edit()(one)[None]]) for one in pair)) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_the_real_unet(apple: Editor, editor: Editor) -> None:
     """Its part of null-text, too; it reads no wide number."""
     sources = [one.invert(picture(), PROMPT, "null-text", 2, G) for one in (apple, editor)]

@@ -16,6 +16,7 @@ def editor(every_editor: Editor) -> Editor:
     return every_editor
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_bits_as_a_source_and_its_edit(
@@ -39,6 +40,7 @@ def test_the_source_ends_where_the_window_does(editor: Editor, variant: str, row
     assert result.cost.unet_calls - result.plan.unet_calls == rows
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize(
     ("source", "target", "g", "negative"),
     [(SOURCE, SOURCE, 3.0, ""), (SOURCE, TARGET, 1.0, ""), ("", TARGET, 3.0, ""),

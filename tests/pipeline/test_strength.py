@@ -97,7 +97,7 @@ def monotone(far: Tensor, variant: str, share: float) -> None:
 
 
 @needs_model
-@pytest.mark.parametrize("variant", ["epsilon", "c"])
+@pytest.mark.parametrize("variant", ["c", pytest.param("epsilon", marks=pytest.mark.slow)])
 def test_a_stronger_edit_is_further_from_its_source(bundled: Editor, variant: str) -> None:
     monotone(distances(bundled, variant, 1, 10), variant, 0.2)
 
@@ -133,6 +133,7 @@ def test_the_ends_and_the_middle(variant: str, schedule: str, n: int) -> None:
         assert got is want is None or torch.equal(got, want)
 
 
+@pytest.mark.covering(1)
 @variants
 @schedules
 @given(
@@ -152,6 +153,7 @@ def test_weights_are_continuous_in_strength(
     assert (at(strength) - at(near)).abs().max() <= 50 * n * step
 
 
+@pytest.mark.representative("epsilon", "x")
 @variants
 def test_latents_are_continuous_in_strength(editor: Editor, variant: str) -> None:
     """A ten-thousandth of all strength is never more than a twentieth of the way."""

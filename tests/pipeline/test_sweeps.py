@@ -115,6 +115,7 @@ def test_the_authors_six_windows_of_a_generated_picture(exact: Editor, source: S
 GRID = [(t_max, t_m) for t_max in range(44, 51) for t_m in range(20, 31)]
 
 
+@pytest.mark.slow
 def test_a_grid_of_77_windows(exact: Editor, source: Source) -> None:
     rows(exact)
     result = exact.sweep(source, TARGET, windows=GRID)
@@ -190,6 +191,7 @@ def test_one_step_a_call_gives_the_bits_of_an_edit_alone(
         assert torch.equal(latent, alone.latent) and alone.image.tobytes() == image
 
 
+@pytest.mark.slow
 def test_batches_change_nothing_but_the_last_bits(editor: Editor, mixed: list[Source]) -> None:
     result = editor.sweep(mixed, TARGET, VARIANTS, [(9, 4)], list(CURVES))
     for cell, latent, _ in list(cells_of(result))[::5]:

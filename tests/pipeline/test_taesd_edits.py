@@ -55,6 +55,7 @@ def small(request: pytest.FixtureRequest, place: Path) -> Editor:
     return Editor.from_pretrained(request.getfixturevalue(request.param), "cpu", vae=place)
 
 
+@pytest.mark.representative("replay", "edit-friendly")
 @pytest.mark.parametrize("method", METHODS)
 def test_every_inversion_and_variant(small: Editor, method: str) -> None:
     source = small.invert(PICTURE, "a house", method, 4)

@@ -25,6 +25,7 @@ def relative(got: torch.Tensor, want: torch.Tensor) -> float:
     return float((got - want).norm() / want.norm())
 
 
+@pytest.mark.representative("replay", "edit-friendly", "null-text")
 @pytest.mark.parametrize("method", METHODS)
 def test_inversions_and_edits(method: str, narrow: Editor, editor: Editor) -> None:
     sources = [one.invert(picture(), PROMPT, method, N, G) for one in (narrow, editor)]

@@ -59,6 +59,7 @@ def generate(editor: Editor, prompt: str = PROMPT, **settings: Any) -> Any:
     return editor.generate(prompt, 3, STEPS, G, "h", *SIZE, xl=XLCondition(**settings))
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("case", CASES)
 def test_a_picture_of_diffusers(case: str, pair: Pair) -> None:
     settings = CASES[case]
@@ -98,6 +99,7 @@ def test_an_edit_has_the_sizes_of_its_source(xl_editor: Editor) -> None:
     assert moved.cost.unet_rows > 0  # another size is another condition
 
 
+@pytest.mark.representative("two second prompts", "all")
 @pytest.mark.parametrize("case", CASES)
 def test_once_is_generate_then_edit(case: str, xl_editor: Editor) -> None:
     xl = XLCondition(**CASES[case])

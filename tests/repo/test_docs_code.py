@@ -29,12 +29,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("steps", [10, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("page", CODE, ids=lambda page: page.stem)
-def test_the_code_of_a_page_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_a_page_runs(
+    page: Path, steps: int | None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MDP_LITE_CACHE", raising=False)
     blocks = find_blocks(page.read_text("utf-8"))
     skipped = sum(one.note.startswith("not run: ") for one in blocks)
-    assert run_page(page, monkeypatch) + skipped == sum(one.language != "math" for one in blocks)
+    runs = sum(one.language != "math" for one in blocks) - skipped
+    assert run_page(page, monkeypatch, steps) == runs
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

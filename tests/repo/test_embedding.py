@@ -134,7 +134,7 @@ def test_errors_are_typed(
         )
         assert ask(0.05, picture)[0] == 504
         assert ask(1e-9, picture) == (504, "the deadline passed while the work waited to go on")
-        assert ask(None, picture, True) == (499, mdp_lite.batcher.batcher.STOPPED)
+        assert ask(None, picture, True) == (499, mdp_lite.batcher.calls.STOPPED)
         assert batcher.clients == 0
     assert ask(WAIT, picture)[0] == 499  # closed
 

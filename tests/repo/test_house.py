@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from support.places import ROOT
 ROOMS = ("mdp_lite", "kernels", "weights", "benchmarks")
 FILES = [p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))]
 TOP = (ROOT / "setup.py", *sorted((ROOT / "tests").rglob("*.py")))
-TREES = {p: ast.parse(p.read_text()) for p in (*FILES, *TOP)}
 PACKAGE = [p for p in FILES if p.is_relative_to(ROOT / "mdp_lite")]
 SHIPPED = [
     p for p in FILES if any(part.startswith("mdp_lite") for part in p.parts[len(ROOT.parts) :])
@@ -25,17 +25,22 @@ PICKLES = ROOT / "weights" / "mdp_lite_weights" / "pickles.py"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def where(path: Path, node: ast.AST) -> str:
     return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
 
 
 def functions(path: Path) -> Iterator[Function]:
-    return (n for n in ast.walk(TREES[path]) if isinstance(n, Function))
+    return (n for n in ast.walk(parse(path)) if isinstance(n, Function))
 
 
 def calls(path: Path, *names: str) -> list[ast.Call]:
     """Where the file calls one of these, named as the source writes them."""
-    found = (n for n in ast.walk(TREES[path]) if isinstance(n, ast.Call))
+    found = (n for n in ast.walk(parse(path)) if isinstance(n, ast.Call))
     return [n for n in found if ast.unparse(n.func) in names]
 
 
@@ -71,7 +76,7 @@ def test_tool_finds_nothing(tool: str) -> None:
 
 
 def test_files_are_at_most_300_lines() -> None:
-    sizes = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in TREES}
+    sizes = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in (*FILES, *TOP)}
     assert {name: n for name, n in sizes.items() if n > 300} == {}
 
 
@@ -89,7 +94,7 @@ def test_public_names_have_docstrings() -> None:
     bare = [
         f"{where(path, node)} {node.name}"
         for path in PACKAGE
-        for node in TREES[path].body
+        for node in parse(path).body
         if isinstance(node, Function | ast.ClassDef)
         and not node.name.startswith("_")
         and not ast.get_docstring(node)

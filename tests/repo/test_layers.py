@@ -29,8 +29,9 @@ ONLY_IN = {  # what one module of mdp_lite alone may import
     "tokenizers": ("mdp_lite.checkpoint.tokenizer",),
     "tqdm": ("mdp_lite.cli.console",),
     "ray": ("mdp_lite.batch.cluster", "mdp_lite.serve.cluster"),  # of the extra [ray], one a room
+    "opentelemetry": ("mdp_lite.serve.traces",),  # of the extra [trace]
 }
-LAZY = ("transformers", "ray")  # seconds of import, or not there
+LAZY = ("transformers", "ray", "opentelemetry")  # seconds of import, or not there
 LEAVES = {  # packages that know nothing of mdp_lite, and what they may import
     "mdp_lite_kernels": {"torch", "triton", "mdp_lite_kernels"},
     "mdp_lite_weights": {"torch", "numpy", "safetensors", "huggingface_hub", "mdp_lite_weights"},

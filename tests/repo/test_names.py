@@ -6,6 +6,7 @@ import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,6 @@ import pytest
 from support.places import ROOT
 
 PACKAGE = sorted((ROOT / "mdp_lite").rglob("*.py"))
-TREES = {path: ast.parse(path.read_text("utf-8")) for path in PACKAGE}
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -38,6 +38,12 @@ ORDINARY = {
     "tree": ROOT / "mdp_lite" / "eval" / "shapes.py",
     "v": ROOT / "mdp_lite" / "method" / "ddim.py",
 }
+
+
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
 
 PHRASES = (
     "at hand", "likewise", "of its own", "where nobody", "who gives none", "for who ", "is told of",
@@ -80,7 +86,7 @@ class Name(NamedTuple):
 
 def defined(path: Path) -> Iterator[Name]:
     """Classes, functions, fields, parameters and keys of literal dicts of a module."""
-    for node in ast.walk(TREES[path]):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.ClassDef):
             yield Name(node.name, "class", path, node.lineno)
             yield from fields(node, path)

@@ -23,6 +23,7 @@ def run(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_transformers_imports_at_the_root() -> None:
     out = run(
         "from transformers import CLIPTextModel, CLIPTextConfig\n"

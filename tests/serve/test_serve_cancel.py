@@ -135,6 +135,7 @@ def test_a_client_that_leaves_the_queue_takes_nothing_with_it(editor: Editor) ->
         assert len(begun) == 1
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_stopped_job_is_freed(editor: Editor) -> None:
     def latents() -> int:
         gc.collect()

@@ -12,11 +12,13 @@ import pytest
 
 from mdp_lite.editor import Editor
 from mdp_lite.serve.connections import reserve_files
+from mdp_lite.serve.metrics import REFUSALS
 from mdp_lite.serve.settings import Limits
 from support.serving import WAIT, RunningService, run_service, wait_until
 
 HALF = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-Half: "
 BODY = b"POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+NONE = dict.fromkeys(REFUSALS, 0)
 SOON = 1.0  # seconds within which health must answer
 
 
@@ -96,6 +98,9 @@ def test_the_oldest_half_sent_head_makes_room(editor: Editor) -> None:
             for one in (second, third):
                 one.sendall((b"" if one is second else HALF) + b"\r\n\r\n")
                 assert read_answer(one) == 200
+        counts = at.service.connections
+        assert (counts.accepted, counts.refused["gave_way"]) == (3, 1)
+        wait_until(lambda: counts.open == 2)
 
 
 def test_requests_whose_bodies_do_not_come_shut_no_health_out(editor: Editor) -> None:
@@ -109,6 +114,8 @@ def test_requests_whose_bodies_do_not_come_shut_no_health_out(editor: Editor) ->
             line.sendall(HALF + b"\r\n\r\n")
             status, error = read_all(line)
         assert (status, error["code"]) == (503, "too_many_connections")
+        refused = at.service.connections.refused
+        assert refused["too_many"] and sum(refused.values()) == 21  # with 20 of the bodies
 
 
 def test_a_late_head_is_refused_and_a_silent_connection_closed(editor: Editor) -> None:
@@ -124,6 +131,7 @@ def test_a_late_head_is_refused_and_a_silent_connection_closed(editor: Editor) -
                 assert read_answer(line) == 200
                 line.sendall(rest)
                 assert read_answer(line) == 408 if rest else line.recv(10) == b""
+        assert at.service.connections.refused == NONE | {"late_head": 3}
 
 
 def test_a_connection_in_use_outlives_the_time_for_a_head(editor: Editor) -> None:
@@ -155,6 +163,8 @@ def test_heads(editor: Editor, head: bytes, status: int) -> None:
         if status == 400:
             error = json.loads(body)["error"]
             assert (error["code"], error["type"]) == ("invalid_request", "invalid_request_error")
+        malformed = status == 400 and b"chunked" not in head  # that is a whole head
+        assert at.service.connections.refused == NONE | {"malformed": int(malformed)}
 
 
 def test_there_are_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:

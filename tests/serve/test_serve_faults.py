@@ -77,6 +77,7 @@ def post_edit(at: RunningService, name: str) -> httpx2.Response:
     return httpx2.post(f"{at.url}/v1/sources/{name}/edits", json=fields, timeout=WAIT)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize(
     ("how", "status", "code", "header"),
     [

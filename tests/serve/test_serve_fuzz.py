@@ -100,7 +100,7 @@ def send_form(client: httpx2.Client, data: bytes) -> None:
 
 BODIES = [(damage_picture, send_picture), (damage_form, send_form)]
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-few = settings(max_examples=40, deadline=None, suppress_health_check=QUIET)
+few = settings(max_examples=15, deadline=None, suppress_health_check=QUIET)
 many = settings(max_examples=2000, deadline=None, suppress_health_check=QUIET)
 
 

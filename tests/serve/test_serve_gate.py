@@ -76,15 +76,31 @@ def test_open_requests_are_bounded(service: Service) -> None:
     assert dict(sent[0]["headers"])[b"retry-after"] == b"1" and service.open_requests == 0
 
 
-def test_an_error_before_the_answer_is_not_swallowed(service: Service) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_error_that_nobody_foresaw(
+    service: Service, caplog: pytest.LogCaptureFixture, begun: bool
+) -> None:
+    sent: list[Message] = []
+
     async def failing(scope: Message, receive: Receive, send: Send) -> None:
-        raise TimeoutError("of the application")
+        if begun:
+            await send(dict(START))
+        raise KeyError("of the application")
 
     async def send(message: Message) -> None:
-        raise AssertionError("nothing is sent")
+        sent.append(message)
 
-    with pytest.raises(TimeoutError, match="of the application"):
-        asyncio.run(Gate(failing, service)(dict(SCOPE), empty_body, send))
+    run = lambda: asyncio.run(Gate(failing, service)(dict(SCOPE), empty_body, send))  # noqa: E731
+    if begun:  # the server closes the connection, as half an answer can't be mended
+        with pytest.raises(KeyError):
+            run()
+        return
+    run()
+    headers = dict(sent[0]["headers"])
+    assert sent[0]["status"] == 500 and b"x-request-id" in headers
+    assert json.loads(sent[1]["body"])["error"]["code"] == "internal_error"
+    (record,) = (one for one in caplog.records if one.levelname == "ERROR")
+    assert record.fields["id"].encode() == headers[b"x-request-id"]  # type: ignore[attr-defined]
 
 
 def test_a_request_has_its_own_id_or_gets_one(service: Service) -> None:

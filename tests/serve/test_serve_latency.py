@@ -53,6 +53,7 @@ def count_sleeps(pid: int) -> int:
     return sum(int(n) for n in re.findall(r"^voluntary\D*(\d+)", "".join(texts), re.MULTILINE))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two threads need two cores")
 def test_openmp_does_not_sleep_between_layers(service: "tuple[int, httpx2.Client]") -> None:

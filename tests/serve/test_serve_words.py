@@ -13,7 +13,7 @@ from mdp_lite.app.handlers import Handlers
 from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.warn import WORDS
-from mdp_lite.serve.options import log_requests
+from mdp_lite.serve.logs import log_requests
 from support.serving import open_client, run_service
 
 STEPS = {"num_inference_steps": 2}
@@ -59,6 +59,7 @@ def test_the_log_of_a_service_holds_none(caplog: pytest.LogCaptureFixture) -> No
         logging.getLogger("mdp_lite").warning("another warning")
     finally:
         root.handlers[:] = handlers
+        logging.captureWarnings(False)
         logging.getLogger(WORDS).setLevel(logging.NOTSET)
         logging.getLogger("mdp_lite.serve").setLevel(level)
     assert caplog.messages == ["another warning"]

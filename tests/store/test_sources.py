@@ -61,6 +61,7 @@ def saved(editor: Editor, sources: dict[str, Source], tmp_path: Path) -> Path:
     return tmp_path / "house.safetensors"
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("name", MAKERS)
 def test_what_is_loaded_is_what_was_saved(every_editor: Editor, tmp_path: Path, name: str) -> None:
     path, source = tmp_path / "new" / f"{name}.safetensors", MAKERS[name](every_editor)

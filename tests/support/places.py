@@ -5,4 +5,5 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = os.pathsep.join(str(ROOT / room) for room in (".", "kernels", "weights", "tests"))
-ENVIRONMENT = os.environ | {"PYTHONPATH": ROOMS}
+# Several threads of processes that run at the same time wait for each other.
+ENVIRONMENT = os.environ | {"PYTHONPATH": ROOMS, "OMP_NUM_THREADS": "1"}

@@ -30,6 +30,8 @@ PLANTED = [
     ("mdp_lite.batch.work", "def f():\n    import ray"),
     ("mdp_lite.serve.service", "def f():\n    from ray import serve"),
     ("mdp_lite.serve.cluster", "from ray import serve"),
+    ("mdp_lite.serve.traces", "import opentelemetry.trace"),
+    ("mdp_lite.serve.gate", "def f():\n    import opentelemetry.trace"),
     ("mdp_lite.serve.cluster", "def f():\n    import pyarrow"),
     ("mdp_lite.serve.cluster", "import mdp_lite.batch.cluster"),
     ("mdp_lite.checkpoint.tokenizer", "import transformers"),

@@ -40,7 +40,8 @@ def run_service(
     with add_page(app, page) as outer, open_socket(chosen) as listener:
         port = listener.getsockname()[1]
         grace = 5 if page else None  # seconds for pages that are still open
-        server = uvicorn.Server(build_config(outer, chosen.limits, grace))
+        config = build_config(outer, chosen.limits, grace, service.connections)
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
@@ -67,7 +68,7 @@ def wait_until(is_true: Callable[[], Any]) -> None:
 
 def is_idle(service: Service) -> bool:
     """Whether there is no admitted work, no picture, no task and no client of the batcher."""
-    counts = (service.work, service.waiting_bytes, service.tasks, service.batcher.clients)
+    counts = (service.work, service.memory.total, service.tasks, service.batcher.clients)
     return counts == (0, 0, 0, 0)
 
 

@@ -120,6 +120,7 @@ def load(folder: Path) -> StableDiffusionPipeline:
     return StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
 
 
+@pytest.mark.representative("SD1")
 def test_a_single_file_for_diffusers(folder: Path, files: dict[Path, Path]) -> None:
     want = load(folder)
     got = StableDiffusionPipeline.from_single_file(
@@ -140,6 +141,7 @@ def test_a_single_file_says_its_schedule(folder: Path, files: dict[Path, Path]) 
     assert any("from the file's metadata" in note for note in found.notes)
 
 
+@pytest.mark.representative("SD2")
 def test_there_and_back(folder: Path, files: dict[Path, Path], tmp_path: Path) -> None:
     words = folder.parent / "words"  # OpenAI's tokenizer: it pads as SD 1.x, not as SD 2.x
     done = convert(files[folder], tmp_path / "back", choices=Choices(tokenizer=words))
@@ -171,6 +173,7 @@ def lightning(source: Path, target: Path) -> dict[str, Tensor]:
     return tensors
 
 
+@pytest.mark.representative("SD1")
 def test_a_ckpt(folder: Path, files: dict[Path, Path], tmp_path: Path) -> None:
     tensors = lightning(files[folder], tmp_path / "model.ckpt")
     kind = "v_prediction" if folder.name == "SD2" else "epsilon"
@@ -220,6 +223,7 @@ def old_name(key: str) -> str:
     return key
 
 
+@pytest.mark.representative("SD2")
 @pytest.mark.parametrize("old", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_folder_of_pickles(folder: Path, tmp_path: Path, old: bool) -> None:
     source = write_pickles(folder, tmp_path / "pickles", old)

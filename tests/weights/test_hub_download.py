@@ -150,6 +150,7 @@ def test_no_such_repository(asker: HubProcess) -> None:
 SILENCE = {"down": (503, ""), "busy": (429, ""), "slow": "hang", "another": "page"}
 
 
+@pytest.mark.representative("down", "slow")
 @pytest.mark.parametrize("name", SILENCE)
 def test_no_answer_and_the_cache(name: str, hub: FakeHub, asker: HubProcess) -> None:
     """A hub that is down, busy, slow, or not a hub at all; with a whole copy that is no error."""

@@ -172,6 +172,14 @@ CASES: dict[str, Callable[[Path, Any, Factors], Files]] = {
 }
 
 
+@pytest.mark.representative(
+    "kohya, convolutions",
+    "kohya, LDM",
+    "diffusers",
+    "processors",
+    "three files",
+    "write_peft, patterns",
+)
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config`")  # peft's of a second file
 @pytest.mark.parametrize("case", CASES)
 def test_a_lora_does_what_diffusers_and_peft_make_of_it(

@@ -71,6 +71,9 @@ def train(model: Any, config: Any, folder: Path, name: str = "default") -> None:
     model.save_pretrained(folder)
 
 
+@pytest.mark.representative(
+    "ranks and alphas", "DoRA, rslora", "LoHa, core", "LoKr, both", "(IA)3, a pattern"
+)
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks it
 @pytest.mark.parametrize("case", CONFIGS)
 def test_what_peft_saves_is_merged_as_by_peft(case: str, both: Any, tmp_path: Path) -> None:
@@ -83,6 +86,7 @@ def test_what_peft_saves_is_merged_as_by_peft(case: str, both: Any, tmp_path: Pa
     assert changed == len(found["unet"]) >= len(BOTH)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 @pytest.mark.parametrize("case", ["DoRA", "LoHa, core", "LoKr, both", "(IA)3"])
 @pytest.mark.parametrize("name", ["default", "my_style"])

@@ -137,6 +137,9 @@ STYLES: dict[str, Style] = {
 }
 
 
+@pytest.mark.representative(
+    "adapter's name", "lora_linear_layer", "OneTrainer", "ComfyUI", "LDM, kohya", "whole checkpoint"
+)
 @pytest.mark.parametrize("style", STYLES)
 def test_a_style(style: str, pipe: Any, pairs: Factors, tmp_path: Path) -> None:
     if style.startswith("LDM"):

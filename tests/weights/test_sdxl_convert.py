@@ -83,6 +83,7 @@ def test_there_and_back(folder: Path, file: Path, tmp_path: Path) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.slow
 def test_diffusers_makes_the_same_of_it(folder: Path, file: Path, tmp_path: Path) -> None:
     """A picture of both, with an empty negative prompt, which stands for zeros."""
     out = convert(file, tmp_path / "back", choices=Choices(tokenizer=folder / "tokenizer")).out

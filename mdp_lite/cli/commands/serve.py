@@ -139,6 +139,28 @@ class ServeOptions:
                      help="a function that gets a list of pictures and returns which of them to "
                      "withhold"),
     ] = None  # fmt: skip
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="send OpenTelemetry's spans where the variables OTEL_* say "
+                     "(needs the extra [trace])"),
+    ] = False  # fmt: skip
+    jobs: Annotated[
+        str | None,
+        typer.Option("--jobs", metavar="FOLDER", show_default="jobs/ in the folder of --cache",
+                     help="where jobs are stored; without a folder they are lost at the end"),
+    ] = None  # fmt: skip
+    webhook_host: Annotated[
+        tuple[str, ...],
+        typer.Option("--webhook-host", metavar="HOST[:PORT]",
+                     help="whom jobs may tell of their end by HTTPS, or http://HOST:PORT; can be "
+                     "given several times"),
+    ] = ()  # fmt: skip
+    webhook_secret_file: Annotated[
+        str | None,
+        typer.Option("--webhook-secret-file", metavar="FILE",
+                     help="the secret that signs webhooks (or the variable "
+                     "MDP_LITE_WEBHOOK_SECRET)"),
+    ] = None  # fmt: skip
     models: ServedModelsOptions = ServedModelsOptions()
     replica: ReplicaOptions = ReplicaOptions()
     model: ModelOptions = ModelOptions()

@@ -1,0 +1,1 @@
+"""Jobs: requests that the service sends to itself later, stored so that they survive a restart."""
