@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from mdp_lite.serve.served import ModelKey
+from support.jobs import read_result, submit
 from support.served_models import (
     Zoo,
     ask_for,
@@ -17,7 +18,7 @@ from support.served_models import (
     read_picture,
     write_lora,
 )
-from support.serving import WAIT, RunningService, is_idle, run_service, wait_until
+from support.serving import WAIT, RunningService, is_idle, open_client, run_service, wait_until
 
 MAKE = "/v1/images/generations"
 VARIANTS = [
@@ -163,3 +164,17 @@ def test_a_model_s_memory_is_given_back(at: RunningService) -> None:
     del entry
     assert post(at, ask_for("c")).status_code == 200
     wait_until(lambda: all(one() is None for one in weights))
+
+
+def test_a_job_is_computed_by_its_model_and_loras(at: RunningService, zoo: Zoo) -> None:
+    """It may be loaded twice: as the body is checked, and again when its turn comes."""
+    bodies = [ask_for("b", [("x", 0.8)], seed=4), ask_for("c", seed=4)]
+    with open_client(at) as client:
+        jobs = [submit(client, body=one) for one in bodies]
+        answers = [read_result(client, one).json() for one in jobs]
+        wrong = {"endpoint": MAKE, "body": ask_for("d")}
+        assert client.post("/v1/jobs", json=wrong).status_code == 404
+    assert answers[0]["lora"] == bodies[0]["lora"] and answers[1]["model"] == "c"
+    want = [generate_alone(zoo.editor("b", [("x", 0.8)]), 4), generate_alone(zoo.editor("c"), 4)]
+    got = [read_picture(one).tobytes() for one in answers]
+    assert got == [one.tobytes() for one in want]

@@ -64,7 +64,7 @@ def find_address(log: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_200_mixed_requests_of_16_clients_stay_within_the_bound(tmp_path: Path) -> None:
-    zoo = build_zoo(tmp_path / "zoo", width=512)
+    zoo = build_zoo(tmp_path / "zoo", width=768)
     want = {}
     for one in VARIANTS:
         editor = zoo.editor(*one)
