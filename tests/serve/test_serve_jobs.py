@@ -23,6 +23,7 @@ from support.jobs import (
     submit,
     wait_for_end,
 )
+from support.json_schemas import find_faults
 from support.serving import KEY, OTHER, RunningService, is_idle, run_service, wait_until
 
 LIMITS = Limits(job_rows=4, steps=2000, body_bytes=200_000)
@@ -227,6 +228,25 @@ def test_states_are_events(client: httpx2.Client) -> None:
         lines = [line for line in stream.iter_lines() if line.startswith("data: ")]
     states = [json.loads(line.removeprefix("data: ")) for line in lines]
     assert states[-1]["state"] == "succeeded" and {one["id"] for one in states} == {job["id"]}
+
+
+def test_answers_have_their_schemas(client: httpx2.Client) -> None:
+    paths, job = client.get("/openapi.json").json()["paths"], ""
+    one = "/v1/jobs/{job}"
+    sent: list[tuple[str, str, str, int]] = [
+        ("post", "/v1/jobs", "", 202), ("get", "/v1/jobs", "", 200), ("get", one, "?wait=60", 200),
+        ("get", f"{one}/result", "", 200), ("post", f"{one}/cancel", "", 200),
+        ("delete", one, "", 200), ("get", f"{one}/result", "", 404),
+    ]  # fmt: skip
+    for method, path, query, status in sent:
+        body = {"endpoint": GENERATIONS, "body": MADE} if status == 202 else None
+        answer = client.request(method, path.format(job=job) + query, json=body)
+        assert answer.status_code == status, answer.text
+        content = paths[path][method]["responses"][str(status)]["content"]
+        assert find_faults(answer.json(), content["application/json"]["schema"]) == [], path
+        job = job or answer.json()["id"]
+    described = {(method, path) for path in paths for method in paths[path] if "/jobs" in path}
+    assert described == {one[:2] for one in sent} | {("get", f"{one}/events")}
 
 
 def test_nothing_is_left_behind(at: RunningService) -> None:
