@@ -1,6 +1,7 @@
 """Jobs give the answers of the direct requests, to their owner alone, and refuse as those do."""
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -174,9 +175,16 @@ def test_others_see_nothing_of_a_job(client: httpx2.Client, other: httpx2.Client
     for method, end in (("GET", ""), ("GET", "/result"), ("GET", "/events"), ("POST", "/cancel"),
                         ("DELETE", "")):  # fmt: skip
         assert error_of(other.request(method, path + end), 404)[1] == "job_not_found"
-        assert error_of(httpx2.request(method, f"{client.base_url}{path}{end}"), 401)
+        answer = httpx2.request(method, f"{client.base_url}{path}{end}")
+        assert error_of(answer, 401)[1] == "missing_api_key"
     assert job["id"] not in other.get("/v1/jobs").text
     assert wait_for_end(client, job)["state"] == "succeeded"
+
+
+def test_priorities_are_bounded_by_the_key(client: httpx2.Client, other: httpx2.Client) -> None:
+    assert submit(client, priority=5)["priority"] == 5
+    body = {"endpoint": GENERATIONS, "body": MADE, "priority": 1}
+    assert error_of(other.post("/v1/jobs", json=body), 400) == ("priority", "invalid_value")
 
 
 def test_a_list_goes_on_where_it_ended(client: httpx2.Client) -> None:
@@ -256,6 +264,7 @@ def test_nothing_is_left_behind(at: RunningService) -> None:
 def test_without_a_folder_jobs_are_in_memory(
     editor: Editor, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "mdp_lite.serve")
     with run_service(editor) as at, httpx2.Client(base_url=at.url, timeout=120) as client:
         assert read_result(client, submit(client)).status_code == 200
     assert [one for one in caplog.records if "a restart loses them" in one.message]

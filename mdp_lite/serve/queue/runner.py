@@ -88,7 +88,7 @@ class JobQueue:
         """Open the database, take up what dead processes left, and begin."""
         database, folder, limits = self.database, self.database.folder, self.service.settings
         if folder is None:
-            log.warning(MEMORY)
+            log.info(MEMORY)
         await database.run(database.open)
         model = await asyncio.to_thread(name_model, self.service, folder)
         workers, most = Workers(folder, model), limits.limits.stored_jobs
