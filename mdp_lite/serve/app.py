@@ -98,8 +98,8 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
-        await queue.start()
         try:
+            await queue.start()
             yield
         finally:
             await queue.stop()
