@@ -107,8 +107,8 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
         service.tracing = Tracing() if settings.trace else None
-        await queue.start()
         try:
+            await queue.start()
             yield
         finally:
             await queue.stop()

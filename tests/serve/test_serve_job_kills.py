@@ -179,4 +179,11 @@ def test_two_processes_share_the_jobs_of_a_folder(checkpoint: Path, tmp_path: Pa
             assert wait_for_end(two, job)["state"] == "succeeded"
             assert read_result(one, job).content == read_result(two, job).content
         ended += [count_ended(one), count_ended(two)]
+        long = submit(one, body=MADE | {"num_inference_steps": 200, "n": 10})
+        wait_until(lambda: one.get(f"/v1/jobs/{long['id']}").json()["state"] == "running")
+        idle = next(c for c in (one, two) if "mdp_lite_tasks 0.0" in c.get("/metrics").text)
+        cancelled = idle.post(f"/v1/jobs/{long['id']}/cancel").json()
+        assert cancelled["state"] == "cancelled"
+        for client in (one, two):
+            wait_until(lambda c=client: "mdp_lite_tasks 0.0" in c.get("/metrics").text)
     assert sum(ended) == len(jobs) + 1

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
+from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
+from mdp_lite.serve.app import application
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.options import parse_limits, read_keys, read_secret
 from mdp_lite.serve.queue import claims, turns
@@ -18,7 +20,7 @@ from mdp_lite.serve.queue.database import NAME, Database
 from mdp_lite.serve.queue.jobs import JobStore
 from mdp_lite.serve.queue.records import EntryAnswer, NewEntry, NewJob, StoredJob
 from mdp_lite.serve.queue.workers import Workers
-from mdp_lite.serve.settings import Limits
+from mdp_lite.serve.settings import JobSettings, Limits, ServiceSettings
 from support.serving import KEY, ManualClock
 
 LIMITS = Limits(stored_jobs=12, job_bytes=1000, job_seconds=100)
@@ -266,10 +268,12 @@ def test_only_this_user_may_read_the_files(tmp_path: Path, start: Start) -> None
     assert {modes[name] for name in modes if name not in ("jobs", "workers")} == {0o600}, modes
 
 
-def test_folders_that_are_none(tmp_path: Path) -> None:
+def test_folders_that_are_none(tmp_path: Path, editor: Editor) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="jobs must be a folder"):
         Database(tmp_path / "file").open()
+    with pytest.raises(BadInput, match="jobs must be a folder"):
+        application(editor, ServiceSettings(jobs=JobSettings(str(tmp_path / "file"))))
     with sqlite3.connect(tmp_path / NAME) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(BadInput, match="version 99"):

@@ -1,6 +1,7 @@
 """Jobs give the answers of the direct requests, to their owner alone, and refuse as those do."""
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from support.jobs import (
     submit,
     wait_for_end,
 )
+from support.json_schemas import find_faults
 from support.serving import KEY, OTHER, RunningService, is_idle, run_service, wait_until
 
 LIMITS = Limits(job_rows=4, steps=2000, body_bytes=200_000)
@@ -173,9 +175,16 @@ def test_others_see_nothing_of_a_job(client: httpx2.Client, other: httpx2.Client
     for method, end in (("GET", ""), ("GET", "/result"), ("GET", "/events"), ("POST", "/cancel"),
                         ("DELETE", "")):  # fmt: skip
         assert error_of(other.request(method, path + end), 404)[1] == "job_not_found"
-        assert error_of(httpx2.request(method, f"{client.base_url}{path}{end}"), 401)
+        answer = httpx2.request(method, f"{client.base_url}{path}{end}")
+        assert error_of(answer, 401)[1] == "missing_api_key"
     assert job["id"] not in other.get("/v1/jobs").text
     assert wait_for_end(client, job)["state"] == "succeeded"
+
+
+def test_priorities_are_bounded_by_the_key(client: httpx2.Client, other: httpx2.Client) -> None:
+    assert submit(client, priority=5)["priority"] == 5
+    body = {"endpoint": GENERATIONS, "body": MADE, "priority": 1}
+    assert error_of(other.post("/v1/jobs", json=body), 400) == ("priority", "invalid_value")
 
 
 def test_a_list_goes_on_where_it_ended(client: httpx2.Client) -> None:
@@ -229,6 +238,25 @@ def test_states_are_events(client: httpx2.Client) -> None:
     assert states[-1]["state"] == "succeeded" and {one["id"] for one in states} == {job["id"]}
 
 
+def test_answers_have_their_schemas(client: httpx2.Client) -> None:
+    paths, job = client.get("/openapi.json").json()["paths"], ""
+    one = "/v1/jobs/{job}"
+    sent: list[tuple[str, str, str, int]] = [
+        ("post", "/v1/jobs", "", 202), ("get", "/v1/jobs", "", 200), ("get", one, "?wait=60", 200),
+        ("get", f"{one}/result", "", 200), ("post", f"{one}/cancel", "", 200),
+        ("delete", one, "", 200), ("get", f"{one}/result", "", 404),
+    ]  # fmt: skip
+    for method, path, query, status in sent:
+        body = {"endpoint": GENERATIONS, "body": MADE} if status == 202 else None
+        answer = client.request(method, path.format(job=job) + query, json=body)
+        assert answer.status_code == status, answer.text
+        content = paths[path][method]["responses"][str(status)]["content"]
+        assert find_faults(answer.json(), content["application/json"]["schema"]) == [], path
+        job = job or answer.json()["id"]
+    described = {(method, path) for path in paths for method in paths[path] if "/jobs" in path}
+    assert described == {one[:2] for one in sent} | {("get", f"{one}/events")}
+
+
 def test_nothing_is_left_behind(at: RunningService) -> None:
     wait_until(lambda: is_idle(at.service))
 
@@ -236,6 +264,7 @@ def test_nothing_is_left_behind(at: RunningService) -> None:
 def test_without_a_folder_jobs_are_in_memory(
     editor: Editor, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "mdp_lite.serve")
     with run_service(editor) as at, httpx2.Client(base_url=at.url, timeout=120) as client:
         assert read_result(client, submit(client)).status_code == 200
     assert [one for one in caplog.records if "a restart loses them" in one.message]

@@ -33,31 +33,37 @@ class JobFields(RequestFields):
 class JobQuery(BaseModel):
     """What GET /v1/jobs/{id} reads from the address."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
     wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)] = 0.0
+    """seconds to wait for the end of the job"""
     preview: bool = False
+    """show the newest preview"""
 
 
 class ResultQuery(BaseModel):
     """What GET /v1/jobs/{id}/result reads from the address."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
     row: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """the row of a batch whose answer is wanted"""
 
 
 class ListQuery(BaseModel):
     """What GET /v1/jobs reads from the address."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
     state: State | None = None
+    """only jobs in this state"""
     limit: Annotated[int, Field(ge=1, le=100)] = 20
+    """how many jobs at most"""
     start_after: Annotated[str, Field(max_length=100)] | None = None
+    """the id of the job at which the last list ended"""
 
 
 class NoQuery(BaseModel):
     """An address without anything to read."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 def check_job(fields: JobFields, owner: str, queue: JobQueue) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.gate import hash_key
 from mdp_lite.serve.queue import deliveries
 from mdp_lite.serve.queue.claims import ClaimStore, EntryProgress
-from mdp_lite.serve.queue.database import Database
+from mdp_lite.serve.queue.database import Database, make_file
 from mdp_lite.serve.queue.internal import run_body
 from mdp_lite.serve.queue.jobs import JobStore
 from mdp_lite.serve.queue.records import STATES, Claim, EntryAnswer, to_answer
@@ -50,7 +50,7 @@ class JobQueue:
     """Jobs of one service. All but the database and the work runs in the loop of asyncio.
 
     Jobs take turns at the models as one request, whatever their number. Raises BadInput for
-    settings of webhooks that are wrong.
+    settings of webhooks that are wrong, and for a folder that can't be written.
     """
 
     def __init__(self, service: Service, app: Any) -> None:
@@ -58,7 +58,10 @@ class JobQueue:
         self.service, self._app, self._share = service, app, Share()
         self.webhooks = Webhooks(settings.webhook_hosts, settings.webhook_secret)
         self.is_shared = service.settings.replicas > 1
-        self.database = Database(find_folder(service))
+        folder = find_folder(service)
+        if folder is not None:
+            make_file(folder)  # so that a folder that can't be written is an error at once
+        self.database = Database(folder)
         self._owners = {hash_key(key): bound for key, bound in settings.priorities.items()}
         self._known = {hash_key(key) for key in service.settings.keys} or {""}
         self._running: dict[tuple[int, int], Running] = {}
@@ -88,7 +91,7 @@ class JobQueue:
         """Open the database, take up what dead processes left, and begin."""
         database, folder, limits = self.database, self.database.folder, self.service.settings
         if folder is None:
-            log.warning(MEMORY)
+            log.info(MEMORY)
         await database.run(database.open)
         model = await asyncio.to_thread(name_models, self.service, folder)
         workers, most = Workers(folder, model), limits.limits.stored_jobs
@@ -108,6 +111,8 @@ class JobQueue:
         for one in tasks:
             one.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._loops:  # it never began
+            return
         with suppress(ApiError):
             await self.database.run(self.claims.put_back)
             await self.database.run(self._workers.leave)

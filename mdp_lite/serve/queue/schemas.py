@@ -6,7 +6,7 @@ from mdp_lite.serve.describe import OF_BODIES, REFUSALS, json_answer, json_reque
 from mdp_lite.serve.queue import routes
 from mdp_lite.serve.queue.job_fields import JobFields, JobQuery, ListQuery, ResultQuery
 from mdp_lite.serve.queue.records import STATES
-from mdp_lite.serve.schemas import ERROR, NULL, build_object
+from mdp_lite.serve.schemas import ERROR, IMAGES, NULL, SOURCE, SWEEP, build_object
 
 Body = dict[str, Any]
 COUNT, TIME, TEXT = {"type": "integer"}, {"anyOf": [{"type": "integer"}, NULL]}, {"type": "string"}
@@ -49,7 +49,19 @@ JOBS = build_object(
 DELETED = build_object(
     {"id": TEXT, "object": TEXT | {"enum": ["job"]}, "deleted": {"type": "boolean"}}
 )
-RESULT = {"type": "object", "description": "what the endpoint itself answers; a list for rows"}
+ROW = build_object(
+    {
+        "row": COUNT,
+        "state": TEXT | {"enum": list(STATES)},
+        "status": TIME,
+        "body": {"anyOf": [{"type": "object", "additionalProperties": {}}, NULL]},
+    }
+)
+ROWS = build_object({"object": TEXT | {"enum": ["list"]}, "data": {"type": "array", "items": ROW}})
+RESULT = {
+    "anyOf": [IMAGES, SWEEP, SOURCE, ROWS],
+    "description": "what the endpoint itself answers; a list for rows",
+}
 KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -62,7 +74,7 @@ def _describe_query(model: type[Any]) -> Body:
     """The parameters of an address as the document has them."""
     return {
         "parameters": [
-            {"name": name, "in": "query", "schema": one}
+            {"name": name, "in": "query", "schema": one, "description": one["description"]}
             for name, one in model.model_json_schema()["properties"].items()
         ]
     }
