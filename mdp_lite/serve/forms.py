@@ -60,12 +60,9 @@ async def read_form(request: Request, service: Service) -> UploadForm:
     except Exception as error:  # the parser raises several kinds
         raise _unreadable(str(error)) from None
     texts = sum(len(name) + len(text) for name, text in found.texts.items())
-    lease_of(request).hold(body=TEXT * texts + _count_files(found))
+    files = sum(map(len, found.images)) + len(found.mask or b"")
+    lease_of(request).hold(body=TEXT * texts + files)
     return found
-
-
-def _count_files(form: UploadForm) -> int:
-    return sum(map(len, form.images)) + len(form.mask or b"")
 
 
 async def read_json(request: Request, kind: type[T]) -> T:
@@ -132,12 +129,9 @@ async def read_pictures(
 async def read_sizes(form: UploadForm, service: Service) -> list[tuple[int, int]]:
     """(width, height) of the pictures and the mask of a form, from their headers."""
     most = service.settings.limits.pixels
-    files = [("image", data) for data in form.images]
-    files += [("mask", form.mask)] if form.mask is not None else []
-
-    def read() -> list[tuple[int, int]]:
-        return [pictures.read_size(data, name, most) for name, data in files]
-
+    masks = [] if form.mask is None else [form.mask]
+    files = [("image", one) for one in form.images] + [("mask", one) for one in masks]
+    read = lambda: [pictures.read_size(data, name, most) for name, data in files]  # noqa: E731
     return await service.process_pictures(read)
 
 

@@ -25,7 +25,7 @@ class MemoryPlan(NamedTuple):
     freed: int
 
     @property
-    def most(self) -> int:
+    def total(self) -> int:
         """All together."""
         return sum(self)
 
@@ -47,7 +47,7 @@ def plan_memory(found: Estimate, limits: Limits) -> MemoryPlan:
 
 def describe_plan(plan: MemoryPlan) -> dict[str, Any]:
     """The plan for --json."""
-    return {"most_bytes": plan.most, "most_parts": plan._asdict()}
+    return {"most_bytes": plan.total, "most_parts": plan._asdict()}
 
 
 def format_plan(facts: dict[str, Any]) -> str:

@@ -25,9 +25,10 @@ class Limits:
     the model's own; steps; images (uploads); pictures (of an answer); cells of a sweep; prompt in
     characters; rows, the work of so many UNet rows at the model's own size, so that a row of a
     larger picture counts as more; deadline in seconds. Of all: waiting_rows of admitted work;
-    waiting_bytes, the memory of open requests (see memory.py); open requests; connections, and address_connections of one address; tasks that
-    run at one time; sources and source_bytes that are stored. In seconds: head and read, for the
-    head and the body of a request to arrive; write, for a client to read on; idle, between two
+    waiting_bytes, the memory of open requests (see memory.py); open requests; connections, and
+    address_connections of one address; tasks that run at one time; sources and source_bytes that
+    are stored. In seconds: head and read, for the head and the body of a request to arrive; write,
+    for a client to read on; idle, between two
     requests of a connection; seconds, for which an unused source is stored.
     """
 
