@@ -70,7 +70,7 @@ def test_too_much_is_429_with_a_time_and_is_tried_again(editor: Editor) -> None:
         OpenAI(base_url=f"{at.url}/v1", api_key="none", max_retries=2, timeout=WAIT) as client,
     ):
         at.service.work += 5 * at.service.row_work  # as if others waited
-        counter = at.service.metrics.refused._value
+        counter = at.service.metrics.refused.labels("work")._value
         error = catch_error(lambda: client.images.edit(image=FILE, prompt="a", extra_body=SHORT))
         assert isinstance(error, openai.RateLimitError) and counter.get() == 3
         assert int(error.response.headers["retry-after"]) >= 1
