@@ -1,7 +1,7 @@
 """How many bytes pictures, answers and tasks take, from their sizes alone.
 
-The factors were measured as resident bytes; tests/serve/test_serve_memory_at_most.py attacks the sum
-of all.
+The factors were measured as resident bytes; tests/serve/test_serve_memory_at_most.py attacks the
+sum of all.
 """
 
 from collections.abc import Sequence

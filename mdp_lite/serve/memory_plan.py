@@ -8,7 +8,7 @@ from mdp_lite.serve.holdings import text_limit
 from mdp_lite.serve.memory import TRIM
 from mdp_lite.serve.settings import Limits
 
-READ = 24  # bytes of a pixel while a picture is read or written; one at a time in the process
+READ = 32  # bytes of a pixel while a picture is read or written; one at a time in the process
 BODY = 9  # bytes for each of a body that is read as JSON; one at a time
 VALUES = 32  # bytes for each of a JSON text of many small values, or of a form's escapes
 CONNECTION = 2**17  # bytes of an open connection: its buffers, its parser, its objects
