@@ -25,7 +25,7 @@ T = TypeVar("T", bound=BaseModel)
 FORMS = (MULTIPART, "application/x-www-form-urlencoded")
 # Texts of a form that are read at all, and files beyond the limit on images: more than any request
 # has, so that an error can name the field.
-PARTS, SPARE = 1000, 32
+PARTS, SPARE = 200, 32
 VALUES = 200_000  # commas and brackets of a JSON object, in its texts too
 QUICK = 2**16  # bytes of JSON that are read at once; more would keep others waiting
 FILES = ("image", "image[]", "mask")
