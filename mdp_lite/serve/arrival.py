@@ -14,6 +14,7 @@ from mdp_lite.serve.holdings import ARRIVING
 from mdp_lite.serve.memory import Lease
 
 Message = Any
+SLICE = 2**14  # bytes of a form that are parsed at a time, in milliseconds
 MULTIPART = "multipart/form-data"
 
 
@@ -60,14 +61,16 @@ async def parse_form(request: Request, texts: int, fields: int, files: int) -> F
 
 
 async def _take_turns(request: Request) -> AsyncGenerator[bytes, None]:
-    """The parts of a body; one part of all bodies is parsed at a time, so that others get in.
+    """The parts of a body; a slice of one body is parsed at a time, so that others get in.
 
-    A part is parsed between two steps of this generator.
+    It is parsed between two steps of this generator.
     """
     turn: asyncio.Lock = request.app.state.parsing
     async for part in request.stream():
-        async with turn:
-            yield part
+        for start in range(0, len(part), SLICE):
+            async with turn:
+                yield part[start : start + SLICE]
+            await asyncio.sleep(0)
 
 
 class BoundedTexts:

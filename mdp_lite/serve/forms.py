@@ -24,7 +24,7 @@ T = TypeVar("T", bound=BaseModel)
 FORMS = (MULTIPART, "application/x-www-form-urlencoded")
 # Texts of a form that are read at all, and files beyond the limit on images: more than any request
 # has, so that an error can name the field.
-PARTS, SPARE = 1000, 32
+PARTS, SPARE = 200, 32
 VALUES = 200_000  # commas and brackets of a JSON object, in its texts too
 QUICK = 2**16  # bytes of JSON that are read at once; more would keep others waiting
 FILES = ("image", "image[]", "mask")
@@ -130,12 +130,9 @@ async def read_pictures(
 async def read_sizes(form: UploadForm, service: Service) -> list[tuple[int, int]]:
     """(width, height) of the pictures and the mask of a form, from their headers."""
     most = service.settings.limits.pixels
-    files = [("image", data) for data in form.images]
-    files += [("mask", form.mask)] if form.mask is not None else []
-
-    def read() -> list[tuple[int, int]]:
-        return [pictures.read_size(data, name, most) for name, data in files]
-
+    masks = [] if form.mask is None else [form.mask]
+    files = [("image", one) for one in form.images] + [("mask", one) for one in masks]
+    read = lambda: [pictures.read_size(data, name, most) for name, data in files]  # noqa: E731
     return await service.process_pictures(read)
 
 

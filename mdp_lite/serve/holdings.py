@@ -1,6 +1,7 @@
 """How many bytes pictures, answers and tasks take, from their sizes alone.
 
-tests/serve/test_serve_memory_at_most.py compares the factors with what the system counts.
+The factors were measured as resident bytes; tests/serve/test_serve_memory_at_most.py attacks the
+sum of all.
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ from mdp_lite.serve.holdings import text_limit
 from mdp_lite.serve.memory import TRIM
 from mdp_lite.serve.settings import Limits
 
-READ = 24  # bytes of a pixel while a picture is read or written; one at a time in the process
+READ = 32  # bytes of a pixel while a picture is read or written; one at a time in the process
 BODY = 9  # bytes for each of a body that is read as JSON; one at a time
 VALUES = 32  # bytes for each of a JSON text of many small values, or of a form's escapes
 CONNECTION = 2**17  # bytes of an open connection: its buffers, its parser, its objects
@@ -26,7 +26,7 @@ class MemoryPlan(NamedTuple):
     freed: int
 
     @property
-    def most(self) -> int:
+    def total(self) -> int:
         """All together."""
         return sum(self)
 
@@ -50,7 +50,7 @@ def plan_memory(found: Estimate, limits: Limits, others: int = 0) -> MemoryPlan:
 
 def describe_plan(plan: MemoryPlan) -> dict[str, Any]:
     """The plan for --json."""
-    return {"most_bytes": plan.most, "most_parts": plan._asdict()}
+    return {"most_bytes": plan.total, "most_parts": plan._asdict()}
 
 
 def format_plan(facts: dict[str, Any]) -> str:

@@ -22,7 +22,8 @@ HEALTH = 1.0  # seconds
 
 def test_no_attack_takes_more_than_the_dry_run_says() -> None:
     pytest.importorskip("psutil")
-    from support.memory_attack import KINDS, attack, format_figures, start_server
+    from support.memory_attack import attack, format_figures, start_server
+    from support.memory_requests import KINDS
 
     command = [sys.executable, "-m", "mdp_lite", "serve", "--dry-run", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True)
@@ -30,7 +31,7 @@ def test_no_attack_takes_more_than_the_dry_run_says() -> None:
     with start_server() as server:
         first = server.resident
         for name, build in KINDS.items():
-            found = attack(server, build(server))
+            found = attack(server, build(server.url))
             print(format_figures(name, found), flush=True)
             stored = Limits().source_bytes if name == "sweeps" else 0
             assert found.peak <= most, name
