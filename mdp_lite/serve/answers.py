@@ -67,7 +67,8 @@ async def answer_sweep(
     async def run() -> tuple[list[PictureFile], Cost]:
         how = (source, fields, service.max_rows, context.end)
         work = lambda editor: sweep_pictures(editor, *how)  # noqa: E731
-        (results, spent), waited = await service.run_job(cost, work, context.end)
+        share = service.users.open_share(context.request)
+        (results, spent), waited = await service.run_job(cost, work, context.end, share)
         files = [
             await service.process_pictures(partial(_encode_result, context, one)) for one in results
         ]
@@ -120,7 +121,7 @@ async def _run_jobs(
     context: RequestContext, jobs: Sequence[PictureJob], on_preview: OnPreview, cost: int
 ) -> list[PictureFile]:
     """Run all jobs of a request at once, in turns that they share; if one fails, stop all."""
-    share = Share()
+    share = context.service.users.open_share(context.request)
     tasks = [asyncio.ensure_future(_run_job(context, job, on_preview, cost, share)) for job in jobs]
     try:
         return await asyncio.gather(*tasks)

@@ -31,7 +31,8 @@ async def make_source(
         started = time.monotonic()
         return get_or_make_source(editor, recipe, end=end), time.monotonic() - started
 
-    run = lambda: service.run_job(cost, work, end)  # noqa: E731
+    share = service.users.open_share(request)
+    run = lambda: service.run_job(cost, work, end, share)  # noqa: E731
     task = service.admit(cost, picture_bytes(recipe), run)
     left = wait_for_disconnect(request)
     (source, seconds), waited = await run_while_connected(task, left, service.metrics.cancelled.inc)

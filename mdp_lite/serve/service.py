@@ -27,6 +27,7 @@ from mdp_lite.serve.recipes import RecipeStore
 from mdp_lite.serve.settings import Limits, ServiceSettings
 from mdp_lite.serve.store import SourceStore
 from mdp_lite.serve.traces import Tracing
+from mdp_lite.serve.users import Users
 
 T = TypeVar("T")
 EDIT_ROWS = 3  # UNet rows of the largest step of one edit
@@ -57,6 +58,7 @@ class Service:
         self.uploads: set[asyncio.Timeout] = set()  # of bodies that are being read
         self.connections, self.metrics = ConnectionCounts(), Metrics(self)
         self.tracing: Tracing | None = None
+        self.users = Users()
         self._engine = threading.Thread(target=self._run_models, name="models", daemon=True)
         self._workers = ThreadPoolExecutor(limits.jobs, "job")
         # One thread, because the warning filters that Pillow's reading sets are process-wide.
