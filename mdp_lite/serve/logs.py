@@ -86,7 +86,7 @@ def _describe(error: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)
     found = {
         "type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
-        "at": [f"{one.filename}:{one.lineno} {one.name}" for one in frames],
+        "frames": [f"{one.filename}:{one.lineno} {one.name}" for one in frames],
     }
     if isinstance(error, RuntimeError | MemoryError):
         return found | {"message": str(error)}

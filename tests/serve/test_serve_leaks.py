@@ -136,7 +136,7 @@ def test_failures_name_the_place_and_not_the_prompt(
     failures = [one for one in lines if one["level"] == "error" and "id" in one]
     (one,) = failures
     assert one["id"] == answer.headers["x-request-id"]
-    assert one["errors"][0]["type"] == "KeyError" and "fail" in one["errors"][0]["at"][-1]
+    assert one["errors"][0]["type"] == "KeyError" and "fail" in one["errors"][0]["frames"][-1]
     if where == "cause":
         assert one["errors"][1]["message"] == "No such file"
     assert find_leaks(watched.everything()) == []
