@@ -2,12 +2,14 @@
 FROM python:3.12-slim
 WORKDIR /app
 COPY . .
+# g++ compiles the kernel for the CPU and is gone in the same layer.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install --no-install-recommends -y g++ \
     && PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu \
        pip install --no-cache-dir -c constraints.txt '.[serve]' \
     && apt-get purge -y g++ && apt-get autoremove -y && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home service
-USER service
+    && useradd --create-home --uid 10001 service && install -d -o service /data
+USER 10001
 WORKDIR /home/service
 EXPOSE 8000
 STOPSIGNAL SIGTERM

@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PINS := constraints.txt setup.py pyproject.toml $(wildcard kernels/mdp_lite_kernels/*.[ch])
-# An environment of its own: schemathesis' plugin for pytest would slow `make test` down.
+# A separate environment: schemathesis' plugin for pytest would slow `make test` down.
 FUZZ := $(VENV)/fuzz
 FUZZ_OPTIONS ?= -n 100
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt

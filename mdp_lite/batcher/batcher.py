@@ -38,10 +38,10 @@ class Batcher:
     denoise computes a whole batch. finite_unet computes a client's rows again if they came out with
     NaN or infinity; it gives finite ones or raises. max_rows is how many rows one call may have.
     With 0 the rows of each client are a call by themselves, and its results have exactly the bits
-    that they have without other clients. The client served least is next. Its rows, calls and
-    seconds are of all UNet calls so far. row_work(x) is the work of one row of latents x; by
-    default it is 1, and work is counted in rows. Calls of several rows last about CALL_SECONDS at
-    most, unless max_rows is 0 and they are of one client; speed estimates that.
+    that they have without other clients. The client that was served least is next, of the group
+    that was served least. rows, calls and seconds are of all UNet calls. row_work(x) is the work
+    of one row of latents x; by default it is 1, and work is counted in rows. Calls of several rows
+    last CALL_SECONDS at most, unless max_rows is 0 and they are of one client; speed estimates it.
 
     All methods may be called from any thread; run() belongs to one thread, which must be the only
     one that calls the models. denoise and call block until run() has answered, and raise what the
@@ -64,7 +64,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
         self._clients: set[Client] = set()
-        self._clock = 0.0  # served, of the client whose call was last taken from the queue
+        self._clock = 0.0  # served, of the group whose call was last taken from the queue
         self._closed = self._busy = False  # busy: a call is being computed
         self._thread: threading.Thread | None = None  # the one that is in run()
         self.calls = self.rows = self.halved = 0
@@ -75,9 +75,7 @@ class Batcher:
         """Add a client for as long as the context lasts. It starts with the least that one has."""
         one = Client() if one is None else check_client(one)
         with self._changed:
-            if not any(other.share is one.share for other in self._clients):
-                start = turns.choose_start(one.share, self._clients, self._clock, self._busy)
-                one.share.served = start
+            turns.join_shares(one.share, self._clients, self._clock, self._busy)
             self._clients.add(one)
         try:
             yield one
@@ -180,7 +178,7 @@ class Batcher:
 
     def _compute_now(self, one: Call) -> Any:
         """The answer to a call of the thread that computes the answers, which can't wait for it."""
-        one.client.share.served += one.cost
+        one.client.share.add(one.cost)
         with torch.no_grad():
             [answer] = self._compute([one])
         if isinstance(answer, Failure):
@@ -247,9 +245,11 @@ class Batcher:
         batch = choose_batch(self._waiting, min(first.model.max_rows, most))
         ids = {id(one) for one in batch}
         self._waiting = [one for one in self._waiting if id(one) not in ids]
-        self._clock = batch[0].client.served
+        self._clock = batch[0].client.share.group.served
+        for one in reversed(batch):  # the first was served least of its group
+            one.client.share.group.begun = one.client.served
         for one in batch:
-            one.client.share.served += one.cost
+            one.client.share.add(one.cost)
             one.client.last = one.cost
         return batch
 

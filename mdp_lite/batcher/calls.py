@@ -137,7 +137,7 @@ class Failure(NamedTuple):
 
 def choose_batch(waiting: Sequence[Call], max_rows: int) -> list[Call]:
     """The call of the client served least, and others of its kind, max_rows rows in all."""
-    order = sorted(waiting, key=lambda one: one.client.served)
+    order = sorted(waiting, key=lambda one: one.client.share.rank)
     batch, rows = order[:1], order[0].rows
     for one in order[1:]:
         if one.kind == batch[0].kind and rows + one.rows <= max_rows:

@@ -19,15 +19,37 @@ CALL_SECONDS = 2.0  # of a call of several rows, by estimate
 FADE = 0.98  # what each call leaves of the weight of those before it
 
 
+class Group:
+    """What one user has been served, however many requests that are; users take turns.
+
+    begun: what the share of its last call had been served before that call.
+    """
+
+    def __init__(self) -> None:
+        self.served = self.begun = 0.0
+
+
 class Share:
     """What one request has been served; its clients, if it has several, take turns as one.
+
+    group: of the requests of one user, which together have the turns of one; by default it is the
+    only one.
 
     >>> share = Share()
     >>> pair = [Client(share=share), Client(share=share)]
     """
 
-    def __init__(self) -> None:
-        self.served = 0.0
+    def __init__(self, group: Group | None = None) -> None:
+        self.served, self.group = 0.0, Group() if group is None else group
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Whose turn is first: the group that was served least, and of its shares that one."""
+        return self.group.served, self.served
+
+    def add(self, work: float) -> None:
+        """Count work that is served."""
+        self.served, self.group.served = self.served + work, self.group.served + work
 
 
 class Turn(Protocol):
@@ -65,11 +87,23 @@ class Speed:
         return max(1, int(CALL_SECONDS / seconds)) if seconds else 2**31
 
 
-def choose_start(share: Share, others: Iterable[Turn], begun: float, is_busy: bool) -> float:
+def choose_start(
+    share: Share | Group, others: Iterable[Share | Group], begun: float, is_busy: bool
+) -> float:
     """What a share has been served as it joins others; begun is what the share served last had."""
-    rivals = [one.share.served for one in others]
-    start = min(rivals, default=begun)
+    start = min((one.served for one in others), default=begun)
     return max(share.served, min(start, begun) if is_busy else start)
+
+
+def join_shares(share: Share, clients: Iterable[Turn], clock: float, is_busy: bool) -> None:
+    """Let a share, and its group, begin where the clients' are; clock is the groups' begun."""
+    others = [one.share for one in clients]
+    peers = [one for one in others if one.group is share.group]
+    if not peers:
+        groups = [one.group for one in others]
+        share.group.served = choose_start(share.group, groups, clock, is_busy)
+    if not any(one is share for one in peers):
+        share.served = choose_start(share, peers, share.group.begun, is_busy)
 
 
 def find_expected(clients: Iterable[Turn], waiting: Sequence[Turn], work: float) -> list[Turn]:
@@ -78,11 +112,11 @@ def find_expected(clients: Iterable[Turn], waiting: Sequence[Turn], work: float)
     They were served less than all who wait, and ask for much less at a time: without them a long
     call would come between every two steps of a short edit.
     """
-    least = min(one.share.served for one in waiting)
+    least = min(one.share.rank for one in waiting)
     asking = {id(one) for one in waiting}
     return [
         one for one in clients
-        if one.share.served < least and 2 * one.last < work and not one.is_idle
+        if one.share.rank < least and 2 * one.last < work and not one.is_idle
         and id(one) not in asking
     ]  # fmt: skip
 

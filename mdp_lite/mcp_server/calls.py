@@ -11,6 +11,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.session import ServerSession
 from mcp.types import ImageContent
 
+from mdp_lite.batcher.turns import Share
 from mdp_lite.mcp_server.results import Output
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.result import Source
@@ -28,7 +29,7 @@ class ToolCall(NamedTuple):
     """A call: folders are those whose files it may name, owner is whose sources it sees.
 
     has_session: whether other clients have other owners, so that sources can be listed. lease is
-    the memory of the call.
+    the memory of the call, share its turns at the models.
     """
 
     service: Service
@@ -38,6 +39,7 @@ class ToolCall(NamedTuple):
     has_session: bool
     started: float
     lease: Lease
+    share: Share
 
     @property
     def model(self) -> ServedModel:
@@ -65,13 +67,15 @@ def open_call(
     Clients that speak the protocol without sessions share the owner of their key; their sources
     have ids that can't be guessed.
     """
-    started, lease, owner, has_session = time.monotonic(), service.memory.open(), STDIO, True
+    started, lease, share = time.monotonic(), service.memory.open(), Share()
+    owner, has_session = STDIO, True
     if ctx.request is not None:
+        share = service.users.open_share(ctx.request)
         name, key = ctx.request.headers.get(SESSION, ""), ctx.request.scope["state"]["owner"]
         owner = hashlib.sha256(f"mcp {key} {name}".encode()).hexdigest()[:32]
         has_session = bool(name)
     try:
-        yield ToolCall(service, folders, ctx.session, owner, has_session, started, lease)
+        yield ToolCall(service, folders, ctx.session, owner, has_session, started, lease, share)
     finally:
         lease.close()
 

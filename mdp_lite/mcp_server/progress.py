@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import anyio
 from mcp.server.session import ServerSession
 
+from mdp_lite.batcher.batcher import Client
 from mdp_lite.editor import Editor
 from mdp_lite.mcp_server.calls import ToolCall
 from mdp_lite.pipeline.sources import OnStep
@@ -67,7 +68,8 @@ async def run_work(
 
     async def run() -> tuple[T, float]:
         with call.lease.room(working_bytes) as room:
-            return await service.run_task(cost, lambda one: work(one, sender), end, room=room)
+            client, start = Client(None, call.share), lambda one: work(one, sender)
+            return await service.run_task(cost, start, end, client, room=room)
 
     task = service.admit(cost, call.lease, run)
     sending = asyncio.create_task(sender.send())

@@ -11,7 +11,6 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from PIL import Image
 
-from mdp_lite.batcher.turns import Share
 from mdp_lite.editor import Editor
 from mdp_lite.pipeline.result import Cost, Source
 from mdp_lite.serve import pictures
@@ -148,10 +147,7 @@ async def _run_tasks(
     context: RequestContext, tasks: Sequence[PictureTask], on_preview: OnPreview, cost: int
 ) -> list[PictureFile]:
     """Run all tasks of a request at once, in turns that they share; if one fails, stop all."""
-    share = Share()
-    ends = [
-        asyncio.ensure_future(_run_task(context, one, on_preview, cost, share)) for one in tasks
-    ]
+    ends = [asyncio.ensure_future(_run_task(context, one, on_preview, cost)) for one in tasks]
     try:
         return await asyncio.gather(*ends)
     finally:
@@ -161,9 +157,9 @@ async def _run_tasks(
 
 
 async def _run_task(
-    context: RequestContext, task: PictureTask, on_preview: OnPreview, cost: int, share: Share
+    context: RequestContext, task: PictureTask, on_preview: OnPreview, cost: int
 ) -> PictureFile:
-    service, client = context.service, run_of(context.request).make_client(share)
+    service, client = context.service, run_of(context.request).make_client()
     work = lambda editor: task.run(editor, on_preview)  # noqa: E731
     with context.lease.room(task.working_bytes) as room:
         done = service.run_task(cost, work, context.end, client, context.model, room)

@@ -155,7 +155,7 @@ def _inference_request(inputs: str, parameters: Body, example: Body) -> Body:
         "additionalProperties": False,
         "properties": {
             "inputs": {"type": "string", "description": inputs},
-            "parameters": parameters,
+            "parameters": parameters if "parameters" in needed else _or_null(parameters),
             "options": {"type": ["object", "null"], "description": "ignored"},
         },
     }
@@ -176,6 +176,10 @@ def build_document(app: FastAPI, settings: ServiceSettings, free: tuple[str, ...
             operation["responses"].pop("422", None)  # the framework's; wrong fields are 400 here
             operation["security"] = [] if path in free else needed
     return document
+
+
+def _or_null(schema: Body) -> Body:
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _allow_nulls(schema: Body) -> Body:

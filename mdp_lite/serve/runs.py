@@ -30,18 +30,18 @@ class CheckEnd(Exception):
 class RequestRun:
     """One run of a request. is_check: it ends by CheckEnd, before any work.
 
-    share: its turns at the models, if other requests have the same. work are its FLOPs once it is
+    share: its turns at the models, which its tasks have together. work are its FLOPs once it is
     admitted; on_preview(image, context) is called with its previews, in a worker thread.
     """
 
-    def __init__(self, is_job: bool = False, is_check: bool = False, share: Share | None = None):
+    def __init__(self, share: Share, is_job: bool = False, is_check: bool = False) -> None:
         self.is_job, self.is_check, self.share = is_job, is_check, share
         self.work, self._clients = 0, list[Client]()
         self.preview: tuple[Image.Image, Any] | None = None  # the newest, with its RequestContext
 
-    def make_client(self, share: Share | None = None) -> Client:
+    def make_client(self) -> Client:
         """A client of the batcher for a task of the request."""
-        client = Client(None, self.share or share)
+        client = Client(None, self.share)
         self._clients.append(client)
         return client
 
@@ -54,7 +54,10 @@ class RequestRun:
 
 def run_of(request: Request) -> RequestRun:
     """The run of a request; that of a client that waits if nothing else was said."""
-    return request.scope["state"].setdefault("run", RequestRun())
+    state, service = request.scope["state"], request.app.state.service
+    if "run" not in state:
+        state["run"] = RequestRun(service.users.open_share(request))
+    return state["run"]
 
 
 def admit(

@@ -26,6 +26,7 @@ from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel, prepare_mode
 from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.store import SourceStore
 from mdp_lite.serve.traces import Tracing
+from mdp_lite.serve.users import Users
 
 T = TypeVar("T")
 LONG = 1000  # rows' work: requests of more take at most half of the slots
@@ -60,6 +61,7 @@ class Service:
         self.uploads: set[asyncio.Timeout] = set()  # of bodies that are being read
         self.connections, self.metrics = ConnectionCounts(), Metrics(self)
         self.tracing: Tracing | None = None
+        self.users = Users()
         self._engine = threading.Thread(target=self._run_models, name="models", daemon=True)
         self._workers = ThreadPoolExecutor(limits.tasks, "task")
         # One thread, because the warning filters that Pillow's reading sets are process-wide.

@@ -77,7 +77,7 @@ class RequestSpan:
 
 
 class Tracing:
-    """Sends spans to a collector, in another thread: failures there disturb no request.
+    """Sends spans to a collector, in a separate thread: failures there disturb no request.
 
     The environment says where and how much (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER and
     the others of OpenTelemetry); a test may give its own exporter instead.

@@ -168,9 +168,9 @@ def test_a_client_that_joins_late_has_no_advantage() -> None:
             one._waiting = [call(old)]
             one._take_batch()
         with one.client() as new:
-            assert new.served == old.served == 200
+            assert new.share.group.served == old.share.group.served == 200
     with one.client() as later:
-        assert later.served == 198  # as of the last that was called
+        assert later.share.group.served == 198  # as of the last that was called
 
 
 def test_one_that_cannot_be_computed_fails_alone() -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -11,7 +12,14 @@ from torch import Tensor
 from mdp_lite.batcher import turns
 from mdp_lite.batcher.batcher import Batcher, Client, UNetRows
 from mdp_lite.batcher.calls import split_rows
-from mdp_lite.batcher.turns import Share, Speed, choose_start, find_expected
+from mdp_lite.batcher.turns import (
+    Group,
+    Share,
+    Speed,
+    choose_start,
+    find_expected,
+    join_shares,
+)
 
 WAIT = 60.0
 
@@ -27,7 +35,8 @@ def rows(count: int, side: int = 2) -> UNetRows:
 
 def client(served: float, last: float = 0.0) -> Client:
     one = Client()
-    one.share.served, one.last = served, last
+    one.share.served = one.share.group.served = served
+    one.last = last
     return one
 
 
@@ -43,7 +52,7 @@ def test_speed_follows_the_last_calls() -> None:
 
 
 def test_a_new_share_begins_where_the_running_call_began() -> None:
-    others = [client(7.0), client(9.0)]
+    others = [client(7.0).share, client(9.0).share]
     assert choose_start(Share(), others, 3.0, True) == 3
     assert choose_start(Share(), others, 3.0, False) == 7
     assert choose_start(Share(), [], 3.0, False) == 3
@@ -56,11 +65,29 @@ def test_clients_of_one_share_are_served_as_one() -> None:
     one, share = Batcher(denoise, denoise), Share()
     pair = [Client(share=share), Client(share=share)]
     with one.client(pair[0]):
-        share.served = 6
+        share.add(6)
         with one.client(pair[1]):
             assert [each.served for each in pair] == [6, 6]
             with one.client() as other:
-                assert other.served == 6
+                assert other.share.group.served == 6
+
+
+def test_requests_of_one_group_have_the_turns_of_one() -> None:
+    one, many = Batcher(denoise, denoise), Group()
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(one.client(Client(share=Share(many)))) for _ in range(9)]
+        other = stack.enter_context(one.client())
+        clients, order = [*crowd, other], []
+        for _ in range(40):
+            chosen = min(clients, key=lambda each: each.share.rank)
+            chosen.share.add(4 if chosen is crowd[0] else 1)
+            order.append(clients.index(chosen))
+        assert abs(many.served - other.served) <= 4  # half of the work, and not 9 of 10 parts
+        assert set(order) == set(range(10))  # of the group each has turns, the long one fewer
+        assert order.count(0) <= 1 + order.count(1)
+        newcomer = Share(many)
+        join_shares(newcomer, clients, 0.0, False)
+        assert newcomer.served == min(each.served for each in crowd)
 
 
 def test_who_is_waited_for() -> None:

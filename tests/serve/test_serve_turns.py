@@ -18,7 +18,16 @@ from mdp_lite.serve.fields import SteeringFields, SweepFields
 from mdp_lite.serve.settings import Limits
 from mdp_lite.serve.work import EditSpec, PictureRecipe, PromptRecipe
 from support.inverting import picture
-from support.serving import WAIT, RunningService, file_of, is_idle, run_service, wait_until
+from support.serving import (
+    KEY,
+    OTHER,
+    WAIT,
+    RunningService,
+    file_of,
+    is_idle,
+    run_service,
+    wait_until,
+)
 
 CELL = 2e-4  # seconds of a latent's cell
 FILE = file_of(picture())
@@ -45,9 +54,11 @@ def twice(editor: Editor, times: int = 2) -> str:
     return "x".join(str(times * side) for side in editor.runner.size)
 
 
-def generate(at: RunningService, steps: int, **fields: object) -> httpx2.Response:
+def generate(
+    at: RunningService, steps: int, how: dict[str, Any] | None = None, **fields: object
+) -> httpx2.Response:
     body = {"prompt": "a", "seed": 1, "num_inference_steps": steps} | fields
-    return httpx2.post(f"{at.url}/v1/images/generations", json=body, timeout=WAIT)
+    return httpx2.post(f"{at.url}/v1/images/generations", json=body, timeout=WAIT, **(how or {}))
 
 
 def record_calls(batcher: Batcher) -> list[Call]:
@@ -80,6 +91,28 @@ def test_beside_a_huge_request_a_small_one_waits_for_its_own_work_and_one_call(
     others = [one.cost for one in calls[mine[0] : mine[-1]] if id(one.client.share) in before]
     assert len(before) == 1 and own >= 10 * at.service.row_work
     assert sum(others) <= own + max(one.cost for one in calls)
+
+
+def test_a_user_with_many_requests_has_the_turns_of_one(timed: Editor) -> None:
+    keys = (KEY, OTHER)
+    with run_service(timed, keys=keys) as at, ThreadPoolExecutor(8) as pool:
+        found = record_calls(at.service.batcher)
+        sent = {"headers": {"Authorization": f"Bearer {KEY}"}}
+        crowd = [pool.submit(generate, at, 200, sent) for _ in range(8)]
+        wait_until(lambda: at.service.jobs == 8 and len(found) > 20)
+        before = {id(one.client.share.group) for one in found}
+        alone = generate(at, 20, {"headers": {"Authorization": f"Bearer {OTHER}"}})
+        assert alone.status_code == 200 and len(before) == 1
+        calls = list(found)
+        at.service.end_requests()
+        assert {one.result(WAIT).status_code for one in crowd} == {503}
+    mine = [k for k, one in enumerate(calls) if id(one.client.share.group) not in before]
+    during = calls[mine[0] : mine[-1] + 1]
+    own = sum(one.cost for one in during if id(one.client.share.group) not in before)
+    others = sum(one.cost for one in during) - own
+    assert others <= own + max(one.cost for one in calls)  # half, and not 8 of 9 parts
+    shares = [id(one.client.share) for one in calls if id(one.client.share.group) in before]
+    assert len(set(shares)) == 8
 
 
 def test_a_small_row_is_less_work_than_a_large_one(editor: Editor) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
+from mdp_lite.batcher.turns import Share
 from mdp_lite.serve import fields, pictures, routes
 from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
 from mdp_lite.serve.gate import Message
@@ -58,7 +59,7 @@ def fix_seed(path: str, body: Body) -> Body:
 async def check_body(app: Any, owner: str, path: str, body: Body) -> int:
     """The FLOPs of a request. Raises what the endpoint itself would answer."""
     try:
-        await _call(app, owner, path, body, RequestRun(is_job=True, is_check=True))
+        await _call(app, owner, path, body, RequestRun(Share(), is_job=True, is_check=True))
     except CheckEnd as end:
         return end.work
     raise AssertionError(f"{path} ended without any work")

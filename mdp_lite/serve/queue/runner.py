@@ -150,7 +150,7 @@ class JobQueue:
             claim = await self.database.run(self.claims.claim, is_alone)
             if claim is None:
                 break
-            run = RequestRun(is_job=True, share=self._share)
+            run = RequestRun(self._share, is_job=True)
             task = asyncio.create_task(self._run_entry(claim, run))
             self._running[claim[:2]] = Running(claim, run, task)
             task.add_done_callback(lambda _, key=claim[:2]: self._running.pop(key, None))
