@@ -103,25 +103,12 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
     """The service of an editor as an ASGI application. Raises BadInput for unsafe settings."""
     service = Service(editor, check_settings(settings))
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service.start()
-        service.tracing = Tracing() if settings.trace else None
-        try:
-            await queue.start()
-            yield
-        finally:
-            await queue.stop()
-            await asyncio.to_thread(service.close)  # requests may still send their last words
-            if service.tracing:
-                await asyncio.to_thread(service.tracing.close)
-
     app = FastAPI(
-        title="mdp_lite", version=__version__, lifespan=lifespan, openapi_url=None,
+        title="mdp_lite", version=__version__, lifespan=run_service, openapi_url=None,
         description=docs_page.DESCRIPTION,
     )  # fmt: skip
     app.state.service, app.state.parsing = service, asyncio.Lock()
-    app.state.queue = queue = JobQueue(service, app)
+    app.state.queue = JobQueue(service, app)
     for method, path, handler, summary, tag, about in ROUTES:
         app.add_api_route(
             path, handler, methods=[method], operation_id=handler.__name__, openapi_extra=about,
@@ -140,6 +127,23 @@ def application(editor: Editor, settings: ServiceSettings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
         )  # fmt: skip
     return app
+
+
+@asynccontextmanager
+async def run_service(app: FastAPI) -> AsyncIterator[None]:
+    """Start the application's service and its queue of jobs, and end both."""
+    service: Service = app.state.service
+    queue: JobQueue = app.state.queue
+    service.start()
+    service.tracing = Tracing() if service.settings.trace else None
+    try:
+        await queue.start()
+        yield
+    finally:
+        await queue.stop()
+        await asyncio.to_thread(service.close)  # requests may still send their last words
+        if service.tracing:
+            await asyncio.to_thread(service.tracing.close)
 
 
 @contextmanager

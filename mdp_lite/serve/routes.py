@@ -209,6 +209,7 @@ async def metrics(request: Request) -> Response:
 
 
 def service_of(request: Request) -> Service:
+    """The service that got a request."""
     return request.app.state.service
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mdp_lite.editor import Editor
 from mdp_lite.mcp_server.http import mount_tools
 from mdp_lite.pipeline.request import Request
+from mdp_lite.serve.logs import JsonLines
 from mdp_lite.serve.settings import Limits
 from support.inverting import picture
 from support.mcp_clients import MODES, connect_with, open_tools, pictures_of, to_text
@@ -240,8 +241,7 @@ def test_prompts_and_paths_are_not_logged(
         client.refuse("edit_picture", prompt=secret, image_path=secret)
         with pytest.raises(MCPError):
             client.call(secret)
-    lines = [one for one in caplog.records if one.name.startswith("mdp_lite")]
-    assert any('"/mcp"' in one.getMessage() for one in lines)
-    assert not any(
-        secret in one.getMessage() for one in caplog.records if "mcp.client" not in one.name
-    )
+    write = JsonLines().format
+    lines = [write(one) for one in caplog.records if one.name.startswith("mdp_lite")]
+    assert any('"/mcp"' in line for line in lines)
+    assert not any(secret in write(one) for one in caplog.records if "mcp.client" not in one.name)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mdp_lite.editor import Editor
 from mdp_lite.serve.app import ROUTES
-from mdp_lite.serve.metrics import KINDS, REFUSALS
+from mdp_lite.serve.metrics import KINDS, REASONS, REFUSALS
 from mdp_lite.serve.settings import Limits
 from support.inverting import picture
 from support.places import ROOT
@@ -26,7 +26,7 @@ OPERATING = ROOT / "examples" / "operating"
 OWN = {"job", "instance"}  # labels that Prometheus adds
 VALUES = {  # of labels, all that there may be
     "kind": set(KINDS),
-    "reason": set(REFUSALS),
+    "reason": {*REFUSALS, *REASONS},
     "finished": {"true", "false"},
     "route": {path for _, path, *_ in ROUTES} | {"none"},
 }

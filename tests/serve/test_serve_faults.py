@@ -144,7 +144,7 @@ def test_a_slow_client_is_disconnected_and_blocks_nobody(editor: Editor) -> None
             line.sendall((head + kind).encode())
             assert generate(at).status_code == 200
             assert b"408" in line.recv(100)
-        assert is_idle(at.service)
+        wait_until(lambda: is_idle(at.service))
 
 
 def test_a_client_that_does_not_read_blocks_nobody(editor: Editor) -> None:

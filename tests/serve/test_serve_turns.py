@@ -99,7 +99,7 @@ def test_a_user_with_many_requests_has_the_turns_of_one(timed: Editor) -> None:
         found = record_calls(at.service.batcher)
         sent = {"headers": {"Authorization": f"Bearer {KEY}"}}
         crowd = [pool.submit(generate, at, 200, sent) for _ in range(8)]
-        wait_until(lambda: at.service.jobs == 8 and len(found) > 20)
+        wait_until(lambda: at.service.tasks == 8 and len(found) > 20)
         before = {id(one.client.share.group) for one in found}
         alone = generate(at, 20, {"headers": {"Authorization": f"Bearer {OTHER}"}})
         assert alone.status_code == 200 and len(before) == 1

@@ -29,6 +29,7 @@ from support.serving import (
     open_client,
     read_image,
     run_service,
+    wait_until,
 )
 
 PICTURE, STEPS = picture(), 2
@@ -220,7 +221,8 @@ def test_bad_ones(
     rows = at.service.batcher.rows
     found = error_of(generate(client, n=2, **fields))
     assert found[0] == param and message in found[1]
-    assert at.service.batcher.rows == rows and is_idle(at.service)
+    assert at.service.batcher.rows == rows
+    wait_until(lambda: is_idle(at.service))
 
 
 def test_other_models(plain: httpx2.Client) -> None:

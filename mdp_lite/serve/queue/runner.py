@@ -33,6 +33,8 @@ from mdp_lite.serve.settings import JobSettings
 POLL = 0.5  # seconds between two looks at what other processes did
 RECOVER = 5.0  # seconds between two looks for processes that died, and for jobs that are too old
 STARTS = 3  # of an entry that fails for want of memory or disk
+RESULTS = ("succeeded", "failed")  # of a request of a job
+ATTEMPTS = ("delivered", "pending", "failed")  # of a message to a webhook
 AGAIN = ("out_of_memory", "source_not_kept")
 MEMORY = "jobs are in memory: a restart loses them; --jobs FOLDER or --cache FOLDER stores them"
 log = logging.getLogger("mdp_lite.serve")
@@ -76,6 +78,9 @@ class JobQueue:
             "mdp_lite_job_requests", "requests of jobs that were run, by their state", ("state",),
             registry=service.metrics.registry,
         )  # fmt: skip
+        for counter, states in ((self.deliveries, ATTEMPTS), (self.ended, RESULTS)):
+            for state in states:
+                counter.labels(state)  # so that each is there from the start
         service.metrics.registry.register(self)  # type: ignore[arg-type]
 
     @property
@@ -177,7 +182,7 @@ class JobQueue:
             return await self.database.run(self.claims.put_back, claim)
         while not await self._end(claim, answer):
             await asyncio.sleep(RECOVER)
-        self.ended.labels("succeeded" if answer.status < 400 else "failed").inc()
+        self.ended.labels(RESULTS[answer.status >= 400]).inc()
         seconds = round(time.monotonic() - started, 4)
         route = claim.endpoint if "src_" not in claim.endpoint else "/v1/sources/{source}/edits"
         line = {"job": route, "status": answer.status, "seconds": seconds, "starts": claim.starts}
