@@ -104,7 +104,7 @@ def test_one_edit_that_fails_among_others_fails_alone(
         ("a boat", "error", "MemoryError: no room"),
     }
     monkeypatch.undo()
-    os.chdir(cwd)
+    monkeypatch.chdir(cwd)
     assert run("-o", "out", "--retry-failed") == 0
     assert count_repeats(cwd / "out") == {1}
 
