@@ -1,7 +1,9 @@
 """Many clients at once against `mdp-lite serve`; each picture is compared to the same edit alone.
 
-python -m benchmarks.serve_load [--clients 50] [--seconds 60] [--rounds 2] [--rows 0 16] [-o FILE]
-Starts a server for each value of --rows and loads them in turns; prints one JSON object.
+python -m benchmarks.serve_load [--clients 50] [--seconds 60] [--rounds 2] [--rows 0 16] \\
+    [--other CHECKOUT] [-o FILE]
+Starts a server for each value of --rows, and one of another checkout too if there is one, and loads
+them in turns; prints one JSON object.
 """
 
 import argparse
@@ -90,15 +92,16 @@ def build_requests(editor: Editor, file: bytes) -> list[LoadRequest]:
 
 
 @contextmanager
-def run_server(rows: int, jobs: int, *words: str) -> Iterator[tuple[str, int]]:
-    """A server of the bundled model: its address and its process."""
+def run_server(rows: int, root: Path, *words: str) -> Iterator[tuple[str, int]]:
+    """A server of the bundled model, by the code of a checkout: its address and its process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [
         sys.executable, "-m", "mdp_lite", "serve", "--port", str(port), "--rows", str(rows),
-        "--limit", f"tasks={jobs}", "--limit", "waiting_rows=1000000", "--quiet", *words,
+        "--limit", "waiting_rows=1000000", "--quiet", *words,
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT)
+    rooms = os.pathsep.join(str(root / one) for one in ("", "kernels", "weights"))
+    process = subprocess.Popen(command, cwd=root, env=os.environ | {"PYTHONPATH": rooms})
     try:
         url = f"http://127.0.0.1:{port}"
         while True:
@@ -193,31 +196,34 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--rows", type=int, nargs="+", default=[0, 16])
-    parser.add_argument("--jobs", type=int, default=16)
+    parser.add_argument("--other", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     editor = Editor.from_pretrained()
     file = ((editor.models.folder or Path()) / "example.png").read_bytes()
     requests, found = build_requests(editor, file), {}
-    answers: dict[int, list[LoadAnswer]] = {rows: [] for rows in args.rows}
-    spent = dict.fromkeys(args.rows, 0.0)
+    roots = {"": ROOT} | ({f"{args.other.name}, ": args.other} if args.other else {})
+    names = {
+        f"{name}rows {rows}": (rows, root) for name, root in roots.items() for rows in args.rows
+    }
+    answers: dict[str, list[LoadAnswer]] = {name: [] for name in names}
+    spent = dict.fromkeys(names, 0.0)
     with ExitStack() as stack:
-        servers = {rows: stack.enter_context(run_server(rows, args.jobs)) for rows in args.rows}
-        before = {rows: processor_seconds(pid) for rows, (_, pid) in servers.items()}
+        servers = {name: stack.enter_context(run_server(*one)) for name, one in names.items()}
+        before = {name: processor_seconds(pid) for name, (_, pid) in servers.items()}
         for turn in range(args.rounds):
-            for rows in args.rows[:: -1 if turn % 2 else 1]:
+            for name in list(names)[:: -1 if turn % 2 else 1]:
                 started = time.monotonic()
-                answers[rows] += asyncio.run(
-                    run_load(servers[rows][0], requests, file, args.clients, args.seconds)
+                answers[name] += asyncio.run(
+                    run_load(servers[name][0], requests, file, args.clients, args.seconds)
                 )
-                spent[rows] += time.monotonic() - started
-        for rows, at in servers.items():
-            found[f"rows {rows}"] = summarize(
-                answers[rows], spent[rows], processor_seconds(at[1]) - before[rows], *at
-            )
+                spent[name] += time.monotonic() - started
+        for name, at in servers.items():
+            used = processor_seconds(at[1]) - before[name]
+            found[name] = summarize(answers[name], spent[name], used, *at)
     text = json.dumps(
         {"clients": args.clients, "steps": STEPS, "threads": torch.get_num_threads()}
-        | {"jobs": args.jobs, "near": MAX_ROUNDING, "servers": found},
+        | {"near": MAX_ROUNDING, "servers": found},
         indent=1,
     )
     print(text)
