@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 
-from benchmarks.serve_load import PROMPT, STEPS, TARGETS, run_server
+from benchmarks.serve_load import PROMPT, ROOT, STEPS, TARGETS, run_server
 
 AT_ONCE = 8
 
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=30)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    with run_server(0, 16) as alone, run_server(0, 16, "--engine", "ray") as ray:
+    with run_server(0, ROOT) as alone, run_server(0, ROOT, "--engine", "ray") as ray:
         clients = {
             name: httpx2.Client(base_url=url, timeout=600)
             for name, (url, _) in (("alone", alone), ("ray", ray))
