@@ -107,9 +107,10 @@ async def send_fault(soak: Soak, choose: random.Random) -> None:
     if kind == "wrong field":
         data |= {"strength": "2"}
     path = "/v1/nothing" if kind == "wrong path" else "/v1/images/edits"
-    sending = soak.client.post(path, data=data, files=files)
     if kind == "no JSON":
         sending = soak.client.post("/v1/images/generations", content=b"{" * 1000)
+    else:
+        sending = soak.client.post(path, data=data, files=files)
     if kind == "leave":
         with suppress(TimeoutError):
             await asyncio.wait_for(sending, choose.random())
