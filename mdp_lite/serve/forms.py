@@ -159,6 +159,9 @@ async def _read_parts(parts: list[tuple[str, Any]], service: Service) -> UploadF
                 files[_check_file_name(name)].append(data)
         elif name in FILES:
             _check_no_text(name, value)
+        elif name.startswith("lora["):
+            message = 'lora must be JSON in one text of a form: [{"name": "style", "weight": 0.8}]'
+            raise ApiError(400, message, "invalid_value", "lora")
         elif name in texts:
             raise _repeated(name)
         elif value or name in FREE_TEXTS:  # empty is how a form says null

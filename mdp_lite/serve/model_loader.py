@@ -6,7 +6,7 @@ import torch
 
 from mdp_lite.batcher.batcher import Batcher, Client
 from mdp_lite.editor import Editor
-from mdp_lite.names import BadInput
+from mdp_lite.names import BadCheckpoint, BadInput
 from mdp_lite.serve.model_memory import read_free_memory
 from mdp_lite.serve.model_pool import describe_excess
 from mdp_lite.serve.model_specs import ModelSpec, ModelSummary, read_editor_facts
@@ -63,8 +63,16 @@ class ModelLoader:
 
 def read_all_facts(editor: Editor, settings: ServiceSettings) -> dict[str, ModelSummary]:
     """The facts of all models by alias, the first first. Raises BadCheckpoint for a bad one."""
-    others = {one.alias: one.read_facts() for one in settings.others}
+    others = {one.alias: _read_facts(one) for one in settings.others}
     return {settings.alias: read_editor_facts(editor)} | others
+
+
+def _read_facts(spec: ModelSpec) -> ModelSummary:
+    """What is known of a model that is not loaded. Raises BadCheckpoint, which names it."""
+    try:
+        return spec.read_facts()
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"model {spec.alias}: {error}") from None
 
 
 def choose_bound(

@@ -221,8 +221,9 @@ def build_context(
     request: Request, fields: CommonFields, counted: str, started: float, model: ServedModel
 ) -> RequestContext:
     """What a request is known by from here on; counted is one of metrics.KINDS."""
-    service, seconds = service_of(request), time.monotonic() - started
-    request.scope["state"]["kind"] = counted
+    service, state = service_of(request), request.scope["state"]
+    seconds = time.monotonic() - started - state.get("load", 0.0)
+    state["kind"] = counted
     kind, ignored = EVENTS.get(counted, counted), explain_ignored(fields, service.settings)
     return RequestContext(request, service, fields, kind, started, seconds, ignored, counted, model)
 

@@ -56,8 +56,8 @@ class ClaimStore:
         that no other one is blamed if that happens again.
         """
         query = (
-            "SELECT job, position, owner, endpoint, body, starts, deaths FROM entries JOIN jobs ON"
-            " job = number WHERE entries.state = 'queued' AND model = ? ORDER BY turn, job,"
+            "SELECT job, position, owner, endpoint, body, starts, deaths, id FROM entries JOIN jobs"
+            " ON job = number WHERE entries.state = 'queued' AND model = ? ORDER BY turn, job,"
             " position LIMIT 1"
         )
         if self._db.connection.execute(query, (self._model,)).fetchone() is None:

@@ -161,10 +161,10 @@ class JobStore:
         query = "SELECT state, count(*) FROM entries WHERE job = ? GROUP BY state"
         counts = count_states(connection.execute(query, (number,)).fetchall())
         query = (
-            "SELECT sum(work * CASE WHEN state IN ('queued', 'running') THEN progress ELSE 1 END)"
+            "SELECT sum(work * CASE WHEN state IN ('succeeded', 'failed') THEN 1 ELSE progress END)"
             " / max(sum(work), 1) FROM entries WHERE job = ?"
         )
-        progress = 1.0 if row["ended"] else connection.execute(query, (number,)).fetchone()[0]
+        progress = connection.execute(query, (number,)).fetchone()[0]
         query = (
             "SELECT preview FROM entries WHERE job = ? AND preview IS NOT NULL ORDER BY position"
         )

@@ -69,6 +69,7 @@ class Claim(NamedTuple):
     body: str
     starts: int
     deaths: int
+    id: str
 
 
 class EntryAnswer(NamedTuple):

@@ -185,7 +185,8 @@ class JobQueue:
         self.ended.labels(RESULTS[answer.status >= 400]).inc()
         seconds = round(time.monotonic() - started, 4)
         route = claim.endpoint if "src_" not in claim.endpoint else "/v1/sources/{source}/edits"
-        line = {"job": route, "status": answer.status, "seconds": seconds, "starts": claim.starts}
+        line = {"job": claim.id, "row": claim.position, "route": route, "status": answer.status}
+        line |= {"seconds": seconds, "starts": claim.starts}
         log.info("a request of a job", extra={"fields": line})
 
     async def _end(self, claim: Claim, answer: EntryAnswer) -> bool:
