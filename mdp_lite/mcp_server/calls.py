@@ -15,6 +15,7 @@ from mdp_lite.batcher.turns import Share
 from mdp_lite.mcp_server.results import Output
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.result import Source
+from mdp_lite.serve.bodies import observe_stages
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.memory import Lease
 from mdp_lite.serve.served import ServedModel
@@ -29,7 +30,7 @@ class ToolCall(NamedTuple):
     """A call: folders are those whose files it may name, owner is whose sources it sees.
 
     has_session: whether other clients have other owners, so that sources can be listed. lease is
-    the memory of the call, share its turns at the models.
+    the memory of the call, share its turns at the models, request that of HTTP, if it is one.
     """
 
     service: Service
@@ -40,6 +41,7 @@ class ToolCall(NamedTuple):
     started: float
     lease: Lease
     share: Share
+    request: Any
 
     @property
     def model(self) -> ServedModel:
@@ -75,9 +77,20 @@ def open_call(
         owner = hashlib.sha256(f"mcp {key} {name}".encode()).hexdigest()[:32]
         has_session = bool(name)
     try:
-        yield ToolCall(service, folders, ctx.session, owner, has_session, started, lease, share)
+        yield ToolCall(
+            service, folders, ctx.session, owner, has_session, started, lease, share, ctx.request
+        )
     finally:
         lease.close()
+
+
+def observe(call: ToolCall, seconds: dict[str, float], kind: str | None = None) -> None:
+    """Count the seconds of a call's stages, over HTTP in its log line and its trace too."""
+    if call.request is None:
+        call.service.metrics.observe_seconds(seconds)
+    else:
+        call.request.scope["state"]["kind"] = kind
+        observe_stages(call.request, call.service, seconds)
 
 
 def find_source(call: ToolCall, name: str) -> Source:

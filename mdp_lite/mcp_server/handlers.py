@@ -8,7 +8,7 @@ from typing import Any, cast
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.mcp_server.calls import ToolAnswer, ToolCall, find_source, keep_source
+from mdp_lite.mcp_server.calls import ToolAnswer, ToolCall, find_source, keep_source, observe
 from mdp_lite.mcp_server.fields import (
     EditPicture,
     GeneratePicture,
@@ -113,7 +113,7 @@ async def sweep_edits(call: ToolCall, fields: SweepEdits) -> ToolAnswer:
     working = hold_sweep(editor, source, how, service.settings.limits, call.lease)
     (results, spent), waited = await run_work(call, cost, working, run, end)
     files = [await encode_result(call, one, fields.output_format) for one in results]
-    service.metrics.observe_seconds({"queue": waited, **results[0].seconds})
+    observe(call, {"queue": waited, **results[0].seconds}, "sweep")
     service.metrics.count_pictures("sweep", results)
     return ToolAnswer(
         [to_content(data, fields.output_format) for data in files],
@@ -211,7 +211,7 @@ async def _answer(
     failed = None if path is None else await save_picture(call, result, path)
     notes += [] if failed is None else [failed]
     name, metrics = name or keep_source(call, source, notes), call.service.metrics
-    metrics.observe_seconds({"queue": waited, **result.seconds})
+    observe(call, {"queue": waited, **result.seconds}, kind or "source")
     if kind is not None:
         metrics.count_pictures(kind, [result])
     output = MadePicture(
