@@ -152,7 +152,13 @@ def add_page(app: FastAPI, page: Page | None) -> Iterator[FastAPI]:
     if page is None:
         yield app
         return
-    outer = FastAPI(openapi_url=None, lifespan=app.router.lifespan_context)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with app.router.lifespan_context(app):
+            yield
+
+    outer = FastAPI(openapi_url=None, lifespan=lifespan)
     outer.router.default = app  # answers every path that the page does not
     service: Service = app.state.service
     with page(outer, service.editor, service.borrow_editor):

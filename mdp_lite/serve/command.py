@@ -29,6 +29,10 @@ POLL = 0.1
 LAST = 3  # seconds after the time to drain, in which requests that it ended send their answers
 
 
+class ServerFailed(Exception):
+    """The server ended before it took a request."""
+
+
 def serve(
     args: ServeOptions, console: Console, page: Page | None = None, tools: AddTools | None = None
 ) -> Report:
@@ -139,7 +143,8 @@ def _serve_on_ray(args: ServeOptions, settings: ServiceSettings, console: Consol
 def _run_until_signal(server: uvicorn.Server, listener: socket.socket, service: Service) -> None:
     """Run the server in a thread. On a signal the service is not ready first, then it stops.
 
-    Requests that have not ended by the time to drain are ended with an answer that says so.
+    Requests that have not ended by the time to drain are ended with an answer that says so. Raises
+    ServerFailed if it never served.
     """
     signalled = _catch_signals()
     thread = threading.Thread(target=server.run, args=([listener],), name="server")
@@ -153,6 +158,8 @@ def _run_until_signal(server: uvicorn.Server, listener: socket.socket, service: 
     if thread.is_alive():
         service.end_requests()
     thread.join()
+    if not server.started:
+        raise ServerFailed("the service could not start: the log above says why")
 
 
 def _catch_signals() -> threading.Event:

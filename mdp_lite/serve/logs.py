@@ -32,8 +32,9 @@ def log_requests(quiet: bool) -> None:
 
 
 def is_for_operators(record: logging.LogRecord) -> bool:
-    """Whether a line is written: other libraries quote pictures' metadata below warnings."""
-    return record.name == OWN or record.levelno >= logging.WARNING
+    """Whether a line is written: other libraries quote pictures' metadata and sessions' ids."""
+    quotes = record.name.split(".")[0] == "mcp" and record.levelno < logging.ERROR
+    return record.name == OWN or (record.levelno >= logging.WARNING and not quotes)
 
 
 def log_request(fields: dict[str, Any]) -> None:

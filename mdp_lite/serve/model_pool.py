@@ -18,6 +18,7 @@ from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel
 from mdp_lite.serve.settings import Limits
 
 AGAIN = 10.0  # seconds for which a model that could not be loaded is not tried again
+LOADS = 8  # models that may wait to be loaded at one time
 log = logging.getLogger("mdp_lite.serve")
 
 
@@ -120,6 +121,9 @@ class ModelPool:
         when, error = self._failed.get(key, (0.0, None))
         if error is not None and time.monotonic() < when + AGAIN:
             raise error
+        if sum(one.model is None for one in self._entries.values()) >= LOADS and not is_pinned:
+            message = "too many models are waiting to be loaded"
+            raise ApiError(429, message, "rate_limit_exceeded", retry=AGAIN)
         entry = LoadingModel(key, self._loader.find_size(key), is_pinned)
         self._check_fits(entry)
         entry.slot.on_idle = partial(self._plan_unload, entry)

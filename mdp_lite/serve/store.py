@@ -77,8 +77,8 @@ class SourceStore:
         return {name: one.source for name, one in self._sources.items() if one.owner == owner}
 
     def seconds_left(self, name: str) -> float:
-        """Seconds until a source expires."""
-        return max(0.0, self._sources[name].expires - self._clock())
+        """Seconds until a source expires; 0 if it is gone."""
+        return max(0.0, self._sources[name].expires - self._clock()) if name in self._sources else 0
 
     def drop(self, name: str, owner: str) -> bool:
         """Delete a source; returns whether this owner had one of this name."""

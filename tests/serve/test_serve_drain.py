@@ -1,15 +1,25 @@
 """The end of the time to drain: each request that is not done gets an answer that says so."""
 
+import asyncio
 import json
 import logging
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
+from mdp_lite.__main__ import FAILED
 from mdp_lite.editor import Editor
-from mdp_lite.serve.settings import Limits
+from mdp_lite.serve.app import BorrowEditor, add_page, application
+from mdp_lite.serve.settings import Limits, ServiceSettings
+from support.places import ENVIRONMENT
 from support.serving import WAIT, RunningService, is_idle, run_service, wait_until
 
 LONG = {"prompt": "a boat", "seed": 1, "num_inference_steps": 200, "size": "64x64"}
@@ -53,3 +63,28 @@ def test_what_is_not_done_is_told_so(editor: Editor, caplog: pytest.LogCaptureFi
         assert httpx2.get(f"{at.url}/health/ready", timeout=WAIT).status_code == 503
     assert [one.getMessage() for one in caplog.records if one.name != "uvicorn.error"] == []
     assert "Cancel" not in caplog.text
+
+
+def test_a_page_in_front_has_the_services_life(editor: Editor) -> None:
+    """The service starts and ends with the application that the page is part of."""
+    app = application(editor, ServiceSettings())
+
+    @contextmanager
+    def page(outer: FastAPI, editor: Editor, borrow: BorrowEditor) -> Iterator[None]:
+        yield
+
+    async def live(outer: FastAPI) -> None:
+        async with outer.router.lifespan_context(outer):
+            await asyncio.to_thread(wait_until, lambda: app.state.service.ready)
+
+    with add_page(app, page) as outer:
+        asyncio.run(live(outer))
+    assert outer is not app and not app.state.service.ready
+
+
+def test_a_start_that_fails_is_no_success(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "jobs.sqlite").write_bytes(b"no database" * 100)
+    words = ["--model", str(checkpoint), "--port", "0", "--jobs", str(tmp_path)]
+    line = [sys.executable, "-m", "mdp_lite", "serve", *words]
+    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=WAIT)
+    assert done.returncode == FAILED and "could not start" in done.stderr
