@@ -27,10 +27,10 @@ from mdp_lite.serve.bodies import (
 )
 from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
 from mdp_lite.serve.fields import SweepFields
-from mdp_lite.serve.holdings import answer_bytes
+from mdp_lite.serve.holdings import JOB_COPIES, answer_bytes
 from mdp_lite.serve.ignored import list_header
 from mdp_lite.serve.logs import log_failure
-from mdp_lite.serve.pieces import FILE_MARK, send_json, split_text
+from mdp_lite.serve.pieces import FILE_MARK, send_json, send_parts, split_text
 from mdp_lite.serve.reserve import hold_sweep
 from mdp_lite.serve.runs import admit, run_of
 from mdp_lite.serve.service import run_while_connected
@@ -74,7 +74,8 @@ async def answer_sweep(
 ) -> Response:
     """All pictures of a sweep of at most cost FLOPs. usage is what it took: equal steps are one."""
     service, model, limits = context.service, context.model, context.service.settings.limits
-    working = hold_sweep(model.editor, source, fields, limits, context.lease)
+    copies = JOB_COPIES if run_of(context.request).is_job else 1
+    working = hold_sweep(model.editor, source, fields, limits, context.lease, copies)
     size, files = pictures.format_size(source.picture), list[bytes]()
 
     client = run_of(context.request).make_client()
@@ -124,7 +125,7 @@ async def answer_file(
     (picture,) = await make_pictures(context, [task])
     headers = list_header(context.ignored | ignored)
     kind = pictures.MIME[context.fields.output_format]
-    return Response(picture.file, media_type=kind, headers=headers)
+    return send_parts([picture.file], kind, headers)
 
 
 async def wait_for_disconnect(request: Request) -> None:
@@ -138,7 +139,8 @@ def _admit(
 ) -> "asyncio.Task[list[PictureFile]]":
     cost, limits = sum(one.work for one in tasks), context.service.settings.limits
     answer = answer_bytes([one.size for one in tasks], limits, context.fields.partial_images)
-    context.lease.plan(max(one.working_bytes for one in tasks), answer=answer)
+    copies = JOB_COPIES if run_of(context.request).is_job else 1
+    context.lease.plan(max(one.working_bytes for one in tasks), answer=copies * answer)
     start = lambda: _run_tasks(context, tasks, on_preview, cost)  # noqa: E731
     return admit(context.request, context.service, cost, start, context.model)
 

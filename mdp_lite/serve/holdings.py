@@ -26,6 +26,8 @@ FILE = 3.25  # bytes of a pixel in the file of noise: PNG has most, 3.01
 SETTINGS = 128  # bytes in a file for each character of the limit on prompts
 PIECE = 2**20  # bytes of an answer that are converted and sent at a time
 SENDING = 4  # pieces that wait to be sent at a time, and copies of the part of a smaller answer
+JOB_COPIES = 3  # of a file in the answer to a job: itself, and in base64 as it is stored
+TOOL_COPIES = 4  # of a file in the answer of a tool: itself, in base64, as JSON and being sent
 TEXT = 8  # bytes of a form's texts in memory for each that arrives: characters may take four
 ARRIVING = 2  # bytes in memory for each of a body, while it is joined
 

@@ -6,7 +6,7 @@ sending would each make a copy.
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from fastapi.responses import StreamingResponse
@@ -35,6 +35,21 @@ def send_json(
     return StreamingResponse(
         iterate(split_text(text, some)), media_type="application/json", headers=headers
     )
+
+
+def send_parts(
+    parts: Sequence[bytes], kind: str, headers: Mapping[str, str], status: int = 200
+) -> StreamingResponse:
+    """An answer of parts that exist already, in pieces, so that a slow client holds only few."""
+    sent = {**headers, "Content-Length": str(sum(map(len, parts)))}
+    return StreamingResponse(iterate(split_parts(parts)), status, sent, kind)
+
+
+def split_parts(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """The bytes of the parts, in pieces."""
+    for part in parts:
+        for start in range(0, len(part), PIECE):
+            yield part[start : start + PIECE]
 
 
 async def iterate(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:

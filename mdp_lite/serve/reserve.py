@@ -54,15 +54,20 @@ async def hold_source(
 
 
 def hold_sweep(
-    editor: Editor, source: Source, fields: SweepFields, limits: Limits, lease: Lease
-) -> int:
-    """Hold what the pictures of a sweep take; returns what it takes beside while it runs."""
+    editor: Editor, source: Source, fields: SweepFields, limits: Limits, lease: Lease,
+    copies: int = 1,
+) -> int:  # fmt: skip
+    """Hold what the pictures of a sweep take, with so many copies of their files.
+
+    Returns what it takes beside while it runs.
+    """
     axes = (fields.variants, fields.windows, fields.schedules, fields.guidance_scales)
     cells = len(fields.prompts)
     for axis in axes:
         cells *= len(axis)
     working = working_bytes(editor, size_of_task(editor, source)._replace(pictures=cells))
-    lease.plan(working, answer=answer_bytes([source.picture.size] * cells, limits))
+    answer = copies * answer_bytes([source.picture.size] * cells, limits)
+    lease.plan(working, answer=answer)
     return working
 
 

@@ -44,12 +44,15 @@ def _build_webhook(job: StoredJob) -> Body | None:
     return {"url": job.webhook, "state": state, "attempts": attempts, "error": error}
 
 
-def build_batch(rows: Sequence[sqlite3.Row]) -> bytes:
-    """The answers of a job of several requests; each has its state and what its endpoint says."""
-    parts = [
-        b'{"row":%d,"state":"%s","status":%s,"body":%s}'
-        % (one["position"], one["state"].encode(), json.dumps(one["status"]).encode(),
-           one["answer"] or b"null")
-        for one in rows
-    ]  # fmt: skip
-    return b'{"object":"list","data":[' + b",".join(parts) + b"]}"
+def build_batch(rows: Sequence[sqlite3.Row]) -> list[bytes]:
+    """The answers of a job of several requests; each has its state and what its endpoint says.
+
+    In parts: joined they would take as much again.
+    """
+    parts = [b'{"object":"list","data":[']
+    for k, one in enumerate(rows):
+        status = json.dumps(one["status"]).encode()
+        head = b'{"row":%d,"state":"%s","status":%s,"body":'
+        parts.append(b"," * bool(k) + head % (one["position"], one["state"].encode(), status))
+        parts += [one["answer"] or b"null", b"}"]
+    return [*parts, b"]}"]

@@ -98,14 +98,12 @@ async def _collect(response: Response) -> EntryAnswer:
     headers = dict(response.headers)
     headers.pop("content-length", None)
     if isinstance(response, StreamingResponse):
-        body = b"".join([_to_bytes(part) async for part in response.body_iterator])
+        body = bytearray()  # the pieces in a list beside it would take as much again
+        async for part in response.body_iterator:
+            body += part.encode() if isinstance(part, str) else part
     else:
         body = bytes(response.body)
     return EntryAnswer(response.status_code, headers, body)
-
-
-def _to_bytes(part: str | bytes | memoryview) -> bytes:
-    return part.encode() if isinstance(part, str) else bytes(part)
 
 
 def _send_once(data: bytes) -> Callable[[], Awaitable[Message]]:

@@ -127,6 +127,14 @@ class JobStore:
         )
         return self._db.connection.execute(query, (number, position)).fetchall()
 
+    def answer_size(self, number: int, position: int | None) -> int:
+        """Bytes of the answers to the entries of a job, or to one of them."""
+        query = (
+            "SELECT coalesce(sum(length(answer)), 0) FROM entries WHERE job = ?1 AND"
+            " (?2 IS NULL OR position = ?2)"
+        )
+        return self._db.connection.execute(query, (number, position)).fetchone()[0]
+
     def cancel(self, number: int) -> None:
         """End a job: what waits or runs is cancelled, what has ended stays."""
         with self._db.transaction() as connection:

@@ -77,7 +77,7 @@ class EntryAnswer(NamedTuple):
 
     status: int
     headers: dict[str, str]
-    body: bytes
+    body: bytes | bytearray
 
 
 def to_answer(error: ApiError) -> EntryAnswer:

@@ -1,8 +1,8 @@
 """The requests about jobs."""
 
-import asyncio
 import hashlib
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -14,6 +14,9 @@ from mdp_lite.serve import fields as request_fields
 from mdp_lite.serve import forms
 from mdp_lite.serve.answers import KEEP_ALIVE
 from mdp_lite.serve.errors import ApiError, to_api_error
+from mdp_lite.serve.holdings import PIECE, SENDING
+from mdp_lite.serve.memory import lease_of
+from mdp_lite.serve.pieces import send_parts
 from mdp_lite.serve.queue.bodies import build_batch, build_job
 from mdp_lite.serve.queue.internal import check_body, fix_seed
 from mdp_lite.serve.queue.job_fields import (
@@ -95,21 +98,32 @@ async def list_jobs(request: Request) -> Response:
 
 async def get_result(request: Request, job: JobId) -> Response:
     """The answer to the request, as its endpoint gives it; of several, all, or the one of row=N."""
-    query, queue = ResultQuery.model_validate(dict(request.query_params)), _queue(request)
+    query = ResultQuery.model_validate(dict(request.query_params))
     found = await _find(request, job)
     if query.row is None and found.state not in ENDED:
         raise _not_ended(found.state)
     position = query.row if found.is_batch else 0
-    rows = await queue.database.run(queue.jobs.answers, found.number, position)
+    rows = await _read_answers(request, found.number, position)
     if found.is_batch and query.row is None:
-        return Response(await asyncio.to_thread(build_batch, rows), media_type=TYPE)
+        return send_parts(build_batch(rows), TYPE, {})
     if not rows or (query.row and not found.is_batch):
         raise ApiError(404, f"this job has no row {query.row}", "not_found", "row")
     (one,) = rows
     if one["answer"] is None:
         raise _not_ended(one["state"])
     headers = {"content-type": TYPE} | json.loads(one["headers"])
-    return Response(one["answer"], one["status"], headers)
+    return send_parts([one["answer"]], headers.pop("content-type"), headers, one["status"])
+
+
+async def _read_answers(request: Request, number: int, position: int | None) -> list[sqlite3.Row]:
+    """The answers of a job, which the request holds until they are sent. Raises ApiError."""
+    queue, lease = _queue(request), lease_of(request)
+    size = await queue.database.run(queue.jobs.answer_size, number, position)
+    lease.hold(answer=size + min(size, SENDING * PIECE))
+    rows = await queue.database.run(queue.jobs.answers, number, position)
+    size = sum(len(one["answer"] or b"") for one in rows)  # one may have ended since
+    lease.hold(answer=size + min(size, SENDING * PIECE))
+    return rows
 
 
 async def cancel_job(request: Request, job: JobId) -> Response:
