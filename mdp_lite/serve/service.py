@@ -14,6 +14,7 @@ import torch
 
 from mdp_lite.batcher.batcher import Client
 from mdp_lite.batcher.client import client_editor, make_batcher
+from mdp_lite.batcher.turns import Group
 from mdp_lite.editor import Editor
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.lora_folder import LoraFolder
@@ -24,6 +25,7 @@ from mdp_lite.serve.model_pool import ModelPool
 from mdp_lite.serve.recipes import open_recipes
 from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel, prepare_models, time_row
 from mdp_lite.serve.settings import ServiceSettings
+from mdp_lite.serve.slots import FairSlots
 from mdp_lite.serve.store import SourceStore
 from mdp_lite.serve.traces import Tracing
 from mdp_lite.serve.users import Users
@@ -66,8 +68,7 @@ class Service:
         self._workers = ThreadPoolExecutor(limits.tasks, "task")
         # One thread, because the warning filters that Pillow's reading sets are process-wide.
         self._picture_thread = ThreadPoolExecutor(1, "pictures")
-        self._slots = asyncio.Semaphore(limits.tasks)
-        self._long_slots = asyncio.Semaphore(max(1, limits.tasks // 2))
+        self._slots = FairSlots(limits.tasks, max(1, limits.tasks // 2))
 
     def start(self) -> None:
         """Start the models' thread; it warms up first. This thread's loop is the service's."""
@@ -194,10 +195,9 @@ class Service:
         deadline `end` passes before there is a free slot and room, and DeadlineExceeded if it does
         later.
         """
-        queued = time.monotonic()
-        async with self._slot(cost, end, room):
+        queued, one, used = time.monotonic(), client or Client(), model or self.first
+        async with self._slot(cost, end, room, one.share.group):
             waited = time.monotonic() - queued
-            one, used = client or Client(), model or self.first
             return await self._run_in_worker(work, one, end, used), waited
 
     async def process_pictures(self, work: Callable[[], T]) -> T:
@@ -205,15 +205,16 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._picture_thread, work)
 
     @asynccontextmanager
-    async def _slot(self, cost: int, end: float | None, room: Room | None) -> AsyncIterator[None]:
+    async def _slot(
+        self, cost: int, end: float | None, room: Room | None, user: Group
+    ) -> AsyncIterator[None]:
         """One of the slots of running tasks; long requests leave some of them to short ones."""
         left = None if end is None else max(0, end - time.monotonic())
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(left):
-                    if cost > LONG * self.row_work:
-                        await stack.enter_async_context(self._long_slots)
-                    await stack.enter_async_context(self._slots)
+                    is_long = cost > LONG * self.row_work
+                    await stack.enter_async_context(self._slots.take(user, is_long))
                     if room:
                         await room.enter()
             except TimeoutError:

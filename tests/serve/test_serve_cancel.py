@@ -101,7 +101,7 @@ def test_at_most_one_step_after_a_client_has_left(editor: Editor, clients: int) 
         assert max(after.values()) <= 1, after
         assert 0 < len(begun) and sum(map(len, begun.values())) < clients * STEPS
         assert at.service.metrics.cancelled._value.get() == clients
-        assert at.service._slots._value == TASKS and not at.service.batcher._waiting
+        assert at.service._slots.free == TASKS and not at.service.batcher._waiting
         answer = httpx2.post(f"{at.url}/v1/images/generations", json={"prompt": "a"}, timeout=WAIT)
         assert answer.status_code == 200
 

@@ -16,6 +16,7 @@ from mdp_lite.pipeline.inversion_methods import Inversion
 from mdp_lite.serve.costs import work_of_edit, work_of_generation, work_of_source, work_of_sweep
 from mdp_lite.serve.fields import SteeringFields, SweepFields
 from mdp_lite.serve.settings import Limits
+from mdp_lite.serve.slots import FairSlots, Waiter
 from mdp_lite.serve.work import EditSpec, PictureRecipe, PromptRecipe
 from support.inverting import picture
 from support.serving import (
@@ -74,6 +75,19 @@ def record_calls(batcher: Batcher) -> list[Call]:
     return found
 
 
+def record_turns(slots: FairSlots) -> tuple[list[tuple[Any, int]], list[Any]]:
+    """Users of tasks as these come, with how many had begun, and those as they begin."""
+    came, begun, wait = list[tuple[Any, int]](), list[Any](), slots._wait
+
+    async def record(one: Waiter) -> None:
+        came.append((one.group, len(begun)))
+        await wait(one)
+        begun.append(one.group)
+
+    slots._wait = record  # type: ignore[method-assign]
+    return came, begun
+
+
 def test_beside_a_huge_request_a_small_one_waits_for_its_own_work_and_one_call(
     timed: Editor,
 ) -> None:
@@ -113,6 +127,21 @@ def test_a_user_with_many_requests_has_the_turns_of_one(timed: Editor) -> None:
     assert others <= own + max(one.cost for one in calls)  # half, and not 8 of 9 parts
     shares = [id(one.client.share) for one in calls if id(one.client.share.group) in before]
     assert len(set(shares)) == 8
+
+
+def test_many_requests_of_one_user_leave_the_next_slot_to_another(timed: Editor) -> None:
+    mine, theirs = ({"headers": {"Authorization": f"Bearer {key}"}} for key in (OTHER, KEY))
+    limits = Limits(tasks=2)
+    with run_service(timed, limits=limits, keys=(KEY, OTHER)) as at, ThreadPoolExecutor(10) as pool:
+        came, begun = record_turns(at.service._slots)
+        crowd = [pool.submit(generate, at, 40, theirs) for _ in range(10)]
+        wait_until(lambda: len(came) == 10 and at.service.tasks == 2)
+        assert generate(at, 2, mine).status_code == 200
+        (group, count), order = came[-1], list(begun)
+        at.service.end_requests()
+        assert {one.result(WAIT).status_code for one in crowd} <= {200, 503}
+    assert group is not came[0][0] and count <= 8  # some of the crowd still waited
+    assert order.index(group) - count <= 1
 
 
 def test_a_small_row_is_less_work_than_a_large_one(editor: Editor) -> None:
