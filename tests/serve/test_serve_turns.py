@@ -134,7 +134,7 @@ def test_many_requests_of_one_user_leave_the_next_slot_to_another(timed: Editor)
     limits = Limits(tasks=2)
     with run_service(timed, limits=limits, keys=(KEY, OTHER)) as at, ThreadPoolExecutor(10) as pool:
         came, begun = record_turns(at.service._slots)
-        crowd = [pool.submit(generate, at, 40, theirs) for _ in range(10)]
+        crowd = [pool.submit(generate, at, 25, theirs) for _ in range(10)]
         wait_until(lambda: len(came) == 10 and at.service.tasks == 2)
         assert generate(at, 2, mine).status_code == 200
         (group, count), order = came[-1], list(begun)
