@@ -14,10 +14,12 @@ from mcp.types import ImageContent
 from mdp_lite.batcher.turns import Share
 from mdp_lite.mcp_server.results import Output
 from mdp_lite.names import BadInput
+from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.bodies import observe_stages
 from mdp_lite.serve.errors import ApiError
-from mdp_lite.serve.memory import Lease
+from mdp_lite.serve.holdings import TOOL_COPIES, answer_bytes
+from mdp_lite.serve.memory import Lease, lease_of
 from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.store import source_bytes
@@ -69,7 +71,7 @@ def open_call(
     Clients that speak the protocol without sessions share the owner of their key; their sources
     have ids that can't be guessed.
     """
-    started, lease, share = time.monotonic(), service.memory.open(), Share()
+    started, lease, share = time.monotonic(), _open_lease(ctx.request, service), Share()
     owner, has_session = STDIO, True
     if ctx.request is not None:
         share = service.users.open_share(ctx.request)
@@ -82,6 +84,23 @@ def open_call(
         )
     finally:
         lease.close()
+
+
+def _open_lease(request: Any, service: Service) -> Lease:
+    """The memory of a call. Over HTTP it is the request's, which ends once the answer is sent.
+
+    If the client has left already, and with it the request, the call has its own.
+    """
+    if request is None or not lease_of(request).is_open:
+        return service.memory.open()
+    lease_of(request).use()
+    return lease_of(request)
+
+
+def hold_answer(call: ToolCall, size: Size) -> None:
+    """Hold an answer with a picture of this size, with all its copies. Raises ApiError."""
+    answer = answer_bytes([size], call.service.settings.limits)
+    call.lease.hold(answer=TOOL_COPIES * answer)
 
 
 def observe(call: ToolCall, seconds: dict[str, float], kind: str | None = None) -> None:

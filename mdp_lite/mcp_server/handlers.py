@@ -8,7 +8,14 @@ from typing import Any, cast
 from PIL import Image
 
 from mdp_lite.editor import Editor
-from mdp_lite.mcp_server.calls import ToolAnswer, ToolCall, find_source, keep_source, observe
+from mdp_lite.mcp_server.calls import (
+    ToolAnswer,
+    ToolCall,
+    find_source,
+    hold_answer,
+    keep_source,
+    observe,
+)
 from mdp_lite.mcp_server.fields import (
     EditPicture,
     GeneratePicture,
@@ -31,7 +38,7 @@ from mdp_lite.pipeline.result import Cost, Source, add_costs
 from mdp_lite.serve import conflicts, costs, limit_checks, pictures, tasks, work
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import SweepFields
-from mdp_lite.serve.holdings import made_source_bytes, size_of_task, working_bytes
+from mdp_lite.serve.holdings import TOOL_COPIES, made_source_bytes, size_of_task, working_bytes
 from mdp_lite.serve.reserve import hold_sweep
 from mdp_lite.serve.work import EditSpec, PictureResult, PromptRecipe, Recipe
 
@@ -60,7 +67,9 @@ async def edit_picture(call: ToolCall, fields: EditPicture) -> ToolAnswer:
         result = work.edit_picture(editor, source, spec, lambda image: None, on_step)
         return source, result._replace(seconds=seconds | {"edit": result.seconds["edit"]})
 
-    working = working_bytes(editor, size_of_task(editor, origin, spec))
+    task = size_of_task(editor, origin, spec)
+    hold_answer(call, task.picture)
+    working = working_bytes(editor, task)
     (source, result), waited = await run_work(call, cost, working, run, end)
     if not isinstance(origin, Source):
         result = result._replace(cost=add_costs(source.cost, result.cost))
@@ -110,7 +119,7 @@ async def sweep_edits(call: ToolCall, fields: SweepEdits) -> ToolAnswer:
         return work.sweep_pictures(editor, source, how, call.model.max_rows, end, on_step)
 
     editor = call.model.editor
-    working = hold_sweep(editor, source, how, service.settings.limits, call.lease)
+    working = hold_sweep(editor, source, how, service.settings.limits, call.lease, TOOL_COPIES)
     (results, spent), waited = await run_work(call, cost, working, run, end)
     files = [await encode_result(call, one, fields.output_format) for one in results]
     observe(call, {"queue": waited, **results[0].seconds}, "sweep")
@@ -183,7 +192,9 @@ async def _make_source(
 
     editor = call.model.editor
     call.lease.hold(source=made_source_bytes(editor, recipe))
-    working = working_bytes(editor, size_of_task(editor, recipe))
+    task = size_of_task(editor, recipe)
+    hold_answer(call, task.picture)
+    working = working_bytes(editor, task)
     (source, result), waited = await run_work(call, cost, working, run, end)
     call.service.metrics.sources.inc()
     kind = "generation" if stage == "generate" else None

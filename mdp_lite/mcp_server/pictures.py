@@ -6,13 +6,13 @@ from pathlib import Path
 from mcp.types import ImageContent
 from PIL import Image
 
-from mdp_lite.mcp_server.calls import ToolCall
+from mdp_lite.mcp_server.calls import ToolCall, hold_answer
 from mdp_lite.mcp_server.fields import EditPicture, PictureFields
 from mdp_lite.mcp_server.folders import SUFFIXES, read_inside, write_new_file
 from mdp_lite.names import CannotWrite
 from mdp_lite.serve import limit_checks, pictures
 from mdp_lite.serve.errors import ApiError
-from mdp_lite.serve.holdings import GREY, RGB, answer_bytes, count_pixels
+from mdp_lite.serve.holdings import GREY, RGB, count_pixels
 from mdp_lite.serve.work import PictureResult
 
 
@@ -22,11 +22,11 @@ async def read_picture(call: ToolCall, fields: PictureFields) -> Image.Image:
     most, param = service.settings.limits.pixels, "image" if fields.image else "image_path"
     read = partial(_read_bytes, call, fields.image, fields.image_path, "image")
     data = await service.process_pictures(read)
-    call.lease.hold(body=len(data))
+    call.lease.hold(file=len(data))
     size = await service.process_pictures(partial(pictures.read_size, data, param, most))
     size = target or size
-    answer = answer_bytes([size], service.settings.limits)
-    call.lease.hold(pictures=RGB * count_pixels(size), answer=answer)
+    call.lease.hold(pictures=RGB * count_pixels(size))
+    hold_answer(call, size)
 
     def decode() -> Image.Image:
         return pictures.fit_to_size(pictures.read_rgb(data, param, most), fields.fit, target)

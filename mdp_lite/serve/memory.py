@@ -162,6 +162,11 @@ class Lease:
         """Room for a task of this request, to be entered once it runs."""
         return Room(self._ledger, size)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a user: else nothing more may be held."""
+        return self._users > 0
+
     def use(self) -> None:
         """One user more; each closes the lease once."""
         self._users += 1
