@@ -27,6 +27,7 @@ SETTINGS = 128  # bytes in a file for each character of the limit on prompts
 PIECE = 2**20  # bytes of an answer that are converted and sent at a time
 SENDING = 4  # pieces that wait to be sent at a time, and copies of the part of a smaller answer
 TEXT = 8  # bytes of a form's texts in memory for each that arrives: characters may take four
+PLAIN = 4  # the same of a job's ASCII: as it came, as one text, its fields, and what is stored
 ARRIVING = 2  # bytes in memory for each of a body, while it is joined
 
 

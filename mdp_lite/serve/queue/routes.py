@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from mdp_lite.serve import fields as request_fields
 from mdp_lite.serve import forms
 from mdp_lite.serve.answers import KEEP_ALIVE
-from mdp_lite.serve.errors import ApiError, to_api_error
+from mdp_lite.serve.errors import CLIENT_LEFT, ApiError, to_api_error
 from mdp_lite.serve.queue.bodies import build_batch, build_job
 from mdp_lite.serve.queue.internal import check_body, fix_seed
 from mdp_lite.serve.queue.job_fields import (
@@ -31,6 +31,7 @@ from mdp_lite.serve.queue.runner import JobQueue
 Body = dict[str, Any]
 JobId = Annotated[str, Path(description="the id of a job")]
 TYPE = "application/json"
+PASSING = (408, 429, CLIENT_LEFT)  # statuses that say nothing about a request: it may be sent again
 
 
 async def submit_job(request: Request) -> Response:
@@ -39,11 +40,11 @@ async def submit_job(request: Request) -> Response:
     A header Idempotency-Key makes a repeated submission give the same job.
     """
     queue, owner = _queue(request), _owner(request)
-    fields = await forms.read_json(request, JobFields)
+    most = queue.service.settings.limits.body_bytes
+    fields = await forms.read_json(request, JobFields, most)
     key = check_key(request.headers.get("idempotency-key"))
     bodies = check_job(fields, owner, queue)
-    sent = json.dumps(fields.model_dump(), sort_keys=True).encode("utf-8", "replace")
-    digest = hashlib.sha256(sent).hexdigest()
+    digest = await asyncio.to_thread(_hash, fields)
     known = await queue.database.run(queue.jobs.find_key, owner, key, digest)
     if known is not None:
         return JSONResponse(await _describe(request, known))
@@ -57,6 +58,11 @@ async def submit_job(request: Request) -> Response:
     return JSONResponse(await _describe(request, name), 202 if is_new else 200, headers)
 
 
+def _hash(fields: JobFields) -> str:
+    sent = json.dumps(fields.model_dump(), sort_keys=True).encode("utf-8", "replace")
+    return hashlib.sha256(sent).hexdigest()
+
+
 async def _check_entry(request: Request, path: str, body: Body, is_batch: bool) -> NewEntry:
     """A request of a job, checked by its endpoint. A wrong one of a batch is stored with why."""
     queue, body = _queue(request), fix_seed(path, body)
@@ -64,7 +70,7 @@ async def _check_entry(request: Request, path: str, body: Body, is_batch: bool) 
         work = await check_body(request.app, _owner(request), path, body)
     except Exception as error:
         api_error = to_api_error(error, request_fields.NAMES)
-        if not is_batch or api_error.status >= 500:
+        if not is_batch or api_error.status >= 500 or api_error.status in PASSING:
             raise
         return NewEntry(0, 0, "", to_answer(api_error))
     seconds = queue.service.batcher.speed.estimate(work)
@@ -78,7 +84,7 @@ async def get_job(request: Request, job: JobId) -> Response:
     while True:
         found = await _find(request, job, query.preview)
         left = end - time.monotonic()
-        if found.state in ENDED or left <= 0 or not queue.service.ready:
+        if found.state in ENDED or left <= 0 or queue.service.draining:
             return JSONResponse(build_job(queue, found))
         await queue.wait_for_news(left)
 
@@ -141,7 +147,7 @@ async def watch_job(request: Request, job: JobId) -> Response:
 
 async def _stream_states(request: Request, job: str) -> AsyncIterator[bytes]:
     queue, last, since = _queue(request), None, time.monotonic()
-    while queue.service.ready:
+    while not queue.service.draining:
         found = await queue.database.run(queue.jobs.get, _owner(request), job)
         if found is None:  # it was deleted
             return

@@ -35,6 +35,11 @@ RECOVER = 5.0  # seconds between two looks for processes that died, and for jobs
 STARTS = 3  # of an entry that fails for want of memory or disk
 RESULTS = ("succeeded", "failed")  # of a request of a job
 ATTEMPTS = ("delivered", "pending", "failed")  # of a message to a webhook
+LARGEST = 900_000_000  # bytes of an answer that is stored: SQLite takes rows of 1,000,000,000
+TOO_LARGE = ApiError(
+    500, f"the answer has more than {LARGEST:,} bytes, so it can't be stored: ask for less at once",
+    "answer_too_large",
+)  # fmt: skip
 AGAIN = ("out_of_memory", "source_not_kept")
 MEMORY = "jobs are in memory: a restart loses them; --jobs FOLDER or --cache FOLDER stores them"
 log = logging.getLogger("mdp_lite.serve")
@@ -180,6 +185,8 @@ class JobQueue:
         if answer.status == 429 or (code in AGAIN and claim.starts < STARTS):
             await asyncio.sleep(POLL)
             return await self.database.run(self.claims.put_back, claim)
+        if len(answer.body) > LARGEST:
+            answer = to_answer(TOO_LARGE)
         while not await self._end(claim, answer):
             await asyncio.sleep(RECOVER)
         self.ended.labels(RESULTS[answer.status >= 400]).inc()
