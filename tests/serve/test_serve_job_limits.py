@@ -1,9 +1,10 @@
-"""Jobs take pictures as large as direct requests do, and keep no answer that will soon be untrue."""
+"""Jobs take pictures as large as direct requests do, and keep no passing refusal."""
 
 import base64
 import os
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 import httpx2
 import pytest
@@ -13,8 +14,9 @@ from mdp_lite.editor import Editor
 from mdp_lite.serve.forms import VALUES
 from mdp_lite.serve.holdings import text_limit
 from mdp_lite.serve.queue import runner
-from mdp_lite.serve.settings import Limits
+from mdp_lite.serve.settings import JobSettings, Limits
 from support.jobs import EDIT, EDITS, GENERATIONS, MADE, error_of, submit, wait_for_end
+from support.served_models import build_zoo
 from support.serving import RunningService, is_idle, open_client, run_service, wait_until
 
 LIMITS = Limits(pixels=1024 * 1024, prompt=100, cells=1, body_bytes=6 * 2**20)
@@ -82,3 +84,21 @@ def test_a_client_waits_for_its_job_while_models_load(
         assert '"queued"' in next(lines)
         monkeypatch.undo()
         assert '"succeeded"' in list(lines)[-1]
+
+
+def test_jobs_survive_a_model_more_and_other_names(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """A process has the jobs whose models it serves, and a name never leads to another model."""
+    zoo = build_zoo(tmp_path_factory.mktemp("zoo"))
+    jobs = JobSettings(str(tmp_path_factory.mktemp("jobs")))
+    names = list[dict[str, Any]]()
+    held = Limits(running_jobs=0)
+    with run_service(zoo.editor("a"), jobs=jobs, alias="a", limits=held) as at:
+        with open_client(at) as client:
+            names += [submit(client), submit(client, body=MADE | {"model": "a"})]
+    settings = zoo.settings(5) | {"jobs": jobs}
+    with run_service(zoo.editor("a"), **settings) as at, open_client(at) as client:
+        assert [wait_for_end(client, one)["state"] for one in names] == ["succeeded"] * 2
+        batch = submit(client, rows=[MADE, MADE | {"model": "b"}])
+        assert wait_for_end(client, batch)["rows"]["succeeded"] == 2

@@ -25,6 +25,7 @@ from mdp_lite.serve.queue.job_fields import (
     check_job,
     check_key,
 )
+from mdp_lite.serve.queue.job_models import find_model, join_models
 from mdp_lite.serve.queue.records import ENDED, STATES, NewEntry, NewJob, StoredJob, to_answer
 from mdp_lite.serve.queue.runner import JobQueue
 
@@ -50,12 +51,21 @@ async def submit_job(request: Request) -> Response:
         return JSONResponse(await _describe(request, known))
     is_batch = fields.rows is not None
     entries = [await _check_entry(request, fields.endpoint, one, is_batch) for one in bodies]
+    model = _list_models(queue, bodies, entries)
     new = NewJob(
-        owner, fields.endpoint, is_batch, fields.priority, key, digest, fields.webhook, entries
-    )
+        owner, fields.endpoint, is_batch, fields.priority, key, digest, fields.webhook, entries,
+        model,
+    )  # fmt: skip
     name, is_new = await queue.call(queue.jobs.submit, new)
     headers = {"Location": f"/v1/jobs/{name}"}
     return JSONResponse(await _describe(request, name), 202 if is_new else 200, headers)
+
+
+def _list_models(queue: JobQueue, bodies: list[Body], entries: list[NewEntry]) -> str:
+    """The models of the requests that are fine, or the first if none is."""
+    pairs = zip(bodies, entries, strict=True)
+    fine: list[Body] = [body for body, one in pairs if one.refusal is None] or [{}]
+    return join_models(find_model(one, queue.service, queue.models) for one in fine)
 
 
 def _hash(fields: JobFields) -> str:

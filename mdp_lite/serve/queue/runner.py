@@ -14,7 +14,6 @@ from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily
 
 from mdp_lite.batcher.turns import Share
-from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.serve.answers import encode_picture
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.gate import hash_key
@@ -22,6 +21,7 @@ from mdp_lite.serve.queue import deliveries
 from mdp_lite.serve.queue.claims import ClaimStore, EntryProgress
 from mdp_lite.serve.queue.database import Database, make_file
 from mdp_lite.serve.queue.internal import run_body
+from mdp_lite.serve.queue.job_models import check_model, join_models, name_models
 from mdp_lite.serve.queue.jobs import JobStore
 from mdp_lite.serve.queue.records import STATES, Claim, EntryAnswer, to_answer
 from mdp_lite.serve.queue.webhooks import Webhooks
@@ -103,10 +103,11 @@ class JobQueue:
         if folder is None:
             log.info(MEMORY)
         await database.run(database.open)
-        model = await asyncio.to_thread(name_models, self.service, folder)
+        self.models = await asyncio.to_thread(name_models, self.service, folder)
+        model = join_models(self.models.values())
         workers, most = Workers(folder, model), limits.limits.stored_jobs
         most_owned = most if len(limits.keys) < 2 else max(1, most // 2)
-        self.jobs = JobStore(database, limits.limits, model, most_owned)
+        self.jobs = JobStore(database, limits.limits, most_owned)
         self.claims = ClaimStore(database, limits.limits, workers, model)
         self._workers = workers
         await database.run(workers.join)
@@ -208,6 +209,10 @@ class JobQueue:
             message = "the API key of this job is not valid any more"
             return to_answer(ApiError(401, message, "invalid_api_key"))
         body = json.loads(claim.body)
+        try:
+            check_model(claim, body, self.service, self.models)
+        except ApiError as error:
+            return to_answer(error)
         return await run_body(self._app, claim.owner, claim.endpoint, body, run)
 
     async def _check_running(self) -> None:
@@ -266,15 +271,6 @@ def find_folder(service: Service) -> Path | None:
     if chosen is not None:
         return Path(chosen)
     return cache.folder / "jobs" if cache and not cache.read_only else None
-
-
-def name_models(service: Service, folder: Path | None) -> str:
-    """A name for the models, their aliases and precisions that others do not have."""
-    cache, names = service.editor.cache, list[str]()
-    for alias, one in service.loader.identities.items():
-        whole = model_hash(one.origin, cache.folder if cache else None) if folder else ""
-        names.append(f"{alias}={whole}:{one.origin.dtype}")
-    return " ".join(names)
 
 
 def read_code(answer: EntryAnswer) -> str | None:
