@@ -14,7 +14,7 @@ from mdp_lite.serve import limit_checks, pictures
 from mdp_lite.serve.arrival import MULTIPART, parse_form
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.fields import read_fields
-from mdp_lite.serve.holdings import TEXT, text_limit
+from mdp_lite.serve.holdings import PLAIN, TEXT, text_limit
 from mdp_lite.serve.hugging_face import refuse_file
 from mdp_lite.serve.memory import lease_of
 from mdp_lite.serve.served import ServedModel
@@ -64,15 +64,19 @@ async def read_form(request: Request, service: Service) -> UploadForm:
     return found
 
 
-async def read_json(request: Request, kind: type[T]) -> T:
-    """A request in JSON."""
+async def read_json(request: Request, kind: type[T], most: int | None = None) -> T:
+    """A request in JSON of at most so many bytes; None is as many as texts need.
+
+    With a limit its own, it may have pictures in base64, which are plain text.
+    """
     _check_type(request, "application/json")
     _check_no_query(request)
     service: Service = request.app.state.service
-    data, most = await read_body(request), text_limit(service.settings.limits)
-    if len(data) > most:
-        raise ApiError(413, f"a JSON body must have at most {most} bytes", "too_large")
-    lease_of(request).hold(body=TEXT * len(data))
+    data, limit = await read_body(request), most or text_limit(service.settings.limits)
+    if len(data) > limit:
+        raise ApiError(413, f"a JSON body must have at most {limit} bytes", "too_large")
+    is_plain = most is not None and data.isascii() and b"\\u" not in data
+    lease_of(request).hold(body=(PLAIN if is_plain else TEXT) * len(data))
     parse = lambda: read_fields(kind, parse_object(data))  # noqa: E731
     return parse() if len(data) <= QUICK else await service.process_pictures(parse)
 

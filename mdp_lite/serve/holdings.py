@@ -29,6 +29,7 @@ SENDING = 4  # pieces that wait to be sent at a time, and copies of the part of 
 JOB_COPIES = 3  # of a file in the answer to a job: itself, and in base64 as it is stored
 TOOL_COPIES = 4  # of a file in the answer of a tool: itself, in base64, as JSON and being sent
 TEXT = 8  # bytes of a form's texts in memory for each that arrives: characters may take four
+PLAIN = 4  # the same of a job's ASCII: as it came, as one text, its fields, and what is stored
 ARRIVING = 2  # bytes in memory for each of a body, while it is joined
 
 

@@ -44,7 +44,7 @@ def open_process(folder: Path | None, clock: ManualClock, model: str = "m") -> P
     database.open()
     workers = Workers(folder, model)
     workers.join()
-    jobs = JobStore(database, LIMITS, model, 8, clock)
+    jobs = JobStore(database, LIMITS, 8, clock)
     return Process(jobs, ClaimStore(database, LIMITS, workers, model, clock), workers, database)
 
 
@@ -75,10 +75,10 @@ def one(start: Start) -> Process:
 
 def submit(
     at: Process, owner: str = "a", priority: int = 0, seconds: float = 10.0, count: int = 1,
-    body: str = "{}", webhook: str | None = None,
+    body: str = "{}", webhook: str | None = None, model: str = "m",
 ) -> str:  # fmt: skip
     entries = [NewEntry(seconds * 1e9, seconds, body)] * count
-    new = NewJob(owner, "/v1/x", count > 1, priority, None, "d", webhook, entries)
+    new = NewJob(owner, "/v1/x", count > 1, priority, None, "d", webhook, entries, model)
     return at.jobs.submit(new)[0]
 
 
@@ -208,7 +208,7 @@ def test_jobs_of_a_model_that_is_gone_fail(
     tmp_path: Path, clock: ManualClock, start: Start
 ) -> None:
     old, new = start(tmp_path, "old"), start(tmp_path, "new")
-    name = submit(old)
+    name = submit(old, model="old")
     assert new.claims.claim(True) is None
     clock.now += 2 * claims.ABANDONED
     new.claims.recover()

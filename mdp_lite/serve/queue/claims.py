@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.queue.database import Database
+from mdp_lite.serve.queue.job_models import NO_MODEL, is_served
 from mdp_lite.serve.queue.jobs import settle, stored_bytes
 from mdp_lite.serve.queue.records import Claim, Delivery, EntryAnswer, to_answer
 from mdp_lite.serve.queue.workers import Workers
@@ -27,7 +28,6 @@ KILLER = ApiError(
     500, f"the service died {DEATHS} times while it ran this, so it is not tried again",
     "job_ended_service",
 )  # fmt: skip
-NO_MODEL = ApiError(404, "the model of this job is not served any more", "model_not_found", "model")
 
 
 class EntryProgress(NamedTuple):
@@ -56,14 +56,15 @@ class ClaimStore:
         that no other one is blamed if that happens again.
         """
         query = (
-            "SELECT job, position, owner, endpoint, body, starts, deaths, id FROM entries JOIN jobs"
-            " ON job = number WHERE entries.state = 'queued' AND model = ? ORDER BY turn, job,"
-            " position LIMIT 1"
+            "SELECT job, position, owner, endpoint, body, starts, deaths, id, model FROM"
+            " entries JOIN jobs ON job = number WHERE entries.state = 'queued' AND model IN"
+            " (SELECT value FROM json_each(?)) ORDER BY turn, job, position LIMIT 1"
         )
-        if self._db.connection.execute(query, (self._model,)).fetchone() is None:
+        mine = json.dumps([one for one in self._list_models() if is_served(one, self._model)])
+        if self._db.connection.execute(query, (mine,)).fetchone() is None:
             return None  # without a lock, as this is asked often
         with self._db.transaction() as connection:
-            row = connection.execute(query, (self._model,)).fetchone()
+            row = connection.execute(query, (mine,)).fetchone()
             if row is None or (row["deaths"] and not is_alone):
                 return None
             if stored_bytes(connection) > self._limits.job_bytes:
@@ -76,6 +77,11 @@ class ClaimStore:
             )
             settle(connection, found.job, self._clock())
         return found._replace(starts=found.starts + 1)
+
+    def _list_models(self) -> set[str]:
+        """What the jobs need that have not ended."""
+        query = "SELECT DISTINCT model FROM jobs WHERE ended IS NULL"
+        return {row[0] for row in self._db.connection.execute(query)}
 
     def end(self, claim: Claim, answer: EntryAnswer) -> None:
         """Store the answer of an entry, unless it was cancelled meanwhile."""
@@ -150,8 +156,8 @@ class ClaimStore:
 
     def _fail_abandoned(self, served: set[str]) -> None:
         """Fail the jobs of models that no process has served for a while."""
-        query = "SELECT DISTINCT model FROM jobs WHERE ended IS NULL"
-        wanted = {row[0] for row in self._db.connection.execute(query)} - served
+        models = self._list_models()
+        wanted = {one for one in models if not any(is_served(one, has) for has in served)}
         now = self._clock()
         self._missing = {one: self._missing.get(one, now) for one in wanted}
         for model, since in self._missing.items():

@@ -49,6 +49,11 @@ def find_endpoint(path: str) -> Endpoint:
     raise ApiError(400, f"endpoint must be one of {names}", "invalid_value", "endpoint")
 
 
+def has_source(path: str) -> bool:
+    """Whether an endpoint edits a source that exists, whose model it uses."""
+    return path == "/v1/sweeps" or SOURCE_EDITS.fullmatch(path) is not None
+
+
 def fix_seed(path: str, body: Body) -> Body:
     """The body with a seed if the endpoint would draw one, so that a second run is the same."""
     if path != "/v1/images/generations" or body.get("seed") is not None:

@@ -19,15 +19,15 @@ FULL = 30.0  # seconds after which a refused client may try again
 class JobStore:
     """The jobs of all owners. Everything here runs in the thread of the database.
 
-    model is what this process serves. most_owned is how many jobs one owner may have. clock is the
+    most_owned is how many jobs one owner may have. clock is the
     wall clock, as jobs outlive a process.
     """
 
     def __init__(
-        self, database: Database, limits: Limits, model: str, most_owned: int,
+        self, database: Database, limits: Limits, most_owned: int,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        self._db, self._limits, self._model, self._clock = database, limits, model, clock
+        self._db, self._limits, self._clock = database, limits, clock
         self._most_owned = most_owned
 
     def find_key(self, owner: str, key: str | None, digest: str) -> str | None:
@@ -58,7 +58,7 @@ class JobStore:
                 " idempotency_key, digest, webhook) VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)"
             )
             values = (
-                name, new.owner, self._model, new.endpoint, new.is_batch, new.priority, now,
+                name, new.owner, new.model, new.endpoint, new.is_batch, new.priority, now,
                 new.key, new.digest, new.webhook,
             )  # fmt: skip
             number = connection.execute(query, values).lastrowid

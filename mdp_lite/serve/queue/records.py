@@ -47,7 +47,10 @@ class NewEntry(NamedTuple):
 
 
 class NewJob(NamedTuple):
-    """A job that is submitted; digest is a hash of the whole request."""
+    """A job that is submitted; digest is a hash of the whole request.
+
+    model has the names of the models that it needs, one a line (see job_models.py).
+    """
 
     owner: str
     endpoint: str
@@ -57,6 +60,7 @@ class NewJob(NamedTuple):
     digest: str
     webhook: str | None
     entries: list[NewEntry]
+    model: str
 
 
 class Claim(NamedTuple):
@@ -70,6 +74,7 @@ class Claim(NamedTuple):
     starts: int
     deaths: int
     id: str
+    model: str
 
 
 class EntryAnswer(NamedTuple):

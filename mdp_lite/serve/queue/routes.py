@@ -1,5 +1,6 @@
 """The requests about jobs."""
 
+import asyncio
 import hashlib
 import json
 import sqlite3
@@ -13,7 +14,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from mdp_lite.serve import fields as request_fields
 from mdp_lite.serve import forms
 from mdp_lite.serve.answers import KEEP_ALIVE
-from mdp_lite.serve.errors import ApiError, to_api_error
+from mdp_lite.serve.errors import CLIENT_LEFT, ApiError, to_api_error
 from mdp_lite.serve.holdings import PIECE, SENDING
 from mdp_lite.serve.memory import lease_of
 from mdp_lite.serve.pieces import send_parts
@@ -28,12 +29,14 @@ from mdp_lite.serve.queue.job_fields import (
     check_job,
     check_key,
 )
+from mdp_lite.serve.queue.job_models import find_model, join_models
 from mdp_lite.serve.queue.records import ENDED, STATES, NewEntry, NewJob, StoredJob, to_answer
 from mdp_lite.serve.queue.runner import JobQueue
 
 Body = dict[str, Any]
 JobId = Annotated[str, Path(description="the id of a job")]
 TYPE = "application/json"
+PASSING = (408, 429, CLIENT_LEFT)  # statuses that say nothing about a request: it may be sent again
 
 
 async def submit_job(request: Request) -> Response:
@@ -42,22 +45,36 @@ async def submit_job(request: Request) -> Response:
     A header Idempotency-Key makes a repeated submission give the same job.
     """
     queue, owner = _queue(request), _owner(request)
-    fields = await forms.read_json(request, JobFields)
+    most = queue.service.settings.limits.body_bytes
+    fields = await forms.read_json(request, JobFields, most)
     key = check_key(request.headers.get("idempotency-key"))
     bodies = check_job(fields, owner, queue)
-    sent = json.dumps(fields.model_dump(), sort_keys=True).encode("utf-8", "replace")
-    digest = hashlib.sha256(sent).hexdigest()
+    digest = await asyncio.to_thread(_hash, fields)
     known = await queue.database.run(queue.jobs.find_key, owner, key, digest)
     if known is not None:
         return JSONResponse(await _describe(request, known))
     is_batch = fields.rows is not None
     entries = [await _check_entry(request, fields.endpoint, one, is_batch) for one in bodies]
+    model = _list_models(queue, bodies, entries)
     new = NewJob(
-        owner, fields.endpoint, is_batch, fields.priority, key, digest, fields.webhook, entries
-    )
+        owner, fields.endpoint, is_batch, fields.priority, key, digest, fields.webhook, entries,
+        model,
+    )  # fmt: skip
     name, is_new = await queue.call(queue.jobs.submit, new)
     headers = {"Location": f"/v1/jobs/{name}"}
     return JSONResponse(await _describe(request, name), 202 if is_new else 200, headers)
+
+
+def _list_models(queue: JobQueue, bodies: list[Body], entries: list[NewEntry]) -> str:
+    """The models of the requests that are fine, or the first if none is."""
+    pairs = zip(bodies, entries, strict=True)
+    fine: list[Body] = [body for body, one in pairs if one.refusal is None] or [{}]
+    return join_models(find_model(one, queue.service, queue.models) for one in fine)
+
+
+def _hash(fields: JobFields) -> str:
+    sent = json.dumps(fields.model_dump(), sort_keys=True).encode("utf-8", "replace")
+    return hashlib.sha256(sent).hexdigest()
 
 
 async def _check_entry(request: Request, path: str, body: Body, is_batch: bool) -> NewEntry:
@@ -67,7 +84,7 @@ async def _check_entry(request: Request, path: str, body: Body, is_batch: bool) 
         work = await check_body(request.app, _owner(request), path, body)
     except Exception as error:
         api_error = to_api_error(error, request_fields.NAMES)
-        if not is_batch or api_error.status >= 500:
+        if not is_batch or api_error.status >= 500 or api_error.status in PASSING:
             raise
         return NewEntry(0, 0, "", to_answer(api_error))
     seconds = queue.service.batcher.speed.estimate(work)
@@ -81,7 +98,7 @@ async def get_job(request: Request, job: JobId) -> Response:
     while True:
         found = await _find(request, job, query.preview)
         left = end - time.monotonic()
-        if found.state in ENDED or left <= 0 or not queue.service.ready:
+        if found.state in ENDED or left <= 0 or queue.service.draining:
             return JSONResponse(build_job(queue, found))
         await queue.wait_for_news(left)
 
@@ -155,7 +172,7 @@ async def watch_job(request: Request, job: JobId) -> Response:
 
 async def _stream_states(request: Request, job: str) -> AsyncIterator[bytes]:
     queue, last, since = _queue(request), None, time.monotonic()
-    while queue.service.ready:
+    while not queue.service.draining:
         found = await queue.database.run(queue.jobs.get, _owner(request), job)
         if found is None:  # it was deleted
             return

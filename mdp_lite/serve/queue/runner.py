@@ -14,7 +14,6 @@ from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily
 
 from mdp_lite.batcher.turns import Share
-from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.serve.answers import encode_picture
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.gate import hash_key
@@ -22,6 +21,7 @@ from mdp_lite.serve.queue import deliveries
 from mdp_lite.serve.queue.claims import ClaimStore, EntryProgress
 from mdp_lite.serve.queue.database import Database, make_file
 from mdp_lite.serve.queue.internal import run_body
+from mdp_lite.serve.queue.job_models import check_model, join_models, name_models
 from mdp_lite.serve.queue.jobs import JobStore
 from mdp_lite.serve.queue.records import STATES, Claim, EntryAnswer, to_answer
 from mdp_lite.serve.queue.webhooks import Webhooks
@@ -35,6 +35,11 @@ RECOVER = 5.0  # seconds between two looks for processes that died, and for jobs
 STARTS = 3  # of an entry that fails for want of memory or disk
 RESULTS = ("succeeded", "failed")  # of a request of a job
 ATTEMPTS = ("delivered", "pending", "failed")  # of a message to a webhook
+LARGEST = 900_000_000  # bytes of an answer that is stored: SQLite takes rows of 1,000,000,000
+TOO_LARGE = ApiError(
+    500, f"the answer has more than {LARGEST:,} bytes, so it can't be stored: ask for less at once",
+    "answer_too_large",
+)  # fmt: skip
 AGAIN = ("out_of_memory", "source_not_kept")
 MEMORY = "jobs are in memory: a restart loses them; --jobs FOLDER or --cache FOLDER stores them"
 log = logging.getLogger("mdp_lite.serve")
@@ -98,10 +103,11 @@ class JobQueue:
         if folder is None:
             log.info(MEMORY)
         await database.run(database.open)
-        model = await asyncio.to_thread(name_models, self.service, folder)
+        self.models = await asyncio.to_thread(name_models, self.service, folder)
+        model = join_models(self.models.values())
         workers, most = Workers(folder, model), limits.limits.stored_jobs
         most_owned = most if len(limits.keys) < 2 else max(1, most // 2)
-        self.jobs = JobStore(database, limits.limits, model, most_owned)
+        self.jobs = JobStore(database, limits.limits, most_owned)
         self.claims = ClaimStore(database, limits.limits, workers, model)
         self._workers = workers
         await database.run(workers.join)
@@ -180,6 +186,8 @@ class JobQueue:
         if answer.status == 429 or (code in AGAIN and claim.starts < STARTS):
             await asyncio.sleep(POLL)
             return await self.database.run(self.claims.put_back, claim)
+        if len(answer.body) > LARGEST:
+            answer = to_answer(TOO_LARGE)
         while not await self._end(claim, answer):
             await asyncio.sleep(RECOVER)
         self.ended.labels(RESULTS[answer.status >= 400]).inc()
@@ -201,6 +209,10 @@ class JobQueue:
             message = "the API key of this job is not valid any more"
             return to_answer(ApiError(401, message, "invalid_api_key"))
         body = json.loads(claim.body)
+        try:
+            check_model(claim, body, self.service, self.models)
+        except ApiError as error:
+            return to_answer(error)
         return await run_body(self._app, claim.owner, claim.endpoint, body, run)
 
     async def _check_running(self) -> None:
@@ -259,15 +271,6 @@ def find_folder(service: Service) -> Path | None:
     if chosen is not None:
         return Path(chosen)
     return cache.folder / "jobs" if cache and not cache.read_only else None
-
-
-def name_models(service: Service, folder: Path | None) -> str:
-    """A name for the models, their aliases and precisions that others do not have."""
-    cache, names = service.editor.cache, list[str]()
-    for alias, one in service.loader.identities.items():
-        whole = model_hash(one.origin, cache.folder if cache else None) if folder else ""
-        names.append(f"{alias}={whole}:{one.origin.dtype}")
-    return " ".join(names)
 
 
 def read_code(answer: EntryAnswer) -> str | None:

@@ -18,7 +18,7 @@ UNNAMED = ".new"  # end of the name of a file that is not locked yet
 class Workers:
     """This process among those that share a folder, or alone if the folder is None.
 
-    model is what it serves: the file of the lock says it to the others.
+    model is what it serves, one a line: the file of the lock says it to the others.
     """
 
     def __init__(self, folder: Path | None, model: str) -> None:
