@@ -19,6 +19,7 @@ from support.jobs import EDIT, EDITS, GENERATIONS, MADE, error_of, submit, wait_
 from support.served_models import build_zoo
 from support.serving import RunningService, is_idle, open_client, run_service, wait_until
 
+SOURCES = "/v1/sources"
 LIMITS = Limits(pixels=1024 * 1024, prompt=100, cells=1, body_bytes=6 * 2**20)
 
 
@@ -53,6 +54,18 @@ def test_a_job_has_bounds_on_its_values_and_its_texts(client: httpx2.Client) -> 
     for body in ({"prompt": "," * VALUES + ","}, MADE | {"user": "u" * text_limit(LIMITS)}):
         answer = client.post("/v1/jobs", json={"endpoint": GENERATIONS, "body": body})
         assert error_of(answer, 413)[1] == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "field", "value"),
+    [(EDITS, "prompt", 5), (EDITS, "n", "1"), (SOURCES, "source_prompt", 5), (EDITS, "n", [1])],
+)
+def test_a_job_has_the_types_of_json(
+    client: httpx2.Client, endpoint: str, field: str, value: Any
+) -> None:
+    body = EDIT if endpoint == EDITS else {"image": EDIT["image"], "source_prompt": "a"}
+    sent = {"endpoint": endpoint, "body": body | {field: value}}
+    assert error_of(client.post("/v1/jobs", json=sent), 400)[0] == field
 
 
 def test_a_batch_is_refused_while_memory_is_short(
@@ -97,8 +110,8 @@ def test_jobs_survive_a_model_more_and_other_names(
     with run_service(zoo.editor("a"), jobs=jobs, alias="a", limits=held) as at:
         with open_client(at) as client:
             names += [submit(client), submit(client, body=MADE | {"model": "a"})]
-    settings = zoo.settings(5) | {"jobs": jobs}
-    with run_service(zoo.editor("a"), **settings) as at, open_client(at) as client:
+    settings: dict[str, Any] = zoo.settings(5)
+    with run_service(zoo.editor("a"), **settings, jobs=jobs) as at, open_client(at) as client:
         assert [wait_for_end(client, one)["state"] for one in names] == ["succeeded"] * 2
         batch = submit(client, rows=[MADE, MADE | {"model": "b"}])
         assert wait_for_end(client, batch)["rows"]["succeeded"] == 2

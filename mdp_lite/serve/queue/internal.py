@@ -25,17 +25,17 @@ TYPE = "application/json"
 
 
 class Endpoint(NamedTuple):
-    """An endpoint that jobs may name: what it does, and whether it reads a form or JSON."""
+    """An endpoint that jobs may name: what it does, and the fields of its form; None is JSON."""
 
     handle: Callable[[Request], Awaitable[Response]]
-    reads_form: bool
+    form: type[fields.RequestFields] | None
 
 
 ENDPOINTS = {
-    "/v1/images/edits": Endpoint(routes.edits, True),
-    "/v1/images/generations": Endpoint(routes.generations, False),
-    "/v1/sweeps": Endpoint(routes.sweeps, False),
-    "/v1/sources": Endpoint(routes.make_source, True),
+    "/v1/images/edits": Endpoint(routes.edits, fields.EditFields),
+    "/v1/images/generations": Endpoint(routes.generations, None),
+    "/v1/sweeps": Endpoint(routes.sweeps, None),
+    "/v1/sources": Endpoint(routes.make_source, fields.SourceFields),
 }
 
 
@@ -44,7 +44,7 @@ def find_endpoint(path: str) -> Endpoint:
     if (found := ENDPOINTS.get(path)) is not None:
         return found
     if source := SOURCE_EDITS.fullmatch(path):
-        return Endpoint(lambda request: routes.source_edits(request, source[1]), False)
+        return Endpoint(lambda request: routes.source_edits(request, source[1]), None)
     names = ", ".join((*ENDPOINTS, "/v1/sources/ID/edits"))
     raise ApiError(400, f"endpoint must be one of {names}", "invalid_value", "endpoint")
 
@@ -62,7 +62,12 @@ def fix_seed(path: str, body: Body) -> Body:
 
 
 async def check_body(app: Any, owner: str, path: str, body: Body) -> int:
-    """The FLOPs of a request. Raises what the endpoint itself would answer."""
+    """The FLOPs of a request. Raises what the endpoint itself would answer.
+
+    The fields of a form have here the types of JSON, as a form would make a text of anything.
+    """
+    if (kind := find_endpoint(path).form) is not None:
+        fields.read_fields(kind, {name: body[name] for name in body if name not in FILES})
     try:
         await _call(app, owner, path, body, RequestRun(Share(), is_job=True, is_check=True))
     except CheckEnd as end:
@@ -83,7 +88,7 @@ async def run_body(app: Any, owner: str, path: str, body: Body, run: RequestRun)
 
 async def _call(app: Any, owner: str, path: str, body: Body, run: RequestRun) -> EntryAnswer:
     endpoint, lease = find_endpoint(path), app.state.service.memory.open()
-    if endpoint.reads_form:
+    if endpoint.form is not None:
         kind, data = await asyncio.to_thread(encode_form, body)
     else:
         kind, data = TYPE, json.dumps(body).encode()
