@@ -64,7 +64,7 @@ async def read_form(request: Request, service: Service) -> UploadForm:
     return found
 
 
-async def read_json(request: Request, kind: type[T], most: int | None = None) -> T:
+async def read_json(request: Request, kind: type[T], max_bytes: int | None = None) -> T:
     """A request in JSON of at most so many bytes; None is as many as texts need.
 
     With a limit its own, it may have pictures in base64, which are plain text.
@@ -72,10 +72,10 @@ async def read_json(request: Request, kind: type[T], most: int | None = None) ->
     _check_type(request, "application/json")
     _check_no_query(request)
     service: Service = request.app.state.service
-    data, limit = await read_body(request), most or text_limit(service.settings.limits)
+    data, limit = await read_body(request), max_bytes or text_limit(service.settings.limits)
     if len(data) > limit:
         raise ApiError(413, f"a JSON body must have at most {limit} bytes", "too_large")
-    is_plain = most is not None and data.isascii() and b"\\u" not in data
+    is_plain = max_bytes is not None and data.isascii() and b"\\u" not in data
     lease_of(request).hold(body=(PLAIN if is_plain else TEXT) * len(data))
     parse = lambda: read_fields(kind, parse_object(data))  # noqa: E731
     return parse() if len(data) <= QUICK else await service.process_pictures(parse)
