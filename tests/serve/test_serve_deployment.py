@@ -90,7 +90,7 @@ def test_compose_s_names_meet(compose: dict[str, Any]) -> None:
     (scraped,) = prometheus["scrape_configs"]
     (target,) = scraped["static_configs"][0]["targets"]
     host, port = target.split(":")
-    assert host in services and f"{port}:{port}" in services[host]["ports"]
+    assert host in services and f"127.0.0.1:{port}:{port}" in services[host]["ports"]
     assert f'job="{scraped["job_name"]}"' in (OPERATING / "alerts.yml").read_text("utf-8")
     secret = Path(scraped["authorization"]["credentials_file"]).name
     assert secret in services["prometheus"]["secrets"]
