@@ -48,7 +48,15 @@ from support.serving import KEY, WAIT, wait_until
 pytestmark = pytest.mark.ray
 STEPS, TASKS, QUEUED = 10, 4, 32  # QUEUED requests wait outside a replica, which has 2 TASKS inside
 MIDDLE, LARGE = "128x128", "512x512"  # pictures of some tenths of a second, and of many seconds
-LIMITS = {"side": 512, "steps": STEPS, "images": 3, "tasks": TASKS, "requests": QUEUED}
+LIMITS = {
+    "side": 512,
+    "rows": 10**9,
+    "waiting_rows": 10**9,
+    "steps": STEPS,
+    "images": 3,
+    "tasks": TASKS,
+    "requests": QUEUED,
+}
 HEAD = {"Authorization": f"Bearer {KEY}"}
 
 
