@@ -90,8 +90,12 @@ def _describe_submission() -> Body:
 
 
 ONE = json_answer("the job", JOB, "404")
+CHANGE = build_object(
+    {"event": TEXT | {"enum": ["job"]}, "data": TEXT | {"description": "the job, in JSON"}},
+    id=TEXT, retry=COUNT,
+)  # fmt: skip
 EVENTS = {"responses": ONE["responses"] | {"200": {
-    "description": "the job at each change", "content": {"text/event-stream": {"schema": TEXT}},
+    "description": "the job at each change", "content": {"text/event-stream": {"schema": CHANGE}},
 }}}  # fmt: skip
 LIST = _describe_query(ListQuery) | json_answer("jobs", JOBS, "400")
 GET = _describe_query(JobQuery) | json_answer("the job", JOB, "400", "404")
