@@ -103,13 +103,7 @@ async def sweep_edits(call: ToolCall, fields: SweepEdits) -> ToolAnswer:
     """Edit a source in many ways at once."""
     service, end = call.service, call.find_end(fields.deadline)
     limit_checks.check_limits(fields, service)
-    axes = (fields.variants, fields.windows, fields.schedules, fields.guidance_scales)
-    cells = len(fields.prompts)
-    for axis in axes:
-        cells *= len(axis)
-    if cells > service.settings.limits.cells:
-        message = f"a sweep has at most {service.settings.limits.cells} pictures, got {cells}"
-        raise ApiError(400, message, "too_expensive")
+    cells = limit_checks.check_cells(fields, service)
     source = find_source(call, fields.source)
     how = SweepFields.model_validate(fields.model_dump(exclude_unset=True))
     cost = costs.work_of_sweep(call.model.editor, source, how, cells)

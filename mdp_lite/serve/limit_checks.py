@@ -1,5 +1,6 @@
 """Checks of a request's fields against the limits of the service and what its model can do."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +72,20 @@ def check_limits(fields: Any, service: Service) -> None:
         if text is not None and len(check.text(name, text)) > limits.prompt:
             message = f"{name} must have at most {limits.prompt} characters, got {len(text)}"
             raise ApiError(400, message, "invalid_value", name)
+
+
+def count_cells(fields: Any) -> int:
+    """Pictures of a sweep: every combination of its axes."""
+    axes = (fields.variants, fields.windows, fields.schedules, fields.guidance_scales)
+    return math.prod(map(len, (fields.prompts, *axes)))
+
+
+def check_cells(fields: Any, service: Service) -> int:
+    """The pictures of a sweep. Raises ApiError if they are too many."""
+    cells, most = count_cells(fields), service.settings.limits.cells
+    if cells > most:
+        raise ApiError(400, f"a sweep has at most {most} pictures, got {cells}", "too_expensive")
+    return cells
 
 
 def _check_xl(fields: Any, model: ServedModel) -> None:

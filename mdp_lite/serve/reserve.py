@@ -18,6 +18,7 @@ from mdp_lite.serve.holdings import (
     size_of_task,
     working_bytes,
 )
+from mdp_lite.serve.limit_checks import count_cells
 from mdp_lite.serve.memory import Lease
 from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
@@ -61,10 +62,7 @@ def hold_sweep(
 
     Returns what it takes beside while it runs.
     """
-    axes = (fields.variants, fields.windows, fields.schedules, fields.guidance_scales)
-    cells = len(fields.prompts)
-    for axis in axes:
-        cells *= len(axis)
+    cells = count_cells(fields)
     working = working_bytes(editor, size_of_task(editor, source)._replace(pictures=cells))
     answer = copies * answer_bytes([source.picture.size] * cells, limits)
     lease.plan(working, answer=answer)

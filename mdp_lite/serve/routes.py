@@ -168,13 +168,7 @@ async def sweeps(request: Request) -> Response:
     started, service = time.monotonic(), service_of(request)
     fields = await forms.read_json(request, SweepFields)
     limit_checks.check_limits(fields, service)
-    axes = (fields.variants, fields.windows, fields.schedules, fields.guidance_scales)
-    cells = len(fields.prompts)
-    for axis in axes:
-        cells *= len(axis)
-    if cells > service.settings.limits.cells:
-        message = f"a sweep has at most {service.settings.limits.cells} pictures, got {cells}"
-        raise ApiError(400, message, "too_expensive")
+    cells = limit_checks.check_cells(fields, service)
     found = await library.find_source(service, _owner(request), fields.source)
     check_same_model(fields, found.key, service)
     async with use_model(request, service, fields, started, found.key) as model:

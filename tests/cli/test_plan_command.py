@@ -123,7 +123,14 @@ def test_an_estimate_adds_up(editor: Editor) -> None:
 # --- sweep -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", [(*SOURCE, "--seed", "3,4"), ("photo.jpg", *SOURCE)])
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param(SOURCE, marks=pytest.mark.slow),
+        (*SOURCE, "--seed", "3,4"),
+        ("photo.jpg", *SOURCE),
+    ],
+)
 def test_a_sweep_writes_a_sheet_its_cells_and_a_line_for_each(
     where: tuple[str, ...], run: Run, unet_rows: list[int], editor: Editor
 ) -> None:
