@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from mdp_lite.app import texts
+from mdp_lite.app import markup
 from mdp_lite.app.fast import describe_fast
 from mdp_lite.app.fields import FIELD_NAMES, Update, skip_controls, update_controls
 from mdp_lite.app.forecast import describe_forecast, describe_result, forecast
@@ -40,10 +40,10 @@ def show_errors() -> Iterator[None]:
     except ValueError as error:
         raise _to_page_error(str(error)) from None
     except Stopped:  # the service's batcher was closed
-        raise _to_page_error(texts.CLOSED) from None
+        raise _to_page_error(markup.CLOSED) from None
     except Exception:
         log.exception("a run failed")
-        raise _to_page_error(texts.FAILED) from None
+        raise _to_page_error(markup.FAILED) from None
 
 
 def _to_page_error(message: str) -> gr.Error:
@@ -69,7 +69,7 @@ class Handlers:
     def stop(self, request: gr.Request) -> str:
         """Stop the visitor's run."""
         self.session(request).stop()
-        return texts.status([texts.STOPPED])
+        return markup.status([markup.STOPPED])
 
     def edit_picture(
         self, picture: str | None, canvas: Canvas, source_prompt: str, prompt: str, variant: str,
@@ -114,7 +114,7 @@ class Handlers:
             try:
                 result = yield from stream_updates(run_edit(self.studio, session, submission))
             except StoppedByVisitor:
-                yield show_status(texts.status([texts.STOPPED]))
+                yield show_status(markup.status([markup.STOPPED]))
                 return
             mask = result.edit_file.with_name(MASK_FILE)
             files = ResultFiles(
@@ -149,10 +149,10 @@ class Handlers:
             submission = self.read_submission(case, path, canvas, values)
             result = forecast(self.studio, session, submission)
         except ValueError as error:
-            return texts.plan([f"Before it can run: {error}."], [])
+            return markup.plan([f"Before it can run: {error}."], [])
         lines = describe_forecast(result, submission.form)
         lines += self.describe_unknown_words(submission.form)
-        return texts.plan(lines, result.lines)
+        return markup.plan(lines, result.lines)
 
     def describe_unknown_words(self, form: EditForm) -> list[str]:
         """A sentence that names the words of both prompts that the model does not know, or none."""
@@ -187,7 +187,7 @@ class Handlers:
             form, notes = restore_form(
                 path, current, self.model, self.clip_skip, self.studio.reads_xl
             )
-        status = texts.status(["The settings of this picture are on the page now.", *notes])
+        status = markup.status(["The settings of this picture are on the page now.", *notes])
         return [gr.Tabs(selected=form.case), status, *update_controls(form)]
 
     def show_upload(self, path: str | None) -> Update:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from mdp_lite.app import fields, texts
+from mdp_lite.app import fields, markup
 from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.fast import build_fast, choose_steps, count_fast_steps
 from mdp_lite.app.form import CASES, EditForm, default_form
@@ -53,8 +53,8 @@ def build_page(studio: Studio) -> gr.Blocks:
     """The whole page; its theme and CSS are passed when it is launched or mounted."""
     handlers = Handlers(studio)
     sheets, delete = SheetHandlers(handlers), (FILE_SECONDS, FILE_SECONDS)
-    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=delete) as blocks:
-        gr.Markdown(texts.INTRO)
+    with gr.Blocks(title=markup.TITLE, analytics_enabled=False, delete_cache=delete) as blocks:
+        gr.Markdown(markup.INTRO)
         with gr.Row():
             with gr.Column(scale=6, min_width=320):
                 restore, notes = _build_restore()

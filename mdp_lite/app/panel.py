@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from mdp_lite.app import texts
+from mdp_lite.app import markup
 from mdp_lite.app.fields import Update
 from mdp_lite.app.form import EditForm
 from mdp_lite.app.snippets import python_code, shell_command
@@ -35,7 +35,7 @@ class Panel(NamedTuple):
 
 def build_panel() -> Panel:
     """Create the components at this place of the page."""
-    status = gr.HTML(texts.status(["Nothing has run yet."]), elem_id="status")
+    status = gr.HTML(markup.status(["Nothing has run yet."]), elem_id="status")
     preview = gr.Image(
         label="Preview", format="png", interactive=False, visible=False, elem_id="preview",
         buttons=[],
@@ -69,7 +69,7 @@ def show_result(
         gr.update(value=mask, visible=mask is not None),
         shell_command(form, name, model, clip_skip) if form else "",
         python_code(form, name, model, clip_skip) if form else "",
-        texts.status(lines),
+        markup.status(lines),
     ]
 
 
@@ -82,7 +82,7 @@ def show_progress(progress: RunProgress) -> list[Update]:
     """Show the progress of a run, and its preview if there is a new one."""
     image = progress.preview
     preview = gr.skip() if image is None else gr.update(value=image, visible=True)
-    return [gr.skip(), preview, *(gr.skip() for _ in range(4)), texts.progress_bar(progress)]
+    return [gr.skip(), preview, *(gr.skip() for _ in range(4)), markup.progress_bar(progress)]
 
 
 def stream_updates(

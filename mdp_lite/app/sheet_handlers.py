@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import gradio as gr
 
-from mdp_lite.app import texts
+from mdp_lite.app import markup
 from mdp_lite.app.fields import Update, skip_controls, update_controls
 from mdp_lite.app.form import EditForm
 from mdp_lite.app.handlers import Handlers, show_errors
@@ -57,19 +57,19 @@ class SheetHandlers:
         run = make_sheet(self.handlers.studio, session, forms, kind, rivals)
         try:
             while True:
-                yield [gr.skip(), gr.skip(), gr.skip(), texts.progress_bar(next(run))]
+                yield [gr.skip(), gr.skip(), gr.skip(), markup.progress_bar(next(run))]
         except StopIteration as end:
             sheet: EditSheet = end.value
         except StoppedByVisitor:
-            yield [gr.skip(), gr.skip(), gr.skip(), texts.status([texts.STOPPED])]
+            yield [gr.skip(), gr.skip(), gr.skip(), markup.status([markup.STOPPED])]
             return
         finally:
             run.close()
         pictures = [(str(sheet.source_file), "source")]
         pictures += [(str(cell.file), cell.name) for cell in sheet.cells]
-        table = texts.comparison(sheet) if kind == "compare" else ""
+        table = markup.comparison(sheet) if kind == "compare" else ""
         download = gr.update(value=str(sheet.sheet_file), interactive=True)
-        yield [pictures, download, table, texts.status(texts.sheet_cost(sheet))]
+        yield [pictures, download, table, markup.status(markup.sheet_cost(sheet))]
 
     def load_cell(self, kind: str, index: int, session: Session) -> list[Update]:
         """Show the cell that was clicked on the panel, and set the controls to its form."""
@@ -93,9 +93,9 @@ class SheetHandlers:
         last = self.handlers.session(request).last
         if last is None:
             line = "Edit a picture first: its source is what this page starts from."
-            return [texts.status([line]), gr.skip(), gr.skip()]
+            return [markup.status([line]), gr.skip(), gr.skip()]
         line = f"It starts from the source of your last edit, towards “{last.form.prompt}”."
-        return [texts.status([line]), *suggest_windows(last.form.steps)]
+        return [markup.status([line]), *suggest_windows(last.form.steps)]
 
 
 def suggest_windows(steps: int) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from mdp_lite import joins
-from mdp_lite.app import sheets, texts
+from mdp_lite.app import markup, sheets
 from mdp_lite.app.form import EditForm
 from mdp_lite.app.restore import restore_form
 from mdp_lite.app.results import EditSheet
@@ -77,7 +77,7 @@ def test_a_generated_picture(studio: Studio, visitor: Session, rows: list[int]) 
     assert sum(rows) == sheet.cost.unet_rows and len(rows) == sheet.cost.unet_calls
     assert pixels(rival.file) == edit_directly(studio.editor, result.last.source).tobytes()
     assert [one.done for one in reports if one.stage == NAME] != []
-    assert texts.comparison(sheet).count("<tr>") == 6 and NAME in texts.comparison(sheet)
+    assert markup.comparison(sheet).count("<tr>") == 6 and NAME in markup.comparison(sheet)
 
 
 def test_a_picture_with_noise_maps_is_inverted_again_once(
@@ -87,7 +87,7 @@ def test_a_picture_with_noise_maps_is_inverted_again_once(
     first, reports = compare(studio, visitor)
     again = studio.editor.invert(picture(), "a red house", "replay", 10)
     assert pixels(first.cells[-1].file) == edit_directly(studio.editor, again).tobytes()
-    assert "inverted again, by replay: 10 UNet rows" in texts.sheet_cost(first)[-1]
+    assert "inverted again, by replay: 10 UNet rows" in markup.sheet_cost(first)[-1]
     assert any(one.stage == "Inverting the picture" for one in reports)
     rows.clear()
     second, _ = compare(studio, visitor)
@@ -144,7 +144,7 @@ def test_without_guidance_it_is_left_out(studio: Studio, visitor: Session) -> No
     edit(studio, visitor, replace(GENERATED, guidance_scale=1.0))
     sheet, _ = compare(studio, visitor)
     assert len(sheet.cells) == 4
-    assert texts.sheet_cost(sheet)[-1] == f"{NAME} is left out: it needs guidance other than 1."
+    assert markup.sheet_cost(sheet)[-1] == f"{NAME} is left out: it needs guidance other than 1."
 
 
 @pytest.mark.parametrize("form", [REAL, GENERATED], ids=["picture", "prompt"])

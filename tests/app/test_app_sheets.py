@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mdp_lite.app import sheets, texts
+from mdp_lite.app import markup, sheets
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import StoppedByVisitor
 from mdp_lite.app.studio import Studio
@@ -32,7 +32,7 @@ def test_a_sheet_has_the_same_edits_for_less(
     assert alone.reused and alone.edit_file.read_bytes() == cell.file.read_bytes()
     assert visitor.sheets["explore"] is sheet
     assert images.open_picture(sheet.sheet_file).width > 8 * 192
-    assert f"10 edits took {sheet.cost.unet_rows} UNet rows" in texts.sheet_cost(sheet)[0]
+    assert f"10 edits took {sheet.cost.unet_rows} UNet rows" in markup.sheet_cost(sheet)[0]
 
 
 def test_strengths_go_from_the_source_to_the_prompt(studio: Studio, visitor: Session) -> None:
@@ -57,7 +57,7 @@ def test_variants_are_compared_on_one_source(
     assert images.open_picture(same[0].file).tobytes() == (
         images.open_picture(result.edit_file).tobytes()
     )
-    assert texts.comparison(sheet).count("<tr>") == 5
+    assert markup.comparison(sheet).count("<tr>") == 5
 
 
 def test_a_sheet_is_stopped(studio: Studio, visitor: Session, rows: list[int]) -> None:
@@ -93,5 +93,5 @@ def test_a_sheet_needs_a_source(visitor: Session) -> None:
 
 
 def test_texts_are_escaped() -> None:
-    html = texts.status(["<script>alert(1)</script>"])
+    html = markup.status(["<script>alert(1)</script>"])
     assert "<script>" not in html and "&lt;script&gt;" in html

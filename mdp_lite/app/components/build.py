@@ -1,0 +1,30 @@
+"""Build a component of the page from its files: NAME.html, NAME.css and NAME.js."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from mdp_lite.app.wording import TEXTS
+
+FOLDER = Path(__file__).parent
+
+
+def build_component(name: str, value: Any = None, **settings: Any) -> gr.HTML:
+    """The component of a name, with a value that is JSON.
+
+    Its template never changes: NAME.js reads `props.value` and draws it, again whenever Python
+    sends another one (`watch("value", draw)`), so that a drag or a focus survives an update. The
+    script finds its sentences in `props.texts`. settings are those of gr.HTML.
+    """
+    return gr.HTML(
+        value, html_template=read_asset(name, "html"), css_template=read_asset(name, "css"),
+        js_on_load=read_asset("common", "js") + read_asset(name, "js"), texts=TEXTS[name],
+        apply_default_css=False, elem_id=name, **settings,
+    )  # fmt: skip
+
+
+def read_asset(name: str, kind: str) -> str:
+    """The text of a component's file; "" if the component has none of this kind."""
+    file = FOLDER / f"{name}.{kind}"
+    return file.read_text("utf-8") if file.exists() else ""
