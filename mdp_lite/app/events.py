@@ -43,8 +43,11 @@ def _wire_visit(blocks: gr.Blocks, studio: Studio, actions: Actions, parts: Part
         stage = (change.stage or {}) | {"token": session.token}
         return list_updates(change._replace(stage=stage))
 
+    def leave(request: gr.Request) -> None:
+        studio.sessions.leave(request.session_hash or "")
+
     blocks.load(open_page, token, parts.outputs, js=READ_TOKEN, **QUICK)
-    blocks.unload(lambda request: studio.sessions.leave(request.session_hash or ""))
+    blocks.unload(leave)
 
 
 def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:

@@ -19,9 +19,9 @@ from mdp_lite.app.parts import Parts
 from mdp_lite.app.picture_route import PictureRoute
 from mdp_lite.app.sheet_handlers import SheetHandlers
 from mdp_lite.app.sheet_tabs import build_compare_tab, build_explore_tab, wire_sheets
-from mdp_lite.app.stage import EMPTY
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.style import FOOTER, build_theme
+from mdp_lite.app.visit_page import EMPTY
 from mdp_lite.app.wording import say
 
 MAX_UPLOAD = "20mb"
