@@ -117,7 +117,9 @@ def chromium() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        camera = [f"--use-fake-{part}-for-media-stream" for part in ("device", "ui")]
+        args = ["--no-sandbox", *camera]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=args)
         yield browser
         browser.close()
 
