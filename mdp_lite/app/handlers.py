@@ -62,9 +62,9 @@ class Handlers:
         """The session of the visitor who sent the request."""
         return self.studio.sessions.get_or_create(request.session_hash or "")
 
-    def drop_visitor(self, request: gr.Request) -> None:
-        """Delete everything of a visitor who closed the page."""
-        self.studio.sessions.drop(request.session_hash or "")
+    def leave(self, request: gr.Request) -> None:
+        """A visitor closed the page: the grace time of the visit starts."""
+        self.studio.sessions.leave(request.session_hash or "")
 
     def stop(self, request: gr.Request) -> str:
         """Stop the visitor's run."""
@@ -109,6 +109,7 @@ class Handlers:
     def _edit(
         self, case: str, path: str | None, canvas: Canvas, values: Values, session: Session
     ) -> Iterator[list[Update]]:
+        session.note_upload(path)
         with show_errors():
             submission = self.read_submission(case, path, canvas, values)
             try:
@@ -145,6 +146,7 @@ class Handlers:
         self, session: Session, case: str, path: str | None, canvas: Canvas, values: Values
     ) -> str:
         """The forecast of a run; what is still missing is a sentence, not an error."""
+        session.note_upload(path)
         try:
             submission = self.read_submission(case, path, canvas, values)
             result = forecast(self.studio, session, submission)

@@ -12,6 +12,7 @@ from mdp_lite.app.form import CASES, EditForm, default_form
 from mdp_lite.app.guard import PageGuard
 from mdp_lite.app.handlers import Canvas, Handlers
 from mdp_lite.app.panel import Panel, build_panel
+from mdp_lite.app.picture_route import PictureRoute
 from mdp_lite.app.sheet_handlers import SheetHandlers
 from mdp_lite.app.sheet_tabs import build_compare_tab, build_explore_tab, wire_sheets
 from mdp_lite.app.studio import Studio
@@ -72,7 +73,7 @@ def build_page(studio: Studio) -> gr.Blocks:
             handlers.restore, [restore, *cases[0].controls], [tabs, notes, *controls],
             show_progress="hidden", api_name="restore",
         )  # fmt: skip
-        blocks.unload(handlers.drop_visitor)
+        blocks.unload(handlers.leave)
     return blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=4)
 
 
@@ -81,8 +82,14 @@ def mount_page(app: Any, studio: Studio, path: str, hosts: tuple[str, ...] = ())
     return gr.mount_gradio_app(
         app, build_page(studio), path, theme=build_theme(), css=CSS, js=LABEL_SCRIPT,
         max_file_size=MAX_UPLOAD, footer_links=FOOTER, show_error=False, ssr_mode=False,
-        run_history=False, app_kwargs={"middleware": [(PageGuard, (), {"hosts": hosts})]},
+        run_history=False, app_kwargs={"middleware": build_middleware(studio, hosts)},
     )  # fmt: skip
+
+
+def build_middleware(studio: Studio, hosts: tuple[str, ...]) -> list[Any]:
+    """What requests pass before gradio, the outer one first; hosts is as in PageGuard."""
+    guard = PageGuard, (), {"hosts": hosts}
+    return [guard, (PictureRoute, (), {"sessions": studio.sessions})]
 
 
 def _build_restore() -> tuple[gr.File, gr.HTML]:
