@@ -88,7 +88,9 @@ def check_form(form: EditForm) -> EditForm:
     """The form if it can be run. Raises BadInput that names the wrong field and what it must be."""
     check_bounds(form)
     if not form.prompt.strip():
-        raise BadInput("the edit prompt must say what the picture is to show, got nothing", "prompt")
+        raise BadInput(
+            "the edit prompt must say what the picture is to show, got nothing", "prompt"
+        )
     if form.case == "prompt" and not form.source_prompt.strip():
         raise BadInput("the source prompt must say what to make, got nothing", "source_prompt")
     return form
