@@ -13,7 +13,7 @@ import gradio as gr
 
 from mdp_lite.app.form import MAX_STEPS
 from mdp_lite.app.guard import LOOPBACK, allowed_hosts
-from mdp_lite.app.page import CSS, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
+from mdp_lite.app.page import HEAD, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import UPLOADS, Lend, Studio
 from mdp_lite.app.style import FOOTER, build_theme
@@ -87,7 +87,7 @@ def launch(studio: Studio, host: str, port: int | None, share: bool = False) -> 
     middleware = build_middleware(studio, allowed_hosts(host, share))
     try:
         blocks.launch(
-            server_name=host, server_port=port, share=share, theme=build_theme(), css=CSS,
+            server_name=host, server_port=port, share=share, theme=build_theme(), head=HEAD,
             js=SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
             quiet=True, footer_links=FOOTER, run_history=False,
             app_kwargs={"middleware": middleware},

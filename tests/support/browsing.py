@@ -58,8 +58,8 @@ class BrowserPage(NamedTuple):
 
     def open_fold(self, name: str) -> None:
         """Open a fold of the page, if it is closed."""
-        fold = self.page.get_by_role("button", name=name, exact=True)
-        if "open" not in (fold.get_attribute("class") or ""):
+        fold = self.page.locator("button.label-wrap", has_text=name)
+        if "open" not in (fold.get_attribute("class") or "").split():
             fold.click()
 
     def click(self, name: str) -> None:
