@@ -79,7 +79,8 @@ class Flow:
                 yield Change(stage=show_running(next(run), clock))
         except StopIteration as end:
             view = View(self.studio, session)
-            yield show_item(view, end.value.item, end.value)
+            again = describe_plan(forecast(self.studio, session, submission))
+            yield show_item(view, end.value.item, end.value)._replace(plan=again)
         finally:
             run.close()
 
