@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +60,9 @@ def picture_page() -> Iterator[PicturePage]:
     from mdp_lite.app.components.picture import build_picture, empty_value
 
     page = PicturePage("", [], [], [])
-    first = empty_value([{"id": "house", "url": data_url(Image.open(HOUSE.file)), "label": "House"}])
+    first = empty_value(
+        [{"id": "house", "url": data_url(Image.open(HOUSE.file)), "label": "House"}]
+    )
 
     def read_file(path: str) -> Any:
         page.files.append(Path(path))
@@ -85,12 +88,22 @@ def picture_page() -> Iterator[PicturePage]:
         picture.change(page.values.append, picture, show_progress="hidden")
         for name in ("input", "clear", "example_select"):
             getattr(picture, name)(record(name), show_progress="hidden")
-        plain.click(lambda: picture_value(plain_picture(), "slope.png"), None, picture)
+        numbers = itertools.count()  # gradio tells the page only of values that differ
+
+        def send_plain() -> Any:
+            return picture_value(plain_picture(), f"slope {next(numbers)}.png")
+
+        plain.click(send_plain, None, picture)
         mask = data_url(half_mask())
         found.click(
             lambda: picture_value(plain_picture(), "slope.png", where="found", png=mask),
             None, picture,
         )  # fmt: skip
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, css=".hidden-file {height: 0; overflow: hidden}", footer_links=[])
+    _, url, _ = blocks.launch(
+        prevent_thread_lock=True,
+        quiet=True,
+        css=".hidden-file {height: 0; overflow: hidden}",
+        footer_links=[],
+    )
     yield page._replace(url=url)
     blocks.close(verbose=False)
