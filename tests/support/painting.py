@@ -126,13 +126,10 @@ class Painter(NamedTuple):
     def touch(self, *points: tuple[float, float]) -> None:
         """Drag a finger through points; they are in pixels of the picture."""
         driver = self.page.context.new_cdp_session(self.page)
-        for kind, place in zip(
-            ("touchStart", *["touchMove"] * (len(points) - 1)), self.locate(points), strict=True
-        ):
-            x, y = place
-            driver.send(
-                "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]}
-            )
+        kinds = ("touchStart", *["touchMove"] * (len(points) - 1))
+        for kind, (x, y) in zip(kinds, self.locate(points), strict=True):
+            event = {"type": kind, "touchPoints": [{"x": x, "y": y}]}
+            driver.send("Input.dispatchTouchEvent", event)
         driver.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from support.browsing import HOUSE
 
 SIDES = (96, 64)  # of the picture to paint on
+HIDE_FILE = ".hidden-file {height: 0; overflow: hidden}"
 URL_PREFIX = "data:image/png;base64,"
 
 
@@ -37,7 +38,7 @@ def picture_value(image: Image.Image, name: str, **mask: Any) -> dict[str, Any]:
     """The component's value with a picture."""
     shown = {"url": data_url(image), "width": image.width, "height": image.height, "name": name}
     rest = {"where": "everywhere", "png": None, "feather": 0} | mask
-    return {"picture": shown, "mask": rest, "examples": [], "problem": None}
+    return {"picture": shown, "mask": rest, "examples": EXAMPLES, "problem": None}
 
 
 def plain_picture() -> Image.Image:
@@ -51,6 +52,9 @@ def half_mask() -> Image.Image:
     mask = Image.new("L", SIDES)
     mask.paste(255, (SIDES[0] // 2, 0, *SIDES))
     return mask
+
+
+EXAMPLES = [{"id": "house", "url": data_url(Image.open(HOUSE.file)), "label": "House"}]
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +71,10 @@ def picture_page() -> Iterator[PicturePage]:
     def read_file(path: str) -> Any:
         page.files.append(Path(path))
         try:
-            value = picture_value(Image.open(path).convert("RGB"), Path(path).name)
+            shown.append(picture_value(Image.open(path).convert("RGB"), Path(path).name))
         except OSError:
-            value = first | {"problem": "This is no picture."}
-        return value, None
+            return shown[-1] | {"problem": "This is no picture."}, None
+        return shown[-1], None
 
     def record(name: str) -> Any:
         def listen(event: gr.EventData) -> None:
@@ -79,7 +83,7 @@ def picture_page() -> Iterator[PicturePage]:
         return listen
 
     with gr.Blocks(analytics_enabled=False) as blocks:
-        picture = build_picture(first)
+        picture = build_picture(shown[0])
         with gr.Column(elem_classes="hidden-file"):
             file = gr.File(elem_id="picture-file")
         plain, found = gr.Button("plain", elem_id="plain"), gr.Button("found", elem_id="found")
@@ -91,7 +95,8 @@ def picture_page() -> Iterator[PicturePage]:
         numbers = itertools.count()  # gradio tells the page only of values that differ
 
         def send_plain() -> Any:
-            return picture_value(plain_picture(), f"slope {next(numbers)}.png")
+            shown.append(picture_value(plain_picture(), f"slope {next(numbers)}.png"))
+            return shown[-1]
 
         plain.click(send_plain, None, picture)
         mask = data_url(half_mask())
