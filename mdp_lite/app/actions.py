@@ -3,14 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+from mdp_lite.app.components.history import history_value
 from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.form import EditForm, default_form
-from mdp_lite.app.history import HistoryItem, history_value
+from mdp_lite.app.history import HistoryItem
 from mdp_lite.app.restore import restore_form
 from mdp_lite.app.sessions import Session
-from mdp_lite.app.stage import EMPTY
 from mdp_lite.app.studio import Studio, open_upload
 from mdp_lite.app.views import Change, View, show_item, show_nothing, show_pair, show_picture
+from mdp_lite.app.visit_page import EMPTY
 from mdp_lite.app.wording import say
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images

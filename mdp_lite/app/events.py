@@ -16,10 +16,12 @@ from mdp_lite.app.stage import show_error
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.views import Change
 from mdp_lite.app.wiring import MODEL, QUICK
+from mdp_lite.app.wording import say
 from mdp_lite.names import BadInput
 
 # A page that is loaded again says which visit it belongs to.
 READ_TOKEN = "() => [sessionStorage.getItem('mdp-lite-visit') || '']"
+MARK_CASE = "(name) => (document.body.classList.toggle('mdp-words', name === 'prompt'), [name])"
 Act = Callable[[Session, PageState, gr.EventData], Change]
 
 
@@ -43,8 +45,11 @@ def _wire_visit(blocks: gr.Blocks, studio: Studio, actions: Actions, parts: Part
         stage = (change.stage or {}) | {"token": session.token}
         return list_updates(change._replace(stage=stage))
 
+    def leave(request: gr.Request) -> None:
+        studio.sessions.leave(request.session_hash or "")
+
     blocks.load(open_page, token, parts.outputs, js=READ_TOKEN, **QUICK)
-    blocks.unload(lambda request: studio.sessions.leave(request.session_hash or ""))
+    blocks.unload(leave)
 
 
 def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:
@@ -143,7 +148,9 @@ def _wire_settings(studio: Studio, parts: Parts) -> None:
     """Show the fields that matter, and keep the window true to the steps."""
     fields, editor = parts.fields, studio.editor
     window = [fields["t_max"], fields["t_m"]]
-    fields["steer"].change(_show_window, [fields["steer"], parts.strength], [*window, parts.strength], **QUICK)
+    steer, case = fields["steer"], fields["case"]
+    steer.change(_show_window, [steer, parts.strength], [*window, parts.strength], **QUICK)
+    case.change(_name_source_prompt, case, fields["source_prompt"], js=MARK_CASE, **QUICK)
 
     def choose(fast: bool) -> list[Any]:
         return choose_steps(editor, "picture", fast)
@@ -162,6 +169,13 @@ def choose_window(studio: Studio, steps: Any) -> list[Any]:
         return [gr.skip(), gr.skip()]
     form = default_form(studio.editor, "picture", int(steps))
     return [form.t_max, form.t_m]
+
+
+def _name_source_prompt(case: str) -> Any:
+    """The source prompt describes the picture, or it is what a picture is made from."""
+    name = "make_prompt" if case == "prompt" else "source_prompt"
+    hint = say("settings", f"{name}_hint")
+    return gr.update(label=say("settings", name), placeholder=hint)
 
 
 def _show_window(steer: str, strength: Any) -> list[Any]:

@@ -6,8 +6,16 @@ import gradio as gr
 
 from mdp_lite.app.fast import count_fast_steps
 from mdp_lite.app.fields import XL_HINTS, Update
-from mdp_lite.app.form import CASES, MAX_STEPS, MAX_TEXT, PAGE_FITS, PAGE_SCHEDULES, XL_FIELDS
-from mdp_lite.app.form import STEERS, EditForm
+from mdp_lite.app.form import (
+    CASES,
+    MAX_STEPS,
+    MAX_TEXT,
+    PAGE_FITS,
+    PAGE_SCHEDULES,
+    STEERS,
+    XL_FIELDS,
+    EditForm,
+)
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.wording import TEXTS, say
 from mdp_lite.names import VARIANTS
@@ -28,7 +36,7 @@ def build_prompts(form: EditForm) -> dict[str, Any]:
     """The two prompts; Enter starts the edit."""
     return {
         name: gr.Textbox(
-            getattr(form, name), label=say("settings", name), max_length=MAX_TEXT, lines=1,
+            getattr(form, name), label=say("settings", name), max_length=MAX_TEXT, lines=1, max_lines=3,
             placeholder=say("settings", f"{name}_hint"), elem_id=name.replace("_", "-"),
         )
         for name in ("source_prompt", "prompt")

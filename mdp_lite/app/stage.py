@@ -4,16 +4,14 @@ import base64
 import io
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from PIL import Image
 
 from mdp_lite.app.forecast import RunForecast
 from mdp_lite.app.streaming import WAITING, RunProgress
+from mdp_lite.app.visit_page import StageValue
 from mdp_lite.app.wording import say
 
-StageValue = dict[str, Any]  # JSON; components/stage.js reads it
-EMPTY: StageValue = {"state": "empty"}
 QUALITY = 80  # of previews, as JPEG
 
 

@@ -2,16 +2,18 @@
 
 from typing import Any, NamedTuple
 
+from mdp_lite.app.components.history import history_value
 from mdp_lite.app.components.picture import EVERYWHERE
 from mdp_lite.app.examples import EXAMPLE_VALUES
 from mdp_lite.app.forecast import describe_result
 from mdp_lite.app.form import EditForm
-from mdp_lite.app.history import HistoryItem, history_value
+from mdp_lite.app.history import HistoryItem
 from mdp_lite.app.results import AppResult
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.snippets import python_code, shell_command
-from mdp_lite.app.stage import EMPTY, StageValue, format_seconds
+from mdp_lite.app.stage import format_seconds
 from mdp_lite.app.studio import Studio
+from mdp_lite.app.visit_page import EMPTY, StageValue
 from mdp_lite.app.wording import say
 
 Json = dict[str, Any]
@@ -57,7 +59,6 @@ def show_item(view: View, item: HistoryItem, result: AppResult | None = None) ->
     return Change(
         session.page.stage, history_value(session), found, code=write_code(view.studio, item)
     )
-
 
 
 def show_pair(view: View, one: HistoryItem, other: HistoryItem) -> Change:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from mdp_lite.app.form import EditForm
-from mdp_lite.app.stage import EMPTY, StageValue
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 
+StageValue = dict[str, Any]  # JSON; components/stage.js reads it
+EMPTY: StageValue = {"state": "empty"}
 MAX_PICTURES = 20  # of a visit; the oldest one that is not in use is deleted
 
 
