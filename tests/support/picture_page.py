@@ -64,9 +64,7 @@ def picture_page() -> Iterator[PicturePage]:
     from mdp_lite.app.components.picture import build_picture, empty_value
 
     page = PicturePage("", [], [], [])
-    first = empty_value(
-        [{"id": "house", "url": data_url(Image.open(HOUSE.file)), "label": "House"}]
-    )
+    shown = [empty_value(EXAMPLES)]
 
     def read_file(path: str) -> Any:
         page.files.append(Path(path))
