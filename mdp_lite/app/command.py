@@ -13,10 +13,10 @@ import gradio as gr
 
 from mdp_lite.app.form import MAX_STEPS
 from mdp_lite.app.guard import LOOPBACK, allowed_hosts
-from mdp_lite.app.page import MAX_UPLOAD, build_middleware, build_page, mount_page
+from mdp_lite.app.page import CSS, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import UPLOADS, Lend, Studio
-from mdp_lite.app.style import CSS, FOOTER, LABEL_SCRIPT, build_theme
+from mdp_lite.app.style import FOOTER, build_theme
 from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor_in_thread
@@ -88,7 +88,7 @@ def launch(studio: Studio, host: str, port: int | None, share: bool = False) -> 
     try:
         blocks.launch(
             server_name=host, server_port=port, share=share, theme=build_theme(), css=CSS,
-            js=LABEL_SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
+            js=SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
             quiet=True, footer_links=FOOTER, run_history=False,
             app_kwargs={"middleware": middleware},
             _frontend=False,  # else it asks itself for its page, and gives up after three seconds

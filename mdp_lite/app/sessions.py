@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from mdp_lite.app.history import History
 from mdp_lite.app.results import EditSheet, LastEdit
+from mdp_lite.app.visit_page import VisitPage
 from mdp_lite.pipeline.result import Source
 
 MAX_SESSIONS, MAX_SOURCES = 32, 4
@@ -25,7 +26,7 @@ ARCHIVE = "all.zip"  # made when it is asked for; no file has this name
 
 
 class Session:
-    """One visit: its results, the last edit, the last sheet of each kind, and its sources.
+    """One visit: its page, results, last edit, last sheet of each kind, and sources.
 
     pages are the names of its open pages. uploads are the files that the visitor gave. is_used is
     false as long as the visitor would lose nothing by the end of the visit.
@@ -38,6 +39,7 @@ class Session:
         self.last: LastEdit | None = None
         self.sheets: dict[str, EditSheet] = {}
         self.history = History(folder / "results")
+        self.page = VisitPage(folder / "pictures")
         self._sources: OrderedDict[Hashable, Source] = OrderedDict()
         self._stop = threading.Event()
         self._folders: dict[str, Path] = {}
