@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from mdp_lite.app import markup
 from mdp_lite.app.fast import describe_fast
@@ -17,7 +16,7 @@ from mdp_lite.app.forecast import describe_forecast, describe_result, forecast
 from mdp_lite.app.form import EditForm, default_form, fill_form
 from mdp_lite.app.panel import ResultFiles, show_result, show_status, stream_updates
 from mdp_lite.app.restore import restore_form
-from mdp_lite.app.runs import MASK_FILE, Submission, run_edit, source_key, source_mask
+from mdp_lite.app.runs import MASK_FILE, Submission, run_edit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import StoppedByVisitor
 from mdp_lite.app.studio import Studio, mask_from_layers, open_upload

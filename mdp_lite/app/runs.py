@@ -87,8 +87,7 @@ def _run_edit(
     settings = edit_settings(editor, source, edit, form)
     files = write_files(session.history.make_folder(), source, edit, settings)
     result = AppResult(session.last, edit, settings, *files, reused, seconds)
-    add_result(session.history, result)
-    return result
+    return result._replace(item=add_result(session.history, result))
 
 
 def get_or_make_source(

@@ -26,7 +26,7 @@ ARCHIVE = "all.zip"  # made when it is asked for; no file has this name
 
 
 class Session:
-    """One visit: its page, results, last edit, last sheet of each kind, and sources.
+    """One visit: its results, the last edit, the last sheet of each kind, and its sources.
 
     pages are the names of its open pages. uploads are the files that the visitor gave. is_used is
     false as long as the visitor would lose nothing by the end of the visit.
@@ -39,7 +39,7 @@ class Session:
         self.last: LastEdit | None = None
         self.sheets: dict[str, EditSheet] = {}
         self.history = History(folder / "results")
-        self.page = VisitPage(folder / "pictures")
+        self.page, self.was_stopped = VisitPage(folder / "pictures"), False
         self._sources: OrderedDict[Hashable, Source] = OrderedDict()
         self._stop = threading.Event()
         self._folders: dict[str, Path] = {}
@@ -47,13 +47,14 @@ class Session:
 
     def start_run(self) -> threading.Event:
         """Stop the run before, and return the event that stops the new one."""
-        self.is_used = True
+        self.is_used, self.was_stopped = True, False
         self._stop.set()
         self._stop = threading.Event()
         return self._stop
 
     def stop(self) -> None:
         """Stop the current run at its next step."""
+        self.was_stopped = True
         self._stop.set()
 
     def find_source(self, key: Hashable) -> Source | None:

@@ -47,10 +47,6 @@ class Studio:
         """Whether the model is SDXL: it reads a second prompt, and sizes."""
         return self.editor.models.unet.config.pooled_dim > 0
 
-    def close(self) -> None:
-        """End all visits and delete what they stored."""
-        self.sessions.close()
-
     @contextmanager
     def take_turn(self, on_progress: OnProgress, rows: int = 0) -> Iterator[Editor]:
         """Wait for the turn of a run of so many UNet rows, and lend it the editor."""
@@ -59,6 +55,10 @@ class Studio:
         )
         with self.turns.take(self.expected_seconds(rows), on_wait), self.lend() as editor:
             yield editor
+
+    def close(self) -> None:
+        """End all visits and delete what they stored."""
+        self.sessions.close()
 
     def warm_up(self) -> None:
         """Run the VAE once and fit the preview map, so that no visitor waits for it."""
