@@ -76,9 +76,11 @@ def history_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HistoryPa
         with gr.Column(elem_id="column"):
             strip = build_history()
         gr.Textbox(label="words", elem_id="words")
+        refresh = gr.Button("Refresh", elem_id="refresh")
         for name in acts:
             getattr(strip, name)(answer(name), None, strip, show_progress="hidden")
-        blocks.load(lambda: history_value(page.visit), None, strip, show_progress="hidden")
+        events = [blocks.load, refresh.click]
+        gr.on(events, lambda: history_value(page.visit), None, strip, show_progress="hidden")
     middleware = [(PictureRoute, (), {"sessions": sessions})]
     _, url, _ = blocks.launch(
         prevent_thread_lock=True, quiet=True, footer_links=[], ssr_mode=False,

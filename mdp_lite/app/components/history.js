@@ -91,8 +91,8 @@ const drawTools = (value) => {
 
 const writeCaption = (value) => {
   if (choosing.active) return say(choosing.ids.length ? "choose_other" : "choose_two");
-  const item = findItem(value.current);
-  if (value.pair) return say("paired", { one: value.pair[0], other: value.pair[1] });
+  const item = findItem(menu.id ?? value.current);
+  if (value.pair && menu.id === null) return say("paired", { one: value.pair[0], other: value.pair[1] });
   return item ? `${say("item", item)} (${item.label}, ${say("seconds", item)})` : "";
 };
 

@@ -2,6 +2,7 @@
 
 const HOLD_MS = 500;  // a press that is longer opens the menu on a touch screen
 const CLOSE_MS = 250;  // the way of the mouse from a thumbnail to its menu
+const MIN_CAPTION = 120;  // pixels
 const menu = { id: null, timer: null, press: null, held: false };
 
 const openMenu = (id) => {
@@ -11,8 +12,8 @@ const openMenu = (id) => {
   if (!item || !tile || choosing.active) return;
   menu.id = id;
   part("menu").hidden = false;
-  part("caption").style.visibility = "hidden";
   part("menu").setAttribute("aria-label", say("menu", { id }));
+  part("caption").textContent = writeCaption(read());
   fillMenu(item);
   placeMenu(tile);
 };
@@ -30,20 +31,31 @@ const placeMenu = (tile) => {
   const box = part("menu");
   const middle = tile.offsetLeft - part("strip").scrollLeft + (tile.offsetWidth - box.offsetWidth) / 2;
   const last = part("area").clientWidth - box.offsetWidth;
-  box.style.left = `${Math.max(0, Math.min(middle, last))}px`;
+  const left = Math.max(0, Math.min(middle, last));
+  box.style.left = `${left}px`;
+  placeCaption(left, last - left, box.offsetWidth);
+};
+
+// The caption is on that side of the menu that has more room, if it has enough.
+const placeCaption = (left, right, width) => {
+  const caption = part("caption");
+  caption.style.visibility = Math.max(left, right) < MIN_CAPTION ? "hidden" : "";
+  caption.style.paddingLeft = right >= left ? `${left + width + 8}px` : "";
+  caption.style.paddingRight = right >= left ? "" : `${right + width + 8}px`;
 };
 
 const closeMenu = () => {
   clearTimeout(menu.timer);
   menu.id = null;
   part("menu").hidden = true;
-  part("caption").style.visibility = "";
+  part("caption").removeAttribute("style");
+  part("caption").textContent = writeCaption(read());
 };
 
 const closeMenuSoon = () => {
   clearTimeout(menu.timer);
   menu.timer = setTimeout(() => {
-    if (!part("area").contains(document.activeElement)) closeMenu();
+    if (!part("area").querySelector(":focus-visible")) closeMenu();  // not where a mouse clicked
   }, CLOSE_MS);
 };
 
