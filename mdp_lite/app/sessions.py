@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from pathlib import Path
 
+from mdp_lite.app.favourites import Favourites
 from mdp_lite.app.results import EditSheet, LastEdit
 from mdp_lite.pipeline.result import Source
 
@@ -19,6 +20,8 @@ class Session:
         self.folder = folder
         self.last: LastEdit | None = None
         self.sheets: dict[str, EditSheet] = {}
+        self.running_sheet: str | None = None  # the kind of the sheet that is being made
+        self.favourites = Favourites(folder / "favourites")
         self._sources: OrderedDict[Hashable, Source] = OrderedDict()
         self._stop = threading.Event()
 
@@ -57,6 +60,7 @@ class Session:
         self.stop()
         self._sources.clear()
         self.sheets.clear()
+        self.favourites.clear()
         self.last = None
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -8,7 +8,7 @@ let chosen = null;  // the id of the picture whose settings are used
 let filtered = false;  // whether only favourites are shown
 let pressed = { timer: 0, showing: false, shown: false };  // a press on a picture, see startPress
 let hovered = 0;  // the timer of a picture under the pointer
-let drawn = null;  // props.value.made of the sheet that is drawn
+let drawn = null;  // props.value.number of the sheet that is drawn
 
 const listFavourites = () => props.value?.favourites ?? [];
 const listCells = () => (props.value?.cells ?? []).flat().filter(Boolean);
@@ -32,7 +32,7 @@ const listFacts = (cell) => {
   return [
     ...known("rows", "rows", cell.rows),
     ...known("seconds", cell.about ? "about" : "seconds", cell.seconds?.toFixed(1)),
-    ...known("psnr", "psnr", cell.psnr?.toFixed(1)),
+    cell.psnr == null ? say("same") : say("psnr", { psnr: cell.psnr.toFixed(1) }),
   ];
 };
 
@@ -117,7 +117,7 @@ const showLarge = (id) => {
   showPanel();
   if (!cell) return;
   part("after").src = cell.url;
-  part("before").src = cell.before;
+  part("before").src = cell.source_url;
   part("after").alt = cell.label;
   part("label").textContent = cell.label;
   part("details").replaceChildren(...cell.details.map((line) => make("li", {}, line)));
@@ -255,8 +255,8 @@ const drawNew = () => {
 
 // A star that Python confirms leaves the table, its pictures and the focus as they are.
 const draw = () => {
-  const same = props.value && drawn !== null && props.value.made === drawn;
-  drawn = props.value?.made ?? null;
+  const same = props.value && drawn !== null && props.value.number === drawn;
+  drawn = props.value?.number ?? null;
   if (!same) return drawNew();
   if (filtered) redraw();
   else showLiked();
