@@ -16,7 +16,7 @@ from mdp_lite.app.guard import LOOPBACK, PageGuard, allowed_hosts
 from mdp_lite.app.page import MAX_UPLOAD, build_page, mount_page
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import Lend, Studio
-from mdp_lite.app.style import CSS, FOOTER, LABEL_SCRIPT, build_theme
+from mdp_lite.app.style import FOOTER, build_theme
 from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor_in_thread
@@ -87,7 +87,7 @@ def launch(studio: Studio, host: str, port: int | None, share: bool = False) -> 
     try:
         blocks.launch(
             server_name=host, server_port=port, share=share, theme=build_theme(), css=CSS,
-            js=LABEL_SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
+            js=SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
             quiet=True, footer_links=FOOTER, run_history=False,
             app_kwargs={"middleware": [guard]},
             _frontend=False,  # else it asks itself for its page, and gives up after three seconds

@@ -48,13 +48,16 @@ class Submission(NamedTuple):
 
 
 def run_edit(
-    studio: Studio, session: Session, submission: Submission
+    studio: Studio, session: Session, submission: Submission, rows: int = 0
 ) -> Generator[RunProgress, None, AppResult]:
-    """Edit a picture, or one that is generated from the form's prompt and seed."""
+    """Edit a picture, or one that is generated from the form's prompt and seed.
+
+    rows are the UNet rows that it is expected to compute: other visitors see how long they wait.
+    """
     check_model(studio.editor, check_form(submission.form))
 
     def work(on_progress: OnProgress) -> AppResult:
-        with studio.lend() as editor:
+        with studio.take_turn(on_progress, rows) as editor:
             return _run_edit(editor, studio, session, submission, on_progress)
 
     return (yield from stream(work, session.start_run()))

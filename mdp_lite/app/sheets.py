@@ -65,7 +65,7 @@ def make_sheet(
     last = last_edit(session)
 
     def work(on_progress: OnProgress) -> EditSheet:
-        with studio.lend() as editor:
+        with studio.take_turn(on_progress) as editor:
             folder = _make_folder(session, kind)
             return _make_sheet(SheetJob(editor, session, last, folder, on_progress), plan, others)
 

@@ -1,13 +1,15 @@
 """One model for all visitors: lending it to runs, predicting their time, and reading uploads."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from PIL import Image
 
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.sessions import Sessions
+from mdp_lite.app.streaming import WAITING, OnProgress, RunProgress
+from mdp_lite.app.turns import Turns
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
@@ -34,12 +36,22 @@ class Studio:
         self.dry_editor = dry_run_editor(editor)
         self.sessions = Sessions(folder / "sessions")
         self.lend: Lend = lend or (lambda: nullcontext(editor))
+        self.turns = Turns()
         self._seconds_per_row = 0.0  # 0 before the first run
 
     @property
     def reads_xl(self) -> bool:
         """Whether the model is SDXL: it reads a second prompt, and sizes."""
         return self.editor.models.unet.config.pooled_dim > 0
+
+    @contextmanager
+    def take_turn(self, on_progress: OnProgress, rows: int = 0) -> Iterator[Editor]:
+        """Wait for the turn of a run of so many UNet rows, and lend it the editor."""
+        on_wait = lambda before, seconds: on_progress(  # noqa: E731
+            RunProgress(WAITING, before, before, None, seconds)
+        )
+        with self.turns.take(self.expected_seconds(rows), on_wait), self.lend() as editor:
+            yield editor
 
     def warm_up(self) -> None:
         """Run the VAE once and fit the preview map, so that no visitor waits for it."""
