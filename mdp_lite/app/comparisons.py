@@ -89,10 +89,10 @@ def _run_inversion(job: SheetJob, method: str) -> tuple[SheetCell, Cost, Cost]:
     source, reused = _invert(job, form)
     where = "painted" if last.mask else "everywhere"
     request = build_request(source, replace(form, where=where), last.mask)
-    state: EditState | None = None
-    for done, total, _, (state,) in editor.steps([request]):
+    states: tuple[EditState, ...] = ()
+    for done, total, _, states in editor.steps([request]):  # noqa: B007
         job.on_progress(RunProgress(f"{method}: {EDITING}", done, total))
-    assert state is not None  # a path has at least one step
+    (state,) = states
     edit = editor.result(state)
     seconds = None if reused else time.monotonic() - started
     settings = edit_settings(editor, source, edit, form)

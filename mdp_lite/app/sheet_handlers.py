@@ -20,8 +20,9 @@ from mdp_lite.app.sheet_plans import (
     suggest_windows,
 )
 from mdp_lite.app.sheet_value import find_cell, sheet_value
-from mdp_lite.app.sheets import Others, last_edit, make_sheet
-from mdp_lite.app.streaming import RunProgress, StoppedByVisitor
+from mdp_lite.app.sheets import NO_OTHERS, Others, last_edit, make_sheet
+from mdp_lite.app.streaming import WAITING, RunProgress, StoppedByVisitor
+from mdp_lite.app.turns import TooManyWaiting
 from mdp_lite.app.wording import say
 from mdp_lite.cli.units import pluralize
 from mdp_lite.names import Stopped
@@ -45,7 +46,7 @@ class SheetHandlers:
         session = self.handlers.session(request)
         with show_errors():
             plan = plan_explore(last_edit(session), by, variants, t_max, t_m, count)
-            yield from self._answer(session, plan, EXPLORE, Others())
+            yield from self._answer(session, plan, EXPLORE, NO_OTHERS)
 
     def compare(self, request: gr.Request) -> Iterator[list[Update]]:
         """The four variants on the last edit's source, and the edits by other methods."""
@@ -81,7 +82,7 @@ class SheetHandlers:
         """Make the sheet of the fold Explore, or stop it if it is being made."""
         session = self.handlers.session(request)
         yield from self._toggle(session, EXPLORE, lambda last: (
-            plan_explore(last, by, variants, t_max, t_m, count), Others()
+            plan_explore(last, by, variants, t_max, t_m, count), NO_OTHERS
         ))  # fmt: skip
 
     def compare_here(
@@ -107,7 +108,7 @@ class SheetHandlers:
             yield [status, sheet_value(session, kind), done]
         except StoppedByVisitor:
             yield [markup.status([say("sheet", "stopped")]), gr.skip(), done]
-        except ValueError as error:
+        except (ValueError, TooManyWaiting) as error:
             yield [markup.problem(str(error)), gr.skip(), done]
         except Stopped:  # the service's batcher was closed
             yield [markup.problem(markup.CLOSED), gr.skip(), done]
@@ -179,8 +180,14 @@ def plan_explore(
 
 
 def show_progress(progress: RunProgress) -> str:
-    """The progress of a sheet."""
-    return markup.progress_bar(progress)
+    """The progress of a sheet, or how long it waits for its turn."""
+    if progress.stage != WAITING:
+        return markup.progress_bar(progress)
+    key = "waiting" if progress.done > 1 else "waiting_one"
+    line = say("sheet", key, count=progress.done)
+    if progress.seconds is not None:
+        line += " " + say("sheet", "waiting_time", seconds=f"{progress.seconds:.0f}")
+    return markup.status([line])
 
 
 def _show_button(kind: str, running: bool) -> Update:

@@ -64,8 +64,8 @@ def make_cell(
     file = job.folder / f"{file_name}.png"
     images.save_png(picture, file, settings)
     psnr = images.psnr(picture, job.last.source.picture)
-    name, form, *rest = facts
-    return SheetCell(f"{job.folder.name}/{file_name}", name, form, file, job.source_file, psnr, *rest)
+    cell_id, (name, form, *rest) = f"{job.folder.name}/{file_name}", facts
+    return SheetCell(cell_id, name, form, file, job.source_file, psnr, *rest)
 
 
 def naive_cost(tasks: Sequence[EditTask]) -> Cost:

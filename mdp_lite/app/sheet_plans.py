@@ -46,8 +46,8 @@ def plan_windows(form: EditForm, variants: Sequence[str], t_max: str, t_m: str) 
         for variant, wide in product(variants, widths)
     ]
     lines = [one for one in lines if one[2] != (None,) * len(highs)]
-    several = len(variants) > 1
-    rows = [f"{variant}, t_m {wide:g}" if several else f"t_m {wide:g}" for variant, wide, _ in lines]
+    name = "{0}, t_m {1:g}" if len(variants) > 1 else "t_m {1:g}"
+    rows = [name.format(variant, wide) for variant, wide, _ in lines]
     columns = tuple(f"t_max {high:g}" for high in highs)
     title = say("sheet", "windows", variants=", ".join(variants))
     return SheetPlan(title, forms, columns, tuple(rows), tuple(line for *_, line in lines))

@@ -156,9 +156,7 @@ def _wire_run(fold: SheetFold, run: Callable[..., Any]) -> None:
     gr.on([one.input for one in fields], lambda: "", None, fold.status, **QUICK)
 
 
-def _wire_cells(
-    handlers: SheetHandlers, fold: SheetFold, kind: str, action: CellAction
-) -> None:
+def _wire_cells(handlers: SheetHandlers, fold: SheetFold, kind: str, action: CellAction) -> None:
     outputs = [fold.status, *action.outputs]
 
     def select(event: gr.EventData, request: gr.Request) -> list[Any]:

@@ -73,11 +73,12 @@ def count_rows(cell: SheetCell) -> int:
 
 
 def _cell_value(session: Session, cell: SheetCell) -> Json:
+    psnr = None if math.isinf(cell.psnr) else cell.psnr
     return {
         "id": cell.id, "url": session.url_of(cell.file), "label": cell.name,
         "source_url": session.url_of(cell.source_file), "details": _list_details(cell),
         "rows": count_rows(cell), "seconds": cell.seconds, "about": not cell.is_measured,
-        "psnr": None if math.isinf(cell.psnr) else cell.psnr, "liked": cell.id in session.favourites,
+        "psnr": psnr, "liked": cell.id in session.favourites,
         "loads": cell.form is not None,
     }  # fmt: skip
 

@@ -35,6 +35,9 @@ class Others(NamedTuple):
     inversions: Sequence[str] = ()
 
 
+NO_OTHERS = Others()
+
+
 class GridRun(NamedTuple):
     """Edits that were run together: their states, their cost together, and the seconds it took."""
 
@@ -56,7 +59,7 @@ def last_edit(session: Session) -> LastEdit:
 
 
 def make_sheet(
-    studio: Studio, session: Session, plan: SheetPlan, kind: str, others: Others = Others()
+    studio: Studio, session: Session, plan: SheetPlan, kind: str, others: Others = NO_OTHERS
 ) -> Generator[RunProgress, None, EditSheet]:
     """Edit the last edit's source by all forms of a plan, and by other methods beside it.
 
@@ -146,9 +149,7 @@ def _write_sheet(
     return file
 
 
-def _draw_sheet(
-    source: Image.Image, cells: Sequence[SheetCell], table: SheetTable
-) -> Image.Image:
+def _draw_sheet(source: Image.Image, cells: Sequence[SheetCell], table: SheetTable) -> Image.Image:
     """A table with its heads; edits that are known by their names have labels instead."""
     pictures = [images.open_picture(one.file) for one in cells]
     if table.columns:
@@ -156,5 +157,6 @@ def _draw_sheet(
         rows = list(zip(table.rows, lines, strict=True))
         corner = f"{table.title}. {say('sheet', 'before')}", source
         return contact([Table(corner, list(table.columns), rows)])
-    labelled = [[(f"{cells[k].name}: {describe_facts(cells[k])}", pictures[k]) for k in line if k is not None] for line in table.lines]
-    return sheet([[(say("sheet", "before"), source)], *labelled])
+    labels = [f"{one.name}: {describe_facts(one)}" for one in cells]
+    lines = [[(labels[k], pictures[k]) for k in line if k is not None] for line in table.lines]
+    return sheet([[(say("sheet", "before"), source)], *lines])
