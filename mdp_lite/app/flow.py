@@ -44,8 +44,8 @@ class Flow:
             submission = self.read_submission(session, state)
             session.page.form = submission.form
             yield from self._run(session, submission)
-        except StoppedByVisitor as stopped:
-            if stopped.is_newest:
+        except StoppedByVisitor:
+            if session.was_stopped:  # else a newer run took its place, and shows itself
                 yield Change(stage=show_stopped(stage))
         except (BadInput, TooManyWaiting) as error:
             yield Change(stage=show_error(stage, str(error), getattr(error, "names", ())))
@@ -106,6 +106,9 @@ class Flow:
         fields = dict(zip(PAGE_FIELDS, state.values, strict=True))
         if isinstance(state.strength, dict):
             fields["strength"] = state.strength.get("strength")
+        for name, value in fields.items():
+            if value is None:
+                raise BadInput(f"{name.replace('_', ' ')} must be a number, got nothing", name)
         case = fields["case"] if fields["case"] in ("picture", "prompt") else "picture"
         return fill_form(default_form(self.studio.editor, case), fields)
 

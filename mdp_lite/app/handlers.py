@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from mdp_lite.app import markup
 from mdp_lite.app.fast import describe_fast
@@ -17,7 +16,7 @@ from mdp_lite.app.forecast import describe_forecast, describe_result, forecast
 from mdp_lite.app.form import EditForm, default_form, fill_form
 from mdp_lite.app.panel import ResultFiles, show_result, show_status, stream_updates
 from mdp_lite.app.restore import restore_form
-from mdp_lite.app.runs import MASK_FILE, Submission, run_edit, source_key, source_mask
+from mdp_lite.app.runs import MASK_FILE, Submission, run_edit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import StoppedByVisitor
 from mdp_lite.app.studio import Studio, mask_from_layers, open_upload
@@ -60,9 +59,9 @@ class Handlers:
         """The session of the visitor who sent the request."""
         return self.studio.sessions.get_or_create(request.session_hash or "")
 
-    def drop_visitor(self, request: gr.Request) -> None:
-        """Delete everything of a visitor who closed the page."""
-        self.studio.sessions.drop(request.session_hash or "")
+    def leave(self, request: gr.Request) -> None:
+        """A visitor closed the page: the grace time of the visit starts."""
+        self.studio.sessions.leave(request.session_hash or "")
 
     def stop(self, request: gr.Request) -> str:
         """Stop the visitor's run."""
@@ -107,6 +106,7 @@ class Handlers:
     def _edit(
         self, case: str, path: str | None, canvas: Canvas, values: Values, session: Session
     ) -> Iterator[list[Update]]:
+        session.note_upload(path)
         with show_errors():
             submission = self.read_submission(case, path, canvas, values)
             try:
@@ -130,6 +130,7 @@ class Handlers:
         self, session: Session, case: str, path: str | None, canvas: Canvas, values: Values
     ) -> str:
         """The forecast of a run; what is still missing is a sentence, not an error."""
+        session.note_upload(path)
         try:
             submission = self.read_submission(case, path, canvas, values)
             result = forecast(self.studio, session, submission)

@@ -17,8 +17,6 @@ from mdp_lite.app.guard import PageGuard
 from mdp_lite.app.handlers import Handlers
 from mdp_lite.app.parts import Parts
 from mdp_lite.app.picture_route import PictureRoute
-from mdp_lite.app.sheet_handlers import SheetHandlers
-from mdp_lite.app.sheet_tabs import build_compare_tab, build_explore_tab, wire_sheets
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.style import FOOTER, build_theme
 from mdp_lite.app.visit_page import EMPTY
@@ -34,7 +32,9 @@ def build_page(studio: Studio) -> gr.Blocks:
     """The whole page; its theme and CSS are passed when it is launched or mounted."""
     handlers, form = Handlers(studio), default_form(studio.editor, "picture")
     delete = (FILE_SECONDS, FILE_SECONDS)
-    with gr.Blocks(title=say("page", "title"), analytics_enabled=False, delete_cache=delete) as blocks:
+    with gr.Blocks(
+        title=say("page", "title"), analytics_enabled=False, delete_cache=delete
+    ) as blocks:
         gr.Markdown(f"# {say('page', 'heading')}\n{say('page', 'intro')}", elem_id="heading")
         with gr.Row(elem_id="workspace"):
             with gr.Column(scale=5, min_width=320, elem_id="inputs"):

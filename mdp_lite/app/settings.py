@@ -6,8 +6,16 @@ import gradio as gr
 
 from mdp_lite.app.fast import count_fast_steps
 from mdp_lite.app.fields import XL_HINTS, Update
-from mdp_lite.app.form import CASES, MAX_STEPS, MAX_TEXT, PAGE_FITS, PAGE_SCHEDULES, XL_FIELDS
-from mdp_lite.app.form import STEERS, EditForm
+from mdp_lite.app.form import (
+    CASES,
+    MAX_STEPS,
+    MAX_TEXT,
+    PAGE_FITS,
+    PAGE_SCHEDULES,
+    STEERS,
+    XL_FIELDS,
+    EditForm,
+)
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.wording import TEXTS, say
 from mdp_lite.names import VARIANTS

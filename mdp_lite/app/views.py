@@ -61,7 +61,6 @@ def show_item(view: View, item: HistoryItem, result: AppResult | None = None) ->
     )
 
 
-
 def show_pair(view: View, one: HistoryItem, other: HistoryItem) -> Change:
     """Show two results beside each other, with the bar between them."""
     session = view.session
