@@ -37,7 +37,7 @@ def status(lines: Sequence[str]) -> str:
 def problem(sentence: str) -> str:
     """What is wrong, beside what caused it; screen readers announce it at once."""
     plain = escape(sentence[:1].upper() + sentence[1:])
-    return f'<div class="mdp-status mdp-problem" role="alert">{plain}</div>'
+    return f'<div class="mdp-error" role="alert">{plain}</div>'
 
 
 def plan(lines: Sequence[str], steps: Sequence[str]) -> str:

@@ -8,8 +8,9 @@ import gradio as gr
 
 from mdp_lite.app import markup
 from mdp_lite.app.fields import Update
+from mdp_lite.app.form import EditForm
 from mdp_lite.app.handlers import Handlers, show_errors
-from mdp_lite.app.results import EditSheet, LastEdit, SheetCell
+from mdp_lite.app.results import EditSheet, SheetCell
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.sheet_plans import (
     SheetPlan,
@@ -19,17 +20,18 @@ from mdp_lite.app.sheet_plans import (
     plan_windows,
     suggest_windows,
 )
+from mdp_lite.app.sheet_start import find_start
 from mdp_lite.app.sheet_value import find_cell, sheet_value
-from mdp_lite.app.sheets import NO_OTHERS, Others, last_edit, make_sheet
+from mdp_lite.app.sheets import NO_OTHERS, Others, make_sheet
 from mdp_lite.app.streaming import WAITING, RunProgress, StoppedByVisitor
 from mdp_lite.app.turns import TooManyWaiting
 from mdp_lite.app.wording import say
 from mdp_lite.cli.units import pluralize
-from mdp_lite.names import Stopped
+from mdp_lite.names import BadInput, Stopped
 
 EXPLORE, COMPARE = KINDS = "explore", "compare"
 LoadCell = Callable[[Session, SheetCell], list[Update]]  # sets the page to the settings of an edit
-Choose = Callable[[LastEdit], tuple[SheetPlan, Others]]
+Choose = Callable[[EditForm], tuple[SheetPlan, Others]]
 log = logging.getLogger("mdp_lite.app")
 
 
@@ -45,14 +47,14 @@ class SheetHandlers:
         """A sheet of the last edit's source by windows ("window") or by strengths ("strength")."""
         session = self.handlers.session(request)
         with show_errors():
-            plan = plan_explore(last_edit(session), by, variants, t_max, t_m, count)
+            plan = plan_explore(find_start(session).form, by, variants, t_max, t_m, count)
             yield from self._answer(session, plan, EXPLORE, NO_OTHERS)
 
     def compare(self, request: gr.Request) -> Iterator[list[Update]]:
         """The four variants on the last edit's source, and the edits by other methods."""
         session, rivals = self.handlers.session(request), self.handlers.studio.rivals
         with show_errors():
-            plan = plan_variants(last_edit(session).form)
+            plan = plan_variants(find_start(session).form)
             yield from self._answer(session, plan, COMPARE, Others(rivals))
 
     def _answer(
@@ -81,8 +83,8 @@ class SheetHandlers:
     ) -> Iterator[list[Update]]:
         """Make the sheet of the fold Explore, or stop it if it is being made."""
         session = self.handlers.session(request)
-        yield from self._toggle(session, EXPLORE, lambda last: (
-            plan_explore(last, by, variants, t_max, t_m, count), NO_OTHERS
+        yield from self._toggle(session, EXPLORE, lambda form: (
+            plan_explore(form, by, variants, t_max, t_m, count), NO_OTHERS
         ))  # fmt: skip
 
     def compare_here(
@@ -92,8 +94,8 @@ class SheetHandlers:
         session, studio = self.handlers.session(request), self.handlers.studio
         chosen = [one for one in studio.rivals if one.name in rivals]
         methods = [one for one in studio.methods if one in inversions]
-        yield from self._toggle(session, COMPARE, lambda last: (
-            plan_variants(last.form), Others(chosen, methods)
+        yield from self._toggle(session, COMPARE, lambda form: (
+            plan_variants(form), Others(chosen, methods)
         ))  # fmt: skip
 
     def _toggle(self, session: Session, kind: str, choose: Choose) -> Iterator[list[Update]]:
@@ -122,7 +124,7 @@ class SheetHandlers:
         self, session: Session, kind: str, choose: Choose
     ) -> Generator[list[Update], None, str]:
         """Run a sheet with updates of its progress; the status at the end."""
-        plan, others = choose(last_edit(session))
+        plan, others = choose(find_start(session).form)
         start = markup.status([say("sheet", "starting")])
         yield [start, gr.skip(), _show_button(kind, running=True)]
         run = make_sheet(self.handlers.studio, session, plan, kind, others)
@@ -141,10 +143,10 @@ class SheetHandlers:
         basis is what the last suggestions were for: what a visitor has chosen since stays if the
         edit has the same variant, steps and window.
         """
-        last = self.handlers.session(request).last
-        if last is None:
-            return [*[markup.status([_to_sentence(say("sheet", "nothing"))])] * 2, *_skip(4)]
-        form = last.form
+        try:
+            form = find_start(self.handlers.session(request)).form
+        except BadInput as error:
+            return [*[markup.status([_to_sentence(str(error))])] * 2, *_skip(4)]
         line = say("sheet", "starts", prompt=form.prompt, how=caption(form))
         new = [form.variant, form.steps, form.t_max, form.t_m]
         if new == basis:
@@ -171,12 +173,12 @@ class SheetHandlers:
 
 
 def plan_explore(
-    last: LastEdit, by: str, variants: Sequence[str], t_max: str, t_m: str, count: int
+    form: EditForm, by: str, variants: Sequence[str], t_max: str, t_m: str, count: int
 ) -> SheetPlan:
     """The sheet of an edit by windows or by strengths."""
     if by == "window":
-        return plan_windows(last.form, variants, t_max, t_m)
-    return plan_strengths(last.form, variants, int(count))
+        return plan_windows(form, variants, t_max, t_m)
+    return plan_strengths(form, variants, int(count))
 
 
 def show_progress(progress: RunProgress) -> str:

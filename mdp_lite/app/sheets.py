@@ -10,18 +10,18 @@ from PIL import Image
 
 from mdp_lite.app.comparisons import run_inversions, run_rivals
 from mdp_lite.app.form import EditForm, build_request
-from mdp_lite.app.results import EditSheet, LastEdit, SheetCell, SheetTable
+from mdp_lite.app.results import EditSheet, SheetCell, SheetTable
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.runs import EDITING, edit_settings
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.sheet_jobs import CellFacts, OtherEdits, SheetJob, make_cell, naive_cost
 from mdp_lite.app.sheet_plans import SheetPlan, caption
+from mdp_lite.app.sheet_start import find_start, open_start
 from mdp_lite.app.sheet_value import describe_facts
 from mdp_lite.app.streaming import OnProgress, RunProgress, stream
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.wording import say
 from mdp_lite.method.execute import build_tree, tree_cost
-from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pictures.sheets import Table, contact, sheet
 from mdp_lite.pipeline.progress import EditState
@@ -51,26 +51,21 @@ class GridRun(NamedTuple):
         return self.seconds / max(1, self.cost.unet_rows)
 
 
-def last_edit(session: Session) -> LastEdit:
-    """The visitor's last edit. Raises BadInput if there is none."""
-    if session.last is None:
-        raise BadInput(say("sheet", "nothing"))
-    return session.last
-
-
 def make_sheet(
     studio: Studio, session: Session, plan: SheetPlan, kind: str, others: Others = NO_OTHERS
 ) -> Generator[RunProgress, None, EditSheet]:
-    """Edit the last edit's source by all forms of a plan, and by other methods beside it.
+    """Edit the source of the shown edit by all forms of a plan, and by other methods beside it.
 
     Steps that the edits of the plan have in common are computed once.
     """
-    last = last_edit(session)
+    start = find_start(session)
 
     def work(on_progress: OnProgress) -> EditSheet:
         with studio.take_turn(on_progress) as editor:
+            last, cost = open_start(editor, session, start, on_progress)
             folder = _make_folder(session, kind)
-            return _make_sheet(SheetJob(editor, session, last, folder, on_progress), plan, others)
+            job = SheetJob(editor, session, last, folder, on_progress)
+            return _add_cost(_make_sheet(job, plan, others), cost)
 
     session.sheets[kind] = result = yield from stream(work, session.start_run())
     return result
@@ -81,6 +76,15 @@ def _make_folder(session: Session, kind: str) -> Path:
     shown = session.sheets.get(kind)
     other = shown is not None and shown.source_file.parent.name.startswith(f"{kind}-a")
     return session.make_folder(f"{kind}-b" if other else f"{kind}-a")
+
+
+def _add_cost(sheet: EditSheet, cost: Cost) -> EditSheet:
+    """The sheet with the cost of its source, which had to be made again."""
+    if not cost.unet_rows:
+        return sheet
+    note = say("sheet", "source_again", rows=cost.unet_rows)
+    total, naive = (add_costs(one, cost) for one in (sheet.cost, sheet.naive))
+    return sheet._replace(cost=total, naive=naive, notes=(note, *sheet.notes))
 
 
 def _make_sheet(job: SheetJob, plan: SheetPlan, others: Others) -> EditSheet:

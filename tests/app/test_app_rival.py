@@ -18,6 +18,7 @@ from mdp_lite.app.results import EditSheet
 from mdp_lite.app.runs import run_edit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.sheet_plans import plan_variants
+from mdp_lite.app.sheet_start import find_start
 from mdp_lite.app.sheets import Others
 from mdp_lite.app.streaming import RunProgress, StoppedByVisitor
 from mdp_lite.app.studio import Studio
@@ -50,7 +51,7 @@ NAME = "Prompt-to-Prompt"
 
 def compare(studio: Studio, visitor: Session) -> tuple[EditSheet, list[RunProgress]]:
     """The comparison of the last edit's source."""
-    plan = plan_variants(sheets.last_edit(visitor).form)
+    plan = plan_variants(find_start(visitor).form)
     return run_to_end(sheets.make_sheet(studio, visitor, plan, "compare", Others([RIVAL])))
 
 

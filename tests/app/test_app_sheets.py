@@ -7,6 +7,7 @@ import pytest
 from mdp_lite.app import markup, sheets
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.sheet_plans import plan_strengths, plan_variants, plan_windows
+from mdp_lite.app.sheet_start import find_start
 from mdp_lite.app.streaming import StoppedByVisitor
 from mdp_lite.app.studio import Studio
 from mdp_lite.names import VARIANTS
@@ -96,7 +97,7 @@ def test_a_bad_sheet_is_one_sentence(call, sentence: str) -> None:
 
 def test_a_sheet_needs_a_source(visitor: Session) -> None:
     with pytest.raises(ValueError, match="edit a picture first"):
-        sheets.last_edit(visitor)
+        find_start(visitor)
 
 
 def test_texts_are_escaped() -> None:
