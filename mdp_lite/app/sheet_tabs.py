@@ -101,12 +101,12 @@ def wire_sheets(
     handlers: SheetHandlers, explore: SheetFold, compare: SheetFold, action: CellAction,
     edits: Sequence[Any],
 ) -> None:  # fmt: skip
-    """Connect both folds; edits are the events after which there is another edit to start from."""
+    """Connect both folds; edits are events when the page shows another edit to start from."""
     basis = gr.State(None)
     fields: ExploreFields = explore.fields
     suggested = [fields.variants, fields.t_max, fields.t_m, basis]
     outputs = [explore.about, compare.about, *suggested]
-    for one in (explore.fold.expand, compare.fold.expand, *(event.then for event in edits)):
+    for one in (explore.fold.expand, compare.fold.expand, *edits):
         one(handlers.start, basis, outputs, **QUICK)
     fields.by.change(_show_axis, fields.by, [fields.t_max, fields.t_m, fields.count], **QUICK)
     runs = (explore, EXPLORE, handlers.explore_here), (compare, COMPARE, handlers.compare_here)
