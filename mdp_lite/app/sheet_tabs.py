@@ -123,24 +123,23 @@ def _build_explore_fields(studio: Studio, visible: bool = True) -> ExploreFields
     t_max, t_m = suggest_windows(form)
     axes = [(say("sheet", f"by_{one}_choice"), one) for one in ("window", "strength")]
     hint, name = say("sheet", "numbers_hint"), "explore-" if visible else "endpoint-"
-    return ExploreFields(
-        gr.Radio(axes, value="window", label=say("sheet", "by"), elem_id=f"{name}by"),
-        gr.CheckboxGroup(
+    with gr.Row():
+        by = gr.Radio(axes, value="window", label=say("sheet", "by"), elem_id=f"{name}by")
+        variants = gr.CheckboxGroup(
             list(VARIANTS), value=[form.variant], label=say("sheet", "variants"),
-            info=say("sheet", "variants_hint"), elem_id=f"{name}variants",
-        ),
-        gr.Textbox(
-            t_max, label=say("sheet", "t_max"), info=hint, max_length=MAX_LETTERS,
-            elem_id=f"{name}t-max",
-        ),
-        gr.Textbox(
-            t_m, label=say("sheet", "t_m"), info=hint, max_length=MAX_LETTERS,
-            elem_id=f"{name}t-m",
-        ),
-        gr.Slider(
-            2, 8, 5, step=1, label=say("sheet", "count"), visible=False, elem_id=f"{name}count"
-        ),
-    )  # fmt: skip
+            elem_id=f"{name}variants",
+        )  # fmt: skip
+    with gr.Row():
+        texts = [
+            gr.Textbox(
+                value, label=say("sheet", key), info=hint, max_length=MAX_LETTERS,
+                elem_id=f"{name}{key.replace('_', '-')}",
+            )
+            for key, value in (("t_max", t_max), ("t_m", t_m))
+        ]  # fmt: skip
+    label = say("sheet", "count")
+    count = gr.Slider(2, 8, 5, step=1, label=label, visible=False, elem_id=f"{name}count")
+    return ExploreFields(by, variants, *texts, count)
 
 
 def _build_sheet(kind: str) -> gr.HTML:

@@ -10,6 +10,7 @@ from mdp_lite.app.form import EditForm
 from mdp_lite.app.history import HistoryItem
 from mdp_lite.app.results import AppResult, SheetCell
 from mdp_lite.app.sessions import Session
+from mdp_lite.app.sheet_value import describe_facts
 from mdp_lite.app.snippets import python_code, shell_command
 from mdp_lite.app.stage import format_seconds
 from mdp_lite.app.studio import Studio
@@ -80,7 +81,7 @@ def show_cell(session: Session, cell: SheetCell) -> Change:
         "state": "done", "before": session.url_of(cell.source_file),
         "after": session.url_of(cell.file), "before_label": say("stage", "before"),
         "after_label": say("stage", "after"), "download": session.url_of(cell.file) + DOWNLOAD,
-        "label": cell.name, "notes": [say("sheet", "loaded", name=cell.name)],
+        "label": cell.name, "notes": [describe_facts(cell)],
     }  # fmt: skip
     return Change(session.page.stage, form=cell.form)
 
