@@ -36,7 +36,7 @@ def build_prompts(form: EditForm) -> dict[str, Any]:
     """The two prompts; Enter starts the edit."""
     return {
         name: gr.Textbox(
-            getattr(form, name), label=say("settings", name), max_length=MAX_TEXT, lines=1,
+            getattr(form, name), label=say("settings", name), max_length=MAX_TEXT, lines=1, max_lines=3,
             placeholder=say("settings", f"{name}_hint"), elem_id=name.replace("_", "-"),
         )
         for name in ("source_prompt", "prompt")

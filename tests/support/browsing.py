@@ -167,7 +167,7 @@ def open_page(served: ServedPage, chromium: Any) -> Iterator[OpenPage]:
     def visit(**settings: Any) -> BrowserPage:
         context = chromium.new_context(**{"viewport": DESKTOP, **settings})
         contexts.append(context)
-        context.set_default_timeout(120_000)  # a busy machine is slow, not broken
+        context.set_default_timeout(20_000)  # a busy machine is slow, not broken
         return load_page(context, served.url)
 
     yield visit
