@@ -8,9 +8,18 @@ from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.form import EditForm, default_form
 from mdp_lite.app.history import HistoryItem
 from mdp_lite.app.restore import restore_form
+from mdp_lite.app.results import SheetCell
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio, open_upload
-from mdp_lite.app.views import Change, View, show_item, show_nothing, show_pair, show_picture
+from mdp_lite.app.views import (
+    Change,
+    View,
+    show_cell,
+    show_item,
+    show_nothing,
+    show_pair,
+    show_picture,
+)
 from mdp_lite.app.visit_page import EMPTY
 from mdp_lite.app.wording import say
 from mdp_lite.names import BadInput
@@ -133,6 +142,15 @@ class Actions:
         self.use_file(session, item.edit_file, item.file_name)
         new = form_with(form, case="picture", source_prompt=item.form.prompt, prompt="")
         return self.show_new_picture(session)._replace(form=new)
+
+    def use_cell(self, session: Session, cell: SheetCell) -> Change:
+        """Show an edit of a sheet with its settings, and its picture if that is another one."""
+        change, number = show_cell(session, cell), session.page.current
+        if cell.form and cell.form.case == "picture":
+            self.use_file(session, cell.source_file, cell.source_file.name)
+        if session.page.current == number:
+            return change
+        return change._replace(picture=show_picture(session), note=self.warn(session))
 
     def like(self, session: Session, item_id: object) -> Change:
         """Like a result, or no longer."""
