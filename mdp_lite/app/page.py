@@ -11,6 +11,7 @@ from mdp_lite.app.fast import build_fast, choose_steps, count_fast_steps
 from mdp_lite.app.form import CASES, EditForm, default_form
 from mdp_lite.app.guard import PageGuard
 from mdp_lite.app.handlers import Canvas, Handlers
+from mdp_lite.app.loops import call_in_loop
 from mdp_lite.app.panel import Panel, build_panel
 from mdp_lite.app.sheet_handlers import SheetHandlers
 from mdp_lite.app.sheet_tabs import build_compare_tab, build_explore_tab, wire_sheets
@@ -78,6 +79,10 @@ def build_page(studio: Studio) -> gr.Blocks:
 
 def mount_page(app: Any, studio: Studio, path: str, hosts: tuple[str, ...] = ()) -> Any:
     """Mount the page under a path of a FastAPI application; hosts is as in PageGuard."""
+    return call_in_loop(lambda: _mount(app, studio, path, hosts))
+
+
+def _mount(app: Any, studio: Studio, path: str, hosts: tuple[str, ...]) -> Any:
     return gr.mount_gradio_app(
         app, build_page(studio), path, theme=build_theme(), css=CSS, js=LABEL_SCRIPT,
         max_file_size=MAX_UPLOAD, footer_links=FOOTER, show_error=False, ssr_mode=False,

@@ -24,10 +24,7 @@ from support.browsing import (
 )
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
+pytestmark = pytest.mark.browser
 
 TARGET = HOUSE.prompt
 
