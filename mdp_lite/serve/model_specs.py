@@ -16,7 +16,6 @@ from mdp_lite.checkpoint.before_load import check_loras, find_origin
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.identity import Origin
 from mdp_lite.checkpoint.load import AddOns, Examined, examine
-from mdp_lite.cli.info import find_family
 from mdp_lite.cli.loading import open_editor, read_choices
 from mdp_lite.cli.model_options import (
     CheckpointOptions,
@@ -28,6 +27,7 @@ from mdp_lite.cli.values import read_lora
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.abilities import find_family
 
 Loras = Sequence[tuple[str, float]]  # files and weights
 TEXTS = ("alias", "model", "revision", "dtype", "model_variant", "vae")
