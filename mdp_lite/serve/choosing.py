@@ -7,9 +7,10 @@ from typing import Any
 
 from fastapi import Request
 
+from mdp_lite.model_pool.keys import ModelKey
 from mdp_lite.serve import limit_checks
 from mdp_lite.serve.errors import ApiError
-from mdp_lite.serve.served import ModelKey, ServedModel
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 
 

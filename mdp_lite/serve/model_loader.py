@@ -6,11 +6,12 @@ import torch
 
 from mdp_lite.batcher.batcher import Batcher, Client
 from mdp_lite.editor import Editor
+from mdp_lite.model_pool.free_memory import read_free_memory
+from mdp_lite.model_pool.keys import ModelKey, ModelSlot
+from mdp_lite.model_pool.pool import describe_excess
+from mdp_lite.model_pool.specs import ModelSpec, ModelSummary, read_editor_facts
 from mdp_lite.names import BadCheckpoint, BadInput
-from mdp_lite.serve.model_memory import read_free_memory
-from mdp_lite.serve.model_pool import describe_excess
-from mdp_lite.serve.model_specs import ModelSpec, ModelSummary, read_editor_facts
-from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel, prepare_models, time_row
+from mdp_lite.serve.served import ServedModel, prepare_models, time_row
 from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.store.cache import ModelIdentity
 

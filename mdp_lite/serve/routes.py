@@ -8,6 +8,7 @@ from fastapi import Path, Request
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
+from mdp_lite.model_pool.keys import ModelKey
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve import (
     answers,
@@ -35,7 +36,7 @@ from mdp_lite.serve.fields import (
 )
 from mdp_lite.serve.ignored import explain_ignored, list_header
 from mdp_lite.serve.memory import Lease, lease_of
-from mdp_lite.serve.served import ModelKey, ServedModel
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.work import Recipe
 

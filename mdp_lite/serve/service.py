@@ -16,14 +16,16 @@ from mdp_lite.batcher.batcher import Client
 from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.batcher.turns import Group
 from mdp_lite.editor import Editor
+from mdp_lite.model_pool.keys import ModelKey, ModelSlot
+from mdp_lite.model_pool.pool import ModelPool
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.lora_folder import LoraFolder
 from mdp_lite.serve.memory import Lease, Ledger, Room, schedule_trim, use_one_heap
 from mdp_lite.serve.metrics import ConnectionCounts, Metrics
+from mdp_lite.serve.model_errors import explain_refusal
 from mdp_lite.serve.model_loader import ModelLoader
-from mdp_lite.serve.model_pool import ModelPool
 from mdp_lite.serve.recipes import open_recipes
-from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel, prepare_models, time_row
+from mdp_lite.serve.served import ServedModel, prepare_models, time_row
 from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.slots import FairSlots
 from mdp_lite.serve.store import SourceStore
@@ -50,7 +52,7 @@ class Service:
         self.batcher = make_batcher(editor, self.first.max_rows)
         self.first.unet = self.batcher.model
         self.loader = ModelLoader(editor, settings, self.batcher)
-        self.pool = ModelPool(self.first, self.loader, limits, self.loader.bound)
+        self.pool = ModelPool(self.first, self.loader, limits, self.loader.bound, explain_refusal)
         self.loras = LoraFolder(settings.lora_folder) if settings.lora_folder else None
         self.recipes = open_recipes(editor.cache, self.loader.identities, limits)
         self.store = SourceStore(limits)

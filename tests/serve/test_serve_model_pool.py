@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from mdp_lite.model_pool.keys import ModelKey, ModelSlot
+from mdp_lite.model_pool.pool import ModelPool
 from mdp_lite.names import BadInput
 from mdp_lite.serve.errors import ApiError
-from mdp_lite.serve.model_pool import ModelPool
-from mdp_lite.serve.served import ModelKey, ModelSlot
+from mdp_lite.serve.model_errors import explain_refusal
 from mdp_lite.serve.settings import Limits
 
 A, B, C, D = (ModelKey(alias) for alias in "abcd")
@@ -55,7 +56,7 @@ class Pool(ModelPool):
 
     def __init__(self, bound: int = 2, **limits: Any) -> None:
         self.loader, first = StubLoader(), StubModel(A, ModelSlot())
-        super().__init__(first, self.loader, Limits(**limits), bound)  # type: ignore[arg-type]
+        super().__init__(first, self.loader, Limits(**limits), bound, explain_refusal)  # type: ignore[arg-type]
 
     async def call(self, key: ModelKey, end: float | None = None) -> Any:
         async with self.use(key, end) as model:

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from mdp_lite.serve.served import ModelKey
+from mdp_lite.model_pool.keys import ModelKey
 from support.jobs import read_result, submit
 from support.served_models import (
     Zoo,

@@ -1,28 +1,39 @@
-"""The loaded models of a service: loaded when a request needs them, within a bound on memory."""
+"""The loaded models: loaded when somebody needs one, within a bound on memory."""
 
 import asyncio
 import gc
-import logging
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.engine.devices import free_memory
 from mdp_lite.engine.memory import return_freed_memory
-from mdp_lite.serve.errors import ApiError, to_api_error
-from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel
-from mdp_lite.serve.settings import Limits
+from mdp_lite.model_pool.keys import ModelKey, ModelSlot
+from mdp_lite.model_pool.refusals import AGAIN, Explain, Reason, Refusal, explain_plainly
 
-AGAIN = 10.0  # seconds for which a model that could not be loaded is not tried again
 LOADS = 8  # models that may wait to be loaded at one time
-log = logging.getLogger("mdp_lite.serve")
 
 
-class Loader(Protocol):
+class PooledModel(Protocol):
+    """A model that a pool lends."""
+
+    key: ModelKey
+    slot: ModelSlot
+
+    def unload(self) -> None:
+        """Let go of its weights."""
+        ...
+
+
+M = TypeVar("M", bound=PooledModel)
+Loaded = TypeVar("Loaded", bound=PooledModel, covariant=True)
+
+
+class Loader(Protocol[Loaded]):
     """Loads models; check and load are called in a thread."""
 
     def find_size(self, key: ModelKey) -> int:
@@ -33,9 +44,18 @@ class Loader(Protocol):
         """Raise ValueError if it can't be loaded, before others make room for it."""
         ...
 
-    def load(self, key: ModelKey, slot: ModelSlot) -> ServedModel:
+    def load(self, key: ModelKey, slot: ModelSlot) -> Loaded:
         """The model, ready."""
         ...
+
+
+class PoolLimits(Protocol):
+    """How many models with LoRAs are loaded, and seconds for which an unused model stays."""
+
+    @property
+    def lora_sets(self) -> int: ...
+    @property
+    def model_seconds(self) -> float: ...
 
 
 class PoolCounts(NamedTuple):
@@ -47,34 +67,36 @@ class PoolCounts(NamedTuple):
     seconds: dict[str, float]
 
 
-class LoadingModel:
+class LoadingModel(Generic[M]):
     """A model that is being loaded, is loaded, or is about to be unloaded."""
 
     def __init__(self, key: ModelKey, size: int, is_pinned: bool) -> None:
         self.key, self.size, self.is_pinned = key, size, is_pinned
         self.slot = ModelSlot()
-        self.model: ServedModel | None = None
-        self.loading: asyncio.Task[ServedModel] | None = None
+        self.model: M | None = None
+        self.loading: asyncio.Task[M] | None = None
         self.timer: asyncio.TimerHandle | None = None  # until it is unloaded if nobody uses it
 
 
-class ModelPool:
+class ModelPool(Generic[M]):
     """Models by key, loaded one at a time, for the thread of asyncio alone.
 
     bound: bytes of the weights of all. Before a load, models that nobody uses are unloaded, least
     recently used first; if that is not enough, the pool waits for those that are used, and new
     requests for them wait until the new one is loaded. first stays.
+    What it can't lend it refuses by what explain makes of a Refusal.
     """
 
     def __init__(
-        self, first: ServedModel, loader: Loader, limits: Limits, bound: float = float("inf")
-    ) -> None:
-        self._loader, self._limits, self.bound = loader, limits, bound
-        pinned = LoadingModel(first.key, loader.find_size(first.key), True)
+        self, first: M, loader: Loader[M], limits: PoolLimits, bound: float = float("inf"),
+        explain: Explain = explain_plainly,
+    ) -> None:  # fmt: skip
+        self._loader, self._limits, self.bound, self._to_error = loader, limits, bound, explain
+        pinned = LoadingModel[M](first.key, loader.find_size(first.key), True)
         pinned.slot, pinned.model = first.slot, first
         self._entries = {pinned.key: pinned}  # what requests find
         self._loaded = [pinned]  # what takes memory, also if it is about to be unloaded
-        self._failed: dict[ModelKey, tuple[float, ApiError]] = {}
+        self._failed: dict[ModelKey, tuple[float, Exception]] = {}
         self._one_load = asyncio.Lock()
         self._unloading: asyncio.Future[None] | None = None
         self.counts = PoolCounts({}, {}, {}, {})
@@ -99,10 +121,10 @@ class ModelPool:
         return "failed" if key in self._failed else "unloaded"
 
     @asynccontextmanager
-    async def use(self, key: ModelKey, end: float | None = None) -> AsyncIterator[ServedModel]:
+    async def use(self, key: ModelKey, end: float | None = None) -> AsyncIterator[M]:
         """The model, loaded if need be, which is not unloaded as long as the context lasts.
 
-        end: the request's deadline on the monotonic clock. Raises ApiError.
+        end: the request's deadline on the monotonic clock. Raises what explain gives.
         """
         entry = self._entries.get(key) or self._start(key)
         entry.slot.hold()
@@ -112,19 +134,19 @@ class ModelPool:
             entry.slot.release()
 
     async def pin(self, key: ModelKey) -> None:
-        """Load a model that stays. Raises ApiError."""
+        """Load a model that stays. Raises what explain gives."""
         entry = self._start(key, True)
         entry.slot.hold()
         await self._wait(entry, None)
 
-    def _start(self, key: ModelKey, is_pinned: bool = False) -> LoadingModel:
+    def _start(self, key: ModelKey, is_pinned: bool = False) -> LoadingModel[M]:
         when, error = self._failed.get(key, (0.0, None))
         if error is not None and time.monotonic() < when + AGAIN:
             raise error
         if sum(one.model is None for one in self._entries.values()) >= LOADS and not is_pinned:
             message = "too many models are waiting to be loaded"
-            raise ApiError(429, message, "rate_limit_exceeded", retry=AGAIN)
-        entry = LoadingModel(key, self._loader.find_size(key), is_pinned)
+            raise self._refuse("busy", key, message)
+        entry = LoadingModel[M](key, self._loader.find_size(key), is_pinned)
         self._check_fits(entry)
         entry.slot.on_idle = partial(self._plan_unload, entry)
         entry.loading = asyncio.create_task(self._load(entry))
@@ -132,22 +154,22 @@ class ModelPool:
         self._entries[key] = entry
         return entry
 
-    async def _wait(self, entry: LoadingModel, end: float | None) -> ServedModel:
+    async def _wait(self, entry: LoadingModel[M], end: float | None) -> M:
         assert entry.loading is not None
         try:
             async with asyncio.timeout(None if end is None else max(0, end - time.monotonic())):
                 return await asyncio.shield(entry.loading)
         except TimeoutError:
             message = f"the deadline passed while the model {entry.key.alias!r} was loading"
-            raise ApiError(503, message, "deadline_exceeded", retry=AGAIN) from None
+            raise self._refuse("late", entry.key, message) from None
 
-    def _check_fits(self, entry: LoadingModel) -> None:
+    def _check_fits(self, entry: LoadingModel[M]) -> None:
         stays = sum(one.size for one in self._loaded if one.is_pinned)
         if entry.size + stays > self.bound:
             message = describe_excess(entry.key.alias, entry.size, stays, self.bound)
-            raise ApiError(503, message, "model_too_large", retry=False)
+            raise self._refuse("too_large", entry.key, message)
 
-    async def _load(self, entry: LoadingModel) -> ServedModel:
+    async def _load(self, entry: LoadingModel[M]) -> M:
         key, started = entry.key, time.monotonic()
         try:
             async with self._one_load:
@@ -164,7 +186,7 @@ class ModelPool:
         self._plan_unload(entry)
         return model
 
-    async def _load_alone(self, entry: LoadingModel) -> ServedModel:
+    async def _load_alone(self, entry: LoadingModel[M]) -> M:
         if not entry.slot.users:  # all who wanted it have left
             raise asyncio.CancelledError
         run = asyncio.get_running_loop().run_in_executor
@@ -177,20 +199,20 @@ class ModelPool:
         self._loaded.append(entry)
         return model
 
-    def _explain(self, key: ModelKey, error: Exception) -> ApiError:
-        """What requests are told of a load that failed, now and for a while."""
-        found = to_api_error(error)
-        if isinstance(error, ValueError) and not key.loras:
-            message = f"the model {key.alias!r} could not be loaded: {found.message}"
-            found = ApiError(503, message, "model_failed", retry=AGAIN)
-        elif isinstance(error, ValueError):
-            found = ApiError(400, found.message, "invalid_value", "lora")
-        log.error("the model %s could not be loaded", key.alias, exc_info=error)
+    def _explain(self, key: ModelKey, error: Exception) -> Exception:
+        """What all who wait are told of a load that failed, now and for a while."""
+        message = f"the model {key.alias!r} could not be loaded: {error}"
+        found = self._refuse("failed", key, message, error)
         if not key.loras:
             self._failed[key] = time.monotonic(), found
         return found
 
-    async def _make_room(self, entry: LoadingModel) -> None:
+    def _refuse(
+        self, reason: Reason, key: ModelKey, message: str, cause: Exception | None = None
+    ) -> Exception:
+        return self._to_error(Refusal(reason, key, message, cause))
+
+    async def _make_room(self, entry: LoadingModel[M]) -> None:
         """Unload others until this one fits, those that nobody uses first."""
         while (victim := self._choose_victim(entry)) is not None:
             if self._entries.get(victim.key) is victim:
@@ -198,7 +220,7 @@ class ModelPool:
             await victim.slot.idle.wait()
             await self._unload(victim)
 
-    def _choose_victim(self, entry: LoadingModel) -> LoadingModel | None:
+    def _choose_victim(self, entry: LoadingModel[M]) -> LoadingModel[M] | None:
         sets = sum(1 for one in self._loaded if one.key.loras)
         excess = entry.size + sum(one.size for one in self._loaded) > self.bound
         many = bool(entry.key.loras) and sets >= self._limits.lora_sets
@@ -210,7 +232,7 @@ class ModelPool:
             return None
         return min(some, key=lambda one: (one.slot.users > 0, one.slot.last_used))
 
-    async def _unload(self, entry: LoadingModel) -> None:
+    async def _unload(self, entry: LoadingModel[M]) -> None:
         """Give back the memory of a model that nobody uses."""
         if entry not in self._loaded or entry.slot.users:
             return
@@ -222,18 +244,18 @@ class ModelPool:
         _add(self.counts.unloads, entry.key.alias, 1)
         await asyncio.get_running_loop().run_in_executor(None, _collect)
 
-    def _forget(self, entry: LoadingModel) -> None:
+    def _forget(self, entry: LoadingModel[M]) -> None:
         if self._entries.get(entry.key) is entry:
             del self._entries[entry.key]
 
-    def _plan_unload(self, entry: LoadingModel) -> None:
+    def _plan_unload(self, entry: LoadingModel[M]) -> None:
         """Unload a model that is not pinned once nobody has used it for so long; one timer each."""
         if entry.is_pinned or entry.slot.users or entry.model is None or entry.timer is not None:
             return
         left = entry.slot.last_used + self._limits.model_seconds - time.monotonic()
         entry.timer = asyncio.get_running_loop().call_later(left, self._end_timer, entry)
 
-    def _end_timer(self, entry: LoadingModel) -> None:
+    def _end_timer(self, entry: LoadingModel[M]) -> None:
         entry.timer = None
         unused = time.monotonic() - entry.slot.last_used
         if entry.slot.users or unused < self._limits.model_seconds:
