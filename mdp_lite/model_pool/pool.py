@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from mdp_lite.batcher.turns import Group
 from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.engine.devices import free_memory
 from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.model_pool.keys import ModelKey, ModelSlot
+from mdp_lite.model_pool.load_turns import LoadTicket, LoadTurns
 from mdp_lite.model_pool.refusals import AGAIN, Explain, Reason, Refusal, explain_plainly
 
-LOADS = 8  # models that may wait to be loaded at one time
+LOADS = 8  # models that may wait to be loaded for one user
 
 
 class PooledModel(Protocol):
@@ -72,14 +74,14 @@ class LoadingModel(Generic[M]):
 
     def __init__(self, key: ModelKey, size: int, is_pinned: bool) -> None:
         self.key, self.size, self.is_pinned = key, size, is_pinned
-        self.slot = ModelSlot()
+        self.slot, self.ticket = ModelSlot(), LoadTicket()
         self.model: M | None = None
         self.loading: asyncio.Task[M] | None = None
         self.timer: asyncio.TimerHandle | None = None  # until it is unloaded if nobody uses it
 
 
 class ModelPool(Generic[M]):
-    """Models by key, loaded one at a time, for the thread of asyncio alone.
+    """Models by key, loaded one at a time, for the thread of asyncio alone; users take turns.
 
     bound: bytes of the weights of all. Before a load, models that nobody uses are unloaded, least
     recently used first; if that is not enough, the pool waits for those that are used, and new
@@ -97,7 +99,7 @@ class ModelPool(Generic[M]):
         self._entries = {pinned.key: pinned}  # what requests find
         self._loaded = [pinned]  # what takes memory, also if it is about to be unloaded
         self._failed: dict[ModelKey, tuple[float, Exception]] = {}
-        self._one_load = asyncio.Lock()
+        self._turns = LoadTurns()
         self._unloading: asyncio.Future[None] | None = None
         self.counts = PoolCounts({}, {}, {}, {})
 
@@ -121,30 +123,37 @@ class ModelPool(Generic[M]):
         return "failed" if key in self._failed else "unloaded"
 
     @asynccontextmanager
-    async def use(self, key: ModelKey, end: float | None = None) -> AsyncIterator[M]:
+    async def use(self, key: ModelKey, user: Group, end: float | None = None) -> AsyncIterator[M]:
         """The model, loaded if need be, which is not unloaded as long as the context lasts.
 
-        end: the request's deadline on the monotonic clock. Raises what explain gives.
+        user: whose turn a load is. end: the request's deadline on the monotonic clock. A load that
+        has not begun ends with the last request for it. Raises what explain gives.
         """
-        entry = self._entries.get(key) or self._start(key)
+        entry = self._entries.get(key) or self._start(key, user)
         entry.slot.hold()
+        self._turns.join(entry.ticket, user)
         try:
             yield entry.model or await self._wait(entry, end)
         finally:
             entry.slot.release()
+            entry.ticket.users.remove(user)
+            self._drop_unused(entry)
 
     async def pin(self, key: ModelKey) -> None:
         """Load a model that stays. Raises what explain gives."""
-        entry = self._start(key, True)
+        user = Group()
+        entry = self._start(key, user, True)
         entry.slot.hold()
+        self._turns.join(entry.ticket, user)
         await self._wait(entry, None)
 
-    def _start(self, key: ModelKey, is_pinned: bool = False) -> LoadingModel[M]:
+    def _start(self, key: ModelKey, user: Group, is_pinned: bool = False) -> LoadingModel[M]:
         when, error = self._failed.get(key, (0.0, None))
         if error is not None and time.monotonic() < when + AGAIN:
             raise error
-        if sum(one.model is None for one in self._entries.values()) >= LOADS and not is_pinned:
-            message = "too many models are waiting to be loaded"
+        waiting = [one for one in self._entries.values() if one.model is None]
+        if sum(user in one.ticket.users for one in waiting) >= LOADS:
+            message = f"you wait for {LOADS} models already: send this again once one is loaded"
             raise self._refuse("busy", key, message)
         entry = LoadingModel[M](key, self._loader.find_size(key), is_pinned)
         self._check_fits(entry)
@@ -172,7 +181,7 @@ class ModelPool(Generic[M]):
     async def _load(self, entry: LoadingModel[M]) -> M:
         key, started = entry.key, time.monotonic()
         try:
-            async with self._one_load:
+            async with self._turns.take(entry.ticket):
                 model = await self._load_alone(entry)
         except BaseException as error:
             self._forget(entry)
@@ -198,6 +207,12 @@ class ModelPool(Generic[M]):
         entry.model = model
         self._loaded.append(entry)
         return model
+
+    def _drop_unused(self, entry: LoadingModel[M]) -> None:
+        """Take back a load that has not begun and that nobody waits for any more."""
+        if entry.loading and not entry.ticket.users and not entry.ticket.has_begun:
+            self._forget(entry)
+            entry.loading.cancel()
 
     def _explain(self, key: ModelKey, error: Exception) -> Exception:
         """What all who wait are told of a load that failed, now and for a while."""
