@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from mdp_lite.batcher.turns import Group
-from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.engine.devices import free_memory
 from mdp_lite.engine.memory import return_freed_memory
+from mdp_lite.model_pool.catalog import describe_excess
 from mdp_lite.model_pool.keys import ModelKey, ModelSlot
 from mdp_lite.model_pool.load_turns import LoadTicket, LoadTurns
 from mdp_lite.model_pool.refusals import AGAIN, Explain, Reason, Refusal, explain_plainly
@@ -74,7 +74,7 @@ class LoadingModel(Generic[M]):
 
     def __init__(self, key: ModelKey, size: int, is_pinned: bool) -> None:
         self.key, self.size, self.is_pinned = key, size, is_pinned
-        self.slot, self.ticket = ModelSlot(), LoadTicket()
+        self.slot, self.ticket, self.is_reading = ModelSlot(), LoadTicket(), False
         self.model: M | None = None
         self.loading: asyncio.Task[M] | None = None
         self.timer: asyncio.TimerHandle | None = None  # until it is unloaded if nobody uses it
@@ -121,6 +121,11 @@ class ModelPool(Generic[M]):
         if entry is not None:
             return "loading" if entry.model is None else "loaded"
         return "failed" if key in self._failed else "unloaded"
+
+    def is_reading(self, key: ModelKey) -> bool:
+        """Whether a model's files are read now, so that its turn has come and there is room."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.is_reading
 
     @asynccontextmanager
     async def use(self, key: ModelKey, user: Group, end: float | None = None) -> AsyncIterator[M]:
@@ -203,8 +208,9 @@ class ModelPool(Generic[M]):
         with ThreadPoolExecutor(1, "load") as thread:
             await run(thread, self._loader.check, entry.key)
             await self._make_room(entry)
+            entry.is_reading = True
             model = await run(thread, self._loader.load, entry.key, entry.slot)
-        entry.model = model
+        entry.model, entry.is_reading = model, False
         self._loaded.append(entry)
         return model
 
@@ -277,15 +283,6 @@ class ModelPool(Generic[M]):
             return self._plan_unload(entry)
         self._forget(entry)
         self._unloading = asyncio.ensure_future(self._unload(entry))
-
-
-def describe_excess(alias: str, size: int, stays: int, bound: float) -> str:
-    """A sentence on a model that can never be loaded beside those that stay."""
-    sizes = [format_count(one, SIZES) for one in (size, stays, bound)]
-    return (
-        f"the model {alias!r} takes {sizes[0]}, those that stay loaded take {sizes[1]}: "
-        f"more than the {sizes[2]} of --model-memory"
-    )
 
 
 def _add(counts: dict[str, Any], name: str, value: float) -> None:
