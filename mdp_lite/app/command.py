@@ -12,11 +12,11 @@ from typing import Any
 import gradio as gr
 
 from mdp_lite.app.form import MAX_STEPS
-from mdp_lite.app.guard import LOOPBACK, PageGuard, allowed_hosts
-from mdp_lite.app.page import MAX_UPLOAD, build_page, mount_page
+from mdp_lite.app.guard import LOOPBACK, allowed_hosts
+from mdp_lite.app.page import CSS, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
 from mdp_lite.app.rival import Rival
-from mdp_lite.app.studio import Lend, Studio
-from mdp_lite.app.style import CSS, FOOTER, LABEL_SCRIPT, build_theme
+from mdp_lite.app.studio import UPLOADS, Lend, Studio
+from mdp_lite.app.style import FOOTER, build_theme
 from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.loading import open_editor_in_thread
@@ -43,6 +43,7 @@ def app(args: AppOptions, console: Console, rivals: Sequence[Rival] = ()) -> Rep
         console.log(f"the page is on {blocks.share_url or blocks.local_url}")
         _wait_for_signal()
         blocks.close(verbose=False)
+        studio.close()
     return Report({}, data, ["stopped"])
 
 
@@ -83,13 +84,13 @@ def launch(studio: Studio, host: str, port: int | None, share: bool = False) -> 
     """Serve the page in a thread, on this port or a free one."""
     configure_gradio(studio.folder)
     blocks = build_page(studio)
-    guard = PageGuard, (), {"hosts": allowed_hosts(host, share)}
+    middleware = build_middleware(studio, allowed_hosts(host, share))
     try:
         blocks.launch(
             server_name=host, server_port=port, share=share, theme=build_theme(), css=CSS,
-            js=LABEL_SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
+            js=SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
             quiet=True, footer_links=FOOTER, run_history=False,
-            app_kwargs={"middleware": [guard]},
+            app_kwargs={"middleware": middleware},
             _frontend=False,  # else it asks itself for its page, and gives up after three seconds
         )  # fmt: skip
     except OSError as error:
@@ -106,12 +107,15 @@ def mount_beside(
         configure_gradio(Path(folder))
         studio = Studio(editor, Path(folder), lend, rivals)
         mount_page(app, studio, "/app", allowed_hosts(host, False))
-        yield
+        try:
+            yield
+        finally:
+            studio.close()
 
 
 def configure_gradio(folder: Path) -> None:
     """Make gradio write its files into this folder, and turn off its telemetry."""
-    os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / UPLOADS)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 

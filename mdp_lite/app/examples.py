@@ -1,5 +1,6 @@
 """Example pictures: synthetic ones that the bundled model understands."""
 
+import base64
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,18 +23,28 @@ class Example(NamedTuple):
 
 EXAMPLES = (
     Example(
-        "house", "House: snow for sand",
+        "house", "House: from sand to snow",
         "an orange house in the center, sand, cloudy day with the sun",
         "an orange house in the center, snow, cloudy day with the sun",
     ),
     Example(
-        "boat", "Boat: red for yellow",
+        "boat", "Boat: from yellow to red",
         "a yellow boat in the center, water, clear sunset with no sun",
         "a red boat in the center, water, clear sunset with no sun",
     ),
     Example(
-        "tree", "Tree: green for orange",
+        "tree", "Tree: from orange to green",
         "an orange tree in the center, snow, cloudy night with the moon",
         "a green tree in the center, snow, cloudy night with the moon",
     ),
 )  # fmt: skip
+
+
+def _encode(file: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
+
+
+# The examples as the page's component of pictures takes them.
+EXAMPLE_VALUES = [
+    {"id": one.name, "url": _encode(one.file), "label": one.label} for one in EXAMPLES
+]

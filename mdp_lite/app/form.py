@@ -88,9 +88,11 @@ def check_form(form: EditForm) -> EditForm:
     """The form if it can be run. Raises BadInput that names the wrong field and what it must be."""
     check_bounds(form)
     if not form.prompt.strip():
-        raise BadInput("the edit prompt must say what the picture is to show, got nothing")
+        raise BadInput(
+            "the edit prompt must say what the picture is to show, got nothing", "prompt"
+        )
     if form.case == "prompt" and not form.source_prompt.strip():
-        raise BadInput("the source prompt must say what to make, got nothing")
+        raise BadInput("the source prompt must say what to make, got nothing", "source_prompt")
     return form
 
 
@@ -108,7 +110,8 @@ def check_bounds(form: EditForm) -> EditForm:
     null_text = (form.case, form.method) == ("picture", "null-text")
     max_steps = MAX_NULL_TEXT_STEPS if null_text else MAX_STEPS
     _check_range("steps", check.whole("steps", form.steps), 1, max_steps)
-    _check_range("guidance", check.number("guidance", form.guidance_scale), 1, MAX_GUIDANCE)
+    guidance = check.number("guidance", form.guidance_scale)
+    _check_range("guidance", guidance, 1, MAX_GUIDANCE, "guidance_scale")
     _check_range("feather", check.whole("feather", form.feather), 0, MAX_FEATHER)
     check.seed(form.seed)
     if form.steer == "strength":
@@ -153,7 +156,9 @@ def build_request(source: Source, form: EditForm, mask: Image.Image | None) -> R
     )
     region = {"everywhere": None, "painted": mask, "found": "auto"}[form.where]
     if form.where == "painted" and mask is None:
-        raise BadInput("paint where the edit may happen first, or let it happen everywhere")
+        raise BadInput(
+            "paint where the edit may happen first, or let it happen everywhere", "picture"
+        )
     return Request(
         source, form.prompt, form.variant, t_max, t_m, schedule_of(form), strength, None,
         form.guidance_scale, form.negative_prompt or None, region, True,
@@ -174,19 +179,20 @@ def _label_field(name: str) -> str:
 def _check_text(name: str, value: Any) -> None:
     label = _label_field(name)
     if len(check.text(label, value)) > MAX_TEXT:
-        raise BadInput(f"the {label} must have at most {MAX_TEXT} letters, got {len(value)}")
+        raise BadInput(f"the {label} must have at most {MAX_TEXT} letters, got {len(value)}", name)
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
+def _check_range(name: str, value: float, low: float, high: float, field: str = "") -> None:
     if not low <= value <= high:
-        raise BadInput(f"{name} must be from {low} to {high}, got {value:g}")
+        raise BadInput(f"{name} must be from {low} to {high}, got {value:g}", field or name)
 
 
 def _check_window(form: EditForm) -> None:
     t_max, t_m = check.number("t_max", form.t_max), check.number("t_m", form.t_m)
     if not 0 <= t_m <= t_max <= form.steps:
         want = f"0 <= t_m <= t_max <= {form.steps} steps"
-        raise BadInput(f"the window must have {want}, got t_max {t_max:g} and t_m {t_m:g}")
+        got = f"t_max {t_max:g} and t_m {t_m:g}"
+        raise BadInput(f"the window must have {want}, got {got}", "t_max", "t_m")
 
 
 def _is_whole(value: Any) -> bool:

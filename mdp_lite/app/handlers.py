@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from mdp_lite.app import markup
 from mdp_lite.app.fast import describe_fast
@@ -17,7 +16,7 @@ from mdp_lite.app.forecast import describe_forecast, describe_result, forecast
 from mdp_lite.app.form import EditForm, default_form, fill_form
 from mdp_lite.app.panel import ResultFiles, show_result, show_status, stream_updates
 from mdp_lite.app.restore import restore_form
-from mdp_lite.app.runs import MASK_FILE, Submission, run_edit, source_key, source_mask
+from mdp_lite.app.runs import MASK_FILE, Submission, run_edit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import StoppedByVisitor
 from mdp_lite.app.studio import Studio, mask_from_layers, open_upload
@@ -26,8 +25,6 @@ from mdp_lite.names import Stopped
 Canvas = dict[str, Any] | None  # the value of a gr.ImageEditor
 Values = tuple[Any, ...]  # of the controls of a case, in their order
 log = logging.getLogger("mdp_lite.app")
-MAX_SHOWN = 1024  # pixels of the longer side of an uploaded picture, as the page shows it
-MIN_CANVAS = 512  # pixels of the longer side of a canvas; smaller pictures are enlarged
 
 
 @contextmanager
@@ -62,9 +59,9 @@ class Handlers:
         """The session of the visitor who sent the request."""
         return self.studio.sessions.get_or_create(request.session_hash or "")
 
-    def drop_visitor(self, request: gr.Request) -> None:
-        """Delete everything of a visitor who closed the page."""
-        self.studio.sessions.drop(request.session_hash or "")
+    def leave(self, request: gr.Request) -> None:
+        """A visitor closed the page: the grace time of the visit starts."""
+        self.studio.sessions.leave(request.session_hash or "")
 
     def stop(self, request: gr.Request) -> str:
         """Stop the visitor's run."""
@@ -109,6 +106,7 @@ class Handlers:
     def _edit(
         self, case: str, path: str | None, canvas: Canvas, values: Values, session: Session
     ) -> Iterator[list[Update]]:
+        session.note_upload(path)
         with show_errors():
             submission = self.read_submission(case, path, canvas, values)
             try:
@@ -128,23 +126,11 @@ class Handlers:
             ]
             yield show_result(files, form, name, self.model, self.clip_skip, lines)
 
-    def edit_again(
-        self, session: Session, live: bool, case: str, path: str | None, canvas: Canvas,
-        values: Values,
-    ) -> Iterator[list[Update]]:  # fmt: skip
-        """Edit again when a slider is let go, if live is set and the source is already computed."""
-        if not live or (case == "picture" and path is None):
-            return
-        with show_errors():
-            submission = self.read_submission(case, path, canvas, values)
-        mask = source_mask(self.studio.dry_editor, submission)
-        if session.find_source(source_key(submission.form, submission.picture, mask)) is not None:
-            yield from self._edit(case, path, canvas, values, session)
-
     def plan(
         self, session: Session, case: str, path: str | None, canvas: Canvas, values: Values
     ) -> str:
         """The forecast of a run; what is still missing is a sentence, not an error."""
+        session.note_upload(path)
         try:
             submission = self.read_submission(case, path, canvas, values)
             result = forecast(self.studio, session, submission)
@@ -179,7 +165,7 @@ class Handlers:
         return fill_form(default_form(self.studio.editor, case), fields)
 
     def restore(self, path: str | None, *values: Any) -> list[Update]:
-        """The tab that a PNG's settings belong to, notes on what is missing, and all controls."""
+        """The case that a PNG's settings belong to, notes on what is missing, and all controls."""
         if path is None:  # the file was removed from the page
             return [gr.skip(), "", *skip_controls()]
         current = self.read_form("picture", values)
@@ -188,40 +174,4 @@ class Handlers:
                 path, current, self.model, self.clip_skip, self.studio.reads_xl
             )
         status = markup.status(["The settings of this picture are on the page now.", *notes])
-        return [gr.Tabs(selected=form.case), status, *update_controls(form)]
-
-    def show_upload(self, path: str | None) -> Update:
-        """Show the uploaded picture as it was read, or nothing if it was removed."""
-        if path is None:
-            return gr.update(value=None, visible=False)
-        with show_errors():
-            picture = open_upload(path)
-        picture.thumbnail((MAX_SHOWN, MAX_SHOWN))
-        return gr.update(value=picture, visible=True)
-
-    def prepare_canvas(
-        self, session: Session, where: str, case: str, path: str | None
-    ) -> list[Update]:
-        """Show the canvas if a visitor wants to paint, and the feather if there is a mask."""
-        painting = where == "painted"
-        picture = self._canvas_picture(case, path, session) if painting else None
-        return [
-            gr.update(value=picture, visible=painting),
-            gr.update(visible=where != "everywhere"),
-        ]
-
-    def _canvas_picture(self, case: str, path: str | None, session: Session) -> Image.Image | None:
-        """The picture to paint on: the upload or the last generated source, enlarged if small."""
-        if case == "picture":
-            if path is None:
-                return None
-            with show_errors():
-                picture = open_upload(path)
-        elif session.last is None or session.last.form.case != case:
-            gr.Info("First make the picture by an edit of all of it; then paint on it.")
-            return None
-        else:
-            picture = session.last.source.picture
-        factor = max(1, MIN_CANVAS // max(picture.size))
-        size = (factor * picture.width, factor * picture.height)
-        return picture.resize(size, Image.Resampling.NEAREST)
+        return [form.case, status, *update_controls(form)]

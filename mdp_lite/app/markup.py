@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from mdp_lite.app.results import EditSheet
-from mdp_lite.app.streaming import RunProgress
+from mdp_lite.app.streaming import WAITING, RunProgress
 from mdp_lite.cli.units import pluralize
 
 TITLE = "mdp_lite: edit pictures by text"
@@ -20,6 +20,8 @@ FAILED = "Something went wrong on the server; its terminal says more."
 
 def progress_bar(progress: RunProgress) -> str:
     """A stage's progress bar; screen readers announce it politely."""
+    if progress.stage == WAITING:
+        return status([f"Waiting: {pluralize(progress.done, 'run')} of other visitors first."])
     label = f"{escape(progress.stage)}: {progress.done} of {progress.total} steps"
     values = f'max="{progress.total}" value="{progress.done}"'
     bar = f'<progress aria-label="{label}" {values}></progress>'

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from mdp_lite.app.form import EditForm
+from mdp_lite.app.history import HistoryItem
 from mdp_lite.pipeline.result import Cost, Edit, Source, add_costs
 
 
@@ -34,6 +35,7 @@ class AppResult(NamedTuple):
     edit_file: Path
     reused: bool
     seconds: dict[str, float]
+    item: HistoryItem | None = None
 
     @property
     def cost(self) -> Cost:

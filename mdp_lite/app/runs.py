@@ -20,6 +20,7 @@ from mdp_lite.app.form import (
     schedule_of,
     source_guidance,
 )
+from mdp_lite.app.history import History, HistoryItem
 from mdp_lite.app.results import AppResult, LastEdit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import OnProgress, RunProgress, stream
@@ -48,13 +49,16 @@ class Submission(NamedTuple):
 
 
 def run_edit(
-    studio: Studio, session: Session, submission: Submission
+    studio: Studio, session: Session, submission: Submission, rows: int = 0
 ) -> Generator[RunProgress, None, AppResult]:
-    """Edit a picture, or one that is generated from the form's prompt and seed."""
+    """Edit a picture, or one that is generated from the form's prompt and seed.
+
+    rows are the UNet rows that it is expected to compute: other visitors see how long they wait.
+    """
     check_model(studio.editor, check_form(submission.form))
 
     def work(on_progress: OnProgress) -> AppResult:
-        with studio.lend() as editor:
+        with studio.take_turn(on_progress, rows) as editor:
             return _run_edit(editor, studio, session, submission, on_progress)
 
     return (yield from stream(work, session.start_run()))
@@ -81,8 +85,9 @@ def _run_edit(
     seconds = {"source": 0.0 if reused else source_end - started, "edit": end - source_end}
     session.last = LastEdit(source, form, edit.mask, submission.name)
     settings = edit_settings(editor, source, edit, form)
-    files = write_files(session, source, edit, settings)
-    return AppResult(session.last, edit, settings, *files, reused, seconds)
+    files = write_files(session.history.make_folder(), source, edit, settings)
+    result = AppResult(session.last, edit, settings, *files, reused, seconds)
+    return result._replace(item=add_result(session.history, result))
 
 
 def get_or_make_source(
@@ -146,11 +151,19 @@ def edit_settings(editor: Editor, source: Source, edit: Edit, form: EditForm) ->
     return describe_edit(editor.models.name, source, edit, window | masked)
 
 
+def add_result(history: History, result: AppResult) -> HistoryItem:
+    """Add an edit to the results of its visit."""
+    mask = result.edit_file.with_name(MASK_FILE) if result.last.mask else None
+    files = result.source_file, result.edit_file, mask
+    seconds = sum(result.seconds.values())
+    last = result.last
+    return history.add(last.form, *files, last.name, seconds, result.cost.unet_rows)
+
+
 def write_files(
-    session: Session, source: Source, edit: Edit, settings: dict[str, Any]
+    folder: Path, source: Source, edit: Edit, settings: dict[str, Any]
 ) -> tuple[Path, Path]:
     """Write source and edit as PNG files; metadata of the upload is not copied."""
-    folder = session.make_folder("edit")
     source_file, edit_file = folder / "source.png", folder / "edited.png"
     images.save_png(images.strip_metadata(source.picture), source_file, None)
     images.save_png(edit.picture, edit_file, settings)

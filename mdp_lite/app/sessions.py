@@ -1,35 +1,60 @@
-"""What the server stores for each visitor: sources, the last edit, and how to stop a run."""
+"""Visits: what the server stores for each visitor, for how long, and how it is deleted.
 
+A visit has a secret token, which is in the addresses of its pictures and in the visitor's browser.
+A page that is loaded again gives the token and gets its visit back (Sessions.resume). When the last
+page of a visit is closed, its grace time starts; after it everything of the visit is deleted.
+"""
+
+import secrets
 import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
+from mdp_lite.app.history import History
 from mdp_lite.app.results import EditSheet, LastEdit
+from mdp_lite.app.visit_page import VisitPage
 from mdp_lite.pipeline.result import Source
 
 MAX_SESSIONS, MAX_SOURCES = 32, 4
+GRACE_SECONDS = 900.0  # between the last page of a visit and its end
+VISIT_PATH = "visit"  # the first part of the addresses of all visits' files
+ARCHIVE = "all.zip"  # made when it is asked for; no file has this name
 
 
 class Session:
-    """One visitor: the last edit, the last sheet of each kind, and the sources used last."""
+    """One visit: its results, the last edit, the last sheet of each kind, and its sources.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    pages are the names of its open pages. uploads are the files that the visitor gave. is_used is
+    false as long as the visitor would lose nothing by the end of the visit.
+    """
+
+    def __init__(self, folder: Path, token: str = "") -> None:
+        self.folder, self.token = folder, token or secrets.token_urlsafe(24)
+        self.pages: set[str] = set()
+        self.uploads: set[str] = set()
         self.last: LastEdit | None = None
         self.sheets: dict[str, EditSheet] = {}
+        self.history = History(folder / "results")
+        self.page, self.was_stopped = VisitPage(folder / "pictures"), False
         self._sources: OrderedDict[Hashable, Source] = OrderedDict()
         self._stop = threading.Event()
+        self._folders: dict[str, Path] = {}
+        self._count, self.is_used = 0, False
 
     def start_run(self) -> threading.Event:
         """Stop the run before, and return the event that stops the new one."""
+        self.is_used, self.was_stopped = True, False
         self._stop.set()
         self._stop = threading.Event()
         return self._stop
 
     def stop(self) -> None:
         """Stop the current run at its next step."""
+        self.was_stopped = True
         self._stop.set()
 
     def find_source(self, key: Hashable) -> Source | None:
@@ -46,49 +71,188 @@ class Session:
             self._sources.popitem(last=False)
 
     def make_folder(self, kind: str) -> Path:
-        """An empty folder for pictures of one kind; it replaces the visitor's last one."""
-        folder = self.folder / kind
-        shutil.rmtree(folder, ignore_errors=True)
+        """An empty folder for pictures of one kind; the visitor's last one is deleted.
+
+        Its name is new, so that a browser that shows the old picture loads the new one.
+        """
+        old = self._folders.get(kind)
+        if old:
+            shutil.rmtree(old, ignore_errors=True)
+        self._count += 1
+        self._folders[kind] = folder = self.folder / f"{kind}-{self._count}"
         folder.mkdir(parents=True)
         return folder
 
+    def note_upload(self, path: str | None) -> None:
+        """Remember a file that the visitor uploaded; it is deleted when the visit ends."""
+        if path is not None:
+            self.is_used = True
+            self.uploads.add(str(path))
+
+    def url_of(self, path: Path) -> str:
+        """The address of a file in the visit's folder, relative to the address of the page."""
+        return f"{VISIT_PATH}/{self.token}/{quote(path.relative_to(self.folder).as_posix())}"
+
+    @property
+    def archive_url(self) -> str:
+        """The address of all results as one zip file."""
+        return f"{VISIT_PATH}/{self.token}/{ARCHIVE}"
+
+    def name_download(self, name: str) -> str:
+        """A good name for a file of the visit, given by its path in the folder, on another disk."""
+        for item in self.history:
+            if self.folder / name == item.edit_file:
+                return item.file_name
+        return f"mdp_lite-{name.replace('/', '-')}"
+
     def close(self) -> None:
-        """Stop the current run and delete everything."""
+        """Stop the current run and delete everything but the uploads, which others may have too."""
         self.stop()
         self._sources.clear()
         self.sheets.clear()
+        self.history.clear()
         self.last = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Sessions:
-    """All visitors by name. If there are too many, the least recently active one is closed."""
+    """All visits, by the names of their pages (gradio's session hashes) and by their tokens.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._count = folder, 0
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._lock = threading.Lock()
+    If there are too many visits, one is ended: rather one without an open page, without results,
+    or that was not used for long. grace_seconds is how long a visit stays without an open page.
+    uploads is the folder of uploaded files; a file elsewhere is never deleted.
+    """
+
+    def __init__(
+        self, folder: Path, uploads: Path | None = None, grace_seconds: float = GRACE_SECONDS
+    ) -> None:
+        self.grace_seconds, self._folder, self._uploads = grace_seconds, folder, uploads
+        self._count = 0
+        self._visits: OrderedDict[str, Session] = OrderedDict()  # by token, used last comes last
+        self._tokens: dict[str, str] = {}  # by the name of a page, open or closed
+        self._timers: dict[str, threading.Timer] = {}  # by token, of visits without an open page
+        self._lock = threading.RLock()
 
     def get_or_create(self, name: str) -> Session:
-        """The visitor's session."""
+        """The visit of a page; a page with an unknown name starts a new visit."""
         with self._lock:
-            if name not in self._sessions:
-                self._count += 1
-                self._sessions[name] = Session(self._folder / str(self._count))
-            self._sessions.move_to_end(name)
-            too_many = len(self._sessions) > MAX_SESSIONS
-            oldest = [self._sessions.popitem(last=False)[1]] if too_many else []
-            session = self._sessions[name]
-        for one in oldest:
-            one.close()
+            session = self._visits.get(self._tokens.get(name, ""))
+            if session is None:
+                session = self._create(name)
+            elif session.token in self._timers:  # a closed page is still in use: begin again
+                self._start_timer(session)
+            self._visits.move_to_end(session.token)
         return session
 
-    def drop(self, name: str) -> None:
-        """Close the session of a visitor who left."""
+    def resume(self, name: str, token: object) -> Session:
+        """Bind a page that was loaded to the visit of a token.
+
+        The token comes from a browser: if it is not that of a visit, the page starts a new one.
+        """
         with self._lock:
-            session = self._sessions.pop(name, None)
-        if session:
-            session.close()
+            session = self._visits.get(token) if isinstance(token, str) else None
+            if session is None:
+                return self.get_or_create(name)
+            if self._tokens.get(name) != session.token:
+                self.leave(name)
+            self._forget_closed_pages(session)
+            self._bind(name, session)
+        return session
+
+    def find_visit(self, token: str) -> Session | None:
+        """The visit of a token, if there is one."""
+        with self._lock:
+            return self._visits.get(token)
+
+    def leave(self, name: str) -> None:
+        """A page was closed. If it was the last one of its visit, the grace time starts."""
+        with self._lock:
+            session = self._visits.get(self._tokens.get(name, ""))
+            if session is None:
+                return
+            session.pages.discard(name)
+            if not session.pages:
+                session.stop()
+                self._start_timer(session)
+
+    def drop(self, name: str) -> None:
+        """Delete everything of a page's visit at once."""
+        with self._lock:
+            token = self._tokens.get(name, "")
+        self._end(token)
+
+    def close(self) -> None:
+        """End all visits."""
+        with self._lock:
+            tokens = list(self._visits)
+        for token in tokens:
+            self._end(token)
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._visits)
+
+    def _create(self, name: str) -> Session:
+        """A new visit with one open page; called under the lock."""
+        if len(self._visits) >= MAX_SESSIONS:
+            self._end(self._choose_surplus())
+        self._count += 1
+        session = Session(self._folder / str(self._count))
+        self._visits[session.token] = session
+        self._bind(name, session)
+        return session
+
+    def _choose_surplus(self) -> str:
+        """The visit that is missed least; equal ones are in the order of their last use."""
+        visits = self._visits.values()
+        return min(visits, key=lambda one: (one.is_used, bool(one.pages))).token
+
+    def _bind(self, name: str, session: Session) -> None:
+        self._stop_timer(session.token)
+        self._tokens[name] = session.token
+        session.pages.add(name)
+        self._visits.move_to_end(session.token)
+
+    def _forget_closed_pages(self, session: Session) -> None:
+        """So that a page that is loaded again and again does not fill the memory with names."""
+        names = [name for name, token in self._tokens.items() if token == session.token]
+        for name in names:
+            if name not in session.pages:
+                del self._tokens[name]
+
+    def _start_timer(self, session: Session) -> None:
+        self._stop_timer(session.token)
+        timer = threading.Timer(self.grace_seconds, self._end_if_left, [session.token])
+        timer.daemon = True  # it does not hold up the end of the process
+        self._timers[session.token] = timer
+        timer.start()
+
+    def _stop_timer(self, token: str) -> None:
+        timer = self._timers.pop(token, None)
+        if timer:
+            timer.cancel()
+
+    def _end_if_left(self, token: str) -> None:
+        """End a visit, unless a page was opened or used while the timer ran out."""
+        with self._lock:  # released only after the end: a page that resumes now gets a new visit
+            if self._timers.get(token) is threading.current_thread():
+                self._end(token)
+
+    def _end(self, token: str) -> None:
+        with self._lock:
+            session = self._visits.pop(token, None)
+            if session is None:
+                return
+            self._stop_timer(token)
+            self._tokens = {name: one for name, one in self._tokens.items() if one != token}
+            others = [one.uploads for one in self._visits.values()]
+        session.close()
+        # Equal uploads of two visitors are one file of gradio's.
+        for path in session.uploads.difference(*others):
+            self._delete_upload(Path(path))
+
+    def _delete_upload(self, path: Path) -> None:
+        folder = self._uploads
+        if folder and path.resolve().is_relative_to(folder.resolve()):
+            with suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()  # gradio makes a folder for each file

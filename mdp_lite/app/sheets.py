@@ -104,7 +104,7 @@ def make_sheet(
     last = last_edit(session)
 
     def work(on_progress: OnProgress) -> EditSheet:
-        with studio.lend() as editor:
+        with studio.take_turn(on_progress) as editor:
             states = _run_edits(editor, last, forms, on_progress)
             job = SheetJob(editor, session, last, session.make_folder(kind), on_progress)
             cells = _make_cells(job, forms, states)

@@ -10,6 +10,7 @@ from PIL import Image
 from mdp_lite.names import Stopped
 
 T = TypeVar("T")
+WAITING = "Waiting"  # the stage of a run whose turn has not come
 
 
 class StoppedByVisitor(Stopped):
@@ -19,13 +20,15 @@ class StoppedByVisitor(Stopped):
 class RunProgress(NamedTuple):
     """The progress of one stage of a run: steps done and in all, and sometimes a preview.
 
-    A stage is finished when done is total.
+    A stage is finished when done is total. While a run WAITS for its turn, done is the number of
+    runs before it and seconds the time until its turn, None if that is unknown.
     """
 
     stage: str
     done: int
     total: int
     preview: Image.Image | None = None
+    seconds: float | None = None
 
 
 OnProgress = Callable[[RunProgress], None]  # raises StoppedByVisitor if the run must end

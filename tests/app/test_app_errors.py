@@ -1,7 +1,8 @@
-"""Every mistake of a visitor gives one plain sentence on the page, and nothing worse."""
+"""Every mistake of a visitor gives one plain sentence beside its cause, and nothing worse."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from PIL import Image
@@ -11,141 +12,151 @@ from mdp_lite.pictures import images
 from support.browsing import HOUSE, BrowserPage, OpenPage, ServedPage, chromium, open_page, served
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
-Mistake = Callable[[BrowserPage, Path], None]
+pytestmark = pytest.mark.browser
+Make = Callable[[BrowserPage, Path], None]
 
 
-def nothing(one: BrowserPage, folder: Path) -> None:
-    one.click("picture-edit")
+class Mistake(NamedTuple):
+    """What a visitor does, the sentence, and the element beside which it stands."""
+
+    make: Make
+    sentence: str
+    beside: str
+
+
+def press(one: BrowserPage, folder: Path) -> None:
+    one.click("edit")
+
+
+def give(name: str, data: bytes) -> Make:
+    def make(one: BrowserPage, folder: Path) -> None:
+        (folder / name).write_bytes(data)
+        one.give_file(folder / name)
+
+    return make
+
+
+def save(name: str, image: Image.Image, **settings: object) -> Make:
+    def make(one: BrowserPage, folder: Path) -> None:
+        if settings:
+            images.save_png(image, folder / name, dict(settings))
+        else:
+            image.save(folder / name)
+        one.give_file(folder / name)
+
+    return make
+
+
+def animated(one: BrowserPage, folder: Path) -> None:
+    shown = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    shown[0].save(folder / "film.webp", save_all=True, append_images=shown[1:])
+    one.give_file(folder / "film.webp")
 
 
 def no_prompt(one: BrowserPage, folder: Path) -> None:
     one.upload(HOUSE.file)
-    one.click("picture-edit")
+    one.click("edit")
 
 
 def no_source_prompt(one: BrowserPage, folder: Path) -> None:
-    one.open_tab("Make and edit")
-    one.fill("prompt-prompt", "a boat")
-    one.click("prompt-edit")
+    one.page.get_by_label("Words: make a picture first").check()
+    one.fill("prompt", "a boat")
+    one.click("edit")
 
 
-def no_picture(one: BrowserPage, folder: Path) -> None:
-    (folder / "notes.png").write_text("no picture")
-    one.page.locator("#picture input[type=file]").set_input_files(folder / "notes.png")
+def set_field(name: str, value: str) -> Make:
+    def make(one: BrowserPage, folder: Path) -> None:
+        one.upload(HOUSE.file)
+        one.fill("prompt", "a boat")
+        one.open_fold("Settings")
+        if name in ("t-max", "t-m"):
+            one.page.get_by_label("a window of steps").check()
+        one.fill(name, value)
+        one.open_fold("Settings")
+        one.click("edit")
+
+    return make
 
 
-def damaged(one: BrowserPage, folder: Path) -> None:
-    (folder / "half.png").write_bytes(HOUSE.file.read_bytes()[:1500])
-    one.page.locator("#picture input[type=file]").set_input_files(folder / "half.png")
-
-
-def enormous(one: BrowserPage, folder: Path) -> None:
-    Image.new("1", (9000, 9000)).save(folder / "bomb.png")
-    one.page.locator("#picture input[type=file]").set_input_files(folder / "bomb.png")
-
-
-def animated(one: BrowserPage, folder: Path) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    frames[0].save(folder / "film.webp", save_all=True, append_images=frames[1:])
-    one.page.locator("#picture input[type=file]").set_input_files(folder / "film.webp")
-
-
-def nothing_painted(one: BrowserPage, folder: Path) -> None:
-    one.upload(HOUSE.file)
-    one.page.get_by_role("button", name="Where").first.click()
-    one.page.locator("#picture-where").get_by_label("Where I paint").check()
-    one.fill("picture-prompt", "a boat")
-    one.click("picture-edit")
-
-
-def restore(one: BrowserPage, path: Path) -> None:
-    one.page.get_by_text("Settings of a picture made by mdp_lite").click()
-    one.page.locator("#restore input[type=file]").set_input_files(path)
-
-
-def no_settings(one: BrowserPage, folder: Path) -> None:
-    Image.new("RGB", (8, 8)).save(folder / "plain.png")
-    restore(one, folder / "plain.png")
-
-
-def strange_settings(one: BrowserPage, folder: Path) -> None:
-    settings = {"num_inference_steps": 10**9}
-    images.save_png(Image.new("RGB", (8, 8)), folder / "strange.png", settings)
-    restore(one, folder / "strange.png")
-
-
-def no_source_to_explore(one: BrowserPage, folder: Path) -> None:
-    one.open_tab("Explore")
-    one.click("make-sheet")
-
-
-def no_source_to_compare(one: BrowserPage, folder: Path) -> None:
-    one.open_tab("Compare")
-    one.click("make-compare")
-
-
-def no_numbers(one: BrowserPage, folder: Path) -> None:
-    one.upload(HOUSE.file)
-    one.edit(HOUSE.source_prompt, HOUSE.prompt)
-    one.open_tab("Explore")
-    one.page.get_by_text("towards").first.wait_for()
-    one.fill("explore-t-max", "late")
-    one.click("make-sheet")
-
-
-MISTAKES: dict[str, tuple[Mistake, str]] = {
-    "no picture and no prompt": (nothing, "Give a picture first"),
-    "no edit prompt": (no_prompt, "The edit prompt must say"),
-    "no source prompt": (no_source_prompt, "The source prompt must say"),
-    "no picture": (no_picture, "something else: 'notes.png'"),
-    "half a picture": (damaged, "got a damaged file"),
-    "too many pixels": (enormous, "got 9000x9000: 'bomb.png'"),
-    "an animation": (animated, "got 2 frames: 'film.webp'"),
-    "nothing painted": (nothing_painted, "Paint where the edit may happen first"),
-    "no settings": (no_settings, "Picture must hold mdp_lite settings, got none: 'plain.png'"),
-    "strange settings": (strange_settings, "Steps must be from 1 to 200"),
-    "no source to explore": (no_source_to_explore, "Edit a picture first"),
-    "no source to compare": (no_source_to_compare, "Edit a picture first"),
-    "no numbers": (no_numbers, "T_max must be numbers like 44, 47, 50"),
-}
+PICTURE, PROBLEM = "picture", "picture problem"
+HALF = HOUSE.file.read_bytes()[:1500]
+MISTAKES = {
+    "nothing": Mistake(press, "Give a picture first", PICTURE),
+    "no prompt": Mistake(no_prompt, "The edit prompt must say", "prompt"),
+    "no source prompt": Mistake(no_source_prompt, "The source prompt must say", "source-prompt"),
+    "seed 1.5": Mistake(set_field("seed", "1.5"), "must be a whole number", "seed"),
+    "steps 0": Mistake(set_field("steps", "0"), "Steps must be from 1 to 200", "steps"),
+    "steps 999": Mistake(set_field("steps", "999"), "Steps must be from 1 to 200", "steps"),
+    "guidance": Mistake(set_field("guidance-scale", "99"), "Guidance must be", "guidance-scale"),
+    "window": Mistake(set_field("t-m", "49"), "The window must have", "t-max"),
+    "no picture": Mistake(give("notes.png", b"no picture"), "'notes.png'", PROBLEM),
+    "damaged": Mistake(give("half.png", HALF), "'half.png'", PROBLEM),
+    "enormous": Mistake(save("bomb.png", Image.new("1", (9000, 9000))), "pixels", PROBLEM),
+    "animated": Mistake(animated, "'film.webp'", PROBLEM),
+    "strange settings": Mistake(
+        save("strange.png", Image.new("RGB", (8, 8)), prompt="a boat", num_inference_steps=10**9),
+        "steps must be from 1 to 200", PROBLEM,
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_plain_sentence(name: str, open_page: OpenPage, tmp_path: Path) -> None:
-    one, (make_mistake, sentence) = open_page(), MISTAKES[name]
-    make_mistake(one, tmp_path)
-    one.wait_for_error(sentence)
-    body = one.page.inner_text("body")
-    assert str(tmp_path.parent.parent) not in body and "Traceback" not in body
+def test_a_mistake_is_said_beside_its_cause(
+    name: str, open_page: OpenPage, served: ServedPage, tmp_path: Path
+) -> None:
+    one, mistake = open_page(), MISTAKES[name]
+    mistake.make(one, tmp_path)
+    if mistake.beside == PROBLEM:
+        problem = one.page.locator("#picture [data-part=problem]", has_text=mistake.sentence)
+        problem.wait_for()
+        text = problem.inner_text()
+    else:
+        one.wait_for_error(mistake.sentence, mistake.beside)
+        text = one.page.locator(".mdp-error").inner_text()
+    assert str(tmp_path) not in text and "Traceback" not in text
+    assert one.page.locator(".toast-body").count() == 0  # nothing covers the page
+    one.page.locator("body:not(.mdp-running)").wait_for()
+    assert served.rows == []
     one.check_clean()
 
 
-def test_an_unexpected_error_is_one_sentence_and_the_page_goes_on(
+def test_an_error_goes_when_it_is_mended(open_page: OpenPage, served: ServedPage) -> None:
+    one = open_page()
+    no_prompt(one, Path())
+    one.wait_for_error("The edit prompt must say", "prompt")
+    one.fill("prompt", HOUSE.prompt)
+    one.page.locator(".mdp-error").wait_for(state="detached")
+    one.run()
+    one.check_clean()
+
+
+def test_steps_can_be_set_low_without_an_error(open_page: OpenPage, served: ServedPage) -> None:
+    one = open_page()
+    one.upload(HOUSE.file)
+    one.fill("prompt", HOUSE.prompt)
+    one.open_fold("Settings")
+    for steps in ("40", "8", "3"):
+        one.fill("steps", steps)
+        one.page.locator("#forecast", has_text="UNet rows").wait_for()
+    one.run()
+    assert one.page.locator(".toast-body, .mdp-error").count() == 0
+    one.check_clean()
+
+
+def test_a_failing_run_is_one_sentence_and_the_page_goes_on(
     open_page: OpenPage, served: ServedPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, predict = open_page(), UNet.predict
-
-    def failing(*args: object) -> None:
-        raise RuntimeError("secret detail")
-
+    one = open_page()
     one.upload(HOUSE.file)
-    monkeypatch.setattr(UNet, "predict", failing)
-    one.fill("picture-prompt", HOUSE.prompt)
-    one.click("picture-edit")
-    one.wait_for_error("Something went wrong on the server")
-    assert "secret detail" not in one.page.inner_text("body")
-    monkeypatch.setattr(UNet, "predict", predict)
-    one.edit(HOUSE.source_prompt, HOUSE.prompt)
+    one.fill("prompt", HOUSE.prompt)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret of the server")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UNet, "predict", fail)
+        one.click("edit")
+        one.wait_for_error("Something went wrong on the server", "run")
+    assert "secret" not in one.page.content()
+    one.run()
     one.check_clean()
-
-
-def test_too_large_a_file_is_refused(open_page: OpenPage, tmp_path: Path) -> None:
-    one, path = open_page(), tmp_path / "large.png"
-    path.write_bytes(HOUSE.file.read_bytes() + bytes(21 * 2**20))
-    one.page.locator("#picture input[type=file]").set_input_files(path)
-    one.wait_for_error("20")
-    assert one.outside_urls() == [] and one.page.locator("#uploaded img").count() == 0

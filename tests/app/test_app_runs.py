@@ -237,17 +237,15 @@ def test_painted_layers_become_a_mask_of_the_picture_s_size() -> None:
     assert mask_from_layers([], (4, 4)) is None
 
 
-def test_files_replace_those_of_the_last_edit_and_are_deleted_with_the_visitor(
-    studio: Studio,
-) -> None:
+def test_files_of_all_edits_stay_until_the_visitor_deletes_them(studio: Studio) -> None:
     session = studio.sessions.get_or_create("one")
     first, _ = edit(studio, session, replace(REAL, where="found"))
     second, _ = edit(studio, session, GENERATED)
-    assert (
-        first.edit_file == second.edit_file and not second.edit_file.with_name(MASK_FILE).exists()
-    )
+    assert first.edit_file.exists() and first.edit_file.with_name(MASK_FILE).exists()
+    assert not second.edit_file.with_name(MASK_FILE).exists()
     studio.sessions.drop("one")
-    assert not second.edit_file.exists() and session.last is None
+    assert not first.edit_file.exists() and not second.edit_file.exists()
+    assert session.last is None and not session.folder.exists()
 
 
 def test_stored_sources_and_sessions_are_limited(studio: Studio, editor: Editor) -> None:

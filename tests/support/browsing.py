@@ -42,40 +42,58 @@ class BrowserPage(NamedTuple):
         self.page.locator(f"#{name} textarea, #{name} input").first.fill(text)
 
     def upload(self, path: Path) -> None:
-        """Upload the picture to edit, and wait until it is shown."""
-        self.page.locator("#picture input[type=file]").set_input_files(path)
-        self.page.locator("#uploaded img").wait_for()
+        """Give the picture to edit, and wait until it is shown."""
+        self.give_file(path)
+        self.page.locator("#picture [data-part=name]", has_text=path.name).wait_for()
+
+    def give_file(self, path: Path) -> None:
+        """Give a file as a drop, a paste or the button does."""
+        self.page.locator("#picture-file input[type=file]").set_input_files(path)
+
+    def take_example(self, name: str) -> None:
+        """Click an example, and wait until its picture and its words are there."""
+        self.page.get_by_role("button", name=name).click()
+        self.page.locator("#picture [data-part=image]").wait_for()
+        self.page.wait_for_function("document.querySelector('#prompt textarea, #prompt input').value")
+
+    def open_fold(self, name: str) -> None:
+        """Open a fold of the page, if it is closed."""
+        fold = self.page.get_by_role("button", name=name, exact=True)
+        if "open" not in (fold.get_attribute("class") or ""):
+            fold.click()
 
     def click(self, name: str) -> None:
         """Click the element with this id."""
         self.page.locator(f"#{name}").click()
 
-    def open_tab(self, name: str) -> None:
-        """Go to a tab."""
-        self.page.get_by_role("tab", name=name).click()
+    def wait_for_stage(self, state: str, text: str = "", seconds: float = 300) -> str:
+        """Wait until the stage is in a state and says a text; all that it says."""
+        stage = self.page.locator(f"#stage .stage[data-state={state}]", has_text=text)
+        stage.wait_for(timeout=1000 * seconds)
+        return stage.inner_text()
 
-    def wait_for_status(self, text: str, seconds: float = 300) -> str:
-        """Wait until the status contains a text; the whole status."""
-        status = self.page.locator("#status", has_text=text)
-        status.wait_for(timeout=1000 * seconds)
-        return status.inner_text()
-
-    def wait_for_error(self, text: str) -> None:
-        """Wait until the page shows an error that contains a text."""
-        toast = self.page.get_by_test_id("toast-text").filter(has_text=text)
-        toast.first.wait_for(timeout=120_000)
+    def wait_for_error(self, text: str, beside: str = "") -> None:
+        """Wait until the page shows an error that contains a text, right after a field."""
+        where = f"#{beside} + .mdp-error" if beside else ".mdp-error"
+        self.page.locator(where, has_text=text).wait_for(timeout=120_000)
 
     def edit(self, source_prompt: str, prompt: str) -> str:
-        """Edit the uploaded picture to the end; the text of the status."""
-        self.fill("picture-source-prompt", source_prompt)
-        self.fill("picture-prompt", prompt)
-        self.click("picture-edit")
-        return self.wait_for_status("The edit took")
+        """Edit the picture that was given to the end; what the stage says."""
+        self.fill("source-prompt", source_prompt)
+        self.fill("prompt", prompt)
+        return self.run()
 
-    def download(self, folder: Path, name: str = "download") -> Path:
-        """The file that a button downloads."""
+    def run(self) -> str:
+        """Press Edit and wait for the end; what the stage says."""
+        self.click("edit")
+        self.page.locator("body.mdp-running").wait_for()
+        self.page.locator("body:not(.mdp-running)").wait_for(timeout=300_000)
+        return self.wait_for_stage("done", "The edit took")
+
+    def download(self, folder: Path, selector: str = "#stage [data-part=download]") -> Path:
+        """The file that a link downloads."""
         with self.page.expect_download() as waiting:
-            self.click(name)
+            self.page.locator(selector).click()
         path = folder / waiting.value.suggested_filename
         waiting.value.save_as(path)
         return path
@@ -117,7 +135,9 @@ def chromium() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        camera = [f"--use-fake-{part}-for-media-stream" for part in ("device", "ui")]
+        args = ["--no-sandbox", *camera]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=args)
         yield browser
         browser.close()
 
@@ -129,7 +149,8 @@ def load_page(context: Any, url: str) -> BrowserPage:
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     page.goto(url)
-    page.locator("#picture-edit").wait_for(timeout=120_000)
+    page.locator("#edit").wait_for(timeout=120_000)
+    page.wait_for_function("sessionStorage.getItem('mdp-lite-visit')")  # it knows its visit
     return BrowserPage(page, urls, errors)
 
 
@@ -146,7 +167,7 @@ def open_page(served: ServedPage, chromium: Any) -> Iterator[OpenPage]:
     def visit(**settings: Any) -> BrowserPage:
         context = chromium.new_context(**{"viewport": DESKTOP, **settings})
         contexts.append(context)
-        context.set_default_timeout(120_000)  # a busy machine is slow, not broken
+        context.set_default_timeout(20_000)  # a busy machine is slow, not broken
         return load_page(context, served.url)
 
     yield visit

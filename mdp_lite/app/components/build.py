@@ -19,9 +19,18 @@ def build_component(name: str, value: Any = None, **settings: Any) -> gr.HTML:
     """
     return gr.HTML(
         value, html_template=read_asset(name, "html"), css_template=read_asset(name, "css"),
-        js_on_load=read_asset("common", "js") + read_asset(name, "js"), texts=TEXTS[name],
+        js_on_load=read_script(name), texts=TEXTS.get(name, {}),
         apply_default_css=False, elem_id=name, **settings,
     )  # fmt: skip
+
+
+def read_script(name: str) -> str:
+    """The script of a component: common.js, its parts NAME_*.js by name, and NAME.js at last.
+
+    They become one function, so a part's names are those of all parts.
+    """
+    parts = sorted(file.stem for file in FOLDER.glob(f"{name}_*.js"))
+    return "\n".join(read_asset(one, "js") for one in ("common", *parts, name))
 
 
 def read_asset(name: str, kind: str) -> str:

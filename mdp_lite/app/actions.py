@@ -1,0 +1,148 @@
+"""What the page does with pictures and results: give one, take one back, compare, restore."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from mdp_lite.app.components.history import history_value
+from mdp_lite.app.examples import EXAMPLES
+from mdp_lite.app.form import EditForm, default_form
+from mdp_lite.app.history import HistoryItem
+from mdp_lite.app.restore import restore_form
+from mdp_lite.app.sessions import Session
+from mdp_lite.app.studio import Studio, open_upload
+from mdp_lite.app.views import Change, View, show_item, show_nothing, show_pair, show_picture
+from mdp_lite.app.visit_page import EMPTY
+from mdp_lite.app.wording import say
+from mdp_lite.names import BadInput
+from mdp_lite.pictures import images
+from mdp_lite.pictures.fit import plan_fit
+
+
+class Actions:
+    """One function for each action; each answers with the parts of the page that change."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def open_page(self, session: Session) -> Change:
+        """A page that was loaded: what the visit had, or an empty page with the model's defaults."""
+        form = session.page.form or default_form(self.studio.editor, "picture")
+        item = session.history.current
+        shown = show_item(View(self.studio, session), item) if item else Change(session.page.stage)
+        history, picture = history_value(session), show_picture(session)
+        return shown._replace(history=history, picture=picture, form=form, note=self.warn(session))
+
+    def take_file(self, session: Session, path: str | None, form: EditForm) -> Change:
+        """A file that was dropped, pasted or chosen: a picture, or a result with its settings."""
+        session.note_upload(path)
+        try:
+            settings = images.read_settings(path, Path(path).name) if path else {}
+            if "prompt" in settings:
+                return self.restore(session, path, form)
+            image = open_upload(path)
+        except BadInput as error:
+            problem = str(error)[:1].upper() + str(error)[1:]
+            return Change(picture=show_picture(session) | {"problem": problem})
+        name = Path(path or "").name
+        session.page.add_picture(image, name)
+        return self.show_new_picture(session)
+
+    def choose_example(self, session: Session, name: object, form: EditForm) -> Change:
+        """Take an example, with its two prompts."""
+        example = next((one for one in EXAMPLES if one.name == name), EXAMPLES[0])
+        session.page.add_picture(open_upload(str(example.file)), example.file.name)
+        prompts = {"source_prompt": example.source_prompt, "prompt": example.prompt}
+        new = form_with(form, case="picture", **prompts)
+        return self.show_new_picture(session)._replace(form=new)
+
+    def show_new_picture(self, session: Session) -> Change:
+        """Show the picture that is edited from now on; the old result leaves the stage."""
+        session.page.stage = {"state": "loaded"}
+        stage, picture = session.page.stage, show_picture(session)
+        return Change(stage, picture=picture, note=self.warn(session))
+
+    def warn(self, session: Session) -> list[str]:
+        """What the visitor should know of the picture before the edit."""
+        picture = session.page.picture
+        if picture is None:
+            return []
+        size = self.studio.editor.runner.size
+        done = plan_fit("crop", picture.size, size).describe()
+        want, got = ("x".join(map(str, one)) for one in (size, picture.size))
+        lines = [say("page", "fitted", want=want, size=got, how=done)] if done else []
+        return lines
+
+    def remove_picture(self, session: Session) -> Change:
+        """The visitor took the picture away."""
+        session.page.current = None
+        session.page.stage = EMPTY
+        return Change(EMPTY, picture=show_picture(session), note=[])
+
+    def restore(self, session: Session, path: str | None, form: EditForm) -> Change:
+        """The settings of a picture that mdp_lite made; the picture itself is shown as a result."""
+        models = self.studio.editor.models
+        new, notes = restore_form(path, form, models.name, models.clip_skip, self.studio.reads_xl)
+        number = session.page.current
+        name = Path(path or "").name
+        shown = session.page.add_picture(open_upload(path), name)
+        session.page.current = number
+        session.page.stage = {
+            "state": "done", "after": session.url_of(shown.file),
+            "after_label": say("page", "restored_result", name=name),
+        }  # fmt: skip
+        note = [say("page", "restored"), *notes]
+        return Change(session.page.stage, form=new, note=note, picture=show_picture(session))
+
+    def select(self, session: Session, item_id: object) -> Change:
+        """Go back to a result, with its settings and its picture."""
+        return self.show_again(session, session.history.show(item_id))
+
+    def show_again(self, session: Session, item: HistoryItem) -> Change:
+        """Show a result with its settings; the next edit starts from its picture."""
+        if item.form.case == "picture":
+            self.use_file(session, item.source_file, item.name or "picture.png")
+        mask = None
+        if item.mask_file and item.form.where != "everywhere":
+            png = session.url_of(item.mask_file)
+            mask = {"where": item.form.where, "png": png, "feather": item.form.feather}
+        change = show_item(View(self.studio, session), item)
+        picture = show_picture(session, mask)
+        return change._replace(form=item.form, picture=picture, note=self.warn(session))
+
+    def use_file(self, session: Session, file: Path, name: str) -> None:
+        """Make a file of the visit the picture that is edited, unless it is already."""
+        image, picture = images.rgb(images.open_picture(file)), session.page.picture
+        if picture is None or images.rgb(images.open_picture(picture.file)) != image:
+            session.page.add_picture(image, name)
+
+    def move(self, session: Session, back: bool) -> Change:
+        """Undo or redo: the result that was shown before, or after."""
+        item = session.history.undo() if back else session.history.redo()
+        return self.show_again(session, item) if item else show_nothing(View(self.studio, session))
+
+    def compare(self, session: Session, ids: object) -> Change:
+        """Show two results with the bar between them."""
+        return show_pair(View(self.studio, session), *session.history.choose_pair(ids))
+
+    def use_result(self, session: Session, item_id: object, form: EditForm) -> Change:
+        """Use a result as the next picture; what it shows now is what was asked for."""
+        item = session.history.get(item_id)
+        self.use_file(session, item.edit_file, item.file_name)
+        new = form_with(form, case="picture", source_prompt=item.form.prompt, prompt="")
+        return self.show_new_picture(session)._replace(form=new)
+
+    def like(self, session: Session, item_id: object) -> Change:
+        """Like a result, or no longer."""
+        session.history.like(item_id)
+        return Change(history=history_value(session))
+
+    def delete(self, session: Session, item_id: object) -> Change:
+        """Delete a result; the one before it is shown."""
+        item = session.history.remove(item_id)
+        view = View(self.studio, session)
+        return show_item(view, item) if item else show_nothing(view)
+
+
+def form_with(form: EditForm, **values: object) -> EditForm:
+    """The form with other values, and an edit of the whole picture."""
+    return replace(form, where="everywhere", feather=0, **values)  # type: ignore[arg-type]

@@ -1,0 +1,299 @@
+// The picture to edit, and where it may change. props.value is
+// {picture, mask: {where, png, feather}, examples, problem}; see picture.py.
+
+let picture = null, feather = 0, wanted = 0, isDrawing = false;
+
+const buttons = [...element.querySelectorAll("[data-tool]")];
+const plain = (value) => JSON.parse(JSON.stringify(value ?? null));
+
+// The part "where" of the value: a tool that has painted nothing yet is still everywhere.
+const readWhere = () => {
+  if (painting.tool === "find") return "found";
+  return canPaint() && isMarked(readAlpha(painting.mask)) ? "painted" : "everywhere";
+};
+
+// Send the mask to Python: gradio's own "change" follows from the new value.
+const publish = () => {
+  const where = readWhere();
+  const png = where === "painted" ? exportMask(painting.mask) : null;
+  props.value = {...plain(props.value), mask: {where, png, feather}};
+  trigger("input");
+  drawControls();
+};
+
+const showProblem = (text) => {
+  part("busy").hidden = true;
+  part("problem").textContent = text ?? "";
+  part("problem").hidden = !text;
+};
+
+const showBusy = (name) => {
+  if (props.value?.problem) props.value = {...plain(props.value), problem: null};
+  showProblem(null);
+  part("busy").textContent = say("busy", {name});
+  part("busy").hidden = false;
+};
+
+// Draw the overlay once before the next frame, however many changes there were.
+const drawSoon = () => {
+  if (isDrawing) return;
+  isDrawing = true;
+  requestAnimationFrame(() => {
+    isDrawing = false;
+    drawOverlay();
+  });
+};
+
+const drawOverlay = () => {
+  const canvas = part("canvas"), {mask, tool, gesture, cursor, hover} = painting;
+  if (!mask || !fitOverlay(canvas)) return;
+  canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+  if (tool === "everywhere") return;
+  const colour = getComputedStyle(element).getPropertyValue("--color-accent").trim() || "#2563eb";
+  drawMarks(canvas, mask, softenAlpha(mask, readAlpha(mask), feather), colour);
+  const isRound = tool === "brush" || tool === "eraser", point = cursor ?? hover;
+  if (gesture && !isRound) drawShape(canvas, mask, gesture);
+  if (point && canPaint()) drawCursor(canvas, mask, point, brushPixels(), isRound);
+};
+
+// One sentence on what holds now.
+const describeState = (alpha, isSome) => {
+  const share = isSome ? describeShare(alpha) : 0;
+  if (painting.tool === "everywhere") return say("state_everywhere");
+  if (painting.tool === "find") return say(isSome ? "state_found" : "state_find", {share});
+  return say(isSome ? "state_painted" : "state_waiting", {share});
+};
+
+// Only what does something now can be clicked.
+const drawControls = () => {
+  const {mask, tool} = painting, alpha = readAlpha(mask), isSome = isMarked(alpha);
+  for (const one of buttons) one.setAttribute("aria-pressed", String(one.dataset.tool === tool));
+  part("more").hidden = tool === "everywhere" && mask.undo.length === 0;
+  enable("invert", isSome && tool !== "everywhere");
+  enable("clear", isSome && tool !== "everywhere");
+  enable("undo", mask.undo.length > 0);
+  part("canvas").classList.toggle("paints", canPaint());
+  part("state").textContent = describeState(alpha, isSome);
+  drawSliders();
+  drawSoon();
+};
+
+// A button that becomes useless gives the focus on, so that the keyboard does not lose its way.
+const enable = (name, isUseful) => {
+  if (!isUseful && document.activeElement === part(name)) part("canvas").focus();
+  part(name).disabled = !isUseful;
+};
+
+const drawSliders = () => {
+  const {tool, size} = painting, longer = Math.max(picture.width, picture.height);
+  part("size-row").hidden = tool !== "brush" && tool !== "eraser";
+  part("feather-row").hidden = tool === "everywhere";
+  part("feather").max = Math.max(feather, Math.min(props.limits.feather, Math.round(longer / 4)));
+  part("feather").value = feather;
+  showCount("size", Math.max(1, Math.round(size * longer)));
+  showCount("feather", feather);
+};
+
+// The number beside a slider, and how far its track is filled.
+const showCount = (name, count) => {
+  const text = say("pixels", {count}), {min, max, value} = part(name);
+  part(name).style.setProperty("--done", `${100 * (value - min) / (max - min)}%`);
+  part(`${name}-out`).textContent = text;
+  part(name).setAttribute("aria-valuetext", text);
+};
+
+const chooseTool = (tool) => {
+  cancelGesture();
+  painting.tool = tool;
+  if (tool !== "find" && tool !== "everywhere") part("canvas").focus({preventScroll: true});
+  publish();
+};
+
+// Change the whole mask by a button; what it was can be undone.
+const changeMask = (change) => {
+  cancelGesture();
+  const before = readAlpha(painting.mask);
+  rememberMask(painting.mask, before);
+  restoreMask(painting.mask, change(before));
+  settleTool();
+};
+
+// A found mask that is changed by hand is a painted one.
+const settleTool = () => {
+  if (!PAINTS.includes(painting.tool)) painting.tool = "brush";
+  if (!isMarked(readAlpha(painting.mask))) wipeMask(painting.mask);
+  publish();
+};
+
+const undo = () => {
+  if (cancelGesture() || painting.mask.undo.length === 0) return;
+  restoreMask(painting.mask, painting.mask.undo.pop());
+  settleTool();
+};
+
+const clearMask = () => {
+  cancelGesture();
+  rememberMask(painting.mask, readAlpha(painting.mask));
+  wipeMask(painting.mask);
+  painting.tool = "everywhere";
+  publish();
+};
+
+const setSize = (share) => {
+  painting.size = Math.min(0.5, Math.max(0.01, share));
+  part("size").value = Math.round(100 * painting.size);
+  drawControls();
+};
+
+const shortcuts = {
+  i: () => part("invert").click(),
+  "[": () => setSize(painting.size / 1.25),
+  "]": () => setSize(painting.size * 1.25),
+};
+
+// Keys count only while the focus is in this card, and not in a field of text.
+const listenToShortcuts = () => part("card").addEventListener("keydown", (event) => {
+  const key = event.key.toLowerCase();
+  if ((event.ctrlKey || event.metaKey) && key === "z" && !event.shiftKey) {
+    event.preventDefault();
+    undo();
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const button = buttons.find((one) => one.dataset.key.toLowerCase() === key);
+  if (button) chooseTool(button.dataset.tool);
+  else shortcuts[key]?.();
+});
+
+// The card over the whole window: a modal dialog, so that the rest of the page is out of reach.
+const toggleLarger = () => {
+  const card = part("card");
+  if (card.open) return card.close();
+  card.removeAttribute("role");
+  card.showModal();
+  part("larger").textContent = say("smaller");
+  drawSoon();
+};
+
+const listenToLarger = () => {
+  const card = part("card");
+  part("larger").addEventListener("click", toggleLarger);
+  card.addEventListener("cancel", (event) => {
+    if (cancelGesture()) event.preventDefault();  // the first Escape drops the shape alone
+  });
+  card.addEventListener("close", () => {
+    card.setAttribute("role", "group");
+    part("larger").textContent = say("larger");
+    drawSoon();
+  });
+};
+
+const removePicture = () => {
+  if (part("card").open) part("card").close();
+  const mask = {where: "everywhere", png: null, feather: 0};
+  props.value = {...plain(props.value), picture: null, mask, problem: null};
+  trigger("clear");
+  draw();
+  part("choose").focus();
+};
+
+const drawExamples = (examples) => {
+  part("examples").hidden = examples.length === 0;
+  part("thumbs").replaceChildren(...examples.map(({id, url, label}) => {
+    const image = make("img", {src: url, alt: "", loading: "lazy"});
+    const button = make("button", {type: "button", class: "thumb"}, image, make("span", {}, label));
+    button.addEventListener("click", () => trigger("example_select", {id}));
+    return button;
+  }));
+};
+
+const drawPicture = () => {
+  const {url, name, width, height} = picture, image = part("image");
+  image.src = url;
+  image.alt = say("alt", {name});
+  part("name").textContent = name;
+  part("name").title = name;
+  part("dimensions").textContent = say("dimensions", {width, height});
+  part("frame").style.setProperty("--ratio", String(width / height));
+};
+
+// The mask that Python sent. Reading its picture takes time: a later value may overtake it.
+const drawMask = async ({where, png, feather: pixels}) => {
+  const turn = ++wanted, {mask} = painting;
+  feather = pixels ?? 0;
+  mask.undo = [];
+  wipeMask(mask);
+  painting.gesture = null;
+  const painted = PAINTS.includes(painting.tool) ? painting.tool : "brush";
+  painting.tool = {found: "find", painted}[where] ?? "everywhere";
+  if (png) await importMask(mask, png).catch(() => console.warn("mask cannot be read"));
+  if (turn !== wanted || mask !== painting.mask) return;
+  drawControls();
+};
+
+// Draw what Python sent.
+const draw = () => {
+  const value = plain(props.value) ?? {};
+  showProblem(value.problem);
+  drawExamples(value.examples ?? []);
+  const isOther = JSON.stringify(value.picture ?? null) !== JSON.stringify(picture);
+  picture = value.picture ?? null;
+  part("empty").hidden = picture !== null;
+  part("card").hidden = picture === null;
+  if (picture === null) {
+    painting.mask = null;
+    return;
+  }
+  if (isOther) {
+    drawPicture();
+    painting.mask = createMask(picture);
+    painting.tool = "everywhere";
+  }
+  drawMask(value.mask ?? {});
+};
+
+const fillTexts = () => {
+  for (const one of element.querySelectorAll("[data-text]")) one.textContent = say(one.dataset.text);
+  for (const one of element.querySelectorAll("[data-label]")) {
+    one.setAttribute("aria-label", say(one.dataset.label));
+  }
+  for (const one of buttons) {
+    const {tool, key} = one.dataset;
+    if (key) one.title = say("tip", {label: say(tool), key});
+    if (key) one.setAttribute("aria-keyshortcuts", key);
+  }
+  part("invert").title = say("tip", {label: say("invert"), key: "I"});
+  part("undo").title = say("undo_tip");
+  part("size-row").title = say("size_tip");
+  part("feather-row").title = say("feather_tip");
+};
+
+const listenToControls = () => {
+  for (const one of buttons) one.addEventListener("click", () => chooseTool(one.dataset.tool));
+  part("invert").addEventListener("click", () => changeMask(invertAlpha));
+  part("clear").addEventListener("click", clearMask);
+  part("undo").addEventListener("click", undo);
+  part("remove").addEventListener("click", removePicture);
+  part("size").addEventListener("input", (event) => setSize(event.target.value / 100));
+  part("feather").addEventListener("input", (event) => {
+    feather = Number(event.target.value);
+    showCount("feather", feather);
+    drawSoon();
+  });
+  part("feather").addEventListener("change", publish);
+};
+
+painting.onDraw = drawSoon;
+painting.onEnd = (before) => {
+  rememberMask(painting.mask, before);
+  settleTool();
+};
+fillTexts();
+listenToControls();
+listenToShortcuts();
+listenToLarger();
+listenToFiles();
+listenToPointer(part("canvas"));
+listenToKeys(part("canvas"));
+new ResizeObserver(drawSoon).observe(part("canvas"));
+watch("value", draw);
+draw();

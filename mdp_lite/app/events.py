@@ -1,0 +1,211 @@
+"""Which function answers which event of the page."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from mdp_lite.app.actions import Actions
+from mdp_lite.app.fast import choose_steps, count_fast_steps
+from mdp_lite.app.fields import Update
+from mdp_lite.app.flow import Flow, PageState
+from mdp_lite.app.form import MAX_STEPS, EditForm, default_form
+from mdp_lite.app.parts import Parts, list_updates
+from mdp_lite.app.sessions import Session
+from mdp_lite.app.stage import show_error
+from mdp_lite.app.studio import Studio
+from mdp_lite.app.views import Change
+from mdp_lite.app.wiring import MODEL, QUICK
+from mdp_lite.app.wording import say
+from mdp_lite.names import BadInput
+
+# A page that is loaded again says which visit it belongs to.
+READ_TOKEN = "() => [sessionStorage.getItem('mdp-lite-visit') || '']"
+MARK_CASE = "(name) => (document.body.classList.toggle('mdp-words', name === 'prompt'), [name])"
+Act = Callable[[Session, PageState, gr.EventData], Change]
+
+
+def wire_page(blocks: gr.Blocks, studio: Studio, parts: Parts) -> None:
+    """Connect all parts of the page."""
+    flow, actions = Flow(studio), Actions(studio)
+    _wire_visit(blocks, studio, actions, parts)
+    _wire_runs(studio, flow, parts)
+    _wire_plan(studio, flow, parts)
+    _wire_pictures(studio, flow, actions, parts)
+    _wire_history(studio, flow, actions, parts)
+    _wire_settings(studio, parts)
+
+
+def _wire_visit(blocks: gr.Blocks, studio: Studio, actions: Actions, parts: Parts) -> None:
+    token = gr.Textbox(visible=False)
+
+    def open_page(token: str, request: gr.Request) -> list[Update]:
+        session = studio.sessions.resume(request.session_hash or "", token)
+        change = actions.open_page(session)
+        stage = (change.stage or {}) | {"token": session.token}
+        return list_updates(change._replace(stage=stage))
+
+    def leave(request: gr.Request) -> None:
+        studio.sessions.leave(request.session_hash or "")
+
+    blocks.load(open_page, token, parts.outputs, js=READ_TOKEN, **QUICK)
+    blocks.unload(leave)
+
+
+def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:
+    """Edit by the button or by Enter, again when the slider is let go; Stop."""
+
+    def answer(run: Callable[..., Iterator[Change]]) -> Callable[..., Iterator[list[Update]]]:
+        def work(request: gr.Request, *values: Any) -> Iterator[list[Update]]:
+            session = _find_session(studio, request)
+            for change in run(session, _read_state(values)):
+                yield list_updates(change)
+
+        return work
+
+    event: dict[str, Any] = {"inputs": parts.state, "outputs": parts.outputs}
+    event |= {"trigger_mode": "multiple", "api_visibility": "private", **MODEL}
+    prompts = [parts.fields[name].submit for name in ("source_prompt", "prompt")]
+    gr.on([parts.edit.click, *prompts], answer(flow.edit), **event)
+    gr.on([parts.strength.release], answer(flow.edit_again), **event)
+
+    def stop(request: gr.Request) -> None:
+        _find_session(studio, request).stop()
+
+    parts.stop.click(stop, None, None, **QUICK)
+
+
+def _wire_plan(studio: Studio, flow: Flow, parts: Parts) -> None:
+    """Say what an edit will cost when an input changes, and after a run."""
+
+    def plan(request: gr.Request, *values: Any) -> str:
+        return flow.plan(_find_session(studio, request), _read_state(values))
+
+    changes = [one.change for one in (*parts.controls, parts.picture, parts.strength, parts.stage)]
+    gr.on(
+        changes, plan, parts.state, parts.plan, trigger_mode="always_last", concurrency_id="plan",
+        show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
+
+
+def _wire_pictures(studio: Studio, flow: Flow, actions: Actions, parts: Parts) -> None:
+    """A picture is given, taken from the examples, or removed."""
+
+    def take(path: str | None, request: gr.Request, *values: Any) -> list[Update]:
+        session, state = _find_session(studio, request), _read_state(values)
+        change = actions.take_file(session, path, flow.read_form(state))
+        return [None, *list_updates(change)]
+
+    # in the queue, unlike QUICK: a large picture takes a while
+    parts.file.upload(
+        take, [parts.file, *parts.state], [parts.file, *parts.outputs], show_progress="hidden",
+        api_visibility="private",
+    )  # fmt: skip
+    form = flow.read_form
+    _on(studio, parts, parts.picture.example_select, lambda session, state, event: (
+        actions.choose_example(session, _read_id(event), form(state))
+    ))  # fmt: skip
+    _on(studio, parts, parts.picture.clear, lambda session, state, event: (
+        actions.remove_picture(session)
+    ))  # fmt: skip
+
+
+def _wire_history(studio: Studio, flow: Flow, actions: Actions, parts: Parts) -> None:
+    """Results come back, are compared, used, liked and deleted."""
+    form, history = flow.read_form, parts.history
+    answers: list[tuple[Any, Act]] = [
+        (history.select, lambda session, state, event: actions.select(session, _read_id(event))),
+        (history.option_select, lambda session, state, event: (
+            actions.compare(session, getattr(event, "ids", None)))),
+        (history.apply, lambda session, state, event: (
+            actions.use_result(session, _read_id(event), form(state)))),
+        (parts.stage.apply, lambda session, state, event: (
+            actions.use_result(session, _read_id(event), form(state)))),
+        (history.like, lambda session, state, event: actions.like(session, _read_id(event))),
+        (history.delete, lambda session, state, event: actions.delete(session, _read_id(event))),
+        (history.undo, lambda session, state, event: actions.move(session, back=True)),
+        (history.retry, lambda session, state, event: actions.move(session, back=False)),
+    ]  # fmt: skip
+    for listener, act in answers:
+        _on(studio, parts, listener, act)
+    _wire_end(studio, actions, parts)
+
+
+def _wire_end(studio: Studio, actions: Actions, parts: Parts) -> None:
+    """Delete everything of the visit at once; a new one begins."""
+
+    def end(request: gr.Request) -> list[Update]:
+        name = request.session_hash or ""
+        studio.sessions.drop(name)
+        session = studio.sessions.get_or_create(name)
+        change = actions.open_page(session)
+        return list_updates(change._replace(stage={**(change.stage or {}), "token": session.token}))
+
+    parts.history.clear(end, None, parts.outputs, **QUICK)
+
+
+def _wire_settings(studio: Studio, parts: Parts) -> None:
+    """Show the fields that matter, and keep the window true to the steps."""
+    fields, editor = parts.fields, studio.editor
+    window = [fields["t_max"], fields["t_m"]]
+    steer, case = fields["steer"], fields["case"]
+    steer.change(_show_window, [steer, parts.strength], [*window, parts.strength], **QUICK)
+    case.change(_name_source_prompt, case, fields["source_prompt"], js=MARK_CASE, **QUICK)
+
+    def choose(fast: bool) -> list[Any]:
+        return choose_steps(editor, "picture", fast)
+
+    steps = fields["steps"]
+    fields["fast"].input(choose, fields["fast"], [steps, *window], **QUICK)
+    steps.change(lambda n: n == count_fast_steps(editor), steps, fields["fast"], **QUICK)
+    steps.input(
+        lambda n: choose_window(studio, n), steps, window, trigger_mode="always_last", **QUICK
+    )
+
+
+def choose_window(studio: Studio, steps: Any) -> list[Any]:
+    """The default window for a number of steps; a number that is none leaves it as it is."""
+    if not isinstance(steps, int | float) or not 1 <= steps <= MAX_STEPS or steps % 1:
+        return [gr.skip(), gr.skip()]
+    form = default_form(studio.editor, "picture", int(steps))
+    return [form.t_max, form.t_m]
+
+
+def _name_source_prompt(case: str) -> Any:
+    """The source prompt describes the picture, or it is what a picture is made from."""
+    name = "make_prompt" if case == "prompt" else "source_prompt"
+    hint = say("settings", f"{name}_hint")
+    return gr.update(label=say("settings", name), placeholder=hint)
+
+
+def _show_window(steer: str, strength: Any) -> list[Any]:
+    window = steer == "window"
+    value = strength if isinstance(strength, dict) else {"strength": EditForm.strength}
+    return [gr.update(visible=window), gr.update(visible=window), value | {"steer": steer}]
+
+
+def _on(studio: Studio, parts: Parts, listener: Any, act: Act) -> None:
+    """Answer an event of a component by an action; what can't be done is said on the stage."""
+
+    def answer(request: gr.Request, event: gr.EventData, *values: Any) -> list[Update]:
+        session = _find_session(studio, request)
+        try:
+            change = act(session, _read_state(values), event)
+        except BadInput as error:
+            change = Change(stage=show_error(session.page.stage, str(error), ()))
+        return list_updates(change)
+
+    listener(answer, parts.state, parts.outputs, **QUICK)
+
+
+def _find_session(studio: Studio, request: gr.Request) -> Session:
+    return studio.sessions.get_or_create(request.session_hash or "")
+
+
+def _read_state(values: tuple[Any, ...]) -> PageState:
+    picture, strength, *fields = values
+    return PageState(picture, strength, tuple(fields))
+
+
+def _read_id(event: gr.EventData) -> Any:
+    return getattr(event, "id", None)

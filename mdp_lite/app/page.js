@@ -1,0 +1,70 @@
+// What belongs to no component: the click that is heard at once, errors beside their fields, keys.
+// gradio calls this function when the page is loaded.
+() => {
+  const find = (selector) => document.querySelector(selector);
+  const say = (name) => find("#stage .stage")?.dispatchEvent(new CustomEvent(name, { bubbles: true }));
+  const isNarrow = () => matchMedia("(max-width: 999px)").matches;
+  const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+  const start = () => {
+    clearErrors();
+    say("mdp-start");
+    if (isNarrow()) find("#stage")?.scrollIntoView({ behavior: calm() ? "auto" : "smooth", block: "start" });
+  };
+
+  const clearErrors = () => document.querySelectorAll(".mdp-error").forEach((one) => one.remove());
+
+  // The field that an error speaks of, and everything folded around it opened.
+  const findField = (names) => {
+    for (const name of names) {
+      const field = find(`#${name.replaceAll("_", "-")}`);
+      if (field) return field;
+    }
+    return find("#run");
+  };
+
+  const openFolds = (field) => {
+    for (let fold = field.closest(".mdp-fold"); fold; fold = fold.parentElement.closest(".mdp-fold")) {
+      const button = fold.querySelector("button");
+      if (button?.getAttribute("aria-expanded") === "false" || !fold.querySelector("button.open")) button?.click();
+    }
+  };
+
+  const showError = (value) => {
+    clearErrors();
+    const field = findField(value.fields || []);
+    if (!field) return;
+    if (!field.offsetParent) openFolds(field);
+    const message = document.createElement("p");
+    message.className = "mdp-error";
+    message.setAttribute("role", "alert");
+    message.textContent = value.error;
+    field.after(message);
+    field.addEventListener("input", () => message.remove(), { once: true });
+    field.querySelector("input, textarea, button")?.focus({ preventScroll: true });
+    message.scrollIntoView({ behavior: calm() ? "auto" : "smooth", block: "nearest" });
+  };
+
+  let lastError = null;
+  document.addEventListener("mdp-stage", (event) => {
+    const value = event.detail;
+    if (value.token) sessionStorage.setItem("mdp-lite-visit", value.token);
+    if (value.error && value.error_id !== lastError) {
+      lastError = value.error_id;
+      showError(value);
+    }
+  });
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("#edit, #stop");
+    if (button?.id === "edit") start();
+    if (button?.id === "stop") say("mdp-stopping");
+  }, true);
+
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("textarea, input[type=text], input:not([type])");
+    if (event.key === "Enter" && !event.shiftKey && typing?.closest("#prompt, #source-prompt")) start();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("#edit")?.click();
+    if (event.key === "Escape" && document.body.classList.contains("mdp-running") && !event.defaultPrevented) find("#stop")?.click();
+  }, true);
+}

@@ -1,0 +1,110 @@
+"""The parts of the page that an action changes, and what they show of a result."""
+
+from typing import Any, NamedTuple
+
+from mdp_lite.app.components.history import history_value
+from mdp_lite.app.components.picture import EVERYWHERE
+from mdp_lite.app.examples import EXAMPLE_VALUES
+from mdp_lite.app.forecast import describe_result
+from mdp_lite.app.form import EditForm
+from mdp_lite.app.history import HistoryItem
+from mdp_lite.app.results import AppResult
+from mdp_lite.app.sessions import Session
+from mdp_lite.app.snippets import python_code, shell_command
+from mdp_lite.app.stage import format_seconds
+from mdp_lite.app.studio import Studio
+from mdp_lite.app.visit_page import EMPTY, StageValue
+from mdp_lite.app.wording import say
+
+Json = dict[str, Any]
+DOWNLOAD = "?download=1"  # of the address of a file: the browser stores it
+
+
+class Change(NamedTuple):
+    """New values of the page's parts; None leaves a part as it is.
+
+    form sets all fields and the slider. note are sentences below the picture.
+    """
+
+    stage: StageValue | None = None
+    history: Json | None = None
+    picture: Json | None = None
+    form: EditForm | None = None
+    note: list[str] | None = None
+    code: Json | None = None
+    plan: str | None = None
+
+
+class View(NamedTuple):
+    """What is shown, and for whom."""
+
+    studio: Studio
+    session: Session
+
+
+def show_item(view: View, item: HistoryItem, result: AppResult | None = None) -> Change:
+    """Show a result of the visit; result is that of the run that has just made it."""
+    session = view.session
+    before = say("stage", "before" if item.form.case == "picture" else "source")
+    seconds = format_seconds(item.seconds)
+    key = "done_reused" if result and result.reused and item.form.case == "picture" else "done"
+    session.page.stage = {
+        "state": "done", "id": item.id, "before": session.url_of(item.source_file),
+        "after": session.url_of(item.edit_file), "before_label": before,
+        "after_label": say("stage", "after"), "download": session.url_of(item.edit_file) + DOWNLOAD,
+        "label": say("stage", key, seconds=seconds) if result else say("stage", "result", id=item.id),
+        "notes": describe_result(result) if result else [item.label],
+    }  # fmt: skip
+    found = show_found(session, item)
+    return Change(
+        session.page.stage, history_value(session), found, code=write_code(view.studio, item)
+    )
+
+
+def show_pair(view: View, one: HistoryItem, other: HistoryItem) -> Change:
+    """Show two results beside each other, with the bar between them."""
+    session = view.session
+    session.page.stage = {
+        "state": "done", "before": session.url_of(one.edit_file),
+        "after": session.url_of(other.edit_file),
+        "before_label": f"{one.id}: {one.label}", "after_label": f"{other.id}: {other.label}",
+        "label": say("stage", "pair", one=one.id, other=other.id),
+        "notes": [f"{each.id}: {each.form.prompt}" for each in (one, other)],
+    }  # fmt: skip
+    return Change(session.page.stage, history_value(session))
+
+
+def show_nothing(view: View) -> Change:
+    """The stage when there is no result, or none any more."""
+    picture = view.session.page.picture
+    view.session.page.stage = {"state": "loaded"} if picture else EMPTY
+    return Change(view.session.page.stage, history_value(view.session), code={})
+
+
+def show_found(session: Session, item: HistoryItem) -> Json | None:
+    """The picture with the mask that was found while the result was made, if one was."""
+    if item.form.where != "found" or item.mask_file is None:
+        return None
+    mask = {"where": "found", "png": session.url_of(item.mask_file), "feather": item.form.feather}
+    return show_picture(session, mask)
+
+
+def show_picture(session: Session, mask: Json | None = None) -> Json:
+    """The value of the component of the picture."""
+    picture, facts = session.page.picture, None
+    if picture is not None:
+        width, height = picture.size
+        facts = {"url": session.url_of(picture.file), "width": width, "height": height}
+        facts |= {"name": picture.name}
+    return {
+        "picture": facts, "mask": mask or EVERYWHERE, "examples": EXAMPLE_VALUES, "problem": None
+    }  # fmt: skip
+
+
+def write_code(studio: Studio, item: HistoryItem) -> Json:
+    """The same edit for the shell and in Python."""
+    model, skip = studio.editor.models.name, studio.editor.models.clip_skip
+    return {
+        "shell": shell_command(item.form, item.name, model, skip),
+        "python": python_code(item.form, item.name, model, skip),
+    }
