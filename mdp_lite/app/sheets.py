@@ -11,7 +11,7 @@ from PIL import Image
 from mdp_lite.app.form import EditForm, build_request, check_form
 from mdp_lite.app.results import EditSheet, LastEdit, SheetCell
 from mdp_lite.app.rival import Rival
-from mdp_lite.app.runs import EDITING, edit_settings, get_or_make_source
+from mdp_lite.app.runs import EDITING, Borrowed, edit_settings, get_or_make_source
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import OnProgress, RunProgress, stream
 from mdp_lite.app.studio import Studio
@@ -104,7 +104,7 @@ def make_sheet(
     last = last_edit(session)
 
     def work(on_progress: OnProgress) -> EditSheet:
-        with studio.take_turn(on_progress) as editor:
+        with studio.take_turn(on_progress, 0, studio.menu.get(last.model)) as editor:
             states = _run_edits(editor, last, forms, on_progress)
             job = SheetJob(editor, session, last, session.make_folder(kind), on_progress)
             cells = _make_cells(job, forms, states)
@@ -164,7 +164,12 @@ def _rival_source(job: SheetJob) -> tuple[Source, Cost]:
         return job.last.source, Cost(0, 0)
     form, picture = replace(job.last.form, method=REPLAY), job.last.source.picture
     source, reused = get_or_make_source(
-        job.editor, job.session, form, picture, job.on_progress, job.last.source.mask
+        Borrowed(job.editor, job.last.model),
+        job.session,
+        form,
+        picture,
+        job.on_progress,
+        job.last.source.mask,
     )
     return source, Cost(0, 0) if reused else source.cost
 

@@ -88,9 +88,14 @@ def choose_bound(
     first = facts[settings.alias].bytes
     if not settings.others and settings.lora_folder is None:
         return float("inf")
-    bound = settings.model_memory or first + SHARE * read_free_memory(device)
+    bound = choose_room(settings.model_memory, first, device)
     check_fits(settings.others, facts, first, bound)
     return bound
+
+
+def choose_room(model_memory: int | None, first: int, device: torch.device) -> float:
+    """The bytes that weights may take if there are several models; first: those of the first."""
+    return model_memory or first + SHARE * read_free_memory(device)
 
 
 def check_fits(

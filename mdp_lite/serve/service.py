@@ -17,6 +17,7 @@ from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.batcher.turns import Group
 from mdp_lite.editor import Editor
 from mdp_lite.model_pool.keys import ModelKey, ModelSlot
+from mdp_lite.model_pool.lending import ModelLender
 from mdp_lite.model_pool.pool import ModelPool
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.lora_folder import LoraFolder
@@ -230,10 +231,18 @@ class Service:
                 self.tasks -= 1
 
     @contextmanager
-    def borrow_editor(self) -> Iterator[Editor]:
-        """The editor for a thread that is not one of the workers, such as one of the page."""
+    def borrow_editor(self, model: ServedModel | None = None) -> Iterator[Editor]:
+        """The editor of a model for a thread that is not one of the workers, as of the page.
+
+        model: by default the first. It must stay loaded for as long as the context lasts.
+        """
+        used = model or self.first
         with self.batcher.client() as client:
-            yield client_editor(self.editor, self.batcher, client, self.first.unet)
+            yield client_editor(used.editor, self.batcher, client, used.unet)
+
+    def make_lender(self) -> ModelLender[ServedModel]:
+        """Lends the models of the pool to such threads."""
+        return ModelLender(lambda: self._loop, self.pool, self.loader, self.borrow_editor)
 
     async def _run_in_worker(
         self, work: Callable[[Editor], T], client: Client, until: float | None, model: ServedModel
