@@ -60,10 +60,9 @@ class Flow:
         state = state._replace(values=replace_value(state.values, "steer", "strength"))
         try:
             submission = self.read_submission(session, state)
-            key = source_key(
-                submission.form, submission.picture,
-                source_mask(self.studio.dry_editor, submission),
-            )  # fmt: skip
+            model = self.studio.find_model(session)
+            mask = source_mask(model.dry_editor, submission)
+            key = source_key(model.alias, submission.form, submission.picture, mask)
             ready = session.find_source(key) is not None
         except ValueError:  # Edit says what is wrong
             ready = False
