@@ -28,7 +28,8 @@ class ReplicaOptions:
     replica_rows: Annotated[
         int | None,
         typer.Option("--replica-rows", metavar="N", min=1, show_default="2000 rows",
-                     help="waiting UNet rows of each replica above which another one starts"),
+                     help="waiting UNet rows of each replica above which another one starts; rows "
+                     "of larger pictures than the model's own count as more"),
     ] = None  # fmt: skip
     replica_cpus: Annotated[
         int | None,
