@@ -17,6 +17,7 @@ from mdp_lite.batcher.turns import Share
 from mdp_lite.serve.answers import encode_picture
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.gate import hash_key
+from mdp_lite.serve.memory import Lease
 from mdp_lite.serve.queue import deliveries
 from mdp_lite.serve.queue.claims import ClaimStore, EntryProgress
 from mdp_lite.serve.queue.database import Database, make_file
@@ -178,24 +179,35 @@ class JobQueue:
         return service.ready and not (is_alone or is_busy or is_full)
 
     async def _run_entry(self, claim: Claim, run: RequestRun) -> None:
-        started = time.monotonic()
-        answer = await self._compute(claim, run)
-        code = read_code(answer)
+        started, lease = time.monotonic(), self.service.memory.open()
+        try:
+            answer = await self._compute(claim, run, lease)
+            code = read_code(answer)
+            is_again = answer.status == 429 or (code in AGAIN and claim.starts < STARTS)
+            if not is_again and code != "shutting_down":
+                await self._store(claim, answer)
+        finally:
+            lease.close()  # not before: the answer is in memory until it is stored
         if code == "shutting_down":
             return  # stop() puts it back
-        if answer.status == 429 or (code in AGAIN and claim.starts < STARTS):
+        if is_again:
             await asyncio.sleep(POLL)
             return await self.database.run(self.claims.put_back, claim)
+        self._log_end(claim, answer.status, time.monotonic() - started)
+
+    def _log_end(self, claim: Claim, status: int, seconds: float) -> None:
+        self.ended.labels(RESULTS[status >= 400]).inc()
+        route = claim.endpoint if "src_" not in claim.endpoint else "/v1/sources/{source}/edits"
+        line = {"job": claim.id, "row": claim.position, "route": route, "status": status}
+        line |= {"seconds": round(seconds, 4), "starts": claim.starts}
+        log.info("a request of a job", extra={"fields": line})
+
+    async def _store(self, claim: Claim, answer: EntryAnswer) -> None:
+        """Store an answer, as often as needed, or that it is too large for that."""
         if len(answer.body) > LARGEST:
             answer = to_answer(TOO_LARGE)
         while not await self._end(claim, answer):
             await asyncio.sleep(RECOVER)
-        self.ended.labels(RESULTS[answer.status >= 400]).inc()
-        seconds = round(time.monotonic() - started, 4)
-        route = claim.endpoint if "src_" not in claim.endpoint else "/v1/sources/{source}/edits"
-        line = {"job": claim.id, "row": claim.position, "route": route, "status": answer.status}
-        line |= {"seconds": seconds, "starts": claim.starts}
-        log.info("a request of a job", extra={"fields": line})
 
     async def _end(self, claim: Claim, answer: EntryAnswer) -> bool:
         """Store an answer; False if the disk is full, say. The answer is not given up then."""
@@ -204,7 +216,7 @@ class JobQueue:
             return True
         return False
 
-    async def _compute(self, claim: Claim, run: RequestRun) -> EntryAnswer:
+    async def _compute(self, claim: Claim, run: RequestRun, lease: Lease) -> EntryAnswer:
         if claim.owner not in self._known:
             message = "the API key of this job is not valid any more"
             return to_answer(ApiError(401, message, "invalid_api_key"))
@@ -213,7 +225,7 @@ class JobQueue:
             check_model(claim, body, self.service, self.models)
         except ApiError as error:
             return to_answer(error)
-        return await run_body(self._app, claim.owner, claim.endpoint, body, run)
+        return await run_body(self._app, claim.owner, claim.endpoint, body, run, lease)
 
     async def _check_running(self) -> None:
         """Store how far entries are, and stop those that another process cancelled."""
