@@ -16,14 +16,15 @@ from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.options import parse_limits, read_keys, read_secret
 from mdp_lite.serve.queue import claims, turns
 from mdp_lite.serve.queue.claims import ClaimStore, EntryProgress
-from mdp_lite.serve.queue.database import NAME, Database
-from mdp_lite.serve.queue.jobs import JobStore
+from mdp_lite.serve.queue.database import NAME, Database, check_folder
+from mdp_lite.serve.queue.jobs import JobStore, OwnedLimits, share_limits
 from mdp_lite.serve.queue.records import EntryAnswer, NewEntry, NewJob, StoredJob
 from mdp_lite.serve.queue.workers import Workers
 from mdp_lite.serve.settings import JobSettings, Limits, ServiceSettings
 from support.serving import KEY, ManualClock
 
 LIMITS = Limits(stored_jobs=12, job_bytes=1000, job_seconds=100)
+OWNED = OwnedLimits(8, 950)
 GOOD = EntryAnswer(200, {"content-type": "text/plain"}, b"fine")
 
 
@@ -44,8 +45,9 @@ def open_process(folder: Path | None, clock: ManualClock, model: str = "m") -> P
     database.open()
     workers = Workers(folder, model)
     workers.join()
-    jobs = JobStore(database, LIMITS, 8, clock)
-    return Process(jobs, ClaimStore(database, LIMITS, workers, model, clock), workers, database)
+    jobs = JobStore(database, LIMITS, OWNED, clock)
+    claims = ClaimStore(database, LIMITS, OWNED, workers, model, clock)
+    return Process(jobs, claims, workers, database)
 
 
 @pytest.fixture
@@ -170,6 +172,24 @@ def test_limits(one: Process, clock: ManualClock) -> None:
     submit(one)
 
 
+def test_one_owner_does_not_fill_the_table_for_another(one: Process) -> None:
+    assert share_limits(LIMITS, 2) == (6, 500) and share_limits(LIMITS, 1) == (12, 1000)
+    large = submit(one, body="x" * 900)
+    with pytest.raises(ApiError, match="your jobs may take 950 bytes") as caught:
+        submit(one, body="x" * 60)
+    assert caught.value.status == 429 and caught.value.retry
+    one.jobs.delete(get(one, large).number)
+    names = [submit(one), submit(one), submit(one, "b", body="x" * 10)]
+    claim = one.claims.claim(True)
+    assert claim
+    one.claims.end(claim, GOOD._replace(body=b"x" * 960))
+    assert len(run_all(one)) == 1
+    assert [get(one, name).state for name in names[:2]] == ["succeeded", "queued"]
+    assert get(one, names[2], "b").state == "succeeded"
+    one.jobs.delete(claim.job)
+    assert run_all(one) == [get(one, names[1]).number]
+
+
 def test_nothing_starts_while_the_answers_are_too_large(one: Process) -> None:
     first, second = submit(one), submit(one)
     claim = one.claims.claim(True)
@@ -276,8 +296,9 @@ def test_folders_that_are_none(tmp_path: Path, editor: Editor) -> None:
         application(editor, ServiceSettings(jobs=JobSettings(str(tmp_path / "file"))))
     with sqlite3.connect(tmp_path / NAME) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(BadInput, match="version 99"):
-        Database(tmp_path).open()
+    for start in (Database(tmp_path).open, lambda: check_folder(tmp_path)):
+        with pytest.raises(BadInput, match=r"a newer mdp-lite .* version 99, .* up to 2"):
+            start()
 
 
 def test_options_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,11 @@ from mdp_lite.serve.gate import hash_key
 from mdp_lite.serve.memory import Lease
 from mdp_lite.serve.queue import deliveries
 from mdp_lite.serve.queue.claims import ClaimStore, EntryProgress
-from mdp_lite.serve.queue.database import Database, make_file
+from mdp_lite.serve.queue.database import Database, check_folder, find_folder
 from mdp_lite.serve.queue.internal import run_body
 from mdp_lite.serve.queue.job_models import check_model, join_models, name_models
-from mdp_lite.serve.queue.jobs import JobStore
-from mdp_lite.serve.queue.records import STATES, Claim, EntryAnswer, to_answer
+from mdp_lite.serve.queue.jobs import JobStore, share_limits
+from mdp_lite.serve.queue.records import STATES, Claim, EntryAnswer, check_form, to_answer
 from mdp_lite.serve.queue.webhooks import Webhooks
 from mdp_lite.serve.queue.workers import Workers
 from mdp_lite.serve.runs import RequestRun
@@ -66,9 +66,9 @@ class JobQueue:
         self.service, self._app, self._share = service, app, Share()
         self.webhooks = Webhooks(settings.webhook_hosts, settings.webhook_secret)
         self.is_shared = service.settings.replicas > 1
-        folder = find_folder(service)
+        folder = find_folder(settings.folder, service.editor.cache)
         if folder is not None:
-            make_file(folder)  # so that a folder that can't be written is an error at once
+            check_folder(folder)  # so that one that can't be used is an error at once
         self.database = Database(folder)
         self._owners = {hash_key(key): bound for key, bound in settings.priorities.items()}
         self._known = {hash_key(key) for key in service.settings.keys} or {""}
@@ -106,11 +106,10 @@ class JobQueue:
         await database.run(database.open)
         self.models = await asyncio.to_thread(name_models, self.service, folder)
         model = join_models(self.models.values())
-        workers, most = Workers(folder, model), limits.limits.stored_jobs
-        most_owned = most if len(limits.keys) < 2 else max(1, most // 2)
-        self.jobs = JobStore(database, limits.limits, most_owned)
-        self.claims = ClaimStore(database, limits.limits, workers, model)
-        self._workers = workers
+        self._workers = workers = Workers(folder, model)
+        owned = share_limits(limits.limits, len(limits.keys))
+        self.jobs = JobStore(database, limits.limits, owned)
+        self.claims = ClaimStore(database, limits.limits, owned, workers, model)
         await database.run(workers.join)
         await self._tidy()
         loops = [self._start_entries, self._check_running, self._recover]
@@ -220,8 +219,9 @@ class JobQueue:
         if claim.owner not in self._known:
             message = "the API key of this job is not valid any more"
             return to_answer(ApiError(401, message, "invalid_api_key"))
-        body = json.loads(claim.body)
         try:
+            check_form(claim)
+            body = json.loads(claim.body)
             check_model(claim, body, self.service, self.models)
         except ApiError as error:
             return to_answer(error)
@@ -275,14 +275,6 @@ async def repeat(work: Any) -> None:
         except Exception:
             log.exception("a part of the queue of jobs failed")
             await asyncio.sleep(RECOVER)
-
-
-def find_folder(service: Service) -> Path | None:
-    """The folder of jobs: the operator's, or one in the cache's; None is in memory."""
-    chosen, cache = service.settings.jobs.folder, service.editor.cache
-    if chosen is not None:
-        return Path(chosen)
-    return cache.folder / "jobs" if cache and not cache.read_only else None
 
 
 def read_code(answer: EntryAnswer) -> str | None:
