@@ -10,15 +10,17 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from mdp_lite.batcher.turns import Group
 from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.engine.devices import free_memory
 from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.serve.errors import ApiError, to_api_error
+from mdp_lite.serve.load_turns import LoadTicket, LoadTurns
 from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel
 from mdp_lite.serve.settings import Limits
 
 AGAIN = 10.0  # seconds for which a model that could not be loaded is not tried again
-LOADS = 8  # models that may wait to be loaded at one time
+LOADS = 8  # models that may wait to be loaded for one user
 log = logging.getLogger("mdp_lite.serve")
 
 
@@ -52,14 +54,14 @@ class LoadingModel:
 
     def __init__(self, key: ModelKey, size: int, is_pinned: bool) -> None:
         self.key, self.size, self.is_pinned = key, size, is_pinned
-        self.slot = ModelSlot()
+        self.slot, self.ticket = ModelSlot(), LoadTicket()
         self.model: ServedModel | None = None
         self.loading: asyncio.Task[ServedModel] | None = None
         self.timer: asyncio.TimerHandle | None = None  # until it is unloaded if nobody uses it
 
 
 class ModelPool:
-    """Models by key, loaded one at a time, for the thread of asyncio alone.
+    """Models by key, loaded one at a time, for the thread of asyncio alone; users take turns.
 
     bound: bytes of the weights of all. Before a load, models that nobody uses are unloaded, least
     recently used first; if that is not enough, the pool waits for those that are used, and new
@@ -75,7 +77,7 @@ class ModelPool:
         self._entries = {pinned.key: pinned}  # what requests find
         self._loaded = [pinned]  # what takes memory, also if it is about to be unloaded
         self._failed: dict[ModelKey, tuple[float, ApiError]] = {}
-        self._one_load = asyncio.Lock()
+        self._turns = LoadTurns()
         self._unloading: asyncio.Future[None] | None = None
         self.counts = PoolCounts({}, {}, {}, {})
 
@@ -99,30 +101,39 @@ class ModelPool:
         return "failed" if key in self._failed else "unloaded"
 
     @asynccontextmanager
-    async def use(self, key: ModelKey, end: float | None = None) -> AsyncIterator[ServedModel]:
+    async def use(
+        self, key: ModelKey, user: Group, end: float | None = None
+    ) -> AsyncIterator[ServedModel]:
         """The model, loaded if need be, which is not unloaded as long as the context lasts.
 
-        end: the request's deadline on the monotonic clock. Raises ApiError.
+        user: whose turn a load is. end: the request's deadline on the monotonic clock. A load that
+        has not begun ends with the last request for it. Raises ApiError.
         """
-        entry = self._entries.get(key) or self._start(key)
+        entry = self._entries.get(key) or self._start(key, user)
         entry.slot.hold()
+        self._turns.join(entry.ticket, user)
         try:
             yield entry.model or await self._wait(entry, end)
         finally:
             entry.slot.release()
+            entry.ticket.users.remove(user)
+            self._drop_unused(entry)
 
     async def pin(self, key: ModelKey) -> None:
         """Load a model that stays. Raises ApiError."""
-        entry = self._start(key, True)
+        user = Group()
+        entry = self._start(key, user, True)
         entry.slot.hold()
+        self._turns.join(entry.ticket, user)
         await self._wait(entry, None)
 
-    def _start(self, key: ModelKey, is_pinned: bool = False) -> LoadingModel:
+    def _start(self, key: ModelKey, user: Group, is_pinned: bool = False) -> LoadingModel:
         when, error = self._failed.get(key, (0.0, None))
         if error is not None and time.monotonic() < when + AGAIN:
             raise error
-        if sum(one.model is None for one in self._entries.values()) >= LOADS and not is_pinned:
-            message = "too many models are waiting to be loaded"
+        waiting = [one for one in self._entries.values() if one.model is None]
+        if sum(user in one.ticket.users for one in waiting) >= LOADS:
+            message = f"you wait for {LOADS} models already: send this again once one is loaded"
             raise ApiError(429, message, "rate_limit_exceeded", retry=AGAIN)
         entry = LoadingModel(key, self._loader.find_size(key), is_pinned)
         self._check_fits(entry)
@@ -150,7 +161,7 @@ class ModelPool:
     async def _load(self, entry: LoadingModel) -> ServedModel:
         key, started = entry.key, time.monotonic()
         try:
-            async with self._one_load:
+            async with self._turns.take(entry.ticket):
                 model = await self._load_alone(entry)
         except BaseException as error:
             self._forget(entry)
@@ -176,6 +187,12 @@ class ModelPool:
         entry.model = model
         self._loaded.append(entry)
         return model
+
+    def _drop_unused(self, entry: LoadingModel) -> None:
+        """Take back a load that has not begun and that nobody waits for any more."""
+        if entry.loading and not entry.ticket.users and not entry.ticket.has_begun:
+            self._forget(entry)
+            entry.loading.cancel()
 
     def _explain(self, key: ModelKey, error: Exception) -> ApiError:
         """What requests are told of a load that failed, now and for a while."""

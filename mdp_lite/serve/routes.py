@@ -22,7 +22,7 @@ from mdp_lite.serve import (
 )
 from mdp_lite.serve.answers import PictureTask
 from mdp_lite.serve.bodies import RequestContext
-from mdp_lite.serve.choosing import check_same_model, use_model
+from mdp_lite.serve.choosing import check_same_model, load_model, use_model
 from mdp_lite.serve.costs import work_of_sweep
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import (
@@ -151,7 +151,7 @@ async def get_source(request: Request, source: SourceId) -> Response:
     found = await library.find_source(service, _owner(request), source)
     one = found.source
     if one is None:
-        async with service.pool.use(found.key) as model:
+        async with load_model(request, service, found.key) as model:
             one = await library.take_source(request, service, model, found)
     return JSONResponse(_source_body(service, source, one, found.key))
 

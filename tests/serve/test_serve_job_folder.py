@@ -1,4 +1,7 @@
-"""--jobs FOLDER is tried by a dry run as by the real start: the same sentence, and nothing written."""
+"""--jobs FOLDER is tried by a dry run as by the real start: the same sentence, nothing written.
+
+The other options of jobs are read here too.
+"""
 
 import errno
 import os
@@ -12,25 +15,30 @@ from typing import Any
 import pytest
 
 from mdp_lite.__main__ import main
+from mdp_lite.editor import Editor
+from mdp_lite.names import BadInput
+from mdp_lite.serve.app import application
+from mdp_lite.serve.options import parse_limits, read_keys, read_secret
 from mdp_lite.serve.queue import database
-from mdp_lite.serve.queue.database import NAME, VERSION
+from mdp_lite.serve.queue.database import NAME, VERSION, Database, check_folder
+from mdp_lite.serve.settings import JobSettings, Limits, ServiceSettings
+from support.serving import KEY
 
+DATABASE = "--jobs must be a folder with a usable database, got"
 BAD = {  # options, and what is said of them
     "--jobs file": "--jobs must be a folder, got a file: ",
     "--jobs file/far/below": "--jobs must be a folder, got a file: ",
     "--jobs closed": "--jobs must be a folder that can be written, got no permission: 'closed'",
     "--jobs closed/far": "--jobs must be a folder that can be written, got no permission: ",
-    "--jobs locked": "--jobs must be a folder with a usable database, got 'database is locked': ",
-    "--jobs damaged": "--jobs must be a folder with a usable database, got 'file is not a database'",
-    "--jobs newer": f"(a newer mdp-lite made its tables: version 99, this one reads up to {VERSION})",
+    "--jobs locked": f"{DATABASE} 'database is locked': ",
+    "--jobs damaged": f"{DATABASE} 'file is not a database': ",
+    "--jobs newer": f"(a newer mdp-lite made its tables: version 99, this one reads up to {VERSION}",
     "--cache cache": "--jobs must be a folder, got a file: ",
 }
 
 
 @pytest.fixture
-def folder(
-    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def folder(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with all that is wrong; in the one called closed nobody, root neither, may write."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(database, "TRY", 0.05)
@@ -80,9 +88,42 @@ def test_a_folder_that_can_be_made_is_not_made_by_a_dry_run(folder: Path) -> Non
 
 def test_a_folder_that_a_server_uses_is_fine(folder: Path) -> None:
     """Processes share a folder: a lock that is soon released is waited for."""
-    one = database.Database(folder / "shared")
+    one = Database(folder / "shared")
     one.open()
     with one.transaction():
         assert run("--jobs shared", "--dry-run") == 2
     assert run("--jobs shared", "--dry-run") == 0
     one.connection.close()
+
+
+def test_folders_that_are_none(tmp_path: Path, editor: Editor) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="jobs must be a folder"):
+        Database(tmp_path / "file").open()
+    with pytest.raises(BadInput, match="jobs must be a folder"):
+        application(editor, ServiceSettings(jobs=JobSettings(str(tmp_path / "file"))))
+    with sqlite3.connect(tmp_path / NAME) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    for start in (Database(tmp_path).open, lambda: check_folder(tmp_path)):
+        with pytest.raises(BadInput, match=r"a newer mdp-lite .* version 99, .* up to 2"):
+            start()
+
+
+def test_options_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse_limits(["stored-jobs=2", "job_seconds=5"]) == Limits(stored_jobs=2, job_seconds=5)
+    file = tmp_path / "keys"
+    file.write_text(f"{KEY} priority=5\n{'o' * 20}\n")
+    assert read_keys(str(file)) == {KEY: 5, "o" * 20: 0}
+    for bad in ("priority=11", "priority=-1", "priority=a", "priority=1 priority=2", "admin"):
+        file.write_text(f"{KEY} {bad}\n")
+        with pytest.raises(BadInput, match="priority=N") as caught:
+            read_keys(str(file))
+        assert KEY not in str(caught.value)
+    file.write_text("\n")
+    for bad in (str(file), str(tmp_path)):
+        with pytest.raises(BadInput, match="webhook-secret-file"):
+            read_secret(bad)
+    file.write_text(" whsec_x\n")
+    assert read_secret(str(file)) == "whsec_x" and read_secret(None) is None
+    monkeypatch.setenv("MDP_LITE_WEBHOOK_SECRET", "whsec_y")
+    assert read_secret(None) == "whsec_y"

@@ -62,14 +62,15 @@ def fix_seed(path: str, body: Body) -> Body:
     return body | {"seed": secrets.randbelow(routes.SEEDS)}
 
 
-async def check_body(app: Any, owner: str, path: str, body: Body) -> int:
+async def check_body(app: Any, owner: str, path: str, body: Body, share: Share) -> int:
     """The FLOPs of a request. Raises what the endpoint itself would answer.
 
+    share: that of the request that submits it, whose user may wait for a model to be loaded.
     The fields of a form have here the types of JSON, as a form would make a text of anything.
     """
     if (kind := find_endpoint(path).form) is not None:
         fields.read_fields(kind, {name: body[name] for name in body if name not in FILES})
-    lease, run = app.state.service.memory.open(), RequestRun(Share(), is_job=True, is_check=True)
+    lease, run = app.state.service.memory.open(), RequestRun(share, is_job=True, is_check=True)
     try:
         await _call(app, owner, path, body, run, lease)
     except CheckEnd as end:

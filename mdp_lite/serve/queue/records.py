@@ -14,8 +14,8 @@ FORM = 1  # of the requests that this version stores: how their bodies are writt
 ADDED = (("entries", "form", "INTEGER NOT NULL DEFAULT 1"),)
 
 # An entry is one request of a job; a job that is no batch has one. turn orders the entries that
-# wait: see turns.py. deaths counts the processes that died while they ran the entry. form is that of
-# its body: an older one may lack fields, which then have their defaults.
+# wait: see turns.py. deaths counts the processes that died while they ran the entry. form is how
+# its body is written: an older one may lack fields, which then have their defaults.
 TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
   number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,

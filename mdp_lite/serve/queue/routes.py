@@ -32,6 +32,7 @@ from mdp_lite.serve.queue.job_fields import (
 from mdp_lite.serve.queue.job_models import find_model, join_models
 from mdp_lite.serve.queue.records import ENDED, STATES, NewEntry, NewJob, StoredJob, to_answer
 from mdp_lite.serve.queue.runner import JobQueue
+from mdp_lite.serve.runs import run_of
 
 Body = dict[str, Any]
 JobId = Annotated[str, Path(description="the id of a job")]
@@ -85,7 +86,8 @@ async def _check_entry(request: Request, path: str, body: Body, is_batch: bool) 
     """A request of a job, checked by its endpoint. A wrong one of a batch is stored with why."""
     queue, body = _queue(request), fix_seed(path, body)
     try:
-        work = await check_body(request.app, _owner(request), path, body)
+        share = run_of(request).share
+        work = await check_body(request.app, _owner(request), path, body, share)
     except Exception as error:
         api_error = to_api_error(error, request_fields.NAMES)
         if not is_batch or api_error.status >= 500 or api_error.status in PASSING:
