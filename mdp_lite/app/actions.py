@@ -34,8 +34,8 @@ class Actions:
         self.studio = studio
 
     def open_page(self, session: Session) -> Change:
-        """A page that was loaded: what the visit had, or an empty page with the model's defaults."""
-        form = session.page.form or default_form(self.studio.editor, "picture")
+        """A page that was loaded: what the visit had, or the model's defaults."""
+        form = session.page.form or default_form(self.studio.find_editor(session), "picture")
         item = session.history.current
         shown = show_item(View(self.studio, session), item) if item else Change(session.page.stage)
         history, picture = history_value(session), show_picture(session)
@@ -78,7 +78,7 @@ class Actions:
         picture = session.page.picture
         if picture is None:
             return []
-        size = self.studio.editor.runner.size
+        size = self.studio.find_editor(session).runner.size
         done = plan_fit("crop", picture.size, size).describe()
         want, got = ("x".join(map(str, one)) for one in (size, picture.size))
         lines = [say("page", "fitted", want=want, size=got, how=done)] if done else []
@@ -92,8 +92,9 @@ class Actions:
 
     def restore(self, session: Session, path: str | None, form: EditForm) -> Change:
         """The settings of a picture that mdp_lite made; the picture itself is shown as a result."""
-        models = self.studio.editor.models
-        new, notes = restore_form(path, form, models.name, models.clip_skip, self.studio.reads_xl)
+        model = self.studio.find_model(session)
+        name, skip = model.dry_editor.models.name, model.dry_editor.models.clip_skip
+        new, notes = restore_form(path, form, name, skip, model.reads_xl)
         number = session.page.current
         name = Path(path or "").name
         shown = session.page.add_picture(open_upload(path), name)

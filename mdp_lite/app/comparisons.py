@@ -98,9 +98,10 @@ def _run_inversion(job: SheetJob, method: str) -> tuple[SheetCell, Cost, Cost]:
     where = "painted" if last.mask else "everywhere"
     request = build_request(source, replace(form, where=where), last.mask)
     states: tuple[EditState, ...] = ()
-    for done, total, _, states in editor.steps([request]):  # noqa: B007
-        job.on_progress(RunProgress(f"{method}: {EDITING}", done, total))
-    (state,) = states
+    for progress in editor.steps([request]):
+        job.on_progress(RunProgress(f"{method}: {EDITING}", progress.done, progress.total))
+        states = progress.states
+    state = states[0]
     edit = editor.result(state)
     seconds = None if reused else time.monotonic() - started
     settings = edit_settings(editor, source, edit, form)

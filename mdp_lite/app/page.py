@@ -10,6 +10,7 @@ from mdp_lite.app.actions import Actions
 from mdp_lite.app.components.build import build_component
 from mdp_lite.app.components.history import build_history
 from mdp_lite.app.components.picture import build_picture, empty_value
+from mdp_lite.app.components.words import build_words
 from mdp_lite.app.endpoints import build_endpoints
 from mdp_lite.app.events import wire_page
 from mdp_lite.app.examples import EXAMPLE_VALUES
@@ -92,6 +93,7 @@ class _Left(NamedTuple):
     file: gr.File
     note: gr.HTML
     fields: dict[str, Any]
+    words: gr.HTML
     edit: gr.Button
     stop: gr.Button
     plan: gr.HTML
@@ -105,13 +107,14 @@ def _build_inputs(studio: Studio, form: EditForm) -> _Left:
     file = gr.File(elem_id="picture-file", label="Picture file", file_count="single")
     note = build_component("note", [])
     fields |= settings.build_prompts(form)
+    words = build_words(studio.editor.models)
     with gr.Row(elem_id="run"):
         edit = gr.Button(say("page", "edit"), variant="primary", elem_id="edit")
         stop = gr.Button(say("page", "stop"), variant="stop", elem_id="stop")
     plan = gr.HTML("", elem_id="forecast")
     strength = build_component("strength", {"strength": form.strength, "steer": form.steer})
     fields |= settings.build_settings(studio, form)
-    return _Left(picture, file, note, fields, edit, stop, plan, strength)
+    return _Left(picture, file, note, fields, words, edit, stop, plan, strength)
 
 
 def _build_folds(studio: Studio, handlers: Handlers) -> gr.HTML:

@@ -52,8 +52,9 @@ def show_item(view: View, item: HistoryItem, result: AppResult | None = None) ->
     session.page.stage = {
         "state": "done", "id": item.id, "before": session.url_of(item.source_file),
         "after": session.url_of(item.edit_file), "before_label": before,
-        "after_label": say("stage", "after"), "download": session.url_of(item.edit_file) + DOWNLOAD,
-        "label": say("stage", key, seconds=seconds) if result else say("stage", "result", id=item.id),
+        "after_label": say("stage", "after"),
+        "download": session.url_of(item.edit_file) + DOWNLOAD,
+        "label": say("stage", key if result else "result", seconds=seconds, id=item.id),
         "notes": describe_result(result) if result else [item.label],
     }  # fmt: skip
     found = show_found(session, item)
@@ -115,8 +116,6 @@ def show_picture(session: Session, mask: Json | None = None) -> Json:
 
 def write_code(studio: Studio, item: HistoryItem) -> Json:
     """The same edit for the shell and in Python."""
-    model, skip = studio.editor.models.name, studio.editor.models.clip_skip
-    return {
-        "shell": shell_command(item.form, item.name, model, skip),
-        "python": python_code(item.form, item.name, model, skip),
-    }
+    models = studio.menu.get(item.model).dry_editor.models
+    facts = item.form, item.name, models.name, models.clip_skip
+    return {"shell": shell_command(*facts), "python": python_code(*facts)}
