@@ -107,12 +107,12 @@ def _build_inputs(studio: Studio, form: EditForm) -> _Left:
     file = gr.File(elem_id="picture-file", label="Picture file", file_count="single")
     note = build_component("note", [])
     fields |= settings.build_prompts(form)
-    words = build_words(studio.editor.models)
     with gr.Row(elem_id="run"):
         edit = gr.Button(say("page", "edit"), variant="primary", elem_id="edit")
         stop = gr.Button(say("page", "stop"), variant="stop", elem_id="stop")
     plan = gr.HTML("", elem_id="forecast")
     strength = build_component("strength", {"strength": form.strength, "steer": form.steer})
+    words = build_words(studio.editor.models)
     fields |= settings.build_settings(studio, form)
     return _Left(picture, file, note, fields, words, edit, stop, plan, strength)
 
