@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mdp_lite.cli.commands.serve import ServeOptions
+from mdp_lite.model_pool.specs import ModelSpec, read_specs
 from mdp_lite.names import BadInput
-from mdp_lite.serve.model_specs import ModelSpec, read_specs
 from mdp_lite.serve.settings import JobSettings, Limits, SafetyHook, ServiceSettings
 from mdp_lite.serve.traces import check_tracing
 

@@ -8,6 +8,7 @@ from fastapi import Path, Request
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
+from mdp_lite.model_pool.keys import ModelKey
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve import (
     answers,
@@ -22,7 +23,7 @@ from mdp_lite.serve import (
 )
 from mdp_lite.serve.answers import PictureTask
 from mdp_lite.serve.bodies import RequestContext
-from mdp_lite.serve.choosing import check_same_model, use_model
+from mdp_lite.serve.choosing import check_same_model, load_model, use_model
 from mdp_lite.serve.costs import work_of_sweep
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.fields import (
@@ -35,7 +36,7 @@ from mdp_lite.serve.fields import (
 )
 from mdp_lite.serve.ignored import explain_ignored, list_header
 from mdp_lite.serve.memory import Lease, lease_of
-from mdp_lite.serve.served import ModelKey, ServedModel
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.work import Recipe
 
@@ -151,7 +152,7 @@ async def get_source(request: Request, source: SourceId) -> Response:
     found = await library.find_source(service, _owner(request), source)
     one = found.source
     if one is None:
-        async with service.pool.use(found.key) as model:
+        async with load_model(request, service, found.key) as model:
             one = await library.take_source(request, service, model, found)
     return JSONResponse(_source_body(service, source, one, found.key))
 

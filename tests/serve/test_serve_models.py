@@ -1,14 +1,18 @@
 """Several models and LoRA sets behind one service: none is confused with another."""
 
+import json
+import socket
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from mdp_lite.serve.served import ModelKey
+from mdp_lite.model_pool.keys import ModelKey
+from mdp_lite.model_pool.pool import LoadingModel
 from support.jobs import read_result, submit
 from support.served_models import (
     Zoo,
@@ -178,3 +182,37 @@ def test_a_job_is_computed_by_its_model_and_loras(at: RunningService, zoo: Zoo) 
     want = [generate_alone(zoo.editor("b", [("x", 0.8)]), 4), generate_alone(zoo.editor("c"), 4)]
     got = [read_picture(one).tobytes() for one in answers]
     assert got == [one.tobytes() for one in want]
+
+
+def test_a_client_that_leaves_takes_back_its_load(
+    at: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(at, ask_for("c"))  # so that b is not loaded
+    may_load, loader, pool = threading.Event(), at.service.loader, at.service.pool
+    load, body = loader.load, ask_for("c", [("y", 0.125)])
+    monkeypatch.setattr(loader, "load", lambda *one: may_load.wait(WAIT) and load(*one))
+    before = count_loads(at)
+    with ThreadPoolExecutor(1) as thread:
+        first = thread.submit(post, at, ask_for("b"))
+        wait_until(lambda: pool.find_state(ModelKey("b")) == "loading")
+        leave_once(at, body, lambda: len(list_loading(at)) == 2)
+        wait_until(lambda: [one.key.alias for one in list_loading(at)] == ["b"])
+        may_load.set()
+        assert first.result(WAIT).status_code == 200
+    wait_until(lambda: is_idle(at.service))
+    assert count_loads(at) == before | {"b": before.get("b", 0) + 1}
+    assert post(at, body).status_code == 200  # it can be asked for again
+
+
+def leave_once(at: RunningService, body: dict, is_time: Callable[[], bool]) -> None:
+    """Send a request, and leave once it is time."""
+    text = json.dumps(body)
+    head = f"POST {MAKE} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    port = int(at.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as line:
+        line.sendall(f"{head}Content-Length: {len(text)}\r\n\r\n{text}".encode())
+        wait_until(is_time)
+
+
+def list_loading(at: RunningService) -> list[LoadingModel]:
+    return [one for one in list(at.service.pool._entries.values()) if one.model is None]

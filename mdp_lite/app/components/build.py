@@ -20,7 +20,7 @@ def build_component(name: str, value: Any = None, **settings: Any) -> gr.HTML:
     return gr.HTML(
         value, html_template=read_asset(name, "html"), css_template=read_asset(name, "css"),
         js_on_load=read_script(name), texts=TEXTS.get(name, {}),
-        apply_default_css=False, elem_id=name, **settings,
+        apply_default_css=False, **({"elem_id": name} | settings),
     )  # fmt: skip
 
 

@@ -7,8 +7,14 @@ from typing import Annotated, ClassVar
 import typer
 
 from mdp_lite.cli.model_options import ClusterEngineOptions, ModelOptions, RunOptions
+from mdp_lite.cli.values import read_gigabytes
 
 LIMITED = "a limit that the operations guide lists; can be given several times"
+MODEL_MEMORY = typer.Option(
+    "--model-memory", metavar="GB", min=0.001, parser=read_gigabytes,
+    show_default="the first model's and 70% of what is free",
+    help="for the weights of all loaded models, as 12 or 12GB",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,8 @@ class ReplicaOptions:
     replica_rows: Annotated[
         int | None,
         typer.Option("--replica-rows", metavar="N", min=1, show_default="2000 rows",
-                     help="waiting UNet rows of each replica above which another one starts"),
+                     help="waiting UNet rows of each replica above which another one starts; rows "
+                     "of larger pictures than the model's own count as more"),
     ] = None  # fmt: skip
     replica_cpus: Annotated[
         int | None,
@@ -56,19 +63,15 @@ class ServedModelsOptions:
     models_file: Annotated[
         Path | None,
         typer.Option("--models", metavar="FILE",
-                     help="the same as TOML, with more of each model: see the operations guide"),
+                     help="the same as TOML, with more of each model: see the operations guide; "
+                     "or a folder of models"),
     ] = None  # fmt: skip
     lora_folder: Annotated[
         Path | None,
         typer.Option("--lora-folder", metavar="FOLDER",
                      help="the .safetensors files that a request may name as its lora"),
     ] = None  # fmt: skip
-    model_memory: Annotated[
-        float | None,
-        typer.Option("--model-memory", metavar="GB", min=0.001,
-                     show_default="the first model's and 70% of what is free",
-                     help="for the weights of all loaded models"),
-    ] = None  # fmt: skip
+    model_memory: Annotated[float | None, MODEL_MEMORY] = None
 
 
 @dataclass(frozen=True, kw_only=True)
