@@ -230,7 +230,7 @@ def test_an_example_is_clicked(painter: Painter) -> None:
     assert painter.wait_for_event("example_select") == {"id": "house"}
 
 
-def test_a_finger_paints_and_a_second_one_does_not(
+def test_a_finger_paints(
     picture_page: PicturePage, chromium: Any
 ) -> None:
     phone = open_painter(picture_page, chromium, viewport=PHONE, has_touch=True, is_mobile=True)

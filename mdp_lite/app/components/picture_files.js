@@ -35,11 +35,15 @@ const listenToPage = (name, call) => {
   document.addEventListener(name, listen);
 };
 
-const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+// Whether a file comes from outside; a picture of this page that is dragged is none.
+let isOwnDrag = false;
+const hasFiles = (event) => !isOwnDrag && event.dataTransfer?.types.includes("Files");
 
 // A file may be dropped anywhere; while it is dragged, the page says so.
 const listenToDrops = () => {
   const veil = part("veil");
+  listenToPage("dragstart", () => { isOwnDrag = true; });
+  listenToPage("dragend", () => { isOwnDrag = false; });
   listenToPage("dragover", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
