@@ -45,16 +45,19 @@ class Actions:
         """A file that was dropped, pasted or chosen: a picture, or a result with its settings."""
         session.note_upload(path)
         try:
-            settings = images.read_settings(path, Path(path).name) if path else {}
-            if "prompt" in settings:
-                return self.restore(session, path, form)
             image = open_upload(path)
         except BadInput as error:
             problem = str(error)[:1].upper() + str(error)[1:]
             return Change(picture=show_picture(session) | {"problem": problem})
-        name = Path(path or "").name
-        session.page.add_picture(image, name)
-        return self.show_new_picture(session)
+        notes = []
+        if path and has_settings(path):
+            try:
+                return self.restore(session, path, form)
+            except BadInput as error:
+                notes = [say("page", "bad_settings", why=error)]
+        session.page.add_picture(image, Path(path or "").name)
+        change = self.show_new_picture(session)
+        return change._replace(note=[*notes, *(change.note or [])])
 
     def choose_example(self, session: Session, name: object, form: EditForm) -> Change:
         """Take an example, with its two prompts."""
@@ -159,6 +162,14 @@ class Actions:
         item = session.history.remove(item_id)
         view = View(self.studio, session)
         return show_item(view, item) if item else show_nothing(view)
+
+
+def has_settings(path: str) -> bool:
+    """Whether a picture has settings of an edit or of a generated picture by mdp_lite."""
+    try:
+        return "prompt" in images.read_settings(path, Path(path).name)
+    except BadInput:
+        return False
 
 
 def form_with(form: EditForm, **values: object) -> EditForm:

@@ -7,7 +7,14 @@ from dataclasses import replace
 from mdp_lite.app.form import EditForm, build_request
 from mdp_lite.app.results import SheetCell
 from mdp_lite.app.rival import Rival
-from mdp_lite.app.runs import EDITING, edit_settings, get_or_make_source, make_source, source_key
+from mdp_lite.app.runs import (
+    EDITING,
+    Borrowed,
+    edit_settings,
+    get_or_make_source,
+    make_source,
+    source_key,
+)
 from mdp_lite.app.sheet_jobs import CellFacts, OtherEdits, SheetJob, make_cell, naive_cost
 from mdp_lite.app.streaming import RunProgress
 from mdp_lite.app.wording import say
@@ -43,8 +50,9 @@ def _rival_source(job: SheetJob) -> tuple[Source, Cost]:
     if job.last.source.path.noise is None:
         return job.last.source, NO_COST
     form, picture = replace(job.last.form, method=REPLAY), job.last.source.picture
+    model = Borrowed(job.editor, job.last.model)
     source, reused = get_or_make_source(
-        job.editor, job.session, form, picture, job.on_progress, job.last.source.mask
+        model, job.session, form, picture, job.on_progress, job.last.source.mask
     )
     return source, NO_COST if reused else source.cost
 
@@ -111,7 +119,7 @@ def _invert(job: SheetJob, form: EditForm) -> tuple[Source, bool]:
     if method == last.form.method:
         return last.source, True
     picture, mask = last.source.picture, last.source.mask
-    stored = job.session.find_source(source_key(form, picture, mask))
+    stored = job.session.find_source(source_key(job.last.model, form, picture, mask))
     if stored is not None:
         return stored, True
     stage = say("sheet", "inverting", method=method)

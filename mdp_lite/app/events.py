@@ -76,12 +76,12 @@ def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:
 
 
 def _wire_plan(studio: Studio, flow: Flow, parts: Parts) -> None:
-    """Say what an edit will cost when an input changes, and after a run."""
+    """Say what an edit will cost when an input changes."""
 
     def plan(request: gr.Request, *values: Any) -> str:
         return flow.plan(_find_session(studio, request), _read_state(values))
 
-    changes = [one.change for one in (*parts.controls, parts.picture, parts.strength, parts.stage)]
+    changes = [one.change for one in (*parts.controls, parts.picture, parts.strength)]
     gr.on(
         changes, plan, parts.state, parts.plan, trigger_mode="always_last", concurrency_id="plan",
         show_progress="hidden", api_visibility="private",

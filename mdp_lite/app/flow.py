@@ -60,10 +60,9 @@ class Flow:
         state = state._replace(values=replace_value(state.values, "steer", "strength"))
         try:
             submission = self.read_submission(session, state)
-            key = source_key(
-                submission.form, submission.picture,
-                source_mask(self.studio.dry_editor, submission),
-            )  # fmt: skip
+            model = self.studio.find_model(session)
+            mask = source_mask(model.dry_editor, submission)
+            key = source_key(model.alias, submission.form, submission.picture, mask)
             ready = session.find_source(key) is not None
         except ValueError:  # Edit says what is wrong
             ready = False
@@ -79,7 +78,8 @@ class Flow:
                 yield Change(stage=show_running(next(run), clock))
         except StopIteration as end:
             view = View(self.studio, session)
-            yield show_item(view, end.value.item, end.value)
+            again = describe_plan(forecast(self.studio, session, submission))
+            yield show_item(view, end.value.item, end.value)._replace(plan=again)
         finally:
             run.close()
 

@@ -22,6 +22,8 @@ def progress_bar(progress: RunProgress) -> str:
     """A stage's progress bar; screen readers announce it politely."""
     if progress.stage == WAITING:
         return status([f"Waiting: {pluralize(progress.done, 'run')} of other visitors first."])
+    if not progress.total:  # its model is being loaded
+        return status([progress.stage])
     label = f"{escape(progress.stage)}: {progress.done} of {progress.total} steps"
     values = f'max="{progress.total}" value="{progress.done}"'
     bar = f'<progress aria-label="{label}" {values}></progress>'

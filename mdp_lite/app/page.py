@@ -16,6 +16,7 @@ from mdp_lite.app.examples import EXAMPLE_VALUES
 from mdp_lite.app.form import EditForm, default_form
 from mdp_lite.app.guard import PageGuard
 from mdp_lite.app.handlers import Handlers
+from mdp_lite.app.loops import call_in_loop
 from mdp_lite.app.parts import Parts, list_updates
 from mdp_lite.app.picture_route import PictureRoute
 from mdp_lite.app.sheet_handlers import SheetHandlers
@@ -35,6 +36,7 @@ MAX_UPLOAD = "20mb"
 FILE_SECONDS = 3600  # after which gradio deletes files of pictures, if the server still runs
 MAX_QUEUED = 64  # events in gradio's queue; runs wait in turns.py
 CSS, SCRIPT = ((Path(__file__).parent / f"page.{one}").read_text("utf-8") for one in ("css", "js"))
+HEAD = f"<style>{CSS}</style>"  # gradio would rewrite rules about <body> in its own argument css
 
 
 def build_page(studio: Studio) -> gr.Blocks:
@@ -66,8 +68,12 @@ def build_page(studio: Studio) -> gr.Blocks:
 
 def mount_page(app: Any, studio: Studio, path: str, hosts: tuple[str, ...] = ()) -> Any:
     """Mount the page under a path of a FastAPI application; hosts is as in PageGuard."""
+    return call_in_loop(lambda: _mount(app, studio, path, hosts))
+
+
+def _mount(app: Any, studio: Studio, path: str, hosts: tuple[str, ...]) -> Any:
     return gr.mount_gradio_app(
-        app, build_page(studio), path, theme=build_theme(), css=CSS, js=SCRIPT,
+        app, build_page(studio), path, theme=build_theme(), head=HEAD, js=SCRIPT,
         max_file_size=MAX_UPLOAD, footer_links=FOOTER, show_error=False, ssr_mode=False,
         run_history=False, app_kwargs={"middleware": build_middleware(studio, hosts)},
     )  # fmt: skip

@@ -13,13 +13,15 @@ from mdp_lite.pipeline.result import Cost, Edit, Source, add_costs
 class LastEdit(NamedTuple):
     """A visitor's last edit: its source, its form, and its mask if there was one.
 
-    name is the file name of the picture, or None if the source was generated from a prompt.
+    name is the file name of the picture, or None if the source was generated from a prompt. model
+    is the alias of the model that made it: the source is of no use to another one.
     """
 
     source: Source
     form: EditForm
     mask: Image.Image | None
     name: str | None
+    model: str
 
 
 class AppResult(NamedTuple):

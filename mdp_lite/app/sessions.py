@@ -47,6 +47,7 @@ class Session:
         self._stop = threading.Event()
         self._folders: dict[str, Path] = {}
         self._count, self.is_used = 0, False
+        self.model: str | None = None  # the alias of the chosen one
 
     def start_run(self) -> threading.Event:
         """Stop the run before, and return the event that stops the new one."""

@@ -7,7 +7,7 @@ from PIL import Image
 from mdp_lite.app.form import EditForm
 from mdp_lite.app.history import HistoryItem
 from mdp_lite.app.results import LastEdit
-from mdp_lite.app.runs import Submission, get_or_make_source, source_mask
+from mdp_lite.app.runs import Borrowed, Submission, get_or_make_source, source_mask
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import OnProgress
 from mdp_lite.app.wording import say
@@ -23,16 +23,17 @@ class SheetStart(NamedTuple):
     form: EditForm
     last: LastEdit | None
     item: HistoryItem | None
+    model: str
 
 
 def find_start(session: Session) -> SheetStart:
     """The edit that the page shows. Raises BadInput if there is none."""
     item, last = session.history.current, session.last
     if item is not None:
-        return SheetStart(item.form, last, item)
+        return SheetStart(item.form, last, item, item.model)
     if last is None:
         raise BadInput(say("sheet", "nothing"))
-    return SheetStart(last.form, last, None)
+    return SheetStart(last.form, last, None, last.model)
 
 
 def open_start(
@@ -51,13 +52,15 @@ def open_start(
         mask = images.open_picture(item.mask_file).convert("L")
     submission = Submission(item.form, picture, item.name, mask)
     own = source_mask(editor, submission)
-    source, reused = get_or_make_source(editor, session, item.form, picture, on_progress, own)
-    return LastEdit(source, item.form, mask, item.name), Cost(0, 0) if reused else source.cost
+    model = Borrowed(editor, item.model)
+    source, reused = get_or_make_source(model, session, item.form, picture, on_progress, own)
+    edit = LastEdit(source, item.form, mask, item.name, item.model)
+    return edit, Cost(0, 0) if reused else source.cost
 
 
 def _is_same(last: LastEdit, item: HistoryItem) -> bool:
     """Whether a result is the last edit, by its form, its picture and its mask."""
-    if (last.form, last.name) != (item.form, item.name):
+    if (last.form, last.name, last.model) != (item.form, item.name, item.model):
         return False
     if (last.mask is None) != (item.mask_file is None):
         return False

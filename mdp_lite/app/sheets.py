@@ -61,7 +61,7 @@ def make_sheet(
     start = find_start(session)
 
     def work(on_progress: OnProgress) -> EditSheet:
-        with studio.take_turn(on_progress) as editor:
+        with studio.take_turn(on_progress, 0, studio.menu.get(start.model)) as editor:
             last, cost = open_start(editor, session, start, on_progress)
             folder = _make_folder(session, kind)
             job = SheetJob(editor, session, last, folder, on_progress)
