@@ -13,10 +13,12 @@ import gradio as gr
 
 from mdp_lite.app.form import MAX_STEPS
 from mdp_lite.app.guard import LOOPBACK, allowed_hosts
-from mdp_lite.app.page import CSS, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
+from mdp_lite.app.models import Lend, PageModels
+from mdp_lite.app.offer import describe_offer, format_offer, open_menu, read_first, read_offer
+from mdp_lite.app.page import HEAD, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
 from mdp_lite.app.resources import call_in_loop, find_port
 from mdp_lite.app.rival import Rival
-from mdp_lite.app.studio import UPLOADS, Lend, Studio
+from mdp_lite.app.studio import UPLOADS, Studio
 from mdp_lite.app.style import FOOTER, build_theme
 from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.console import Console
@@ -33,15 +35,19 @@ NEVER = 10**9  # events between two summaries of gradio's, which only a page tha
 
 def app(args: AppOptions, console: Console, rivals: Sequence[Rival] = ()) -> Report:
     """Serve until Ctrl-C or SIGTERM, then delete all files of visitors."""
-    editor = open_editor_in_thread(args.model, args.engine)
+    editor = open_editor_in_thread(read_first(args).model, args.engine)
     for note in editor.models.notes:
         console.log(note)
+    settings = read_offer(args, editor, console.log)
     data = {"command": "app", "dry_run": args.run.dry_run, "model": editor.models.name}
     if args.run.dry_run:
-        facts = describe_page(editor, args)
+        facts = describe_page(editor, args) | describe_offer(editor, settings)
         return Report({}, data | facts, format_page(editor.models.name, facts))
-    with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
-        studio = Studio(editor, Path(folder), rivals=rivals)
+    with (
+        tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder,
+        open_menu(editor, settings) as menu,
+    ):
+        studio = Studio(editor, Path(folder), rivals=rivals, menu=menu)
         studio.warm_up()
         blocks = launch(studio, args.host, args.port, args.share)
         console.log(f"the page is on {blocks.share_url or blocks.local_url}")
@@ -81,6 +87,7 @@ def format_page(model: str, facts: dict[str, Any]) -> list[str]:
         f"for {users}",
         f"limits: uploads of {facts['upload'].replace('mb', ' MB')}, {facts['steps']} steps",
         f"{format_memory(Estimate(**parts))} for an edit",
+        *format_offer(facts),
     ]
 
 
@@ -97,7 +104,7 @@ def _launch(studio: Studio, host: str, port: int | None, share: bool) -> gr.Bloc
         chosen = find_port(host, port)
         try:
             blocks.launch(
-                server_name=host, server_port=chosen, share=share, theme=build_theme(), css=CSS,
+                server_name=host, server_port=chosen, share=share, theme=build_theme(), head=HEAD,
                 js=SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
                 quiet=True, footer_links=FOOTER, run_history=False,
                 app_kwargs={"middleware": middleware},
@@ -112,12 +119,16 @@ def _launch(studio: Studio, host: str, port: int | None, share: bool) -> gr.Bloc
 
 @contextmanager
 def mount_beside(
-    app: Any, editor: Editor, lend: Lend, host: str, rivals: Sequence[Rival] = ()
-) -> Iterator[None]:
-    """Serve the page under /app of another application, which lends the editor for each run."""
+    app: Any, editor: Editor, lend: Lend, host: str, rivals: Sequence[Rival] = (),
+    menu: PageModels | None = None,
+) -> Iterator[None]:  # fmt: skip
+    """Serve the page under /app of another application, which lends the editor for each run.
+
+    menu: its models, if it has several; then they are lent instead.
+    """
     with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
         configure_gradio(Path(folder))
-        studio = Studio(editor, Path(folder), lend, rivals)
+        studio = Studio(editor, Path(folder), lend, rivals, menu=menu)
         mount_page(app, studio, "/app", allowed_hosts(host, False))
         try:
             yield

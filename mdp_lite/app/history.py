@@ -25,7 +25,8 @@ class HistoryItem(NamedTuple):
     """One result. rows are the UNet rows that it cost, with those of its source if it was new.
 
     The files lie in a folder of this result alone. name is the file name of the picture that was
-    edited, or None if it was generated. label says how it was made, in a few words.
+    edited, or None if it was generated. label says how it was made, in a few words. model is the
+    alias of the model that made it.
     """
 
     id: int
@@ -39,6 +40,7 @@ class HistoryItem(NamedTuple):
     seconds: float
     rows: int
     liked: bool = False
+    model: str = ""
 
     @property
     def file_name(self) -> str:
@@ -53,7 +55,7 @@ class History:
     Undo and redo go through the results in the order in which they were shown. If there are too
     many results, the oldest one that is not liked is deleted. Every method may be called by any
     thread. Ids come from a browser: every method checks them and raises BadInput. pair are the ids
-    of two results that are compared.
+    of two results that are compared, until one result is shown alone again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -103,7 +105,7 @@ class History:
 
     def add(
         self, form: EditForm, source_file: Path, edit_file: Path, mask_file: Path | None,
-        name: str | None, seconds: float, rows: int,
+        name: str | None, seconds: float, rows: int, model: str = "",
     ) -> HistoryItem:  # fmt: skip
         """Add a result whose files lie in a folder by make_folder, and show it.
 
@@ -113,7 +115,7 @@ class History:
         thumb = write_thumb(edit_file, folder / "thumb.png")
         item = HistoryItem(
             int(folder.name), form, source_file, edit_file, mask_file, thumb, name,
-            describe_form(form), seconds, rows,
+            describe_form(form), seconds, rows, model=model,
         )  # fmt: skip
         with self._lock:
             if self._closed:
@@ -135,6 +137,7 @@ class History:
         """Make a result the current one; what undo had left can't be shown again by redo."""
         with self._lock:
             item = self.get(item_id)
+            self.pair = None
             if item != self.current:
                 self._shown = [*self._shown[: self._position + 1], item.id][-MAX_SHOWN:]
                 self._position = len(self._shown) - 1
@@ -164,10 +167,6 @@ class History:
             self.pair = one.id, other.id
         return one, other
 
-    def drop_pair(self) -> None:
-        """Compare no longer."""
-        self.pair = None
-
     def remove(self, item_id: object) -> HistoryItem | None:
         """Delete a result with its files; the current result then, if there is still one."""
         with self._lock:
@@ -189,6 +188,7 @@ class History:
 
     def _move(self, by: int) -> HistoryItem | None:
         with self._lock:
+            self.pair = None
             if 0 <= self._position + by < len(self._shown):
                 self._position += by
             return self.current

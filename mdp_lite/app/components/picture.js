@@ -27,11 +27,16 @@ const showProblem = (text) => {
   part("problem").hidden = !text;
 };
 
+// Say that a file is being read; the function that ends it, unless a later file is being read.
 const showBusy = (name) => {
   if (props.value?.problem) props.value = {...plain(props.value), problem: null};
   showProblem(null);
-  part("busy").textContent = say("busy", {name});
+  const line = make("span", {}, say("busy", {name}));
+  part("busy").replaceChildren(line);
   part("busy").hidden = false;
+  return () => {
+    if (line.isConnected) part("busy").hidden = true;
+  };
 };
 
 // Draw the overlay once before the next frame, however many changes there were.
@@ -236,6 +241,7 @@ const draw = () => {
   showProblem(value.problem);
   drawExamples(value.examples ?? []);
   const isOther = JSON.stringify(value.picture ?? null) !== JSON.stringify(picture);
+  if (value.problem && picture && !isOther) return publish();  // a bad file costs no painting
   picture = value.picture ?? null;
   part("empty").hidden = picture !== null;
   part("card").hidden = picture === null;
