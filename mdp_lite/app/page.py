@@ -17,9 +17,9 @@ from mdp_lite.app.examples import EXAMPLE_VALUES
 from mdp_lite.app.form import EditForm, default_form
 from mdp_lite.app.guard import PageGuard
 from mdp_lite.app.handlers import Handlers
-from mdp_lite.app.loops import call_in_loop
 from mdp_lite.app.parts import Parts, list_updates
 from mdp_lite.app.picture_route import PictureRoute
+from mdp_lite.app.resources import call_in_loop
 from mdp_lite.app.sheet_handlers import SheetHandlers
 from mdp_lite.app.sheet_tabs import (
     CellAction,
