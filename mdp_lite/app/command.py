@@ -13,6 +13,7 @@ import gradio as gr
 
 from mdp_lite.app.form import MAX_STEPS
 from mdp_lite.app.guard import LOOPBACK, allowed_hosts
+from mdp_lite.app.loops import call_in_loop
 from mdp_lite.app.models import Lend, PageModels
 from mdp_lite.app.offer import describe_offer, format_offer, open_menu, read_first, read_offer
 from mdp_lite.app.page import CSS, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
@@ -27,6 +28,8 @@ from mdp_lite.cli.reports import Report
 from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import Estimate
 from mdp_lite.names import BadInput
+
+NEVER = 10**9  # events between two summaries of gradio's, which only a page that is off shows
 
 
 def app(args: AppOptions, console: Console, rivals: Sequence[Rival] = ()) -> Report:
@@ -90,6 +93,10 @@ def format_page(model: str, facts: dict[str, Any]) -> list[str]:
 def launch(studio: Studio, host: str, port: int | None, share: bool = False) -> gr.Blocks:
     """Serve the page in a thread, on this port or a free one."""
     configure_gradio(studio.folder)
+    return call_in_loop(lambda: _launch(studio, host, port, share))
+
+
+def _launch(studio: Studio, host: str, port: int | None, share: bool) -> gr.Blocks:
     blocks = build_page(studio)
     middleware = build_middleware(studio, allowed_hosts(host, share))
     try:
@@ -125,10 +132,11 @@ def mount_beside(
 
 
 def configure_gradio(folder: Path) -> None:
-    """Make gradio write its files into this folder, and turn off its telemetry."""
+    """Make gradio write its files into this folder, and turn off its telemetry and statistics."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder / UPLOADS)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(NEVER)  # else pandas sums up every event
 
 
 def _wait_for_signal() -> None:

@@ -15,6 +15,7 @@ from mdp_lite.app.examples import EXAMPLE_VALUES
 from mdp_lite.app.form import EditForm, default_form
 from mdp_lite.app.guard import PageGuard
 from mdp_lite.app.handlers import Handlers
+from mdp_lite.app.loops import call_in_loop
 from mdp_lite.app.parts import Parts
 from mdp_lite.app.picture_route import PictureRoute
 from mdp_lite.app.studio import Studio
@@ -51,6 +52,10 @@ def build_page(studio: Studio) -> gr.Blocks:
 
 def mount_page(app: Any, studio: Studio, path: str, hosts: tuple[str, ...] = ()) -> Any:
     """Mount the page under a path of a FastAPI application; hosts is as in PageGuard."""
+    return call_in_loop(lambda: _mount(app, studio, path, hosts))
+
+
+def _mount(app: Any, studio: Studio, path: str, hosts: tuple[str, ...]) -> Any:
     return gr.mount_gradio_app(
         app, build_page(studio), path, theme=build_theme(), css=CSS, js=SCRIPT,
         max_file_size=MAX_UPLOAD, footer_links=FOOTER, show_error=False, ssr_mode=False,

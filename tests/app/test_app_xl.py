@@ -215,7 +215,6 @@ def test_another_model(editor: Editor, tmp_path: Path) -> None:
 
 
 @pytest.mark.browser  # gradio's page is built, though not opened
-@pytest.mark.filterwarnings("default")  # gradio does not close all sockets itself
 @pytest.mark.parametrize("kind", ["checkpoint", "checkpoint_xl"])
 def test_only_sdxl_s_page_shows_them(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
