@@ -13,17 +13,10 @@ import gradio as gr
 
 from mdp_lite.app.form import MAX_STEPS
 from mdp_lite.app.guard import LOOPBACK, allowed_hosts
-<<<<<<< HEAD
 from mdp_lite.app.models import Lend, PageModels
 from mdp_lite.app.offer import describe_offer, format_offer, open_menu, read_first, read_offer
 from mdp_lite.app.page import HEAD, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
 from mdp_lite.app.resources import call_in_loop, find_port
-=======
-from mdp_lite.app.loops import call_in_loop
-from mdp_lite.app.models import Lend, PageModels
-from mdp_lite.app.offer import describe_offer, format_offer, open_menu, read_first, read_offer
-from mdp_lite.app.page import CSS, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
->>>>>>> models
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import UPLOADS, Studio
 from mdp_lite.app.style import FOOTER, build_theme
