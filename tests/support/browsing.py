@@ -1,5 +1,6 @@
 """Helpers for browser tests: the page over the bundled model, served and opened in chromium."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ class BrowserPage(NamedTuple):
 
     def open_fold(self, name: str) -> None:
         """Open a fold of the page, if it is closed."""
-        fold = self.page.locator("button.label-wrap", has_text=name)
+        fold = self.page.locator("button.label-wrap", has_text=re.compile(rf"^\s*{name}"))
         if "open" not in (fold.get_attribute("class") or "").split():
             fold.click()
 
