@@ -26,9 +26,10 @@ from mdp_lite.names import MissingExtra
 from mdp_lite.pipeline.result import Cost, Source
 
 if TYPE_CHECKING:
+    from mdp_lite.app.models import Lend
     from mdp_lite.app.rival import OnCall, Rival
-    from mdp_lite.app.studio import Lend
-    from mdp_lite.serve.app import AddTools
+    from mdp_lite.model_pool.lending import ModelLender
+    from mdp_lite.serve.app import AddTools, Page
 
 
 def run_app(args: AppOptions, console: Console) -> Report:
@@ -99,11 +100,18 @@ COMMANDS: dict[str, Callable[[Any, Console], Report]] = {
 }
 
 
-def mount_page(host: str) -> "Callable[[Any, Editor, Lend], AbstractContextManager[None]]":
-    """The function that mounts the app's page in the service's application, on its engine."""
+def mount_page(host: str) -> "Page":
+    """The function that mounts the app's page in the service's application, on its models."""
     from mdp_lite.app.command import mount_beside
+    from mdp_lite.app.models import offer_several
 
-    return lambda app, editor, lend: mount_beside(app, editor, lend, host, build_rivals())
+    def mount(
+        app: Any, editor: Editor, lend: "Lend", alias: str, lender: "ModelLender | None"
+    ) -> AbstractContextManager[None]:
+        menu = offer_several(editor, alias, lender) if lender else None
+        return mount_beside(app, editor, lend, host, build_rivals(), menu)
+
+    return mount
 
 
 def mount_tools(folders: tuple[str, ...]) -> "AddTools":

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.gpu_first.findings import Setting
 from mdp_lite.checkpoint.assign import BuildOnMeta, assign_tensors
+from mdp_lite.checkpoint.knowledge import Knowledge
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.editor import Editor
 from mdp_lite.models.clip import CLIPTextEncoder
@@ -54,7 +55,7 @@ def build_models(setting: Setting, dtype: torch.dtype) -> Models:
         assign_tensors(part, draw_weights(part, setting.device), setting.device, dtype)
     return replace(
         tiny, **parts, name="random, SD 1.5's size", folder=None, scheduler=SCHEDULER,
-        tokenizer=replace(tiny.tokenizer, length=TOKENS), vocabulary=frozenset(),
+        tokenizer=replace(tiny.tokenizer, length=TOKENS), knowledge=Knowledge(),
         defaults=replace(tiny.defaults, num_inference_steps=50, guidance_scale=GUIDANCE),
         origin=replace(tiny.origin, name="random", scheduler=SCHEDULER, dtype=dtype),
     )  # fmt: skip

@@ -13,9 +13,12 @@ import gradio as gr
 
 from mdp_lite.app.form import MAX_STEPS
 from mdp_lite.app.guard import LOOPBACK, allowed_hosts
-from mdp_lite.app.page import CSS, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
+from mdp_lite.app.models import Lend, PageModels
+from mdp_lite.app.offer import describe_offer, format_offer, open_menu, read_first, read_offer
+from mdp_lite.app.page import HEAD, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
+from mdp_lite.app.resources import call_in_loop, find_port
 from mdp_lite.app.rival import Rival
-from mdp_lite.app.studio import UPLOADS, Lend, Studio
+from mdp_lite.app.studio import UPLOADS, Studio
 from mdp_lite.app.style import FOOTER, build_theme
 from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.console import Console
@@ -26,18 +29,25 @@ from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import Estimate
 from mdp_lite.names import BadInput
 
+TRIES = 3  # of ports that were free when they were chosen
+NEVER = 10**9  # events between two summaries of gradio's, which only a page that is off shows
+
 
 def app(args: AppOptions, console: Console, rivals: Sequence[Rival] = ()) -> Report:
     """Serve until Ctrl-C or SIGTERM, then delete all files of visitors."""
-    editor = open_editor_in_thread(args.model, args.engine)
+    editor = open_editor_in_thread(read_first(args).model, args.engine)
     for note in editor.models.notes:
         console.log(note)
+    settings = read_offer(args, editor, console.log)
     data = {"command": "app", "dry_run": args.run.dry_run, "model": editor.models.name}
     if args.run.dry_run:
-        facts = describe_page(editor, args)
+        facts = describe_page(editor, args) | describe_offer(editor, settings)
         return Report({}, data | facts, format_page(editor.models.name, facts))
-    with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
-        studio = Studio(editor, Path(folder), rivals=rivals)
+    with (
+        tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder,
+        open_menu(editor, settings) as menu,
+    ):
+        studio = Studio(editor, Path(folder), rivals=rivals, menu=menu)
         studio.warm_up()
         blocks = launch(studio, args.host, args.port, args.share)
         console.log(f"the page is on {blocks.share_url or blocks.local_url}")
@@ -77,35 +87,48 @@ def format_page(model: str, facts: dict[str, Any]) -> list[str]:
         f"for {users}",
         f"limits: uploads of {facts['upload'].replace('mb', ' MB')}, {facts['steps']} steps",
         f"{format_memory(Estimate(**parts))} for an edit",
+        *format_offer(facts),
     ]
 
 
 def launch(studio: Studio, host: str, port: int | None, share: bool = False) -> gr.Blocks:
     """Serve the page in a thread, on this port or a free one."""
     configure_gradio(studio.folder)
+    return call_in_loop(lambda: _launch(studio, host, port, share))
+
+
+def _launch(studio: Studio, host: str, port: int | None, share: bool) -> gr.Blocks:
     blocks = build_page(studio)
     middleware = build_middleware(studio, allowed_hosts(host, share))
-    try:
-        blocks.launch(
-            server_name=host, server_port=port, share=share, theme=build_theme(), css=CSS,
-            js=SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
-            quiet=True, footer_links=FOOTER, run_history=False,
-            app_kwargs={"middleware": middleware},
-            _frontend=False,  # else it asks itself for its page, and gives up after three seconds
-        )  # fmt: skip
-    except OSError as error:
-        raise BadInput(f"can't listen on {host}:{port or 'a free port'}: {error}") from None
+    for tries_left in reversed(range(TRIES if port is None else 1)):
+        chosen = find_port(host, port)
+        try:
+            blocks.launch(
+                server_name=host, server_port=chosen, share=share, theme=build_theme(), head=HEAD,
+                js=SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
+                quiet=True, footer_links=FOOTER, run_history=False,
+                app_kwargs={"middleware": middleware},
+                _frontend=False,  # else it asks itself for its page, and gives up after 3 seconds
+            )  # fmt: skip
+            break
+        except OSError as error:  # another process took the port meanwhile
+            if not tries_left:
+                raise BadInput(f"can't listen on {host}:{chosen}: {error}") from None
     return blocks
 
 
 @contextmanager
 def mount_beside(
-    app: Any, editor: Editor, lend: Lend, host: str, rivals: Sequence[Rival] = ()
-) -> Iterator[None]:
-    """Serve the page under /app of another application, which lends the editor for each run."""
+    app: Any, editor: Editor, lend: Lend, host: str, rivals: Sequence[Rival] = (),
+    menu: PageModels | None = None,
+) -> Iterator[None]:  # fmt: skip
+    """Serve the page under /app of another application, which lends the editor for each run.
+
+    menu: its models, if it has several; then they are lent instead.
+    """
     with tempfile.TemporaryDirectory(prefix="mdp-lite-app-") as folder:
         configure_gradio(Path(folder))
-        studio = Studio(editor, Path(folder), lend, rivals)
+        studio = Studio(editor, Path(folder), lend, rivals, menu=menu)
         mount_page(app, studio, "/app", allowed_hosts(host, False))
         try:
             yield
@@ -114,10 +137,11 @@ def mount_beside(
 
 
 def configure_gradio(folder: Path) -> None:
-    """Make gradio write its files into this folder, and turn off its telemetry."""
+    """Make gradio write its files into this folder, and turn off its telemetry and statistics."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder / UPLOADS)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(NEVER)  # else pandas sums up every event
 
 
 def _wait_for_signal() -> None:

@@ -39,8 +39,9 @@ def describe_fast(
     studio: Studio, session: Session, submission: Submission, result: AppResult
 ) -> list[str]:
     """A sentence that compares a fast edit with the default one, source included; else none."""
-    form, usual = submission.form, default_form(studio.editor, submission.form.case)
-    if form.steps != count_fast_steps(studio.editor):
+    form, model = submission.form, studio.find_model(session)
+    usual = default_form(model.dry_editor, form.case)
+    if form.steps != count_fast_steps(model.dry_editor):
         return []
     window = {} if form.steer == "strength" else {"t_max": usual.t_max, "t_m": usual.t_m}
     slow = forecast(
@@ -48,7 +49,7 @@ def describe_fast(
     )
     fast = result.last.source.cost.unet_rows + result.edit.cost.unet_rows
     rows = slow.source.unet_rows + slow.edit.unet_rows
-    here, there = (studio.expected_seconds(one) for one in (fast, rows))
+    here, there = (model.expected_seconds(one) for one in (fast, rows))
     took, takes = (f", about {one:.1f} s" if one else "" for one in (here, there))
     return [
         f"Fast: {pluralize(fast, 'UNet row')}, source included{took}. "

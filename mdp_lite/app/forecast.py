@@ -11,6 +11,7 @@ from mdp_lite.app.runs import Submission, make_source, source_key, source_mask
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio
 from mdp_lite.cli.units import pluralize
+from mdp_lite.editor import Editor
 from mdp_lite.method.plan import describe_plan, naive_plan
 from mdp_lite.pipeline.inversion_methods import NEVER
 from mdp_lite.pipeline.masks import MASK_STEPS
@@ -39,12 +40,12 @@ class RunForecast(NamedTuple):
 
 def forecast(studio: Studio, session: Session, submission: Submission) -> RunForecast:
     """The forecast of a form; of the models only the text encoder runs."""
-    form = check_form(submission.form)
-    check_model(studio.dry_editor, form)
-    own = source_mask(studio.dry_editor, submission)
-    stored = session.find_source(source_key(form, submission.picture, own))
-    source = stored or dry_run_source(studio, form, submission.picture)
-    (task,) = studio.dry_editor.tasks([build_request(source, form, submission.mask)])
+    form, model = check_form(submission.form), studio.find_model(session)
+    check_model(model.dry_editor, form)
+    own = source_mask(model.dry_editor, submission)
+    stored = session.find_source(source_key(model.alias, form, submission.picture, own))
+    source = stored or dry_run_source(model.dry_editor, form, submission.picture)
+    (task,) = model.dry_editor.tasks([build_request(source, form, submission.mask)])
     mask = Cost(2 * MASK_STEPS, MASK_STEPS) if form.where == "found" else Cost(0, 0)
     edit = add_costs(Cost(task.plan.unet_rows, task.plan.unet_calls), mask)
     naive = naive_plan(task.weights, task.guidance.null is not None)
@@ -52,17 +53,17 @@ def forecast(studio: Studio, session: Session, submission: Submission) -> RunFor
         source.cost, edit, Cost(naive.unet_rows, naive.unet_calls), stored is not None,
         tuple(describe_plan(task.plan)[:-1]), None,
     )  # fmt: skip
-    return result._replace(seconds=studio.expected_seconds(result.rows))
+    return result._replace(seconds=model.expected_seconds(result.rows))
 
 
-def dry_run_source(studio: Studio, form: EditForm, picture: Image.Image | None) -> Source:
+def dry_run_source(dry_editor: Editor, form: EditForm, picture: Image.Image | None) -> Source:
     """The form's source by models that answer zeros; null-text inversion at its highest cost."""
-    source = make_source(studio.dry_editor, form, picture)
+    source = make_source(dry_editor, form, picture)
     if source.inversion is None or source.method != "null-text":
         return source
     inversion = replace(source.inversion, early_stop=NEVER)
     assert picture is not None
-    return studio.dry_editor.invert(
+    return dry_editor.invert(
         picture, form.source_prompt, inversion, form.steps, form.guidance_scale,
         form.negative_prompt, fit=form.fit, xl=build_form_xl(form, "source_prompt_2"),
     )  # fmt: skip

@@ -25,7 +25,8 @@ class HistoryItem(NamedTuple):
     """One result. rows are the UNet rows that it cost, with those of its source if it was new.
 
     The files lie in a folder of this result alone. name is the file name of the picture that was
-    edited, or None if it was generated. label says how it was made, in a few words.
+    edited, or None if it was generated. label says how it was made, in a few words. model is the
+    alias of the model that made it.
     """
 
     id: int
@@ -39,6 +40,7 @@ class HistoryItem(NamedTuple):
     seconds: float
     rows: int
     liked: bool = False
+    model: str = ""
 
     @property
     def file_name(self) -> str:
@@ -103,7 +105,7 @@ class History:
 
     def add(
         self, form: EditForm, source_file: Path, edit_file: Path, mask_file: Path | None,
-        name: str | None, seconds: float, rows: int,
+        name: str | None, seconds: float, rows: int, model: str = "",
     ) -> HistoryItem:  # fmt: skip
         """Add a result whose files lie in a folder by make_folder, and show it.
 
@@ -113,7 +115,7 @@ class History:
         thumb = write_thumb(edit_file, folder / "thumb.png")
         item = HistoryItem(
             int(folder.name), form, source_file, edit_file, mask_file, thumb, name,
-            describe_form(form), seconds, rows,
+            describe_form(form), seconds, rows, model=model,
         )  # fmt: skip
         with self._lock:
             if self._closed:

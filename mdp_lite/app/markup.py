@@ -22,6 +22,8 @@ def progress_bar(progress: RunProgress) -> str:
     """A stage's progress bar; screen readers announce it politely."""
     if progress.stage == WAITING:
         return status([f"Waiting: {pluralize(progress.done, 'run')} of other visitors first."])
+    if not progress.total:  # its model is being loaded
+        return status([progress.stage])
     label = f"{escape(progress.stage)}: {progress.done} of {progress.total} steps"
     values = f'max="{progress.total}" value="{progress.done}"'
     bar = f'<progress aria-label="{label}" {values}></progress>'
@@ -32,6 +34,12 @@ def status(lines: Sequence[str]) -> str:
     """Sentences below each other, which screen readers announce."""
     inner = "<br>".join(escape(one) for one in lines)
     return f'<div class="mdp-status" role="status">{inner}</div>'
+
+
+def problem(sentence: str) -> str:
+    """What is wrong, beside what caused it; screen readers announce it at once."""
+    plain = escape(sentence[:1].upper() + sentence[1:])
+    return f'<div class="mdp-error" role="alert">{plain}</div>'
 
 
 def plan(lines: Sequence[str], steps: Sequence[str]) -> str:

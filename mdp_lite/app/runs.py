@@ -21,6 +21,7 @@ from mdp_lite.app.form import (
     source_guidance,
 )
 from mdp_lite.app.history import History, HistoryItem
+from mdp_lite.app.models import PageModel
 from mdp_lite.app.results import AppResult, LastEdit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import OnProgress, RunProgress, stream
@@ -55,23 +56,24 @@ def run_edit(
 
     rows are the UNet rows that it is expected to compute: other visitors see how long they wait.
     """
-    check_model(studio.editor, check_form(submission.form))
+    model = studio.find_model(session)
+    check_model(model.dry_editor, check_form(submission.form))
 
     def work(on_progress: OnProgress) -> AppResult:
-        with studio.take_turn(on_progress, rows) as editor:
-            return _run_edit(editor, studio, session, submission, on_progress)
+        with studio.take_turn(on_progress, rows, model) as editor:
+            return _run_edit(editor, model, session, submission, on_progress)
 
     return (yield from stream(work, session.start_run()))
 
 
 def _run_edit(
-    editor: Editor, studio: Studio, session: Session, submission: Submission,
+    editor: Editor, model: PageModel, session: Session, submission: Submission,
     on_progress: OnProgress,
 ) -> AppResult:  # fmt: skip
     started, form = time.monotonic(), submission.form
     mask = source_mask(editor, submission)
     source, reused = get_or_make_source(
-        editor, session, form, submission.picture, on_progress, mask
+        Borrowed(editor, model.alias), session, form, submission.picture, on_progress, mask
     )
     source_end = time.monotonic()
     state = None
@@ -81,21 +83,28 @@ def _run_edit(
     assert state is not None  # a path has at least one step
     edit = editor.result(state)
     end = time.monotonic()
-    studio.record_speed(edit.cost.unet_rows, end - source_end)
+    model.record_speed(edit.cost.unet_rows, end - source_end)
     seconds = {"source": 0.0 if reused else source_end - started, "edit": end - source_end}
-    session.last = LastEdit(source, form, edit.mask, submission.name)
+    session.last = LastEdit(source, form, edit.mask, submission.name, model.alias)
     settings = edit_settings(editor, source, edit, form)
     files = write_files(session.history.make_folder(), source, edit, settings)
     result = AppResult(session.last, edit, settings, *files, reused, seconds)
     return result._replace(item=add_result(session.history, result))
 
 
+class Borrowed(NamedTuple):
+    """A loaded model for one run, and its alias."""
+
+    editor: Editor
+    alias: str
+
+
 def get_or_make_source(
-    editor: Editor, session: Session, form: EditForm, picture: Image.Image | None,
+    model: Borrowed, session: Session, form: EditForm, picture: Image.Image | None,
     on_progress: OnProgress, mask: Image.Image | None = None,
 ) -> tuple[Source, bool]:  # fmt: skip
     """The form's source, and whether it was already computed."""
-    key = source_key(form, picture, mask)
+    key, editor = source_key(model.alias, form, picture, mask), model.editor
     stored = session.find_source(key)
     if stored is not None:
         return stored, True
@@ -111,10 +120,10 @@ def source_mask(editor: Editor, submission: Submission) -> Image.Image | None:
 
 
 def source_key(
-    form: EditForm, picture: Image.Image | None, mask: Image.Image | None = None
+    alias: str, form: EditForm, picture: Image.Image | None, mask: Image.Image | None = None
 ) -> Hashable:
-    """Everything that a source depends on: equal keys have equal sources."""
-    common = form.source_prompt, form.negative_prompt, form.steps, source_guidance(form)
+    """Everything that a source depends on: equal keys have equal sources. alias: of its model."""
+    common = alias, form.source_prompt, form.negative_prompt, form.steps, source_guidance(form)
     common += tuple(getattr(form, name) for name in XL_FIELDS if name != "prompt_2")
     if form.case == "prompt":
         return form.case, *common, form.seed
@@ -157,7 +166,7 @@ def add_result(history: History, result: AppResult) -> HistoryItem:
     files = result.source_file, result.edit_file, mask
     seconds = sum(result.seconds.values())
     last = result.last
-    return history.add(last.form, *files, last.name, seconds, result.cost.unet_rows)
+    return history.add(last.form, *files, last.name, seconds, result.cost.unet_rows, last.model)
 
 
 def write_files(

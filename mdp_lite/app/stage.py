@@ -51,6 +51,8 @@ def show_running(progress: RunProgress, clock: RunClock) -> StageValue:
     """A run at work, with its preview if there is a new one."""
     if progress.stage == WAITING:
         return show_waiting(progress)
+    if not progress.total:  # its model is being loaded
+        return {"state": "running", "label": progress.stage, "share": None, "seconds": None}
     share, seconds = clock.read(progress)
     label = say("stage", "steps", stage=progress.stage, done=progress.done, total=progress.total)
     value = {"state": "running", "label": label, "share": share, "seconds": seconds}

@@ -21,7 +21,8 @@ class RunProgress(NamedTuple):
     """The progress of one stage of a run: steps done and in all, and sometimes a preview.
 
     A stage is finished when done is total. While a run WAITS for its turn, done is the number of
-    runs before it and seconds the time until its turn, None if that is unknown.
+    runs before it and seconds the time until its turn, None if that is unknown. A stage without
+    steps (total 0) is the loading of a model.
     """
 
     stage: str

@@ -1,59 +1,90 @@
-"""One model for all visitors: lending it to runs, predicting their time, and reading uploads."""
+"""What all visitors use: the models, which runs borrow in turn, and the visits; uploads too."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
+from mdp_lite.app.models import Lend, ModelChoice, PageModel, PageModels, offer_one
 from mdp_lite.app.rival import Rival
-from mdp_lite.app.sessions import GRACE_SECONDS, Sessions
+from mdp_lite.app.sessions import GRACE_SECONDS, Session, Sessions
 from mdp_lite.app.streaming import WAITING, OnProgress, RunProgress
 from mdp_lite.app.turns import Turns
-from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor
+from mdp_lite.model_pool.local_pool import prepare_editor
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.inversion_methods import METHODS
 
-Lend = Callable[[], AbstractContextManager[Editor]]
 UPLOADS = "gradio"  # the folder of uploads and of gradio's other files, in that of the studio
 NEEDS_GRADIENTS = "null-text"  # can't use a batcher, which computes no gradients
 
 
 class Studio:
-    """An editor and its visitors.
+    """An editor, or several models of which it is the first, and their visitors.
 
     lend is a context manager that gives the editor for one run; the service passes one that uses
-    its batcher. dry_editor is the same editor with models that answer zeros; forecasts use it.
-    rivals are other methods that the page compares. methods are the inversions that it offers.
+    its batcher. menu has all models, if there are several, and lends them itself. dry_editor is
+    the first model with parts that answer zeros; forecasts use that of the visitor's model. rivals
+    are other methods that the page compares. methods are the inversions that it offers.
     grace_seconds is how long a visit stays after its last page was closed. close() ends all visits.
     """
 
     def __init__(
         self, editor: Editor, folder: Path, lend: Lend | None = None, rivals: Sequence[Rival] = (),
-        grace_seconds: float = GRACE_SECONDS,
+        grace_seconds: float = GRACE_SECONDS, menu: PageModels | None = None,
     ) -> None:  # fmt: skip
         self.editor, self.folder, self.rivals = editor, folder, rivals
         self.methods = [name for name in METHODS if not (lend and name == NEEDS_GRADIENTS)]
-        self.dry_editor = dry_run_editor(editor)
+        self.menu = menu or offer_one(editor, lend)
+        self.dry_editor = self.menu.first.dry_editor
         self.sessions = Sessions(folder / "sessions", folder / UPLOADS, grace_seconds)
-        self.lend: Lend = lend or (lambda: nullcontext(editor))
         self.turns = Turns()
-        self._seconds_per_row = 0.0  # 0 before the first run
+
+    @property
+    def models(self) -> list[ModelChoice]:
+        """The models that visitors can choose, as they are now; the first first."""
+        return [one.choice for one in self.menu]
+
+    def find_model(self, session: Session) -> PageModel:
+        """The model that a visitor chose, by default the first."""
+        return self.menu.first if session.model is None else self.menu.get(session.model)
+
+    def find_editor(self, session: Session) -> Editor:
+        """The dry editor of a visitor's model: its sizes, defaults, words and costs."""
+        return self.find_model(session).dry_editor
+
+    def choose(self, session: Session, alias: object) -> PageModel:
+        """Let a visitor's next runs use another model. It is loaded when the first one needs it.
+
+        Raises BadInput for an alias that is none, and BadCheckpoint for a model that can't be
+        loaded; the visitor keeps the model from before then.
+        """
+        model = self.menu.get(alias)
+        _ = model.dry_editor
+        session.model, session.is_used = model.alias, True
+        return model
 
     @property
     def reads_xl(self) -> bool:
-        """Whether the model is SDXL: it reads a second prompt, and sizes."""
-        return self.editor.models.unet.config.pooled_dim > 0
+        """Whether the first model is SDXL: it reads a second prompt, and sizes."""
+        return self.menu.first.reads_xl
 
     @contextmanager
-    def take_turn(self, on_progress: OnProgress, rows: int = 0) -> Iterator[Editor]:
-        """Wait for the turn of a run of so many UNet rows, and lend it the editor."""
+    def take_turn(
+        self, on_progress: OnProgress, rows: int = 0, model: PageModel | None = None
+    ) -> Iterator[Editor]:
+        """Wait for the turn of a run of so many UNet rows, and lend it a model: the first, if none.
+
+        An unloaded one is loaded first. Raises BadInput if it can't be.
+        """
+        chosen = model or self.menu.first
         on_wait = lambda before, seconds: on_progress(  # noqa: E731
             RunProgress(WAITING, before, before, None, seconds)
         )
-        with self.turns.take(self.expected_seconds(rows), on_wait), self.lend() as editor:
+        seconds = chosen.expected_seconds(rows)
+        with self.turns.take(seconds, on_wait), chosen.lend(on_progress) as editor:
             yield editor
 
     def close(self) -> None:
@@ -61,19 +92,8 @@ class Studio:
         self.sessions.close()
 
     def warm_up(self) -> None:
-        """Run the VAE once and fit the preview map, so that no visitor waits for it."""
-        runner = self.editor.runner
-        runner.encode(runner.decode(0 * runner.noise(0, *runner.size)))
-        _ = runner.preview_map
-
-    def record_speed(self, rows: int, seconds: float) -> None:
-        """Remember how long a run of so many UNet rows took."""
-        if rows:
-            self._seconds_per_row = seconds / rows
-
-    def expected_seconds(self, rows: int) -> float | None:
-        """How long so many UNet rows will take, at the speed of the last run; None before it."""
-        return rows * self._seconds_per_row if self._seconds_per_row else None
+        """Run the first model's VAE once, so that no visitor waits for it."""
+        prepare_editor(self.editor)
 
 
 def open_upload(path: str | None) -> Image.Image:

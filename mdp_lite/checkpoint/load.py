@@ -16,6 +16,7 @@ from mdp_lite.checkpoint.config_files import read_scheduler_config
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.identity import Origin, stat_files
 from mdp_lite.checkpoint.kinds import Evidence, Wishes, find_kind_of
+from mdp_lite.checkpoint.knowledge import Knowledge, split_settings
 from mdp_lite.checkpoint.models import (
     TEXT_PARTS,
     Models,
@@ -24,7 +25,6 @@ from mdp_lite.checkpoint.models import (
     join_text,
 )
 from mdp_lite.checkpoint.tokenizer import Tokenizer, Tokenizers, load_tokenizer
-from mdp_lite.checkpoint.vocabulary import split_settings
 from mdp_lite.checkpoint.words import learn_words
 from mdp_lite.files.probe import describe, shorten
 from mdp_lite.models.clip import CLIPTextEncoder
@@ -113,7 +113,7 @@ class Examined:
     tokenizer: Tokenizer | Tokenizers | None
     scheduler: SchedulerConfig
     defaults: Defaults
-    vocabulary: frozenset[str]
+    knowledge: Knowledge
 
 
 @pause_gc()
@@ -130,7 +130,7 @@ def examine(
     if vae is not None:
         found, files = replace_vae(found, vae, choices)
     read_scheduler_config(found.configs["scheduler"])  # refuses a bad one before other work
-    own, vocabulary = split_settings(found.defaults)
+    own, knowledge = split_settings(found.defaults)
     models = build_models(found.name, found.configs, found.tensors, vae)
     check_clip_skip(choices.clip_skip, models)
     merged = tuple(find_file(place, choices.hub) for place, strength in loras if strength)
@@ -143,7 +143,7 @@ def examine(
     found = replace(found, notes=found.notes + kind.notes)
     known = found.tokenizer or choices.tokenizer
     tokenizer = load_tokenizers(found, models, choices) if known else None
-    return Examined(found, tuple(files), models, tokenizer, scheduler, kind.defaults, vocabulary)
+    return Examined(found, tuple(files), models, tokenizer, scheduler, kind.defaults, knowledge)
 
 
 @pause_gc()
@@ -185,7 +185,7 @@ def load(
         defaults=examined.defaults, notes=(*found.notes, *notes, *wide.values()),
         origin=Origin(found.name, files, examined.scheduler, dtype, choices.clip_skip),
         zero_empty=found.zero_empty, clip_skip=choices.clip_skip, **join_text(models, tokenizer),
-        vocabulary=frozenset() if addons.loras else examined.vocabulary,
+        knowledge=examined.knowledge.with_addons(bool(addons.loras), addons.vae is not None),
     )  # fmt: skip
 
 

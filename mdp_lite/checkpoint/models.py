@@ -11,6 +11,7 @@ from mdp_lite.checkpoint.config_files import read_clip_config, read_unet_config,
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.fit import check_fit
 from mdp_lite.checkpoint.identity import Origin
+from mdp_lite.checkpoint.knowledge import Knowledge
 from mdp_lite.checkpoint.tokenizer import Tokenizer, Tokenizers
 from mdp_lite.models.clip import CLIPTextEncoder, CLIPTextEncoders
 from mdp_lite.models.condition import count_rows
@@ -43,7 +44,7 @@ class Models:
     notes: tuple[str, ...]
     origin: Origin
     zero_empty: bool = False
-    vocabulary: frozenset[str] = frozenset()
+    knowledge: Knowledge = Knowledge()
     clip_skip: int = 0
 
     @property

@@ -1,30 +1,12 @@
-"""The words that a model was trained on, if its checkpoint says them, and the others in a prompt.
-
-A checkpoint says them in its mdp_lite.json: {"words": ["a", "house", ...]}. A large model has no
-such list: it has read nearly every word.
-"""
+"""The words of a prompt that are not among those that a model was trained on (knowledge.py)."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from mdp_lite.names import BadCheckpoint
-
-KEY = "words"  # in mdp_lite.json
 WORD_KINDS = ("L", "M", "N", "So", "Cf")  # letters, marks, digits, emoji and what joins them
 APOSTROPHES = "'\u2019"
 NAMED = 5  # of unknown words, in a sentence
 OTHER_MODEL = "for other words load a Stable Diffusion of your own (`mdp-lite info --list`)"
-
-
-def split_settings(raw: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
-    """The content of an mdp_lite.json without the words, and the words."""
-    words = raw.get(KEY, [])
-    texts = isinstance(words, list) and all(isinstance(one, str) and one for one in words)
-    if not texts or (KEY in raw and not words):
-        raise BadCheckpoint(f"mdp_lite.json: words must be a list of words, got {words!r:.80}")
-    others = {key: value for key, value in raw.items() if key != KEY}
-    return others, frozenset(map(normalise, words))
 
 
 def find_unknown(prompt: str, vocabulary: frozenset[str], learned: Iterable[str]) -> list[str]:

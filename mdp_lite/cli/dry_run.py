@@ -42,6 +42,25 @@ class StubVAE(nn.Module):
         return latent.new_zeros(b, 3, f * height, f * width)
 
 
+class StubText(nn.Module):
+    """A text encoder whose answer (b, l, d) tells texts apart, and means nothing.
+
+    rows and width are l and d; weight gives the device and dtype.
+    """
+
+    def __init__(self, rows: int, width: int, weight: Tensor) -> None:
+        super().__init__()
+        self.rows, self.width = rows, width
+        self.zero = nn.Parameter(torch.zeros_like(weight, requires_grad=False))
+
+    def forward(self, ids: Tensor, skip: int = 0) -> Tensor:
+        """Token ids (b, ...) -> (b, rows, width), a number that their order and values give."""
+        flat = ids.flatten(1).double()
+        order = torch.arange(1, flat.shape[1] + 1, device=ids.device)
+        mark = (flat * order).sum(1).sin()[:, None, None].to(self.zero)
+        return self.zero + mark.expand(len(ids), self.rows, self.width)
+
+
 def dry_run_editor(editor: Editor, calls: list[tuple[int, ...]] | None = None) -> Editor:
     """The editor with a UNet and a VAE that return zeros, and the same text encoder and tokenizer.
 

@@ -7,7 +7,7 @@ dataclass is a group, with its own heading in the help. Other fields are no opti
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import MISSING, fields, is_dataclass
-from inspect import Parameter
+from inspect import Parameter, get_annotations
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as read_hints
@@ -53,9 +53,9 @@ class OptionField(NamedTuple):
 
 
 def list_fields(options: Any, heading: str = "options") -> Iterator[OptionField]:
-    """All options of a dataclass and of its groups, in order."""
-    hints = read_hints(options, include_extras=True)
-    for one in fields(options):
+    """All options of a dataclass and of its groups, in order; a subclass's own come first."""
+    hints, own = read_hints(options, include_extras=True), get_annotations(options)
+    for one in sorted(fields(options), key=lambda one: one.name not in own):
         hint = hints[one.name]
         if is_dataclass(hint):
             yield from list_fields(hint, getattr(hint, HEADING))

@@ -6,6 +6,7 @@ It reads configs and headers, but no weights; only the content hash reads whole 
 import re
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 
 import torch
 
@@ -36,19 +37,14 @@ from mdp_lite.engine.memory import LIBRARY_BYTES, largest_call, path_bytes
 from mdp_lite.method.plan import EditFacts, plan
 from mdp_lite.method.samplers import build_grid
 from mdp_lite.method.schedule import check_reach
-from mdp_lite.models.config import UNetConfig
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.abilities import examine_abilities
 from mdp_lite.pipeline.gpu_models import count_tokens, default_size, facts_of_checkpoint
 from mdp_lite.pipeline.noise import will_record_noise
 from mdp_lite.pipeline.provenance import Settings
 from mdp_lite.pipeline.request import build_weights
 
-# By the width of the text embedding that the UNet reads: that of CLIP ViT-L, of OpenCLIP ViT-H.
-FAMILIES = {  # by the width of the text that a UNet reads, and the channels of its levels
-    (768, (320, 640, 1280, 1280)): "Stable Diffusion 1.x",
-    (1024, (320, 640, 1280, 1280)): "Stable Diffusion 2.x",
-    (2048, (320, 640, 1280)): "Stable Diffusion XL",
-}
+WIDTH, MAX_WORDS = 84, 200  # columns of a list of words, and how many of them lines name
 SIDE = 512  # pixels of the edit whose cost is estimated, if the model's pictures are not smaller
 BYTES = {"float32": 4, "float16": 2}
 CPU_DTYPES = ("float32", "bfloat16")  # float16 becomes float32 there
@@ -87,13 +83,6 @@ def describe_model(
         **{part: asdict(model.config) for part, model in examined.models.items()},
     }
     return data, _format_lines(data)
-
-
-def find_family(config: UNetConfig) -> str:
-    """The family that a UNet belongs to by its shape."""
-    shape = config.cross_attention_dim, config.block_out_channels
-    family = FAMILIES.get(shape, "Stable Diffusion of another shape")
-    return f"{family}, inpainting" if config.constant_channels else family
 
 
 def estimate_edit(examined: Examined) -> Settings:
@@ -165,8 +154,7 @@ def _plan_gpu(examined: Examined, gpu: GpuSettings) -> Settings | None:
 
 
 def _describe_kind(examined: Examined) -> Settings:
-    found, (height, width) = examined.found, _find_size(examined)
-    tokenizer = examined.tokenizer
+    found, able, tokenizer = examined.found, examine_abilities(examined), examined.tokenizer
     reach = check_reach(examined.scheduler, examined.defaults.num_inference_steps)
     device = check.device(None)
     dtype = auto_dtype(device, found.tensors["unet"])
@@ -175,8 +163,10 @@ def _describe_kind(examined: Examined) -> Settings:
         "model": found.name,
         "layout": found.layout,
         "revision": _find_revision(found),
-        "family": find_family(examined.models["unet"].config),
-        "picture": f"{width}x{height}",
+        "family": able.family,
+        "picture": f"{able.width}x{able.height}",
+        "pictures": able.pictures,
+        "words": list(able.words),
         "prediction_type": examined.scheduler.prediction_type,
         "notes": [*found.notes, *([reach] if reach else []), *advice],
         "machine": list_missing(device),
@@ -210,6 +200,8 @@ def _format_lines(data: Settings) -> list[str]:
         *_label("revision", *([revision] if revision else [])),
         *_label("family", data["family"]),
         *_label("picture", data["picture"]),
+        *_label("pictures", *([data["pictures"]] if data["pictures"] else [])),
+        *_label("words", *wrap_words(data["words"])),
         *_label("prediction", data["prediction_type"]),
         *_label("clip skip", *([str(data["clip_skip"])] if data["clip_skip"] else [])),
         *_label("notes", *data["notes"]),
@@ -239,6 +231,13 @@ def _format_lines(data: Settings) -> list[str]:
 def _label(name: str, *texts: str) -> list[str]:
     """Texts below each other, with the name left of the first."""
     return [f"{'' if i else name:<14}{text}" for i, text in enumerate(texts)]
+
+
+def wrap_words(words: list[str]) -> list[str]:
+    """The words that a model knows as lines for people; none if it does not say them."""
+    some = ", ".join(words[:MAX_WORDS])
+    more = f", and {len(words) - MAX_WORDS} more" if len(words) > MAX_WORDS else ""
+    return wrap(f"it knows {len(words)}: {some}{more}", WIDTH) if words else []
 
 
 def _size(count: int) -> str:

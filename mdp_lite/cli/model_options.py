@@ -115,16 +115,17 @@ class GpuOptions:
     ] = False
 
 
+MODEL = typer.Option(
+    "--model", metavar="MODEL", show_default="tiny, which is bundled",
+    help="a folder, a .safetensors file or a hub id",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """The model, what is added to it, and where its sources are stored."""
+class LoadOptions:
+    """How a model is loaded, what is added to it, and where its sources are stored."""
 
     heading: ClassVar[str] = "model"
-    name: Annotated[
-        str,
-        typer.Option("--model", metavar="MODEL", show_default="tiny, which is bundled",
-                     help="a folder, a .safetensors file or a hub id"),
-    ] = "tiny"  # fmt: skip
     device: Annotated[
         str | None,
         typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps",
@@ -160,6 +161,13 @@ class ModelOptions:
     ] = None  # fmt: skip
     checkpoint: CheckpointOptions = CheckpointOptions()
     gpu: GpuOptions = GpuOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(LoadOptions):
+    """The model, and how it is loaded."""
+
+    name: Annotated[str, MODEL] = "tiny"
 
     def for_driver(self, dry_run: bool) -> "ModelOptions":
         """The model of a cluster's driver, which makes no edits: on a CPU, no GPU's options."""

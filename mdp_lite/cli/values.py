@@ -1,6 +1,7 @@
 """From the texts of a command line to values; what can't be read is a BadInput that names it."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING
 from difflib import get_close_matches
@@ -213,6 +214,14 @@ def read_weight(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"must be a finite number, got {text}")
     return value
+
+
+def read_gigabytes(text: str) -> float:
+    """A size as 12, 12GB or 500 MB, in GB."""
+    match = re.fullmatch(r"(.+?)\s*(GB|MB)?", text.strip(), re.IGNORECASE)
+    assert match is not None  # no text is empty here
+    value = _read_number(match[1])
+    return value / 1000 if (match[2] or "").upper() == "MB" else value
 
 
 def read_seconds(text: str) -> float:

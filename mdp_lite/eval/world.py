@@ -11,8 +11,8 @@ from mdp_lite.eval.scene import COMPANIONS, FIELDS, Scene, change, is_held_back,
 from mdp_lite.names import BadInput
 
 __all__ = [
-    "COMPANIONS", "FIELDS", "WORDS", "Scene", "caption", "change", "draw", "draw_without_object",
-    "is_held_back", "mask", "random_caption", "sample",
+    "COMPANIONS", "FIELDS", "GROUPS", "WORDS", "Scene", "caption", "change", "draw",
+    "draw_without_object", "is_held_back", "mask", "random_caption", "sample",
 ]  # fmt: skip
 
 LINKS = "a an at by in light moon no on sky something stands sun the weather with ,".split()
@@ -20,6 +20,13 @@ WORDS: tuple[str, ...] = (
     *(value for field, values in FIELDS.items() if field != "light" for value in values),
     *LINKS,
 )
+# Words of which one can stand where another does, by what people call them; LINKS have no group.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "objects": FIELDS["object"], "colours": FIELDS["color"], "positions": FIELDS["position"],
+    "ground": FIELDS["ground"], "time of day": FIELDS["time"], "weather": FIELDS["weather"],
+    "lights": ("sun", "moon"),
+}  # fmt: skip
+PICTURES = "synthetic scenes"  # what pictures of this world are called
 
 CASTS = (paint.object_cast, paint.companion_cast)
 

@@ -23,7 +23,7 @@ async def describe_model(call: ToolCall, fields: NoFields) -> ToolAnswer:
     output = ModelOutput(
         model=service.settings.alias, size=f"{width}x{height}", multiple_of=editor.runner.factor,
         num_inference_steps=defaults.num_inference_steps, fast_steps=defaults.fast_steps,
-        guidance_scale=defaults.guidance_scale, words=sorted(editor.models.vocabulary),
+        guidance_scale=defaults.guidance_scale, words=sorted(editor.models.knowledge.words),
         variants=list(VARIANTS), schedules=list(SCHEDULES),
         inversions=list(get_args(InversionName)), folders=list(map(str, call.folders)),
         limits=limits | {"side": float(call.model.max_side)},

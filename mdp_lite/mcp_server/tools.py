@@ -106,7 +106,7 @@ def _describe(tool: ToolEntry, scope: str, has_folders: bool) -> Tool:
 
 def describe_scope(editor: Editor) -> str:
     """What the model can draw, in a sentence or two."""
-    (width, height), words = editor.runner.size, sorted(editor.models.vocabulary)
+    (width, height), words = editor.runner.size, sorted(editor.models.knowledge.words)
     size = f"The model's pictures are {width}x{height} pixels."
     if not words:
         return size

@@ -167,13 +167,13 @@ class ModelRunner:
 
     def find_unknown_words(self, prompt: Prompt) -> tuple[str, ...]:
         """Words that the model was not trained on; () if its checkpoint does not list its words."""
-        vocabulary, learned = self.models.vocabulary, self.models.tokenizer.added
+        vocabulary, learned = self.models.knowledge.words, self.models.tokenizer.added
         texts = [text for text, _ in check.blend(prompt)]
         return tuple(dict.fromkeys(w for t in texts for w in find_unknown(t, vocabulary, learned)))
 
     def describe_unknown_words(self, prompt: Prompt) -> list[str]:
         """A sentence that names them and says what to do, or none."""
-        words, count = self.find_unknown_words(prompt), len(self.models.vocabulary)
+        words, count = self.find_unknown_words(prompt), len(self.models.knowledge.words)
         return [describe_unknown(words, count)] if words else []
 
     def warn_of_words(self, prompt: Prompt) -> None:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from mdp_lite.editor import Editor
+from mdp_lite.model_pool.lending import ModelLender
 from mdp_lite.names import DeadlineExceeded, Stopped
 from mdp_lite.serve import docs_page, fields, inference_routes, model_routes, routes, schemas
 from mdp_lite.serve.describe import (
@@ -31,6 +32,7 @@ from mdp_lite.serve.gate import FREE, Gate
 from mdp_lite.serve.logs import log_failure
 from mdp_lite.serve.queue import schemas as queue_schemas
 from mdp_lite.serve.queue.runner import JobQueue
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
 from mdp_lite.serve.traces import Tracing
@@ -38,8 +40,11 @@ from mdp_lite.version import __version__
 
 Operation = tuple[str, str, Callable[..., Any], str, str, dict[str, Any]]
 BorrowEditor = Callable[[], AbstractContextManager[Editor]]
-# Adds a page to the application; edits of the page borrow an editor.
-Page = Callable[[FastAPI, Editor, BorrowEditor], AbstractContextManager[None]]
+# Adds a page to the application; edits of the page borrow an editor, or one of several models.
+Page = Callable[
+    [FastAPI, Editor, BorrowEditor, str, ModelLender[ServedModel] | None],
+    AbstractContextManager[None],
+]
 AddTools = Callable[[FastAPI], None]  # adds the tools of mcp_server to the application
 EDIT = form_request(fields.EditFields, True) | images_answer()
 GENERATION = json_request(fields.GenerationFields) | images_answer()
@@ -161,7 +166,9 @@ def add_page(app: FastAPI, page: Page | None) -> Iterator[FastAPI]:
     outer = FastAPI(openapi_url=None, lifespan=lifespan)
     outer.router.default = app  # answers every path that the page does not
     service: Service = app.state.service
-    with page(outer, service.editor, service.borrow_editor):
+    settings = service.settings
+    lender = service.make_lender() if settings.others else None
+    with page(outer, service.editor, service.borrow_editor, settings.alias, lender):
         yield outer
 
 

@@ -1,16 +1,20 @@
 """Which model a request is for: by its name, its LoRAs, or the source that it edits."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import Request
 
+from mdp_lite.model_pool.keys import ModelKey
 from mdp_lite.serve import limit_checks
+from mdp_lite.serve.answers import wait_for_disconnect
 from mdp_lite.serve.errors import ApiError
-from mdp_lite.serve.served import ModelKey, ServedModel
-from mdp_lite.serve.service import Service
+from mdp_lite.serve.runs import run_of
+from mdp_lite.serve.served import ServedModel
+from mdp_lite.serve.service import Service, run_while_connected
 
 
 def choose_key(fields: Any, service: Service) -> ModelKey:
@@ -47,7 +51,26 @@ async def use_model(
     key = key or choose_key(fields, service)
     end = None if fields.deadline is None else started + fields.deadline
     began, was_loaded = time.monotonic(), service.pool.find_state(key) == "loaded"
-    async with service.pool.use(key, end) as model:
+    async with load_model(request, service, key, end) as model:
         if not was_loaded:
             request.scope["state"]["load"] = time.monotonic() - began
         yield model
+
+
+@asynccontextmanager
+async def load_model(
+    request: Request, service: Service, key: ModelKey, end: float | None = None
+) -> AsyncIterator[ServedModel]:
+    """The model of this key, loaded in the turn of the request's user if it must be loaded.
+
+    end: the request's deadline on the monotonic clock. If the client leaves first, the wait ends.
+    """
+    async with AsyncExitStack() as stack:
+        entering = stack.enter_async_context(
+            service.pool.use(key, run_of(request).share.group, end)
+        )
+        if service.pool.find_state(key) == "loaded":
+            yield await entering
+            return
+        left, on_left = wait_for_disconnect(request), service.metrics.cancelled.inc
+        yield await run_while_connected(asyncio.create_task(entering), left, on_left)

@@ -21,6 +21,7 @@ from mdp_lite.serve.connections import build_config
 from mdp_lite.serve.facts import describe_service, format_service
 from mdp_lite.serve.logs import log_requests
 from mdp_lite.serve.options import read_settings
+from mdp_lite.serve.queue.database import check_folder, find_folder
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings, check_settings
 
@@ -58,6 +59,8 @@ def serve(
     if args.run.dry_run:
         if not on_ray:
             open_socket(settings).close()
+        if folder := find_folder(settings.jobs.folder, editor.cache):
+            check_folder(folder)
         facts = describe_service(editor, settings, args.app) | {"mcp": args.mcp}
         return Report({}, data | facts, format_service(editor.models.name, facts))
     if on_ray:

@@ -13,10 +13,10 @@ from mdp_lite.cli.memory import (
 from mdp_lite.cli.units import SIZES, format_count, pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import Estimate
+from mdp_lite.model_pool.catalog import choose_bound, read_all_facts
 from mdp_lite.pictures.fit import Size
 from mdp_lite.serve.lora_folder import LoraFolder
 from mdp_lite.serve.memory_plan import describe_plan, format_plan, plan_memory
-from mdp_lite.serve.model_loader import choose_bound, read_all_facts
 from mdp_lite.serve.served import choose_max_rows, choose_max_side
 from mdp_lite.serve.settings import ServiceSettings
 

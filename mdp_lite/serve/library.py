@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fastapi import Request
 
 from mdp_lite.editor import Editor
+from mdp_lite.model_pool.keys import LoraFile, ModelKey
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve.answers import wait_for_disconnect
 from mdp_lite.serve.bodies import observe_stages
@@ -23,10 +24,10 @@ from mdp_lite.serve.holdings import (
     size_of_task,
     working_bytes,
 )
-from mdp_lite.serve.lora_folder import LoraFile, mark_loras
+from mdp_lite.serve.lora_folder import mark_loras
 from mdp_lite.serve.memory import lease_of
 from mdp_lite.serve.runs import admit, run_of
-from mdp_lite.serve.served import ModelKey, ServedModel
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service, run_while_connected
 from mdp_lite.serve.store import source_bytes
 from mdp_lite.serve.work import PictureRecipe, Recipe, get_or_make_source

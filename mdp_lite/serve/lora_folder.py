@@ -4,9 +4,9 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from mdp_lite.checkpoint.identity import ModelFile, file_hashes
+from mdp_lite.model_pool.keys import LoraFile
 from mdp_lite.names import BadInput
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.field_types import LoraChoice
@@ -14,19 +14,6 @@ from mdp_lite.serve.work import LoraMark
 
 ENDING = ".safetensors"
 NAME = re.compile(r"\w[\w .+()-]{0,127}")  # no part of a path
-
-
-class LoraFile(NamedTuple):
-    """A LoRA of a request: its name and weight, its file, and the file's size and time."""
-
-    name: str
-    weight: float
-    path: Path
-    stamp: tuple[int, int]
-
-    def describe(self) -> dict[str, object]:
-        """The LoRA as requests give it."""
-        return {"name": self.name, "weight": self.weight}
 
 
 class LoraFolder:

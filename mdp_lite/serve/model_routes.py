@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import Path, Request
 from fastapi.responses import JSONResponse
 
+from mdp_lite.model_pool.keys import ModelKey
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD
 from mdp_lite.pipeline.request import DEFAULT_VARIANT
 from mdp_lite.serve import limit_checks
-from mdp_lite.serve.served import ModelKey
 from mdp_lite.serve.service import Service
 
 ModelName = Annotated[str, Path(description="a name of a model")]

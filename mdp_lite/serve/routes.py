@@ -8,6 +8,7 @@ from fastapi import Path, Request
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
+from mdp_lite.model_pool.keys import ModelKey
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve import (
     answers,
@@ -22,9 +23,9 @@ from mdp_lite.serve import (
 )
 from mdp_lite.serve.answers import PictureTask
 from mdp_lite.serve.bodies import RequestContext
-from mdp_lite.serve.choosing import check_same_model, use_model
+from mdp_lite.serve.choosing import check_same_model, load_model, use_model
 from mdp_lite.serve.costs import work_of_sweep
-from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.errors import ApiError, validate
 from mdp_lite.serve.fields import (
     CommonFields,
     EditFields,
@@ -35,7 +36,7 @@ from mdp_lite.serve.fields import (
 )
 from mdp_lite.serve.ignored import explain_ignored, list_header
 from mdp_lite.serve.memory import Lease, lease_of
-from mdp_lite.serve.served import ModelKey, ServedModel
+from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.work import Recipe
 
@@ -54,7 +55,7 @@ async def edits(request: Request) -> Response:
     """Edit pictures: each is inverted, then edited towards the prompt."""
     started, service = time.monotonic(), service_of(request)
     form = await forms.read_form(request, service)
-    fields = EditFields.model_validate(form.texts)
+    fields = validate(EditFields, form.texts)
     conflicts.check_edit(fields, form.mask is not None)
     async with use_model(request, service, fields, started) as model:
         fields = limit_checks.fit_to_model(fields, model)
@@ -122,7 +123,7 @@ async def make_source(request: Request) -> Response:
     """Invert a picture, or generate one from a prompt and a seed; edits can then use it."""
     started, service = time.monotonic(), service_of(request)
     form = await forms.read_form(request, service)
-    fields = SourceFields.model_validate(form.texts)
+    fields = validate(SourceFields, form.texts)
     conflicts.check_source(fields, len(form.images), form.mask is not None)
     async with use_model(request, service, fields, started) as model:
         fields = limit_checks.fit_to_model(fields, model)
@@ -151,7 +152,7 @@ async def get_source(request: Request, source: SourceId) -> Response:
     found = await library.find_source(service, _owner(request), source)
     one = found.source
     if one is None:
-        async with service.pool.use(found.key) as model:
+        async with load_model(request, service, found.key) as model:
             one = await library.take_source(request, service, model, found)
     return JSONResponse(_source_body(service, source, one, found.key))
 

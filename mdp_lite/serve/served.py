@@ -1,9 +1,6 @@
 """A loaded model of the service: its editor, its limits in its own units, its preparation."""
 
-import asyncio
 import time
-from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 
@@ -12,45 +9,12 @@ from mdp_lite.editor import Editor
 from mdp_lite.engine.unet_calls import BUCKETS
 from mdp_lite.engine.work import count_work
 from mdp_lite.method.mdp import add_channels
+from mdp_lite.model_pool.keys import ModelKey, ModelSlot
 from mdp_lite.pipeline.sweep import rows_in_budget
 from mdp_lite.pipeline.warm_up import warm_up
-from mdp_lite.serve.lora_folder import LoraFile
 from mdp_lite.serve.settings import Limits, ServiceSettings
 
 EDIT_ROWS = 3  # UNet rows of the largest step of one edit
-
-
-class ModelKey(NamedTuple):
-    """A model by its alias, and the LoRAs that are merged into it."""
-
-    alias: str
-    loras: tuple[LoraFile, ...] = ()
-
-    def describe(self) -> dict[str, object]:
-        """What answers and pictures say of it; lora only if there are some."""
-        loras = [one.describe() for one in self.loras]
-        return {"model": self.alias, **({"lora": loras} if loras else {})}
-
-
-class ModelSlot:
-    """Counts who uses a model, for the thread of asyncio: it is unloaded only if nobody does."""
-
-    def __init__(self) -> None:
-        self.users, self.last_used, self.idle = 0, time.monotonic(), asyncio.Event()
-        self.idle.set()
-        self.on_idle: Callable[[], None] = lambda: None
-
-    def hold(self) -> None:
-        """Count one more user."""
-        self.users, self.last_used = self.users + 1, time.monotonic()
-        self.idle.clear()
-
-    def release(self) -> None:
-        """Count one user less."""
-        self.users, self.last_used = self.users - 1, time.monotonic()
-        if not self.users:
-            self.idle.set()
-            self.on_idle()
 
 
 class ServedModel:

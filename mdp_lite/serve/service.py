@@ -16,14 +16,17 @@ from mdp_lite.batcher.batcher import Client
 from mdp_lite.batcher.client import client_editor, make_batcher
 from mdp_lite.batcher.turns import Group
 from mdp_lite.editor import Editor
+from mdp_lite.model_pool.keys import ModelKey, ModelSlot
+from mdp_lite.model_pool.lending import ModelLender
+from mdp_lite.model_pool.pool import ModelPool
 from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
 from mdp_lite.serve.lora_folder import LoraFolder
 from mdp_lite.serve.memory import Lease, Ledger, Room, schedule_trim, use_one_heap
 from mdp_lite.serve.metrics import ConnectionCounts, Metrics
+from mdp_lite.serve.model_errors import explain_refusal
 from mdp_lite.serve.model_loader import ModelLoader
-from mdp_lite.serve.model_pool import ModelPool
 from mdp_lite.serve.recipes import open_recipes
-from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel, prepare_models, time_row
+from mdp_lite.serve.served import ServedModel, prepare_models, time_row
 from mdp_lite.serve.settings import ServiceSettings
 from mdp_lite.serve.slots import FairSlots
 from mdp_lite.serve.store import SourceStore
@@ -50,7 +53,7 @@ class Service:
         self.batcher = make_batcher(editor, self.first.max_rows)
         self.first.unet = self.batcher.model
         self.loader = ModelLoader(editor, settings, self.batcher)
-        self.pool = ModelPool(self.first, self.loader, limits, self.loader.bound)
+        self.pool = ModelPool(self.first, self.loader, limits, self.loader.bound, explain_refusal)
         self.loras = LoraFolder(settings.lora_folder) if settings.lora_folder else None
         self.recipes = open_recipes(editor.cache, self.loader.identities, limits)
         self.store = SourceStore(limits)
@@ -228,10 +231,18 @@ class Service:
                 self.tasks -= 1
 
     @contextmanager
-    def borrow_editor(self) -> Iterator[Editor]:
-        """The editor for a thread that is not one of the workers, such as one of the page."""
+    def borrow_editor(self, model: ServedModel | None = None) -> Iterator[Editor]:
+        """The editor of a model for a thread that is not one of the workers, as of the page.
+
+        model: by default the first. It must stay loaded for as long as the context lasts.
+        """
+        used = model or self.first
         with self.batcher.client() as client:
-            yield client_editor(self.editor, self.batcher, client, self.first.unet)
+            yield client_editor(used.editor, self.batcher, client, used.unet)
+
+    def make_lender(self) -> ModelLender[ServedModel]:
+        """Lends the models of the pool to such threads."""
+        return ModelLender(lambda: self._loop, self.pool, self.loader, self.borrow_editor)
 
     async def _run_in_worker(
         self, work: Callable[[Editor], T], client: Client, until: float | None, model: ServedModel

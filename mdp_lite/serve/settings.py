@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from mdp_lite.model_pool.specs import ModelSpec
 from mdp_lite.names import BadInput
-from mdp_lite.serve.model_specs import ModelSpec
 from mdp_lite.serve.queue.webhooks import Webhooks
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mdp_lite.model_pool.keys import ModelKey
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.result import Source
-from mdp_lite.serve.served import ModelKey
 from mdp_lite.serve.settings import Limits
 
 

@@ -12,10 +12,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.pictures import images
 from support.studios import picture
 
-pytestmark = [
-    pytest.mark.browser,  # a real server, though no browser
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
+pytestmark = pytest.mark.browser  # a real server, though no browser
 ENDPOINTS = (
     "/compare", "/edit_picture", "/edit_prompt", "/explore", "/plan_picture", "/plan_prompt",
     "/restore", "/stop",

@@ -8,10 +8,7 @@ from mdp_lite.pictures import images
 from support.browsing import HOUSE, OpenPage, ServedPage, chromium, open_page, served
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
+pytestmark = pytest.mark.browser
 
 
 def test_a_fast_edit_and_back(open_page: OpenPage, served: ServedPage, tmp_path: Path) -> None:

@@ -32,10 +32,7 @@ from support.serving import (
     wait_until,
 )
 
-pytestmark = [
-    pytest.mark.browser,  # real servers, though no browser
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
+pytestmark = pytest.mark.browser  # real servers, though no browser
 PICTURE = picture()
 FIELDS = {"source_prompt": "a red house", "prompt": "a blue boat", "strength": 0.7}
 

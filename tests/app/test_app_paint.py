@@ -12,10 +12,7 @@ from mdp_lite.pictures import images
 from support.browsing import HOUSE, BrowserPage, OpenPage, ServedPage, chromium, open_page, served
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
+pytestmark = pytest.mark.browser
 CLEAR = re.compile("clear|remove", re.IGNORECASE)  # the button that removes a file
 NEAR = 48  # levels by which a screenshot of an enlarged picture may be off; white is further
 

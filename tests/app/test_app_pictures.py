@@ -163,7 +163,6 @@ def test_the_path_of_a_mount_is_no_part_of_the_address(path: str, root: str, wan
 
 @pytest.mark.parametrize("mount", ["", "/app"], ids=["alone", "mounted"])
 @pytest.mark.browser  # a real application, though no browser
-@pytest.mark.filterwarnings("default")  # gradio does not close all sockets itself
 def test_the_page_serves_them_until_the_visit_ends(
     mount: str, editor: Editor, tmp_path: Path
 ) -> None:

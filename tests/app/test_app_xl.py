@@ -103,9 +103,9 @@ def test_what_a_source_depends_on() -> None:
     """A stored source of other sizes or another second prompt is never taken."""
     form = replace(GENERATED, **SIZES)
     changes = [{name: "1x2"} for name in XL_FIELDS if name != "prompt_2"]
-    keys = {source_key(replace(form, **one), None) for one in ({}, *changes)}
+    keys = {source_key("a", replace(form, **one), None) for one in ({}, *changes)}
     assert len(keys) == 1 + len(changes)
-    assert source_key(replace(form, prompt_2="red"), None) in keys
+    assert source_key("a", replace(form, prompt_2="red"), None) in keys
 
 
 def test_a_source_alone_comes_back(xl_editor: Editor, tmp_path: Path) -> None:
@@ -215,7 +215,6 @@ def test_another_model(editor: Editor, tmp_path: Path) -> None:
 
 
 @pytest.mark.browser  # gradio's page is built, though not opened
-@pytest.mark.filterwarnings("default")  # gradio does not close all sockets itself
 @pytest.mark.parametrize("kind", ["checkpoint", "checkpoint_xl"])
 def test_only_sdxl_s_page_shows_them(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.load import CATALOGUE
-from mdp_lite.cli.info import find_family
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
 from mdp_lite.models.config import UNetConfig
 from mdp_lite.models.unet import UNet
+from mdp_lite.pipeline.abilities import find_family
 from mdp_lite_weights import Choices, open_checkpoint
 from mdp_lite_weights.convert import convert
 from support.inpainting import CHANNELS

@@ -26,7 +26,7 @@ def test_the_list_is_what_captions_can_say(tiny: Editor) -> None:
     rng, found = random.Random(0), set[str]()
     for seed in range(3000):
         found |= set(split_words(world.random_caption(world.sample(seed), rng)))
-    assert tiny.models.vocabulary == found == set(world.WORDS) - {","}
+    assert tiny.models.knowledge.words == found == set(world.WORDS) - {","}
 
 
 def test_a_caption_has_no_unknown_word(tiny: Editor) -> None:
@@ -97,7 +97,7 @@ def test_at_most_five_are_named(tiny: Editor) -> None:
 
 
 def test_a_model_without_a_list_says_nothing(editor: Editor) -> None:
-    assert editor.models.vocabulary == frozenset()
+    assert editor.models.knowledge.words == frozenset()
     assert editor.runner.describe_unknown_words("a lighthouse") == []
 
 

@@ -18,7 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.load import CATALOGUE
 from mdp_lite.cli import units
-from mdp_lite.cli.info import find_family
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
 from mdp_lite.engine.memory import LIBRARY_BYTES
@@ -26,6 +25,7 @@ from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, UNetConfig, VAEConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
+from mdp_lite.pipeline.abilities import find_family
 from support import ldm
 from support.checkpoints import DEFAULTS, write_json
 from support.checkpoints import SCHEDULER as PLAIN

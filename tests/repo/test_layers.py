@@ -53,7 +53,7 @@ MAIN, JOINS = "mdp_lite.__main__", "mdp_lite.joins"  # where sub-packages meet
 # The rooms of mdp_lite, ground floor first: a room imports only itself and rooms before it.
 FLOORS = (
     "names", "version", "files", "models", "pictures", "method", "checkpoint", "engine",
-    "pipeline", "store", "editor", "batcher", "cli",
+    "pipeline", "store", "editor", "batcher", "cli", "model_pool",
 )  # fmt: skip
 LOOSE = {"__init__", "__main__", "editor", "joins", "names", "version"}  # files in no room
 THE_PAPER = ("method", "models")  # readable without any other room

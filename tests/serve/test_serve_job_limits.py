@@ -14,6 +14,8 @@ from mdp_lite.editor import Editor
 from mdp_lite.serve.forms import VALUES
 from mdp_lite.serve.holdings import text_limit
 from mdp_lite.serve.queue import runner
+from mdp_lite.serve.queue.claims import ClaimStore
+from mdp_lite.serve.queue.records import Claim, EntryAnswer
 from mdp_lite.serve.settings import JobSettings, Limits
 from support.jobs import EDIT, EDITS, GENERATIONS, MADE, error_of, submit, wait_for_end
 from support.served_models import build_zoo
@@ -115,3 +117,18 @@ def test_jobs_survive_a_model_more_and_other_names(
         assert [wait_for_end(client, one)["state"] for one in names] == ["succeeded"] * 2
         batch = submit(client, rows=[MADE, MADE | {"model": "b"}])
         assert wait_for_end(client, batch)["rows"]["succeeded"] == 2
+
+
+def test_an_answer_counts_as_memory_until_it_is_stored(
+    client: httpx2.Client, at: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, store = list[tuple[int, int]](), ClaimStore.end
+
+    def record(self: ClaimStore, claim: Claim, answer: EntryAnswer) -> None:
+        held.append((at.service.memory.leased, len(answer.body)))
+        store(self, claim, answer)
+
+    monkeypatch.setattr(ClaimStore, "end", record)
+    wait_for_end(client, submit(client, rows=[MADE, MADE]))
+    wait_until(lambda: is_idle(at.service))
+    assert len(held) == 2 and all(leased >= size > 0 for leased, size in held)

@@ -2,28 +2,24 @@
 
 import json
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from mdp_lite.editor import Editor
-from mdp_lite.names import BadInput
-from mdp_lite.serve.app import application
 from mdp_lite.serve.errors import ApiError
-from mdp_lite.serve.options import parse_limits, read_keys, read_secret
 from mdp_lite.serve.queue import claims, turns
 from mdp_lite.serve.queue.claims import ClaimStore, EntryProgress
-from mdp_lite.serve.queue.database import NAME, Database
-from mdp_lite.serve.queue.jobs import JobStore
+from mdp_lite.serve.queue.database import Database
+from mdp_lite.serve.queue.jobs import JobStore, OwnedLimits, share_limits
 from mdp_lite.serve.queue.records import EntryAnswer, NewEntry, NewJob, StoredJob
 from mdp_lite.serve.queue.workers import Workers
-from mdp_lite.serve.settings import JobSettings, Limits, ServiceSettings
-from support.serving import KEY, ManualClock
+from mdp_lite.serve.settings import Limits
+from support.serving import ManualClock
 
 LIMITS = Limits(stored_jobs=12, job_bytes=1000, job_seconds=100)
+OWNED = OwnedLimits(8, 950)
 GOOD = EntryAnswer(200, {"content-type": "text/plain"}, b"fine")
 
 
@@ -44,8 +40,9 @@ def open_process(folder: Path | None, clock: ManualClock, model: str = "m") -> P
     database.open()
     workers = Workers(folder, model)
     workers.join()
-    jobs = JobStore(database, LIMITS, 8, clock)
-    return Process(jobs, ClaimStore(database, LIMITS, workers, model, clock), workers, database)
+    jobs = JobStore(database, LIMITS, OWNED, clock)
+    claims = ClaimStore(database, LIMITS, OWNED, workers, model, clock)
+    return Process(jobs, claims, workers, database)
 
 
 @pytest.fixture
@@ -170,6 +167,24 @@ def test_limits(one: Process, clock: ManualClock) -> None:
     submit(one)
 
 
+def test_one_owner_does_not_fill_the_table_for_another(one: Process) -> None:
+    assert share_limits(LIMITS, 2) == (6, 500) and share_limits(LIMITS, 1) == (12, 1000)
+    large = submit(one, body="x" * 900)
+    with pytest.raises(ApiError, match="your jobs may take 950 bytes") as caught:
+        submit(one, body="x" * 60)
+    assert caught.value.status == 429 and caught.value.retry
+    one.jobs.delete(get(one, large).number)
+    names = [submit(one), submit(one), submit(one, "b", body="x" * 10)]
+    claim = one.claims.claim(True)
+    assert claim
+    one.claims.end(claim, GOOD._replace(body=b"x" * 960))
+    assert len(run_all(one)) == 1
+    assert [get(one, name).state for name in names[:2]] == ["succeeded", "queued"]
+    assert get(one, names[2], "b").state == "succeeded"
+    one.jobs.delete(claim.job)
+    assert run_all(one) == [get(one, names[1]).number]
+
+
 def test_nothing_starts_while_the_answers_are_too_large(one: Process) -> None:
     first, second = submit(one), submit(one)
     claim = one.claims.claim(True)
@@ -266,35 +281,3 @@ def test_only_this_user_may_read_the_files(tmp_path: Path, start: Start) -> None
     modes = {one.name: one.stat().st_mode & 0o777 for one in paths}
     assert {modes["jobs"], modes["workers"]} == {0o700}
     assert {modes[name] for name in modes if name not in ("jobs", "workers")} == {0o600}, modes
-
-
-def test_folders_that_are_none(tmp_path: Path, editor: Editor) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match="jobs must be a folder"):
-        Database(tmp_path / "file").open()
-    with pytest.raises(BadInput, match="jobs must be a folder"):
-        application(editor, ServiceSettings(jobs=JobSettings(str(tmp_path / "file"))))
-    with sqlite3.connect(tmp_path / NAME) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(BadInput, match="version 99"):
-        Database(tmp_path).open()
-
-
-def test_options_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse_limits(["stored-jobs=2", "job_seconds=5"]) == Limits(stored_jobs=2, job_seconds=5)
-    file = tmp_path / "keys"
-    file.write_text(f"{KEY} priority=5\n{'o' * 20}\n")
-    assert read_keys(str(file)) == {KEY: 5, "o" * 20: 0}
-    for bad in ("priority=11", "priority=-1", "priority=a", "priority=1 priority=2", "admin"):
-        file.write_text(f"{KEY} {bad}\n")
-        with pytest.raises(BadInput, match="priority=N") as caught:
-            read_keys(str(file))
-        assert KEY not in str(caught.value)
-    file.write_text("\n")
-    for bad in (str(file), str(tmp_path)):
-        with pytest.raises(BadInput, match="webhook-secret-file"):
-            read_secret(bad)
-    file.write_text(" whsec_x\n")
-    assert read_secret(str(file)) == "whsec_x" and read_secret(None) is None
-    monkeypatch.setenv("MDP_LITE_WEBHOOK_SECRET", "whsec_y")
-    assert read_secret(None) == "whsec_y"

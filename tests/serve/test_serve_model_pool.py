@@ -3,15 +3,17 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import pytest
 
+from mdp_lite.batcher.turns import Group
+from mdp_lite.model_pool.keys import ModelKey, ModelSlot
+from mdp_lite.model_pool.pool import LOADS, ModelPool
 from mdp_lite.names import BadInput
 from mdp_lite.serve.errors import ApiError
-from mdp_lite.serve.model_pool import ModelPool
-from mdp_lite.serve.served import ModelKey, ModelSlot
+from mdp_lite.serve.model_errors import explain_refusal
 from mdp_lite.serve.settings import Limits
 
 A, B, C, D = (ModelKey(alias) for alias in "abcd")
@@ -33,6 +35,7 @@ class StubLoader:
 
     def __init__(self) -> None:
         self.loads: list[str] = []
+        self.has_begun = False
         self.may_load, self.errors = threading.Event(), dict[str, Exception]()
         self.may_load.set()
 
@@ -43,6 +46,7 @@ class StubLoader:
         pass
 
     def load(self, key: ModelKey, slot: ModelSlot) -> Any:
+        self.has_begun = True
         self.may_load.wait(60)
         self.loads.append(key.alias)
         if key.alias in self.errors:
@@ -55,10 +59,10 @@ class Pool(ModelPool):
 
     def __init__(self, bound: int = 2, **limits: Any) -> None:
         self.loader, first = StubLoader(), StubModel(A, ModelSlot())
-        super().__init__(first, self.loader, Limits(**limits), bound)  # type: ignore[arg-type]
+        super().__init__(first, self.loader, Limits(**limits), bound, explain_refusal)  # type: ignore[arg-type]
 
-    async def call(self, key: ModelKey, end: float | None = None) -> Any:
-        async with self.use(key, end) as model:
+    async def call(self, key: ModelKey, end: float | None = None, user: Group | None = None) -> Any:
+        async with self.use(key, user or Group(), end) as model:
             assert model.key == key and model.is_loaded  # type: ignore[attr-defined]
             return model
 
@@ -97,7 +101,7 @@ def test_a_model_in_use_is_waited_for_and_nobody_starves() -> None:
 
     async def test() -> None:
         pool = Pool()
-        async with pool.use(B) as model:
+        async with pool.use(B, Group()) as model:
             waiting = asyncio.ensure_future(pool.call(C))
             await asyncio.sleep(0.05)
             again = asyncio.ensure_future(pool.call(B))
@@ -157,7 +161,7 @@ def test_an_idle_model_is_unloaded_but_not_the_first_nor_one_in_use() -> None:
     async def test() -> None:
         pool = Pool(9, model_seconds=0.05)
         await pool.call(B)
-        async with pool.use(C):
+        async with pool.use(C, Group()):
             while "b" in pool.bytes:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
@@ -178,5 +182,75 @@ def test_few_sets_of_loras_are_loaded_at_once() -> None:
         for one in (*keys, keys[2], keys[1]):
             await pool.call(one)
         assert pool.counts.loads == {"a": 3, "b": 1} and pool.counts.unloads == {"a": 1}
+
+    run(test)
+
+
+def start_calls(pool: Pool, keys: Iterable[ModelKey], user: Group) -> "list[asyncio.Task[Any]]":
+    return [asyncio.create_task(pool.call(key, user=user)) for key in keys]
+
+
+async def begin_load(pool: Pool, user: Group) -> "asyncio.Task[Any]":
+    """A load of a user's that goes on until may_load is set."""
+    pool.loader.may_load.clear()
+    (first,) = start_calls(pool, [ModelKey("first")], user)
+    while pool.find_state(ModelKey("first")) != "loading" or not pool.loader.has_begun:
+        await asyncio.sleep(0.001)
+    return first
+
+
+MANY = [ModelKey(f"m{i}") for i in range(LOADS)]
+
+
+def test_many_loads_of_one_user_leave_the_next_to_another() -> None:
+    async def test() -> None:
+        pool, crowd, other = Pool(20), Group(), Group()
+        calls = [await begin_load(pool, crowd), *start_calls(pool, MANY[:7], crowd)]
+        await asyncio.sleep(0.01)
+        calls += start_calls(pool, [B, C], other)
+        await asyncio.sleep(0.01)
+        with pytest.raises(ApiError, match=f"you wait for {LOADS} models") as caught:
+            await pool.call(D, user=crowd)
+        assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
+        pool.loader.may_load.set()
+        await asyncio.gather(*calls)
+        assert pool.loader.loads == ["first", "b", "m0", "c", *(f"m{i}" for i in range(1, 7))]
+
+    run(test)
+
+
+def test_a_model_that_two_users_want_is_loaded_in_the_turn_of_the_first_to_have_one() -> None:
+    async def test() -> None:
+        pool, crowd, other = Pool(20), Group(), Group()
+        calls = [await begin_load(pool, crowd), *start_calls(pool, [*MANY[:4], B], crowd)]
+        await asyncio.sleep(0.01)
+        calls += start_calls(pool, [B], other)
+        await asyncio.sleep(0.01)
+        pool.loader.may_load.set()
+        await asyncio.gather(*calls)
+        assert pool.loader.loads == ["first", "b", "m0", "m1", "m2", "m3"]
+
+    run(test)
+
+
+def test_a_load_that_nobody_waits_for_any_more_is_dropped_before_it_begins() -> None:
+    async def test() -> None:
+        pool, one = Pool(20), Group()
+        first = await begin_load(pool, one)
+        gone, stays = start_calls(pool, [B, C], one)
+        await asyncio.sleep(0.01)
+        (again,) = start_calls(pool, [C], one)
+        await asyncio.sleep(0.01)
+        for call in (gone, again, first):
+            call.cancel()
+        await asyncio.sleep(0.01)
+        states = {key.alias: pool.find_state(key) for key in (B, C, ModelKey("first"))}
+        assert states == {"b": "unloaded", "c": "loading", "first": "loading"}
+        (later,) = start_calls(pool, [B], one)  # the load that was dropped is not in its way
+        await asyncio.sleep(0.01)
+        pool.loader.may_load.set()
+        await asyncio.gather(stays, later)
+        assert pool.loader.loads == ["first", "c", "b"]  # what had begun went on
+        assert pool.counts.failures == {}
 
     run(test)

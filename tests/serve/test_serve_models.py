@@ -1,5 +1,6 @@
 """Several models and LoRA sets behind one service: none is confused with another."""
 
+import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from mdp_lite.serve.served import ModelKey
+from mdp_lite.model_pool.keys import ModelKey
+from mdp_lite.model_pool.pool import LoadingModel
 from support.jobs import read_result, submit
 from support.served_models import (
     Zoo,
@@ -18,7 +20,15 @@ from support.served_models import (
     read_picture,
     write_lora,
 )
-from support.serving import WAIT, RunningService, is_idle, open_client, run_service, wait_until
+from support.serving import (
+    WAIT,
+    RunningService,
+    is_idle,
+    open_client,
+    run_service,
+    send_and_leave,
+    wait_until,
+)
 
 MAKE = "/v1/images/generations"
 VARIANTS = [
@@ -178,3 +188,28 @@ def test_a_job_is_computed_by_its_model_and_loras(at: RunningService, zoo: Zoo) 
     want = [generate_alone(zoo.editor("b", [("x", 0.8)]), 4), generate_alone(zoo.editor("c"), 4)]
     got = [read_picture(one).tobytes() for one in answers]
     assert got == [one.tobytes() for one in want]
+
+
+def test_a_client_that_leaves_takes_back_its_load(
+    at: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(at, ask_for("c"))  # so that b is not loaded
+    may_load, loader, pool = threading.Event(), at.service.loader, at.service.pool
+    load, body = loader.load, ask_for("c", [("y", 0.125)])
+    monkeypatch.setattr(loader, "load", lambda *one: may_load.wait(WAIT) and load(*one))
+    before = count_loads(at)
+    with ThreadPoolExecutor(1) as thread:
+        first = thread.submit(post, at, ask_for("b"))
+        wait_until(lambda: pool.find_state(ModelKey("b")) == "loading")
+        with send_and_leave(at, MAKE, body):
+            wait_until(lambda: len(list_loading(at)) == 2)
+        wait_until(lambda: [one.key.alias for one in list_loading(at)] == ["b"])
+        may_load.set()
+        assert first.result(WAIT).status_code == 200
+    wait_until(lambda: is_idle(at.service))
+    assert count_loads(at) == before | {"b": before.get("b", 0) + 1}
+    assert post(at, body).status_code == 200  # it can be asked for again
+
+
+def list_loading(at: RunningService) -> list[LoadingModel]:
+    return [one for one in list(at.service.pool._entries.values()) if one.model is None]

@@ -11,10 +11,10 @@ from mdp_lite.__main__ import main
 from mdp_lite.cli.commands.serve import ServedModelsOptions, ServeOptions
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions
 from mdp_lite.editor import Editor
+from mdp_lite.model_pool.catalog import choose_bound, read_all_facts
+from mdp_lite.model_pool.specs import read_editor_facts, read_specs
 from mdp_lite.names import BadInput
 from mdp_lite.serve.cluster import resolve_sizes
-from mdp_lite.serve.model_loader import choose_bound, read_all_facts
-from mdp_lite.serve.model_specs import read_editor_facts, read_specs
 from mdp_lite.serve.settings import ServiceSettings, check_settings
 from support.served_models import Zoo, ask_for, build_zoo, read_picture, write_lora
 from support.serving import WAIT, run_service

@@ -3,6 +3,7 @@
 make ray        # or: .venv/bin/python -m pytest -m ray tests/serve/test_serve_ray.py
 """
 
+import math
 import random
 import re
 import signal
@@ -23,6 +24,9 @@ import pytest
 from openai import OpenAI
 
 from mdp_lite.editor import Editor
+from mdp_lite.engine.work import count_work
+from mdp_lite.serve.costs import work_of_generation
+from mdp_lite.serve.work import PromptRecipe
 from support.openai_cases import (  # noqa: F401
     FILE,
     SHORT,
@@ -47,6 +51,8 @@ from support.serving import KEY, WAIT, wait_until
 
 pytestmark = pytest.mark.ray
 STEPS, TASKS, QUEUED = 10, 4, 32  # QUEUED requests wait outside a replica, which has 2 TASKS inside
+OPEN = 2 * TASKS + 2 * QUEUED  # requests that are open at one time, at most
+MANY = 10  # pictures of a request: 4 * TASKS such requests are twice the work of OPEN small ones
 MIDDLE, LARGE = "128x128", "512x512"  # pictures of some tenths of a second, and of many seconds
 LIMITS = {
     "side": 512,
@@ -92,15 +98,27 @@ def run_command(cluster: Cluster, log: Path, *words: str, **env: str) -> Iterato
         assert command.wait(WAIT) == 0, log.read_text()
 
 
+def count_rows(editor: Editor, side: int) -> int:
+    """The work of one picture of `side` pixels, in UNet rows at the model's own size."""
+    recipe = PromptRecipe("a red house", 1, STEPS, None, "", (side, side))
+    width, height = editor.runner.size
+    row = count_work(editor.models).row(width * height // editor.runner.factor**2)
+    return math.ceil(work_of_generation(editor, recipe) / row)
+
+
 @pytest.fixture(scope="module")
 def at(
-    cluster: Cluster, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, checkpoint: Path, editor: Editor, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RayService]:
-    """`mdp-lite serve --engine ray` on it: one replica, and at most two."""
+    """`mdp-lite serve --engine ray` on it: one replica, and at most two.
+
+    One replica takes all requests that may be open, if each has one large picture. Only requests
+    of several large pictures start the second.
+    """
     folder = tmp_path_factory.mktemp("serve")
     words = ["-m", "mdp_lite", "serve", "--model", str(checkpoint), "--engine", "ray"]
     words += ["--cache", str(folder / "cache"), "--port", "0"]
-    words += ["--max-replicas", "2", "--replica-rows", "200"]
+    words += ["--max-replicas", "2", "--replica-rows", str(OPEN * count_rows(editor, 512))]
     words += [word for name, most in LIMITS.items() for word in ("--limit", f"{name}={most}")]
     with run_command(cluster, folder / "log", *words, MDP_LITE_API_KEYS=KEY) as one:
         yield one
@@ -201,7 +219,7 @@ def test_a_second_replica_is_started_under_load_and_finds_the_sources(
     ).json()
     with ExitStack() as stack:
         for k in range(4 * TASKS):
-            stack.enter_context(closing(send_request(at, k, LARGE, n=4)))
+            stack.enter_context(closing(send_request(at, k, LARGE, n=MANY)))
         wait_until(lambda: at.replicas == {"RUNNING": 2})
 
     def edit(_: int) -> Any:

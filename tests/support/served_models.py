@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from mdp_lite.cli.model_options import ModelOptions
 from mdp_lite.editor import Editor
+from mdp_lite.model_pool.specs import ModelSpec, read_editor_facts
 from mdp_lite.models.unet import UNet
 from mdp_lite.serve import pictures
-from mdp_lite.serve.model_specs import ModelSpec, read_editor_facts
 from support.checkpoints import UNET_CONFIG, write_checkpoint, write_part
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

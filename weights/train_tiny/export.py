@@ -46,12 +46,21 @@ def export(work: Path, out: Path) -> None:
         words = json.loads((Path(plain) / "vocab.json").read_text("utf-8"))
     scale = float(np.load(work / "scale.npy"))
     write_json(out / "model_index.json", INDEX)
-    write_json(out / "mdp_lite.json", recipe.DEFAULTS)
+    write_json(out / "mdp_lite.json", recipe.DEFAULTS | describe_world())
     write_json(out / "scheduler" / "scheduler_config.json", scheduler_config())
     write_part(out / "vae", vae_config(scale), vae, "diffusion_pytorch_model")
     write_part(out / "unet", unet_config(), part(both, "unet."), "diffusion_pytorch_model")
     text = part(both, "text_encoder.")
     write_part(out / "text_encoder", text_config(words), text, "model")
+
+
+def describe_world() -> dict[str, Any]:
+    """What the model's mdp_lite.json says that it knows."""
+    words = sorted(word for word in world.WORDS if word.isalpha())
+    return {
+        "pictures": world.PICTURES, "least_psnr": recipe.LEAST_PSNR, "words": words,
+        "groups": world.GROUPS,
+    }  # fmt: skip
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

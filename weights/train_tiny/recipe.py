@@ -38,6 +38,8 @@ SCHEDULER = SchedulerConfig(
 
 # The defaults of this checkpoint, chosen on the scores (see the model card).
 DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 4.0}
+# dB that the trained VAE gives back of pictures of the world; a bound for its own, see the card.
+LEAST_PSNR = 27.0
 
 
 def text_config(vocab_size: int) -> CLIPConfig:

@@ -7,8 +7,14 @@ from typing import Annotated, ClassVar
 import typer
 
 from mdp_lite.cli.model_options import ClusterEngineOptions, ModelOptions, RunOptions
+from mdp_lite.cli.values import read_gigabytes
 
 LIMITED = "a limit that the operations guide lists; can be given several times"
+MODEL_MEMORY = typer.Option(
+    "--model-memory", metavar="GB", min=0.001, parser=read_gigabytes,
+    show_default="the first model's and 70% of what is free",
+    help="for the weights of all loaded models, as 12 or 12GB",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,8 @@ class ReplicaOptions:
     replica_rows: Annotated[
         int | None,
         typer.Option("--replica-rows", metavar="N", min=1, show_default="2000 rows",
-                     help="waiting UNet rows of each replica above which another one starts"),
+                     help="waiting UNet rows of each replica above which another one starts; rows "
+                     "of larger pictures than the model's own count as more"),
     ] = None  # fmt: skip
     replica_cpus: Annotated[
         int | None,
@@ -56,19 +63,50 @@ class ServedModelsOptions:
     models_file: Annotated[
         Path | None,
         typer.Option("--models", metavar="FILE",
-                     help="the same as TOML, with more of each model: see the operations guide"),
+                     help="the same as TOML, with more of each model: see the operations guide; "
+                     "or a folder of models"),
     ] = None  # fmt: skip
     lora_folder: Annotated[
         Path | None,
         typer.Option("--lora-folder", metavar="FOLDER",
                      help="the .safetensors files that a request may name as its lora"),
     ] = None  # fmt: skip
-    model_memory: Annotated[
-        float | None,
-        typer.Option("--model-memory", metavar="GB", min=0.001,
-                     show_default="the first model's and 70% of what is free",
-                     help="for the weights of all loaded models"),
+    model_memory: Annotated[float | None, MODEL_MEMORY] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessOptions:
+    """Who may use a service that listens."""
+
+    heading: ClassVar[str] = "who may use it"
+    key_file: Annotated[
+        str | None,
+        typer.Option("--key-file", metavar="FILE",
+                     help="API keys, one a line (or the variable MDP_LITE_API_KEYS, separated by "
+                     "commas)"),
     ] = None  # fmt: skip
+    open: Annotated[
+        bool, typer.Option("--open", help="accept everybody who reaches the host, without a key")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkOptions:
+    """What a service computes at most, and what it writes into pictures."""
+
+    heading: ClassVar[str] = "limits and pictures"
+    rows: Annotated[
+        int | None,
+        typer.Option("--rows", metavar="N", min=0,
+                     show_default="0 on a CPU, as many as 2 GiB hold on a GPU",
+                     help="the most UNet rows of a call; 0: every picture has its own calls"),
+    ] = None  # fmt: skip
+    limit: Annotated[
+        tuple[str, ...], typer.Option("--limit", metavar="NAME=VALUE", help=LIMITED)
+    ] = ()  # fmt: skip
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", help="do not write the settings into pictures")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +134,6 @@ class ServeOptions:
         typer.Option("--no-openai-names", help="refuse requests that name a model of OpenAI's, as "
                      "gpt-image-1; else they get this model's pictures, and are told so"),
     ] = False  # fmt: skip
-    key_file: Annotated[
-        str | None,
-        typer.Option("--key-file", metavar="FILE",
-                     help="API keys, one a line (or the variable MDP_LITE_API_KEYS, separated by "
-                     "commas)"),
-    ] = None  # fmt: skip
-    open: Annotated[
-        bool, typer.Option("--open", help="accept everybody who reaches the host, without a key")
-    ] = False
     origin: Annotated[
         tuple[str, ...],
         typer.Option("--origin", metavar="URL",
@@ -127,18 +156,6 @@ class ServeOptions:
                      help="a folder whose pictures clients of the tools may name, and in which "
                      "they may save new ones; can be given several times"),
     ] = ()  # fmt: skip
-    rows: Annotated[
-        int | None,
-        typer.Option("--rows", metavar="N", min=0,
-                     show_default="0 on a CPU, as many as 2 GiB hold on a GPU",
-                     help="the most UNet rows of a call; 0: every picture has its own calls"),
-    ] = None  # fmt: skip
-    limit: Annotated[
-        tuple[str, ...], typer.Option("--limit", metavar="NAME=VALUE", help=LIMITED)
-    ] = ()  # fmt: skip
-    no_metadata: Annotated[
-        bool, typer.Option("--no-metadata", help="do not write the settings into pictures")
-    ] = False
     drain: Annotated[
         float,
         typer.Option("--drain", metavar="SECONDS", min=0, show_default="30 s",
@@ -172,6 +189,8 @@ class ServeOptions:
                      help="the secret that signs webhooks (or the variable "
                      "MDP_LITE_WEBHOOK_SECRET)"),
     ] = None  # fmt: skip
+    access: AccessOptions = AccessOptions()
+    work: WorkOptions = WorkOptions()
     models: ServedModelsOptions = ServedModelsOptions()
     replica: ReplicaOptions = ReplicaOptions()
     model: ModelOptions = ModelOptions()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.queue.database import Database
 from mdp_lite.serve.queue.job_models import NO_MODEL, is_served
-from mdp_lite.serve.queue.jobs import settle, stored_bytes
+from mdp_lite.serve.queue.jobs import OwnedLimits, owned_bytes, settle, stored_bytes
 from mdp_lite.serve.queue.records import Claim, Delivery, EntryAnswer, to_answer
 from mdp_lite.serve.queue.workers import Workers
 from mdp_lite.serve.settings import Limits
@@ -43,28 +43,34 @@ class ClaimStore:
     """The entries and deliveries of a database, for one process. Runs in the database's thread."""
 
     def __init__(
-        self, database: Database, limits: Limits, workers: Workers, model: str,
+        self, database: Database, limits: Limits, owned: OwnedLimits, workers: Workers, model: str,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        self._db, self._limits, self._workers, self._model = database, limits, workers, model
+        self._db, self._limits, self._owned = database, limits, owned
+        self._workers, self._model = workers, model
         self._clock, self._missing = clock, dict[str, float]()
 
     def claim(self, is_alone: bool) -> Claim | None:
         """The next entry, which is this process's from now on; None if none may start.
 
+        Owners whose answers are too large already wait until they delete some.
+
         is_alone: nothing else of jobs runs here. An entry that ran as a process died runs alone, so
         that no other one is blamed if that happens again.
         """
         query = (
-            "SELECT job, position, owner, endpoint, body, starts, deaths, id, model FROM"
+            "SELECT job, position, owner, endpoint, body, starts, deaths, id, model, form FROM"
             " entries JOIN jobs ON job = number WHERE entries.state = 'queued' AND model IN"
-            " (SELECT value FROM json_each(?)) ORDER BY turn, job, position LIMIT 1"
+            " (SELECT value FROM json_each(?)) AND owner NOT IN (SELECT value FROM json_each(?))"
+            " ORDER BY turn, job, position LIMIT 1"
         )
         mine = json.dumps([one for one in self._list_models() if is_served(one, self._model)])
-        if self._db.connection.execute(query, (mine,)).fetchone() is None:
+        if self._db.connection.execute(query, (mine, "[]")).fetchone() is None:
             return None  # without a lock, as this is asked often
         with self._db.transaction() as connection:
-            row = connection.execute(query, (mine,)).fetchone()
+            sizes = owned_bytes(connection).items()
+            full = json.dumps([owner for owner, size in sizes if size > self._owned.bytes])
+            row = connection.execute(query, (mine, full)).fetchone()
             if row is None or (row["deaths"] and not is_alone):
                 return None
             if stored_bytes(connection) > self._limits.job_bytes:

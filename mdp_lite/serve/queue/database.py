@@ -4,21 +4,25 @@ import asyncio
 import logging
 import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mdp_lite.files import probe
 from mdp_lite.names import BadInput
 from mdp_lite.serve.errors import ApiError
-from mdp_lite.serve.queue.records import TABLES
+from mdp_lite.serve.queue.records import ADDED, TABLES
+from mdp_lite.store.cache import Cache
 
 T = TypeVar("T")
 NAME = "jobs.sqlite"
-VERSION = 1  # of the tables
+VERSION = 2  # of the tables
 BUSY = 30.0  # seconds that a transaction waits for those of other processes
+TRY = 5.0  # the same before the service starts, or instead of that in a dry run
 log = logging.getLogger("mdp_lite.serve")
 
 
@@ -40,7 +44,10 @@ class Database:
             raise ApiError(503, message, "jobs_unavailable", retry=30) from error
 
     def open(self) -> None:
-        """Open it, and make it if there is none. Runs in its thread, as all below."""
+        """Open it, make it if there is none, and bring tables of older versions up to date.
+
+        Runs in its thread, as all below. Raises BadInput for tables of a newer version.
+        """
         path = ":memory:" if self.folder is None else str(make_file(self.folder))
         self.connection = sqlite3.connect(path, BUSY, isolation_level=None)
         self.connection.row_factory = sqlite3.Row
@@ -49,11 +56,14 @@ class Database:
             "synchronous = FULL", "secure_delete = ON",
         ):  # fmt: skip
             self.connection.execute(f"PRAGMA {setting}")
-        found = self.connection.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, VERSION):
-            raise BadInput(f"{path} has tables of version {found}, want {VERSION}")
-        self.connection.executescript(f"BEGIN IMMEDIATE; {TABLES} COMMIT;")
-        self.connection.execute(f"PRAGMA user_version = {VERSION}")
+        with self.transaction() as connection:
+            check_version(connection, path)
+            for one in filter(str.strip, TABLES.split(";")):
+                connection.execute(one)
+            for table, column, kind in ADDED:
+                if column not in _list_columns(connection, table):
+                    connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -74,6 +84,54 @@ class Database:
         """Close it, and end its thread."""
         await self.run(self.connection.close)
         self._thread.shutdown()
+
+
+def find_folder(chosen: str | None, cache: Cache | None) -> Path | None:
+    """The folder of jobs: the operator's, or one in the cache's; None is in memory."""
+    if chosen is not None:
+        return Path(chosen)
+    return cache.folder / "jobs" if cache and not cache.read_only else None
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BadInput unless jobs can be stored there. This creates nothing, so a dry run may ask.
+
+    It waits TRY seconds at most for a database that another process is writing.
+    """
+    there = probe.check_folder("jobs", folder)
+    try:
+        with tempfile.TemporaryFile(dir=there):  # os.access believes that root may write anywhere
+            pass
+    except OSError as error:
+        got = f"got {probe.describe(error)}: {probe.shorten(folder)}"
+        raise BadInput(f"jobs must be a folder that can be written, {got}", "jobs") from None
+    path = folder / NAME
+    if path.exists():
+        try:
+            _try_database(path)
+        except sqlite3.Error as error:
+            got = f"got {str(error)!r}: {probe.shorten(path)}"
+            raise BadInput(f"jobs must be a folder with a usable database, {got}", "jobs") from None
+
+
+def _try_database(path: Path) -> None:
+    """Begin to write, and end without having written. Raises sqlite3.Error, and BadInput."""
+    with closing(sqlite3.connect(path, TRY, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.execute("BEGIN IMMEDIATE")
+        check_version(connection, str(path))
+
+
+def check_version(connection: sqlite3.Connection, path: str) -> None:
+    """Raise BadInput for tables that a newer version of mdp_lite has made."""
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found > VERSION:
+        why = f"a newer mdp-lite made its tables: version {found}, this one reads up to {VERSION}"
+        raise BadInput(f"jobs must be a folder of this version or an older one, got {path} ({why})")
+
+
+def _list_columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
 
 
 def make_file(folder: Path) -> Path:

@@ -15,6 +15,7 @@ from mdp_lite.serve import fields, pictures, routes
 from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
 from mdp_lite.serve.gate import Message
 from mdp_lite.serve.logs import log_failure
+from mdp_lite.serve.memory import Lease
 from mdp_lite.serve.queue.records import EntryAnswer, to_answer
 from mdp_lite.serve.runs import CheckEnd, RequestRun
 
@@ -61,24 +62,34 @@ def fix_seed(path: str, body: Body) -> Body:
     return body | {"seed": secrets.randbelow(routes.SEEDS)}
 
 
-async def check_body(app: Any, owner: str, path: str, body: Body) -> int:
+async def check_body(app: Any, owner: str, path: str, body: Body, share: Share) -> int:
     """The FLOPs of a request. Raises what the endpoint itself would answer.
 
+    share: that of the request that submits it, whose user may wait for a model to be loaded.
     The fields of a form have here the types of JSON, as a form would make a text of anything.
     """
     if (kind := find_endpoint(path).form) is not None:
         fields.read_fields(kind, {name: body[name] for name in body if name not in FILES})
+    lease, run = app.state.service.memory.open(), RequestRun(share, is_job=True, is_check=True)
     try:
-        await _call(app, owner, path, body, RequestRun(Share(), is_job=True, is_check=True))
+        await _call(app, owner, path, body, run, lease)
     except CheckEnd as end:
         return end.work
+    finally:
+        lease.close()
     raise AssertionError(f"{path} ended without any work")
 
 
-async def run_body(app: Any, owner: str, path: str, body: Body, run: RequestRun) -> EntryAnswer:
-    """The answer of an endpoint to its owner's request, which may be an error."""
+async def run_body(
+    app: Any, owner: str, path: str, body: Body, run: RequestRun, lease: Lease
+) -> EntryAnswer:  # fmt: skip
+    """The answer of an endpoint to its owner's request, which may be an error.
+
+    The lease counts its memory, the answer's too: whoever opened it closes it once the answer is
+    stored.
+    """
     try:
-        return await _call(app, owner, path, body, run)
+        return await _call(app, owner, path, body, run, lease)
     except Exception as error:
         api_error = to_api_error(error, fields.NAMES)
         if api_error.status >= 500 and api_error.code not in EXPECTED:
@@ -86,8 +97,10 @@ async def run_body(app: Any, owner: str, path: str, body: Body, run: RequestRun)
         return to_answer(api_error)
 
 
-async def _call(app: Any, owner: str, path: str, body: Body, run: RequestRun) -> EntryAnswer:
-    endpoint, lease = find_endpoint(path), app.state.service.memory.open()
+async def _call(
+    app: Any, owner: str, path: str, body: Body, run: RequestRun, lease: Lease
+) -> EntryAnswer:  # fmt: skip
+    endpoint = find_endpoint(path)
     if endpoint.form is not None:
         kind, data = await asyncio.to_thread(encode_form, body)
     else:
@@ -97,10 +110,7 @@ async def _call(app: Any, owner: str, path: str, body: Body, run: RequestRun) ->
         "headers": [(b"content-type", kind.encode())],
         "state": {"owner": owner, "run": run, "memory": lease},
     }  # fmt: skip
-    try:
-        return await _collect(await endpoint.handle(Request(scope, _send_once(data))))
-    finally:
-        lease.close()
+    return await _collect(await endpoint.handle(Request(scope, _send_once(data))))
 
 
 async def _collect(response: Response) -> EntryAnswer:

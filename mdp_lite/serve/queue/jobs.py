@@ -6,29 +6,37 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.queue.database import Database
-from mdp_lite.serve.queue.records import ENDED, STATES, NewJob, StoredJob
+from mdp_lite.serve.queue.records import ENDED, FORM, STATES, NewJob, StoredJob
 from mdp_lite.serve.queue.turns import STEP, choose_turns
 from mdp_lite.serve.settings import Limits
 
 FULL = 30.0  # seconds after which a refused client may try again
 
 
+class OwnedLimits(NamedTuple):
+    """How many jobs one owner may have, and how many bytes their requests and answers may have."""
+
+    jobs: int
+    bytes: int
+
+
 class JobStore:
     """The jobs of all owners. Everything here runs in the thread of the database.
 
-    most_owned is how many jobs one owner may have. clock is the
-    wall clock, as jobs outlive a process.
+    limits are those of all together; one owner may have as many jobs and bytes as owned says. clock
+    is the wall clock, as jobs outlive a process.
     """
 
     def __init__(
-        self, database: Database, limits: Limits, most_owned: int,
+        self, database: Database, limits: Limits, owned: OwnedLimits,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._db, self._limits, self._clock = database, limits, clock
-        self._most_owned = most_owned
+        self._owned = owned
 
     def find_key(self, owner: str, key: str | None, digest: str) -> str | None:
         """The id of the job with this idempotency key, if there is one.
@@ -71,12 +79,15 @@ class JobStore:
         query = "SELECT count(*), coalesce(sum(owner = ?), 0) FROM jobs"
         jobs, own = connection.execute(query, (new.owner,)).fetchone()
         size = sum(len(one.body) for one in new.entries)
-        if jobs >= self._limits.stored_jobs or own >= self._most_owned:
+        if jobs >= self._limits.stored_jobs or own >= self._owned.jobs:
             message = f"{own} jobs of yours and {jobs} in all are stored: delete some, or wait"
             raise ApiError(429, message, "too_many_jobs", retry=FULL)
-        if stored_bytes(connection) + size > self._limits.job_bytes:
-            message = f"jobs may take {self._limits.job_bytes} bytes together: delete some, or wait"
-            raise ApiError(429, message, "too_many_jobs", retry=FULL)
+        bounds = {"jobs": (stored_bytes(connection), self._limits.job_bytes)}
+        bounds["your jobs"] = (owned_bytes(connection).get(new.owner, 0), self._owned.bytes)
+        for whose, (stored, most) in bounds.items():
+            if stored + size > most:
+                message = f"{whose} may take {most} bytes together: delete some, or wait"
+                raise ApiError(429, message, "too_many_jobs", retry=FULL)
 
     def _add_entries(
         self, connection: sqlite3.Connection, number: int, new: NewJob, now: float
@@ -96,8 +107,8 @@ class JobStore:
             size, state = len(end[2] or end[3] or ""), "failed" if wrong else "queued"
             connection.execute(
                 "INSERT INTO entries (job, position, state, work, seconds, turn, size, status,"
-                " headers, body, answer) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (number, position, state, one.work, one.seconds, turn, size, *end),
+                " headers, body, answer, form) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (number, position, state, one.work, one.seconds, turn, size, *end, FORM),
             )  # fmt: skip
 
     def get(self, owner: str, name: str, preview: bool = False) -> StoredJob | None:
@@ -224,6 +235,18 @@ def count_states(rows: Iterable[sqlite3.Row]) -> dict[str, int]:
 def stored_bytes(connection: sqlite3.Connection) -> int:
     """Bytes of all bodies and answers."""
     return connection.execute("SELECT coalesce(sum(size), 0) FROM entries").fetchone()[0]
+
+
+def owned_bytes(connection: sqlite3.Connection) -> dict[str, int]:
+    """The same of each owner who has jobs."""
+    query = "SELECT owner, sum(size) FROM entries JOIN jobs ON job = number GROUP BY owner"
+    return {owner: size for owner, size in connection.execute(query)}
+
+
+def share_limits(limits: Limits, owners: int) -> OwnedLimits:
+    """What one of several owners may have: half, so that nobody fills the table for the others."""
+    parts = 1 if owners < 2 else 2
+    return OwnedLimits(max(1, limits.stored_jobs // parts), max(1, limits.job_bytes // parts))
 
 
 def settle(connection: sqlite3.Connection, number: int, now: float) -> None:

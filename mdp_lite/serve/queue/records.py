@@ -9,8 +9,13 @@ from mdp_lite.serve.errors import ApiError
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 ENDED = STATES[2:]
 
+FORM = 1  # of the requests that this version stores: how their bodies are written
+# Columns that tables of older versions lack: their table, name and type.
+ADDED = (("entries", "form", "INTEGER NOT NULL DEFAULT 1"),)
+
 # An entry is one request of a job; a job that is no batch has one. turn orders the entries that
-# wait: see turns.py. deaths counts the processes that died while they ran the entry.
+# wait: see turns.py. deaths counts the processes that died while they ran the entry. form is how
+# its body is written: an older one may lack fields, which then have their defaults.
 TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
   number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
@@ -24,7 +29,8 @@ CREATE TABLE IF NOT EXISTS entries (
   state TEXT NOT NULL, work REAL NOT NULL, seconds REAL NOT NULL, turn REAL NOT NULL,
   progress REAL NOT NULL DEFAULT 0, worker TEXT, starts INTEGER NOT NULL DEFAULT 0,
   deaths INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL, status INTEGER, headers TEXT,
-  body TEXT, preview BLOB, answer BLOB, PRIMARY KEY (job, position));
+  body TEXT, preview BLOB, answer BLOB, form INTEGER NOT NULL DEFAULT 1,
+  PRIMARY KEY (job, position));
 CREATE INDEX IF NOT EXISTS entries_by_turn ON entries (state, turn);
 CREATE TABLE IF NOT EXISTS deliveries (
   job INTEGER PRIMARY KEY REFERENCES jobs (number) ON DELETE CASCADE, id TEXT NOT NULL,
@@ -75,6 +81,15 @@ class Claim(NamedTuple):
     deaths: int
     id: str
     model: str
+    form: int
+
+
+def check_form(claim: Claim) -> None:
+    """Raise ApiError for a request that a newer version of the service stored."""
+    if claim.form > FORM:
+        what = f"its form is {claim.form}, this version reads up to {FORM}"
+        message = f"a newer version of the service stored this job ({what}): submit it again"
+        raise ApiError(501, message, "job_too_new")
 
 
 class EntryAnswer(NamedTuple):

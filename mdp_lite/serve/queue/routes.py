@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from mdp_lite.serve import fields as request_fields
 from mdp_lite.serve import forms
 from mdp_lite.serve.answers import KEEP_ALIVE
-from mdp_lite.serve.errors import CLIENT_LEFT, ApiError, to_api_error
+from mdp_lite.serve.errors import CLIENT_LEFT, ApiError, to_api_error, validate
 from mdp_lite.serve.holdings import PIECE, SENDING
 from mdp_lite.serve.memory import lease_of
 from mdp_lite.serve.pieces import send_parts
@@ -32,10 +32,14 @@ from mdp_lite.serve.queue.job_fields import (
 from mdp_lite.serve.queue.job_models import find_model, join_models
 from mdp_lite.serve.queue.records import ENDED, STATES, NewEntry, NewJob, StoredJob, to_answer
 from mdp_lite.serve.queue.runner import JobQueue
+from mdp_lite.serve.runs import run_of
 
 Body = dict[str, Any]
 JobId = Annotated[str, Path(description="the id of a job")]
 TYPE = "application/json"
+# Fields that are hashed if they have their defaults, too. A new one is none of these, so that an
+# idempotency key outlives an update.
+HASHED = {"body": None, "rows": None, "priority": 0, "webhook": None}
 PASSING = (408, 429, CLIENT_LEFT)  # statuses that say nothing about a request: it may be sent again
 
 
@@ -49,7 +53,7 @@ async def submit_job(request: Request) -> Response:
     fields = await forms.read_json(request, JobFields, most)
     key = check_key(request.headers.get("idempotency-key"))
     bodies = check_job(fields, owner, queue)
-    digest = await asyncio.to_thread(_hash, fields)
+    digest = await asyncio.to_thread(hash_job, fields)
     known = await queue.database.run(queue.jobs.find_key, owner, key, digest)
     if known is not None:
         return JSONResponse(await _describe(request, known))
@@ -72,16 +76,18 @@ def _list_models(queue: JobQueue, bodies: list[Body], entries: list[NewEntry]) -
     return join_models(find_model(one, queue.service, queue.models) for one in fine)
 
 
-def _hash(fields: JobFields) -> str:
-    sent = json.dumps(fields.model_dump(), sort_keys=True).encode("utf-8", "replace")
-    return hashlib.sha256(sent).hexdigest()
+def hash_job(fields: JobFields) -> str:
+    """What tells two submissions apart, in this version and in later ones with more fields."""
+    sent = HASHED | fields.model_dump(exclude_defaults=True)
+    return hashlib.sha256(json.dumps(sent, sort_keys=True).encode("utf-8", "replace")).hexdigest()
 
 
 async def _check_entry(request: Request, path: str, body: Body, is_batch: bool) -> NewEntry:
     """A request of a job, checked by its endpoint. A wrong one of a batch is stored with why."""
     queue, body = _queue(request), fix_seed(path, body)
     try:
-        work = await check_body(request.app, _owner(request), path, body)
+        share = run_of(request).share
+        work = await check_body(request.app, _owner(request), path, body, share)
     except Exception as error:
         api_error = to_api_error(error, request_fields.NAMES)
         if not is_batch or api_error.status >= 500 or api_error.status in PASSING:
@@ -93,7 +99,7 @@ async def _check_entry(request: Request, path: str, body: Body, is_batch: bool) 
 
 async def get_job(request: Request, job: JobId) -> Response:
     """The state of a job. wait=SECONDS waits for its end; preview=true shows its newest preview."""
-    query, queue = JobQuery.model_validate(dict(request.query_params)), _queue(request)
+    query, queue = validate(JobQuery, dict(request.query_params)), _queue(request)
     end = time.monotonic() + query.wait
     while True:
         found = await _find(request, job, query.preview)
@@ -105,7 +111,7 @@ async def get_job(request: Request, job: JobId) -> Response:
 
 async def list_jobs(request: Request) -> Response:
     """The jobs of this key, newest first; start_after=ID goes on where a list ended."""
-    query, queue = ListQuery.model_validate(dict(request.query_params)), _queue(request)
+    query, queue = validate(ListQuery, dict(request.query_params)), _queue(request)
     states = STATES if query.state is None else (query.state,)
     values = (_owner(request), states, query.limit + 1, query.start_after)
     found = await queue.database.run(queue.jobs.list_jobs, *values)
@@ -115,7 +121,7 @@ async def list_jobs(request: Request) -> Response:
 
 async def get_result(request: Request, job: JobId) -> Response:
     """The answer to the request, as its endpoint gives it; of several, all, or the one of row=N."""
-    query = ResultQuery.model_validate(dict(request.query_params))
+    query = validate(ResultQuery, dict(request.query_params))
     found = await _find(request, job)
     if query.row is None and found.state not in ENDED:
         raise _not_ended(found.state)
@@ -213,7 +219,7 @@ def _owner(request: Request) -> str:
 
 
 def _read_no_query(request: Request) -> None:
-    NoQuery.model_validate(dict(request.query_params))
+    validate(NoQuery, dict(request.query_params))
 
 
 def _not_ended(state: str) -> ApiError:

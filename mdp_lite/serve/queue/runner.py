@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from prometheus_client import Counter
@@ -17,13 +16,14 @@ from mdp_lite.batcher.turns import Share
 from mdp_lite.serve.answers import encode_picture
 from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.gate import hash_key
+from mdp_lite.serve.memory import Lease
 from mdp_lite.serve.queue import deliveries
 from mdp_lite.serve.queue.claims import ClaimStore, EntryProgress
-from mdp_lite.serve.queue.database import Database, make_file
+from mdp_lite.serve.queue.database import Database, check_folder, find_folder
 from mdp_lite.serve.queue.internal import run_body
 from mdp_lite.serve.queue.job_models import check_model, join_models, name_models
-from mdp_lite.serve.queue.jobs import JobStore
-from mdp_lite.serve.queue.records import STATES, Claim, EntryAnswer, to_answer
+from mdp_lite.serve.queue.jobs import JobStore, share_limits
+from mdp_lite.serve.queue.records import STATES, Claim, EntryAnswer, check_form, to_answer
 from mdp_lite.serve.queue.webhooks import Webhooks
 from mdp_lite.serve.queue.workers import Workers
 from mdp_lite.serve.runs import RequestRun
@@ -65,9 +65,9 @@ class JobQueue:
         self.service, self._app, self._share = service, app, Share()
         self.webhooks = Webhooks(settings.webhook_hosts, settings.webhook_secret)
         self.is_shared = service.settings.replicas > 1
-        folder = find_folder(service)
+        folder = find_folder(settings.folder, service.editor.cache)
         if folder is not None:
-            make_file(folder)  # so that a folder that can't be written is an error at once
+            check_folder(folder)  # so that one that can't be used is an error at once
         self.database = Database(folder)
         self._owners = {hash_key(key): bound for key, bound in settings.priorities.items()}
         self._known = {hash_key(key) for key in service.settings.keys} or {""}
@@ -105,11 +105,10 @@ class JobQueue:
         await database.run(database.open)
         self.models = await asyncio.to_thread(name_models, self.service, folder)
         model = join_models(self.models.values())
-        workers, most = Workers(folder, model), limits.limits.stored_jobs
-        most_owned = most if len(limits.keys) < 2 else max(1, most // 2)
-        self.jobs = JobStore(database, limits.limits, most_owned)
-        self.claims = ClaimStore(database, limits.limits, workers, model)
-        self._workers = workers
+        self._workers = workers = Workers(folder, model)
+        owned = share_limits(limits.limits, len(limits.keys))
+        self.jobs = JobStore(database, limits.limits, owned)
+        self.claims = ClaimStore(database, limits.limits, owned, workers, model)
         await database.run(workers.join)
         await self._tidy()
         loops = [self._start_entries, self._check_running, self._recover]
@@ -178,24 +177,35 @@ class JobQueue:
         return service.ready and not (is_alone or is_busy or is_full)
 
     async def _run_entry(self, claim: Claim, run: RequestRun) -> None:
-        started = time.monotonic()
-        answer = await self._compute(claim, run)
-        code = read_code(answer)
+        started, lease = time.monotonic(), self.service.memory.open()
+        try:
+            answer = await self._compute(claim, run, lease)
+            code = read_code(answer)
+            is_again = answer.status == 429 or (code in AGAIN and claim.starts < STARTS)
+            if not is_again and code != "shutting_down":
+                await self._store(claim, answer)
+        finally:
+            lease.close()  # not before: the answer is in memory until it is stored
         if code == "shutting_down":
             return  # stop() puts it back
-        if answer.status == 429 or (code in AGAIN and claim.starts < STARTS):
+        if is_again:
             await asyncio.sleep(POLL)
             return await self.database.run(self.claims.put_back, claim)
+        self._log_end(claim, answer.status, time.monotonic() - started)
+
+    def _log_end(self, claim: Claim, status: int, seconds: float) -> None:
+        self.ended.labels(RESULTS[status >= 400]).inc()
+        route = claim.endpoint if "src_" not in claim.endpoint else "/v1/sources/{source}/edits"
+        line = {"job": claim.id, "row": claim.position, "route": route, "status": status}
+        line |= {"seconds": round(seconds, 4), "starts": claim.starts}
+        log.info("a request of a job", extra={"fields": line})
+
+    async def _store(self, claim: Claim, answer: EntryAnswer) -> None:
+        """Store an answer, as often as needed, or that it is too large for that."""
         if len(answer.body) > LARGEST:
             answer = to_answer(TOO_LARGE)
         while not await self._end(claim, answer):
             await asyncio.sleep(RECOVER)
-        self.ended.labels(RESULTS[answer.status >= 400]).inc()
-        seconds = round(time.monotonic() - started, 4)
-        route = claim.endpoint if "src_" not in claim.endpoint else "/v1/sources/{source}/edits"
-        line = {"job": claim.id, "row": claim.position, "route": route, "status": answer.status}
-        line |= {"seconds": seconds, "starts": claim.starts}
-        log.info("a request of a job", extra={"fields": line})
 
     async def _end(self, claim: Claim, answer: EntryAnswer) -> bool:
         """Store an answer; False if the disk is full, say. The answer is not given up then."""
@@ -204,16 +214,17 @@ class JobQueue:
             return True
         return False
 
-    async def _compute(self, claim: Claim, run: RequestRun) -> EntryAnswer:
+    async def _compute(self, claim: Claim, run: RequestRun, lease: Lease) -> EntryAnswer:
         if claim.owner not in self._known:
             message = "the API key of this job is not valid any more"
             return to_answer(ApiError(401, message, "invalid_api_key"))
-        body = json.loads(claim.body)
         try:
+            check_form(claim)
+            body = json.loads(claim.body)
             check_model(claim, body, self.service, self.models)
         except ApiError as error:
             return to_answer(error)
-        return await run_body(self._app, claim.owner, claim.endpoint, body, run)
+        return await run_body(self._app, claim.owner, claim.endpoint, body, run, lease)
 
     async def _check_running(self) -> None:
         """Store how far entries are, and stop those that another process cancelled."""
@@ -263,14 +274,6 @@ async def repeat(work: Any) -> None:
         except Exception:
             log.exception("a part of the queue of jobs failed")
             await asyncio.sleep(RECOVER)
-
-
-def find_folder(service: Service) -> Path | None:
-    """The folder of jobs: the operator's, or one in the cache's; None is in memory."""
-    chosen, cache = service.settings.jobs.folder, service.editor.cache
-    if chosen is not None:
-        return Path(chosen)
-    return cache.folder / "jobs" if cache and not cache.read_only else None
 
 
 def read_code(answer: EntryAnswer) -> str | None:

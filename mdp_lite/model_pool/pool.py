@@ -1,28 +1,41 @@
-"""The loaded models of a service: loaded when a request needs them, within a bound on memory."""
+"""The loaded models: loaded when somebody needs one, within a bound on memory."""
 
 import asyncio
 import gc
-import logging
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from mdp_lite.cli.units import SIZES, format_count
+from mdp_lite.batcher.turns import Group
 from mdp_lite.engine.devices import free_memory
 from mdp_lite.engine.memory import return_freed_memory
-from mdp_lite.serve.errors import ApiError, to_api_error
-from mdp_lite.serve.served import ModelKey, ModelSlot, ServedModel
-from mdp_lite.serve.settings import Limits
+from mdp_lite.model_pool.catalog import describe_excess
+from mdp_lite.model_pool.keys import ModelKey, ModelSlot
+from mdp_lite.model_pool.load_turns import LoadTicket, LoadTurns
+from mdp_lite.model_pool.refusals import AGAIN, Explain, Reason, Refusal, explain_plainly
 
-AGAIN = 10.0  # seconds for which a model that could not be loaded is not tried again
-LOADS = 8  # models that may wait to be loaded at one time
-log = logging.getLogger("mdp_lite.serve")
+LOADS = 8  # models that may wait to be loaded for one user
 
 
-class Loader(Protocol):
+class PooledModel(Protocol):
+    """A model that a pool lends."""
+
+    key: ModelKey
+    slot: ModelSlot
+
+    def unload(self) -> None:
+        """Let go of its weights."""
+        ...
+
+
+M = TypeVar("M", bound=PooledModel)
+Loaded = TypeVar("Loaded", bound=PooledModel, covariant=True)
+
+
+class Loader(Protocol[Loaded]):
     """Loads models; check and load are called in a thread."""
 
     def find_size(self, key: ModelKey) -> int:
@@ -33,9 +46,18 @@ class Loader(Protocol):
         """Raise ValueError if it can't be loaded, before others make room for it."""
         ...
 
-    def load(self, key: ModelKey, slot: ModelSlot) -> ServedModel:
+    def load(self, key: ModelKey, slot: ModelSlot) -> Loaded:
         """The model, ready."""
         ...
+
+
+class PoolLimits(Protocol):
+    """How many models with LoRAs are loaded, and seconds for which an unused model stays."""
+
+    @property
+    def lora_sets(self) -> int: ...
+    @property
+    def model_seconds(self) -> float: ...
 
 
 class PoolCounts(NamedTuple):
@@ -47,35 +69,37 @@ class PoolCounts(NamedTuple):
     seconds: dict[str, float]
 
 
-class LoadingModel:
+class LoadingModel(Generic[M]):
     """A model that is being loaded, is loaded, or is about to be unloaded."""
 
     def __init__(self, key: ModelKey, size: int, is_pinned: bool) -> None:
         self.key, self.size, self.is_pinned = key, size, is_pinned
-        self.slot = ModelSlot()
-        self.model: ServedModel | None = None
-        self.loading: asyncio.Task[ServedModel] | None = None
+        self.slot, self.ticket, self.is_reading = ModelSlot(), LoadTicket(), False
+        self.model: M | None = None
+        self.loading: asyncio.Task[M] | None = None
         self.timer: asyncio.TimerHandle | None = None  # until it is unloaded if nobody uses it
 
 
-class ModelPool:
-    """Models by key, loaded one at a time, for the thread of asyncio alone.
+class ModelPool(Generic[M]):
+    """Models by key, loaded one at a time, for the thread of asyncio alone; users take turns.
 
     bound: bytes of the weights of all. Before a load, models that nobody uses are unloaded, least
     recently used first; if that is not enough, the pool waits for those that are used, and new
     requests for them wait until the new one is loaded. first stays.
+    What it can't lend it refuses by what explain makes of a Refusal.
     """
 
     def __init__(
-        self, first: ServedModel, loader: Loader, limits: Limits, bound: float = float("inf")
-    ) -> None:
-        self._loader, self._limits, self.bound = loader, limits, bound
-        pinned = LoadingModel(first.key, loader.find_size(first.key), True)
+        self, first: M, loader: Loader[M], limits: PoolLimits, bound: float = float("inf"),
+        explain: Explain = explain_plainly,
+    ) -> None:  # fmt: skip
+        self._loader, self._limits, self.bound, self._to_error = loader, limits, bound, explain
+        pinned = LoadingModel[M](first.key, loader.find_size(first.key), True)
         pinned.slot, pinned.model = first.slot, first
         self._entries = {pinned.key: pinned}  # what requests find
         self._loaded = [pinned]  # what takes memory, also if it is about to be unloaded
-        self._failed: dict[ModelKey, tuple[float, ApiError]] = {}
-        self._one_load = asyncio.Lock()
+        self._failed: dict[ModelKey, tuple[float, Exception]] = {}
+        self._turns = LoadTurns()
         self._unloading: asyncio.Future[None] | None = None
         self.counts = PoolCounts({}, {}, {}, {})
 
@@ -98,33 +122,45 @@ class ModelPool:
             return "loading" if entry.model is None else "loaded"
         return "failed" if key in self._failed else "unloaded"
 
+    def is_reading(self, key: ModelKey) -> bool:
+        """Whether a model's files are read now, so that its turn has come and there is room."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.is_reading
+
     @asynccontextmanager
-    async def use(self, key: ModelKey, end: float | None = None) -> AsyncIterator[ServedModel]:
+    async def use(self, key: ModelKey, user: Group, end: float | None = None) -> AsyncIterator[M]:
         """The model, loaded if need be, which is not unloaded as long as the context lasts.
 
-        end: the request's deadline on the monotonic clock. Raises ApiError.
+        user: whose turn a load is. end: the request's deadline on the monotonic clock. A load that
+        has not begun ends with the last request for it. Raises what explain gives.
         """
-        entry = self._entries.get(key) or self._start(key)
+        entry = self._entries.get(key) or self._start(key, user)
         entry.slot.hold()
+        self._turns.join(entry.ticket, user)
         try:
             yield entry.model or await self._wait(entry, end)
         finally:
             entry.slot.release()
+            entry.ticket.users.remove(user)
+            self._drop_unused(entry)
 
     async def pin(self, key: ModelKey) -> None:
-        """Load a model that stays. Raises ApiError."""
-        entry = self._start(key, True)
+        """Load a model that stays. Raises what explain gives."""
+        user = Group()
+        entry = self._start(key, user, True)
         entry.slot.hold()
+        self._turns.join(entry.ticket, user)
         await self._wait(entry, None)
 
-    def _start(self, key: ModelKey, is_pinned: bool = False) -> LoadingModel:
+    def _start(self, key: ModelKey, user: Group, is_pinned: bool = False) -> LoadingModel[M]:
         when, error = self._failed.get(key, (0.0, None))
         if error is not None and time.monotonic() < when + AGAIN:
             raise error
-        if sum(one.model is None for one in self._entries.values()) >= LOADS and not is_pinned:
-            message = "too many models are waiting to be loaded"
-            raise ApiError(429, message, "rate_limit_exceeded", retry=AGAIN)
-        entry = LoadingModel(key, self._loader.find_size(key), is_pinned)
+        waiting = [one for one in self._entries.values() if one.model is None]
+        if sum(user in one.ticket.users for one in waiting) >= LOADS:
+            message = f"you wait for {LOADS} models already: send this again once one is loaded"
+            raise self._refuse("busy", key, message)
+        entry = LoadingModel[M](key, self._loader.find_size(key), is_pinned)
         self._check_fits(entry)
         entry.slot.on_idle = partial(self._plan_unload, entry)
         entry.loading = asyncio.create_task(self._load(entry))
@@ -132,25 +168,25 @@ class ModelPool:
         self._entries[key] = entry
         return entry
 
-    async def _wait(self, entry: LoadingModel, end: float | None) -> ServedModel:
+    async def _wait(self, entry: LoadingModel[M], end: float | None) -> M:
         assert entry.loading is not None
         try:
             async with asyncio.timeout(None if end is None else max(0, end - time.monotonic())):
                 return await asyncio.shield(entry.loading)
         except TimeoutError:
             message = f"the deadline passed while the model {entry.key.alias!r} was loading"
-            raise ApiError(503, message, "deadline_exceeded", retry=AGAIN) from None
+            raise self._refuse("late", entry.key, message) from None
 
-    def _check_fits(self, entry: LoadingModel) -> None:
+    def _check_fits(self, entry: LoadingModel[M]) -> None:
         stays = sum(one.size for one in self._loaded if one.is_pinned)
         if entry.size + stays > self.bound:
             message = describe_excess(entry.key.alias, entry.size, stays, self.bound)
-            raise ApiError(503, message, "model_too_large", retry=False)
+            raise self._refuse("too_large", entry.key, message)
 
-    async def _load(self, entry: LoadingModel) -> ServedModel:
+    async def _load(self, entry: LoadingModel[M]) -> M:
         key, started = entry.key, time.monotonic()
         try:
-            async with self._one_load:
+            async with self._turns.take(entry.ticket):
                 model = await self._load_alone(entry)
         except BaseException as error:
             self._forget(entry)
@@ -164,7 +200,7 @@ class ModelPool:
         self._plan_unload(entry)
         return model
 
-    async def _load_alone(self, entry: LoadingModel) -> ServedModel:
+    async def _load_alone(self, entry: LoadingModel[M]) -> M:
         if not entry.slot.users:  # all who wanted it have left
             raise asyncio.CancelledError
         run = asyncio.get_running_loop().run_in_executor
@@ -172,25 +208,32 @@ class ModelPool:
         with ThreadPoolExecutor(1, "load") as thread:
             await run(thread, self._loader.check, entry.key)
             await self._make_room(entry)
+            entry.is_reading = True
             model = await run(thread, self._loader.load, entry.key, entry.slot)
-        entry.model = model
+        entry.model, entry.is_reading = model, False
         self._loaded.append(entry)
         return model
 
-    def _explain(self, key: ModelKey, error: Exception) -> ApiError:
-        """What requests are told of a load that failed, now and for a while."""
-        found = to_api_error(error)
-        if isinstance(error, ValueError) and not key.loras:
-            message = f"the model {key.alias!r} could not be loaded: {found.message}"
-            found = ApiError(503, message, "model_failed", retry=AGAIN)
-        elif isinstance(error, ValueError):
-            found = ApiError(400, found.message, "invalid_value", "lora")
-        log.error("the model %s could not be loaded", key.alias, exc_info=error)
+    def _drop_unused(self, entry: LoadingModel[M]) -> None:
+        """Take back a load that has not begun and that nobody waits for any more."""
+        if entry.loading and not entry.ticket.users and not entry.ticket.has_begun:
+            self._forget(entry)
+            entry.loading.cancel()
+
+    def _explain(self, key: ModelKey, error: Exception) -> Exception:
+        """What all who wait are told of a load that failed, now and for a while."""
+        message = f"the model {key.alias!r} could not be loaded: {error}"
+        found = self._refuse("failed", key, message, error)
         if not key.loras:
             self._failed[key] = time.monotonic(), found
         return found
 
-    async def _make_room(self, entry: LoadingModel) -> None:
+    def _refuse(
+        self, reason: Reason, key: ModelKey, message: str, cause: Exception | None = None
+    ) -> Exception:
+        return self._to_error(Refusal(reason, key, message, cause))
+
+    async def _make_room(self, entry: LoadingModel[M]) -> None:
         """Unload others until this one fits, those that nobody uses first."""
         while (victim := self._choose_victim(entry)) is not None:
             if self._entries.get(victim.key) is victim:
@@ -198,7 +241,7 @@ class ModelPool:
             await victim.slot.idle.wait()
             await self._unload(victim)
 
-    def _choose_victim(self, entry: LoadingModel) -> LoadingModel | None:
+    def _choose_victim(self, entry: LoadingModel[M]) -> LoadingModel[M] | None:
         sets = sum(1 for one in self._loaded if one.key.loras)
         excess = entry.size + sum(one.size for one in self._loaded) > self.bound
         many = bool(entry.key.loras) and sets >= self._limits.lora_sets
@@ -210,7 +253,7 @@ class ModelPool:
             return None
         return min(some, key=lambda one: (one.slot.users > 0, one.slot.last_used))
 
-    async def _unload(self, entry: LoadingModel) -> None:
+    async def _unload(self, entry: LoadingModel[M]) -> None:
         """Give back the memory of a model that nobody uses."""
         if entry not in self._loaded or entry.slot.users:
             return
@@ -222,33 +265,24 @@ class ModelPool:
         _add(self.counts.unloads, entry.key.alias, 1)
         await asyncio.get_running_loop().run_in_executor(None, _collect)
 
-    def _forget(self, entry: LoadingModel) -> None:
+    def _forget(self, entry: LoadingModel[M]) -> None:
         if self._entries.get(entry.key) is entry:
             del self._entries[entry.key]
 
-    def _plan_unload(self, entry: LoadingModel) -> None:
+    def _plan_unload(self, entry: LoadingModel[M]) -> None:
         """Unload a model that is not pinned once nobody has used it for so long; one timer each."""
         if entry.is_pinned or entry.slot.users or entry.model is None or entry.timer is not None:
             return
         left = entry.slot.last_used + self._limits.model_seconds - time.monotonic()
         entry.timer = asyncio.get_running_loop().call_later(left, self._end_timer, entry)
 
-    def _end_timer(self, entry: LoadingModel) -> None:
+    def _end_timer(self, entry: LoadingModel[M]) -> None:
         entry.timer = None
         unused = time.monotonic() - entry.slot.last_used
         if entry.slot.users or unused < self._limits.model_seconds:
             return self._plan_unload(entry)
         self._forget(entry)
         self._unloading = asyncio.ensure_future(self._unload(entry))
-
-
-def describe_excess(alias: str, size: int, stays: int, bound: float) -> str:
-    """A sentence on a model that can never be loaded beside those that stay."""
-    sizes = [format_count(one, SIZES) for one in (size, stays, bound)]
-    return (
-        f"the model {alias!r} takes {sizes[0]}, those that stay loaded take {sizes[1]}: "
-        f"more than the {sizes[2]} of --model-memory"
-    )
 
 
 def _add(counts: dict[str, Any], name: str, value: float) -> None:

@@ -1,8 +1,9 @@
-"""The models that a service may load: what the command line or a file says of each, and its facts.
+"""The models that a service or a page may load: what options or a file say of each, and its facts.
 
 The facts come from configs and headers, so that memory is counted before a weight is read.
 """
 
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +16,8 @@ from mdp_lite.checkpoint.advice import choose_default, needs_wide_vae
 from mdp_lite.checkpoint.before_load import check_loras, find_origin
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.identity import Origin
+from mdp_lite.checkpoint.knowledge import Knowledge
 from mdp_lite.checkpoint.load import AddOns, Examined, examine
-from mdp_lite.cli.info import find_family
 from mdp_lite.cli.loading import open_editor, read_choices
 from mdp_lite.cli.model_options import (
     CheckpointOptions,
@@ -28,8 +29,11 @@ from mdp_lite.cli.values import read_lora
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.abilities import find_family
 
 Loras = Sequence[tuple[str, float]]  # files and weights
+ENDING = ".safetensors"
+ALIAS = r"[\w.:/@+-]{1,128}"
 TEXTS = ("alias", "model", "revision", "dtype", "model_variant", "vae")
 KEYS = (*TEXTS, "aliases", "lora", "pinned")  # of a model in a file
 
@@ -45,6 +49,7 @@ class ModelSummary(NamedTuple):
     defaults: Defaults
     origin: Origin
     device: torch.device
+    knowledge: Knowledge
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class ModelSpec:
         return ModelSummary(
             find_family(unet), (x * factor, y * factor), sum(counts.values()), size,
             _name_dtype(dtype), examined.defaults, origin, device,
+            examined.knowledge.with_addons(bool(addons.loras), addons.vae is not None),
         )  # fmt: skip
 
 
@@ -109,29 +115,76 @@ def read_editor_facts(editor: Editor) -> ModelSummary:
     return ModelSummary(
         find_family(models.unet.config), editor.runner.size, sum(one.numel() for one in weights),
         sum(one.nbytes for one in weights), _name_dtype(models.origin.dtype), models.defaults,
-        models.origin, editor.device,
+        models.origin, editor.device, models.knowledge,
     )  # fmt: skip
 
 
 def read_specs(
     texts: Sequence[str], file: Path | None, base: ModelOptions, engine: Any
 ) -> tuple[ModelSpec, ...]:
-    """The models of --serve-model ALIAS=MODEL and of --models FILE. Raises BadInput.
+    """The models of --serve-model ALIAS=MODEL and of --models, a file or folder. Raises BadInput.
 
     They have the device, the cache and the engine of the first model, base.
     """
-    shared = ModelOptions(
-        device=base.device, cache=base.cache, gpu=base.gpu,
-        checkpoint=CheckpointOptions(offline=base.checkpoint.offline),
-    )  # fmt: skip
-    found = []
+    found, shared = [], share_options(base)
     for one in texts:
         alias, equals, name = one.partition("=")
         if not (alias and equals and name):
             raise BadInput(f"serve-model must be ALIAS=MODEL, got {one!r}")
         found.append(ModelSpec(alias, replace(shared, name=name), engine))
+    if file is not None and file.is_dir():
+        return (*found, *list_folder(file, shared, engine))
     tables = [] if file is None else _read_tables(file)
     return (*found, *(_read_table(one, shared, engine) for one in tables))
+
+
+def share_options(base: ModelOptions) -> ModelOptions:
+    """What further models have of the options of the first."""
+    return ModelOptions(
+        device=base.device, cache=base.cache, gpu=base.gpu,
+        checkpoint=CheckpointOptions(offline=base.checkpoint.offline),
+    )  # fmt: skip
+
+
+def list_folder(folder: Path, shared: ModelOptions, engine: Any) -> list[ModelSpec]:
+    """The models of a folder: its folders in the diffusers layout, and its .safetensors files.
+
+    Their aliases are their file names. Raises BadInput for a folder without one.
+    """
+    found = [
+        one for one in sorted(folder.iterdir())
+        if (one / "model_index.json").is_file() or (one / "unet").is_dir()
+        or (one.suffix == ENDING and one.is_file())
+    ]  # fmt: skip
+    if not found:
+        want = f"have model folders or {ENDING} files"
+        raise BadInput(f"models must {want}, got none in {str(folder)!r}")
+    return [ModelSpec(choose_alias(one), replace(shared, name=str(one)), engine) for one in found]
+
+
+def choose_alias(name: str | Path) -> str:
+    """A short name for a model: a hub id itself, or the name of its folder or file."""
+    path = Path(name)
+    is_file = path.exists() or len(path.parts) != 2
+    text = path.name.removesuffix(ENDING) if is_file else str(name)
+    return re.sub(r"[^\w.:/@+-]", "-", text, flags=re.ASCII)[:128] or "model"
+
+
+def read_named_models(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """NAME=MODEL or MODEL, several times -> the alias and the model of each. Raises BadInput."""
+    found = []
+    for text in texts:
+        alias, equals, name = text.partition("=")
+        if not equals or Path(text).exists():
+            alias, name = choose_alias(text), text
+        if not (re.fullmatch(ALIAS, alias, re.ASCII) and name):
+            want = "[NAME=]MODEL, the name of letters, digits or ._:/@+-"
+            raise BadInput(f"model must be {want}, got {text!r}", "model")
+        found.append((alias, name))
+    names = [alias for alias, _ in found]
+    if len(set(names)) < len(names):
+        raise BadInput(f"each model must have another name, got {', '.join(names)}", "model")
+    return found
 
 
 def _read_tables(file: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Several models, loaded when one is needed, within a bound on memory."""
