@@ -7,6 +7,7 @@ from mdp_lite.app.components.history import history_value
 from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.form import EditForm, default_form
 from mdp_lite.app.history import HistoryItem
+from mdp_lite.app.photo import describe_photo
 from mdp_lite.app.restore import restore_form
 from mdp_lite.app.results import SheetCell
 from mdp_lite.app.sessions import Session
@@ -82,7 +83,7 @@ class Actions:
         done = plan_fit("crop", picture.size, size).describe()
         want, got = ("x".join(map(str, one)) for one in (size, picture.size))
         lines = [say("page", "fitted", want=want, size=got, how=done)] if done else []
-        return lines
+        return [*describe_photo(self.studio, session, picture.file), *lines]
 
     def remove_picture(self, session: Session) -> Change:
         """The visitor took the picture away."""
