@@ -230,9 +230,7 @@ def test_an_example_is_clicked(painter: Painter) -> None:
     assert painter.wait_for_event("example_select") == {"id": "house"}
 
 
-def test_a_finger_paints(
-    picture_page: PicturePage, chromium: Any
-) -> None:
+def test_a_finger_paints(picture_page: PicturePage, chromium: Any) -> None:
     phone = open_painter(picture_page, chromium, viewport=PHONE, has_touch=True, is_mobile=True)
     phone.show_picture()
     phone.choose("Brush")
