@@ -7,10 +7,20 @@ from mdp_lite.app.components.history import history_value
 from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.form import EditForm, default_form
 from mdp_lite.app.history import HistoryItem
+from mdp_lite.app.photo import describe_photo
 from mdp_lite.app.restore import restore_form
+from mdp_lite.app.results import SheetCell
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio, open_upload
-from mdp_lite.app.views import Change, View, show_item, show_nothing, show_pair, show_picture
+from mdp_lite.app.views import (
+    Change,
+    View,
+    show_cell,
+    show_item,
+    show_nothing,
+    show_pair,
+    show_picture,
+)
 from mdp_lite.app.visit_page import EMPTY
 from mdp_lite.app.wording import say
 from mdp_lite.names import BadInput
@@ -25,8 +35,8 @@ class Actions:
         self.studio = studio
 
     def open_page(self, session: Session) -> Change:
-        """A page that was loaded: what the visit had, or an empty page with the model's defaults."""
-        form = session.page.form or default_form(self.studio.editor, "picture")
+        """A page that was loaded: what the visit had, or the model's defaults."""
+        form = session.page.form or default_form(self.studio.find_editor(session), "picture")
         item = session.history.current
         shown = show_item(View(self.studio, session), item) if item else Change(session.page.stage)
         history, picture = history_value(session), show_picture(session)
@@ -36,16 +46,19 @@ class Actions:
         """A file that was dropped, pasted or chosen: a picture, or a result with its settings."""
         session.note_upload(path)
         try:
-            settings = images.read_settings(path, Path(path).name) if path else {}
-            if "prompt" in settings:
-                return self.restore(session, path, form)
             image = open_upload(path)
         except BadInput as error:
             problem = str(error)[:1].upper() + str(error)[1:]
             return Change(picture=show_picture(session) | {"problem": problem})
-        name = Path(path or "").name
-        session.page.add_picture(image, name)
-        return self.show_new_picture(session)
+        notes = []
+        if path and has_settings(path):
+            try:
+                return self.restore(session, path, form)
+            except BadInput as error:
+                notes = [say("page", "bad_settings", why=error)]
+        session.page.add_picture(image, Path(path or "").name)
+        change = self.show_new_picture(session)
+        return change._replace(note=[*notes, *(change.note or [])])
 
     def choose_example(self, session: Session, name: object, form: EditForm) -> Change:
         """Take an example, with its two prompts."""
@@ -66,11 +79,11 @@ class Actions:
         picture = session.page.picture
         if picture is None:
             return []
-        size = self.studio.editor.runner.size
+        size = self.studio.find_editor(session).runner.size
         done = plan_fit("crop", picture.size, size).describe()
         want, got = ("x".join(map(str, one)) for one in (size, picture.size))
         lines = [say("page", "fitted", want=want, size=got, how=done)] if done else []
-        return lines
+        return [*describe_photo(self.studio, session, picture.file), *lines]
 
     def remove_picture(self, session: Session) -> Change:
         """The visitor took the picture away."""
@@ -80,8 +93,9 @@ class Actions:
 
     def restore(self, session: Session, path: str | None, form: EditForm) -> Change:
         """The settings of a picture that mdp_lite made; the picture itself is shown as a result."""
-        models = self.studio.editor.models
-        new, notes = restore_form(path, form, models.name, models.clip_skip, self.studio.reads_xl)
+        model = self.studio.find_model(session)
+        name, skip = model.dry_editor.models.name, model.dry_editor.models.clip_skip
+        new, notes = restore_form(path, form, name, skip, model.reads_xl)
         number = session.page.current
         name = Path(path or "").name
         shown = session.page.add_picture(open_upload(path), name)
@@ -131,6 +145,15 @@ class Actions:
         new = form_with(form, case="picture", source_prompt=item.form.prompt, prompt="")
         return self.show_new_picture(session)._replace(form=new)
 
+    def use_cell(self, session: Session, cell: SheetCell) -> Change:
+        """Show an edit of a sheet with its settings, and its picture if that is another one."""
+        change, number = show_cell(session, cell), session.page.current
+        if cell.form and cell.form.case == "picture":
+            self.use_file(session, cell.source_file, cell.source_file.name)
+        if session.page.current == number:
+            return change
+        return change._replace(picture=show_picture(session), note=self.warn(session))
+
     def like(self, session: Session, item_id: object) -> Change:
         """Like a result, or no longer."""
         session.history.like(item_id)
@@ -141,6 +164,14 @@ class Actions:
         item = session.history.remove(item_id)
         view = View(self.studio, session)
         return show_item(view, item) if item else show_nothing(view)
+
+
+def has_settings(path: str) -> bool:
+    """Whether a picture has settings of an edit or of a generated picture by mdp_lite."""
+    try:
+        return "prompt" in images.read_settings(path, Path(path).name)
+    except BadInput:
+        return False
 
 
 def form_with(form: EditForm, **values: object) -> EditForm:

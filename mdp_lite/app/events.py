@@ -76,12 +76,12 @@ def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:
 
 
 def _wire_plan(studio: Studio, flow: Flow, parts: Parts) -> None:
-    """Say what an edit will cost when an input changes, and after a run."""
+    """Say what an edit will cost when an input changes."""
 
     def plan(request: gr.Request, *values: Any) -> str:
         return flow.plan(_find_session(studio, request), _read_state(values))
 
-    changes = [one.change for one in (*parts.controls, parts.picture, parts.strength, parts.stage)]
+    changes = [one.change for one in (*parts.controls, parts.picture, parts.strength)]
     gr.on(
         changes, plan, parts.state, parts.plan, trigger_mode="always_last", concurrency_id="plan",
         show_progress="hidden", api_visibility="private",
@@ -93,7 +93,7 @@ def _wire_pictures(studio: Studio, flow: Flow, actions: Actions, parts: Parts) -
 
     def take(path: str | None, request: gr.Request, *values: Any) -> list[Update]:
         session, state = _find_session(studio, request), _read_state(values)
-        change = actions.take_file(session, path, flow.read_form(state))
+        change = actions.take_file(session, path, flow.read_form(session, state))
         return [None, *list_updates(change)]
 
     # in the queue, unlike QUICK: a large picture takes a while
@@ -103,7 +103,7 @@ def _wire_pictures(studio: Studio, flow: Flow, actions: Actions, parts: Parts) -
     )  # fmt: skip
     form = flow.read_form
     _on(studio, parts, parts.picture.example_select, lambda session, state, event: (
-        actions.choose_example(session, _read_id(event), form(state))
+        actions.choose_example(session, _read_id(event), form(session, state))
     ))  # fmt: skip
     _on(studio, parts, parts.picture.clear, lambda session, state, event: (
         actions.remove_picture(session)
@@ -118,9 +118,9 @@ def _wire_history(studio: Studio, flow: Flow, actions: Actions, parts: Parts) ->
         (history.option_select, lambda session, state, event: (
             actions.compare(session, getattr(event, "ids", None)))),
         (history.apply, lambda session, state, event: (
-            actions.use_result(session, _read_id(event), form(state)))),
+            actions.use_result(session, _read_id(event), form(session, state)))),
         (parts.stage.apply, lambda session, state, event: (
-            actions.use_result(session, _read_id(event), form(state)))),
+            actions.use_result(session, _read_id(event), form(session, state)))),
         (history.like, lambda session, state, event: actions.like(session, _read_id(event))),
         (history.delete, lambda session, state, event: actions.delete(session, _read_id(event))),
         (history.undo, lambda session, state, event: actions.move(session, back=True)),

@@ -55,7 +55,7 @@ class History:
     Undo and redo go through the results in the order in which they were shown. If there are too
     many results, the oldest one that is not liked is deleted. Every method may be called by any
     thread. Ids come from a browser: every method checks them and raises BadInput. pair are the ids
-    of two results that are compared.
+    of two results that are compared, until one result is shown alone again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -137,6 +137,7 @@ class History:
         """Make a result the current one; what undo had left can't be shown again by redo."""
         with self._lock:
             item = self.get(item_id)
+            self.pair = None
             if item != self.current:
                 self._shown = [*self._shown[: self._position + 1], item.id][-MAX_SHOWN:]
                 self._position = len(self._shown) - 1
@@ -166,10 +167,6 @@ class History:
             self.pair = one.id, other.id
         return one, other
 
-    def drop_pair(self) -> None:
-        """Compare no longer."""
-        self.pair = None
-
     def remove(self, item_id: object) -> HistoryItem | None:
         """Delete a result with its files; the current result then, if there is still one."""
         with self._lock:
@@ -191,6 +188,7 @@ class History:
 
     def _move(self, by: int) -> HistoryItem | None:
         with self._lock:
+            self.pair = None
             if 0 <= self._position + by < len(self._shown):
                 self._position += by
             return self.current

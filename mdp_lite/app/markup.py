@@ -36,6 +36,12 @@ def status(lines: Sequence[str]) -> str:
     return f'<div class="mdp-status" role="status">{inner}</div>'
 
 
+def problem(sentence: str) -> str:
+    """What is wrong, beside what caused it; screen readers announce it at once."""
+    plain = escape(sentence[:1].upper() + sentence[1:])
+    return f'<div class="mdp-error" role="alert">{plain}</div>'
+
+
 def plan(lines: Sequence[str], steps: Sequence[str]) -> str:
     """Sentences about what a run will cost; below them, folded, a line for each of its steps."""
     items = "".join(f"<li>{escape(one)}</li>" for one in steps)

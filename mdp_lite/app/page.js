@@ -24,9 +24,8 @@
   };
 
   const openFolds = (field) => {
-    for (let fold = field.closest(".mdp-fold"); fold; fold = fold.parentElement.closest(".mdp-fold")) {
-      const button = fold.querySelector("button");
-      if (button?.getAttribute("aria-expanded") === "false" || !fold.querySelector("button.open")) button?.click();
+    for (let one = field.parentElement; one; one = one.parentElement) {
+      one.querySelector(":scope > button.label-wrap:not(.open)")?.click();
     }
   };
 

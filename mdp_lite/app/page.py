@@ -6,18 +6,28 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from mdp_lite.app import settings
+from mdp_lite.app.actions import Actions
 from mdp_lite.app.components.build import build_component
 from mdp_lite.app.components.history import build_history
 from mdp_lite.app.components.picture import build_picture, empty_value
+from mdp_lite.app.components.words import build_words
 from mdp_lite.app.endpoints import build_endpoints
 from mdp_lite.app.events import wire_page
 from mdp_lite.app.examples import EXAMPLE_VALUES
 from mdp_lite.app.form import EditForm, default_form
 from mdp_lite.app.guard import PageGuard
 from mdp_lite.app.handlers import Handlers
-from mdp_lite.app.loops import call_in_loop
-from mdp_lite.app.parts import Parts
+from mdp_lite.app.parts import Parts, list_updates
 from mdp_lite.app.picture_route import PictureRoute
+from mdp_lite.app.resources import call_in_loop
+from mdp_lite.app.sheet_handlers import SheetHandlers
+from mdp_lite.app.sheet_tabs import (
+    CellAction,
+    build_compare,
+    build_explore,
+    build_sheet_endpoints,
+    wire_sheets,
+)
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.style import FOOTER, build_theme
 from mdp_lite.app.visit_page import EMPTY
@@ -27,6 +37,7 @@ MAX_UPLOAD = "20mb"
 FILE_SECONDS = 3600  # after which gradio deletes files of pictures, if the server still runs
 MAX_QUEUED = 64  # events in gradio's queue; runs wait in turns.py
 CSS, SCRIPT = ((Path(__file__).parent / f"page.{one}").read_text("utf-8") for one in ("css", "js"))
+HEAD = f"<style>{CSS}</style>"  # gradio would rewrite rules about <body> in its own argument css
 
 
 def build_page(studio: Studio) -> gr.Blocks:
@@ -43,10 +54,16 @@ def build_page(studio: Studio) -> gr.Blocks:
             with gr.Column(scale=6, min_width=320, elem_id="results"):
                 stage = build_component("stage", EMPTY)
                 history = build_history()
+        explore, compare = build_explore(studio), build_compare(studio)
         code = _build_folds(studio, handlers)
         parts = Parts(*left, stage, history, code)
         wire_page(blocks, studio, parts)
         build_endpoints(handlers)
+        sheets, actions = SheetHandlers(handlers), Actions(studio)
+        use_cell = lambda *cell: list_updates(actions.use_cell(*cell))  # noqa: E731
+        cells = CellAction(use_cell, parts.outputs)
+        wire_sheets(sheets, explore, compare, cells, [history.change])
+        build_sheet_endpoints(sheets)
     return blocks.queue(max_size=MAX_QUEUED, default_concurrency_limit=None)
 
 
@@ -57,7 +74,7 @@ def mount_page(app: Any, studio: Studio, path: str, hosts: tuple[str, ...] = ())
 
 def _mount(app: Any, studio: Studio, path: str, hosts: tuple[str, ...]) -> Any:
     return gr.mount_gradio_app(
-        app, build_page(studio), path, theme=build_theme(), css=CSS, js=SCRIPT,
+        app, build_page(studio), path, theme=build_theme(), head=HEAD, js=SCRIPT,
         max_file_size=MAX_UPLOAD, footer_links=FOOTER, show_error=False, ssr_mode=False,
         run_history=False, app_kwargs={"middleware": build_middleware(studio, hosts)},
     )  # fmt: skip
@@ -76,6 +93,7 @@ class _Left(NamedTuple):
     file: gr.File
     note: gr.HTML
     fields: dict[str, Any]
+    words: gr.HTML
     edit: gr.Button
     stop: gr.Button
     plan: gr.HTML
@@ -94,8 +112,9 @@ def _build_inputs(studio: Studio, form: EditForm) -> _Left:
         stop = gr.Button(say("page", "stop"), variant="stop", elem_id="stop")
     plan = gr.HTML("", elem_id="forecast")
     strength = build_component("strength", {"strength": form.strength, "steer": form.steer})
+    words = build_words(studio.editor.models)
     fields |= settings.build_settings(studio, form)
-    return _Left(picture, file, note, fields, edit, stop, plan, strength)
+    return _Left(picture, file, note, fields, words, edit, stop, plan, strength)
 
 
 def _build_folds(studio: Studio, handlers: Handlers) -> gr.HTML:

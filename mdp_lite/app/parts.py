@@ -16,6 +16,7 @@ class Parts(NamedTuple):
     file: gr.File
     note: gr.HTML
     fields: dict[str, Any]
+    words: gr.HTML
     edit: gr.Button
     stop: gr.Button
     plan: gr.HTML

@@ -49,21 +49,43 @@ class AppResult(NamedTuple):
 class SheetCell(NamedTuple):
     """One edit of a sheet: its caption, its file, and the PSNR to the source's picture in dB.
 
-    form is None for an edit by another method.
+    id names it in the visit. form is None for an edit by another method. cost is what it takes by
+    itself. seconds are those of the run that made it if is_measured, else its part of a run of many
+    edits, by the UNet rows that it takes by itself; None if its source was already computed.
+    source_file is the picture before the edit. source_cost is that of inverting the picture for
+    this edit, None if the edit starts from the sheet's own source.
     """
 
+    id: str
     name: str
     form: EditForm | None
     file: Path
+    source_file: Path
     psnr: float
     cost: Cost
+    seconds: float | None
+    is_measured: bool = True
+    source_cost: Cost | None = None
+
+
+class SheetTable(NamedTuple):
+    """Where the edits of a sheet stand: heads, and for each row the indices of its cells.
+
+    Without heads of columns each edit is known by its name. None is where there is no edit.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    lines: tuple[tuple[int | None, ...], ...]
 
 
 class EditSheet(NamedTuple):
     """Edits of one source, and a file with all of them as one labelled picture.
 
-    cost is that of all edits together, with common steps computed once. naive is the cost if every
-    step of every edit calls the UNet. name is as in LastEdit. notes are sentences for the visitor.
+    cost is that of all edits together, with common steps computed once, in so many seconds. naive
+    is the cost if every step of every edit calls the UNet. name is as in LastEdit. notes are
+    sentences for the visitor.
     """
 
     source_file: Path
@@ -72,4 +94,6 @@ class EditSheet(NamedTuple):
     cost: Cost
     naive: Cost
     name: str | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+    table: SheetTable
+    seconds: float

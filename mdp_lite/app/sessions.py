@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from mdp_lite.app.favourites import Favourites
 from mdp_lite.app.history import History
 from mdp_lite.app.results import EditSheet, LastEdit
 from mdp_lite.app.visit_page import VisitPage
@@ -38,6 +39,8 @@ class Session:
         self.uploads: set[str] = set()
         self.last: LastEdit | None = None
         self.sheets: dict[str, EditSheet] = {}
+        self.running_sheet: str | None = None  # the kind of the sheet that is being made
+        self.favourites = Favourites(folder / "favourites")
         self.history = History(folder / "results")
         self.page, self.was_stopped = VisitPage(folder / "pictures"), False
         self._sources: OrderedDict[Hashable, Source] = OrderedDict()
@@ -111,6 +114,7 @@ class Session:
         self.stop()
         self._sources.clear()
         self.sheets.clear()
+        self.favourites.clear()
         self.history.clear()
         self.last = None
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -36,8 +36,8 @@ def build_prompts(form: EditForm) -> dict[str, Any]:
     """The two prompts; Enter starts the edit."""
     return {
         name: gr.Textbox(
-            getattr(form, name), label=say("settings", name), max_length=MAX_TEXT, lines=1, max_lines=3,
-            placeholder=say("settings", f"{name}_hint"), elem_id=name.replace("_", "-"),
+            getattr(form, name), label=say("settings", name), elem_id=name.replace("_", "-"),
+            placeholder=say("settings", f"{name}_hint"), max_length=MAX_TEXT, lines=1, max_lines=3,
         )
         for name in ("source_prompt", "prompt")
     }  # fmt: skip

@@ -1,32 +1,42 @@
-"""What happens on the tabs Explore and Compare, which make many edits of one source."""
+"""What happens in the folds Explore and Compare, which make many edits of one source."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
 
 import gradio as gr
 
 from mdp_lite.app import markup
-from mdp_lite.app.fields import Update, skip_controls, update_controls
+from mdp_lite.app.fields import Update
 from mdp_lite.app.form import EditForm
 from mdp_lite.app.handlers import Handlers, show_errors
-from mdp_lite.app.panel import ResultFiles, show_result
-from mdp_lite.app.results import EditSheet
-from mdp_lite.app.rival import Rival
+from mdp_lite.app.results import EditSheet, SheetCell
 from mdp_lite.app.sessions import Session
-from mdp_lite.app.sheets import (
-    last_edit,
-    make_sheet,
-    strength_forms,
-    variant_forms,
-    window_forms,
+from mdp_lite.app.sheet_plans import (
+    SheetPlan,
+    caption,
+    plan_strengths,
+    plan_variants,
+    plan_windows,
+    suggest_windows,
 )
-from mdp_lite.app.streaming import StoppedByVisitor
+from mdp_lite.app.sheet_start import find_start
+from mdp_lite.app.sheet_value import find_cell, sheet_value
+from mdp_lite.app.sheets import NO_OTHERS, Others, make_sheet
+from mdp_lite.app.streaming import WAITING, RunProgress, StoppedByVisitor
+from mdp_lite.app.turns import TooManyWaiting
+from mdp_lite.app.wording import say
+from mdp_lite.cli.units import pluralize
+from mdp_lite.names import BadInput, Stopped
 
-# Of the steps, around the authors' window.
-T_MAX_SHARES, T_M_SHARES = (0.88, 0.94, 1.0), (0.4, 0.52, 0.64)
+EXPLORE, COMPARE = KINDS = "explore", "compare"
+LoadCell = Callable[[Session, SheetCell], list[Update]]  # sets the page to the settings of an edit
+Choose = Callable[[EditForm], tuple[SheetPlan, Others]]
+log = logging.getLogger("mdp_lite.app")
 
 
 class SheetHandlers:
-    """The functions of both tabs; their outputs are a gallery, a file, a table and the status."""
+    """The functions of both folds, and of the named endpoints that do the same."""
 
     def __init__(self, handlers: Handlers) -> None:
         self.handlers = handlers
@@ -37,24 +47,21 @@ class SheetHandlers:
         """A sheet of the last edit's source by windows ("window") or by strengths ("strength")."""
         session = self.handlers.session(request)
         with show_errors():
-            form = last_edit(session).form
-            if by == "window":
-                forms = window_forms(form, variants, t_max, t_m)
-            else:
-                forms = strength_forms(form, variants, int(count))
-            yield from self._make_sheet(session, forms, "explore")
+            plan = plan_explore(find_start(session).form, by, variants, t_max, t_m, count)
+            yield from self._answer(session, plan, EXPLORE, NO_OTHERS)
 
     def compare(self, request: gr.Request) -> Iterator[list[Update]]:
         """The four variants on the last edit's source, and the edits by other methods."""
         session, rivals = self.handlers.session(request), self.handlers.studio.rivals
         with show_errors():
-            forms = variant_forms(last_edit(session).form)
-            yield from self._make_sheet(session, forms, "compare", rivals)
+            plan = plan_variants(find_start(session).form)
+            yield from self._answer(session, plan, COMPARE, Others(rivals))
 
-    def _make_sheet(
-        self, session: Session, forms: Sequence[EditForm], kind: str, rivals: Sequence[Rival] = ()
+    def _answer(
+        self, session: Session, plan: SheetPlan, kind: str, others: Others
     ) -> Iterator[list[Update]]:
-        run = make_sheet(self.handlers.studio, session, forms, kind, rivals)
+        """Run a sheet for an endpoint, which answers a gallery, a file, a table and the status."""
+        run = make_sheet(self.handlers.studio, session, plan, kind, others)
         try:
             while True:
                 yield [gr.skip(), gr.skip(), gr.skip(), markup.progress_bar(next(run))]
@@ -67,40 +74,135 @@ class SheetHandlers:
             run.close()
         pictures = [(str(sheet.source_file), "source")]
         pictures += [(str(cell.file), cell.name) for cell in sheet.cells]
-        table = markup.comparison(sheet) if kind == "compare" else ""
+        table = markup.comparison(sheet) if kind == COMPARE else ""
         download = gr.update(value=str(sheet.sheet_file), interactive=True)
         yield [pictures, download, table, markup.status(markup.sheet_cost(sheet))]
 
-    def load_cell(self, kind: str, index: int, session: Session) -> list[Update]:
-        """Show the cell that was clicked on the panel, and set the controls to its form."""
-        sheet = session.sheets.get(kind)
-        if sheet is None or not 1 <= index <= len(sheet.cells):  # 0 is the source
-            return [*(gr.skip() for _ in range(7)), *skip_controls()]
-        cell = sheet.cells[index - 1]
-        files = ResultFiles(sheet.source_file, cell.file)
-        model, skip = self.handlers.model, self.handlers.clip_skip
-        if cell.form is None:
-            lines = [f"{cell.name}: the page has no settings for it."]
-            return [*show_result(files, None, sheet.name, model, skip, lines), *skip_controls()]
-        lines = [f"{cell.name}: its settings are on the page now."]
-        return [
-            *show_result(files, cell.form, sheet.name, model, skip, lines),
-            *update_controls(cell.form),
-        ]
+    def explore_here(
+        self, by: str, variants: list[str], t_max: str, t_m: str, count: int, request: gr.Request
+    ) -> Iterator[list[Update]]:
+        """Make the sheet of the fold Explore, or stop it if it is being made."""
+        session = self.handlers.session(request)
+        yield from self._toggle(session, EXPLORE, lambda form: (
+            plan_explore(form, by, variants, t_max, t_m, count), NO_OTHERS
+        ))  # fmt: skip
 
-    def open_tab(self, request: gr.Request) -> list[Update]:
-        """Show which source the tab starts from, and suggest windows."""
-        last = self.handlers.session(request).last
-        if last is None:
-            line = "Edit a picture first: its source is what this page starts from."
-            return [markup.status([line]), gr.skip(), gr.skip()]
-        line = f"It starts from the source of your last edit, towards “{last.form.prompt}”."
-        return [markup.status([line]), *suggest_windows(last.form.steps)]
+    def compare_here(
+        self, rivals: list[str], inversions: list[str], request: gr.Request
+    ) -> Iterator[list[Update]]:
+        """Make the comparison of the fold Compare, or stop it if it is being made."""
+        session, studio = self.handlers.session(request), self.handlers.studio
+        chosen = [one for one in studio.rivals if one.name in rivals]
+        methods = [one for one in studio.methods if one in inversions]
+        yield from self._toggle(session, COMPARE, lambda form: (
+            plan_variants(form), Others(chosen, methods)
+        ))  # fmt: skip
+
+    def _toggle(self, session: Session, kind: str, choose: Choose) -> Iterator[list[Update]]:
+        """Updates of a fold's status, sheet and button."""
+        if session.running_sheet == kind:
+            session.stop()
+            return
+        session.running_sheet = kind
+        done = _show_button(kind, running=False)
+        try:
+            status = yield from self._run(session, kind, choose)
+            yield [status, sheet_value(session, kind), done]
+        except StoppedByVisitor:
+            yield [markup.status([say("sheet", "stopped")]), gr.skip(), done]
+        except (ValueError, TooManyWaiting) as error:
+            yield [markup.problem(str(error)), gr.skip(), done]
+        except Stopped:  # the service's batcher was closed
+            yield [markup.problem(markup.CLOSED), gr.skip(), done]
+        except Exception:
+            log.exception("a sheet failed")
+            yield [markup.problem(markup.FAILED), gr.skip(), done]
+        finally:
+            session.running_sheet = None
+
+    def _run(
+        self, session: Session, kind: str, choose: Choose
+    ) -> Generator[list[Update], None, str]:
+        """Run a sheet with updates of its progress; the status at the end."""
+        plan, others = choose(find_start(session).form)
+        start = markup.status([say("sheet", "starting")])
+        yield [start, gr.skip(), _show_button(kind, running=True)]
+        run = make_sheet(self.handlers.studio, session, plan, kind, others)
+        try:
+            while True:
+                yield [show_progress(next(run)), gr.skip(), gr.skip()]
+        except StopIteration as end:
+            edits = pluralize(len(end.value.cells), "edit")
+            return markup.status([say("sheet", "done", edits=edits)])
+        finally:
+            run.close()
+
+    def start(self, basis: list[Any] | None, request: gr.Request) -> list[Update]:
+        """Say which edit both folds start from, and suggest its variant and windows around its own.
+
+        basis is what the last suggestions were for: what a visitor has chosen since stays if the
+        edit has the same variant, steps and window.
+        """
+        try:
+            form = find_start(self.handlers.session(request)).form
+        except BadInput as error:
+            return [*[markup.status([_to_sentence(str(error))])] * 2, *_skip(4)]
+        line = say("sheet", "starts", prompt=form.prompt, how=caption(form))
+        new = [form.variant, form.steps, form.t_max, form.t_m]
+        if new == basis:
+            return [*[markup.status([line])] * 2, *_skip(4)]
+        return [*[markup.status([line])] * 2, [form.variant], *suggest_windows(form), new]
+
+    def select(self, session: Session, kind: str, cell_id: object, load: LoadCell) -> list[Update]:
+        """Use the settings of an edit; what comes first is the status of the fold."""
+        cell = find_cell(session, kind, cell_id)
+        if cell is None or cell.form is None:
+            return [markup.problem(say("sheet", "gone"))]
+        return [markup.status([say("sheet", "loaded", name=cell.name)]), *load(session, cell)]
+
+    def like(self, session: Session, kind: str, cell_id: object, liked: object) -> list[Update]:
+        """Like an edit, or no longer; both folds show the favourites."""
+        cell = find_cell(session, kind, cell_id)
+        if cell is None:
+            return _skip(2)
+        if liked is True:
+            session.favourites.add(cell)
+        else:
+            session.favourites.remove(cell.id)
+        return [sheet_value(session, one) for one in KINDS]
 
 
-def suggest_windows(steps: int) -> list[str]:
-    """Values of t_max and of t_m around the authors' window, such as "44, 47, 50"."""
-    return [
-        ", ".join(f"{round(share * steps)}" for share in shares)
-        for shares in (T_MAX_SHARES, T_M_SHARES)
-    ]
+def plan_explore(
+    form: EditForm, by: str, variants: Sequence[str], t_max: str, t_m: str, count: int
+) -> SheetPlan:
+    """The sheet of an edit by windows or by strengths."""
+    if by == "window":
+        return plan_windows(form, variants, t_max, t_m)
+    return plan_strengths(form, variants, int(count))
+
+
+def show_progress(progress: RunProgress) -> str:
+    """The progress of a sheet, or how long it waits for its turn."""
+    if progress.stage != WAITING:
+        return markup.progress_bar(progress)
+    key = "waiting" if progress.done > 1 else "waiting_one"
+    line = say("sheet", key, count=progress.done)
+    if progress.seconds is not None:
+        line += " " + say("sheet", "waiting_time", seconds=f"{progress.seconds:.0f}")
+    return markup.status([line])
+
+
+def _show_button(kind: str, running: bool) -> Update:
+    """The button of a fold: it stops what it started."""
+    name = say("sheet", "make" if kind == EXPLORE else "compare")
+    if running:
+        return gr.update(value=say("sheet", "stop"), variant="stop")
+    return gr.update(value=name, variant="primary")
+
+
+def _skip(count: int) -> list[Update]:
+    return [gr.skip() for _ in range(count)]
+
+
+def _to_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."

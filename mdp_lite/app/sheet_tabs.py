@@ -1,121 +1,181 @@
-"""The tabs Explore and Compare: their components, and which function answers which event."""
+"""The folds Explore and Compare: their components, and which function answers which event."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from mdp_lite.app.fields import STEER_CHOICES
-from mdp_lite.app.form import EditForm
-from mdp_lite.app.panel import Panel
-from mdp_lite.app.sheet_handlers import SheetHandlers, suggest_windows
-from mdp_lite.app.studio import Studio
+from mdp_lite.app.components.build import build_component
+from mdp_lite.app.form import default_form
+from mdp_lite.app.sheet_handlers import COMPARE, EXPLORE, LoadCell, SheetHandlers
+from mdp_lite.app.sheet_plans import suggest_windows
+from mdp_lite.app.studio import NEEDS_GRADIENTS, Studio
 from mdp_lite.app.wiring import MODEL, QUICK
+from mdp_lite.app.wording import say
 from mdp_lite.names import VARIANTS
 
+MAX_LETTERS = 200  # of a list of numbers
 
-class ExploreTab(NamedTuple):
-    """The components of Explore; about says which source it starts from."""
 
-    tab: gr.Tab
-    about: gr.HTML
+class ExploreFields(NamedTuple):
+    """What a sheet of windows or strengths is made from, in the order of its handlers."""
+
     by: gr.Radio
     variants: gr.CheckboxGroup
     t_max: gr.Textbox
     t_m: gr.Textbox
     count: gr.Slider
-    button: gr.Button
-    gallery: gr.Gallery
-    download: gr.DownloadButton
-    table: gr.HTML
 
 
-class CompareTab(NamedTuple):
-    """The components of Compare; about says which source it starts from."""
+class CompareFields(NamedTuple):
+    """What stands beside the variants, in the order of its handlers."""
 
-    tab: gr.Tab
+    rivals: gr.CheckboxGroup
+    inversions: gr.CheckboxGroup
+
+
+class SheetFold(NamedTuple):
+    """A fold: about says which edit it starts from, status how far it is or what is wrong."""
+
+    fold: gr.Accordion
     about: gr.HTML
+    fields: Any  # ExploreFields or CompareFields
     button: gr.Button
-    gallery: gr.Gallery
-    table: gr.HTML
-    download: gr.DownloadButton
+    status: gr.HTML
+    sheet: gr.HTML
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What a run updates."""
+        return [self.status, self.sheet, self.button]
 
 
-def build_explore_tab() -> ExploreTab:
-    """The tab of sheets of windows or strengths."""
-    t_max, t_m = suggest_windows(50)
-    with gr.Tab("Explore", id="explore") as tab:
-        return ExploreTab(
-            tab,
-            gr.HTML(""),
-            gr.Radio(STEER_CHOICES[::-1], value="window", label="Explore by"),
-            gr.CheckboxGroup(list(VARIANTS), value=[EditForm.variant], label="Variants"),
-            gr.Textbox(t_max, label="t_max, in steps, between commas", elem_id="explore-t-max"),
-            gr.Textbox(t_m, label="t_m, in steps, between commas"),
-            gr.Slider(2, 8, 5, step=1, label="Strengths, from 0 to 1", visible=False),
-            gr.Button("Make the sheet", variant="primary", elem_id="make-sheet"),
-            _build_gallery("Click an edit to load its settings", "explore-grid"),
-            gr.DownloadButton("Download the sheet", interactive=False),
-            gr.HTML("", visible=False),
-        )
+class CellAction(NamedTuple):
+    """What happens with an edit whose settings are to be used, and the components it updates."""
+
+    load: LoadCell
+    outputs: Sequence[Any]
 
 
-def build_compare_tab(studio: Studio) -> CompareTab:
-    """The tab that compares the variants, and other methods if there are any."""
-    names = ", ".join(one.name for one in studio.rivals)
-    label = "Compare the four variants" + (f" and {names}" if names else "")
-    with gr.Tab("Compare", id="compare") as tab:
-        return CompareTab(
-            tab,
-            gr.HTML(""),
-            gr.Button(label, variant="primary", elem_id="make-compare"),
-            _build_gallery("The source and its edits", "compare-grid"),
-            gr.HTML(""),
-            gr.DownloadButton("Download the comparison", interactive=False),
-        )
+def build_explore(studio: Studio) -> SheetFold:
+    """The fold of sheets of windows or strengths."""
+    with gr.Accordion(say("sheet", "explore_title"), open=False, elem_id="explore-fold") as fold:
+        about = gr.HTML(say("sheet", "explore_info"))
+        fields = _build_explore_fields(studio)
+        button = gr.Button(say("sheet", "make"), variant="primary", elem_id="make-sheet")
+        status = gr.HTML("", elem_id="explore-status")
+        return SheetFold(fold, about, fields, button, status, _build_sheet(EXPLORE))
 
 
-def _build_gallery(label: str, name: str) -> gr.Gallery:
-    return gr.Gallery(
-        label=label, format="png", columns=3, allow_preview=False, interactive=False,
-        elem_id=name, height="auto", object_fit="contain",
-    )  # fmt: skip
+def build_compare(studio: Studio) -> SheetFold:
+    """The fold that compares variants, inversions, and other methods if there are any."""
+    with gr.Accordion(say("sheet", "compare_title"), open=False, elem_id="compare-fold") as fold:
+        about = gr.HTML(say("sheet", "compare_info"))
+        names = [one.name for one in studio.rivals]
+        rivals = gr.CheckboxGroup(
+            names, value=names, label=say("sheet", "rivals"), visible=bool(names),
+            elem_id="compare-rivals",
+        )  # fmt: skip
+        quick = [one for one in studio.methods if one != NEEDS_GRADIENTS]
+        inversions = gr.CheckboxGroup(
+            studio.methods, value=quick, label=say("sheet", "inversions"),
+            info=say("sheet", "inversions_hint"), elem_id="compare-inversions",
+        )  # fmt: skip
+        button = gr.Button(say("sheet", "compare"), variant="primary", elem_id="make-compare")
+        status = gr.HTML("", elem_id="compare-status")
+        fields = CompareFields(rivals, inversions)
+        return SheetFold(fold, about, fields, button, status, _build_sheet(COMPARE))
+
+
+def build_sheet_endpoints(handlers: SheetHandlers) -> None:
+    """The endpoints `/explore` and `/compare` of programs, on components nobody sees."""
+    with gr.Column(visible=False):
+        outputs = [gr.Gallery(format="png"), gr.DownloadButton(), gr.HTML(), gr.HTML()]
+        fields = list(_build_explore_fields(handlers.handlers.studio, visible=False))
+        explore, compare = gr.Button(EXPLORE), gr.Button(COMPARE)
+        explore.click(handlers.explore, fields, outputs, api_name=EXPLORE, **MODEL)
+        compare.click(handlers.compare, None, outputs, api_name=COMPARE, **MODEL)
 
 
 def wire_sheets(
-    handlers: SheetHandlers, explore: ExploreTab, compare: CompareTab, panel: Panel,
-    controls: list[Any],
-) -> list[Any]:  # fmt: skip
-    """Connect the components of both tabs; return the events that Stop cancels."""
-    window = [explore.t_max, explore.t_m]
-    explore.tab.select(handlers.open_tab, None, [explore.about, *window], **QUICK)
-    compare.tab.select(handlers.open_tab, None, [compare.about, *window], **QUICK)
-    explore.by.change(_show_axis, explore.by, [*window, explore.count], **QUICK)
-    for kind, tab in (("explore", explore), ("compare", compare)):
-        tab.gallery.select(_on_select(handlers, kind), None, [*panel, *controls], **QUICK)
-    inputs = [explore.by, explore.variants, *window, explore.count]
-    return [
-        explore.button.click(
-            handlers.explore, inputs,
-            [explore.gallery, explore.download, explore.table, panel.status],
-            api_name="explore", **MODEL,
-        ),
-        compare.button.click(
-            handlers.compare, None,
-            [compare.gallery, compare.download, compare.table, panel.status],
-            api_name="compare", **MODEL,
-        ),
-    ]  # fmt: skip
+    handlers: SheetHandlers, explore: SheetFold, compare: SheetFold, action: CellAction,
+    edits: Sequence[Any],
+) -> None:  # fmt: skip
+    """Connect both folds; edits are events when the page shows another edit to start from."""
+    basis = gr.State(None)
+    fields: ExploreFields = explore.fields
+    suggested = [fields.variants, fields.t_max, fields.t_m, basis]
+    outputs = [explore.about, compare.about, *suggested]
+    for one in (explore.fold.expand, compare.fold.expand, *edits):
+        one(handlers.start, basis, outputs, **QUICK)
+    fields.by.change(_show_axis, fields.by, [fields.t_max, fields.t_m, fields.count], **QUICK)
+    runs = (explore, EXPLORE, handlers.explore_here), (compare, COMPARE, handlers.compare_here)
+    for fold, kind, run in runs:
+        _wire_run(fold, run)
+        _wire_cells(handlers, fold, kind, action)
+        values = _on_like(handlers, kind)
+        sheets = [explore.sheet, compare.sheet]
+        fold.sheet.like(values, None, sheets, trigger_mode="multiple", **QUICK)
+
+
+def _build_explore_fields(studio: Studio, visible: bool = True) -> ExploreFields:
+    form = default_form(studio.editor, "picture")
+    t_max, t_m = suggest_windows(form)
+    axes = [(say("sheet", f"by_{one}_choice"), one) for one in ("window", "strength")]
+    hint, name = say("sheet", "numbers_hint"), "explore-" if visible else "endpoint-"
+    with gr.Row():
+        by = gr.Radio(axes, value="window", label=say("sheet", "by"), elem_id=f"{name}by")
+        variants = gr.CheckboxGroup(
+            list(VARIANTS), value=[form.variant], label=say("sheet", "variants"),
+            elem_id=f"{name}variants",
+        )  # fmt: skip
+    with gr.Row():
+        high, wide = [
+            gr.Textbox(
+                value, label=say("sheet", key), info=hint, max_length=MAX_LETTERS,
+                elem_id=f"{name}{key.replace('_', '-')}",
+            )
+            for key, value in (("t_max", t_max), ("t_m", t_m))
+        ]  # fmt: skip
+    label = say("sheet", "count")
+    count = gr.Slider(2, 8, 5, step=1, label=label, visible=False, elem_id=f"{name}count")
+    return ExploreFields(by, variants, high, wide, count)
+
+
+def _build_sheet(kind: str) -> gr.HTML:
+    return build_component("sheet", None, elem_id=f"{kind}-sheet")
+
+
+def _wire_run(fold: SheetFold, run: Callable[..., Any]) -> None:
+    """Make the sheet, or stop it; what was wrong is gone when a field changes."""
+    fields = list(fold.fields)
+    fold.button.click(
+        run, fields, fold.outputs, trigger_mode="multiple", api_visibility="private", **MODEL
+    )
+    gr.on([one.input for one in fields], lambda: "", None, fold.status, **QUICK)
+
+
+def _wire_cells(handlers: SheetHandlers, fold: SheetFold, kind: str, action: CellAction) -> None:
+    outputs = [fold.status, *action.outputs]
+
+    def select(event: gr.EventData, request: gr.Request) -> list[Any]:
+        session = handlers.handlers.session(request)
+        updates = handlers.select(session, kind, getattr(event, "id", None), action.load)
+        return [*updates, *(gr.skip() for _ in range(len(outputs) - len(updates)))]
+
+    fold.sheet.select(select, None, outputs, **QUICK)
+
+
+def _on_like(handlers: SheetHandlers, kind: str) -> Callable[..., list[Any]]:
+    def like(event: gr.EventData, request: gr.Request) -> list[Any]:
+        session = handlers.handlers.session(request)
+        cell_id, liked = getattr(event, "id", None), getattr(event, "liked", None)
+        return handlers.like(session, kind, cell_id, liked)
+
+    return like
 
 
 def _show_axis(by: str) -> list[Any]:
     """Show the fields of a sheet of windows, or those of a sheet of strengths."""
     window = by == "window"
     return [gr.update(visible=window), gr.update(visible=window), gr.update(visible=not window)]
-
-
-def _on_select(handlers: SheetHandlers, kind: str) -> Callable[..., list[Any]]:
-    def load_cell(event: gr.SelectData, request: gr.Request) -> list[Any]:
-        return handlers.load_cell(kind, event.index, handlers.handlers.session(request))
-
-    return load_cell

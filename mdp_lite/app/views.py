@@ -8,8 +8,9 @@ from mdp_lite.app.examples import EXAMPLE_VALUES
 from mdp_lite.app.forecast import describe_result
 from mdp_lite.app.form import EditForm
 from mdp_lite.app.history import HistoryItem
-from mdp_lite.app.results import AppResult
+from mdp_lite.app.results import AppResult, SheetCell
 from mdp_lite.app.sessions import Session
+from mdp_lite.app.sheet_value import describe_facts
 from mdp_lite.app.snippets import python_code, shell_command
 from mdp_lite.app.stage import format_seconds
 from mdp_lite.app.studio import Studio
@@ -51,8 +52,9 @@ def show_item(view: View, item: HistoryItem, result: AppResult | None = None) ->
     session.page.stage = {
         "state": "done", "id": item.id, "before": session.url_of(item.source_file),
         "after": session.url_of(item.edit_file), "before_label": before,
-        "after_label": say("stage", "after"), "download": session.url_of(item.edit_file) + DOWNLOAD,
-        "label": say("stage", key, seconds=seconds) if result else say("stage", "result", id=item.id),
+        "after_label": say("stage", "after"),
+        "download": session.url_of(item.edit_file) + DOWNLOAD,
+        "label": say("stage", key if result else "result", seconds=seconds, id=item.id),
         "notes": describe_result(result) if result else [item.label],
     }  # fmt: skip
     found = show_found(session, item)
@@ -72,6 +74,17 @@ def show_pair(view: View, one: HistoryItem, other: HistoryItem) -> Change:
         "notes": [f"{each.id}: {each.form.prompt}" for each in (one, other)],
     }  # fmt: skip
     return Change(session.page.stage, history_value(session))
+
+
+def show_cell(session: Session, cell: SheetCell) -> Change:
+    """Show an edit of a sheet with its settings; Edit makes it again as a result of the visit."""
+    session.page.stage = {
+        "state": "done", "before": session.url_of(cell.source_file),
+        "after": session.url_of(cell.file), "before_label": say("stage", "before"),
+        "after_label": say("stage", "after"), "download": session.url_of(cell.file) + DOWNLOAD,
+        "label": cell.name, "notes": [describe_facts(cell)],
+    }  # fmt: skip
+    return Change(session.page.stage, form=cell.form)
 
 
 def show_nothing(view: View) -> Change:
@@ -103,8 +116,6 @@ def show_picture(session: Session, mask: Json | None = None) -> Json:
 
 def write_code(studio: Studio, item: HistoryItem) -> Json:
     """The same edit for the shell and in Python."""
-    model, skip = studio.editor.models.name, studio.editor.models.clip_skip
-    return {
-        "shell": shell_command(item.form, item.name, model, skip),
-        "python": python_code(item.form, item.name, model, skip),
-    }
+    models = studio.menu.get(item.model).dry_editor.models
+    facts = item.form, item.name, models.name, models.clip_skip
+    return {"shell": shell_command(*facts), "python": python_code(*facts)}

@@ -1,5 +1,6 @@
 """Sheets of pictures on white: labelled pictures in lines, and tables with heads."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
@@ -8,7 +9,7 @@ from mdp_lite.names import BadInput
 
 MIN_SIDE = 192  # pixels; a picture with a shorter side is enlarged
 MARGIN, LINE, TEXT = 16, 19, 15  # pixels: between pictures, per line of a label, of its font
-MAX_LINES = 4  # a longer label is cut
+MAX_LETTERS = 2000  # of a label: more than any prompt of the page; so no sheet fills the memory
 TILE_SIDE = 256  # pixels; a picture of a contact sheet with a longer side is shrunk
 
 Row = list[tuple[str, Image.Image]]
@@ -49,34 +50,41 @@ def enlarge(image: Image.Image) -> Image.Image:
 
 
 def wrap(label: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """The label in at most MAX_LINES lines of `width` pixels; "..." stands for the rest."""
-    lines = [""]
+    """The whole label in lines of at most `width` pixels; a word that is wider goes on below.
+
+    Of a label with more than MAX_LETTERS, "..." stands for the rest.
+    """
+    lines, label = [""], label if len(label) <= MAX_LETTERS else f"{label[:MAX_LETTERS]}..."
     for word in label.split():
         longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not lines[-1]:
+        if font.getlength(longer) <= width:
             lines[-1] = longer
         else:
-            lines.append(word)
-    if len(lines) > MAX_LINES:
-        lines = [*lines[: MAX_LINES - 1], f"{lines[MAX_LINES - 1]} ..."]
-    return [clip(line, width, font) for line in lines]
+            lines += split_word(word, width, font)
+    return [line for line in lines if line] or [""]
 
 
-def clip(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The line, or its beginning and "..." if it is too wide."""
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(f"{line}...") > width:
-        line = line[:-1]
-    return f"{line}..."
+def split_word(
+    word: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> list[str]:
+    """A word in pieces of at most `width` pixels, or of one letter."""
+    pieces = [""]
+    for letter in word:
+        if pieces[-1] and font.getlength(pieces[-1] + letter) > width:
+            pieces.append("")
+        pieces[-1] += letter
+    return pieces
 
 
 class Table(NamedTuple):
-    """A part of a contact sheet: a labelled picture in the corner, heads, and lines of pictures."""
+    """A part of a contact sheet: a labelled picture in the corner, heads, and lines of pictures.
+
+    None instead of a picture leaves its place white.
+    """
 
     corner: tuple[str, Image.Image]
     columns: list[str]
-    rows: list[tuple[str, list[Image.Image]]]
+    rows: Sequence[tuple[str, Sequence[Image.Image | None]]]
 
 
 def contact(tables: list[Table]) -> Image.Image:
@@ -99,7 +107,11 @@ def _cells(table: Table) -> list[list[Image.Image]]:
     corner = tile(picture)
     first = _stack([_draw_label(label, corner.width), corner])
     heads = [_draw_label(head, corner.width) for head in table.columns]
-    rows = [[_draw_label(head, corner.width), *map(tile, images)] for head, images in table.rows]
+    blank = Image.new("RGB", corner.size, "white")
+    rows = [
+        [_draw_label(head, corner.width), *(tile(one) if one else blank for one in pictures)]
+        for head, pictures in table.rows
+    ]
     return [[first, *heads], *rows]
 
 

@@ -122,6 +122,7 @@ def test_the_slider_edits_again_by_mouse_and_by_keys(
     edit(one)
     served.rows.clear()
     slider = one.page.get_by_label("How far may the edit go?")
+    slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     one.page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
     one.wait_for_stage("done", "already computed")

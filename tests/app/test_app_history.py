@@ -124,9 +124,10 @@ def test_likes_and_pairs(history: History) -> None:
     assert [one.id for one in history.choose_pair([3, 1])] == [3, 1] == list(history.pair or ())
     history.remove(1)
     assert history.pair is None
-    history.choose_pair([2, 3])
-    history.drop_pair()
-    assert history.pair is None
+    for show in (lambda: history.show(2), history.undo, history.redo, lambda: add(history)):
+        history.choose_pair([2, 3])
+        show()  # one result alone
+        assert history.pair is None
 
 
 @pytest.mark.parametrize("bad", [0, 4, "1", 1.0, True, None, [1], {"id": 1}], ids=repr)

@@ -17,6 +17,9 @@ from mdp_lite.app.restore import restore_form
 from mdp_lite.app.results import EditSheet
 from mdp_lite.app.runs import run_edit
 from mdp_lite.app.sessions import Session
+from mdp_lite.app.sheet_plans import plan_variants
+from mdp_lite.app.sheet_start import find_start
+from mdp_lite.app.sheets import Others
 from mdp_lite.app.streaming import RunProgress, StoppedByVisitor
 from mdp_lite.app.studio import Studio
 from mdp_lite.batcher.client import client_editor, make_batcher
@@ -48,8 +51,8 @@ NAME = "Prompt-to-Prompt"
 
 def compare(studio: Studio, visitor: Session) -> tuple[EditSheet, list[RunProgress]]:
     """The comparison of the last edit's source."""
-    forms = sheets.variant_forms(sheets.last_edit(visitor).form)
-    return run_to_end(sheets.make_sheet(studio, visitor, forms, "compare", [RIVAL]))
+    plan = plan_variants(find_start(visitor).form)
+    return run_to_end(sheets.make_sheet(studio, visitor, plan, "compare", Others([RIVAL])))
 
 
 def edit_directly(editor: Editor, source: Source, prompt: str = "a blue boat") -> Image.Image:
@@ -130,7 +133,7 @@ def test_a_mask_keeps_the_rest(studio: Studio, visitor: Session) -> None:
 
 def test_it_is_stopped(studio: Studio, visitor: Session, rows: list[int]) -> None:
     edit(studio, visitor, GENERATED)
-    run = sheets.make_sheet(studio, visitor, sheets.variant_forms(GENERATED), "compare", [RIVAL])
+    run = sheets.make_sheet(studio, visitor, plan_variants(GENERATED), "compare", Others([RIVAL]))
     rows.clear()
     with pytest.raises(StoppedByVisitor):
         for one in run:

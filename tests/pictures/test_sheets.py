@@ -3,7 +3,16 @@
 import pytest
 from PIL import Image, ImageChops, ImageFont
 
-from mdp_lite.pictures.sheets import MARGIN, MIN_SIDE, clip, enlarge, sheet, wrap
+from mdp_lite.pictures.sheets import (
+    MARGIN,
+    MAX_LETTERS,
+    MIN_SIDE,
+    Table,
+    contact,
+    enlarge,
+    sheet,
+    wrap,
+)
 
 NOISE = Image.effect_noise((64, 64), 60).convert("RGB")
 RED = Image.new("RGB", (64, 64), "red")
@@ -34,14 +43,39 @@ def test_labels_are_drawn_above_and_inside_the_column() -> None:
     assert top >= MARGIN and bottom <= page.height - MARGIN - MIN_SIDE
 
 
-@pytest.mark.parametrize("label", ["word " * 200, "x" * 500, "", "two\nlines", "赤い家"])
-def test_a_label_of_any_length_fits(label: str) -> None:
+@pytest.mark.parametrize("label", ["word " * 200, "x" * 500, "", "two\nlines", "赤い家", "i" * 999])
+def test_a_label_of_any_length_fits_and_is_never_cut(label: str) -> None:
     font = ImageFont.load_default(15)
     lines = wrap(label, MIN_SIDE, font)
-    assert 1 <= len(lines) <= 4
+    assert len(lines) >= 1
     assert all(font.getlength(line) <= MIN_SIDE for line in lines)
-    assert lines[-1].endswith("...") == (len(label) >= 500)
-    assert clip("short", MIN_SIDE, font) == "short"
+    assert "".join(lines).replace(" ", "") == "".join(label.split())
+
+
+def test_only_a_label_that_no_prompt_has_is_cut() -> None:
+    font = ImageFont.load_default(15)
+    assert "".join(wrap("x" * MAX_LETTERS, MIN_SIDE, font)) == "x" * MAX_LETTERS
+    assert "".join(wrap("x" * 10**6, MIN_SIDE, font)) == "x" * MAX_LETTERS + "..."
+
+
+def test_a_long_label_moves_its_picture_down() -> None:
+    short, long = (sheet([[(text, RED)]]) for text in ("word", "word " * 200))
+    assert long.height > 2 * short.height
+    bottom = long.height - MARGIN
+    red = long.crop((MARGIN, bottom - MIN_SIDE, MARGIN + MIN_SIDE, bottom))
+    assert red.tobytes() == enlarge(RED).tobytes()
+
+
+def test_a_table_may_have_gaps_and_long_heads() -> None:
+    heads = ["t_max 44", "t_max 47 " * 30]
+    whole, gap = (
+        contact([Table(("before", NOISE), heads, [("t_m 20", [RED, one]), ("t_m 26", [RED, RED])])])
+        for one in (RED, None)
+    )
+    assert whole.size == gap.size and whole.getpixel((2, 2)) == (255, 255, 255)
+    box = ImageChops.difference(whole, gap).getbbox()
+    assert box is not None and (box[2] - box[0], box[3] - box[1]) == (MIN_SIDE, MIN_SIDE)
+    assert gap.crop(box).getcolors() == [(MIN_SIDE**2, (255, 255, 255))]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (100, 30), (192, 192), (500, 300)])

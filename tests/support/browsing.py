@@ -1,5 +1,6 @@
 """Helpers for browser tests: the page over the bundled model, served and opened in chromium."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -58,15 +59,15 @@ class BrowserPage(NamedTuple):
 
     def open_fold(self, name: str) -> None:
         """Open a fold of the page, if it is closed."""
-        fold = self.page.get_by_role("button", name=name, exact=True)
-        if "open" not in (fold.get_attribute("class") or ""):
+        fold = self.page.locator("button.label-wrap", has_text=re.compile(rf"^\s*{name}"))
+        if "open" not in (fold.get_attribute("class") or "").split():
             fold.click()
 
     def click(self, name: str) -> None:
         """Click the element with this id."""
         self.page.locator(f"#{name}").click()
 
-    def wait_for_stage(self, state: str, text: str = "", seconds: float = 300) -> str:
+    def wait_for_stage(self, state: str, text: str = "", seconds: float = 60) -> str:
         """Wait until the stage is in a state and says a text; all that it says."""
         stage = self.page.locator(f"#stage .stage[data-state={state}]", has_text=text)
         stage.wait_for(timeout=1000 * seconds)
@@ -75,7 +76,7 @@ class BrowserPage(NamedTuple):
     def wait_for_error(self, text: str, beside: str = "") -> None:
         """Wait until the page shows an error that contains a text, right after a field."""
         where = f"#{beside} + .mdp-error" if beside else ".mdp-error"
-        self.page.locator(where, has_text=text).wait_for(timeout=120_000)
+        self.page.locator(where, has_text=text).wait_for(timeout=30_000)
 
     def edit(self, source_prompt: str, prompt: str) -> str:
         """Edit the picture that was given to the end; what the stage says."""
@@ -87,7 +88,7 @@ class BrowserPage(NamedTuple):
         """Press Edit and wait for the end; what the stage says."""
         self.click("edit")
         self.page.locator("body.mdp-running").wait_for()
-        self.page.locator("body:not(.mdp-running)").wait_for(timeout=300_000)
+        self.page.locator("body:not(.mdp-running)").wait_for(timeout=60_000)
         return self.wait_for_stage("done", "The edit took")
 
     def download(self, folder: Path, selector: str = "#stage [data-part=download]") -> Path:
@@ -149,7 +150,7 @@ def load_page(context: Any, url: str) -> BrowserPage:
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     page.goto(url)
-    page.locator("#edit").wait_for(timeout=120_000)
+    page.locator("#edit").wait_for(timeout=30_000)
     page.wait_for_function("sessionStorage.getItem('mdp-lite-visit')")  # it knows its visit
     return BrowserPage(page, urls, errors)
 

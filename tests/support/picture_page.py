@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from PIL import Image
 from support.browsing import HOUSE
 
 SIDES = (96, 64)  # of the picture to paint on
+HIDE_FILE = ".hidden-file {height: 0; overflow: hidden}"
 URL_PREFIX = "data:image/png;base64,"
 
 
@@ -36,7 +38,7 @@ def picture_value(image: Image.Image, name: str, **mask: Any) -> dict[str, Any]:
     """The component's value with a picture."""
     shown = {"url": data_url(image), "width": image.width, "height": image.height, "name": name}
     rest = {"where": "everywhere", "png": None, "feather": 0} | mask
-    return {"picture": shown, "mask": rest, "examples": [], "problem": None}
+    return {"picture": shown, "mask": rest, "examples": EXAMPLES, "problem": None}
 
 
 def plain_picture() -> Image.Image:
@@ -52,6 +54,9 @@ def half_mask() -> Image.Image:
     return mask
 
 
+EXAMPLES = [{"id": "house", "url": data_url(Image.open(HOUSE.file)), "label": "House"}]
+
+
 @pytest.fixture(scope="module")
 def picture_page() -> Iterator[PicturePage]:
     """The component on a page, served by this process, so that its values are seen."""
@@ -59,15 +64,15 @@ def picture_page() -> Iterator[PicturePage]:
     from mdp_lite.app.components.picture import build_picture, empty_value
 
     page = PicturePage("", [], [], [])
-    first = empty_value([{"id": "house", "url": data_url(Image.open(HOUSE.file)), "label": "House"}])
+    shown = [empty_value(EXAMPLES)]
 
     def read_file(path: str) -> Any:
         page.files.append(Path(path))
         try:
-            value = picture_value(Image.open(path).convert("RGB"), Path(path).name)
+            shown.append(picture_value(Image.open(path).convert("RGB"), Path(path).name))
         except OSError:
-            value = first | {"problem": "This is no picture."}
-        return value, None
+            return shown[-1] | {"problem": "This is no picture."}, None
+        return shown[-1], None
 
     def record(name: str) -> Any:
         def listen(event: gr.EventData) -> None:
@@ -76,7 +81,7 @@ def picture_page() -> Iterator[PicturePage]:
         return listen
 
     with gr.Blocks(analytics_enabled=False) as blocks:
-        picture = build_picture(first)
+        picture = build_picture(shown[0])
         with gr.Column(elem_classes="hidden-file"):
             file = gr.File(elem_id="picture-file")
         plain, found = gr.Button("plain", elem_id="plain"), gr.Button("found", elem_id="found")
@@ -85,12 +90,23 @@ def picture_page() -> Iterator[PicturePage]:
         picture.change(page.values.append, picture, show_progress="hidden")
         for name in ("input", "clear", "example_select"):
             getattr(picture, name)(record(name), show_progress="hidden")
-        plain.click(lambda: picture_value(plain_picture(), "slope.png"), None, picture)
+        numbers = itertools.count()  # gradio tells the page only of values that differ
+
+        def send_plain() -> Any:
+            shown.append(picture_value(plain_picture(), f"slope {next(numbers)}.png"))
+            return shown[-1]
+
+        plain.click(send_plain, None, picture)
         mask = data_url(half_mask())
         found.click(
             lambda: picture_value(plain_picture(), "slope.png", where="found", png=mask),
             None, picture,
         )  # fmt: skip
-    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, css=".hidden-file {height: 0; overflow: hidden}", footer_links=[])
+    _, url, _ = blocks.launch(
+        prevent_thread_lock=True,
+        quiet=True,
+        css=".hidden-file {height: 0; overflow: hidden}",
+        footer_links=[],
+    )
     yield page._replace(url=url)
     blocks.close(verbose=False)

@@ -34,7 +34,7 @@ def _describe_item(session: Session, item: HistoryItem) -> dict[str, Any]:
         "url": session.url_of(item.edit_file),
         "thumb": session.url_of(item.thumb_file),
         "label": item.label,
-        "seconds": round(item.seconds, 2),
+        "seconds": round(item.seconds, 1),
         "liked": item.liked,
         "prompt": item.form.prompt,
     }

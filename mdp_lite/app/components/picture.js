@@ -27,11 +27,16 @@ const showProblem = (text) => {
   part("problem").hidden = !text;
 };
 
+// Say that a file is being read; the function that ends it, unless a later file is being read.
 const showBusy = (name) => {
   if (props.value?.problem) props.value = {...plain(props.value), problem: null};
   showProblem(null);
-  part("busy").textContent = say("busy", {name});
+  const line = make("span", {}, say("busy", {name}));
+  part("busy").replaceChildren(line);
   part("busy").hidden = false;
+  return () => {
+    if (line.isConnected) part("busy").hidden = true;
+  };
 };
 
 // Draw the overlay once before the next frame, however many changes there were.
@@ -158,34 +163,13 @@ const listenToShortcuts = () => part("card").addEventListener("keydown", (event)
     event.preventDefault();
     undo();
   }
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (key === "escape" && cancelGesture()) event.preventDefault();  // and the view stays large
+  const isCommand = event.ctrlKey || event.metaKey || event.altKey;
+  if (isCommand && !event.getModifierState("AltGraph")) return;  // which some need to type [
   const button = buttons.find((one) => one.dataset.key.toLowerCase() === key);
   if (button) chooseTool(button.dataset.tool);
   else shortcuts[key]?.();
 });
-
-// The card over the whole window: a modal dialog, so that the rest of the page is out of reach.
-const toggleLarger = () => {
-  const card = part("card");
-  if (card.open) return card.close();
-  card.removeAttribute("role");
-  card.showModal();
-  part("larger").textContent = say("smaller");
-  drawSoon();
-};
-
-const listenToLarger = () => {
-  const card = part("card");
-  part("larger").addEventListener("click", toggleLarger);
-  card.addEventListener("cancel", (event) => {
-    if (cancelGesture()) event.preventDefault();  // the first Escape drops the shape alone
-  });
-  card.addEventListener("close", () => {
-    card.setAttribute("role", "group");
-    part("larger").textContent = say("larger");
-    drawSoon();
-  });
-};
 
 const removePicture = () => {
   if (part("card").open) part("card").close();
@@ -236,6 +220,7 @@ const draw = () => {
   showProblem(value.problem);
   drawExamples(value.examples ?? []);
   const isOther = JSON.stringify(value.picture ?? null) !== JSON.stringify(picture);
+  if (value.problem && picture && !isOther) return publish();  // a bad file costs no painting
   picture = value.picture ?? null;
   part("empty").hidden = picture !== null;
   part("card").hidden = picture === null;
@@ -249,22 +234,6 @@ const draw = () => {
     painting.tool = "everywhere";
   }
   drawMask(value.mask ?? {});
-};
-
-const fillTexts = () => {
-  for (const one of element.querySelectorAll("[data-text]")) one.textContent = say(one.dataset.text);
-  for (const one of element.querySelectorAll("[data-label]")) {
-    one.setAttribute("aria-label", say(one.dataset.label));
-  }
-  for (const one of buttons) {
-    const {tool, key} = one.dataset;
-    if (key) one.title = say("tip", {label: say(tool), key});
-    if (key) one.setAttribute("aria-keyshortcuts", key);
-  }
-  part("invert").title = say("tip", {label: say("invert"), key: "I"});
-  part("undo").title = say("undo_tip");
-  part("size-row").title = say("size_tip");
-  part("feather-row").title = say("feather_tip");
 };
 
 const listenToControls = () => {

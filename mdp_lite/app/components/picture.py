@@ -22,6 +22,7 @@ from mdp_lite.pipeline import check
 from mdp_lite.pipeline.masks import to_grey
 
 MAX_SIDE = 1024  # pixels of a mask's longer side
+MAX_BYTES = 20 * 2**20  # of a picture's file; the page says so before it is sent
 MAX_URL = 4 * 2**20  # characters of a mask as a data URL
 PREFIX = "data:image/png;base64,"
 EVERYWHERE: dict[str, Any] = {"where": "everywhere", "png": None, "feather": 0}
@@ -44,7 +45,7 @@ def build_picture(value: dict[str, Any] | None = None) -> gr.HTML:
     Events: change (any new value, also one that Python sent), input (a person changed the mask),
     clear (a person removed the picture), example_select with {id}.
     """
-    limits = {"side": MAX_SIDE, "feather": MAX_FEATHER}
+    limits = {"side": MAX_SIDE, "feather": MAX_FEATHER, "bytes": MAX_BYTES}
     return build_component("picture", value or empty_value(), limits=limits)
 
 

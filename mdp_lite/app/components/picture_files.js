@@ -1,11 +1,11 @@
 // How a picture comes in: chosen, dropped or pasted anywhere on the page, or from the camera.
 
-// The input of the hidden gr.File. Gradio takes it away while it has a file: then clear that first.
-const findInput = async () => {
-  for (let tries = 0; tries < 100; tries++) {
+// The input of the hidden gr.File. Gradio takes it away while it has a file, and makes another one
+// as soon as Python has read the file and set its value to None. Null after so many seconds.
+const findInput = async (seconds, old = null) => {
+  for (const end = Date.now() + 1000 * seconds; Date.now() < end;) {
     const input = document.querySelector("#picture-file input[type=file]");
-    if (input) return input;
-    if (tries === 0) document.querySelector("#picture-file button[aria-label]")?.click();
+    if (input && input !== old) return input;
     await new Promise((go) => setTimeout(go, 50));
   }
   return null;
@@ -14,13 +14,16 @@ const findInput = async () => {
 // Give a file to gradio, so that it checks the upload, and the server decodes it.
 const giveFile = async (file) => {
   if (!file) return;
-  showBusy(file.name);
-  const input = await findInput();
+  const {bytes} = props.limits;
+  if (file.size > bytes) return showProblem(say("too_large", {limit: Math.round(bytes / 2 ** 20)}));
+  const end = showBusy(file.name), input = await findInput(10);
   if (!input) return showProblem(say("no_input"));
   const carrier = new DataTransfer();
   carrier.items.add(file);
   input.files = carrier.files;
   input.dispatchEvent(new Event("change", {bubbles: true}));
+  await findInput(120, input);
+  end();
 };
 
 // Call a function on an event of the whole page until this component leaves it.
@@ -32,11 +35,15 @@ const listenToPage = (name, call) => {
   document.addEventListener(name, listen);
 };
 
-const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+// Whether a file comes from outside; a picture of this page that is dragged is none.
+let isOwnDrag = false;
+const hasFiles = (event) => !isOwnDrag && event.dataTransfer?.types.includes("Files");
 
 // A file may be dropped anywhere; while it is dragged, the page says so.
 const listenToDrops = () => {
   const veil = part("veil");
+  listenToPage("dragstart", () => { isOwnDrag = true; });
+  listenToPage("dragend", () => { isOwnDrag = false; });
   listenToPage("dragover", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
