@@ -173,7 +173,7 @@ const listenToShortcuts = () => part("card").addEventListener("keydown", (event)
 });
 
 const removePicture = () => {
-  if (part("card").open) part("card").close();
+  part("large").close();
   const mask = {where: "everywhere", png: null, feather: 0};
   props.value = {...plain(props.value), picture: null, mask, problem: null};
   trigger("clear");
