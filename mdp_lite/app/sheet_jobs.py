@@ -64,8 +64,10 @@ def make_cell(
     file = job.folder / f"{file_name}.png"
     images.save_png(picture, file, settings)
     psnr = images.psnr(picture, job.last.source.picture)
-    cell_id, (name, form, *rest) = f"{job.folder.name}/{file_name}", facts
-    return SheetCell(cell_id, name, form, file, job.source_file, psnr, *rest)
+    return SheetCell(
+        f"{job.folder.name}/{file_name}", facts.name, facts.form, file, job.source_file, psnr,
+        facts.cost, facts.seconds, facts.is_measured, facts.source_cost,
+    )  # fmt: skip
 
 
 def naive_cost(tasks: Sequence[EditTask]) -> Cost:

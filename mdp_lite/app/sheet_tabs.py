@@ -130,7 +130,7 @@ def _build_explore_fields(studio: Studio, visible: bool = True) -> ExploreFields
             elem_id=f"{name}variants",
         )  # fmt: skip
     with gr.Row():
-        texts = [
+        high, wide = [
             gr.Textbox(
                 value, label=say("sheet", key), info=hint, max_length=MAX_LETTERS,
                 elem_id=f"{name}{key.replace('_', '-')}",
@@ -139,7 +139,7 @@ def _build_explore_fields(studio: Studio, visible: bool = True) -> ExploreFields
         ]  # fmt: skip
     label = say("sheet", "count")
     count = gr.Slider(2, 8, 5, step=1, label=label, visible=False, elem_id=f"{name}count")
-    return ExploreFields(by, variants, *texts, count)
+    return ExploreFields(by, variants, high, wide, count)
 
 
 def _build_sheet(kind: str) -> gr.HTML:

@@ -33,7 +33,7 @@ def serve_one_client(args: McpOptions, console: Console) -> Report:
     A dry run checks everything and reads nothing.
     """
     check_no_address(args)
-    folders, limits = open_folders(args.folder), parse_limits(args.limit)
+    folders, limits = open_folders(args.folder), parse_limits(args.work.limit)
     data = {"command": "mcp", "dry_run": args.run.dry_run}
     if args.run.dry_run:
         editor = open_editor_in_thread(args.model, args.engine)
@@ -60,8 +60,8 @@ def _build_settings(args: McpOptions, editor: Editor, limits: Any) -> ServiceSet
     alias = re.sub(r"[^\w.:/@+-]", "-", editor.models.name, flags=re.ASCII)[:128]
     return check_settings(
         ServiceSettings(
-            alias or ServiceSettings.alias, max_rows=args.rows, metadata=not args.no_metadata,
-            limits=limits,
+            alias or ServiceSettings.alias, max_rows=args.work.rows,
+            metadata=not args.work.no_metadata, limits=limits,
         )
     )  # fmt: skip
 

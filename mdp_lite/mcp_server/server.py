@@ -18,7 +18,7 @@ from mcp.types import (
 
 from mdp_lite.mcp_server.calls import ToolAnswer, open_call
 from mdp_lite.mcp_server.tools import BY_NAME, describe_scope, list_tools
-from mdp_lite.serve.errors import EXPECTED, to_api_error
+from mdp_lite.serve.errors import EXPECTED, to_api_error, validate
 from mdp_lite.serve.logs import log_failure
 from mdp_lite.serve.service import Service
 from mdp_lite.version import __version__
@@ -61,7 +61,7 @@ async def call_tool(
         message = f"no tool {params.name[:100]!r}: there are {', '.join(BY_NAME)}"
         raise MCPError(INVALID_PARAMS, message)
     try:
-        fields = tool.takes.model_validate(params.arguments or {})
+        fields = validate(tool.takes, params.arguments or {})
         with open_call(ctx, service, folders) as call:
             return to_result(await tool.run(call, fields))
     except Exception as error:

@@ -1,13 +1,16 @@
 """Errors in the form that OpenAI's clients read: {"error": {message, type, param, code}}."""
 
 import re
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mdp_lite.batcher.batcher import out_of_memory
+from mdp_lite.cli.values import find_near
 from mdp_lite.names import DeadlineExceeded, NotFinite, Stopped
 
+M = TypeVar("M", bound=BaseModel)
 TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -84,13 +87,34 @@ def error_of_status(status: int, message: str) -> ApiError:
     return ApiError(status, message, code)
 
 
-def _validation_error(error: ValidationError) -> ApiError:
-    """The first of the wrong fields, in one sentence: which, what it must be, and what it was."""
+def validate(kind: type[M], values: Any, **how: Any) -> M:
+    """The fields of a request, as pydantic's model_validate reads them. Raises ApiError.
+
+    The error for a field that there is none of names the one that was meant, if one is near.
+    """
+    try:
+        return kind.model_validate(values, **how)
+    except ValidationError as error:
+        raise _validation_error(error, tuple(kind.model_fields)) from None
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: which of the names was meant, if one is near."""
+    near = find_near(name, names)
+    return f": did you mean {near}?" if near else ""
+
+
+def _validation_error(error: ValidationError, names: Iterable[str] = ()) -> ApiError:
+    """The first of the wrong fields, in one sentence: which, what it must be, and what it was.
+
+    names are those of all fields, of which a misspelt one may be near to one.
+    """
     first = error.errors(include_url=False, include_context=False)[0]
     param, kind = ".".join(str(part) for part in first["loc"]) or None, first["type"]
     code = ERROR_CODES.get(kind, "invalid_value")
     if kind in SENTENCES:
-        text = SENTENCES[kind]
+        is_unknown = kind == "extra_forbidden" and len(first["loc"]) == 1
+        text = SENTENCES[kind] + (suggest(str(param), names) if is_unknown else "")
     elif kind == "value_error":  # a check of field_types.py, which says what it got
         text = first["msg"].removeprefix("Value error, ")
     else:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mdp_lite.serve.errors import validate
 from mdp_lite.serve.field_types import (
     Background,
     Deadline,
@@ -50,7 +51,7 @@ def _ignored(why: str) -> Any:
 
 def read_fields(kind: type[T], values: dict[str, Any]) -> T:
     """The fields of a request in JSON, whose values have the types that its schema says."""
-    return kind.model_validate(values, strict=True, context={"kind": "JSON"})
+    return validate(kind, values, strict=True, context={"kind": "JSON"})
 
 
 class IgnoredFields(RequestFields):

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from mdp_lite.cli.xl import SECONDS
 from mdp_lite.serve import limit_checks, pictures
 from mdp_lite.serve.arrival import MULTIPART, parse_form
-from mdp_lite.serve.errors import CLIENT_LEFT, ApiError
+from mdp_lite.serve.errors import CLIENT_LEFT, ApiError, suggest
 from mdp_lite.serve.fields import read_fields
 from mdp_lite.serve.holdings import PLAIN, TEXT, text_limit
 from mdp_lite.serve.hugging_face import refuse_file
@@ -189,7 +189,8 @@ def _check_file_name(name: str) -> str:
         message = "markup is not read here: mask says where to edit, and prompt what"
         raise ApiError(400, message, "invalid_value", name)
     if name not in FILES:
-        raise ApiError(400, f"{name} is no file of this request", "unknown_parameter", name)
+        message = f"{name} is no file of this request{suggest(name, FILES)}"
+        raise ApiError(400, message, "unknown_parameter", name)
     return name.removesuffix("[]")
 
 

@@ -24,13 +24,13 @@ def read_settings(args: ServeOptions) -> ServiceSettings:
     several = args.models
     others = read_specs(several.serve_model, several.models_file, args.model, args.engine)
     memory = several.model_memory
-    keys = read_keys(args.key_file)
+    keys = read_keys(args.access.key_file)
     jobs = JobSettings(args.jobs, keys, args.webhook_host, read_secret(args.webhook_secret_file))
     return ServiceSettings(
-        alias, args.host, args.port, tuple(keys), args.open, args.origin,
-        args.rows, not args.no_metadata, args.drain, load_hook(args.safety_hook),
-        parse_limits(args.limit), more_aliases=tuple(more), openai_names=not args.no_openai_names,
-        trace=args.trace and check_tracing(),
+        alias, args.host, args.port, tuple(keys), args.access.open, args.origin,
+        args.work.rows, not args.work.no_metadata, args.drain, load_hook(args.safety_hook),
+        parse_limits(args.work.limit), more_aliases=tuple(more),
+        openai_names=not args.no_openai_names, trace=args.trace and check_tracing(),
         first=ModelSpec(alias, args.model, args.engine, tuple(more), True), others=others,
         lora_folder=several.lora_folder,
         model_memory=None if memory is None else int(memory * 1e9),

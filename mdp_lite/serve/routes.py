@@ -25,7 +25,7 @@ from mdp_lite.serve.answers import PictureTask
 from mdp_lite.serve.bodies import RequestContext
 from mdp_lite.serve.choosing import check_same_model, load_model, use_model
 from mdp_lite.serve.costs import work_of_sweep
-from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.errors import ApiError, validate
 from mdp_lite.serve.fields import (
     CommonFields,
     EditFields,
@@ -55,7 +55,7 @@ async def edits(request: Request) -> Response:
     """Edit pictures: each is inverted, then edited towards the prompt."""
     started, service = time.monotonic(), service_of(request)
     form = await forms.read_form(request, service)
-    fields = EditFields.model_validate(form.texts)
+    fields = validate(EditFields, form.texts)
     conflicts.check_edit(fields, form.mask is not None)
     async with use_model(request, service, fields, started) as model:
         fields = limit_checks.fit_to_model(fields, model)
@@ -123,7 +123,7 @@ async def make_source(request: Request) -> Response:
     """Invert a picture, or generate one from a prompt and a seed; edits can then use it."""
     started, service = time.monotonic(), service_of(request)
     form = await forms.read_form(request, service)
-    fields = SourceFields.model_validate(form.texts)
+    fields = validate(SourceFields, form.texts)
     conflicts.check_source(fields, len(form.images), form.mask is not None)
     async with use_model(request, service, fields, started) as model:
         fields = limit_checks.fit_to_model(fields, model)

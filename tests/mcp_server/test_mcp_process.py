@@ -172,7 +172,11 @@ def test_over_http_it_is_the_service() -> None:
     assert isinstance(args, McpOptions)
     options = to_serve_options(args)
     assert (options.host, options.port, options.mcp) == ("127.0.0.1", 9, True)
-    assert (options.mcp_folder, options.limit, options.model) == ((".",), ("steps=3",), args.model)
+    assert (options.mcp_folder, options.work.limit, options.model) == (
+        (".",),
+        ("steps=3",),
+        args.model,
+    )
 
 
 @pytest.mark.parametrize("words", [["mcp"], ["serve", "--mcp"]])

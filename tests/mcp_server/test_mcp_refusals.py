@@ -32,6 +32,8 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "two sources": ("edit_picture", EDIT | {"source": "src_a"}, "source is instead of a picture"),
     "a list as prompt": ("edit_picture", EDIT | {"prompt": ["a"]}, "prompt must be a valid string"),
     "an unknown field": ("edit_picture", EDIT | {"stepz": 3}, "stepz is not a parameter"),
+    "a misspelt field": ("edit_picture", EDIT | {"strenght": 1},
+                         "strenght is not a parameter of this request: did you mean strength?"),
     "an unknown variant": ("edit_picture", EDIT | {"variant": "y"}, "variant must be 'epsilon'"),
     "strength of 2": ("edit_picture", EDIT | {"strength": 2}, "strength must be less than"),
     "strength and t_m": ("edit_picture", EDIT | {"strength": 0.5, "t_m": 1}, "strength "),

@@ -4,11 +4,12 @@ import asyncio
 import json
 import logging
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx2
@@ -83,7 +84,8 @@ def test_a_page_in_front_has_the_services_life(editor: Editor) -> None:
 
 
 def test_a_start_that_fails_is_no_success(checkpoint: Path, tmp_path: Path) -> None:
-    (tmp_path / "jobs.sqlite").write_bytes(b"no database" * 100)
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as connection:
+        connection.execute("CREATE TABLE jobs (of_something_else)")  # it opens, and can't be used
     words = ["--model", str(checkpoint), "--port", "0", "--jobs", str(tmp_path)]
     line = [sys.executable, "-m", "mdp_lite", "serve", *words]
     done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=WAIT)

@@ -32,7 +32,7 @@ BAD = {  # options, and what is said of them
     "--jobs closed/far": "--jobs must be a folder that can be written, got no permission: ",
     "--jobs locked": f"{DATABASE} 'database is locked': ",
     "--jobs damaged": f"{DATABASE} 'file is not a database': ",
-    "--jobs newer": f"(a newer mdp-lite made its tables: version 99, this one reads up to {VERSION}",
+    "--jobs newer": f"made its tables: version 99, this one reads up to {VERSION}",
     "--cache cache": "--jobs must be a folder, got a file: ",
 }
 

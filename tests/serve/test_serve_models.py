@@ -1,10 +1,8 @@
 """Several models and LoRA sets behind one service: none is confused with another."""
 
-import json
-import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +20,15 @@ from support.served_models import (
     read_picture,
     write_lora,
 )
-from support.serving import WAIT, RunningService, is_idle, open_client, run_service, wait_until
+from support.serving import (
+    WAIT,
+    RunningService,
+    is_idle,
+    open_client,
+    run_service,
+    send_and_leave,
+    wait_until,
+)
 
 MAKE = "/v1/images/generations"
 VARIANTS = [
@@ -195,23 +201,14 @@ def test_a_client_that_leaves_takes_back_its_load(
     with ThreadPoolExecutor(1) as thread:
         first = thread.submit(post, at, ask_for("b"))
         wait_until(lambda: pool.find_state(ModelKey("b")) == "loading")
-        leave_once(at, body, lambda: len(list_loading(at)) == 2)
+        with send_and_leave(at, MAKE, body):
+            wait_until(lambda: len(list_loading(at)) == 2)
         wait_until(lambda: [one.key.alias for one in list_loading(at)] == ["b"])
         may_load.set()
         assert first.result(WAIT).status_code == 200
     wait_until(lambda: is_idle(at.service))
     assert count_loads(at) == before | {"b": before.get("b", 0) + 1}
     assert post(at, body).status_code == 200  # it can be asked for again
-
-
-def leave_once(at: RunningService, body: dict, is_time: Callable[[], bool]) -> None:
-    """Send a request, and leave once it is time."""
-    text = json.dumps(body)
-    head = f"POST {MAKE} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-    port = int(at.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as line:
-        line.sendall(f"{head}Content-Length: {len(text)}\r\n\r\n{text}".encode())
-        wait_until(is_time)
 
 
 def list_loading(at: RunningService) -> list[LoadingModel]:

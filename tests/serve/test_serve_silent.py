@@ -206,7 +206,7 @@ def test_a_size_that_is_none(client: httpx2.Client, size: str, want: str) -> Non
         ({"n": 0}, "n must be greater than or equal to 1, got 0"),
         ({"fit": "stretch"}, "fit must be 'crop', 'pad' or 'resize', got 'stretch'"),
         ({"stream": "maybe"}, "stream must be a valid boolean, got 'maybe'"),
-        ({"strenght": 1}, "strenght is not a parameter of this request"),
+        ({"strenght": 1}, "strenght is not a parameter of this request: did you mean strength?"),
     ],
 )
 def test_an_error_says_what_it_wants_and_what_it_got(

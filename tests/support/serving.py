@@ -1,6 +1,8 @@
 """A service that listens on a port of this machine, for as long as a test lasts."""
 
 import io
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,6 +60,17 @@ def run_service(
 def open_client(at: RunningService) -> httpx2.Client:
     """An HTTP client of a service. It waits long: a busy machine is no failure."""
     return httpx2.Client(base_url=at.url, timeout=WAIT)
+
+
+@contextmanager
+def send_and_leave(at: RunningService, path: str, body: dict[str, Any]) -> Iterator[None]:
+    """A request in JSON that was sent; its client leaves at the end without reading an answer."""
+    text = json.dumps(body)
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    port = int(at.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as line:
+        line.sendall(f"{head}Content-Length: {len(text)}\r\n\r\n{text}".encode())
+        yield
 
 
 def wait_until(is_true: Callable[[], Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from mdp_lite.cli.commands.serve import LIMITED, ServeOptions
+from mdp_lite.cli.commands.serve import AccessOptions, ServeOptions, WorkOptions
 from mdp_lite.cli.model_options import (
     ClusterEngineOptions,
     EngineOptions,
@@ -22,7 +22,7 @@ FOLDER_HELP = (
 
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions:
-    """Where it listens, and who may use it."""
+    """Where it listens; who may use it there is in AccessOptions."""
 
     heading: ClassVar[str] = "over HTTP (--http)"
     host: Annotated[
@@ -35,15 +35,6 @@ class HttpOptions:
         typer.Option("--port", metavar="N", min=0, max=65535, show_default="8000",
                      help="0 is any free port"),
     ] = None  # fmt: skip
-    key_file: Annotated[
-        str | None,
-        typer.Option("--key-file", metavar="FILE",
-                     help="API keys, one a line (or the variable MDP_LITE_API_KEYS, separated by "
-                     "commas)"),
-    ] = None  # fmt: skip
-    open: Annotated[
-        bool, typer.Option("--open", help="accept everybody who reaches the host, without a key")
-    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +51,9 @@ class McpOptions:
     folder: Annotated[
         tuple[str, ...], typer.Option("--folder", metavar="DIR", help=FOLDER_HELP)
     ] = ()  # fmt: skip
-    rows: Annotated[
-        int | None,
-        typer.Option("--rows", metavar="N", min=0,
-                     show_default="0 on a CPU, as many as 2 GiB hold on a GPU",
-                     help="the most UNet rows of a call; 0: every picture has its own calls"),
-    ] = None  # fmt: skip
-    limit: Annotated[
-        tuple[str, ...], typer.Option("--limit", metavar="NAME=VALUE", help=LIMITED)
-    ] = ()  # fmt: skip
-    no_metadata: Annotated[
-        bool, typer.Option("--no-metadata", help="do not write the settings into pictures")
-    ] = False
     listen: HttpOptions = HttpOptions()
+    access: AccessOptions = AccessOptions()
+    work: WorkOptions = WorkOptions()
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()
@@ -86,8 +67,7 @@ def to_serve_options(args: McpOptions) -> ServeOptions:
     known, usual = args.listen, ServeOptions()
     return ServeOptions(
         host=known.host or usual.host, port=usual.port if known.port is None else known.port,
-        key_file=known.key_file, open=known.open, mcp=True, mcp_folder=args.folder,
-        rows=args.rows, limit=args.limit, no_metadata=args.no_metadata, model=args.model,
+        access=args.access, mcp=True, mcp_folder=args.folder, work=args.work, model=args.model,
         engine=ClusterEngineOptions(mode=args.engine.mode, packages=args.engine.packages),
         run=args.run,
     )  # fmt: skip
@@ -95,9 +75,9 @@ def to_serve_options(args: McpOptions) -> ServeOptions:
 
 def check_no_address(args: McpOptions) -> None:
     """Raise BadInput for an option that is for HTTP, without it."""
-    known = args.listen
-    values = {"--host": known.host, "--port": known.port, "--key-file": known.key_file}
-    for name, value in (values | {"--open": known.open or None}).items():
+    known, access = args.listen, args.access
+    values = {"--host": known.host, "--port": known.port, "--key-file": access.key_file}
+    for name, value in (values | {"--open": access.open or None}).items():
         if value is not None:
             got = name if value is True else f"{name} {value}"
             raise BadInput(f"{name} is for --http, got {got} without it")

@@ -75,6 +75,41 @@ class ServedModelsOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccessOptions:
+    """Who may use a service that listens."""
+
+    heading: ClassVar[str] = "who may use it"
+    key_file: Annotated[
+        str | None,
+        typer.Option("--key-file", metavar="FILE",
+                     help="API keys, one a line (or the variable MDP_LITE_API_KEYS, separated by "
+                     "commas)"),
+    ] = None  # fmt: skip
+    open: Annotated[
+        bool, typer.Option("--open", help="accept everybody who reaches the host, without a key")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkOptions:
+    """What a service computes at most, and what it writes into pictures."""
+
+    heading: ClassVar[str] = "limits and pictures"
+    rows: Annotated[
+        int | None,
+        typer.Option("--rows", metavar="N", min=0,
+                     show_default="0 on a CPU, as many as 2 GiB hold on a GPU",
+                     help="the most UNet rows of a call; 0: every picture has its own calls"),
+    ] = None  # fmt: skip
+    limit: Annotated[
+        tuple[str, ...], typer.Option("--limit", metavar="NAME=VALUE", help=LIMITED)
+    ] = ()  # fmt: skip
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", help="do not write the settings into pictures")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServeOptions:
     """A service with the OpenAI Images API."""
 
@@ -99,15 +134,6 @@ class ServeOptions:
         typer.Option("--no-openai-names", help="refuse requests that name a model of OpenAI's, as "
                      "gpt-image-1; else they get this model's pictures, and are told so"),
     ] = False  # fmt: skip
-    key_file: Annotated[
-        str | None,
-        typer.Option("--key-file", metavar="FILE",
-                     help="API keys, one a line (or the variable MDP_LITE_API_KEYS, separated by "
-                     "commas)"),
-    ] = None  # fmt: skip
-    open: Annotated[
-        bool, typer.Option("--open", help="accept everybody who reaches the host, without a key")
-    ] = False
     origin: Annotated[
         tuple[str, ...],
         typer.Option("--origin", metavar="URL",
@@ -130,18 +156,6 @@ class ServeOptions:
                      help="a folder whose pictures clients of the tools may name, and in which "
                      "they may save new ones; can be given several times"),
     ] = ()  # fmt: skip
-    rows: Annotated[
-        int | None,
-        typer.Option("--rows", metavar="N", min=0,
-                     show_default="0 on a CPU, as many as 2 GiB hold on a GPU",
-                     help="the most UNet rows of a call; 0: every picture has its own calls"),
-    ] = None  # fmt: skip
-    limit: Annotated[
-        tuple[str, ...], typer.Option("--limit", metavar="NAME=VALUE", help=LIMITED)
-    ] = ()  # fmt: skip
-    no_metadata: Annotated[
-        bool, typer.Option("--no-metadata", help="do not write the settings into pictures")
-    ] = False
     drain: Annotated[
         float,
         typer.Option("--drain", metavar="SECONDS", min=0, show_default="30 s",
@@ -175,6 +189,8 @@ class ServeOptions:
                      help="the secret that signs webhooks (or the variable "
                      "MDP_LITE_WEBHOOK_SECRET)"),
     ] = None  # fmt: skip
+    access: AccessOptions = AccessOptions()
+    work: WorkOptions = WorkOptions()
     models: ServedModelsOptions = ServedModelsOptions()
     replica: ReplicaOptions = ReplicaOptions()
     model: ModelOptions = ModelOptions()

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from mdp_lite.serve import fields as request_fields
 from mdp_lite.serve import forms
 from mdp_lite.serve.answers import KEEP_ALIVE
-from mdp_lite.serve.errors import CLIENT_LEFT, ApiError, to_api_error
+from mdp_lite.serve.errors import CLIENT_LEFT, ApiError, to_api_error, validate
 from mdp_lite.serve.holdings import PIECE, SENDING
 from mdp_lite.serve.memory import lease_of
 from mdp_lite.serve.pieces import send_parts
@@ -99,7 +99,7 @@ async def _check_entry(request: Request, path: str, body: Body, is_batch: bool) 
 
 async def get_job(request: Request, job: JobId) -> Response:
     """The state of a job. wait=SECONDS waits for its end; preview=true shows its newest preview."""
-    query, queue = JobQuery.model_validate(dict(request.query_params)), _queue(request)
+    query, queue = validate(JobQuery, dict(request.query_params)), _queue(request)
     end = time.monotonic() + query.wait
     while True:
         found = await _find(request, job, query.preview)
@@ -111,7 +111,7 @@ async def get_job(request: Request, job: JobId) -> Response:
 
 async def list_jobs(request: Request) -> Response:
     """The jobs of this key, newest first; start_after=ID goes on where a list ended."""
-    query, queue = ListQuery.model_validate(dict(request.query_params)), _queue(request)
+    query, queue = validate(ListQuery, dict(request.query_params)), _queue(request)
     states = STATES if query.state is None else (query.state,)
     values = (_owner(request), states, query.limit + 1, query.start_after)
     found = await queue.database.run(queue.jobs.list_jobs, *values)
@@ -121,7 +121,7 @@ async def list_jobs(request: Request) -> Response:
 
 async def get_result(request: Request, job: JobId) -> Response:
     """The answer to the request, as its endpoint gives it; of several, all, or the one of row=N."""
-    query = ResultQuery.model_validate(dict(request.query_params))
+    query = validate(ResultQuery, dict(request.query_params))
     found = await _find(request, job)
     if query.row is None and found.state not in ENDED:
         raise _not_ended(found.state)
@@ -219,7 +219,7 @@ def _owner(request: Request) -> str:
 
 
 def _read_no_query(request: Request) -> None:
-    NoQuery.model_validate(dict(request.query_params))
+    validate(NoQuery, dict(request.query_params))
 
 
 def _not_ended(state: str) -> ApiError:
