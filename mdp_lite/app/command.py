@@ -13,10 +13,10 @@ import gradio as gr
 
 from mdp_lite.app.form import MAX_STEPS
 from mdp_lite.app.guard import LOOPBACK, allowed_hosts
-from mdp_lite.app.loops import call_in_loop
 from mdp_lite.app.models import Lend, PageModels
 from mdp_lite.app.offer import describe_offer, format_offer, open_menu, read_first, read_offer
 from mdp_lite.app.page import HEAD, MAX_UPLOAD, SCRIPT, build_middleware, build_page, mount_page
+from mdp_lite.app.resources import call_in_loop, find_port
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.studio import UPLOADS, Studio
 from mdp_lite.app.style import FOOTER, build_theme
@@ -29,6 +29,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import Estimate
 from mdp_lite.names import BadInput
 
+TRIES = 3  # of ports that were free when they were chosen
 NEVER = 10**9  # events between two summaries of gradio's, which only a page that is off shows
 
 
@@ -99,16 +100,20 @@ def launch(studio: Studio, host: str, port: int | None, share: bool = False) -> 
 def _launch(studio: Studio, host: str, port: int | None, share: bool) -> gr.Blocks:
     blocks = build_page(studio)
     middleware = build_middleware(studio, allowed_hosts(host, share))
-    try:
-        blocks.launch(
-            server_name=host, server_port=port, share=share, theme=build_theme(), head=HEAD,
-            js=SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
-            quiet=True, footer_links=FOOTER, run_history=False,
-            app_kwargs={"middleware": middleware},
-            _frontend=False,  # else it asks itself for its page, and gives up after three seconds
-        )  # fmt: skip
-    except OSError as error:
-        raise BadInput(f"can't listen on {host}:{port or 'a free port'}: {error}") from None
+    for tries_left in reversed(range(TRIES if port is None else 1)):
+        chosen = find_port(host, port)
+        try:
+            blocks.launch(
+                server_name=host, server_port=chosen, share=share, theme=build_theme(), head=HEAD,
+                js=SCRIPT, max_file_size=MAX_UPLOAD, ssr_mode=False, prevent_thread_lock=True,
+                quiet=True, footer_links=FOOTER, run_history=False,
+                app_kwargs={"middleware": middleware},
+                _frontend=False,  # else it asks itself for its page, and gives up after 3 seconds
+            )  # fmt: skip
+            break
+        except OSError as error:  # another process took the port meanwhile
+            if not tries_left:
+                raise BadInput(f"can't listen on {host}:{chosen}: {error}") from None
     return blocks
 
 

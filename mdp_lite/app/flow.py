@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mdp_lite.app.components.picture import read_region
 from mdp_lite.app.forecast import RunForecast, forecast
-from mdp_lite.app.form import EditForm, default_form, fill_form
+from mdp_lite.app.form import CASES, EditForm, default_form, fill_form
 from mdp_lite.app.runs import Submission, run_edit, source_key, source_mask
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.settings import PAGE_FIELDS
@@ -94,23 +94,28 @@ class Flow:
 
     def read_submission(self, session: Session, state: PageState) -> Submission:
         """The form, picture and mask of what the browser sent."""
-        form = self.read_form(state)
+        check_filled(state)
+        form = self.read_form(session, state)
         picture, name = session.page.open_current() if form.case == "picture" else (None, None)
         if picture is None:  # words make a picture first: nothing can be painted on
             return Submission(form, None, None)
         where, feather, mask = read_region(state.picture, picture.size)
         return Submission(replace(form, where=where, feather=feather), picture, name, mask)
 
-    def read_form(self, state: PageState) -> EditForm:
+    def read_form(self, session: Session, state: PageState) -> EditForm:
         """The form of what the browser sent; its fields are checked when it runs."""
         fields = dict(zip(PAGE_FIELDS, state.values, strict=True))
         if isinstance(state.strength, dict):
             fields["strength"] = state.strength.get("strength")
-        for name, value in fields.items():
-            if value is None:
-                raise BadInput(f"{name.replace('_', ' ')} must be a number, got nothing", name)
-        case = fields["case"] if fields["case"] in ("picture", "prompt") else "picture"
-        return fill_form(default_form(self.studio.editor, case), fields)
+        case = fields["case"] if fields["case"] in CASES else "picture"
+        return fill_form(default_form(self.studio.find_editor(session), case), fields)
+
+
+def check_filled(state: PageState) -> None:
+    """Raise BadInput for a number that a visitor deleted."""
+    for name, value in zip(PAGE_FIELDS, state.values, strict=True):
+        if value is None:
+            raise BadInput(f"{name.replace('_', ' ')} must be a number, got nothing", name)
 
 
 def replace_value(values: PageValues, name: str, value: Any) -> PageValues:

@@ -9,16 +9,18 @@ from mdp_lite.app import settings
 from mdp_lite.app.actions import Actions
 from mdp_lite.app.components.build import build_component
 from mdp_lite.app.components.history import build_history
+from mdp_lite.app.components.model import build_model_line
 from mdp_lite.app.components.picture import build_picture, empty_value
+from mdp_lite.app.components.words import build_words
 from mdp_lite.app.endpoints import build_endpoints
 from mdp_lite.app.events import wire_page
 from mdp_lite.app.examples import EXAMPLE_VALUES
 from mdp_lite.app.form import EditForm, default_form
 from mdp_lite.app.guard import PageGuard
 from mdp_lite.app.handlers import Handlers
-from mdp_lite.app.loops import call_in_loop
 from mdp_lite.app.parts import Parts, list_updates
 from mdp_lite.app.picture_route import PictureRoute
+from mdp_lite.app.resources import call_in_loop
 from mdp_lite.app.sheet_handlers import SheetHandlers
 from mdp_lite.app.sheet_tabs import (
     CellAction,
@@ -46,7 +48,9 @@ def build_page(studio: Studio) -> gr.Blocks:
     with gr.Blocks(
         title=say("page", "title"), analytics_enabled=False, delete_cache=delete
     ) as blocks:
-        gr.Markdown(f"# {say('page', 'heading')}\n{say('page', 'intro')}", elem_id="heading")
+        with gr.Row(elem_id="top"):
+            gr.Markdown(f"# {say('page', 'heading')}\n{say('page', 'intro')}", elem_id="heading")
+            model = build_model_line()
         with gr.Row(elem_id="workspace"):
             with gr.Column(scale=5, min_width=320, elem_id="inputs"):
                 left = _build_inputs(studio, form)
@@ -55,7 +59,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                 history = build_history()
         explore, compare = build_explore(studio), build_compare(studio)
         code = _build_folds(studio, handlers)
-        parts = Parts(*left, stage, history, code)
+        parts = Parts(*left, stage, history, code, model)
         wire_page(blocks, studio, parts)
         build_endpoints(handlers)
         sheets, actions = SheetHandlers(handlers), Actions(studio)
@@ -92,6 +96,7 @@ class _Left(NamedTuple):
     file: gr.File
     note: gr.HTML
     fields: dict[str, Any]
+    words: gr.HTML
     edit: gr.Button
     stop: gr.Button
     plan: gr.HTML
@@ -110,8 +115,9 @@ def _build_inputs(studio: Studio, form: EditForm) -> _Left:
         stop = gr.Button(say("page", "stop"), variant="stop", elem_id="stop")
     plan = gr.HTML("", elem_id="forecast")
     strength = build_component("strength", {"strength": form.strength, "steer": form.steer})
+    words = build_words(studio.editor.models)
     fields |= settings.build_settings(studio, form)
-    return _Left(picture, file, note, fields, edit, stop, plan, strength)
+    return _Left(picture, file, note, fields, words, edit, stop, plan, strength)
 
 
 def _build_folds(studio: Studio, handlers: Handlers) -> gr.HTML:

@@ -51,6 +51,10 @@ class Studio:
         """The model that a visitor chose, by default the first."""
         return self.menu.first if session.model is None else self.menu.get(session.model)
 
+    def find_editor(self, session: Session) -> Editor:
+        """The dry editor of a visitor's model: its sizes, defaults, words and costs."""
+        return self.find_model(session).dry_editor
+
     def choose(self, session: Session, alias: object) -> PageModel:
         """Let a visitor's next runs use another model. It is loaded when the first one needs it.
 
@@ -61,6 +65,13 @@ class Studio:
         _ = model.dry_editor
         session.model, session.is_used = model.alias, True
         return model
+
+    def fetch(self, session: Session, hub_id: str) -> PageModel:
+        """Let a visitor's next runs use a model of the hub, which is fetched first.
+
+        Raises BadInput where the operator did not allow it, and as HubModels.fetch.
+        """
+        return self.choose(session, self.menu.fetch(hub_id).alias)
 
     @property
     def reads_xl(self) -> bool:

@@ -21,10 +21,19 @@ Json = dict[str, Any]
 DOWNLOAD = "?download=1"  # of the address of a file: the browser stores it
 
 
+class ModelFacts(NamedTuple):
+    """What the page shows of the visitor's model: its words, SDXL's fields, the steps of fast."""
+
+    words: Json
+    reads_xl: bool
+    fast: str | None  # the label of the box; None if the model has no fewer steps
+
+
 class Change(NamedTuple):
     """New values of the page's parts; None leaves a part as it is.
 
-    form sets all fields and the slider. note are sentences below the picture.
+    form sets all fields and the slider. note are sentences below the picture. model is the line
+    about the models; facts come with another model.
     """
 
     stage: StageValue | None = None
@@ -34,6 +43,8 @@ class Change(NamedTuple):
     note: list[str] | None = None
     code: Json | None = None
     plan: str | None = None
+    model: Json | None = None
+    facts: ModelFacts | None = None
 
 
 class View(NamedTuple):
@@ -52,8 +63,9 @@ def show_item(view: View, item: HistoryItem, result: AppResult | None = None) ->
     session.page.stage = {
         "state": "done", "id": item.id, "before": session.url_of(item.source_file),
         "after": session.url_of(item.edit_file), "before_label": before,
-        "after_label": say("stage", "after"), "download": session.url_of(item.edit_file) + DOWNLOAD,
-        "label": say("stage", key, seconds=seconds) if result else say("stage", "result", id=item.id),
+        "after_label": say("stage", "after"),
+        "download": session.url_of(item.edit_file) + DOWNLOAD,
+        "label": say("stage", key if result else "result", seconds=seconds, id=item.id),
         "notes": describe_result(result) if result else [item.label],
     }  # fmt: skip
     found = show_found(session, item)
@@ -115,8 +127,6 @@ def show_picture(session: Session, mask: Json | None = None) -> Json:
 
 def write_code(studio: Studio, item: HistoryItem) -> Json:
     """The same edit for the shell and in Python."""
-    model, skip = studio.editor.models.name, studio.editor.models.clip_skip
-    return {
-        "shell": shell_command(item.form, item.name, model, skip),
-        "python": python_code(item.form, item.name, model, skip),
-    }
+    models = studio.menu.get(item.model).dry_editor.models
+    facts = item.form, item.name, models.name, models.clip_skip
+    return {"shell": shell_command(*facts), "python": python_code(*facts)}

@@ -28,6 +28,7 @@ from mdp_lite.files import atomic
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.inpainting import mask_of_source
+from mdp_lite.pipeline.likeness import warn_of_picture
 from mdp_lite.pipeline.provenance import Settings, describe_edit
 from mdp_lite.pipeline.request import Request
 from mdp_lite.version import __version__
@@ -212,8 +213,10 @@ def make_source(
             source.source_prompt, source.seed or 0, source.steps, source.guidance_scale,
             source.negative_prompt, *size, xl=source.xl, record_noise=source.record_noise,
         )  # fmt: skip
+    picture = images.decode_picture(io.BytesIO(files[source.image]), repr(source.image))
+    warn_of_picture(editor.runner, picture)
     return editor.invert(
-        images.decode_picture(io.BytesIO(files[source.image]), repr(source.image)),
+        picture,
         source.source_prompt, source.inversion, source.steps, source.guidance_scale,
         source.negative_prompt, *size, source.fit,
         mask=mask_of_source(editor.models, read_mask(target, files)), xl=source.xl,

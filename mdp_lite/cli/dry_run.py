@@ -69,7 +69,8 @@ def dry_run_editor(editor: Editor, calls: list[tuple[int, ...]] | None = None) -
     """
     models = editor.models
     stubs = replace(
-        models, unet=StubUNet(models.unet.config, calls), vae=StubVAE(models.vae.config)
-    )
+        models, unet=StubUNet(models.unet.config, calls), vae=StubVAE(models.vae.config),
+        knowledge=models.knowledge.with_addons(loras=False, vae=True),  # which gives nothing back
+    )  # fmt: skip
     cache = replace(editor.cache, read_only=True) if editor.cache else None
     return Editor(stubs, editor.device, cache)

@@ -27,6 +27,7 @@ from mdp_lite.pipeline.inversion_methods import (
     NEVER,
     Inversion,
 )
+from mdp_lite.pipeline.likeness import warn_of_picture
 from mdp_lite.pipeline.masks import MaskSpec
 from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Cost
@@ -126,7 +127,11 @@ def source_from_picture(
     picture: Image.Image, prompt: str, inversion: Inversion, fit: str, sampling: SamplingOptions,
     editor: Editor, console: Console, xl: XLCondition, mask: MaskSpec | None = None,
 ) -> Source:  # fmt: skip
-    """A source inverted from a picture; logs how it was changed to fit the model."""
+    """A source inverted from a picture; logs how it was changed to fit the model.
+
+    A picture that the model can only blur is warned of before the inversion.
+    """
+    warn_of_picture(editor.runner, picture)
     with console.progress("invert") as on_step, naming(INVERSION):
         source = editor.invert(
             picture, prompt, inversion, sampling.steps, sampling.guidance_scale,

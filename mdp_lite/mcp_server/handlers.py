@@ -33,6 +33,7 @@ from mdp_lite.mcp_server.pictures import (
 )
 from mdp_lite.mcp_server.progress import ProgressSender, run_work
 from mdp_lite.mcp_server.results import MadePicture, PictureOutput, SweepOutput, describe_cost
+from mdp_lite.pipeline.likeness import describe_unlike_source
 from mdp_lite.pipeline.provenance import describe_source
 from mdp_lite.pipeline.result import Cost, Source, add_costs
 from mdp_lite.serve import conflicts, costs, limit_checks, pictures, tasks, work
@@ -200,9 +201,9 @@ def _show_source(editor: Editor, source: Source, seconds: dict[str, float]) -> P
     image = source.image if source.generated else source.fit.undo(source.image, source.picture)
     settings = describe_source(editor.models.name, source)
     words = work.find_unknown_words(editor, source.prompt)
-    seed = work.seed_of(source)
+    seed, notes = work.seed_of(source), tuple(describe_unlike_source(editor.runner, source))
     return PictureResult(
-        image, settings, source.cost, seed, source.truncated, True, seconds, words
+        image, settings, source.cost, seed, source.truncated, True, seconds, words, notes
     )  # fmt: skip
 
 
@@ -211,7 +212,7 @@ async def _answer(
     path: Path | None, kind: str | None, waited: float,
 ) -> ToolAnswer:  # fmt: skip
     """The answer with one picture; its source is stored unless it has a name already."""
-    notes: list[str] = []
+    notes = list(result.notes)
     data = await encode_result(call, result, fields.output_format)
     failed = None if path is None else await save_picture(call, result, path)
     notes += [] if failed is None else [failed]

@@ -49,7 +49,7 @@ def build_dry_models(spec: ModelSpec, examined: Examined, device: torch.device) 
         defaults=examined.defaults, notes=found.notes,
         origin=find_origin(examined, dtype, choices, addons), zero_empty=found.zero_empty,
         clip_skip=choices.clip_skip, **parts,
-        vocabulary=frozenset() if addons.loras else examined.vocabulary,
+        knowledge=examined.knowledge.with_addons(bool(addons.loras), vae=True),  # a stub
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from mdp_lite.checkpoint.advice import choose_default, needs_wide_vae
 from mdp_lite.checkpoint.before_load import check_loras, find_origin
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.identity import Origin
+from mdp_lite.checkpoint.knowledge import Knowledge
 from mdp_lite.checkpoint.load import AddOns, Examined, examine
 from mdp_lite.cli.loading import open_editor, read_choices
 from mdp_lite.cli.model_options import (
@@ -48,6 +49,7 @@ class ModelSummary(NamedTuple):
     defaults: Defaults
     origin: Origin
     device: torch.device
+    knowledge: Knowledge
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class ModelSpec:
         return ModelSummary(
             find_family(unet), (x * factor, y * factor), sum(counts.values()), size,
             _name_dtype(dtype), examined.defaults, origin, device,
+            examined.knowledge.with_addons(bool(addons.loras), addons.vae is not None),
         )  # fmt: skip
 
 
@@ -112,7 +115,7 @@ def read_editor_facts(editor: Editor) -> ModelSummary:
     return ModelSummary(
         find_family(models.unet.config), editor.runner.size, sum(one.numel() for one in weights),
         sum(one.nbytes for one in weights), _name_dtype(models.origin.dtype), models.defaults,
-        models.origin, editor.device,
+        models.origin, editor.device, models.knowledge,
     )  # fmt: skip
 
 

@@ -33,6 +33,12 @@ def warn_words(sentence: str) -> None:
 
 
 @cache
+def warn_unlike(sentence: str) -> None:
+    """Log a sentence on pictures that a model can only blur, once."""
+    log.warning(sentence)
+
+
+@cache
 def warn_placement(found: Placement, width: int, height: int, budget: int) -> None:
     """Log, once, what waits on the CPU for edits of a size, and whether they fit at all."""
     size = f"edits of {width}x{height} pixels"

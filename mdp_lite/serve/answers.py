@@ -259,6 +259,7 @@ def _final_event(context: RequestContext, files: Sequence[PictureFile]) -> Itera
         "finished": one.result.finished,
         "truncated": one.result.truncated,
         "unknown_words": list(one.result.unknown_words),
+        "notes": list(one.result.notes),
         "timings": stage_seconds(files),
         **context.model.key.describe(),
         "ignored": context.ignored,

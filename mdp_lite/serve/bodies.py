@@ -99,6 +99,7 @@ def build_body(context: RequestContext, files: Sequence[PictureFile]) -> Body:
         **context.model.key.describe(),
         "ignored": context.ignored,
         "unknown_words": list(dict.fromkeys(w for one in files for w in one.result.unknown_words)),
+        "notes": list(dict.fromkeys(note for one in files for note in one.result.notes)),
     }
 
 

@@ -42,6 +42,8 @@ def describe_model(service: Service, name: str) -> dict[str, Any]:
         "root": alias,
         "family": facts.family,
         "size": f"{width}x{height}",
+        "pictures": facts.knowledge.pictures,
+        "words": sorted(facts.knowledge.words),
         "max_side": service.settings.limits.side or 2 * max(facts.size),
         "parameters": facts.parameters,
         "bytes": facts.bytes,

@@ -72,6 +72,7 @@ def _pictures(item: Schema) -> Schema:
             "model": _text("the name of the model that made the pictures"),
             "ignored": _each(_text(), "fields of the request that have no effect, and why"),
             "unknown_words": _list(_text(), "words that the model was not trained on"),
+            "notes": _list(_text(), "sentences on pictures that the model can only blur"),
         },
         lora=LORAS,
     )
@@ -109,6 +110,8 @@ MODEL = build_object(
         "root": _text("the first name of the same model"),
         "family": _text("as Stable Diffusion 1.x"),
         "size": _text("WIDTHxHEIGHT of its pictures by default"),
+        "pictures": _text("what they are, if it was trained on few kinds"),
+        "words": _list(_text(), "that it was trained on, if they are few"),
         "max_side": _whole("the longest side of a picture in pixels"),
         "parameters": _whole(),
         "bytes": _whole("of its weights in memory"),

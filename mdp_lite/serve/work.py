@@ -13,6 +13,7 @@ from mdp_lite.method.ddim import x0_between
 from mdp_lite.names import DeadlineExceeded
 from mdp_lite.pipeline.inpainting import mask_of_source
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
+from mdp_lite.pipeline.likeness import describe_unlike_source
 from mdp_lite.pipeline.preview import preview
 from mdp_lite.pipeline.provenance import describe_edit, describe_source
 from mdp_lite.pipeline.request import Request
@@ -79,7 +80,10 @@ class EditSpec(NamedTuple):
 
 
 class PictureResult(NamedTuple):
-    """A picture, the settings that it was made with, its cost, and the seconds of each stage."""
+    """A picture, the settings that it was made with, its cost, and the seconds of each stage.
+
+    notes are sentences on the source that its user should know.
+    """
 
     image: Image.Image
     settings: dict[str, Any]
@@ -89,6 +93,7 @@ class PictureResult(NamedTuple):
     finished: bool
     seconds: dict[str, float]
     unknown_words: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def get_or_make_source(
@@ -151,7 +156,10 @@ def edit_picture(
     settings = describe_edit(editor.models.name, source, edit, window_settings(spec))
     cut, seed = source.truncated or edit.truncated, seed_of(source)
     words = find_unknown_words(editor, source.prompt, spec.prompt)
-    return PictureResult(edit.picture, settings, cost, seed, cut, edit.finished, seconds, words)
+    notes = tuple(describe_unlike_source(editor.runner, source))
+    return PictureResult(
+        edit.picture, settings, cost, seed, cut, edit.finished, seconds, words, notes
+    )
 
 
 def find_unknown_words(editor: Editor, *prompts: str) -> tuple[str, ...]:
@@ -204,11 +212,12 @@ def sweep_pictures(
     )  # fmt: skip
     seconds = {"edit": time.monotonic() - started}
     name, seed = editor.models.name, seed_of(source)
+    notes = tuple(describe_unlike_source(editor.runner, source))
     results = [
         PictureResult(
             edit.picture, describe_edit(name, source, edit, cell_settings(cell)), edit.cost, seed,
             source.truncated or edit.truncated, True, seconds,
-            find_unknown_words(editor, source.prompt, edit.prompt),
+            find_unknown_words(editor, source.prompt, edit.prompt), notes,
         )
         for cell, edit in zip(sweep.cells, sweep.edits, strict=True)
     ]  # fmt: skip

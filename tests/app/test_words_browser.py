@@ -10,19 +10,20 @@ from mdp_lite.checkpoint.vocabulary import find_unknown
 from mdp_lite.editor import Editor
 from mdp_lite.eval import world
 from support.browsing import chromium
-from support.words_page import SOURCE, TARGET, WordsPage, words_page, words_url
+from support.words_page import SOURCE, TARGET, WordsPage, opened_page, words_page, words_url
 
-__all__ = ["chromium", "words_page", "words_url"]  # fixtures
+__all__ = ["chromium", "opened_page", "words_page", "words_url"]  # fixtures
 pytestmark = pytest.mark.browser
 
 LEARNED = ("<my-cat*>", "<my-cat", "Zürich")
 STRANGE = (
     "A RED House!", "a (red:1.2) house, [house]", "a red-house / house_red", "2 houses, 3 trees",
-    "a house's door; 'red' and the tents'", "cafe\u0301 caf\u00e9 CAF\u00c9 house", "ein rotes Haus",
-    "红房子 \U0001f3e0 house", "\u201cred\u201d \u2014 house\u2026", "", "   ", ",,,", "''' \u2019\u2019 '",
-    "a <My-Cat*> house <my-cat> zürich Z\u00dcRICH zu\u0308rich", "İSTANBUL ΣΟΦΟΣ STRASSE straße",
-    "a\thouse\nred  tree\u00a0boat", "naïve façade", "e\u0301\u0301", "\u200dhouse \u200bred", "x2 4x4 ½ ² ⅷ",
-    "هذا بيت", "בית אדום", "\U0001f468\u200d\U0001f469\u200d\U0001f467 at night", "C++ & R$ 5% #red @house",
+    "a house's door; 'red' and the tents'", "cafe\u0301 caf\u00e9 CAF\u00c9 house",
+    "ein rotes Haus", "红房子 \U0001f3e0 house", "\u201cred\u201d \u2014 house\u2026", "", "   ",
+    ",,,", "''' \u2019\u2019 '", "a <My-Cat*> house <my-cat> zürich Z\u00dcRICH zu\u0308rich",
+    "İSTANBUL ΣΟΦΟΣ STRASSE straße", "a\thouse\nred  tree\u00a0boat", "naïve façade",
+    "e\u0301\u0301", "\u200dhouse \u200bred", "x2 4x4 ½ ² ⅷ", "هذا بيت", "בית אדום",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467 at night", "C++ & R$ 5% #red @house",
 )  # fmt: skip
 
 
@@ -54,41 +55,38 @@ def test_the_browser_finds_the_words_that_python_finds(chromium: Any, learned: t
     assert sum(map(bool, found)) > 50 and sum(not one for one in found) > 20
 
 
-@pytest.mark.parametrize(
-    ("text", "caret", "chip", "want"),
-    [
-        ("", 0, "house", "house"),
-        ("a red house", None, "blue", "a blue house"),
-        ("a red house", None, "orange", "an orange house"),
-        ("An orange house", None, "red", "A red house"),
-        ("a red house, a blue tree", 3, "green", "a green house, a blue tree"),
-        ("a red house, a blue tree", None, "green", "a red house, a green tree"),
-        ("a RED house", None, "blue", "a blue house"),
-        ("a red", None, "house", "a red house"),
-        ("a red ", None, "house", "a red house"),
-        ("a house", None, "night", "a house, night"),
-        ("a house ", None, "night", "a house, night"),
-        ("a house,", None, "night", "a house, night"),
-        ("a house, foggy", None, "night", "a house, foggy night"),
-        ("a  house", 2, "red", "a red house"),
-        ("house", 0, "red", "red house"),
-        ("a red house", None, "red", "a house"),
-        ("grass, night", None, "grass", "night"),
-        ("a house, grass, night", None, "grass", "a house, night"),
-        ("a zebra", None, "on", "a zebra on"),
-        ("(a zebra)", 1, "the", "(the a zebra)"),
-    ],
+# A text, the caret in it (None: at its end), the word that is clicked, and what comes of it.
+CLICKS: tuple[tuple[str, int | None, str, str], ...] = (
+    ("", 0, "house", "house"),
+    ("a red house", None, "blue", "a blue house"),
+    ("a red house", None, "orange", "an orange house"),
+    ("An orange house", None, "red", "A red house"),
+    ("a red house, a blue tree", 3, "green", "a green house, a blue tree"),
+    ("a red house, a blue tree", None, "green", "a red house, a green tree"),
+    ("a RED house", None, "blue", "a blue house"),
+    ("a red", None, "house", "a red house"),
+    ("a red ", None, "house", "a red house"),
+    ("a house", None, "night", "a house, night"),
+    ("a house ", None, "night", "a house, night"),
+    ("a house,", None, "night", "a house, night"),
+    ("a house, foggy", None, "night", "a house, foggy night"),
+    ("a  house", 2, "red", "a red house"),
+    ("house", 0, "red", "red house"),
+    ("a red house", None, "red", "a house"),
+    ("grass, night", None, "grass", "night"),
+    ("a house, grass, night", None, "grass", "a house, night"),
+    ("a zebra", None, "on", "a zebra on"),
+    ("(a zebra)", 1, "the", "(the a zebra)"),
 )  # fmt: skip
-def test_a_chip_writes_a_word(
-    text: str, caret: int | None, chip: str, want: str, words_page: WordsPage
-) -> None:
-    if words_page.part("more").get_attribute("aria-expanded") == "false":
-        words_page.part("more").click()
-    words_page.write(text, caret=caret)
-    words_page.chip(chip).click()
-    assert words_page.prompt().input_value() == want
-    words_page.page.locator("#read textarea").wait_for()
-    words_page.page.wait_for_function(
+
+
+def test_a_chip_writes_a_word(words_page: WordsPage) -> None:
+    words_page.part("more").click()
+    for text, caret, word, want in CLICKS:
+        words_page.write(text, caret=caret)
+        words_page.chip(word).click()
+        assert (text, word, words_page.prompt().input_value()) == (text, word, want)
+    words_page.page.wait_for_function(  # gradio has read it, and sent it to Python
         "want => document.querySelector('#read textarea').value === want", arg=want
     )
 
@@ -112,7 +110,7 @@ def test_the_prompt_that_was_used_last_gets_the_word(words_page: WordsPage) -> N
 def test_the_keyboard_alone_writes_words(words_page: WordsPage) -> None:
     words_page.prompt().focus()
     press = words_page.page.keyboard.press
-    for key in ("Tab", "ArrowRight", "Enter", "End", "Space"):  # tree, then orange
+    for key in ("Tab", "Home", "ArrowRight", "Enter", "End", "Space"):  # tree, then orange
         press(key)
     assert words_page.prompt().input_value() == "tree, orange"
     press("Home")

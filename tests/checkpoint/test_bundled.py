@@ -14,7 +14,7 @@ from transformers import CLIPTextModel
 
 from mdp_lite import Editor
 from mdp_lite.checkpoint.defaults import Defaults
-from mdp_lite.checkpoint.vocabulary import split_settings
+from mdp_lite.checkpoint.knowledge import split_settings
 from mdp_lite.eval import world
 from mdp_lite.method.schedule import variant_table, window
 from mdp_lite_weights import locate
@@ -93,8 +93,8 @@ def test_a_replayed_picture_comes_back(editor: Editor) -> None:
 
 
 def test_defaults_are_the_checkpoints_own(editor: Editor) -> None:
-    own, words = split_settings(json.loads((TINY / "mdp_lite.json").read_text("utf-8")))
-    assert words and own and set(own) <= set(Defaults.__dataclass_fields__)
+    own, knowledge = split_settings(json.loads((TINY / "mdp_lite.json").read_text("utf-8")))
+    assert knowledge.words and own and set(own) <= set(Defaults.__dataclass_fields__)
     assert editor.models.defaults == Defaults(**own)
     assert len(editor.runner.grid(None).t) == editor.models.defaults.num_inference_steps
     source = editor.generate(caption(7), seed=5, num_inference_steps=1)

@@ -10,7 +10,8 @@ import pytest
 from safetensors.torch import save_file
 
 from mdp_lite import BadCheckpoint, Editor
-from mdp_lite.checkpoint.vocabulary import find_unknown, split_settings, split_words
+from mdp_lite.checkpoint.knowledge import Knowledge, split_settings
+from mdp_lite.checkpoint.vocabulary import find_unknown, split_words
 from mdp_lite.eval import world
 from support.embedding_files import vectors
 
@@ -114,4 +115,4 @@ def test_any_checkpoint_may_bring_a_list(checkpoint: Path, tmp_path: Path) -> No
     (folder / "mdp_lite.json").write_text(json.dumps({"words": ["a", "House"]}))
     editor = Editor.from_pretrained(folder, device="cpu")
     assert editor.runner.find_unknown_words("a house, a boat") == ("boat",)
-    assert split_settings({"guidance_scale": 2.0}) == ({"guidance_scale": 2.0}, frozenset())
+    assert split_settings({"guidance_scale": 2.0}) == ({"guidance_scale": 2.0}, Knowledge())

@@ -79,12 +79,23 @@ def words_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def words_page(words_url: str, chromium: Any) -> Iterator[WordsPage]:
-    """The page of a new visitor; it must end without an error in the console."""
+@pytest.fixture(scope="module")
+def opened_page(words_url: str, chromium: Any) -> Iterator[WordsPage]:
+    """The page, opened once for all tests; it must end without an error in the console."""
     context = chromium.new_context(viewport=DESKTOP)
     context.set_default_timeout(60_000)  # a busy machine is slow, not broken
     page = WordsPage(context, words_url)
     yield page
     assert page.errors == []
     context.close()
+
+
+@pytest.fixture
+def words_page(opened_page: WordsPage) -> WordsPage:
+    """The page with empty prompts, and with the first words alone."""
+    for name in ("source-prompt", "prompt"):  # the last one gets the words
+        opened_page.prompt(name).fill("")
+        opened_page.prompt(name).focus()
+    if opened_page.part("more").get_attribute("aria-expanded") == "true":
+        opened_page.part("more").click()
+    return opened_page

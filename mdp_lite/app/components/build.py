@@ -10,20 +10,19 @@ from mdp_lite.app.wording import TEXTS
 FOLDER = Path(__file__).parent
 
 
-def build_component(
-    name: str, value: Any = None, elem_id: str | None = None, **settings: Any
-) -> gr.HTML:
+def build_component(name: str, value: Any = None, elem_id: str = "", **settings: Any) -> gr.HTML:
     """The component of a name, with a value that is JSON.
 
     Its template never changes: NAME.js reads `props.value` and draws it, again whenever Python
     sends another one (`watch("value", draw)`), so that a drag or a focus survives an update. The
-    script finds its sentences in `props.texts`. elem_id is its name by default; settings are
-    those of gr.HTML.
+    script finds its sentences in `props.texts`. elem_id is its id, by default the
+    name. settings are those of gr.HTML.
     """
+    texts: Any = TEXTS.get(name, {})
     return gr.HTML(
         value, html_template=read_asset(name, "html"), css_template=read_asset(name, "css"),
-        js_on_load=read_script(name), texts=TEXTS.get(name, {}),
-        apply_default_css=False, elem_id=elem_id or name, **settings,
+        js_on_load=read_script(name), texts=texts, apply_default_css=False,
+        elem_id=elem_id or name, **settings,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ const targetPrompt = () => findPrompt(state.target) ?? ids().map(findPrompt).fin
 // The words of the target prompt that are in groups, with the number of their group.
 const listGrouped = (text) =>
   splitWords(text).flatMap((one) => {
-    const group = groupOf.get(normalise(one.word));
+    const group = groupOf.get(one.word);
     return group === undefined ? [] : [{ ...one, group }];
   });
 
@@ -32,14 +32,14 @@ const distance = (one, caret) => Math.max(one.start - caret, caret - one.end, 0)
 // describes ("red house"): groups of things come before groups of what describes them.
 const needsComma = (text, caret, group) => {
   const last = splitWords(text.slice(0, caret)).at(-1);
-  const before = last && groupOf.get(normalise(last.word));
+  const before = last && groupOf.get(last.word);
   return group !== undefined && before !== undefined && before <= group;
 };
 
 const changeText = (text, caret, word) => {
   const group = groupOf.get(normalise(word));
   const same = group === undefined ? null : findOfGroup(text, group, caret);
-  if (same && normalise(same.word) === normalise(word)) return { ...removeWord(text, same), done: "removed" };
+  if (same && same.word === normalise(word)) return { ...removeWord(text, same), done: "removed" };
   if (same) return { ...replaceWord(text, same, word), done: "replaced", old: same.word };
   return { ...insertWord(text, caret, word, needsComma(text, caret, group)), done: "inserted" };
 };
@@ -101,7 +101,7 @@ const drawTarget = () => {
   const prompt = targetPrompt();
   if (!prompt) return;
   part("target").textContent = say("target", { prompt: nameOf(prompt) });
-  const words = new Set(splitWords(prompt.area.value).map((one) => normalise(one.word)));
+  const words = new Set(splitWords(prompt.area.value).map((one) => one.word));
   for (const chip of element.querySelectorAll(".chip")) {
     chip.setAttribute("aria-pressed", String(words.has(normalise(chip.dataset.word))));
   }

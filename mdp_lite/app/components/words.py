@@ -1,4 +1,4 @@
-"""The component of words: those that the model knows, to click, and marks on those that it does not.
+"""The component of words: those that the model knows, to click; others are marked in the prompts.
 
 It reads and writes the prompts of the page by their ids; Python never reads its value.
 """

@@ -79,7 +79,7 @@ const markPrompt = (prompt, vocabulary, learned, typing) => {
   const found = findUnknown(prompt.area.value, vocabulary, learned);
   const unknown = typing ? found.filter((one) => !isAtCaret(prompt.area, one)) : found;
   drawUnderlines(prompt, unknown);
-  const names = [...new Set(unknown.map((one) => normalise(one.word)))];
+  const names = [...new Set(unknown.map((one) => one.word))];
   const text = names.length ? say("unknown", { words: listNames(names) }) : "";
   const line = findLine(prompt);
   if (line.textContent !== text) line.textContent = text;  // else a screen reader says it again

@@ -4,40 +4,48 @@ const IN_WORD = /[\p{L}\p{M}\p{N}\p{So}\p{Cf}'\u2019]+/gu;
 const APOSTROPHES = /^['\u2019]+|['\u2019]+$/g;
 const normalise = (text) => text.normalize("NFC").toLowerCase();
 
-// The words of a text with their places in it, without apostrophes around them.
-const splitWords = (text) =>
-  [...text.matchAll(IN_WORD)].flatMap((found) => {
-    const word = found[0].replace(APOSTROPHES, "");
-    const start = found.index + found[0].indexOf(word);
-    return word ? [{ word, start, end: start + word.length }] : [];
-  });
+const GRAPHEMES = new Intl.Segmenter("en", { granularity: "grapheme" });
 
-// The places of learned words, which may hold any characters; the longest come first.
-const findLearned = (text, learned) => {
-  const spans = [];
-  for (const one of [...learned].sort((a, b) => b.length - a.length)) {
-    for (let i = text.toLowerCase().indexOf(one.toLowerCase()); i >= 0; i = text.toLowerCase().indexOf(one.toLowerCase(), i + 1)) {
-      const span = { start: i, end: i + one.length };
-      if (!spans.some((other) => overlaps(span, other))) spans.push(span);
-    }
+// A text in its normal form, and for each of its units where it comes from in the text.
+const fold = (text) => {
+  const places = [];
+  let composed = "";
+  for (const { segment, index } of GRAPHEMES.segment(text)) {
+    const one = segment.normalize("NFC").replaceAll("\u0130", "i\u0307");  // else it grows below
+    composed += one;
+    for (let i = 0; i < one.length; i += 1) places.push(index);
   }
-  return spans;
+  return { folded: composed.toLowerCase(), places: [...places, text.length] };
 };
 
-const overlaps = (one, other) => one.start < other.end && other.start < one.end;
+const splitFolded = (folded, places) =>
+  [...folded.matchAll(IN_WORD)].flatMap((found) => {
+    const word = found[0].replace(APOSTROPHES, "");
+    const start = found.index + found[0].indexOf(word);
+    return word ? [{ word, start: places[start], end: places[start + word.length] }] : [];
+  });
+
+// The words of a text in their normal form, and their places in the text.
+const splitWords = (text) => {
+  const { folded, places } = fold(text);
+  return splitFolded(folded, places);
+};
+
+// A normal form without learned words, which may hold any characters; the longest go first.
+const blankLearned = (folded, learned) =>
+  [...learned].map(normalise).sort((a, b) => b.length - a.length).reduce(
+    (text, one) => text.replaceAll(one, () => " ".repeat(one.length)), folded);
 
 // The unknown words of a text with their places. vocabulary is a Set of normalised words.
 const findUnknown = (text, vocabulary, learned = []) => {
   if (!vocabulary.size) return [];
-  const spans = findLearned(text, learned);
-  let rest = text;
-  for (const { start, end } of spans) rest = rest.slice(0, start) + " ".repeat(end - start) + rest.slice(end);
-  return splitWords(rest).filter((one) => !vocabulary.has(normalise(one.word)));
+  const { folded, places } = fold(text);
+  return splitFolded(blankLearned(folded, learned), places).filter((one) => !vocabulary.has(one.word));
 };
 
 // The same as Python's find_unknown: each unknown word once, normalised.
 const nameUnknown = (text, vocabulary, learned = []) =>
-  [...new Set(findUnknown(text, vocabulary, learned).map((one) => normalise(one.word)))];
+  [...new Set(findUnknown(text, vocabulary, learned).map((one) => one.word))];
 
 // "a red house" with "orange" for "red": an article before it follows the word.
 const replaceWord = (text, old, word) => {

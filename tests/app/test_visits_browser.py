@@ -1,0 +1,172 @@
+"""Visits through the page: a reload brings them back, and their end deletes all that they left."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from mdp_lite.app.studio import Studio
+from mdp_lite.editor import Editor
+from support.browsing import DESKTOP, BrowserPage, chromium, load_page
+from support.studios import picture
+
+__all__ = ["chromium"]  # a fixture
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
+]
+GRACE = 3.0  # seconds: a reload on a busy machine takes less
+
+
+class ShortVisits(NamedTuple):
+    """The address of a page whose visits end soon after their last page, and its studio."""
+
+    url: str
+    studio: Studio
+
+    def list_files(self) -> list[Path]:
+        """All files that visits and uploads left."""
+        return [one for one in self.studio.folder.rglob("*") if one.is_file()]
+
+
+@pytest.fixture(scope="module")
+def short_visits(editor: Editor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortVisits]:
+    """The page of the tiny random model."""
+    command = pytest.importorskip("mdp_lite.app.command")
+    studio = Studio(editor, tmp_path_factory.mktemp("studio"), grace_seconds=GRACE)
+    blocks = command.launch(studio, "127.0.0.1", None)
+    yield ShortVisits(str(blocks.local_url), studio)
+    blocks.close(verbose=False)
+    studio.close()
+
+
+Visit = Callable[[], BrowserPage]
+
+
+@pytest.fixture
+def visit(chromium: Any, short_visits: ShortVisits) -> Iterator[Visit]:
+    """Opens the page as a new visitor."""
+    contexts = list[Any]()
+
+    def open_page() -> BrowserPage:
+        context = chromium.new_context(viewport=DESKTOP)
+        context.set_default_timeout(120_000)
+        contexts.append(context)
+        return load_page(context, short_visits.url)
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture of a visitor."""
+    path = tmp_path / "my-garden.png"
+    picture(seed=time.monotonic_ns() % 2**32).save(path)
+    return path
+
+
+def edit(one: BrowserPage, photo: Path, prompt: str = "a blue boat") -> str:
+    """Edit a picture; the address of the result."""
+    one.upload(photo)
+    one.edit("a red house", prompt)
+    return find_result(one)
+
+
+def find_result(one: BrowserPage) -> str:
+    """The address of the picture on the stage."""
+    image = one.page.locator("#stage [data-part=after]")
+    image.wait_for()
+    return image.evaluate("one => one.src")
+
+
+def count_results(one: BrowserPage, count: int) -> None:
+    """Wait until the strip has so many results."""
+    script = f"document.querySelectorAll('#history li').length == {count}"
+    one.page.wait_for_function(script)
+
+
+def read_status(one: BrowserPage, url: str) -> int:
+    """The status of an answer to a visitor's own request."""
+    return one.page.request.get(url).status
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    """Wait for what the server does by itself."""
+    end = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.1)
+
+
+def test_a_reload_brings_the_visit_back(visit: Visit, photo: Path) -> None:
+    one = visit()
+    url = edit(one, photo)
+    one.page.reload()
+    one.page.locator("#stage .stage[data-state=done]").wait_for()
+    assert find_result(one) == url and read_status(one, url) == 200
+    count_results(one, 1)
+    assert one.page.locator("#prompt textarea, #prompt input").first.input_value() == "a blue boat"
+    one.page.locator("#picture [data-part=name]", has_text=photo.name).wait_for()
+    time.sleep(1.5 * GRACE)  # the page that was reloaded left, and the visit stays
+    assert read_status(one, url) == 200
+    one.edit("a red house", "a green boat")  # and its source is still known
+    count_results(one, 2)
+    one.check_clean()
+
+
+def test_a_visit_ends_after_its_page_was_closed(
+    visit: Visit, photo: Path, short_visits: ShortVisits
+) -> None:
+    one, watcher = visit(), visit()
+    url = edit(one, photo)
+    assert any(photo.name == file.name for file in short_visits.list_files())
+    one.page.close()
+    assert read_status(watcher, url) == 200  # the grace time runs
+    wait_until(lambda: read_status(watcher, url) == 404)
+    wait_until(lambda: short_visits.list_files() == [])
+    watcher.check_clean()
+
+
+def test_two_visitors_see_nothing_of_each_other(visit: Visit, photo: Path) -> None:
+    one, two = visit(), visit()
+    url = edit(one, photo)
+    token = one.page.evaluate("sessionStorage.getItem('mdp-lite-visit')")
+    assert f"/visit/{token}/" in url
+    two.page.reload()
+    two.page.wait_for_function("sessionStorage.getItem('mdp-lite-visit')")
+    assert token not in two.page.content()
+    two.page.locator("#stage .stage[data-state=empty]").wait_for()
+    count_results(two, 0)
+    other = edit(two, photo)  # the same picture: one file of gradio's
+    assert token not in other
+    two.page.close()
+    time.sleep(1.5 * GRACE)
+    assert read_status(one, other) == 404 and read_status(one, url) == 200
+    one.edit("a red house", "a green boat")
+    count_results(one, 2)
+    one.check_clean()
+
+
+def test_everything_is_deleted_when_asked(
+    visit: Visit, photo: Path, short_visits: ShortVisits
+) -> None:
+    one = visit()
+    url = edit(one, photo)
+    archive = one.page.locator("#history [data-part=archive]").evaluate("one => one.href")
+    assert read_status(one, archive) == 200
+    one.page.locator("#history [data-part=clear]").click()
+    one.page.locator("#history [data-part=really]").click()
+    count_results(one, 0)
+    one.page.locator("#stage .stage[data-state=empty]").wait_for()
+    assert read_status(one, url) == read_status(one, archive) == 404
+    wait_until(lambda: short_visits.list_files() == [])
+    again = edit(one, photo)  # a new visit with new addresses
+    assert read_status(one, again) == 200 and again.split("/visit/")[1][:32] not in url
+    one.page.reload()
+    one.page.locator("#stage .stage[data-state=done]").wait_for()
+    assert find_result(one) == again
+    one.check_clean()
