@@ -1,53 +1,54 @@
-"""What happens when a visitor chooses a model: the component's new value, and the form for it."""
+"""What the page does with models: say which one is used, and use another one."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from mdp_lite.app.components.model import model_value, read_id
-from mdp_lite.app.form import XL_FIELDS, EditForm, default_form
-from mdp_lite.app.models import PageModel
+from mdp_lite.app.components.model import model_value
+from mdp_lite.app.components.words import describe_words
+from mdp_lite.app.form import default_form
 from mdp_lite.app.sessions import Session
+from mdp_lite.app.settings import label_fast
 from mdp_lite.app.studio import Studio
-from mdp_lite.names import BadInput
-
-# What a form keeps when the model changes; steps, guidance and window are the model's own.
-WISHES = (
-    "source_prompt", "prompt", "variant", "steer", "strength", "schedule", "seed",
-    "negative_prompt", "method", "fit", "where", "feather",
-)  # fmt: skip
+from mdp_lite.app.views import Change, ModelFacts
+from mdp_lite.names import BadCheckpoint, BadInput
 
 
-def choose_model(studio: Studio, session: Session, alias: object) -> dict[str, Any]:
-    """The component's value after its event select {id}; an error is a part of it."""
-    return _answer(studio, session, lambda: studio.choose(session, read_id(alias)))
+class ModelActions:
+    """One function for each action; each answers with the parts of the page that change."""
 
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
 
-def fetch_model(studio: Studio, session: Session, hub_id: object) -> dict[str, Any]:
-    """The component's value after its event submit {hub}; the model's files are here then."""
-    return _answer(studio, session, lambda: studio.fetch(session, read_id(hub_id).strip()))
+    def choose(self, session: Session, alias: object) -> Change:
+        """Use another model from now on, with its own defaults; prompts stay."""
+        try:
+            self.studio.choose(session, alias)
+        except (BadInput, BadCheckpoint) as error:
+            return self.show_problem(session, error)
+        return self.show(session)
 
+    def fetch(self, session: Session, hub_id: str) -> Change:
+        """Use a model of the hub, where the operator allows it."""
+        try:
+            self.studio.fetch(session, hub_id)
+        except (BadInput, BadCheckpoint, OSError) as error:
+            return self.show_problem(session, error)
+        return self.show(session)
 
-def offer_model(studio: Studio, session: Session, settings: dict[str, Any]) -> dict[str, Any]:
-    """The component's value for a picture with these settings: its model is offered if it is here.
+    def show(self, session: Session) -> Change:
+        """The model of a visit that has just been chosen."""
+        form = default_form(self.studio.find_editor(session), "picture")
+        if old := session.page.form:
+            prompts = {"source_prompt": old.source_prompt, "prompt": old.prompt}
+            form = replace(form, case=old.case, **prompts)
+        model = model_value(self.studio, session)
+        return Change(form=form, model=model, facts=self.describe(session), plan="")
 
-    The settings come from a file of a visitor.
-    """
-    found = studio.menu.find_by_name(settings.get("model"))
-    return model_value(studio, session, offered=found.alias if found else None)
+    def show_problem(self, session: Session, error: Exception) -> Change:
+        """A model that can't be used; the one before stays."""
+        return Change(model=model_value(self.studio, session, str(error)))
 
-
-def adapt_form(form: EditForm, model: PageModel) -> EditForm:
-    """The form for another model: what the visitor wants, with the model's own defaults."""
-    values = {name: getattr(form, name) for name in WISHES}
-    if model.reads_xl:
-        values |= {name: getattr(form, name) for name in XL_FIELDS}
-    return replace(default_form(model.dry_editor, form.case), **values)
-
-
-def _answer(studio: Studio, session: Session, act: Callable[[], PageModel]) -> dict[str, Any]:
-    try:
-        act()
-    except BadInput as error:
-        return model_value(studio, session, str(error))
-    return model_value(studio, session)
+    def describe(self, session: Session) -> ModelFacts:
+        """What the page shows of the visitor's model."""
+        model = self.studio.find_model(session)
+        editor = model.dry_editor
+        return ModelFacts(describe_words(editor.models), model.reads_xl, label_fast(editor))

@@ -9,6 +9,7 @@ from mdp_lite.app import settings
 from mdp_lite.app.actions import Actions
 from mdp_lite.app.components.build import build_component
 from mdp_lite.app.components.history import build_history
+from mdp_lite.app.components.model import build_model_line
 from mdp_lite.app.components.picture import build_picture, empty_value
 from mdp_lite.app.components.words import build_words
 from mdp_lite.app.endpoints import build_endpoints
@@ -47,7 +48,9 @@ def build_page(studio: Studio) -> gr.Blocks:
     with gr.Blocks(
         title=say("page", "title"), analytics_enabled=False, delete_cache=delete
     ) as blocks:
-        gr.Markdown(f"# {say('page', 'heading')}\n{say('page', 'intro')}", elem_id="heading")
+        with gr.Row(elem_id="top"):
+            gr.Markdown(f"# {say('page', 'heading')}\n{say('page', 'intro')}", elem_id="heading")
+            model = build_model_line()
         with gr.Row(elem_id="workspace"):
             with gr.Column(scale=5, min_width=320, elem_id="inputs"):
                 left = _build_inputs(studio, form)
@@ -56,7 +59,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                 history = build_history()
         explore, compare = build_explore(studio), build_compare(studio)
         code = _build_folds(studio, handlers)
-        parts = Parts(*left, stage, history, code)
+        parts = Parts(*left, stage, history, code, model)
         wire_page(blocks, studio, parts)
         build_endpoints(handlers)
         sheets, actions = SheetHandlers(handlers), Actions(studio)

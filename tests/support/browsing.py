@@ -55,7 +55,9 @@ class BrowserPage(NamedTuple):
         """Click an example, and wait until its picture and its words are there."""
         self.page.get_by_role("button", name=name).click()
         self.page.locator("#picture [data-part=image]").wait_for()
-        self.page.wait_for_function("document.querySelector('#prompt textarea, #prompt input').value")
+        self.page.wait_for_function(
+            "document.querySelector('#prompt textarea, #prompt input').value"
+        )
 
     def open_fold(self, name: str) -> None:
         """Open a fold of the page, if it is closed."""

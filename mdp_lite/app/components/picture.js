@@ -12,17 +12,18 @@ const readWhere = () => {
   return canPaint() && isMarked(readAlpha(painting.mask)) ? "painted" : "everywhere";
 };
 
-// Send the mask to Python: gradio's own "change" follows from the new value.
-const publish = () => {
+// Send the mask to Python: gradio's own "change" follows from the new value. The sentence on an
+// earlier problem goes, unless it is given.
+const publish = (problem = null) => {
   const where = readWhere();
   const png = where === "painted" ? exportMask(painting.mask) : null;
-  props.value = {...plain(props.value), mask: {where, png, feather}};
+  props.value = {...plain(props.value), mask: {where, png, feather}, problem};
+  showProblem(problem);
   trigger("input");
   drawControls();
 };
 
 const showProblem = (text) => {
-  part("busy").hidden = true;
   part("problem").textContent = text ?? "";
   part("problem").hidden = !text;
 };
@@ -217,10 +218,11 @@ const drawMask = async ({where, png, feather: pixels}) => {
 // Draw what Python sent.
 const draw = () => {
   const value = plain(props.value) ?? {};
+  part("busy").hidden = true;
   showProblem(value.problem);
   drawExamples(value.examples ?? []);
   const isOther = JSON.stringify(value.picture ?? null) !== JSON.stringify(picture);
-  if (value.problem && picture && !isOther) return publish();  // a bad file costs no painting
+  if (value.problem && picture && !isOther) return publish(value.problem);  // a bad file costs no painting
   picture = value.picture ?? null;
   part("empty").hidden = picture !== null;
   part("card").hidden = picture === null;
@@ -248,7 +250,7 @@ const listenToControls = () => {
     showCount("feather", feather);
     drawSoon();
   });
-  part("feather").addEventListener("change", publish);
+  part("feather").addEventListener("change", () => publish());
 };
 
 painting.onDraw = drawSoon;

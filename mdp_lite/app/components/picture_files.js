@@ -17,7 +17,10 @@ const giveFile = async (file) => {
   const {bytes} = props.limits;
   if (file.size > bytes) return showProblem(say("too_large", {limit: Math.round(bytes / 2 ** 20)}));
   const end = showBusy(file.name), input = await findInput(10);
-  if (!input) return showProblem(say("no_input"));
+  if (!input) {
+    end();
+    return showProblem(say("no_input"));
+  }
   const carrier = new DataTransfer();
   carrier.items.add(file);
   input.files = carrier.files;
