@@ -22,6 +22,7 @@ from mdp_lite.app.views import (
     show_nothing,
     show_pair,
     show_picture,
+    write_code,
 )
 from mdp_lite.app.visit_page import EMPTY
 from mdp_lite.app.wording import say
@@ -39,13 +40,11 @@ class Actions:
     def open_page(self, session: Session) -> Change:
         """A page that was loaded: what the visit had, or the model's defaults."""
         form = session.page.form or default_form(self.studio.find_editor(session), "picture")
-        item = session.history.current
-        shown = show_item(View(self.studio, session), item) if item else Change(session.page.stage)
-        models = ModelActions(self.studio)
-        return shown._replace(
-            history=history_value(session), picture=show_picture(session), form=form,
-            notes=self.warn(session), model=model_value(self.studio, session),
-            facts=models.describe(session),
+        item, models = session.history.current, ModelActions(self.studio)
+        return Change(
+            session.page.stage, history_value(session), show_picture(session), form=form,
+            code=write_code(self.studio, item) if item else None, notes=self.warn(session),
+            model=model_value(self.studio, session), facts=models.describe(session),
         )  # fmt: skip
 
     def take_file(self, session: Session, path: str | None, form: EditForm) -> Change:
