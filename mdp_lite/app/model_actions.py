@@ -4,12 +4,19 @@ from dataclasses import replace
 
 from mdp_lite.app.components.model import model_value
 from mdp_lite.app.components.words import describe_words
-from mdp_lite.app.form import default_form
+from mdp_lite.app.form import XL_FIELDS, EditForm, default_form
+from mdp_lite.app.models import PageModel
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.settings import label_fast
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.views import Change, ModelFacts
 from mdp_lite.names import BadCheckpoint, BadInput
+
+# What a form keeps when the model changes; steps, guidance and window are the model's own.
+WISHES = (
+    "source_prompt", "prompt", "variant", "steer", "strength", "schedule", "seed",
+    "negative_prompt", "method", "fit", "where", "feather",
+)  # fmt: skip
 
 
 class ModelActions:
@@ -19,7 +26,7 @@ class ModelActions:
         self.studio = studio
 
     def choose(self, session: Session, alias: object) -> Change:
-        """Use another model from now on, with its own defaults; prompts stay."""
+        """Use another model from now on, with its own defaults; what the visitor wants stays."""
         try:
             self.studio.choose(session, alias)
         except (BadInput, BadCheckpoint) as error:
@@ -36,11 +43,10 @@ class ModelActions:
 
     def show(self, session: Session) -> Change:
         """The model of a visit that has just been chosen."""
-        form = default_form(self.studio.find_editor(session), "picture")
-        if old := session.page.form:
-            prompts = {"source_prompt": old.source_prompt, "prompt": old.prompt}
-            form = replace(form, case=old.case, **prompts)
+        chosen = self.studio.find_model(session)
+        old = session.page.form or default_form(chosen.dry_editor, "picture")
         model = model_value(self.studio, session)
+        form = adapt_form(old, chosen)
         return Change(form=form, model=model, facts=self.describe(session), plan="")
 
     def show_problem(self, session: Session, error: Exception) -> Change:
@@ -52,3 +58,11 @@ class ModelActions:
         model = self.studio.find_model(session)
         editor = model.dry_editor
         return ModelFacts(describe_words(editor.models), model.reads_xl, label_fast(editor))
+
+
+def adapt_form(form: EditForm, model: PageModel) -> EditForm:
+    """The form for another model: what the visitor wants, with the model's own defaults."""
+    values = {name: getattr(form, name) for name in WISHES}
+    if model.reads_xl:
+        values |= {name: getattr(form, name) for name in XL_FIELDS}
+    return replace(default_form(model.dry_editor, form.case), **values)

@@ -51,13 +51,13 @@ def build_settings(studio: Studio, form: EditForm) -> dict[str, Any]:
         components = _build_method(form) | _build_sampling(studio, form)
         components |= _build_inversion(studio, form)
         with gr.Group(visible=studio.reads_xl) as xl:
-            gr.Markdown(f"### {say('settings', 'xl_title')}\n{say('settings', 'xl_info')}")
+            gr.Markdown(f"## {say('settings', 'xl_title')}\n{say('settings', 'xl_info')}")
             components |= {name: _build_text(name, form, hint) for name, hint in XL_HINTS.items()}
     return components | {"xl": xl}
 
 
 def _build_method(form: EditForm) -> dict[str, Any]:
-    gr.Markdown(f"### {say('settings', 'method_title')}\n{say('settings', 'method_info')}")
+    gr.Markdown(f"## {say('settings', 'method_title')}\n{say('settings', 'method_info')}")
     window = form.steer == "window"
     return {
         "variant": _build_radio("variant", VARIANTS, form.variant),
@@ -69,7 +69,7 @@ def _build_method(form: EditForm) -> dict[str, Any]:
 
 
 def _build_sampling(studio: Studio, form: EditForm) -> dict[str, Any]:
-    gr.Markdown(f"### {say('settings', 'sampling_title')}\n{say('settings', 'sampling_info')}")
+    gr.Markdown(f"## {say('settings', 'sampling_title')}\n{say('settings', 'sampling_info')}")
     label = label_fast(studio.editor)
     return {
         "fast": gr.Checkbox(False, label=label or "", visible=label is not None, elem_id="fast"),
@@ -87,7 +87,7 @@ def label_fast(editor: Editor) -> str | None:
 
 
 def _build_inversion(studio: Studio, form: EditForm) -> dict[str, Any]:
-    gr.Markdown(f"### {say('settings', 'inversion_title')}\n{say('settings', 'inversion_info')}")
+    gr.Markdown(f"## {say('settings', 'inversion_title')}\n{say('settings', 'inversion_info')}")
     return {
         "method": gr.Dropdown(
             studio.methods, value=form.method, label=say("settings", "method"),

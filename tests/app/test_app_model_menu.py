@@ -4,13 +4,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mdp_lite.app import hub_models
+from mdp_lite.app.actions import Actions
+from mdp_lite.app.components.model import model_value, read_id
 from mdp_lite.app.hub_models import HubModels
-from mdp_lite.app.model_actions import adapt_form, choose_model, fetch_model, offer_model
+from mdp_lite.app.model_actions import ModelActions, adapt_form
 from mdp_lite.app.models import offer_several
+from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio
 from mdp_lite.cli.model_options import CheckpointOptions, EngineOptions, ModelOptions
 from mdp_lite.editor import Editor
@@ -23,6 +27,16 @@ from support.studios import REAL, edit
 
 pytest.importorskip("gradio")  # the component's module builds one of gradio's
 HUB = "lab/model"
+
+
+def choose_model(studio: Studio, visitor: Session, alias: object) -> dict[str, Any]:
+    """The menu after a choice."""
+    return ModelActions(studio).choose(visitor, alias).model or {}
+
+
+def fetch_model(studio: Studio, visitor: Session, hub_id: Any) -> dict[str, Any]:
+    """The menu after a model of the hub was named, as its event is read."""
+    return ModelActions(studio).fetch(visitor, read_id(hub_id)).model or {}
 
 
 def options_of(place: object) -> ModelOptions:
@@ -110,15 +124,18 @@ def test_a_picture_of_another_model_offers_it(studio: Studio) -> None:
     visitor = studio.sessions.get_or_create("one")
     choose_model(studio, visitor, "xl")
     result, _ = edit(studio, visitor, REAL)
-    settings = images.read_settings(result.edit_file)
-    assert offer_model(studio, visitor, settings)["offer"] is None  # it is chosen already
+    actions = Actions(studio)
+    maker = actions.find_maker(str(result.edit_file))
+    assert maker == "xl"
+    assert model_value(studio, visitor, offered=maker)["offer"] is None  # it is chosen already
     choose_model(studio, visitor, "sd")
-    offer = offer_model(studio, visitor, settings)["offer"]
+    change = actions.restore(visitor, str(result.edit_file), REAL)
+    offer = (change.model or {})["offer"]
     assert offer == {
         "id": "xl", "text": "This picture was made with the model xl, which is here too.",
     }  # fmt: skip
     for name in ("another", None, ["xl"], {}):
-        assert offer_model(studio, visitor, {"model": name})["offer"] is None
+        assert studio.menu.find_by_name(name) is None
 
 
 def test_the_form_takes_the_new_model_s_defaults_and_keeps_the_wish(studio: Studio) -> None:
@@ -129,13 +146,17 @@ def test_the_form_takes_the_new_model_s_defaults_and_keeps_the_wish(studio: Stud
     assert (adapted.prompt, adapted.strength, adapted.seed) == (own.prompt, 0.8, 5)
     assert 0 <= adapted.t_m <= adapted.t_max <= adapted.steps
     assert adapt_form(own, sd).prompt_2 == ""
+    visitor = studio.sessions.get_or_create("one")
+    visitor.page.form = own
+    change = ModelActions(studio).choose(visitor, "xl")
+    assert change.form == adapted and change.facts and change.facts.reads_xl
 
 
 def test_a_model_of_the_hub_is_fetched_and_offered_to_all(
     studio: Studio, on_hub: None, zoo: Path
 ) -> None:
     one, two = (studio.sessions.get_or_create(name) for name in ("one", "two"))
-    value = fetch_model(studio, one, f" {HUB} ")
+    value = fetch_model(studio, one, HUB)
     assert (value["current"], value["error"]) == (HUB, "")
     assert [each["id"] for each in choose_model(studio, two, "sd")["models"]] == ["sd", "xl", HUB]
     result, _ = edit(studio, one, REAL)

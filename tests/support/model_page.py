@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from support.served_blocks import serve_blocks
+
 CHOICES = [
     {"id": "tiny", "about": "64x64 synthetic scenes; knows 41 words",
      "sizes": "11.9 MB on disk, 23.5 MB in memory", "mark": "loaded"},
@@ -17,7 +19,7 @@ NASTY = "<img src=x onerror=alert(1)>"  # as the name of a model, which a folder
 
 
 class ModelPage(NamedTuple):
-    """The address of the page, its query strings' values, and the events that Python got."""
+    """The address of the page, and the events that Python got."""
 
     url: str
     events: list[tuple[str, Any]]
@@ -39,14 +41,11 @@ VALUES = {
 }
 
 
-@pytest.fixture(scope="module")
-def model_page() -> Iterator[ModelPage]:
+def build_blocks(events: list[tuple[str, Any]]) -> Any:
     """The component on a page, whose address says which value it shows: ?several."""
-    gr = pytest.importorskip("gradio")
-    from mdp_lite.app.components.model import build_model_line
-    from mdp_lite.app.style import build_theme
+    import gradio as gr
 
-    events: list[tuple[str, Any]] = []
+    from mdp_lite.app.components.model import build_model_line
 
     def answer(value: Any, event: gr.EventData) -> dict[str, Any]:
         events.append(("select", event.id))
@@ -59,8 +58,7 @@ def model_page() -> Iterator[ModelPage]:
         return value
 
     def show(request: gr.Request) -> dict[str, Any]:
-        name = next(iter(request.query_params.keys()), "several")
-        return VALUES.get(name.removeprefix("__"), VALUES["several"])
+        return VALUES.get(next(iter(request.query_params.keys()), ""), VALUES["several"])
 
     with gr.Blocks(analytics_enabled=False) as blocks:
         line = build_model_line()
@@ -68,9 +66,15 @@ def model_page() -> Iterator[ModelPage]:
         line.select(answer, line, line)
         line.submit(fetch, line, line)
         blocks.load(show, None, line)
-    blocks.launch(
-        server_name="127.0.0.1", quiet=True, prevent_thread_lock=True, ssr_mode=False,
-        _frontend=False, theme=build_theme(), footer_links=[],
-    )  # fmt: skip
-    yield ModelPage(str(blocks.local_url), events)
-    blocks.close(verbose=False)
+    return blocks
+
+
+@pytest.fixture(scope="module")
+def model_page() -> Iterator[ModelPage]:
+    """That page, served by this process."""
+    pytest.importorskip("gradio")
+    from mdp_lite.app.style import build_theme
+
+    events: list[tuple[str, Any]] = []
+    with serve_blocks(lambda: build_blocks(events), theme=build_theme()) as url:
+        yield ModelPage(url, events)
