@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mdp_lite.app.components.history import history_value
+from mdp_lite.app.components.model import model_value
 from mdp_lite.app.examples import EXAMPLES
 from mdp_lite.app.form import EditForm, default_form
 from mdp_lite.app.history import HistoryItem
+from mdp_lite.app.model_actions import ModelActions
 from mdp_lite.app.photo import describe_photo
 from mdp_lite.app.restore import restore_form
 from mdp_lite.app.results import SheetCell
@@ -39,8 +41,12 @@ class Actions:
         form = session.page.form or default_form(self.studio.find_editor(session), "picture")
         item = session.history.current
         shown = show_item(View(self.studio, session), item) if item else Change(session.page.stage)
-        history, picture = history_value(session), show_picture(session)
-        return shown._replace(history=history, picture=picture, form=form, note=self.warn(session))
+        models = ModelActions(self.studio)
+        return shown._replace(
+            history=history_value(session), picture=show_picture(session), form=form,
+            note=self.warn(session), model=model_value(self.studio, session),
+            facts=models.describe(session),
+        )  # fmt: skip
 
     def take_file(self, session: Session, path: str | None, form: EditForm) -> Change:
         """A file that was dropped, pasted or chosen: a picture, or a result with its settings."""
@@ -93,19 +99,25 @@ class Actions:
 
     def restore(self, session: Session, path: str | None, form: EditForm) -> Change:
         """The settings of a picture that mdp_lite made; the picture itself is shown as a result."""
-        model = self.studio.find_model(session)
-        name, skip = model.dry_editor.models.name, model.dry_editor.models.clip_skip
-        new, notes = restore_form(path, form, name, skip, model.reads_xl)
+        model, name = self.studio.find_model(session), Path(path or "").name
+        models = model.dry_editor.models
+        new, notes = restore_form(path, form, models.name, models.clip_skip, model.reads_xl)
         number = session.page.current
-        name = Path(path or "").name
         shown = session.page.add_picture(open_upload(path), name)
         session.page.current = number
         session.page.stage = {
             "state": "done", "after": session.url_of(shown.file),
             "after_label": say("page", "restored_result", name=name),
         }  # fmt: skip
-        note = [say("page", "restored"), *notes]
-        return Change(session.page.stage, form=new, note=note, picture=show_picture(session))
+        offer = model_value(self.studio, session, offered=self.find_maker(path))
+        note, picture = [say("page", "restored"), *notes], show_picture(session)
+        return Change(session.page.stage, form=new, note=note, picture=picture, model=offer)
+
+    def find_maker(self, path: str | None) -> str | None:
+        """The alias of the served model that made a picture, if it is one."""
+        settings = images.read_settings(path or "", Path(path or "").name)
+        found = self.studio.menu.find_by_name(settings.get("model"))
+        return found and found.alias
 
     def select(self, session: Session, item_id: object) -> Change:
         """Go back to a result, with its settings and its picture."""
@@ -120,8 +132,18 @@ class Actions:
             png = session.url_of(item.mask_file)
             mask = {"where": item.form.where, "png": png, "feather": item.form.feather}
         change = show_item(View(self.studio, session), item)
+        change = self._use_model(session, item.model, change)
         picture = show_picture(session, mask)
         return change._replace(form=item.form, picture=picture, note=self.warn(session))
+
+    def _use_model(self, session: Session, alias: str, change: Change) -> Change:
+        """The change, and with it the model that made a result."""
+        if alias == self.studio.find_model(session).alias:
+            return change
+        self.studio.choose(session, alias)
+        models = ModelActions(self.studio)
+        model = model_value(self.studio, session)
+        return change._replace(model=model, facts=models.describe(session))
 
     def use_file(self, session: Session, file: Path, name: str) -> None:
         """Make a file of the visit the picture that is edited, unless it is already."""

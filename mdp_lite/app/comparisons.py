@@ -97,11 +97,11 @@ def _run_inversion(job: SheetJob, method: str) -> tuple[SheetCell, Cost, Cost]:
     source, reused = _invert(job, form)
     where = "painted" if last.mask else "everywhere"
     request = build_request(source, replace(form, where=where), last.mask)
-    states: tuple[EditState, ...] = ()
+    state: EditState | None = None
     for progress in editor.steps([request]):
+        (state,) = progress.states
         job.on_progress(RunProgress(f"{method}: {EDITING}", progress.done, progress.total))
-        states = progress.states
-    state = states[0]
+    assert state is not None  # a path has at least one step
     edit = editor.result(state)
     seconds = None if reused else time.monotonic() - started
     settings = edit_settings(editor, source, edit, form)

@@ -6,10 +6,12 @@ from typing import Any
 import gradio as gr
 
 from mdp_lite.app.actions import Actions
+from mdp_lite.app.components.model import read_id
 from mdp_lite.app.fast import choose_steps, count_fast_steps
 from mdp_lite.app.fields import Update
 from mdp_lite.app.flow import Flow, PageState
 from mdp_lite.app.form import MAX_STEPS, EditForm, default_form
+from mdp_lite.app.model_actions import ModelActions
 from mdp_lite.app.parts import Parts, list_updates
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.stage import show_error
@@ -17,6 +19,7 @@ from mdp_lite.app.studio import Studio
 from mdp_lite.app.views import Change
 from mdp_lite.app.wiring import MODEL, QUICK
 from mdp_lite.app.wording import say
+from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 
 # A page that is loaded again says which visit it belongs to.
@@ -34,6 +37,7 @@ def wire_page(blocks: gr.Blocks, studio: Studio, parts: Parts) -> None:
     _wire_pictures(studio, flow, actions, parts)
     _wire_history(studio, flow, actions, parts)
     _wire_settings(studio, parts)
+    _wire_models(studio, parts)
 
 
 def _wire_visit(blocks: gr.Blocks, studio: Studio, actions: Actions, parts: Parts) -> None:
@@ -146,28 +150,45 @@ def _wire_end(studio: Studio, actions: Actions, parts: Parts) -> None:
 
 def _wire_settings(studio: Studio, parts: Parts) -> None:
     """Show the fields that matter, and keep the window true to the steps."""
-    fields, editor = parts.fields, studio.editor
+    fields = parts.fields
     window = [fields["t_max"], fields["t_m"]]
     steer, case = fields["steer"], fields["case"]
     steer.change(_show_window, [steer, parts.strength], [*window, parts.strength], **QUICK)
     case.change(_name_source_prompt, case, fields["source_prompt"], js=MARK_CASE, **QUICK)
 
-    def choose(fast: bool) -> list[Any]:
+    def choose(fast: bool, request: gr.Request) -> list[Any]:
+        editor = studio.find_editor(_find_session(studio, request))
         return choose_steps(editor, "picture", fast)
+
+    def follow(count: Any, request: gr.Request) -> list[Any]:
+        editor = studio.find_editor(_find_session(studio, request))
+        return [count == count_fast_steps(editor), *choose_window(editor, count)]
 
     steps = fields["steps"]
     fields["fast"].input(choose, fields["fast"], [steps, *window], **QUICK)
-    steps.change(lambda n: n == count_fast_steps(editor), steps, fields["fast"], **QUICK)
-    steps.input(
-        lambda n: choose_window(studio, n), steps, window, trigger_mode="always_last", **QUICK
-    )
+    steps.input(follow, steps, [fields["fast"], *window], trigger_mode="always_last", **QUICK)
 
 
-def choose_window(studio: Studio, steps: Any) -> list[Any]:
+def _wire_models(studio: Studio, parts: Parts) -> None:
+    """Use another model: one of the menu, or one of the hub, which is fetched first."""
+    actions = ModelActions(studio)
+
+    def choose(request: gr.Request, event: gr.EventData) -> list[Update]:
+        return list_updates(actions.choose(_find_session(studio, request), _read_id(event)))
+
+    def fetch(request: gr.Request, event: gr.EventData) -> list[Update]:
+        hub_id = read_id(getattr(event, "hub", None))
+        return list_updates(actions.fetch(_find_session(studio, request), hub_id))
+
+    parts.model.select(choose, None, parts.outputs, **QUICK)
+    parts.model.submit(fetch, None, parts.outputs, show_progress="hidden", api_visibility="private")
+
+
+def choose_window(editor: Editor, steps: Any) -> list[Any]:
     """The default window for a number of steps; a number that is none leaves it as it is."""
     if not isinstance(steps, int | float) or not 1 <= steps <= MAX_STEPS or steps % 1:
         return [gr.skip(), gr.skip()]
-    form = default_form(studio.editor, "picture", int(steps))
+    form = default_form(editor, "picture", int(steps))
     return [form.t_max, form.t_m]
 
 

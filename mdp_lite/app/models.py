@@ -23,7 +23,8 @@ LendModel = Callable[[OnWait], AbstractContextManager[Editor]]
 class ModelChoice(NamedTuple):
     """A model as a visitor sees it. size is (width, height) in pixels; state is as in the pool.
 
-    disk_bytes are those of its files, bytes those of its weights in memory.
+    disk_bytes are those of its files, bytes those of its weights in memory. pictures and words are
+    what it knows: the kind of its pictures, and how many words; "" and 0 if it does not say.
     """
 
     alias: str
@@ -33,6 +34,8 @@ class ModelChoice(NamedTuple):
     disk_bytes: int
     bytes: int
     state: str
+    pictures: str
+    words: int
 
 
 class PageModel:
@@ -67,8 +70,11 @@ class PageModel:
         """The model as a visitor sees it now."""
         facts, state = self.facts, self._find_state()
         disk = sum(one.size for one in facts.origin.files)
-        name = facts.origin.name
-        return ModelChoice(self.alias, name, facts.family, facts.size, disk, facts.bytes, state)
+        known = facts.knowledge
+        return ModelChoice(
+            self.alias, facts.origin.name, facts.family, facts.size, disk, facts.bytes, state,
+            known.pictures, len(known.words),
+        )  # fmt: skip
 
     def lend(self, on_progress: OnProgress) -> AbstractContextManager[Editor]:
         """The loaded model for one run, which hears what it waits for.
@@ -93,11 +99,18 @@ class PageModel:
         return rows * self._seconds_per_row if self._seconds_per_row else None
 
 
-class PageModels:
-    """All models of a page by alias; first is the one of visitors who chose none."""
+Fetch = Callable[[str], PageModel]  # from a hub id
 
-    def __init__(self, models: list[PageModel]) -> None:
+
+class PageModels:
+    """All models of a page by alias; first is the one of visitors who chose none.
+
+    fetch(hub id) gives a further model, if visitors may name models of the hub.
+    """
+
+    def __init__(self, models: list[PageModel], fetch: Fetch | None = None) -> None:
         self._models = {one.alias: one for one in models}
+        self._fetch = fetch
         self.first = models[0]
         self._lock = threading.Lock()
 
@@ -118,10 +131,23 @@ class PageModels:
             raise BadInput(f"model must be one of {names}, got {alias!r:.80}", "model")
         return found
 
-    def add(self, model: PageModel) -> None:
-        """Offer one more model."""
+    @property
+    def can_grow(self) -> bool:
+        """Whether visitors may name models of the hub."""
+        return self._fetch is not None
+
+    def fetch(self, hub_id: str) -> PageModel:
+        """A model of the hub, which all visitors are offered from now on.
+
+        Raises BadInput if the operator did not allow it, and as fetch does.
+        """
+        if self._fetch is None:
+            raise BadInput(say("model", "hub_closed"), "hub")
         with self._lock:
-            self._models.setdefault(model.alias, model)
+            found = self._models.get(hub_id)
+        model = found or self._fetch(hub_id)
+        with self._lock:
+            return self._models.setdefault(model.alias, model)
 
     def find_by_name(self, name: object) -> PageModel | None:
         """The model that pictures name so: by the name of its checkpoint, or by its alias."""
@@ -139,14 +165,16 @@ def offer_one(editor: Editor, lend: Lend | None = None) -> PageModels:
     return PageModels([model])
 
 
-def offer_several(editor: Editor, alias: str, lender: ModelLender) -> PageModels:
-    """A page of all models of a lender, of which editor is the first."""
+def offer_several(
+    editor: Editor, alias: str, lender: ModelLender, fetch: Fetch | None = None
+) -> PageModels:
+    """A page of all models of a lender, of which editor is the first; fetch is as in PageModels."""
     others = [name for name in lender.catalog.facts if name != alias]
     first = PageModel(
         alias, lender.catalog.facts[alias], lambda: dry_run_editor(editor),
         lambda on_wait: lender.lend(alias, on_wait),
     )  # fmt: skip
-    return PageModels([first, *(build_model(lender, name) for name in others)])
+    return PageModels([first, *(build_model(lender, name) for name in others)], fetch)
 
 
 def build_model(lender: ModelLender, alias: str) -> PageModel:

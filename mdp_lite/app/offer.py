@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from mdp_lite.app.hub_models import HubModels
 from mdp_lite.app.models import PageModels, offer_one, offer_several
 from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.cli.units import SIZES, format_count
@@ -47,7 +48,9 @@ def read_offer(args: AppOptions, editor: Editor, note: Callable[[str], None]) ->
         named += leave_out(some, editor, bytes_of_all, note)
     elif place is not None:
         named += read_specs([], place, first.model, args.engine)
-    return PoolSettings(first.alias, first, check_names(first, named), bytes_of_all)
+    return PoolSettings(
+        first.alias, first, check_names(first, named), bytes_of_all, grows=args.several.allow_hub
+    )
 
 
 def check_names(first: ModelSpec, others: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
@@ -87,12 +90,15 @@ def _is_new(spec: ModelSpec, known: list[ModelSpec], note: Callable[[str], None]
 
 @contextmanager
 def open_menu(editor: Editor, settings: PoolSettings) -> Iterator[PageModels]:
-    """The menu of the page; a pool is run only for several models."""
-    if not settings.others:
+    """The menu of the page; a pool is run only if there are several models, or may be."""
+    if not settings.others and not settings.grows:
         yield offer_one(editor)
         return
+    first = settings.first
     with run_pool(editor, settings) as lender:
-        yield offer_several(editor, settings.alias, lender)
+        hub = HubModels(lender, share_options(first.model), first.engine)
+        fetch = hub.fetch if settings.grows else None
+        yield offer_several(editor, settings.alias, lender, fetch)
 
 
 def describe_offer(editor: Editor, settings: PoolSettings) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from mdp_lite.app import settings
 from mdp_lite.app.actions import Actions
 from mdp_lite.app.components.build import build_component
 from mdp_lite.app.components.history import build_history
+from mdp_lite.app.components.model import build_model_line
 from mdp_lite.app.components.picture import build_picture, empty_value
 from mdp_lite.app.components.words import build_words
 from mdp_lite.app.endpoints import build_endpoints
@@ -34,7 +35,9 @@ from mdp_lite.app.visit_page import EMPTY
 from mdp_lite.app.wording import say
 
 MAX_UPLOAD = "20mb"
-FILE_SECONDS = 3600  # after which gradio deletes files of pictures, if the server still runs
+# How often gradio looks for files that it copied, such as answers to gradio_client; it deletes
+# those that are older than the grace time of visits.
+SWEEP_SECONDS = 300
 MAX_QUEUED = 64  # events in gradio's queue; runs wait in turns.py
 CSS, SCRIPT = ((Path(__file__).parent / f"page.{one}").read_text("utf-8") for one in ("css", "js"))
 HEAD = f"<style>{CSS}</style>"  # gradio would rewrite rules about <body> in its own argument css
@@ -43,11 +46,13 @@ HEAD = f"<style>{CSS}</style>"  # gradio would rewrite rules about <body> in its
 def build_page(studio: Studio) -> gr.Blocks:
     """The whole page; its theme and CSS are passed when it is launched or mounted."""
     handlers, form = Handlers(studio), default_form(studio.editor, "picture")
-    delete = (FILE_SECONDS, FILE_SECONDS)
+    delete = (SWEEP_SECONDS, round(studio.sessions.grace_seconds))
     with gr.Blocks(
         title=say("page", "title"), analytics_enabled=False, delete_cache=delete
     ) as blocks:
-        gr.Markdown(f"# {say('page', 'heading')}\n{say('page', 'intro')}", elem_id="heading")
+        with gr.Row(elem_id="top"):
+            gr.Markdown(f"# {say('page', 'heading')}\n{say('page', 'intro')}", elem_id="heading")
+            model = build_model_line()
         with gr.Row(elem_id="workspace"):
             with gr.Column(scale=5, min_width=320, elem_id="inputs"):
                 left = _build_inputs(studio, form)
@@ -56,7 +61,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                 history = build_history()
         explore, compare = build_explore(studio), build_compare(studio)
         code = _build_folds(studio, handlers)
-        parts = Parts(*left, stage, history, code)
+        parts = Parts(*left, stage, history, code, model)
         wire_page(blocks, studio, parts)
         build_endpoints(handlers)
         sheets, actions = SheetHandlers(handlers), Actions(studio)
@@ -107,12 +112,12 @@ def _build_inputs(studio: Studio, form: EditForm) -> _Left:
     file = gr.File(elem_id="picture-file", label="Picture file", file_count="single")
     note = build_component("note", [])
     fields |= settings.build_prompts(form)
-    words = build_words(studio.editor.models)
     with gr.Row(elem_id="run"):
         edit = gr.Button(say("page", "edit"), variant="primary", elem_id="edit")
         stop = gr.Button(say("page", "stop"), variant="stop", elem_id="stop")
     plan = gr.HTML("", elem_id="forecast")
     strength = build_component("strength", {"strength": form.strength, "steer": form.steer})
+    words = build_words(studio.editor.models)
     fields |= settings.build_settings(studio, form)
     return _Left(picture, file, note, fields, words, edit, stop, plan, strength)
 

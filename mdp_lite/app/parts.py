@@ -6,7 +6,7 @@ import gradio as gr
 
 from mdp_lite.app.fields import Update
 from mdp_lite.app.settings import PAGE_FIELDS, skip_fields, update_fields
-from mdp_lite.app.views import Change
+from mdp_lite.app.views import Change, ModelFacts
 
 
 class Parts(NamedTuple):
@@ -24,6 +24,7 @@ class Parts(NamedTuple):
     stage: gr.HTML
     history: gr.HTML
     code: gr.HTML
+    model: gr.HTML
 
     @property
     def controls(self) -> list[Any]:
@@ -39,14 +40,24 @@ class Parts(NamedTuple):
     def outputs(self) -> list[Any]:
         """What an action may change, in the order of list_updates."""
         lasting = [self.stage, self.history, self.picture, self.note, self.code, self.plan]
-        return [*lasting, self.strength, *self.controls]
+        facts = [self.model, self.words, self.fields["xl"], self.fields["fast"]]
+        return [*lasting, *facts, self.strength, *self.controls]
 
 
 def list_updates(change: Change) -> list[Update]:
     """Gradio's updates for a change, in the order of Parts.outputs."""
     parts = change.stage, change.history, change.picture, change.note, change.code, change.plan
-    values = [gr.skip() if one is None else one for one in parts]
+    values = [gr.skip() if one is None else one for one in (*parts, change.model)]
+    values += show_facts(change.facts)
     if change.form is None:
         return [*values, gr.skip(), *skip_fields()]
     strength = {"strength": change.form.strength, "steer": change.form.steer}
     return [*values, strength, *update_fields(change.form)]
+
+
+def show_facts(facts: ModelFacts | None) -> list[Update]:
+    """Updates of the words, of SDXL's fields and of the box of fast edits."""
+    if facts is None:
+        return [gr.skip(), gr.skip(), gr.skip()]
+    fast = gr.update(value=False, label=facts.fast or "", visible=facts.fast is not None)
+    return [facts.words, gr.update(visible=facts.reads_xl), fast]

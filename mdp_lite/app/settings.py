@@ -15,9 +15,11 @@ from mdp_lite.app.form import (
     STEERS,
     XL_FIELDS,
     EditForm,
+    default_form,
 )
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.wording import TEXTS, say
+from mdp_lite.editor import Editor
 from mdp_lite.names import VARIANTS
 
 # The order in which handlers take the fields. Strength, where and feather come with other parts.
@@ -48,14 +50,14 @@ def build_settings(studio: Studio, form: EditForm) -> dict[str, Any]:
     with gr.Accordion(say("settings", "title"), open=False, elem_id="settings"):
         components = _build_method(form) | _build_sampling(studio, form)
         components |= _build_inversion(studio, form)
-        with gr.Group(visible=studio.reads_xl):
-            gr.Markdown(f"### {say('settings', 'xl_title')}\n{say('settings', 'xl_info')}")
+        with gr.Group(visible=studio.reads_xl) as xl:
+            gr.Markdown(f"## {say('settings', 'xl_title')}\n{say('settings', 'xl_info')}")
             components |= {name: _build_text(name, form, hint) for name, hint in XL_HINTS.items()}
-    return components
+    return components | {"xl": xl}
 
 
 def _build_method(form: EditForm) -> dict[str, Any]:
-    gr.Markdown(f"### {say('settings', 'method_title')}\n{say('settings', 'method_info')}")
+    gr.Markdown(f"## {say('settings', 'method_title')}\n{say('settings', 'method_info')}")
     window = form.steer == "window"
     return {
         "variant": _build_radio("variant", VARIANTS, form.variant),
@@ -67,11 +69,10 @@ def _build_method(form: EditForm) -> dict[str, Any]:
 
 
 def _build_sampling(studio: Studio, form: EditForm) -> dict[str, Any]:
-    gr.Markdown(f"### {say('settings', 'sampling_title')}\n{say('settings', 'sampling_info')}")
-    few = count_fast_steps(studio.editor)
-    label = say("settings", "fast", few=few, usual=form.steps)
+    gr.Markdown(f"## {say('settings', 'sampling_title')}\n{say('settings', 'sampling_info')}")
+    label = label_fast(studio.editor)
     return {
-        "fast": gr.Checkbox(False, label=label, visible=few is not None, elem_id="fast"),
+        "fast": gr.Checkbox(False, label=label or "", visible=label is not None, elem_id="fast"),
         "steps": _build_number("steps", form.steps, limit=MAX_STEPS),
         "guidance_scale": _build_number("guidance_scale", form.guidance_scale),
         "seed": _build_number("seed", form.seed),
@@ -79,8 +80,14 @@ def _build_sampling(studio: Studio, form: EditForm) -> dict[str, Any]:
     }
 
 
+def label_fast(editor: Editor) -> str | None:
+    """What the box of fast edits says; None for a model whose default is as short."""
+    few, usual = count_fast_steps(editor), default_form(editor, "picture").steps
+    return None if few is None else say("settings", "fast", few=few, usual=usual)
+
+
 def _build_inversion(studio: Studio, form: EditForm) -> dict[str, Any]:
-    gr.Markdown(f"### {say('settings', 'inversion_title')}\n{say('settings', 'inversion_info')}")
+    gr.Markdown(f"## {say('settings', 'inversion_title')}\n{say('settings', 'inversion_info')}")
     return {
         "method": gr.Dropdown(
             studio.methods, value=form.method, label=say("settings", "method"),

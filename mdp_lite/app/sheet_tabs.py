@@ -130,13 +130,13 @@ def _build_explore_fields(studio: Studio, visible: bool = True) -> ExploreFields
             elem_id=f"{name}variants",
         )  # fmt: skip
     with gr.Row():
-        high, wide = (
+        high, wide = [
             gr.Textbox(
                 value, label=say("sheet", key), info=hint, max_length=MAX_LETTERS,
                 elem_id=f"{name}{key.replace('_', '-')}",
             )
             for key, value in (("t_max", t_max), ("t_m", t_m))
-        )  # fmt: skip
+        ]  # fmt: skip
     label = say("sheet", "count")
     count = gr.Slider(2, 8, 5, step=1, label=label, visible=False, elem_id=f"{name}count")
     return ExploreFields(by, variants, high, wide, count)

@@ -66,6 +66,13 @@ class Studio:
         session.model, session.is_used = model.alias, True
         return model
 
+    def fetch(self, session: Session, hub_id: str) -> PageModel:
+        """Let a visitor's next runs use a model of the hub, which is fetched first.
+
+        Raises BadInput where the operator did not allow it, and as HubModels.fetch.
+        """
+        return self.choose(session, self.menu.fetch(hub_id).alias)
+
     @property
     def reads_xl(self) -> bool:
         """Whether the first model is SDXL: it reads a second prompt, and sizes."""

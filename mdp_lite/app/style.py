@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-FOOTER: list[Any] = ["api", "settings"]
+FOOTER: list[Any] = ["api"]
 
 ACCENT, ACCENT_DARK = "#3f51c7", "#8c9eff"  # on white and on dark: contrast above 4.5
 QUIET, QUIET_DARK = "#586072", "#a9b1c0"

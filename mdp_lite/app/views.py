@@ -21,10 +21,19 @@ Json = dict[str, Any]
 DOWNLOAD = "?download=1"  # of the address of a file: the browser stores it
 
 
+class ModelFacts(NamedTuple):
+    """What the page shows of the visitor's model: its words, SDXL's fields, the steps of fast."""
+
+    words: Json
+    reads_xl: bool
+    fast: str | None  # the label of the box; None if the model has no fewer steps
+
+
 class Change(NamedTuple):
     """New values of the page's parts; None leaves a part as it is.
 
-    form sets all fields and the slider. note are sentences below the picture.
+    form sets all fields and the slider. note are sentences below the picture. model is the line
+    about the models; facts come with another model.
     """
 
     stage: StageValue | None = None
@@ -34,6 +43,8 @@ class Change(NamedTuple):
     note: list[str] | None = None
     code: Json | None = None
     plan: str | None = None
+    model: Json | None = None
+    facts: ModelFacts | None = None
 
 
 class View(NamedTuple):

@@ -46,12 +46,12 @@ from mdp_lite_weights.convert import Conversion
 from mdp_lite_weights.convert import convert as convert_checkpoint
 from mdp_lite_weights.embeddings import Embedding, read_bundle, read_embeddings
 from mdp_lite_weights.files import OPENCLIP_PAD
-from mdp_lite_weights.hub import read_setup
+from mdp_lite_weights.hub import is_repo, read_setup
 from mdp_lite_weights.lora import Deltas, merge_deltas, read_loras
 
 __all__ = [
     "CATALOGUE", "AddOns", "Checkpoint", "Choices", "Conversion", "Examined", "Hub",
-    "Models", "Place", "content_hash", "convert", "examine", "load", "read_setup",
+    "Models", "Place", "content_hash", "convert", "examine", "is_repo", "load", "read_setup",
 ]  # fmt: skip
 
 Tensors = dict[str, Tensor]

@@ -36,6 +36,16 @@ class ModelLender(Generic[M]):
         self._find_loop, self._pool, self.catalog = find_loop, pool, catalog
         self._open_editor = open_editor
 
+    @property
+    def bound(self) -> float:
+        """Bytes that the weights of all loaded models may take."""
+        return self._pool.bound
+
+    @property
+    def stays(self) -> int:
+        """Bytes of the models that are never unloaded."""
+        return self._pool.stays
+
     def find_state(self, alias: str) -> str:
         """Whether a model is loaded, loading, failed or unloaded."""
         return self._pool.find_state(ModelKey(alias))
@@ -72,7 +82,8 @@ class ModelLender(Generic[M]):
         while not lent.done():
             if hold.done():
                 raise _explain(hold)
-            on_wait(self._pool.is_reading(key))
+            if self._pool.find_state(key) != "loaded":
+                on_wait(self._pool.is_reading(key))
             futures.wait([cast(Any, lent), hold], POLL_SECONDS, futures.FIRST_COMPLETED)
         return lent.result()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdp_lite.editor import Editor
-from mdp_lite.model_pool.catalog import ModelCatalog, list_pairs
+from mdp_lite.model_pool.catalog import ModelCatalog, choose_room, list_pairs
 from mdp_lite.model_pool.keys import ModelKey, ModelSlot
 from mdp_lite.model_pool.lending import ModelLender
 from mdp_lite.model_pool.pool import ModelPool
@@ -22,7 +22,7 @@ class PoolSettings:
 
     alias and first are the first model, which stays loaded; others are loaded when one is needed.
     model_memory: bytes of the weights of all loaded ones. model_seconds: for which an unused one
-    stays loaded.
+    stays loaded. grows: whether more models may be added to the catalog later.
     """
 
     alias: str
@@ -30,6 +30,7 @@ class PoolSettings:
     others: tuple[ModelSpec, ...] = ()
     model_memory: int | None = None
     model_seconds: float = 600.0
+    grows: bool = False
     lora_folder: Path | None = None
     lora_sets: int = 0
 
@@ -69,7 +70,11 @@ def run_pool(editor: Editor, settings: PoolSettings) -> Iterator[ModelLender[Poo
     Raises BadCheckpoint for a model that can't be loaded, BadInput for one that can never fit.
     """
     loader, first = EditorLoader(editor, settings), ModelKey(settings.alias)
-    pool = ModelPool(PooledEditor(editor, first, ModelSlot()), loader, settings, loader.bound)
+    bound = loader.bound
+    if settings.grows:
+        own = loader.facts[settings.alias].bytes
+        bound = choose_room(settings.model_memory, own, editor.device)
+    pool = ModelPool(PooledEditor(editor, first, ModelSlot()), loader, settings, bound)
     with _run_loop() as loop:
         yield ModelLender(lambda: loop, pool, loader, lambda one: nullcontext(one.editor))
 

@@ -111,6 +111,11 @@ class ModelPool(Generic[M]):
             found[one.key.alias] = found.get(one.key.alias, 0) + one.size
         return found
 
+    @property
+    def stays(self) -> int:
+        """Bytes of the weights that are loaded and stay."""
+        return sum(one.size for one in self._loaded if one.is_pinned)
+
     def is_pinned(self, alias: str) -> bool:
         """Whether a model stays loaded."""
         return any(one.is_pinned and one.key.alias == alias for one in self._entries.values())
@@ -178,9 +183,8 @@ class ModelPool(Generic[M]):
             raise self._refuse("late", entry.key, message) from None
 
     def _check_fits(self, entry: LoadingModel[M]) -> None:
-        stays = sum(one.size for one in self._loaded if one.is_pinned)
-        if entry.size + stays > self.bound:
-            message = describe_excess(entry.key.alias, entry.size, stays, self.bound)
+        if entry.size + self.stays > self.bound:
+            message = describe_excess(entry.key.alias, entry.size, self.stays, self.bound)
             raise self._refuse("too_large", entry.key, message)
 
     async def _load(self, entry: LoadingModel[M]) -> M:

@@ -181,7 +181,10 @@ def test_a_result_is_the_next_picture(open_page: OpenPage, served: ServedPage) -
     edit(one)
     one.page.locator("#stage").get_by_role("button", name="Use as next picture").click()
     one.wait_for_stage("loaded")
-    assert one.page.locator("#source-prompt textarea, #source-prompt input").first.input_value() == TARGET
+    assert (
+        one.page.locator("#source-prompt textarea, #source-prompt input").first.input_value()
+        == TARGET
+    )
     one.fill("prompt", BOAT.prompt)
     one.run()
     one.check_clean()

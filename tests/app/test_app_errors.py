@@ -88,7 +88,7 @@ MISTAKES = {
     "steps 0": Mistake(set_field("steps", "0"), "Steps must be from 1 to 200", "steps"),
     "steps 999": Mistake(set_field("steps", "999"), "Steps must be from 1 to 200", "steps"),
     "guidance": Mistake(set_field("guidance-scale", "99"), "Guidance must be", "guidance-scale"),
-    "window": Mistake(set_field("t-m", "49"), "The window must have", "t-max"),
+    "window": Mistake(set_field("t-m", "60"), "The window must have", "t-max"),
     "no picture": Mistake(give("notes.png", b"no picture"), "'notes.png'", PROBLEM),
     "damaged": Mistake(give("half.png", HALF), "'half.png'", PROBLEM),
     "enormous": Mistake(save("bomb.png", Image.new("1", (9000, 9000))), "pixels", PROBLEM),

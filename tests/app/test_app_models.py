@@ -12,7 +12,8 @@ from mdp_lite.app.forecast import forecast
 from mdp_lite.app.form import EditForm, default_form
 from mdp_lite.app.models import PageModels, offer_several
 from mdp_lite.app.runs import run_edit
-from mdp_lite.app.sheets import make_sheet, variant_forms
+from mdp_lite.app.sheet_plans import plan_variants
+from mdp_lite.app.sheets import make_sheet
 from mdp_lite.app.streaming import StoppedByVisitor
 from mdp_lite.app.studio import Studio
 from mdp_lite.cli.model_options import ModelOptions
@@ -155,8 +156,8 @@ def test_a_sheet_is_of_the_model_of_its_source(studio: Studio, editors: dict[str
     studio.choose(visitor, "xl")
     result, _ = edit(studio, visitor, REAL)
     studio.choose(visitor, "sd")
-    forms = variant_forms(result.last.form)[:1]
-    sheet, _ = run_to_end(make_sheet(studio, visitor, forms, "compare"))
+    plan = plan_variants(result.last.form)
+    sheet, _ = run_to_end(make_sheet(studio, visitor, plan, "compare"))
     assert pixels(sheet.cells[0].file) == edit_alone(editors["xl"])
 
 

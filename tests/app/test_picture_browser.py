@@ -142,12 +142,11 @@ def test_escape_drops_a_shape_before_it_leaves_the_large_view(painter: Painter) 
     assert painter.part("frame").bounding_box()["width"] > before
     painter.part("canvas").focus()
     painter.press("Space", "ArrowRight", "ArrowDown", "Escape")
-    assert painter.part("card").evaluate("one => one.open") is True
+    assert painter.part("large").evaluate("one => one.open") is True
     painter.press("Escape")
-    assert painter.part("card").evaluate("one => one.open") is False
+    assert painter.part("large").evaluate("one => one.open") is False
     mask = painter.paint(lambda: painter.move((20, 10), (80, 10), (50, 60)))
     assert mask[40, 50] == 255
-    assert painter.part("card").get_attribute("role") == "group"
 
 
 def test_find_it_for_me_shows_what_was_found(painter: Painter) -> None:
@@ -205,9 +204,10 @@ def test_a_bad_file_is_explained_and_costs_no_painting(painter: Painter, tmp_pat
     painter.part("problem").filter(has_text="This is no picture").wait_for()
     painter.wait_for_state("Only the marked part may change: 7%")
     assert painter.part("busy").is_hidden()
+    painter.paint(lambda: painter.choose("Invert"))
+    assert painter.part("problem").is_hidden()  # it is over once the visitor goes on
     painter.part("file").set_input_files(HOUSE.file)
     painter.wait_for_name("house.png")
-    assert painter.part("problem").is_hidden()
 
 
 def test_the_camera_takes_a_picture(painter: Painter) -> None:
@@ -230,9 +230,7 @@ def test_an_example_is_clicked(painter: Painter) -> None:
     assert painter.wait_for_event("example_select") == {"id": "house"}
 
 
-def test_a_finger_paints_and_a_second_one_does_not(
-    picture_page: PicturePage, chromium: Any
-) -> None:
+def test_a_finger_paints(picture_page: PicturePage, chromium: Any) -> None:
     phone = open_painter(picture_page, chromium, viewport=PHONE, has_touch=True, is_mobile=True)
     phone.show_picture()
     phone.choose("Brush")

@@ -1,5 +1,6 @@
 """Helpers for browser tests: the page over the bundled model, served and opened in chromium."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -54,11 +55,13 @@ class BrowserPage(NamedTuple):
         """Click an example, and wait until its picture and its words are there."""
         self.page.get_by_role("button", name=name).click()
         self.page.locator("#picture [data-part=image]").wait_for()
-        self.page.wait_for_function("document.querySelector('#prompt textarea, #prompt input').value")
+        self.page.wait_for_function(
+            "document.querySelector('#prompt textarea, #prompt input').value"
+        )
 
     def open_fold(self, name: str) -> None:
         """Open a fold of the page, if it is closed."""
-        fold = self.page.locator("button.label-wrap", has_text=name)
+        fold = self.page.locator("button.label-wrap", has_text=re.compile(rf"^\s*{name}"))
         if "open" not in (fold.get_attribute("class") or "").split():
             fold.click()
 

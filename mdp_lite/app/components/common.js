@@ -1,8 +1,8 @@
 // What every component's script uses; it stands before each of them, in the same function.
 
-// A sentence of props.texts with its {names} filled in.
+// A sentence of TEXTS, which Python puts before this script, with its {names} filled in.
 const say = (key, values = {}) =>
-  (props.texts[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+  (TEXTS[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 
 // The element of this component with a data-part attribute.
 const part = (name) => element.querySelector(`[data-part="${name}"]`);

@@ -12,17 +12,22 @@ const readWhere = () => {
   return canPaint() && isMarked(readAlpha(painting.mask)) ? "painted" : "everywhere";
 };
 
-// Send the mask to Python: gradio's own "change" follows from the new value.
-const publish = () => {
+// Give the mask as it is now to Python: gradio's own "change" follows from a new value.
+const setValue = (problem) => {
   const where = readWhere();
   const png = where === "painted" ? exportMask(painting.mask) : null;
-  props.value = {...plain(props.value), mask: {where, png, feather}};
+  props.value = {...plain(props.value), mask: {where, png, feather}, problem};
+};
+
+// The same after a person changed it. An earlier problem is over, unless it is given.
+const publish = (problem = null) => {
+  setValue(problem);
+  showProblem(problem);
   trigger("input");
   drawControls();
 };
 
 const showProblem = (text) => {
-  part("busy").hidden = true;
   part("problem").textContent = text ?? "";
   part("problem").hidden = !text;
 };
@@ -163,37 +168,16 @@ const listenToShortcuts = () => part("card").addEventListener("keydown", (event)
     event.preventDefault();
     undo();
   }
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (key === "escape" && cancelGesture()) event.preventDefault();  // and the view stays large
+  const isCommand = event.ctrlKey || event.metaKey || event.altKey;
+  if (isCommand && !event.getModifierState("AltGraph")) return;  // which some need to type [
   const button = buttons.find((one) => one.dataset.key.toLowerCase() === key);
   if (button) chooseTool(button.dataset.tool);
   else shortcuts[key]?.();
 });
 
-// The card over the whole window: a modal dialog, so that the rest of the page is out of reach.
-const toggleLarger = () => {
-  const card = part("card");
-  if (card.open) return card.close();
-  card.removeAttribute("role");
-  card.showModal();
-  part("larger").textContent = say("smaller");
-  drawSoon();
-};
-
-const listenToLarger = () => {
-  const card = part("card");
-  part("larger").addEventListener("click", toggleLarger);
-  card.addEventListener("cancel", (event) => {
-    if (cancelGesture()) event.preventDefault();  // the first Escape drops the shape alone
-  });
-  card.addEventListener("close", () => {
-    card.setAttribute("role", "group");
-    part("larger").textContent = say("larger");
-    drawSoon();
-  });
-};
-
 const removePicture = () => {
-  if (part("card").open) part("card").close();
+  part("large").close();
   const mask = {where: "everywhere", png: null, feather: 0};
   props.value = {...plain(props.value), picture: null, mask, problem: null};
   trigger("clear");
@@ -232,16 +216,18 @@ const drawMask = async ({where, png, feather: pixels}) => {
   painting.tool = {found: "find", painted}[where] ?? "everywhere";
   if (png) await importMask(mask, png).catch(() => console.warn("mask cannot be read"));
   if (turn !== wanted || mask !== painting.mask) return;
+  if (painting.tool === painted) setValue(null);  // pixels instead of the address of a file
   drawControls();
 };
 
 // Draw what Python sent.
 const draw = () => {
   const value = plain(props.value) ?? {};
+  part("busy").hidden = true;
   showProblem(value.problem);
   drawExamples(value.examples ?? []);
   const isOther = JSON.stringify(value.picture ?? null) !== JSON.stringify(picture);
-  if (value.problem && picture && !isOther) return publish();  // a bad file costs no painting
+  if (value.problem && picture && !isOther) return publish(value.problem);  // a bad file costs no painting
   picture = value.picture ?? null;
   part("empty").hidden = picture !== null;
   part("card").hidden = picture === null;
@@ -257,22 +243,6 @@ const draw = () => {
   drawMask(value.mask ?? {});
 };
 
-const fillTexts = () => {
-  for (const one of element.querySelectorAll("[data-text]")) one.textContent = say(one.dataset.text);
-  for (const one of element.querySelectorAll("[data-label]")) {
-    one.setAttribute("aria-label", say(one.dataset.label));
-  }
-  for (const one of buttons) {
-    const {tool, key} = one.dataset;
-    if (key) one.title = say("tip", {label: say(tool), key});
-    if (key) one.setAttribute("aria-keyshortcuts", key);
-  }
-  part("invert").title = say("tip", {label: say("invert"), key: "I"});
-  part("undo").title = say("undo_tip");
-  part("size-row").title = say("size_tip");
-  part("feather-row").title = say("feather_tip");
-};
-
 const listenToControls = () => {
   for (const one of buttons) one.addEventListener("click", () => chooseTool(one.dataset.tool));
   part("invert").addEventListener("click", () => changeMask(invertAlpha));
@@ -285,7 +255,7 @@ const listenToControls = () => {
     showCount("feather", feather);
     drawSoon();
   });
-  part("feather").addEventListener("change", publish);
+  part("feather").addEventListener("change", () => publish());
 };
 
 painting.onDraw = drawSoon;

@@ -17,7 +17,10 @@ const giveFile = async (file) => {
   const {bytes} = props.limits;
   if (file.size > bytes) return showProblem(say("too_large", {limit: Math.round(bytes / 2 ** 20)}));
   const end = showBusy(file.name), input = await findInput(10);
-  if (!input) return showProblem(say("no_input"));
+  if (!input) {
+    end();
+    return showProblem(say("no_input"));
+  }
   const carrier = new DataTransfer();
   carrier.items.add(file);
   input.files = carrier.files;
@@ -35,11 +38,15 @@ const listenToPage = (name, call) => {
   document.addEventListener(name, listen);
 };
 
-const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+// Whether a file comes from outside; a picture of this page that is dragged is none.
+let isOwnDrag = false;
+const hasFiles = (event) => !isOwnDrag && event.dataTransfer?.types.includes("Files");
 
 // A file may be dropped anywhere; while it is dragged, the page says so.
 const listenToDrops = () => {
   const veil = part("veil");
+  listenToPage("dragstart", () => { isOwnDrag = true; });
+  listenToPage("dragend", () => { isOwnDrag = false; });
   listenToPage("dragover", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();

@@ -91,12 +91,14 @@ const fillOutline = (mask, points) => {
 const blurRows = (alpha, width, height, radius) => {
   const out = new Float32Array(alpha.length), count = 2 * radius + 1;
   for (let y = 0; y < height; y++) {
-    const row = (x) => alpha[y * width + Math.min(width - 1, Math.max(0, x))];
-    let sum = 0;
-    for (let x = -radius; x <= radius; x++) sum += row(x);
+    const start = y * width, first = alpha[start], last = alpha[start + width - 1];
+    let sum = first * radius;
+    for (let x = 0; x <= radius; x++) sum += x < width ? alpha[start + x] : last;
     for (let x = 0; x < width; x++) {
       out[x * height + y] = sum / count;
-      sum += row(x + radius + 1) - row(x - radius);
+      const enters = x + radius + 1, leaves = x - radius;
+      sum += enters < width ? alpha[start + enters] : last;
+      sum -= leaves >= 0 ? alpha[start + leaves] : first;
     }
   }
   return out;
@@ -107,10 +109,12 @@ const blurRows = (alpha, width, height, radius) => {
 const softenAlpha = (mask, alpha, feather) => {
   const radius = Math.round(feather * mask.scale);
   if (radius < 1) return alpha;
-  const inside = alpha.map((value) => (value ? 255 : 0));
+  const inside = new Uint8Array(alpha.length), result = new Uint8ClampedArray(alpha.length);
+  for (let i = 0; i < alpha.length; i++) inside[i] = alpha[i] ? 255 : 0;
   const turned = blurRows(inside, mask.width, mask.height, radius);
   const soft = blurRows(turned, mask.height, mask.width, radius);
-  return alpha.map((value, i) => Math.min(value, Math.max(0, 2 * soft[i] - 255)));
+  for (let i = 0; i < alpha.length; i++) result[i] = Math.min(alpha[i], 2 * soft[i] - 255);
+  return result;  // which clamps to 0..255
 };
 
 // A PNG as a data URL, white on black; null if nothing is marked.

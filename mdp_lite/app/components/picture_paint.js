@@ -61,6 +61,7 @@ const locate = (canvas, event) => {
 
 const listenToPointer = (canvas) => {
   canvas.addEventListener("pointerdown", (event) => {
+    if (painting.gesture?.pointer === null) cancelGesture();  // a shape begun by keyboard
     if (!canPaint() || event.button !== 0 || painting.gesture) return;
     canvas.setPointerCapture(event.pointerId);
     painting.cursor = null;

@@ -1,7 +1,8 @@
 // The sheet: pictures in a table with axes, and one of them large beside it. Python sends its value
-// (sheet_value.py). Events: select {id} uses a picture's settings, like {id, liked} stars it.
+// (sheet_value.py); sheet_table.js draws the table. Events: select {id} uses the settings of a
+// picture, like {id, liked} stars it.
 
-const MIN_CELL = 96, MAX_CELL = 220, HOLD_MS = 250, HOVER_MS = 120;
+const HOLD_MS = 250, HOVER_MS = 120;
 let active = null;  // the id of the picture that Tab goes to
 let large = null;  // the id of the picture in the panel
 let chosen = null;  // the id of the picture whose settings are used
@@ -15,71 +16,6 @@ const listCells = () => (props.value?.cells ?? []).flat().filter(Boolean);
 const find = (id) => [...listCells(), ...listFavourites()].find((one) => one.id === id);
 const buttonOf = (id) => part("grid").querySelector(`.pick[data-id="${CSS.escape(id)}"]`);
 const idOf = (target) => target.closest?.(".pick")?.dataset.id ?? null;
-
-// ---- the table --------------------------------------------------------------------------------
-
-// What is shown: the sheet itself, or the favourites in lines as long as the sheet's.
-const viewed = () => {
-  if (!filtered) return props.value;
-  const all = listFavourites(), lines = [];
-  const across = Math.max(3, ...props.value.cells.map((line) => line.length));
-  for (let k = 0; k < all.length; k += across) lines.push(all.slice(k, k + across));
-  return { columns: [], rows: lines.map(() => ({ label: "" })), cells: lines };
-};
-
-const listFacts = (cell) => {
-  const known = (name, key, value) => (value == null ? [] : [say(key, { [name]: value })]);
-  return [
-    ...known("rows", "rows", cell.rows),
-    ...known("seconds", cell.about ? "about" : "seconds", cell.seconds?.toFixed(1)),
-    cell.psnr == null ? say("same") : say("psnr", { psnr: cell.psnr.toFixed(1) }),
-  ];
-};
-
-// The name is read aloud always, and shown where no column head says the same.
-const drawPicture = (cell, named) => make("button",
-  { class: "pick", type: "button", "data-id": cell.id, tabIndex: -1 },
-  make("img", { src: cell.url, alt: "", loading: "lazy", draggable: false }),
-  make("span", { class: named ? "name" : "read" }, cell.label),
-  make("span", { class: "facts" }, ...listFacts(cell).flatMap((one) => [make("span", {}, one), " "])));
-
-const drawStar = (cell) => make("button", {
-  class: "icon star", type: "button", "data-star": cell.id, tabIndex: -1,
-  "aria-label": say("like_named", { label: cell.label }), "aria-pressed": String(cell.liked),
-}, part("star").content.cloneNode(true));
-
-const drawCell = (cell, named) => {
-  if (!cell) return make("td", {});
-  const selected = String(cell.id === chosen);
-  return make("td", { "aria-selected": selected }, drawPicture(cell, named), drawStar(cell));
-};
-
-const drawTable = () => {
-  const view = viewed(), headed = view.rows.some((row) => row.label);
-  const corner = headed ? [make("td", {})] : [];
-  const heads = view.columns.map((one) => make("th", { scope: "col" }, one.label));
-  const lines = view.cells.map((line, k) => make("tr", {},
-    ...(headed ? [make("th", { scope: "row" }, view.rows[k].label)] : []),
-    ...line.map((cell) => drawCell(cell, !heads.length))));
-  const top = heads.length ? [make("thead", {}, make("tr", {}, ...corner, ...heads))] : [];
-  part("grid").replaceChildren(...top, make("tbody", {}, ...lines));
-  part("none").hidden = !filtered || lines.length > 0;
-  part("box").hidden = lines.length === 0;
-  fitCells();
-};
-
-// As large as fits the width, and the height of the window if it can; a phone scrolls the box.
-const fitCells = () => {
-  const lines = [...part("grid").querySelectorAll("tbody tr")], box = part("box");
-  if (!lines.length || !box.clientWidth) return;
-  const across = Math.max(...lines.map((line) => line.querySelectorAll("td").length));
-  const head = lines[0].querySelector("th")?.offsetWidth ?? 0;
-  const wide = (box.clientWidth - head) / across - 8;
-  const texts = 56, heads = 40;  // pixels below a picture, and above all of them
-  const high = ((0.85 * innerHeight - heads) / lines.length - texts) * (props.value.ratio ?? 1);
-  const size = Math.floor(Math.max(MIN_CELL, Math.min(MAX_CELL, wide, high)));
-  part("grid").style.setProperty("--cell", `${size}px`);
-};
 
 // ---- favourites -------------------------------------------------------------------------------
 
@@ -210,7 +146,6 @@ const neighbour = (id, key, far) => {
 };
 
 const onKey = (event) => {
-  if (event.key === "Escape" && large !== null) return event.stopPropagation(), closeLarge();
   const id = idOf(event.target);
   if (!id || event.altKey || event.metaKey) return;
   const next = neighbour(id, event.key, event.ctrlKey), key = event.key.toLowerCase();
@@ -286,6 +221,9 @@ const listen = () => {
   }
   hold.addEventListener("keydown", (event) => { if (" Enter".includes(event.key)) showBefore(true); });
   element.addEventListener("keydown", onKey);
+  document.addEventListener("keydown", (event) => {  // also when only the pointer is here
+    if (event.key === "Escape" && large !== null) closeLarge();
+  });
   element.addEventListener("keyup", () => showBefore(false));
   part("use").addEventListener("click", () => choose(large));
   part("like").addEventListener("click", () => like(large));
