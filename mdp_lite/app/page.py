@@ -35,7 +35,9 @@ from mdp_lite.app.visit_page import EMPTY
 from mdp_lite.app.wording import say
 
 MAX_UPLOAD = "20mb"
-FILE_SECONDS = 3600  # after which gradio deletes files of pictures, if the server still runs
+# How often gradio looks for files that it copied, such as answers to gradio_client; it deletes
+# those that are older than the grace time of visits.
+SWEEP_SECONDS = 300
 MAX_QUEUED = 64  # events in gradio's queue; runs wait in turns.py
 CSS, SCRIPT = ((Path(__file__).parent / f"page.{one}").read_text("utf-8") for one in ("css", "js"))
 HEAD = f"<style>{CSS}</style>"  # gradio would rewrite rules about <body> in its own argument css
@@ -44,7 +46,7 @@ HEAD = f"<style>{CSS}</style>"  # gradio would rewrite rules about <body> in its
 def build_page(studio: Studio) -> gr.Blocks:
     """The whole page; its theme and CSS are passed when it is launched or mounted."""
     handlers, form = Handlers(studio), default_form(studio.editor, "picture")
-    delete = (FILE_SECONDS, FILE_SECONDS)
+    delete = (SWEEP_SECONDS, round(studio.sessions.grace_seconds))
     with gr.Blocks(
         title=say("page", "title"), analytics_enabled=False, delete_cache=delete
     ) as blocks:

@@ -1,13 +1,16 @@
 """Visits: what the server stores for each visitor, for how long, and how it is deleted.
 
 A visit has a secret token, which is in the addresses of its pictures and in the visitor's browser.
-A page that is loaded again gives the token and gets its visit back (Sessions.resume). When the last
-page of a visit is closed, its grace time starts; after it everything of the visit is deleted.
+A page that is loaded again gives the token and gets its visit back (Sessions.resume). A visit whose
+last page was closed, or that never had one, as those of gradio_client, has a grace time since it
+was used last; after it everything of the visit is deleted.
 """
 
 import secrets
 import shutil
 import threading
+import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
 from contextlib import suppress
@@ -45,9 +48,15 @@ class Session:
         self.page, self.was_stopped = VisitPage(folder / "pictures"), False
         self._sources: OrderedDict[Hashable, Source] = OrderedDict()
         self._stop = threading.Event()
+        self._stop.set()
         self._folders: dict[str, Path] = {}
         self._count, self.is_used = 0, False
         self.model: str | None = None  # the alias of the chosen one
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run was started and has not ended; stream() sets its event at the end."""
+        return not self._stop.is_set()
 
     def start_run(self) -> threading.Event:
         """Stop the run before, and return the event that stops the new one."""
@@ -123,7 +132,7 @@ class Session:
 class Sessions:
     """All visits, by the names of their pages (gradio's session hashes) and by their tokens.
 
-    If there are too many visits, one is ended: rather one without an open page, without results,
+    If there are too many visits, one is ended: rather one without results, without an open page,
     or that was not used for long. grace_seconds is how long a visit stays without an open page.
     uploads is the folder of uploaded files; a file elsewhere is never deleted.
     """
@@ -135,33 +144,35 @@ class Sessions:
         self._count = 0
         self._visits: OrderedDict[str, Session] = OrderedDict()  # by token, used last comes last
         self._tokens: dict[str, str] = {}  # by the name of a page, open or closed
-        self._timers: dict[str, threading.Timer] = {}  # by token, of visits without an open page
-        self._lock = threading.RLock()
+        self._ends: dict[str, float] = {}  # by token: when a visit without an open page ends
+        self._lock, self._closed = threading.RLock(), threading.Event()
+        self._sweeper: threading.Thread | None = None
 
     def get_or_create(self, name: str) -> Session:
-        """The visit of a page; a page with an unknown name starts a new visit."""
+        """The visit of a page; an unknown name starts a new visit without an open page."""
         with self._lock:
-            session = self._visits.get(self._tokens.get(name, ""))
-            if session is None:
-                session = self._create(name)
-            elif session.token in self._timers:  # a closed page is still in use: begin again
-                self._start_timer(session)
+            session = self._visits.get(self._tokens.get(name, "")) or self._create(name)
             self._visits.move_to_end(session.token)
+            if not session.pages:
+                self._start_grace(session.token)
         return session
 
     def resume(self, name: str, token: object) -> Session:
-        """Bind a page that was loaded to the visit of a token.
+        """Bind a page that was loaded to the visit of a token, and count it as open.
 
         The token comes from a browser: if it is not that of a visit, the page starts a new one.
         """
         with self._lock:
             session = self._visits.get(token) if isinstance(token, str) else None
             if session is None:
-                return self.get_or_create(name)
-            if self._tokens.get(name) != session.token:
+                session = self.get_or_create(name)
+            elif self._tokens.get(name) != session.token:
                 self.leave(name)
             self._forget_closed_pages(session)
-            self._bind(name, session)
+            self._ends.pop(session.token, None)
+            self._tokens[name] = session.token
+            session.pages.add(name)
+            self._visits.move_to_end(session.token)
         return session
 
     def find_visit(self, token: str) -> Session | None:
@@ -178,7 +189,7 @@ class Sessions:
             session.pages.discard(name)
             if not session.pages:
                 session.stop()
-                self._start_timer(session)
+                self._start_grace(session.token)
 
     def drop(self, name: str) -> None:
         """Delete everything of a page's visit at once."""
@@ -187,7 +198,8 @@ class Sessions:
         self._end(token)
 
     def close(self) -> None:
-        """End all visits."""
+        """End all visits, and look for old ones no longer."""
+        self._closed.set()
         with self._lock:
             tokens = list(self._visits)
         for token in tokens:
@@ -197,25 +209,21 @@ class Sessions:
         return len(self._visits)
 
     def _create(self, name: str) -> Session:
-        """A new visit with one open page; called under the lock."""
+        """A new visit; called under the lock."""
         if len(self._visits) >= MAX_SESSIONS:
             self._end(self._choose_surplus())
+        if self._sweeper is None:
+            self._sweeper = self._start_sweeper()
         self._count += 1
         session = Session(self._folder / str(self._count))
         self._visits[session.token] = session
-        self._bind(name, session)
+        self._tokens[name] = session.token
         return session
 
     def _choose_surplus(self) -> str:
         """The visit that is missed least; equal ones are in the order of their last use."""
         visits = self._visits.values()
         return min(visits, key=lambda one: (one.is_used, bool(one.pages))).token
-
-    def _bind(self, name: str, session: Session) -> None:
-        self._stop_timer(session.token)
-        self._tokens[name] = session.token
-        session.pages.add(name)
-        self._visits.move_to_end(session.token)
 
     def _forget_closed_pages(self, session: Session) -> None:
         """So that a page that is loaded again and again does not fill the memory with names."""
@@ -224,30 +232,38 @@ class Sessions:
             if name not in session.pages:
                 del self._tokens[name]
 
-    def _start_timer(self, session: Session) -> None:
-        self._stop_timer(session.token)
-        timer = threading.Timer(self.grace_seconds, self._end_if_left, [session.token])
-        timer.daemon = True  # it does not hold up the end of the process
-        self._timers[session.token] = timer
-        timer.start()
+    def _start_grace(self, token: str) -> None:
+        self._ends[token] = time.monotonic() + self.grace_seconds
 
-    def _stop_timer(self, token: str) -> None:
-        timer = self._timers.pop(token, None)
-        if timer:
-            timer.cancel()
+    def _start_sweeper(self) -> threading.Thread:
+        """A thread that ends visits after their grace time, until these visits are closed."""
+        # The thread does not hold on to the visits: those that nobody closed can be collected.
+        weakref.finalize(self, self._closed.set)
+        arguments = weakref.ref(self), self._closed, self.grace_seconds
+        thread = threading.Thread(target=_sweep, args=arguments, name="visits", daemon=True)
+        thread.start()
+        return thread
 
-    def _end_if_left(self, token: str) -> None:
-        """End a visit, unless a page was opened or used while the timer ran out."""
-        with self._lock:  # released only after the end: a page that resumes now gets a new visit
-            if self._timers.get(token) is threading.current_thread():
-                self._end(token)
+    def sweep(self) -> float:
+        """End the visits whose grace time is over; the seconds until the next one may be over.
+
+        A visit with a run stays: an edit may take longer than the grace time.
+        """
+        now = time.monotonic()
+        with self._lock:
+            for token in [token for token, end in self._ends.items() if end <= now]:
+                if self._visits[token].is_running:
+                    self._start_grace(token)
+                else:
+                    self._end(token)
+            return min(self._ends.values(), default=now + self.grace_seconds) - now
 
     def _end(self, token: str) -> None:
         with self._lock:
             session = self._visits.pop(token, None)
             if session is None:
                 return
-            self._stop_timer(token)
+            self._ends.pop(token, None)
             self._tokens = {name: one for name, one in self._tokens.items() if one != token}
             others = [one.uploads for one in self._visits.values()]
         session.close()
@@ -261,3 +277,13 @@ class Sessions:
             with suppress(OSError):
                 path.unlink()
                 path.parent.rmdir()  # gradio makes a folder for each file
+
+
+def _sweep(visits: "weakref.ref[Sessions]", closed: threading.Event, seconds: float) -> None:
+    """Sweep whenever a visit may be over; a grace time that starts later ends later."""
+    while not closed.wait(max(seconds, 0.01)):
+        sessions = visits()
+        if sessions is None:
+            return
+        seconds = sessions.sweep()
+        del sessions

@@ -213,8 +213,8 @@ def test_the_value_of_the_component(visitor: Session) -> None:
     assert empty["items"] == [] and empty["current"] is None and empty["pair"] is None
     for prompt in ("a boat", "a ship"):
         add(visitor.history, prompt)
-    visitor.history.choose_pair([1, 2])
     visitor.history.undo()
+    visitor.history.choose_pair([1, 2])
     value = json.loads(json.dumps(history_value(visitor)))
     assert [one["prompt"] for one in value["items"]] == ["a ship", "a boat"]
     assert value["current"] == 1 and value["pair"] == [1, 2]

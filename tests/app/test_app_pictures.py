@@ -106,7 +106,7 @@ def test_an_absolute_path_is_not_served(ask: Ask, visit: Session, tmp_path: Path
         assert ask(f"/visit/{visit.token}/{path}").status == 404
 
 
-@pytest.mark.parametrize("token", ["", "x", "..", "\0"])
+@pytest.mark.parametrize("token", ["", "!", "..", "\0"])
 def test_a_wrong_token_is_404(ask: Ask, visit: Session, token: str) -> None:
     for end in ("explore-1/1.png", "all.zip"):
         right = ask(f"/visit/{visit.token}/{end}")

@@ -63,7 +63,7 @@ def test_a_page_that_is_loaded_again_gets_its_visit_back(sessions: Sessions) -> 
 
 
 def test_the_new_page_may_come_before_the_old_one_leaves(short: Sessions) -> None:
-    visit = short.get_or_create("page 1")
+    visit = short.resume("page 1", None)
     short.resume("page 2", visit.token)
     short.leave("page 1")
     assert visit.pages == {"page 2"}
@@ -73,14 +73,14 @@ def test_the_new_page_may_come_before_the_old_one_leaves(short: Sessions) -> Non
 
 @pytest.mark.parametrize("bad", [None, "", "guess", 7, ["x"], {"token": "x"}], ids=repr)
 def test_another_token_starts_a_new_visit(sessions: Sessions, bad: object) -> None:
-    visit = sessions.get_or_create("page 1")
+    visit = sessions.resume("page 1", None)
     other = sessions.resume("page 2", bad)
     assert other is not visit and other.token != visit.token and other.folder != visit.folder
     assert len(visit.token) == 32
 
 
 def test_a_page_moves_to_the_visit_of_its_token(short: Sessions) -> None:
-    visit, early = short.get_or_create("page 1"), short.get_or_create("page 2")
+    visit, early = short.resume("page 1", None), short.resume("page 2", None)
     assert short.resume("page 2", visit.token) is visit
     assert visit.pages == {"page 1", "page 2"}
     wait_until(lambda: short.find_visit(early.token) is None)  # nobody has it any more
@@ -88,7 +88,7 @@ def test_a_page_moves_to_the_visit_of_its_token(short: Sessions) -> None:
 
 
 def test_pages_that_were_closed_are_forgotten(sessions: Sessions) -> None:
-    visit = sessions.get_or_create("page 0")
+    visit = sessions.resume("page 0", None)
     for k in range(50):
         sessions.leave(f"page {k}")
         sessions.resume(f"page {k + 1}", visit.token)
@@ -99,7 +99,7 @@ def test_pages_that_were_closed_are_forgotten(sessions: Sessions) -> None:
 
 
 def test_a_visit_ends_after_the_grace_time(short: Sessions, tmp_path: Path) -> None:
-    visit = short.get_or_create("page")
+    visit = short.resume("page", None)
     file, photo = write_file(visit), upload(tmp_path, "photo.png")
     visit.note_upload(str(photo))
     stop = visit.start_run()
@@ -113,7 +113,7 @@ def test_a_visit_ends_after_the_grace_time(short: Sessions, tmp_path: Path) -> N
 
 
 def test_a_page_within_the_grace_time_keeps_the_visit(short: Sessions) -> None:
-    visit = short.get_or_create("page")
+    visit = short.resume("page", None)
     file = write_file(visit)
     short.leave("page")
     short.resume("another", visit.token)
@@ -123,7 +123,7 @@ def test_a_page_within_the_grace_time_keeps_the_visit(short: Sessions) -> None:
 
 def test_a_page_in_use_whose_connection_broke_keeps_the_visit(tmp_path: Path) -> None:
     sessions = Sessions(tmp_path, grace_seconds=1.0)
-    visit = sessions.get_or_create("page")
+    visit = sessions.resume("page", None)
     sessions.leave("page")
     for _ in range(6):
         time.sleep(0.25)
@@ -131,16 +131,49 @@ def test_a_page_in_use_whose_connection_broke_keeps_the_visit(tmp_path: Path) ->
     wait_until(lambda: len(sessions) == 0)
 
 
+def test_a_visit_without_a_page_ends_too(tmp_path: Path) -> None:
+    """A client that is no browser opens no page, and does not say when it goes."""
+    sessions = Sessions(tmp_path, grace_seconds=1.0)
+    file = write_file(sessions.get_or_create("client"))
+    for _ in range(6):
+        time.sleep(0.25)
+        sessions.get_or_create("client")
+    assert file.exists()
+    wait_until(lambda: len(sessions) == 0 and not file.exists())
+
+
+def test_a_visit_with_a_run_does_not_end(short: Sessions) -> None:
+    visit = short.get_or_create("client")
+    stop = visit.start_run()
+    time.sleep(6 * SHORT)
+    assert len(short) == 1 and not stop.is_set() and visit.is_running
+    stop.set()  # as stream does at the end
+    wait_until(lambda: len(short) == 0)
+
+
+@pytest.mark.parametrize("end", ["close", "forget"])
+def test_the_thread_that_ends_visits_ends_with_them(end: str, tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path)
+    sessions.get_or_create("client")
+    thread = sessions._sweeper
+    assert thread and thread.is_alive()
+    if end == "close":
+        sessions.close()
+    del sessions
+    thread.join(20)
+    assert not thread.is_alive()
+
+
 def test_leaving_twice_or_without_a_visit_changes_nothing(sessions: Sessions) -> None:
     sessions.leave("nobody")
-    visit = sessions.get_or_create("page")
+    visit = sessions.resume("page", None)
     sessions.leave("page")
     sessions.leave("page")
     assert sessions.find_visit(visit.token) is visit and len(sessions) == 1
 
 
 def test_everything_is_deleted_at_once_when_asked(sessions: Sessions, tmp_path: Path) -> None:
-    visit = sessions.get_or_create("page")
+    visit = sessions.resume("page", None)
     file, photo = write_file(visit), upload(tmp_path, "photo.png")
     visit.note_upload(str(photo))
     sessions.resume("second page", visit.token)
@@ -152,11 +185,11 @@ def test_everything_is_deleted_at_once_when_asked(sessions: Sessions, tmp_path: 
 
 
 def test_the_server_s_end_ends_all_visits(sessions: Sessions) -> None:
-    files = [write_file(sessions.get_or_create(str(k))) for k in range(3)]
+    files = [write_file(sessions.resume(str(k), None)) for k in range(3)]
     sessions.leave("1")
     sessions.close()
     assert len(sessions) == 0 and not any(file.exists() for file in files)
-    assert sessions._timers == {}
+    assert sessions._ends == {}
 
 
 # uploads
@@ -165,7 +198,7 @@ def test_the_server_s_end_ends_all_visits(sessions: Sessions) -> None:
 def test_an_upload_that_another_visit_uses_stays(sessions: Sessions, tmp_path: Path) -> None:
     photo = upload(tmp_path, "photo.png")
     for name in ("one", "two"):
-        sessions.get_or_create(name).note_upload(str(photo))
+        sessions.resume(name, None).note_upload(str(photo))
     sessions.drop("one")
     assert photo.exists()
     sessions.drop("two")
@@ -174,7 +207,7 @@ def test_an_upload_that_another_visit_uses_stays(sessions: Sessions, tmp_path: P
 
 def test_only_uploads_are_deleted(sessions: Sessions, tmp_path: Path) -> None:
     example, outside = tmp_path / "house.png", tmp_path / "secret.png"
-    visit = sessions.get_or_create("page")
+    visit = sessions.resume("page", None)
     for file in (example, outside):
         file.write_bytes(b"png")
     link = upload(tmp_path, "link.png")
@@ -187,7 +220,7 @@ def test_only_uploads_are_deleted(sessions: Sessions, tmp_path: Path) -> None:
 
 
 def test_a_sheet_of_a_kind_has_a_new_address_each_time(sessions: Sessions) -> None:
-    visit = sessions.get_or_create("page")
+    visit = sessions.resume("page", None)
     first, other = write_file(visit), visit.make_folder("compare")
     second = write_file(visit)
     assert visit.url_of(first) != visit.url_of(second)
@@ -199,13 +232,13 @@ def test_a_sheet_of_a_kind_has_a_new_address_each_time(sessions: Sessions) -> No
 
 def test_too_many_visits_end_the_one_that_is_missed_least(sessions: Sessions) -> None:
     pages = [f"page {k}" for k in range(MAX_SESSIONS)]
-    visits = [sessions.get_or_create(page) for page in pages]
+    visits = [sessions.resume(page, None) for page in pages]
     for visit in visits[1:]:
         visit.start_run()
     visits[3].pages.clear()
 
     def end_one(name: str) -> list[int]:
-        sessions.get_or_create(name).start_run()
+        sessions.resume(name, None).start_run()
         gone = [k for k, one in enumerate(visits) if sessions.find_visit(one.token) is None]
         assert len(sessions) == MAX_SESSIONS
         return gone

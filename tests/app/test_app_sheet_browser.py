@@ -43,8 +43,8 @@ def test_a_sheet_starts_from_the_edit_and_an_edit_from_the_sheet(
     one.page.get_by_label("c: the condition").click()
     one.edit(HOUSE.source_prompt, HOUSE.prompt)
     one.page.locator("#explore-fold", has_text="c, strength 0.5").wait_for()
-    checked = one.page.locator("#explore-variants input:checked")
-    assert checked.evaluate_all("all => all.map((one) => one.value)") == ["c"]
+    checked = one.page.locator("#explore-variants label:has(input:checked)")
+    assert [text.strip() for text in checked.all_inner_texts()] == ["c"]
     explore(one, "47, 50", "20, 26")
     picture = one.page.locator("#explore-sheet .pick", has_text="c, t_max 50, t_m 20")
     assert one.page.locator("#explore-sheet .pick").count() == 4

@@ -14,7 +14,6 @@ from PIL import Image
 from support.browsing import HOUSE
 
 SIDES = (96, 64)  # of the picture to paint on
-HIDE_FILE = ".hidden-file {height: 0; overflow: hidden}"
 URL_PREFIX = "data:image/png;base64,"
 
 
@@ -62,6 +61,7 @@ def picture_page() -> Iterator[PicturePage]:
     """The component on a page, served by this process, so that its values are seen."""
     gr = pytest.importorskip("gradio")
     from mdp_lite.app.components.picture import build_picture, empty_value
+    from mdp_lite.app.style import build_theme
 
     page = PicturePage("", [], [], [])
     shown = [empty_value(EXAMPLES)]
@@ -102,11 +102,9 @@ def picture_page() -> Iterator[PicturePage]:
             lambda: picture_value(plain_picture(), "slope.png", where="found", png=mask),
             None, picture,
         )  # fmt: skip
+    hide = ".hidden-file {height: 0; overflow: hidden}"
     _, url, _ = blocks.launch(
-        prevent_thread_lock=True,
-        quiet=True,
-        css=".hidden-file {height: 0; overflow: hidden}",
-        footer_links=[],
-    )
+        prevent_thread_lock=True, quiet=True, theme=build_theme(), css=hide, footer_links=[]
+    )  # fmt: skip
     yield page._replace(url=url)
     blocks.close(verbose=False)

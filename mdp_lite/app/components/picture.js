@@ -12,12 +12,16 @@ const readWhere = () => {
   return canPaint() && isMarked(readAlpha(painting.mask)) ? "painted" : "everywhere";
 };
 
-// Send the mask to Python: gradio's own "change" follows from the new value. The sentence on an
-// earlier problem goes, unless it is given.
-const publish = (problem = null) => {
+// Give the mask as it is now to Python: gradio's own "change" follows from a new value.
+const setValue = (problem) => {
   const where = readWhere();
   const png = where === "painted" ? exportMask(painting.mask) : null;
   props.value = {...plain(props.value), mask: {where, png, feather}, problem};
+};
+
+// The same after a person changed it. An earlier problem is over, unless it is given.
+const publish = (problem = null) => {
+  setValue(problem);
   showProblem(problem);
   trigger("input");
   drawControls();
@@ -173,7 +177,7 @@ const listenToShortcuts = () => part("card").addEventListener("keydown", (event)
 });
 
 const removePicture = () => {
-  if (part("card").open) part("card").close();
+  part("large").close();
   const mask = {where: "everywhere", png: null, feather: 0};
   props.value = {...plain(props.value), picture: null, mask, problem: null};
   trigger("clear");
@@ -212,6 +216,7 @@ const drawMask = async ({where, png, feather: pixels}) => {
   painting.tool = {found: "find", painted}[where] ?? "everywhere";
   if (png) await importMask(mask, png).catch(() => console.warn("mask cannot be read"));
   if (turn !== wanted || mask !== painting.mask) return;
+  if (painting.tool === painted) setValue(null);  // pixels instead of the address of a file
   drawControls();
 };
 

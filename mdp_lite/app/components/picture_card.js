@@ -16,22 +16,24 @@ const fillTexts = () => {
   part("feather-row").title = say("feather_tip");
 };
 
-// The card over the whole window: a modal dialog, so that the rest of the page is out of reach.
+// The card over the whole window: it moves into a modal dialog, so that the rest of the page is out
+// of reach, and Escape leaves it.
 const toggleLarger = () => {
-  const card = part("card");
-  if (card.open) return card.close();
-  card.removeAttribute("role");
-  card.showModal();
+  const large = part("large");
+  if (large.open) return large.close();
+  large.append(part("card"));
+  large.showModal();
   part("larger").textContent = say("smaller");
+  part("larger").focus();
   drawSoon();
 };
 
 const listenToLarger = () => {
-  const card = part("card");
   part("larger").addEventListener("click", toggleLarger);
-  card.addEventListener("close", () => {
-    card.setAttribute("role", "group");
+  part("large").addEventListener("close", () => {
+    part("large").before(part("card"));
     part("larger").textContent = say("larger");
+    part("larger").focus();
     drawSoon();
   });
 };
