@@ -6,7 +6,7 @@ import gradio as gr
 
 from mdp_lite.app.fields import Update
 from mdp_lite.app.settings import PAGE_FIELDS, skip_fields, update_fields
-from mdp_lite.app.views import Change, ModelFacts
+from mdp_lite.app.views import Change, ModelView
 
 
 class Parts(NamedTuple):
@@ -55,7 +55,7 @@ def list_updates(change: Change) -> list[Update]:
     return [*values, strength, *update_fields(change.form)]
 
 
-def show_facts(facts: ModelFacts | None) -> list[Update]:
+def show_facts(facts: ModelView | None) -> list[Update]:
     """Updates of the words, of SDXL's fields and of the box of fast edits."""
     if facts is None:
         return [gr.skip(), gr.skip(), gr.skip()]

@@ -21,7 +21,7 @@ Json = dict[str, Any]
 DOWNLOAD = "?download=1"  # of the address of a file: the browser stores it
 
 
-class ModelFacts(NamedTuple):
+class ModelView(NamedTuple):
     """What the page shows of the visitor's model: its words, SDXL's fields, the steps of fast."""
 
     words: Json
@@ -44,7 +44,7 @@ class Change(NamedTuple):
     code: Json | None = None
     plan: str | None = None
     model: Json | None = None
-    facts: ModelFacts | None = None
+    facts: ModelView | None = None
 
 
 class View(NamedTuple):
