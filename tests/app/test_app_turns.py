@@ -1,4 +1,4 @@
-"""Visitors wait for the model in turn, and each is told how many come first and how long it takes."""
+"""Visitors wait for the model in turn; each is told how many come first, and for how long."""
 
 import threading
 from collections.abc import Callable
