@@ -1,4 +1,4 @@
-"""The page at every width, in light and dark: it fits, what matters is in sight, axe finds nothing."""
+"""The page at every width, light and dark: it fits, the flow is in sight, axe finds no fault."""
 
 from typing import Any
 
