@@ -15,6 +15,7 @@ from mdp_lite.app.wording import say
 from mdp_lite.names import VARIANTS
 
 MAX_LETTERS = 200  # of a list of numbers
+NARROW = 280  # pixels; narrower fields go below each other
 
 
 class ExploreFields(NamedTuple):
@@ -124,15 +125,17 @@ def _build_explore_fields(studio: Studio, visible: bool = True) -> ExploreFields
     axes = [(say("sheet", f"by_{one}_choice"), one) for one in ("window", "strength")]
     hint, name = say("sheet", "numbers_hint"), "explore-" if visible else "endpoint-"
     with gr.Row():
-        by = gr.Radio(axes, value="window", label=say("sheet", "by"), elem_id=f"{name}by")
+        by = gr.Radio(
+            axes, value="window", label=say("sheet", "by"), elem_id=f"{name}by", min_width=NARROW
+        )  # fmt: skip
         variants = gr.CheckboxGroup(
             list(VARIANTS), value=[form.variant], label=say("sheet", "variants"),
-            elem_id=f"{name}variants",
+            elem_id=f"{name}variants", min_width=NARROW,
         )  # fmt: skip
     with gr.Row():
         high, wide = [
             gr.Textbox(
-                value, label=say("sheet", key), info=hint, max_length=MAX_LETTERS,
+                value, label=say("sheet", key), info=hint, max_length=MAX_LETTERS, min_width=NARROW,
                 elem_id=f"{name}{key.replace('_', '-')}",
             )
             for key, value in (("t_max", t_max), ("t_m", t_m))
