@@ -64,6 +64,8 @@
     const typing = event.target.closest("textarea, input[type=text], input:not([type])");
     if (event.key === "Enter" && !event.shiftKey && typing?.closest("#prompt, #source-prompt")) start();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("#edit")?.click();
-    if (event.key === "Escape" && document.body.classList.contains("mdp-running") && !event.defaultPrevented) find("#stop")?.click();
+    const busy = find("dialog[open]") || event.target.closest("#picture [data-part=canvas]");  // Escape leaves these first
+    const running = document.body.classList.contains("mdp-running");
+    if (event.key === "Escape" && running && !busy) find("#stop")?.click();
   }, true);
 }
