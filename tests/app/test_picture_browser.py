@@ -79,8 +79,7 @@ def test_everywhere_sets_the_painting_aside(painter: Painter) -> None:
     painter.choose("Box")
     first = painter.paint(lambda: painter.move((10, 10), (30, 30)))
     assert painter.send(lambda: painter.choose("Everywhere"))["png"] is None
-    painter.page.wait_for_function("() => window.requestAnimationFrame && true")
-    assert painter.read_overlay().max() == 0
+    painter.wait_for_overlay(np.zeros((HEIGHT, WIDTH)))
     assert np.array_equal(painter.paint(lambda: painter.choose("Lasso")), first)
 
 
@@ -187,8 +186,12 @@ COPY_GREEN = """async () => {
 
 def test_a_file_is_dropped_anywhere(painter: Painter, tmp_path: Path) -> None:
     Image.new("RGB", (30, 40), (20, 30, 40)).save(tmp_path / "tall.png")
-    for kind in ("dragEnter", "dragOver"):
-        painter.drag(kind, tmp_path / "tall.png")
+    painter.page.evaluate("() => document.dispatchEvent(new Event('dragstart'))")
+    painter.drag("dragEnter", tmp_path / "tall.png")
+    painter.drag("dragOver", tmp_path / "tall.png")
+    assert painter.part("veil").is_hidden()  # a picture of the page itself is dragged
+    painter.page.evaluate("() => document.dispatchEvent(new Event('dragend'))")
+    painter.drag("dragOver", tmp_path / "tall.png")
     painter.part("veil").wait_for()  # says where to drop it
     painter.drag("drop", tmp_path / "tall.png")
     painter.wait_for_name("tall.png")
@@ -208,6 +211,16 @@ def test_a_bad_file_is_explained_and_costs_no_painting(painter: Painter, tmp_pat
     assert painter.part("problem").is_hidden()  # it is over once the visitor goes on
     painter.part("file").set_input_files(HOUSE.file)
     painter.wait_for_name("house.png")
+
+
+def test_a_file_that_is_too_large_is_not_sent(painter: Painter, tmp_path: Path) -> None:
+    count = len(painter.served.files)
+    (tmp_path / "large.png").write_bytes(bytes(20 * 2**20 + 1))
+    painter.part("file").set_input_files(tmp_path / "large.png")
+    painter.part("problem").filter(has_text="too large: at most 20 MB").wait_for()
+    painter.choose("Box")  # the picture before it is still there
+    painter.paint(lambda: painter.move((10, 10), (30, 30)))
+    assert len(painter.served.files) == count
 
 
 def test_the_camera_takes_a_picture(painter: Painter) -> None:
@@ -230,12 +243,17 @@ def test_an_example_is_clicked(painter: Painter) -> None:
     assert painter.wait_for_event("example_select") == {"id": "house"}
 
 
+HEIGHTS = "all => all.map((one) => one.getBoundingClientRect().height)"
+
+
 def test_a_finger_paints(picture_page: PicturePage, chromium: Any) -> None:
     phone = open_painter(picture_page, chromium, viewport=PHONE, has_touch=True, is_mobile=True)
     phone.show_picture()
     phone.choose("Brush")
     mask = phone.paint(lambda: phone.touch((20, 30), (40, 30), (60, 30)))
     assert (mask[30, 16:65] == 255).all() and mask[:20].max() == mask[40:].max() == 0
+    heights = phone.page.locator("#picture button:visible").evaluate_all(HEIGHTS)
+    assert len(heights) == 12 and min(heights) >= 40
     width = phone.page.evaluate("() => document.documentElement.scrollWidth")
     assert width <= PHONE["width"] and phone.errors == []
     phone.page.context.close()
