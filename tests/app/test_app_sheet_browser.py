@@ -22,6 +22,13 @@ def wait_for(one: BrowserPage, kind: str, text: str) -> str:
     return status.inner_text()
 
 
+def take_few_steps(one: BrowserPage) -> None:
+    """Set the page to the few steps of Fast, so that the test is quick."""
+    one.open_fold("Settings")
+    one.page.locator("#fast input").check()
+    one.page.wait_for_function("document.querySelector('#steps input').value === '8'")
+
+
 def explore(one: BrowserPage, t_max: str, t_m: str) -> None:
     """Make a sheet of windows to its end."""
     one.fill("explore-t-max", t_max)
@@ -39,17 +46,17 @@ def test_a_sheet_starts_from_the_edit_and_an_edit_from_the_sheet(
     one.click("make-sheet")
     one.page.locator("#explore-status [role=alert]", has_text="Edit a picture first").wait_for()
     one.upload(HOUSE.file)
-    one.open_fold("Settings")
+    take_few_steps(one)
     one.page.get_by_label("c: the condition").click()
     one.edit(HOUSE.source_prompt, HOUSE.prompt)
     one.page.locator("#explore-fold", has_text="c, strength 0.5").wait_for()
     checked = one.page.locator("#explore-variants label:has(input:checked)")
     assert [text.strip() for text in checked.all_inner_texts()] == ["c"]
-    explore(one, "47, 50", "20, 26")
-    picture = one.page.locator("#explore-sheet .pick", has_text="c, t_max 50, t_m 20")
+    explore(one, "7, 8", "3, 4")
+    picture = one.page.locator("#explore-sheet .pick", has_text="c, t_max 8, t_m 3")
     assert one.page.locator("#explore-sheet .pick").count() == 4
     picture.click()
-    wait_for(one, "explore", "c, t_max 50, t_m 20: its settings are on the page now")
+    wait_for(one, "explore", "c, t_max 8, t_m 3: its settings are on the page now")
     one.page.locator("#explore-sheet .star").first.click()
     one.page.get_by_role("button", name="Favourites (1)").wait_for()
     path = one.download(tmp_path, "#explore-sheet [data-part=download]")
@@ -57,7 +64,7 @@ def test_a_sheet_starts_from_the_edit_and_an_edit_from_the_sheet(
     served.rows.clear()
     text = one.run()
     again = images.read_settings(one.download(tmp_path))
-    assert (again["variant"], again["t_max"], again["t_m"]) == ("c", 50, 20)
+    assert (again["variant"], again["t_max"], again["t_m"]) == ("c", 8, 3)
     (rows,) = re.findall(r"(\d+) rows", picture.inner_text())
     assert f"The edit took {rows} UNet rows" in text and sum(served.rows) == int(rows)
     one.page.reload()
@@ -70,6 +77,7 @@ def test_a_sheet_starts_from_the_edit_and_an_edit_from_the_sheet(
 def test_methods_are_compared_and_stopped(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
     one.take_example(HOUSE.label)
+    take_few_steps(one)
     one.run()
     one.open_fold("Compare: methods side by side")
     for name in ("ddim", "fixed-point", "negative-prompt", "direct", "edit-friendly"):
@@ -79,7 +87,7 @@ def test_methods_are_compared_and_stopped(open_page: OpenPage, served: ServedPag
     rows = one.page.locator("#compare-sheet tbody tr")
     assert [row.locator(".pick").count() for row in rows.all()] == [4, 1, 1]
     assert re.search(r"\d+ rows.*\d s.*\d dB", rows.nth(1).inner_text(), re.DOTALL)
-    served.slow[0] = 0.05
+    served.slow[0] = 0.2
     one.page.locator("#make-compare").focus()
     one.page.keyboard.press("Enter")
     one.page.get_by_role("button", name="Stop", exact=True).locator("visible=true").wait_for()
