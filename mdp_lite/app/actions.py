@@ -150,7 +150,7 @@ class Actions:
         if picture is None or images.rgb(images.open_picture(picture.file)) != image:
             session.page.add_picture(image, name)
 
-    def move(self, session: Session, back: bool) -> Change:
+    def step(self, session: Session, back: bool) -> Change:
         """Undo or redo: the result that was shown before, or after."""
         item = session.history.undo() if back else session.history.redo()
         return self.show_again(session, item) if item else show_nothing(View(self.studio, session))

@@ -106,7 +106,8 @@ def wire_sheets(
     basis = gr.State(None)
     fields: ExploreFields = explore.fields
     suggested = [fields.variants, fields.t_max, fields.t_m, basis]
-    outputs = [explore.about, compare.about, *suggested]
+    sheets = [explore.sheet, compare.sheet]
+    outputs = [explore.about, compare.about, *suggested, *sheets]
     for one in (explore.fold.expand, compare.fold.expand, *edits):
         one(handlers.start, basis, outputs, **QUICK)
     fields.by.change(_show_axis, fields.by, [fields.t_max, fields.t_m, fields.count], **QUICK)
@@ -115,7 +116,6 @@ def wire_sheets(
         _wire_run(fold, run)
         _wire_cells(handlers, fold, kind, action)
         values = _on_like(handlers, kind)
-        sheets = [explore.sheet, compare.sheet]
         fold.sheet.like(values, None, sheets, trigger_mode="multiple", **QUICK)
 
 

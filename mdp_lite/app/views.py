@@ -1,5 +1,6 @@
 """The parts of the page that an action changes, and what they show of a result."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mdp_lite.app.components.history import history_value
@@ -54,8 +55,13 @@ class View(NamedTuple):
     session: Session
 
 
-def show_item(view: View, item: HistoryItem, result: AppResult | None = None) -> Change:
-    """Show a result of the visit; result is that of the run that has just made it."""
+def show_item(
+    view: View, item: HistoryItem, result: AppResult | None = None, lines: Sequence[str] = ()
+) -> Change:
+    """Show a result of the visit; result is that of the run that has just made it.
+
+    lines are sentences about that run, below its cost.
+    """
     session = view.session
     before = say("stage", "before" if item.form.case == "picture" else "source")
     seconds = format_seconds(item.seconds)
@@ -66,7 +72,7 @@ def show_item(view: View, item: HistoryItem, result: AppResult | None = None) ->
         "right_label": say("stage", "after"),
         "download": session.url_of(item.edit_file) + DOWNLOAD,
         "label": say("stage", key if result else "result", seconds=seconds, id=item.id),
-        "notes": describe_result(result) if result else [item.label],
+        "notes": [*describe_result(result), *lines] if result else [item.label],
     }  # fmt: skip
     found = show_found(session, item)
     return Change(

@@ -101,6 +101,30 @@ def test_the_page_reacts_at_once_and_stops_within_a_step(
     one.check_clean()
 
 
+def test_a_second_visitor_is_told_how_many_come_first(
+    open_page: OpenPage, served: ServedPage
+) -> None:
+    one, two = open_page(), open_page()
+    for page in (one, two):
+        page.take_example("House: from")
+    one.run()  # so that the speed is known
+    served.slow[0] = 0.05
+    one.fill("prompt", "a red house in the center, sand, cloudy day with the sun")
+    one.click("edit")
+    one.wait_for_stage("running")
+    two.click("edit")
+    told = two.wait_for_stage("queued", "One edit of another visitor comes first.")
+    assert "about" in told and "left" in told
+    two.click("stop")
+    two.wait_for_stage("loaded", "Stopped")
+    two.click("edit")
+    two.wait_for_stage("queued", "One edit of another visitor comes first.")
+    served.slow[0] = 0.0
+    assert "The inversion took 100 UNet rows" in two.wait_for_stage("done")  # nothing is shared
+    one.check_clean()
+    two.check_clean()
+
+
 def test_the_first_look_comes_early(open_page: OpenPage, served: ServedPage) -> None:
     """The preview of an edit whose source is there, within 0.3 of the time of a whole edit."""
     one = open_page()
