@@ -11,9 +11,7 @@ from mdp_lite.app.wording import TEXTS
 FOLDER = Path(__file__).parent
 
 
-def build_component(
-    name: str, value: Any = None, elem_id: str = "", **settings: Any
-) -> gr.HTML:
+def build_component(name: str, value: Any = None, elem_id: str = "", **settings: Any) -> gr.HTML:
     """The component of a name, with a value that is JSON.
 
     Its template never changes: NAME.js reads `props.value` and draws it, again whenever Python
