@@ -22,6 +22,7 @@ from mdp_lite.app.views import (
     show_nothing,
     show_pair,
     show_picture,
+    write_code,
 )
 from mdp_lite.app.visit_page import EMPTY
 from mdp_lite.app.wording import say
@@ -39,13 +40,11 @@ class Actions:
     def open_page(self, session: Session) -> Change:
         """A page that was loaded: what the visit had, or the model's defaults."""
         form = session.page.form or default_form(self.studio.find_editor(session), "picture")
-        item = session.history.current
-        shown = show_item(View(self.studio, session), item) if item else Change(session.page.stage)
-        models = ModelActions(self.studio)
-        return shown._replace(
-            history=history_value(session), picture=show_picture(session), form=form,
-            note=self.warn(session), model=model_value(self.studio, session),
-            facts=models.describe(session),
+        item, models = session.history.current, ModelActions(self.studio)
+        return Change(
+            session.page.stage, history_value(session), show_picture(session), form=form,
+            code=write_code(self.studio, item) if item else None, notes=self.warn(session),
+            model=model_value(self.studio, session), facts=models.describe(session),
         )  # fmt: skip
 
     def take_file(self, session: Session, path: str | None, form: EditForm) -> Change:
@@ -64,7 +63,7 @@ class Actions:
                 notes = [say("page", "bad_settings", why=error)]
         session.page.add_picture(image, Path(path or "").name)
         change = self.show_new_picture(session)
-        return change._replace(note=[*notes, *(change.note or [])])
+        return change._replace(notes=[*notes, *(change.notes or [])])
 
     def choose_example(self, session: Session, name: object, form: EditForm) -> Change:
         """Take an example, with its two prompts."""
@@ -78,7 +77,7 @@ class Actions:
         """Show the picture that is edited from now on; the old result leaves the stage."""
         session.page.stage = {"state": "loaded"}
         stage, picture = session.page.stage, show_picture(session)
-        return Change(stage, picture=picture, note=self.warn(session))
+        return Change(stage, picture=picture, notes=self.warn(session))
 
     def warn(self, session: Session) -> list[str]:
         """What the visitor should know of the picture before the edit."""
@@ -95,7 +94,7 @@ class Actions:
         """The visitor took the picture away."""
         session.page.current = None
         session.page.stage = EMPTY
-        return Change(EMPTY, picture=show_picture(session), note=[])
+        return Change(EMPTY, picture=show_picture(session), notes=[])
 
     def restore(self, session: Session, path: str | None, form: EditForm) -> Change:
         """The settings of a picture that mdp_lite made; the picture itself is shown as a result."""
@@ -106,12 +105,12 @@ class Actions:
         shown = session.page.add_picture(open_upload(path), name)
         session.page.current = number
         session.page.stage = {
-            "state": "done", "after": session.url_of(shown.file),
-            "after_label": say("page", "restored_result", name=name),
+            "state": "done", "right": session.url_of(shown.file),
+            "right_label": say("page", "restored_result", name=name),
         }  # fmt: skip
         offer = model_value(self.studio, session, offered=self.find_maker(path))
-        note, picture = [say("page", "restored"), *notes], show_picture(session)
-        return Change(session.page.stage, form=new, note=note, picture=picture, model=offer)
+        lines, picture = [say("page", "restored"), *notes], show_picture(session)
+        return Change(session.page.stage, form=new, notes=lines, picture=picture, model=offer)
 
     def find_maker(self, path: str | None) -> str | None:
         """The alias of the served model that made a picture, if it is one."""
@@ -134,7 +133,7 @@ class Actions:
         change = show_item(View(self.studio, session), item)
         change = self._use_model(session, item.model, change)
         picture = show_picture(session, mask)
-        return change._replace(form=item.form, picture=picture, note=self.warn(session))
+        return change._replace(form=item.form, picture=picture, notes=self.warn(session))
 
     def _use_model(self, session: Session, alias: str, change: Change) -> Change:
         """The change, and with it the model that made a result."""
@@ -151,7 +150,7 @@ class Actions:
         if picture is None or images.rgb(images.open_picture(picture.file)) != image:
             session.page.add_picture(image, name)
 
-    def move(self, session: Session, back: bool) -> Change:
+    def step(self, session: Session, back: bool) -> Change:
         """Undo or redo: the result that was shown before, or after."""
         item = session.history.undo() if back else session.history.redo()
         return self.show_again(session, item) if item else show_nothing(View(self.studio, session))
@@ -174,7 +173,7 @@ class Actions:
             self.use_file(session, cell.source_file, cell.source_file.name)
         if session.page.current == number:
             return change
-        return change._replace(picture=show_picture(session), note=self.warn(session))
+        return change._replace(picture=show_picture(session), notes=self.warn(session))
 
     def like(self, session: Session, item_id: object) -> Change:
         """Like a result, or no longer."""

@@ -127,8 +127,8 @@ def _wire_history(studio: Studio, flow: Flow, actions: Actions, parts: Parts) ->
             actions.use_result(session, _read_id(event), form(session, state)))),
         (history.like, lambda session, state, event: actions.like(session, _read_id(event))),
         (history.delete, lambda session, state, event: actions.delete(session, _read_id(event))),
-        (history.undo, lambda session, state, event: actions.move(session, back=True)),
-        (history.retry, lambda session, state, event: actions.move(session, back=False)),
+        (history.undo, lambda session, state, event: actions.step(session, back=True)),
+        (history.retry, lambda session, state, event: actions.step(session, back=False)),
     ]  # fmt: skip
     for listener, act in answers:
         _on(studio, parts, listener, act)

@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from mdp_lite.app.components.picture import read_region
+from mdp_lite.app.fast import describe_fast
 from mdp_lite.app.forecast import RunForecast, forecast
 from mdp_lite.app.form import CASES, EditForm, default_form, fill_form
+from mdp_lite.app.results import AppResult
 from mdp_lite.app.runs import Submission, run_edit, source_key, source_mask
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.settings import PAGE_FIELDS
@@ -77,11 +79,19 @@ class Flow:
             while True:
                 yield Change(stage=show_running(next(run), clock))
         except StopIteration as end:
-            view = View(self.studio, session)
-            again = describe_plan(forecast(self.studio, session, submission))
-            yield show_item(view, end.value.item, end.value)._replace(plan=again)
+            yield self._show_end(session, submission, end.value)
         finally:
             run.close()
+
+    def _show_end(self, session: Session, submission: Submission, result: AppResult) -> Change:
+        """The result of a run, and what the next one will cost."""
+        assert result.item is not None  # the run has just added it
+        lines = describe_fast(self.studio, session, submission, result)
+        form, runner = submission.form, self.studio.find_editor(session).runner
+        both = ", ".join((form.source_prompt, form.prompt, form.source_prompt_2, form.prompt_2))
+        lines += [f"{one[:1].upper()}{one[1:]}." for one in runner.describe_unknown_words(both)]
+        shown = show_item(View(self.studio, session), result.item, result, lines)
+        return shown._replace(plan=describe_plan(forecast(self.studio, session, submission)))
 
     def plan(self, session: Session, state: PageState) -> str:
         """What an edit will cost, in one line; "" as long as something is missing."""

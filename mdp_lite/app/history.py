@@ -82,8 +82,8 @@ class History:
 
     @property
     def can_undo(self) -> bool:
-        """Whether another result was shown before the current one."""
-        return self._position > 0
+        """Whether something else was shown before what is shown now."""
+        return self._position > 0 or self.pair is not None
 
     @property
     def can_redo(self) -> bool:
@@ -144,8 +144,11 @@ class History:
         return item
 
     def undo(self) -> HistoryItem | None:
-        """Go back to the result that was shown before; the current one now."""
-        return self._move(-1)
+        """Go back to the result that was shown before; the current one now.
+
+        While two results are compared, that is the one that was shown before both.
+        """
+        return self._move(0 if self.pair else -1)
 
     def redo(self) -> HistoryItem | None:
         """Take an undo back; the current result now."""
@@ -172,8 +175,7 @@ class History:
         with self._lock:
             item = self.get(item_id)
             del self._items[item.id]
-            if self.pair and item.id in self.pair:
-                self.pair = None
+            self.pair = None
             self._forget_shown(item.id)
         shutil.rmtree(item.edit_file.parent, ignore_errors=True)
         return self.current

@@ -18,10 +18,10 @@ MAX_MODELS = 8  # of the hub, for all visitors together: they take space on the 
 
 
 class HubModels:
-    """Fetches models for a lender, one at a time, loaded as shared and engine say."""
+    """Fetches models for a lender, one at a time, loaded as common and engine say."""
 
-    def __init__(self, lender: ModelLender, shared: ModelOptions, engine: AnyEngine) -> None:
-        self._lender, self._shared, self._engine = lender, shared, engine
+    def __init__(self, lender: ModelLender, common: ModelOptions, engine: AnyEngine) -> None:
+        self._lender, self._common, self._engine = lender, common, engine
         self._count, self._lock = 0, threading.Lock()
 
     def fetch(self, hub_id: str) -> PageModel:
@@ -41,7 +41,7 @@ class HubModels:
         """Let the pool load it from now on."""
         if self._count >= MAX_MODELS:
             raise BadInput(say("model", "hub_full", count=MAX_MODELS), "hub")
-        spec = ModelSpec(hub_id, replace(self._shared, name=hub_id), self._engine)
+        spec = ModelSpec(hub_id, replace(self._common, name=hub_id), self._engine)
         catalog = self._lender.catalog
         facts = read_facts_of(spec)
         check_fits([spec], {spec.alias: facts}, self._lender.stays, self._lender.bound)

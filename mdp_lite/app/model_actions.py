@@ -9,7 +9,7 @@ from mdp_lite.app.models import PageModel
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.settings import label_fast
 from mdp_lite.app.studio import Studio
-from mdp_lite.app.views import Change, ModelFacts
+from mdp_lite.app.views import Change, ModelView
 from mdp_lite.names import BadCheckpoint, BadInput
 
 # What a form keeps when the model changes; steps, guidance and window are the model's own.
@@ -53,11 +53,11 @@ class ModelActions:
         """A model that can't be used; the one before stays."""
         return Change(model=model_value(self.studio, session, str(error)))
 
-    def describe(self, session: Session) -> ModelFacts:
+    def describe(self, session: Session) -> ModelView:
         """What the page shows of the visitor's model."""
         model = self.studio.find_model(session)
         editor = model.dry_editor
-        return ModelFacts(describe_words(editor.models), model.reads_xl, label_fast(editor))
+        return ModelView(describe_words(editor.models), model.reads_xl, label_fast(editor))
 
 
 def adapt_form(form: EditForm, model: PageModel) -> EditForm:

@@ -32,20 +32,20 @@ def read_first(args: AppOptions) -> ModelSpec:
     return ModelSpec(alias, args.model.read_one(name), args.engine, is_pinned=True)
 
 
-def read_offer(args: AppOptions, editor: Editor, note: Callable[[str], None]) -> PoolSettings:
+def read_offer(args: AppOptions, editor: Editor, log: Callable[[str], None]) -> PoolSettings:
     """All models of the options; editor is the first. Raises BadInput for one that was named.
 
-    note is told of models of a folder that are left out, and why.
+    log gets a sentence on each model of a folder that is left out.
     """
-    first, shared = read_first(args), share_options(read_first(args).model)
+    first, common = read_first(args), share_options(read_first(args).model)
     _, *more = read_named_models(args.model.names or (USUAL,))
-    named = [ModelSpec(alias, replace(shared, name=name), args.engine) for alias, name in more]
+    named = [ModelSpec(alias, replace(common, name=name), args.engine) for alias, name in more]
     memory, place = args.several.model_memory, args.several.models_place
     bytes_of_all = None if memory is None else int(memory * GB)
     if place is not None and place.is_dir():
         known = [first, *named]
-        some = [one for one in list_folder(place, shared, args.engine) if _is_new(one, known, note)]
-        named += leave_out(some, editor, bytes_of_all, note)
+        some = [one for one in list_folder(place, common, args.engine) if _is_new(one, known, log)]
+        named += leave_out(some, editor, bytes_of_all, log)
     elif place is not None:
         named += read_specs([], place, first.model, args.engine)
     return PoolSettings(
@@ -62,7 +62,7 @@ def check_names(first: ModelSpec, others: Sequence[ModelSpec]) -> tuple[ModelSpe
 
 
 def leave_out(
-    specs: Sequence[ModelSpec], editor: Editor, memory: int | None, note: Callable[[str], None]
+    specs: Sequence[ModelSpec], editor: Editor, memory: int | None, log: Callable[[str], None]
 ) -> list[ModelSpec]:
     """The models of a folder that can be loaded beside the first."""
     first, found = read_editor_facts(editor).bytes, []
@@ -71,18 +71,18 @@ def leave_out(
         try:
             check_fits([one], {one.alias: read_facts_of(one)}, first, bound)
         except BadInput as error:
-            note(f"left out: {error}")
+            log(f"left out: {error}")
         else:
             found.append(one)
     return found
 
 
-def _is_new(spec: ModelSpec, known: list[ModelSpec], note: Callable[[str], None]) -> bool:
+def _is_new(spec: ModelSpec, known: list[ModelSpec], log: Callable[[str], None]) -> bool:
     """Whether a model of a folder is not offered already; if so it is known from now on."""
     if any(one.model.name == spec.model.name for one in known):
         return False
     if any(one.alias == spec.alias for one in known):
-        note(f"left out: {spec.model.name}: another model is called {spec.alias!r}")
+        log(f"left out: {spec.model.name}: another model is called {spec.alias!r}")
         return False
     known.append(spec)
     return True

@@ -96,7 +96,7 @@ class _Left(NamedTuple):
 
     picture: gr.HTML
     file: gr.File
-    note: gr.HTML
+    notes: gr.HTML
     fields: dict[str, Any]
     words: gr.HTML
     edit: gr.Button
@@ -110,7 +110,7 @@ def _build_inputs(studio: Studio, form: EditForm) -> _Left:
     fields = settings.build_case(form)
     picture = build_picture(empty_value(EXAMPLE_VALUES))
     file = gr.File(elem_id="picture-file", label="Picture file", file_count="single")
-    note = build_component("note", [])
+    notes = build_component("note", [])
     fields |= settings.build_prompts(form)
     with gr.Row(elem_id="run"):
         edit = gr.Button(say("page", "edit"), variant="primary", elem_id="edit")
@@ -119,7 +119,7 @@ def _build_inputs(studio: Studio, form: EditForm) -> _Left:
     strength = build_component("strength", {"strength": form.strength, "steer": form.steer})
     words = build_words(studio.editor.models)
     fields |= settings.build_settings(studio, form)
-    return _Left(picture, file, note, fields, words, edit, stop, plan, strength)
+    return _Left(picture, file, notes, fields, words, edit, stop, plan, strength)
 
 
 def _build_folds(studio: Studio, handlers: Handlers) -> gr.HTML:

@@ -6,7 +6,7 @@ import gradio as gr
 
 from mdp_lite.app.fields import Update
 from mdp_lite.app.settings import PAGE_FIELDS, skip_fields, update_fields
-from mdp_lite.app.views import Change, ModelFacts
+from mdp_lite.app.views import Change, ModelView
 
 
 class Parts(NamedTuple):
@@ -14,7 +14,7 @@ class Parts(NamedTuple):
 
     picture: gr.HTML
     file: gr.File
-    note: gr.HTML
+    notes: gr.HTML
     fields: dict[str, Any]
     words: gr.HTML
     edit: gr.Button
@@ -39,14 +39,14 @@ class Parts(NamedTuple):
     @property
     def outputs(self) -> list[Any]:
         """What an action may change, in the order of list_updates."""
-        lasting = [self.stage, self.history, self.picture, self.note, self.code, self.plan]
+        lasting = [self.stage, self.history, self.picture, self.notes, self.code, self.plan]
         facts = [self.model, self.words, self.fields["xl"], self.fields["fast"]]
         return [*lasting, *facts, self.strength, *self.controls]
 
 
 def list_updates(change: Change) -> list[Update]:
     """Gradio's updates for a change, in the order of Parts.outputs."""
-    parts = change.stage, change.history, change.picture, change.note, change.code, change.plan
+    parts = change.stage, change.history, change.picture, change.notes, change.code, change.plan
     values = [gr.skip() if one is None else one for one in (*parts, change.model)]
     values += show_facts(change.facts)
     if change.form is None:
@@ -55,7 +55,7 @@ def list_updates(change: Change) -> list[Update]:
     return [*values, strength, *update_fields(change.form)]
 
 
-def show_facts(facts: ModelFacts | None) -> list[Update]:
+def show_facts(facts: ModelView | None) -> list[Update]:
     """Updates of the words, of SDXL's fields and of the box of fast edits."""
     if facts is None:
         return [gr.skip(), gr.skip(), gr.skip()]

@@ -141,17 +141,19 @@ class SheetHandlers:
         """Say which edit both folds start from, and suggest its variant and windows around its own.
 
         basis is what the last suggestions were for: what a visitor has chosen since stays if the
-        edit has the same variant, steps and window.
+        edit has the same variant, steps and window. The sheets of the visit come last: a page that
+        is loaded again shows them too.
         """
+        session = self.handlers.session(request)
+        sheets = [sheet_value(session, kind) for kind in KINDS]
         try:
-            form = find_start(self.handlers.session(request)).form
+            form = find_start(session).form
         except BadInput as error:
-            return [*[markup.status([_to_sentence(str(error))])] * 2, *_skip(4)]
-        line = say("sheet", "starts", prompt=form.prompt, how=caption(form))
+            return [*[markup.status([_to_sentence(str(error))])] * 2, *_skip(4), *sheets]
+        line = markup.status([say("sheet", "starts", prompt=form.prompt, how=caption(form))])
         new = [form.variant, form.steps, form.t_max, form.t_m]
-        if new == basis:
-            return [*[markup.status([line])] * 2, *_skip(4)]
-        return [*[markup.status([line])] * 2, [form.variant], *suggest_windows(form), new]
+        suggested = [[form.variant], *suggest_windows(form), new]
+        return [line, line, *(_skip(4) if new == basis else suggested), *sheets]
 
     def select(self, session: Session, kind: str, cell_id: object, load: LoadCell) -> list[Update]:
         """Use the settings of an edit; what comes first is the status of the fold."""

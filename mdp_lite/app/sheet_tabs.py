@@ -15,6 +15,7 @@ from mdp_lite.app.wording import say
 from mdp_lite.names import VARIANTS
 
 MAX_LETTERS = 200  # of a list of numbers
+NARROW = 280  # pixels; narrower fields go below each other
 
 
 class ExploreFields(NamedTuple):
@@ -105,7 +106,8 @@ def wire_sheets(
     basis = gr.State(None)
     fields: ExploreFields = explore.fields
     suggested = [fields.variants, fields.t_max, fields.t_m, basis]
-    outputs = [explore.about, compare.about, *suggested]
+    sheets = [explore.sheet, compare.sheet]
+    outputs = [explore.about, compare.about, *suggested, *sheets]
     for one in (explore.fold.expand, compare.fold.expand, *edits):
         one(handlers.start, basis, outputs, **QUICK)
     fields.by.change(_show_axis, fields.by, [fields.t_max, fields.t_m, fields.count], **QUICK)
@@ -114,7 +116,6 @@ def wire_sheets(
         _wire_run(fold, run)
         _wire_cells(handlers, fold, kind, action)
         values = _on_like(handlers, kind)
-        sheets = [explore.sheet, compare.sheet]
         fold.sheet.like(values, None, sheets, trigger_mode="multiple", **QUICK)
 
 
@@ -124,15 +125,17 @@ def _build_explore_fields(studio: Studio, visible: bool = True) -> ExploreFields
     axes = [(say("sheet", f"by_{one}_choice"), one) for one in ("window", "strength")]
     hint, name = say("sheet", "numbers_hint"), "explore-" if visible else "endpoint-"
     with gr.Row():
-        by = gr.Radio(axes, value="window", label=say("sheet", "by"), elem_id=f"{name}by")
+        by = gr.Radio(
+            axes, value="window", label=say("sheet", "by"), elem_id=f"{name}by", min_width=NARROW
+        )  # fmt: skip
         variants = gr.CheckboxGroup(
             list(VARIANTS), value=[form.variant], label=say("sheet", "variants"),
-            elem_id=f"{name}variants",
+            elem_id=f"{name}variants", min_width=NARROW,
         )  # fmt: skip
     with gr.Row():
         high, wide = [
             gr.Textbox(
-                value, label=say("sheet", key), info=hint, max_length=MAX_LETTERS,
+                value, label=say("sheet", key), info=hint, max_length=MAX_LETTERS, min_width=NARROW,
                 elem_id=f"{name}{key.replace('_', '-')}",
             )
             for key, value in (("t_max", t_max), ("t_m", t_m))

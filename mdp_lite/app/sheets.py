@@ -14,6 +14,7 @@ from mdp_lite.app.results import EditSheet, SheetCell, SheetTable
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.runs import EDITING, edit_settings
 from mdp_lite.app.sessions import Session
+from mdp_lite.app.sheet_forecast import count_sheet_rows
 from mdp_lite.app.sheet_jobs import CellFacts, OtherEdits, SheetJob, make_cell, naive_cost
 from mdp_lite.app.sheet_plans import SheetPlan, caption
 from mdp_lite.app.sheet_start import find_start, open_start
@@ -59,9 +60,11 @@ def make_sheet(
     Steps that the edits of the plan have in common are computed once.
     """
     start = find_start(session)
+    model = studio.menu.get(start.model)
+    rows = count_sheet_rows(model.dry_editor, start, plan.forms, *others)
 
     def work(on_progress: OnProgress) -> EditSheet:
-        with studio.take_turn(on_progress, 0, studio.menu.get(start.model)) as editor:
+        with studio.take_turn(on_progress, rows, model) as editor:
             last, cost = open_start(editor, session, start, on_progress)
             folder = _make_folder(session, kind)
             job = SheetJob(editor, session, last, folder, on_progress)

@@ -59,19 +59,19 @@ def show_running(progress: RunProgress, clock: RunClock) -> StageValue:
     return value | ({"preview": encode_preview(progress.preview)} if progress.preview else {})
 
 
-def show_stopped(before: StageValue) -> StageValue:
+def show_stopped(stage: StageValue) -> StageValue:
     """The stage as it was before a run that was stopped."""
-    return before | {"label": say("stage", "stopped")}
+    return stage | {"label": say("stage", "stopped")}
 
 
-def show_error(before: StageValue, message: str, names: Sequence[str]) -> StageValue:
+def show_error(stage: StageValue, message: str, names: Sequence[str]) -> StageValue:
     """A run that could not begin or failed: the picture stays, the message says why.
 
     names are the form's fields of which the message speaks: it is shown beside the first one.
     """
     text = message[:1].upper() + message[1:]
     text += "" if text.endswith((".", "?", "!")) else "."
-    return before | {"label": "", "error": text, "fields": list(names), "error_id": time.time_ns()}
+    return stage | {"label": "", "error": text, "fields": list(names), "error_id": time.time_ns()}
 
 
 def encode_preview(image: Image.Image) -> str:

@@ -1,5 +1,6 @@
 """The parts of the page that an action changes, and what they show of a result."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mdp_lite.app.components.history import history_value
@@ -21,7 +22,7 @@ Json = dict[str, Any]
 DOWNLOAD = "?download=1"  # of the address of a file: the browser stores it
 
 
-class ModelFacts(NamedTuple):
+class ModelView(NamedTuple):
     """What the page shows of the visitor's model: its words, SDXL's fields, the steps of fast."""
 
     words: Json
@@ -32,7 +33,7 @@ class ModelFacts(NamedTuple):
 class Change(NamedTuple):
     """New values of the page's parts; None leaves a part as it is.
 
-    form sets all fields and the slider. note are sentences below the picture. model is the line
+    form sets all fields and the slider. notes are sentences below the picture. model is the line
     about the models; facts come with another model.
     """
 
@@ -40,11 +41,11 @@ class Change(NamedTuple):
     history: Json | None = None
     picture: Json | None = None
     form: EditForm | None = None
-    note: list[str] | None = None
+    notes: list[str] | None = None
     code: Json | None = None
     plan: str | None = None
     model: Json | None = None
-    facts: ModelFacts | None = None
+    facts: ModelView | None = None
 
 
 class View(NamedTuple):
@@ -54,19 +55,24 @@ class View(NamedTuple):
     session: Session
 
 
-def show_item(view: View, item: HistoryItem, result: AppResult | None = None) -> Change:
-    """Show a result of the visit; result is that of the run that has just made it."""
+def show_item(
+    view: View, item: HistoryItem, result: AppResult | None = None, lines: Sequence[str] = ()
+) -> Change:
+    """Show a result of the visit; result is that of the run that has just made it.
+
+    lines are sentences about that run, below its cost.
+    """
     session = view.session
     before = say("stage", "before" if item.form.case == "picture" else "source")
     seconds = format_seconds(item.seconds)
     key = "done_reused" if result and result.reused and item.form.case == "picture" else "done"
     session.page.stage = {
-        "state": "done", "id": item.id, "before": session.url_of(item.source_file),
-        "after": session.url_of(item.edit_file), "before_label": before,
-        "after_label": say("stage", "after"),
+        "state": "done", "id": item.id, "left": session.url_of(item.source_file),
+        "right": session.url_of(item.edit_file), "left_label": before,
+        "right_label": say("stage", "after"),
         "download": session.url_of(item.edit_file) + DOWNLOAD,
         "label": say("stage", key if result else "result", seconds=seconds, id=item.id),
-        "notes": describe_result(result) if result else [item.label],
+        "notes": [*describe_result(result), *lines] if result else [item.label],
     }  # fmt: skip
     found = show_found(session, item)
     return Change(
@@ -78,9 +84,9 @@ def show_pair(view: View, one: HistoryItem, other: HistoryItem) -> Change:
     """Show two results beside each other, with the bar between them."""
     session = view.session
     session.page.stage = {
-        "state": "done", "before": session.url_of(one.edit_file),
-        "after": session.url_of(other.edit_file),
-        "before_label": f"{one.id}: {one.label}", "after_label": f"{other.id}: {other.label}",
+        "state": "done", "left": session.url_of(one.edit_file),
+        "right": session.url_of(other.edit_file),
+        "left_label": f"{one.id}: {one.label}", "right_label": f"{other.id}: {other.label}",
         "label": say("stage", "pair", one=one.id, other=other.id),
         "notes": [f"{each.id}: {each.form.prompt}" for each in (one, other)],
     }  # fmt: skip
@@ -90,9 +96,9 @@ def show_pair(view: View, one: HistoryItem, other: HistoryItem) -> Change:
 def show_cell(session: Session, cell: SheetCell) -> Change:
     """Show an edit of a sheet with its settings; Edit makes it again as a result of the visit."""
     session.page.stage = {
-        "state": "done", "before": session.url_of(cell.source_file),
-        "after": session.url_of(cell.file), "before_label": say("stage", "before"),
-        "after_label": say("stage", "after"), "download": session.url_of(cell.file) + DOWNLOAD,
+        "state": "done", "left": session.url_of(cell.source_file),
+        "right": session.url_of(cell.file), "left_label": say("stage", "before"),
+        "right_label": say("stage", "after"), "download": session.url_of(cell.file) + DOWNLOAD,
         "label": cell.name, "notes": [describe_facts(cell)],
     }  # fmt: skip
     return Change(session.page.stage, form=cell.form)

@@ -1,4 +1,4 @@
-"""A pool of editors for a program without a service: its loop runs in a thread of its own."""
+"""A pool of editors for a program without a service; its loop runs in another thread."""
 
 import asyncio
 import concurrent.futures as futures

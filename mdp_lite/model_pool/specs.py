@@ -126,16 +126,16 @@ def read_specs(
 
     They have the device, the cache and the engine of the first model, base.
     """
-    found, shared = [], share_options(base)
+    found, common = [], share_options(base)
     for one in texts:
         alias, equals, name = one.partition("=")
         if not (alias and equals and name):
             raise BadInput(f"serve-model must be ALIAS=MODEL, got {one!r}")
-        found.append(ModelSpec(alias, replace(shared, name=name), engine))
+        found.append(ModelSpec(alias, replace(common, name=name), engine))
     if file is not None and file.is_dir():
-        return (*found, *list_folder(file, shared, engine))
+        return (*found, *list_folder(file, common, engine))
     tables = [] if file is None else _read_tables(file)
-    return (*found, *(_read_table(one, shared, engine) for one in tables))
+    return (*found, *(_read_table(one, common, engine) for one in tables))
 
 
 def share_options(base: ModelOptions) -> ModelOptions:
@@ -146,7 +146,7 @@ def share_options(base: ModelOptions) -> ModelOptions:
     )  # fmt: skip
 
 
-def list_folder(folder: Path, shared: ModelOptions, engine: Any) -> list[ModelSpec]:
+def list_folder(folder: Path, common: ModelOptions, engine: Any) -> list[ModelSpec]:
     """The models of a folder: its folders in the diffusers layout, and its .safetensors files.
 
     Their aliases are their file names. Raises BadInput for a folder without one.
@@ -159,7 +159,7 @@ def list_folder(folder: Path, shared: ModelOptions, engine: Any) -> list[ModelSp
     if not found:
         want = f"have model folders or {ENDING} files"
         raise BadInput(f"models must {want}, got none in {str(folder)!r}")
-    return [ModelSpec(choose_alias(one), replace(shared, name=str(one)), engine) for one in found]
+    return [ModelSpec(choose_alias(one), replace(common, name=str(one)), engine) for one in found]
 
 
 def choose_alias(name: str | Path) -> str:
@@ -199,7 +199,7 @@ def _read_tables(file: Path) -> list[dict[str, Any]]:
     return tables
 
 
-def _read_table(table: dict[str, Any], shared: ModelOptions, engine: Any) -> ModelSpec:
+def _read_table(table: dict[str, Any], common: ModelOptions, engine: Any) -> ModelSpec:
     """One model of a file, whose values are checked here and its names by check_settings."""
     for name in table:
         if name not in KEYS:
@@ -216,10 +216,10 @@ def _read_table(table: dict[str, Any], shared: ModelOptions, engine: Any) -> Mod
         raise BadInput(f"pinned of a model of the file must be true or false, got {is_pinned!r}")
     check.dtype(texts["dtype"] or "auto")
     checkpoint = replace(
-        shared.checkpoint, revision=texts["revision"], model_variant=texts["model_variant"]
+        common.checkpoint, revision=texts["revision"], model_variant=texts["model_variant"]
     )
     model = replace(
-        shared, name=str(texts["model"]), dtype=texts["dtype"] or "auto", vae=texts["vae"],
+        common, name=str(texts["model"]), dtype=texts["dtype"] or "auto", vae=texts["vae"],
         lora=tuple(read_lora(one) for one in lists["lora"]), checkpoint=checkpoint,
     )  # fmt: skip
     return ModelSpec(str(texts["alias"]), model, engine, tuple(lists["aliases"]), is_pinned)

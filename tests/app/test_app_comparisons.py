@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from mdp_lite import joins
 from mdp_lite.app.results import EditSheet
 from mdp_lite.app.sessions import Session
+from mdp_lite.app.sheet_forecast import count_sheet_rows
 from mdp_lite.app.sheet_plans import plan_variants
 from mdp_lite.app.sheet_start import find_start
 from mdp_lite.app.sheet_value import count_rows, describe_sheet, sheet_value
@@ -97,3 +99,19 @@ def test_the_value_says_what_each_costs(studio: Studio, visitor: Session) -> Non
     assert any("which was computed before" in one for one in own["details"])
     total = sum(count_rows(one) for one in sheet.cells)
     assert f"One by one they take {total} rows." in describe_sheet(sheet)[0]
+
+
+def test_other_visitors_are_told_how_long_it_takes(
+    studio: Studio, visitor: Session, rows: list[int]
+) -> None:
+    edit(studio, visitor, replace(REAL, where="found"))
+    methods = ["replay", "ddim", REAL.method]
+    plan, start = plan_variants(find_start(visitor).form), find_start(visitor)
+    dry_editor = studio.menu.first.dry_editor
+    expected = count_sheet_rows(dry_editor, start, plan.forms, (), methods)
+    rows.clear()
+    compare(studio, visitor, *methods)
+    assert sum(rows) == expected
+    assert count_sheet_rows(dry_editor, start, plan.forms, joins.build_rivals()) == (
+        count_sheet_rows(dry_editor, start, plan.forms) + 3 * REAL.steps
+    )

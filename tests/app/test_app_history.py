@@ -130,6 +130,17 @@ def test_likes_and_pairs(history: History) -> None:
         assert history.pair is None
 
 
+def test_undo_takes_a_comparison_back_first(history: History) -> None:
+    shown = history.show(1)
+    history.choose_pair([2, 3])
+    assert history.undo() == shown and history.pair is None
+    for _ in range(3):
+        history.undo()
+    history.choose_pair([2, 3])  # at the beginning of what was shown
+    assert history.can_undo and current(history) == 1
+    assert history.undo() and not history.can_undo
+
+
 @pytest.mark.parametrize("bad", [0, 4, "1", 1.0, True, None, [1], {"id": 1}], ids=repr)
 def test_an_id_from_a_browser_is_checked(history: History, bad: Any) -> None:
     for method in (history.get, history.show, history.like, history.remove):
@@ -218,7 +229,7 @@ def test_the_value_of_the_component(visitor: Session) -> None:
     value = json.loads(json.dumps(history_value(visitor)))
     assert [one["prompt"] for one in value["items"]] == ["a ship", "a boat"]
     assert value["current"] == 1 and value["pair"] == [1, 2]
-    assert (value["can_undo"], value["can_redo"]) == (False, True)
+    assert (value["can_undo"], value["can_redo"]) == (True, True)  # undo leaves the pair
     assert value["items"][0]["url"] == f"visit/{visitor.token}/results/2/edited.png"
     assert value["items"][0]["thumb"].endswith("/results/2/thumb.png")
     assert value["archive"] == f"visit/{visitor.token}/all.zip"

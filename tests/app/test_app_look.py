@@ -1,4 +1,4 @@
-"""The page at every width, in light and dark: it fits, what matters is in sight, axe finds nothing."""
+"""The page at every width, light and dark: it fits, the flow is in sight, axe finds no fault."""
 
 from typing import Any
 
@@ -99,6 +99,30 @@ def test_the_page_reacts_at_once_and_stops_within_a_step(
     assert len(served.rows) == final  # nothing runs on
     assert calls <= final < 50
     one.check_clean()
+
+
+def test_a_second_visitor_is_told_how_many_come_first(
+    open_page: OpenPage, served: ServedPage
+) -> None:
+    one, two = open_page(), open_page()
+    for page in (one, two):
+        page.take_example("House: from")
+    one.run()  # so that the speed is known
+    served.slow[0] = 0.05
+    one.fill("prompt", "a red house in the center, sand, cloudy day with the sun")
+    one.click("edit")
+    one.wait_for_stage("running")
+    two.click("edit")
+    told = two.wait_for_stage("queued", "One edit of another visitor comes first.")
+    assert "about" in told and "left" in told
+    two.click("stop")
+    two.wait_for_stage("loaded", "Stopped")
+    two.click("edit")
+    two.wait_for_stage("queued", "One edit of another visitor comes first.")
+    served.slow[0] = 0.0
+    assert "The inversion took 100 UNet rows" in two.wait_for_stage("done")  # nothing is shared
+    one.check_clean()
+    two.check_clean()
 
 
 def test_the_first_look_comes_early(open_page: OpenPage, served: ServedPage) -> None:

@@ -50,6 +50,8 @@ def test_a_sheet_starts_from_the_edit_and_an_edit_from_the_sheet(
     assert one.page.locator("#explore-sheet .pick").count() == 4
     picture.click()
     wait_for(one, "explore", "c, t_max 50, t_m 20: its settings are on the page now")
+    one.page.locator("#explore-sheet .star").first.click()
+    one.page.get_by_role("button", name="Favourites (1)").wait_for()
     path = one.download(tmp_path, "#explore-sheet [data-part=download]")
     assert images.open_picture(path).width > 3 * 192
     served.rows.clear()
@@ -58,6 +60,10 @@ def test_a_sheet_starts_from_the_edit_and_an_edit_from_the_sheet(
     assert (again["variant"], again["t_max"], again["t_m"]) == ("c", 50, 20)
     (rows,) = re.findall(r"(\d+) rows", picture.inner_text())
     assert f"The edit took {rows} UNet rows" in text and sum(served.rows) == int(rows)
+    one.page.reload()
+    one.open_fold("Explore: many edits at once")
+    assert one.page.locator("#explore-sheet .pick").nth(3).inner_text()  # waits: it is back
+    assert one.page.get_by_role("button", name="Favourites (1)").count() == 1
     one.check_clean()
 
 

@@ -155,11 +155,15 @@ def test_explore_starts_with_the_variant_and_windows_of_the_edit(
     about, _, variants, *_ = handlers.start(None, REQUEST)
     assert "Edit a picture first" in about
     edit(studio, visitor, replace(REAL, variant="beta", steer="window", steps=8, t_max=8, t_m=4))
-    about, _, variants, t_max, t_m, basis = handlers.start(None, REQUEST)
+    about, _, variants, t_max, t_m, basis, *sheets = handlers.start(None, REQUEST)
+    assert sheets == [None, None]
     assert "a blue boat" in about and "beta, t_max 8, t_m 4" in about
     assert (variants, t_max, t_m) == (["beta"], "6, 7, 8", "3, 4, 5")
     _, _, variants, *_ = handlers.start(basis, REQUEST)  # what was chosen since stays
     assert variants != ["beta"]
+    explore(studio, visitor, "8", "3")
+    *_, explored, compared = handlers.start(basis, REQUEST)  # also on a page that is loaded again
+    assert explored["cells"][0][0]["label"] == "x, t_max 8, t_m 3" and compared is None
 
 
 def test_the_button_makes_the_sheet_and_stops_it(

@@ -209,6 +209,25 @@ def test_a_screen_reader_hears_what_is_shown(strip: Strip) -> None:
     assert strip.page.evaluate(buttons) == 0
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault(strip: Strip, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    strip.page.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
+    one, found, checked = first(strip), list[str](), 0
+    strip.served.visit.history.like(one)
+    for act in (
+        lambda: strip.tile(one).hover(), strip.part("compare").click,
+        strip.tile(one + 1).click, strip.part("clear").click,
+    ):  # fmt: skip
+        act()
+        result = axe.run(strip.page, context="#history").response
+        checked += len(result["passes"])
+        found += [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in result["violations"]]
+    strip.press("Escape")  # nothing is deleted, and
+    strip.part("compare").click()  # nothing compared
+    assert found == [] and checked > 40
+
+
 def test_deleting_everything_asks_once_in_place(strip: Strip) -> None:
     strip.part("clear").click()
     assert strip.focused() == "" and strip.part("cancel").is_visible()

@@ -1,4 +1,4 @@
-"""The line and the menu of models in a browser: mouse, keys, errors, offers, the field of the hub."""
+"""The menu of models in a browser: mouse, keys, errors, offers, and the field of the hub."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -231,6 +231,16 @@ def test_heads_stay_in_sight_while_the_box_scrolls(open_sheet: Open) -> None:
     assert abs(row["x"] - box["x"]) <= 2 and abs(column["y"] - box["y"]) <= 2
 
 
+def test_heads_stay_in_sight_while_the_page_scrolls(open_sheet: Open) -> None:
+    page = open_sheet(viewport={"width": 1440, "height": 500})
+    page.evaluate("scrollTo(0, document.querySelector('.box').getBoundingClientRect().y + 200)")
+    assert page.evaluate("scrollY") > 100
+    page.wait_for_function(
+        "Math.abs(document.querySelector('thead th').getBoundingClientRect().y) < 2"
+    )
+    assert pick(page, 5).bounding_box()["width"] >= 150  # a low window makes them no smaller
+
+
 def test_screen_readers_get_a_grid_with_heads_and_names(open_sheet: Open) -> None:
     page = open_sheet()
     grid = page.get_by_role("grid", name="Windows <of> steps: pictures")

@@ -120,6 +120,13 @@ def test_a_reload_brings_the_visit_back(visit: Visit, photo: Path) -> None:
     assert read_status(one, url) == 200
     one.edit("a red house", "a green boat")  # and its source is still known
     count_results(one, 2)
+    one.page.locator("#history [data-part=compare]").click()
+    for tile in one.page.locator("#history li").all():
+        tile.click()
+    pair = one.page.locator("#stage", has_text="Result 2 and result 1")
+    pair.wait_for()
+    one.page.reload()  # what was shown is shown, not the last result
+    pair.wait_for()
     one.check_clean()
 
 

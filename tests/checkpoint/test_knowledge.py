@@ -52,7 +52,7 @@ def test_addons_change_what_is_true() -> None:
         ({"words": ["a", 1]}, "words must be a list of words, got"),
         (WORDS | {"groups": ["red"]}, "groups must be lists of words by name, got"),
         (WORDS | {"groups": {"colours": "red"}}, "groups must be lists of words by name, got"),
-        (WORDS | {"groups": {"colours": ["green"]}}, "only words of the list, each once, got 'green'"),
+        (WORDS | {"groups": {"colours": ["green"]}}, "only words of the list, each once, got"),
         (WORDS | {"groups": {"one": ["red"], "two": ["RED"]}}, "each once, got 'red'"),
         ({"groups": {"colours": ["red"]}}, "each once, got 'red'"),
         ({"pictures": ["scenes"]}, "pictures must be a text of at most 80 characters, got"),

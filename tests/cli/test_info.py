@@ -60,8 +60,17 @@ def total(q: torch.Size, k: torch.Size, v: torch.Size, *_: object, **__: object)
 def test_what_it_is(read_info: ReadInfo, checkpoint: Path) -> None:
     said = read_info(checkpoint)
     assert list(said) == [
-        *("command", "model", "layout", "revision", "family", "picture", "prediction_type"),
-        *("notes", "machine", "tokens", "longest_prompt", "clip_skip", "parameters", "dtypes"),
+        *("command", "model", "layout", "revision", "family", "picture", "pictures", "words"),
+        *(
+            "prediction_type",
+            "notes",
+            "machine",
+            "tokens",
+            "longest_prompt",
+            "clip_skip",
+            "parameters",
+            "dtypes",
+        ),
         *("weight_bytes", "files", "bytes", "sha256", "edit", "gpu", "scheduler", "defaults"),
         *("text_encoder", "unet", "vae"),
     ]

@@ -54,6 +54,7 @@ const drawTile = (item, value) => {
   tile.setAttribute("aria-selected", String(choosing.active ? chosen : current));
   tile.dataset.current = String(current && !value.pair);
   tile.dataset.chosen = String(chosen);
+  tile.dataset.paired = String(chosen && !choosing.active);
   tile.tabIndex = item.id === roving.id ? 0 : -1;
   const check = tile.querySelector("[data-tile=check]");
   check.hidden = !choosing.active && !chosen;

@@ -1,6 +1,6 @@
 // How a sheet draws its table of pictures; sheet.js is the rest of it.
 
-const MIN_CELL = 96, MAX_CELL = 220;  // pixels across a picture
+const MIN_CELL = 96, GOOD_CELL = 150, MAX_CELL = 220;  // pixels across a picture
 
 // What is shown: the sheet itself, or the favourites in lines as long as the sheet's.
 const viewed = () => {
@@ -52,7 +52,8 @@ const drawTable = () => {
   fitCells();
 };
 
-// As large as fits the width, and the height of the window if it can; a phone scrolls the box.
+// As large as fits the width, and the height of the window if that is large enough. A table that
+// fits the width stands open, and its heads stick to the window; another one scrolls in its box.
 const fitCells = () => {
   const lines = [...part("grid").querySelectorAll("tbody tr")], box = part("box");
   if (!lines.length || !box.clientWidth) return;
@@ -61,6 +62,7 @@ const fitCells = () => {
   const wide = (box.clientWidth - head) / across - 8;
   const texts = 56, heads = 40;  // pixels below a picture, and above all of them
   const high = ((0.85 * innerHeight - heads) / lines.length - texts) * (props.value.ratio ?? 1);
-  const size = Math.floor(Math.max(MIN_CELL, Math.min(MAX_CELL, wide, high)));
+  const size = Math.floor(Math.max(MIN_CELL, Math.min(MAX_CELL, wide, Math.max(high, GOOD_CELL))));
   part("grid").style.setProperty("--cell", `${size}px`);
+  box.classList.toggle("open", size <= wide);
 };

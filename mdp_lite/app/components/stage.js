@@ -32,15 +32,15 @@ const setPicture = (name, url, alt) => {
 };
 
 const showFrame = (value) => {
-  const there = Boolean(value.after);
+  const there = Boolean(value.right);
   part("frame").hidden = !there;
   part("hint").hidden = there;
   if (!there) return;
-  setPicture("before", value.before, value.before_label);
-  setPicture("after", value.after, value.after_label);
-  part("before-tag").textContent = value.before ? value.before_label : "";
-  part("after-tag").textContent = value.after_label;
-  const pair = Boolean(value.before);
+  setPicture("before", value.left, value.left_label);
+  setPicture("after", value.right, value.right_label);
+  part("before-tag").textContent = value.left ? value.left_label : "";
+  part("after-tag").textContent = value.right_label;
+  const pair = Boolean(value.left);
   for (const name of ["bar", "split"]) part(name).hidden = !pair;
   if (pair) split();
   else part("after").style.clipPath = "none";
