@@ -62,13 +62,13 @@ def build_page(studio: Studio) -> gr.Blocks:
         explore, compare = build_explore(studio), build_compare(studio)
         code = _build_folds(studio, handlers)
         parts = Parts(*left, stage, history, code, model)
-        wire_page(blocks, studio, parts)
-        build_endpoints(handlers)
         sheets, actions = SheetHandlers(handlers), Actions(studio)
+        build_endpoints(handlers)  # first: gradio gives a name to whoever takes it first
+        build_sheet_endpoints(sheets)
+        wire_page(blocks, studio, parts)
         use_cell = lambda *cell: list_updates(actions.use_cell(*cell))  # noqa: E731
         cells = CellAction(use_cell, parts.outputs)
         wire_sheets(sheets, explore, compare, cells, [history.change])
-        build_sheet_endpoints(sheets)
     return blocks.queue(max_size=MAX_QUEUED, default_concurrency_limit=None)
 
 

@@ -21,7 +21,7 @@ def build_theme() -> gr.Theme:
         color_accent=ACCENT, button_primary_background_fill=ACCENT,
         button_primary_background_fill_hover="#3343ab", button_primary_text_color="white",
         button_primary_background_fill_dark="#4c5fd7",
-        button_primary_background_fill_hover_dark="#5d6fe3",
+        button_primary_background_fill_hover_dark="#4052c8",
         body_text_color_subdued=QUIET, body_text_color_subdued_dark=QUIET_DARK,
         block_info_text_color=QUIET, block_info_text_color_dark=QUIET_DARK,
         block_label_text_color="*body_text_color", block_title_text_color="*body_text_color",
