@@ -9,10 +9,7 @@ from mdp_lite.pictures import images
 from support.browsing import HOUSE, BrowserPage, OpenPage, ServedPage, chromium, open_page, served
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
+pytestmark = pytest.mark.browser
 
 
 def wait_for(one: BrowserPage, kind: str, text: str) -> str:

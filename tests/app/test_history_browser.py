@@ -12,10 +12,7 @@ from support.browsing import DESKTOP, PHONE, chromium
 from support.history_page import PROMPTS, HistoryPage, add_result, history_page
 
 __all__ = ["chromium", "history_page"]  # fixtures
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
+pytestmark = pytest.mark.browser
 
 
 class Strip:

@@ -13,10 +13,7 @@ from support.painting import HEIGHT, WIDTH, Painter, open_painter, painter, visi
 from support.picture_page import SIDES, PicturePage, half_mask, picture_page
 
 __all__ = ["chromium", "painter", "picture_page", "visitor"]  # fixtures
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
+pytestmark = pytest.mark.browser
 
 
 def test_a_stroke_is_what_python_reads(painter: Painter) -> None:

@@ -9,10 +9,7 @@ from support.browsing import DESKTOP, PHONE, chromium
 from support.sheet_pages import SheetPage, make_value, serve_sheet
 
 __all__ = ["chromium"]  # fixture
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
+pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
 CELLS = [one for line in make_value()["cells"] for one in line if one]
 

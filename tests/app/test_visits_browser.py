@@ -14,10 +14,7 @@ from support.browsing import DESKTOP, BrowserPage, chromium, load_page
 from support.studios import picture
 
 __all__ = ["chromium"]  # a fixture
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("default"),  # gradio does not close all sockets itself
-]
+pytestmark = pytest.mark.browser
 GRACE = 3.0  # seconds: a reload on a busy machine takes less
 
 

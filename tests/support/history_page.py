@@ -12,6 +12,7 @@ from mdp_lite.app.history import HistoryItem
 from mdp_lite.app.sessions import Session, Sessions
 from mdp_lite.pictures import images
 from support.browsing import HOUSE
+from support.served_blocks import serve_blocks
 from support.studios import REAL
 
 PROMPTS = (
@@ -72,20 +73,19 @@ def history_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HistoryPa
 
         return listen
 
-    with gr.Blocks(analytics_enabled=False) as blocks:
-        with gr.Column(elem_id="column"):
-            strip = build_history()
-        gr.Textbox(label="words", elem_id="words")
-        refresh = gr.Button("Refresh", elem_id="refresh")
-        for name in acts:
-            getattr(strip, name)(answer(name), None, strip, show_progress="hidden")
-        events = [blocks.load, refresh.click]
-        gr.on(events, lambda: history_value(page.visit), None, strip, show_progress="hidden")
+    def build() -> Any:
+        with gr.Blocks(analytics_enabled=False) as blocks:
+            with gr.Column(elem_id="column"):
+                strip = build_history()
+            gr.Textbox(label="words", elem_id="words")
+            refresh = gr.Button("Refresh", elem_id="refresh")
+            for name in acts:
+                getattr(strip, name)(answer(name), None, strip, show_progress="hidden")
+            events = [blocks.load, refresh.click]
+            gr.on(events, lambda: history_value(page.visit), None, strip, show_progress="hidden")
+        return blocks
+
     middleware = [(PictureRoute, (), {"sessions": sessions})]
-    _, url, _ = blocks.launch(
-        prevent_thread_lock=True, quiet=True, footer_links=[], ssr_mode=False,
-        app_kwargs={"middleware": middleware}, _frontend=False,
-    )  # fmt: skip
-    yield page._replace(url=url)
-    blocks.close(verbose=False)
+    with serve_blocks(build, app_kwargs={"middleware": middleware}) as url:
+        yield page._replace(url=url)
     sessions.close()

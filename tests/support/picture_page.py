@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from support.browsing import HOUSE
+from support.served_blocks import serve_blocks
 
 SIDES = (96, 64)  # of the picture to paint on
 URL_PREFIX = "data:image/png;base64,"
@@ -80,31 +81,31 @@ def picture_page() -> Iterator[PicturePage]:
 
         return listen
 
-    with gr.Blocks(analytics_enabled=False) as blocks:
-        picture = build_picture(shown[0])
-        with gr.Column(elem_classes="hidden-file"):
-            file = gr.File(elem_id="picture-file")
-        plain, found = gr.Button("plain", elem_id="plain"), gr.Button("found", elem_id="found")
-        gr.Textbox(label="words", elem_id="words")
-        file.upload(read_file, file, [picture, file], show_progress="hidden")
-        picture.change(page.values.append, picture, show_progress="hidden")
-        for name in ("input", "clear", "example_select"):
-            getattr(picture, name)(record(name), show_progress="hidden")
-        numbers = itertools.count()  # gradio tells the page only of values that differ
+    def build() -> Any:
+        with gr.Blocks(analytics_enabled=False) as blocks:
+            picture = build_picture(shown[0])
+            with gr.Column(elem_classes="hidden-file"):
+                file = gr.File(elem_id="picture-file")
+            plain, found = gr.Button("plain", elem_id="plain"), gr.Button("found", elem_id="found")
+            gr.Textbox(label="words", elem_id="words")
+            file.upload(read_file, file, [picture, file], show_progress="hidden")
+            picture.change(page.values.append, picture, show_progress="hidden")
+            for name in ("input", "clear", "example_select"):
+                getattr(picture, name)(record(name), show_progress="hidden")
+            numbers = itertools.count()  # gradio tells the page only of values that differ
 
-        def send_plain() -> Any:
-            shown.append(picture_value(plain_picture(), f"slope {next(numbers)}.png"))
-            return shown[-1]
+            def send_plain() -> Any:
+                shown.append(picture_value(plain_picture(), f"slope {next(numbers)}.png"))
+                return shown[-1]
 
-        plain.click(send_plain, None, picture)
-        mask = data_url(half_mask())
-        found.click(
-            lambda: picture_value(plain_picture(), "slope.png", where="found", png=mask),
-            None, picture,
-        )  # fmt: skip
+            plain.click(send_plain, None, picture)
+            mask = data_url(half_mask())
+            found.click(
+                lambda: picture_value(plain_picture(), "slope.png", where="found", png=mask),
+                None, picture,
+            )  # fmt: skip
+        return blocks
+
     hide = ".hidden-file {height: 0; overflow: hidden}"
-    _, url, _ = blocks.launch(
-        prevent_thread_lock=True, quiet=True, theme=build_theme(), css=hide, footer_links=[]
-    )  # fmt: skip
-    yield page._replace(url=url)
-    blocks.close(verbose=False)
+    with serve_blocks(build, theme=build_theme(), css=hide) as url:
+        yield page._replace(url=url)

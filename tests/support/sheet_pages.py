@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from support.served_blocks import serve_blocks
+
 COLOURS = ("red", "orange", "gold", "green", "teal", "blue", "navy", "purple", "maroon")
 BEFORE = "gray"
 
@@ -61,22 +63,23 @@ def serve_sheet() -> Iterator[SheetPage]:
     from mdp_lite.app.wiring import QUICK
 
     events: list[tuple[str, Any]] = []
-    with gr.Blocks(analytics_enabled=False) as blocks:
-        sheet = build_component("sheet", make_value(), elem_id="explore-sheet")
-        other = gr.Button("Another sheet", elem_id="another")
 
-        def select(event: gr.EventData) -> None:
-            events.append(("select", event._data))
+    def build() -> Any:
+        with gr.Blocks(analytics_enabled=False) as blocks:
+            sheet = build_component("sheet", make_value(), elem_id="explore-sheet")
+            other = gr.Button("Another sheet", elem_id="another")
 
-        def like(event: gr.EventData) -> None:
-            events.append(("like", event._data))
+            def select(event: gr.EventData) -> None:
+                events.append(("select", event._data))
 
-        sheet.select(select, None, None, **QUICK)
-        sheet.like(like, None, None, trigger_mode="multiple", **QUICK)
-        other.click(lambda: make_value() | {"number": "explore-2", "title": "New"}, None, sheet)
-    blocks.launch(
-        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, theme=build_theme(),
-        css=".gradio-container { overflow: clip !important; }", ssr_mode=False,
-    )  # fmt: skip
-    yield SheetPage(str(blocks.local_url), events)
-    blocks.close(verbose=False)
+            def like(event: gr.EventData) -> None:
+                events.append(("like", event._data))
+
+            sheet.select(select, None, None, **QUICK)
+            sheet.like(like, None, None, trigger_mode="multiple", **QUICK)
+            other.click(lambda: make_value() | {"number": "explore-2", "title": "New"}, None, sheet)
+        return blocks
+
+    css = ".gradio-container { overflow: clip !important; }"
+    with serve_blocks(build, theme=build_theme(), css=css) as url:
+        yield SheetPage(url, events)
