@@ -73,10 +73,10 @@ def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:
     gr.on([parts.edit.click, *prompts], answer(flow.edit), **event)
     gr.on([parts.strength.release], answer(flow.edit_again), **event)
 
-    def stop(request: gr.Request) -> None:
+    def stop_run(request: gr.Request) -> None:
         _find_session(studio, request).stop()
 
-    parts.stop.click(stop, None, None, **QUICK)
+    parts.stop.click(stop_run, None, None, **QUICK)
 
 
 def _wire_plan(studio: Studio, flow: Flow, parts: Parts) -> None:
