@@ -41,17 +41,16 @@
     field.after(message);
     field.addEventListener("input", () => message.remove(), { once: true });
     field.querySelector("input, textarea, button")?.focus({ preventScroll: true });
-    message.scrollIntoView({ behavior: calm() ? "auto" : "smooth", block: "nearest" });
+    message.scrollIntoView({ block: isNarrow() ? "center" : "nearest" });  // at once: start() may still scroll
   };
 
   let lastError = null;
   document.addEventListener("mdp-stage", (event) => {
     const value = event.detail;
     if (value.token) sessionStorage.setItem("mdp-lite-visit", value.token);
-    if (value.error && value.error_id !== lastError) {
-      lastError = value.error_id;
-      showError(value);
-    }
+    if (!value.error) clearErrors();
+    else if (value.error_id !== lastError) showError(value);
+    lastError = value.error_id ?? lastError;
   });
 
   document.addEventListener("click", (event) => {

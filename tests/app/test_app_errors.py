@@ -138,6 +138,17 @@ def test_an_error_goes_when_it_is_mended(open_page: OpenPage, served: ServedPage
     one.check_clean()
 
 
+def test_an_error_about_the_picture_goes_when_there_is_one(
+    open_page: OpenPage, served: ServedPage
+) -> None:
+    one = open_page()
+    one.click("edit")
+    one.wait_for_error("Give a picture first", "picture")
+    one.upload(HOUSE.file)
+    one.page.locator(".mdp-error").wait_for(state="detached")
+    one.check_clean()
+
+
 def test_steps_can_be_set_low_without_an_error(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
     one.upload(HOUSE.file)

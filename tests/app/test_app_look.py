@@ -77,7 +77,18 @@ def test_a_phone_moves_to_the_result(open_page: OpenPage, served: ServedPage) ->
         "document.querySelector('#stage').getBoundingClientRect().top < innerHeight / 3"
     )
     one.wait_for_stage("done", "The edit took")
+    assert one.page.locator("#stage").bounding_box()["y"] < 280  # and stays there
+    one.fill("prompt", "")
+    one.click("edit")
+    one.wait_for_error("The edit prompt must say", "prompt")
+    one.page.wait_for_function(IN_VIEW)  # the page moves to what is wrong
     one.check_clean()
+
+
+IN_VIEW = """() => {
+  const box = document.querySelector(".mdp-error").getBoundingClientRect();
+  return box.top >= 0 && box.bottom <= innerHeight;
+}"""
 
 
 def test_the_page_reacts_at_once_and_stops_within_a_step(

@@ -90,7 +90,7 @@ const markPage = (state) => {
   if (running === document.body.classList.contains("mdp-running")) return;
   document.body.classList.toggle("mdp-running", running);
   const focused = document.activeElement?.closest("#edit, #stop");
-  if (focused) document.querySelector(running ? "#stop" : "#edit")?.focus();
+  if (focused) document.querySelector(running ? "#stop" : "#edit")?.focus({ preventScroll: true });
 };
 
 const draw = () => {
