@@ -109,7 +109,7 @@ def test_a_drawing_is_edited_masked_compared_and_restored(
     _compare_strengths(newcomer)
     newcomer.page.get_by_role("option", name="Result 1").first.click()
     newcomer.clicks += 1
-    newcomer.wait_for("Result 1")
+    newcomer.page.locator("#stage [data-part=label]", has_text="Result 1").wait_for()
     assert newcomer.report("go back to the first result") <= 2
     with newcomer.page.expect_download() as waiting:
         newcomer.page.get_by_role("link", name="Download").first.click()

@@ -38,8 +38,10 @@ const showFrame = (value) => {
   if (!there) return;
   setPicture("before", value.left, value.left_label);
   setPicture("after", value.right, value.right_label);
-  part("before-tag").textContent = value.left ? value.left_label : "";
-  part("after-tag").textContent = value.right_label;
+  for (const [tag, text] of [["before-tag", value.left && value.left_label], ["after-tag", value.right_label]]) {
+    part(tag).textContent = text || "";
+    part(tag).hidden = !text;
+  }
   const pair = Boolean(value.left);
   for (const name of ["bar", "split"]) part(name).hidden = !pair;
   if (pair) split();
