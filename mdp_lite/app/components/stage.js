@@ -5,7 +5,6 @@ const RUNNING = ["queued", "running"];
 
 part("hint").textContent = say("empty");
 part("use").textContent = say("use");
-part("again").textContent = say("again");
 part("split").setAttribute("aria-label", say("split"));
 
 // The frame has the picture's shape and is as large as the view allows.
