@@ -31,14 +31,15 @@ NO_COST = Cost(0, 0)
 def run_rivals(job: SheetJob, rivals: Sequence[Rival], state: EditState) -> OtherEdits:
     """Edit by other methods, with the guidance and the mask of an edit by a variant."""
     if not rivals or state.task.guidance.null is None:
-        notes = tuple(f"{one.name} is left out: it needs guidance other than 1." for one in rivals)
-        return OtherEdits([], NO_COST, NO_COST, notes)
+        why = say("sheet", "needs_guidance")
+        notes = [say("sheet", "left_out", name=one.name, why=why) for one in rivals]
+        return OtherEdits([], NO_COST, NO_COST, tuple(notes))
     source, cost = _rival_source(job)
     cells = [_run_rival(job, one, source, state) for one in rivals]
     rows, names = cost.unet_rows, ", ".join(one.name for one in rivals)
-    notes = (f"For {names} the picture was inverted again, by {REPLAY}: {rows} UNet rows.",)
+    note = say("sheet", "inverted_again", names=names, method=REPLAY, rows=rows)
     naive = add_costs(NO_COST, *(one.cost for one in cells))
-    return OtherEdits(cells, add_costs(naive, cost), naive, notes if rows else ())
+    return OtherEdits(cells, add_costs(naive, cost), naive, (note,) if rows else ())
 
 
 def _rival_source(job: SheetJob) -> tuple[Source, Cost]:
@@ -98,9 +99,10 @@ def _run_inversion(job: SheetJob, method: str) -> tuple[SheetCell, Cost, Cost]:
     where = "painted" if last.mask else "everywhere"
     request = build_request(source, replace(form, where=where), last.mask)
     state: EditState | None = None
+    stage = say("sheet", "editing", method=method, stage=EDITING)
     for progress in editor.steps([request]):
         (state,) = progress.states
-        job.on_progress(RunProgress(f"{method}: {EDITING}", progress.done, progress.total))
+        job.on_progress(RunProgress(stage, progress.done, progress.total))
     assert state is not None  # a path has at least one step
     edit = editor.result(state)
     seconds = None if reused else time.monotonic() - started

@@ -4,6 +4,8 @@ import base64
 from pathlib import Path
 from typing import NamedTuple
 
+from mdp_lite.app.wording import say
+
 FOLDER = Path(__file__).parent / "examples"
 
 
@@ -11,7 +13,6 @@ class Example(NamedTuple):
     """A picture, a prompt that describes it, and a prompt to edit it towards."""
 
     name: str
-    label: str
     source_prompt: str
     prompt: str
 
@@ -20,20 +21,25 @@ class Example(NamedTuple):
         """The path of the picture."""
         return FOLDER / f"{self.name}.png"
 
+    @property
+    def label(self) -> str:
+        """What the edit changes."""
+        return say("examples", self.name)
+
 
 EXAMPLES = (
     Example(
-        "house", "House: from sand to snow",
+        "house",
         "an orange house in the center, sand, cloudy day with the sun",
         "an orange house in the center, snow, cloudy day with the sun",
     ),
     Example(
-        "boat", "Boat: from yellow to red",
+        "boat",
         "a yellow boat in the center, water, clear sunset with no sun",
         "a red boat in the center, water, clear sunset with no sun",
     ),
     Example(
-        "tree", "Tree: from orange to green",
+        "tree",
         "an orange tree in the center, snow, cloudy night with the moon",
         "a green tree in the center, snow, cloudy night with the moon",
     ),

@@ -11,6 +11,7 @@ from mdp_lite.app.results import AppResult
 from mdp_lite.app.runs import Submission
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio
+from mdp_lite.app.wording import say
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 
@@ -19,13 +20,6 @@ def count_fast_steps(editor: Editor) -> int | None:
     """The steps of a fast edit; None if the model's default has no more of them."""
     few = editor.models.defaults.fast_steps
     return few if few < default_form(editor, "picture").steps else None
-
-
-def build_fast(editor: Editor, case: str) -> gr.Checkbox:
-    """The box that sets the steps; a model whose default is as short does not show it."""
-    few, n = count_fast_steps(editor), default_form(editor, case).steps
-    label = f"Fast: {few} steps instead of {n}"
-    return gr.Checkbox(False, label=label, visible=few is not None, elem_id=f"{case}-fast")
 
 
 def choose_steps(editor: Editor, case: str, fast: bool) -> list[Update]:
@@ -50,8 +44,10 @@ def describe_fast(
     fast = result.last.source.cost.unet_rows + result.edit.cost.unet_rows
     rows = slow.source.unet_rows + slow.edit.unet_rows
     here, there = (model.expected_seconds(one) for one in (fast, rows))
-    took, takes = (f", about {one:.1f} s" if one else "" for one in (here, there))
-    return [
-        f"Fast: {pluralize(fast, 'UNet row')}, source included{took}. "
-        f"The default of {usual.steps} steps: {pluralize(rows, 'row')}{takes}."
-    ]
+    took, takes = (
+        say("forecast", "about", seconds=f"{one:.1f}") if one else "" for one in (here, there)
+    )
+    return [say(
+        "forecast", "fast", rows=pluralize(fast, "UNet row"), time=took, steps=usual.steps,
+        usual_rows=pluralize(rows, "row"), usual_time=takes,
+    )]  # fmt: skip

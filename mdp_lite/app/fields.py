@@ -16,6 +16,7 @@ from mdp_lite.app.form import (
     XL_FIELDS,
     EditForm,
 )
+from mdp_lite.app.wording import say
 from mdp_lite.names import VARIANTS
 
 COMMON = (
@@ -24,13 +25,6 @@ COMMON = (
 )  # fmt: skip
 FIELD_NAMES = {
     "picture": (*COMMON, "method", "fit", *XL_FIELDS), "prompt": (*COMMON, *XL_FIELDS)
-}  # fmt: skip
-XL_HINTS = {  # what an empty field means
-    "source_prompt_2": "the source prompt", "prompt_2": "the edit prompt",
-    "negative_prompt_2": "the negative prompt", "original_size": "the picture's, such as 1024x768",
-    "crop": "0,0 (X,Y)", "target_size": "the picture's, such as 1024x768",
-    "negative_original_size": "the original size", "negative_crop": "the crop",
-    "negative_target_size": "the target size",
 }  # fmt: skip
 MAX_SEED = 2**53 - 1  # a browser has no larger whole numbers
 STEER_CHOICES = [("Strength", "strength"), ("Window of steps", "window")]
@@ -126,10 +120,11 @@ def build_xl_fields(form: EditForm) -> dict[str, Any]:
     """The controls of what SDXL reads beside the prompts; empty ones are its defaults."""
     return {
         name: gr.Textbox(
-            getattr(form, name), label=name.replace("_", " ").capitalize(), placeholder=hint,
-            max_length=MAX_TEXT, elem_id=f"{form.case}-{name.replace('_', '-')}",
+            getattr(form, name), label=say("settings", name), max_length=MAX_TEXT,
+            placeholder=say("settings", f"{name}_hint"),
+            elem_id=f"{form.case}-{name.replace('_', '-')}",
         )
-        for name, hint in XL_HINTS.items()
+        for name in XL_FIELDS
     }  # fmt: skip
 
 

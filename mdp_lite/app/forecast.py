@@ -10,6 +10,7 @@ from mdp_lite.app.results import AppResult
 from mdp_lite.app.runs import Submission, make_source, source_key, source_mask
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio
+from mdp_lite.app.wording import say
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.method.plan import describe_plan, naive_plan
@@ -71,36 +72,38 @@ def dry_run_source(dry_editor: Editor, form: EditForm, picture: Image.Image | No
 
 def describe_forecast(result: RunForecast, form: EditForm) -> list[str]:
     """Sentences about what a run will cost."""
-    name = "inversion" if form.case == "picture" else "source"
+    name, back = _name_source(form), result.source.backward_rows
     rows = pluralize(result.source.unet_rows, "UNet row")
     if result.source_ready:
-        first = f"The {name} is already computed and will be used again: {rows} saved."
-    elif result.source.backward_rows:
-        back = result.source.backward_rows
-        first = f"The {name} comes first: at most {rows}, {back} of them backward too."
+        first = say("forecast", "ready", name=name, rows=rows)
+    elif back:
+        first = say("forecast", "first_backward", name=name, rows=rows, backward=back)
     else:
-        first = f"The {name} comes first: {rows}, once."
+        first = say("forecast", "first", name=name, rows=rows)
     edit, naive = pluralize(result.edit.unet_rows, "UNet row"), result.naive.unet_rows
     calls = pluralize(result.edit.unet_calls, "call")
-    lines = [first, f"The edit: {edit} in {calls}; computing every step takes {naive}."]
+    lines = [first, say("forecast", "edit", rows=edit, calls=calls, naive=naive)]
     if result.seconds is not None:
-        lines.append(f"About {result.seconds:.1f} s at the speed of the last run.")
+        lines.append(say("forecast", "seconds", seconds=f"{result.seconds:.1f}"))
     return lines
 
 
 def describe_result(result: AppResult) -> list[str]:
     """Sentences about what a run cost."""
     source, form, *_ = result.last
-    name = "inversion" if form.case == "picture" else "source"
-    rows = pluralize(source.cost.unet_rows, "UNet row")
+    name, rows = _name_source(form), pluralize(source.cost.unet_rows, "UNet row")
+    cost, seconds = result.edit.cost, {k: f"{s:.2f}" for k, s in result.seconds.items()}
     if result.reused:
-        first = f"The {name} was already computed: {rows} saved."
+        first = say("forecast", "reused", name=name, rows=rows)
     else:
-        first = f"The {name} took {rows} and {result.seconds['source']:.2f} s."
-    cost, seconds = result.edit.cost, result.seconds["edit"]
+        first = say("forecast", "took", name=name, rows=rows, seconds=seconds["source"])
     edit, calls = pluralize(cost.unet_rows, "UNet row"), pluralize(cost.unet_calls, "call")
-    lines = [first, f"The edit took {edit} in {calls} and {seconds:.2f} s."]
-    return [*lines, *notes(source, result.edit.truncated)]
+    second = say("forecast", "edit_took", rows=edit, calls=calls, seconds=seconds["edit"])
+    return [first, second, *notes(source, result.edit.truncated)]
+
+
+def _name_source(form: EditForm) -> str:
+    return say("forecast", "inversion" if form.case == "picture" else "source")
 
 
 def notes(source: Source, truncated: bool) -> list[str]:
@@ -108,7 +111,7 @@ def notes(source: Source, truncated: bool) -> list[str]:
     lines = []
     if done := source.fit.describe():
         size, shape = ("x".join(map(str, one.size)) for one in (source.picture, source.image))
-        lines.append(f"The picture of {size} was {done} to {shape}, and put back at its own size.")
+        lines.append(say("forecast", "fitted", size=size, how=done, shape=shape))
     if source.truncated or truncated:
-        lines.append("A prompt is longer than the model can read: its end was left out.")
+        lines.append(say("forecast", "truncated"))
     return lines

@@ -20,6 +20,7 @@ from mdp_lite.app.runs import MASK_FILE, Submission, run_edit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import StoppedByVisitor
 from mdp_lite.app.studio import Studio, mask_from_layers, open_upload
+from mdp_lite.app.wording import say
 from mdp_lite.names import Stopped
 
 Canvas = dict[str, Any] | None  # the value of a gr.ImageEditor
@@ -37,10 +38,10 @@ def show_errors() -> Iterator[None]:
     except ValueError as error:
         raise _to_page_error(str(error)) from None
     except Stopped:  # the service's batcher was closed
-        raise _to_page_error(markup.CLOSED) from None
+        raise _to_page_error(say("page", "closed")) from None
     except Exception:
         log.exception("a run failed")
-        raise _to_page_error(markup.FAILED) from None
+        raise _to_page_error(say("page", "failed")) from None
 
 
 def _to_page_error(message: str) -> gr.Error:
@@ -59,14 +60,10 @@ class Handlers:
         """The session of the visitor who sent the request."""
         return self.studio.sessions.get_or_create(request.session_hash or "")
 
-    def leave(self, request: gr.Request) -> None:
-        """A visitor closed the page: the grace time of the visit starts."""
-        self.studio.sessions.leave(request.session_hash or "")
-
     def stop(self, request: gr.Request) -> str:
         """Stop the visitor's run."""
         self.session(request).stop()
-        return markup.status([markup.STOPPED])
+        return markup.status([say("stage", "stopped")])
 
     def edit_picture(
         self, picture: str | None, canvas: Canvas, source_prompt: str, prompt: str, variant: str,
@@ -112,7 +109,7 @@ class Handlers:
             try:
                 result = yield from stream_updates(run_edit(self.studio, session, submission))
             except StoppedByVisitor:
-                yield show_status(markup.status([markup.STOPPED]))
+                yield show_status(markup.status([say("stage", "stopped")]))
                 return
             mask = result.edit_file.with_name(MASK_FILE)
             files = ResultFiles(
@@ -135,7 +132,7 @@ class Handlers:
             submission = self.read_submission(case, path, canvas, values)
             result = forecast(self.studio, session, submission)
         except ValueError as error:
-            return markup.plan([f"Before it can run: {error}."], [])
+            return markup.plan([say("endpoints", "not_ready", why=error)], [])
         lines = describe_forecast(result, submission.form)
         lines += self.describe_unknown_words(submission.form)
         return markup.plan(lines, result.lines)
@@ -173,5 +170,5 @@ class Handlers:
             form, notes = restore_form(
                 path, current, self.model, self.clip_skip, self.studio.reads_xl
             )
-        status = markup.status(["The settings of this picture are on the page now.", *notes])
+        status = markup.status([say("endpoints", "restored"), *notes])
         return [form.case, status, *update_controls(form)]

@@ -5,27 +5,19 @@ from html import escape
 
 from mdp_lite.app.results import EditSheet
 from mdp_lite.app.streaming import WAITING, RunProgress
+from mdp_lite.app.wording import say
 from mdp_lite.cli.units import pluralize
-
-TITLE = "mdp_lite: edit pictures by text"
-INTRO = (
-    "# Edit pictures by text\n"
-    "Say what a picture shows and what it should show instead. Everything runs on the machine that "
-    "serves this page; no picture and no word goes anywhere else."
-)
-STOPPED = "Stopped. Nothing more is computed."
-CLOSED = "The server is being stopped."
-FAILED = "Something went wrong on the server; its terminal says more."
 
 
 def progress_bar(progress: RunProgress) -> str:
     """A stage's progress bar; screen readers announce it politely."""
     if progress.stage == WAITING:
-        return status([f"Waiting: {pluralize(progress.done, 'run')} of other visitors first."])
+        return status([say("endpoints", "waiting", runs=pluralize(progress.done, "run"))])
     if not progress.total:  # its model is being loaded
         return status([progress.stage])
-    label = f"{escape(progress.stage)}: {progress.done} of {progress.total} steps"
-    values = f'max="{progress.total}" value="{progress.done}"'
+    stage, done, total, *_ = progress
+    label = escape(say("stage", "steps", stage=stage, done=done, total=total))
+    values = f'max="{total}" value="{done}"'
     bar = f'<progress aria-label="{label}" {values}></progress>'
     return f'<div class="mdp-status" role="status"><span>{label}</span>{bar}</div>'
 
@@ -45,7 +37,8 @@ def problem(sentence: str) -> str:
 def plan(lines: Sequence[str], steps: Sequence[str]) -> str:
     """Sentences about what a run will cost; below them, folded, a line for each of its steps."""
     items = "".join(f"<li>{escape(one)}</li>" for one in steps)
-    folded = f"<details><summary>Step by step</summary><ul>{items}</ul></details>" if steps else ""
+    head = escape(say("endpoints", "steps"))
+    folded = f"<details><summary>{head}</summary><ul>{items}</ul></details>" if steps else ""
     return f'<div class="mdp-plan">{"<br>".join(escape(one) for one in lines)}{folded}</div>'
 
 
@@ -54,21 +47,20 @@ def sheet_cost(sheet: EditSheet) -> list[str]:
     rows = pluralize(sheet.cost.unet_rows, "UNet row")
     calls = pluralize(sheet.cost.unet_calls, "call")
     separate = sum(cell.cost.unet_rows for cell in sheet.cells)
-    return [
-        f"{pluralize(len(sheet.cells), 'edit')} took {rows} in {calls}; one by one they take "
-        f"{separate}, computing every step {sheet.naive.unet_rows}.",
-        *sheet.notes,
-    ]
+    line = say(
+        "endpoints", "cost", edits=pluralize(len(sheet.cells), "edit"), rows=rows, calls=calls,
+        separate=separate, naive=sheet.naive.unet_rows,
+    )  # fmt: skip
+    return [line, *sheet.notes]
 
 
 def comparison(sheet: EditSheet) -> str:
     """A table of the edits: their cost, and how far each is from the source's picture."""
-    head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("edit", "UNet rows", "PSNR to the source")
-    )
+    names = [say("endpoints", "edit"), say("endpoints", "rows"), say("endpoints", "psnr")]
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = "".join(
         f'<tr><th scope="row">{escape(cell.name)}</th><td>{cell.cost.unet_rows}</td>'
-        f"<td>{cell.psnr:.1f} dB</td></tr>"
+        f"<td>{say('sheet', 'psnr', psnr=f'{cell.psnr:.1f}')}</td></tr>"
         for cell in sheet.cells
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -57,18 +57,18 @@ def build_panel() -> Panel:
 
 
 def show_result(
-    files: ResultFiles, form: EditForm | None, name: str | None, model: str, clip_skip: int,
+    files: ResultFiles, form: EditForm, name: str | None, model: str, clip_skip: int,
     lines: list[str],
 ) -> list[Update]:  # fmt: skip
-    """Show an edit; without a form the panel has no code that makes it elsewhere."""
+    """Show an edit, and the code that makes it elsewhere."""
     edit, mask = str(files.edit), files.mask and str(files.mask)
     return [
         (str(files.source), edit),
         gr.update(value=None, visible=False),
         gr.update(value=edit, interactive=True),
         gr.update(value=mask, visible=mask is not None),
-        shell_command(form, name, model, clip_skip) if form else "",
-        python_code(form, name, model, clip_skip) if form else "",
+        shell_command(form, name, model, clip_skip),
+        python_code(form, name, model, clip_skip),
         markup.status(lines),
     ]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mdp_lite.app.form import DEFAULT_SCHEDULE, XL_FIELDS, EditForm, check_bounds, fill_form
+from mdp_lite.app.wording import say
 from mdp_lite.cli.xl import describe_fields
 from mdp_lite.names import VARIANTS, BadInput
 from mdp_lite.pictures import images
@@ -24,7 +25,7 @@ def restore_form(
     from anybody, so its settings are checked like a visitor's input.
     """
     if path is None:
-        raise BadInput("give a PNG that mdp_lite made")
+        raise BadInput(say("restore", "no_file"))
     settings = images.read_settings(path, Path(path).name)
     own, read = _read_xl(settings)
     values = _list_xl(own, read, "variant" in settings) if reads_xl else {}
@@ -57,13 +58,11 @@ def _compare(
     """Notes on what this page or its model can't do of what SDXL read, and on another clip_skip."""
     lines, (one, other) = [], (replace(xl, prompt_2=None) for xl in (own, read))
     if not reads_xl and (own, read) != (PLAIN, PLAIN):
-        lines.append("What Stable Diffusion XL read beside the prompts was left out.")
+        lines.append(say("restore", "no_xl"))
     elif one != other:
-        lines.append(
-            "Its source read other sizes or a second negative prompt; the edit's are here."
-        )
+        lines.append(say("restore", "source_xl"))
     if (skip := settings.get("clip_skip", 0)) != clip_skip:
-        lines.append(f"It was made with clip_skip {skip!r:.80}, this page has {clip_skip}.")
+        lines.append(say("restore", "clip_skip", made=f"{skip!r:.80}", here=clip_skip))
     return lines
 
 
@@ -108,17 +107,15 @@ def _list_missing(settings: dict[str, Any], form: EditForm, model: str) -> list[
     variant = settings.get("variant", "all")
     rival = variant not in (*VARIANTS, "all", "table")  # its settings are not those of an edit
     names = [] if rival else [name for name in NO_FIELD if name in settings]
-    lines = [f"{name} is not on this page and was left out." for name in names]
+    lines = [say("restore", "no_field", name=name) for name in names]
     if variant == "table":
-        lines.append("It was made by a table of weights; this page has no field for one.")
+        lines.append(say("restore", "weights"))
     elif rival:
-        lines.append(f"It was made by {variant!r:.80}, which this page can't do alone.")
+        lines.append(say("restore", "rival", variant=f"{variant!r:.80}"))
     if form.where == "painted":
-        lines.append("Paint the mask again: a picture does not hold it.")
+        lines.append(say("restore", "mask"))
     if form.case == "picture":
-        lines.append("Give the picture that was edited: it is not in its result.")
-    if settings.get("model", model) != model:
-        lines.append(
-            f"It was made with the model {settings['model']!r:.80}, this page has {model!r}."
-        )
+        lines.append(say("restore", "picture"))
+    if (made := settings.get("model", model)) != model:
+        lines.append(say("restore", "model", made=f"{made!r:.80}", here=repr(model)))
     return lines

@@ -26,6 +26,7 @@ from mdp_lite.app.results import AppResult, LastEdit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import OnProgress, RunProgress, stream
 from mdp_lite.app.studio import Studio
+from mdp_lite.app.wording import say
 from mdp_lite.editor import Editor
 from mdp_lite.method.ddim import x0_between
 from mdp_lite.names import BadInput
@@ -35,8 +36,8 @@ from mdp_lite.pipeline.provenance import describe_edit
 from mdp_lite.pipeline.result import Edit, Source
 
 PREVIEWS = 8  # of each stage
-STAGES = {"picture": "Inverting the picture", "prompt": "Making the source"}
-EDITING = "Editing"
+STAGES = {"picture": say("runs", "inverting"), "prompt": say("runs", "generating")}
+EDITING = say("runs", "editing")
 MASK_FILE = "mask.png"  # beside an edit with a mask
 
 
@@ -144,7 +145,7 @@ def make_source(
         settings = form.source_prompt, form.seed, steps, guidance, negative
         return editor.generate(*settings, on_step=on_step, xl=xl)
     if picture is None:
-        raise BadInput("give a picture first: upload one, or pick an example")
+        raise BadInput(say("picture", "missing_file"))
     return editor.invert(
         picture, form.source_prompt, inversion_of(form), steps, guidance, negative, fit=form.fit,
         on_step=on_step, mask=mask, xl=xl,

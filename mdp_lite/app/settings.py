@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from mdp_lite.app.fast import count_fast_steps
-from mdp_lite.app.fields import XL_HINTS, Update
+from mdp_lite.app.fields import Update
 from mdp_lite.app.form import (
     CASES,
     MAX_STEPS,
@@ -52,7 +52,8 @@ def build_settings(studio: Studio, form: EditForm) -> dict[str, Any]:
         components |= _build_inversion(studio, form)
         with gr.Group(visible=studio.reads_xl) as xl:
             gr.Markdown(f"## {say('settings', 'xl_title')}\n{say('settings', 'xl_info')}")
-            components |= {name: _build_text(name, form, hint) for name, hint in XL_HINTS.items()}
+            hints = {name: say("settings", f"{name}_hint") for name in XL_FIELDS}
+            components |= {name: _build_text(name, form, hint) for name, hint in hints.items()}
     return components | {"xl": xl}
 
 
@@ -115,9 +116,8 @@ def _build_number(name: str, value: float, visible: bool = True, limit: int = 0)
 
 
 def _build_text(name: str, form: EditForm, hint: str) -> gr.Textbox:
-    label = TEXTS["settings"].get(name, name.replace("_", " ").capitalize())
     return gr.Textbox(
-        getattr(form, name), label=label, placeholder=hint, max_length=MAX_TEXT,
+        getattr(form, name), label=say("settings", name), placeholder=hint, max_length=MAX_TEXT,
         elem_id=name.replace("_", "-"),
     )  # fmt: skip
 

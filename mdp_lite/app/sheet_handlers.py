@@ -10,11 +10,11 @@ from mdp_lite.app import markup
 from mdp_lite.app.fields import Update
 from mdp_lite.app.form import EditForm
 from mdp_lite.app.handlers import Handlers, show_errors
+from mdp_lite.app.history import describe_form
 from mdp_lite.app.results import EditSheet, SheetCell
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.sheet_plans import (
     SheetPlan,
-    caption,
     plan_strengths,
     plan_variants,
     plan_windows,
@@ -68,7 +68,7 @@ class SheetHandlers:
         except StopIteration as end:
             sheet: EditSheet = end.value
         except StoppedByVisitor:
-            yield [gr.skip(), gr.skip(), gr.skip(), markup.status([markup.STOPPED])]
+            yield [gr.skip(), gr.skip(), gr.skip(), markup.status([say("sheet", "stopped")])]
             return
         finally:
             run.close()
@@ -113,10 +113,10 @@ class SheetHandlers:
         except (ValueError, TooManyWaiting) as error:
             yield [markup.problem(str(error)), gr.skip(), done]
         except Stopped:  # the service's batcher was closed
-            yield [markup.problem(markup.CLOSED), gr.skip(), done]
+            yield [markup.problem(say("page", "closed")), gr.skip(), done]
         except Exception:
             log.exception("a sheet failed")
-            yield [markup.problem(markup.FAILED), gr.skip(), done]
+            yield [markup.problem(say("page", "failed")), gr.skip(), done]
         finally:
             session.running_sheet = None
 
@@ -150,7 +150,8 @@ class SheetHandlers:
             form = find_start(session).form
         except BadInput as error:
             return [*[markup.status([_to_sentence(str(error))])] * 2, *_skip(4), *sheets]
-        line = markup.status([say("sheet", "starts", prompt=form.prompt, how=caption(form))])
+        how = describe_form(form)
+        line = markup.status([say("sheet", "starts", prompt=form.prompt, how=how)])
         new = [form.variant, form.steps, form.t_max, form.t_m]
         suggested = [[form.variant], *suggest_windows(form), new]
         return [line, line, *(_skip(4) if new == basis else suggested), *sheets]

@@ -112,13 +112,6 @@ def _spread(value: float, gap: float, steps: int) -> list[int]:
     return [first + step * k for k in range(count)]
 
 
-def caption(form: EditForm) -> str:
-    """The caption of a cell, such as "x, strength 0.5"."""
-    if form.steer == "strength":
-        return f"{form.variant}, strength {form.strength:g}"
-    return f"{form.variant}, t_max {form.t_max:g}, t_m {form.t_m:g}"
-
-
 def _check_forms(forms: list[EditForm]) -> list[EditForm]:
     if not forms:
         raise BadInput("choose at least one variant")

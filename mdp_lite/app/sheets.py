@@ -10,13 +10,14 @@ from PIL import Image
 
 from mdp_lite.app.comparisons import run_inversions, run_rivals
 from mdp_lite.app.form import EditForm, build_request
+from mdp_lite.app.history import describe_form
 from mdp_lite.app.results import EditSheet, SheetCell, SheetTable
 from mdp_lite.app.rival import Rival
 from mdp_lite.app.runs import EDITING, edit_settings
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.sheet_forecast import count_sheet_rows
 from mdp_lite.app.sheet_jobs import CellFacts, OtherEdits, SheetJob, make_cell, naive_cost
-from mdp_lite.app.sheet_plans import SheetPlan, caption
+from mdp_lite.app.sheet_plans import SheetPlan
 from mdp_lite.app.sheet_start import find_start, open_start
 from mdp_lite.app.sheet_value import describe_facts
 from mdp_lite.app.streaming import OnProgress, RunProgress, stream
@@ -130,9 +131,9 @@ def _make_cells(job: SheetJob, forms: Sequence[EditForm], run: GridRun) -> list[
         edit = job.editor.result(state)
         settings = edit_settings(job.editor, job.last.source, edit, form)
         seconds = run.seconds_per_row * edit.cost.unet_rows
-        facts = CellFacts(caption(form), form, edit.cost, seconds, is_measured=False)
+        facts = CellFacts(describe_form(form), form, edit.cost, seconds, is_measured=False)
         cells.append(make_cell(job, f"edit-{k:02d}", edit.picture, settings, facts))
-        job.on_progress(RunProgress("Decoding", k, len(forms)))
+        job.on_progress(RunProgress(say("sheet", "decoding"), k, len(forms)))
     return cells
 
 

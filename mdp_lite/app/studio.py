@@ -11,6 +11,7 @@ from mdp_lite.app.rival import Rival
 from mdp_lite.app.sessions import GRACE_SECONDS, Session, Sessions
 from mdp_lite.app.streaming import WAITING, OnProgress, RunProgress
 from mdp_lite.app.turns import Turns
+from mdp_lite.app.wording import say
 from mdp_lite.editor import Editor
 from mdp_lite.model_pool.local_pool import prepare_editor
 from mdp_lite.names import BadInput
@@ -106,7 +107,7 @@ class Studio:
 def open_upload(path: str | None) -> Image.Image:
     """An uploaded picture as upright RGB. Raises BadInput with its file name, without a folder."""
     if path is None:
-        raise BadInput("give a picture first: upload one, or pick an example")
+        raise BadInput(say("picture", "missing_file"))
     return images.rgb(images.open_picture(path, Path(path).name), "the picture")
 
 

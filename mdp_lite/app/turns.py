@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from mdp_lite.app.wording import say
 from mdp_lite.names import MdpError
 
 MAX_WAITING = 8  # runs that wait
@@ -56,9 +57,7 @@ class Turns:
     def _join(self, seconds: float | None) -> _Turn:
         with self._changed:
             if len(self._order) > MAX_WAITING:
-                raise TooManyWaiting(
-                    f"{MAX_WAITING} edits wait already on this page: try again in a minute"
-                )
+                raise TooManyWaiting(say("runs", "too_many", count=MAX_WAITING))
             self._order.append(turn := _Turn(seconds))
         return turn
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from mdp_lite.app.form import EditForm
+from mdp_lite.app.wording import say
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 
@@ -55,7 +56,7 @@ class VisitPage:
         """The picture that is edited now, and its file name. Raises BadInput if there is none."""
         picture = self.picture
         if picture is None:
-            raise BadInput("give a picture first: drop one here, or take an example", "picture")
+            raise BadInput(say("picture", "missing"), "picture")
         return images.rgb(images.open_picture(picture.file), "the picture"), picture.name
 
     def _delete_surplus(self) -> None:

@@ -1,6 +1,6 @@
 // The result: empty, waiting, running with a preview, or done with a bar between before and after.
 
-const shown = { state: "", deadline: 0, preview: null, errorToken: null };
+const shown = { state: "", deadline: 0, preview: null };
 const RUNNING = ["queued", "running"];
 
 part("hint").textContent = say("empty");
