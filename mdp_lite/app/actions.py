@@ -76,7 +76,8 @@ class Actions:
     def show_new_picture(self, session: Session) -> Change:
         """Show the picture that is edited from now on; the old result leaves the stage."""
         session.page.stage = {"state": "loaded"}
-        stage, picture = session.page.stage, show_picture(session)
+        stage, picture = session.page.stage, show_picture(session, session.page.region)
+        session.page.region = None
         return Change(stage, picture=picture, notes=self.warn(session))
 
     def warn(self, session: Session) -> list[str]:
@@ -101,15 +102,17 @@ class Actions:
         model, name = self.studio.find_model(session), Path(path or "").name
         models = model.dry_editor.models
         new, notes = restore_form(path, form, models.name, models.clip_skip, model.reads_xl)
-        number = session.page.current
-        shown = session.page.add_picture(open_upload(path), name)
-        session.page.current = number
+        shown = session.page.add_picture(open_upload(path), name, is_edited=False)
         session.page.stage = {
             "state": "done", "right": session.url_of(shown.file),
             "right_label": say("page", "restored_result", name=name),
         }  # fmt: skip
         offer = model_value(self.studio, session, offered=self.find_maker(path))
-        lines, picture = [say("page", "restored"), *notes], show_picture(session)
+        region = None
+        if new.where == "found":  # it is found again; what was painted is not in a PNG
+            region = {"where": "found", "png": None, "feather": new.feather}
+        session.page.region = region
+        lines, picture = [say("page", "restored"), *notes], show_picture(session, region)
         return Change(session.page.stage, form=new, notes=lines, picture=picture, model=offer)
 
     def find_maker(self, path: str | None) -> str | None:

@@ -29,10 +29,9 @@ def build_fast(editor: Editor, case: str) -> gr.Checkbox:
 
 
 def choose_steps(editor: Editor, case: str, fast: bool) -> list[Update]:
-    """Updates of the steps and of the window (t_max, t_m), which is the default one for them."""
+    """Values of the steps and of the window (t_max, t_m), which is the default one for them."""
     form = default_form(editor, case, count_fast_steps(editor) if fast else None)
-    window = [gr.update(maximum=form.steps, value=value) for value in (form.t_max, form.t_m)]
-    return [form.steps, *window]
+    return [form.steps, form.t_max, form.t_m]
 
 
 def describe_fast(

@@ -61,10 +61,15 @@
 
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("textarea, input[type=text], input:not([type])");
-    if (event.key === "Enter" && !event.shiftKey && typing?.closest("#prompt, #source-prompt")) start();
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("#edit")?.click();
-    const busy = find("dialog[open]") || event.target.closest("#picture [data-part=canvas]");  // Escape leaves these first
-    const running = document.body.classList.contains("mdp-running");
-    if (event.key === "Escape" && running && !busy) find("#stop")?.click();
+    if (event.key !== "Enter" || event.isComposing || event.shiftKey) return;
+    if (typing?.closest("#prompt, #source-prompt")) start();  // gradio submits the text
+    else if (event.ctrlKey || event.metaKey) find("#edit")?.click();
   }, true);
+
+  // Escape stops a run, unless it has left something else first: a menu, a dialog, a shape.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented) return;
+    const busy = find("dialog[open]") || event.target.closest("#picture [data-part=canvas]");
+    if (document.body.classList.contains("mdp-running") && !busy) find("#stop")?.click();
+  });
 }
