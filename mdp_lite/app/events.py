@@ -65,7 +65,7 @@ def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:
     def answer(run: Callable[..., Iterator[Change]]) -> Callable[..., Iterator[list[Update]]]:
         def work(request: gr.Request, *values: Any) -> Iterator[list[Update]]:
             session = _find_session(studio, request)
-            for change in run(session, _read_state(values)):
+            for change in run(session, _read_state(values), name_page(request)):
                 yield list_updates(change)
 
         return work

@@ -39,14 +39,22 @@ class Flow:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
 
-    def edit(self, session: Session, state: PageState) -> Iterator[Change]:
-        """Edit to the end, with progress and previews; what is wrong is said beside its field."""
+    def edit(self, session: Session, state: PageState, name: str = "") -> Iterator[Change]:
+        """Edit to the end, with progress and previews; what is wrong is said beside its field.
+
+        name is that of the page: two pages may show one visit.
+        """
         page = session.page  # its stage is read at the end: the visitor may have gone on
+        session.running_page = name
         try:
             yield from self._run(session, self.read_submission(session, state))
         except StoppedByVisitor:
-            if session.was_stopped:  # else a newer run took its place, and shows itself
+            # Else a newer run took its place on this page, and shows itself.
+            if session.was_stopped or session.running_page != name:
                 yield Change(stage=show_stopped(page.stage))
+        except GeneratorExit:  # the page was closed or loaded again
+            page.stage = page.stage | {"label": say("stage", "interrupted")}
+            raise
         except (BadInput, TooManyWaiting) as error:
             yield Change(stage=show_error(page.stage, str(error), getattr(error, "names", ())))
         except Stopped:  # the service's batcher was closed
@@ -55,7 +63,7 @@ class Flow:
             log.exception("a run failed")
             yield Change(stage=show_error(page.stage, say("page", "failed"), ()))
 
-    def edit_again(self, session: Session, state: PageState) -> Iterator[Change]:
+    def edit_again(self, session: Session, state: PageState, name: str = "") -> Iterator[Change]:
         """Edit by the slider that was let go, if the source is already computed."""
         state = state._replace(values=replace_value(state.values, "steer", "strength"))
         try:
@@ -67,7 +75,7 @@ class Flow:
         except ValueError:  # Edit says what is wrong
             ready = False
         if ready:
-            yield from self.edit(session, state)
+            yield from self.edit(session, state, name)
 
     def _run(self, session: Session, submission: Submission) -> Iterator[Change]:
         expected = forecast(self.studio, session, submission)

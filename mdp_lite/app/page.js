@@ -39,10 +39,17 @@
     message.setAttribute("role", "alert");
     message.textContent = value.error;
     field.after(message);
-    field.addEventListener("input", () => message.remove(), { once: true });
     field.querySelector("input, textarea, button")?.focus({ preventScroll: true });
     message.scrollIntoView({ block: isNarrow() ? "center" : "nearest" });  // at once: start() may still scroll
   };
+
+  // An error may be mended in another field than the one beside which it stands.
+  for (const name of ["input", "change"]) find("#inputs")?.addEventListener(name, clearErrors);
+
+  // The text under work keeps the focus, so that nothing moves between the press and the click.
+  document.addEventListener("mousedown", (event) => {
+    if (event.target.closest("#edit, #stop")) event.preventDefault();
+  }, true);
 
   let lastError = null;
   document.addEventListener("mdp-stage", (event) => {

@@ -42,6 +42,7 @@ class Session:
         self.uploads: set[str] = set()
         self.last: LastEdit | None = None
         self.sheets: dict[str, EditSheet] = {}
+        self.running_page = ""  # the name of the page that started the newest edit
         self.running_sheet: str | None = None  # the kind of the sheet that is being made
         self.favourites = Favourites(folder / "favourites")
         self.history = History(folder / "results")
