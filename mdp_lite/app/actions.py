@@ -30,6 +30,8 @@ from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pictures.fit import plan_fit
 
+GIVEN = "given-"  # before the number of a restored result, which is no result of the visit
+
 
 class Actions:
     """One function for each action; each answers with the parts of the page that change."""
@@ -76,7 +78,8 @@ class Actions:
     def show_new_picture(self, session: Session) -> Change:
         """Show the picture that is edited from now on; the old result leaves the stage."""
         session.page.stage = {"state": "loaded"}
-        stage, picture = session.page.stage, show_picture(session)
+        stage, picture = session.page.stage, show_picture(session, session.page.region)
+        session.page.region = None
         return Change(stage, picture=picture, notes=self.warn(session))
 
     def warn(self, session: Session) -> list[str]:
@@ -101,15 +104,17 @@ class Actions:
         model, name = self.studio.find_model(session), Path(path or "").name
         models = model.dry_editor.models
         new, notes = restore_form(path, form, models.name, models.clip_skip, model.reads_xl)
-        number = session.page.current
-        shown = session.page.add_picture(open_upload(path), name)
-        session.page.current = number
+        shown = session.page.add_picture(open_upload(path), name, is_edited=False)
         session.page.stage = {
-            "state": "done", "right": session.url_of(shown.file),
+            "state": "done", "id": f"{GIVEN}{shown.id}", "right": session.url_of(shown.file),
             "right_label": say("page", "restored_result", name=name),
         }  # fmt: skip
         offer = model_value(self.studio, session, offered=self.find_maker(path))
-        lines, picture = [say("page", "restored"), *notes], show_picture(session)
+        region = None
+        if new.where == "found":  # it is found again; what was painted is not in a PNG
+            region = {"where": "found", "png": None, "feather": new.feather}
+        session.page.region = region
+        lines, picture = [say("page", "restored"), *notes], show_picture(session, region)
         return Change(session.page.stage, form=new, notes=lines, picture=picture, model=offer)
 
     def find_maker(self, path: str | None) -> str | None:
@@ -161,6 +166,8 @@ class Actions:
 
     def use_result(self, session: Session, item_id: object, form: EditForm) -> Change:
         """Use a result as the next picture; what it shows now is what was asked for."""
+        if isinstance(item_id, str) and item_id.startswith(GIVEN):
+            return self.use_given(session, item_id, form)
         item = session.history.get(item_id)
         self.use_file(session, item.edit_file, item.file_name)
         new = form_with(form, case="picture", source_prompt=item.form.prompt, prompt="")
@@ -174,6 +181,16 @@ class Actions:
         if session.page.current == number:
             return change
         return change._replace(picture=show_picture(session), notes=self.warn(session))
+
+    def use_given(self, session: Session, name: str, form: EditForm) -> Change:
+        """Use a restored result as the next picture; what it shows now is what was asked for."""
+        number = name.removeprefix(GIVEN)
+        picture = session.page.pictures.get(int(number)) if number.isdigit() else None
+        if picture is None:
+            raise BadInput(say("history", "gone"))
+        session.page.current = picture.id
+        new = form_with(form, case="picture", source_prompt=form.prompt, prompt="")
+        return self.show_new_picture(session)._replace(form=new)
 
     def like(self, session: Session, item_id: object) -> Change:
         """Like a result, or no longer."""

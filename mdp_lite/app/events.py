@@ -1,5 +1,6 @@
 """Which function answers which event of the page."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,14 +11,15 @@ from mdp_lite.app.components.model import read_id
 from mdp_lite.app.fast import choose_steps, count_fast_steps
 from mdp_lite.app.fields import Update
 from mdp_lite.app.flow import Flow, PageState
-from mdp_lite.app.form import MAX_STEPS, EditForm, default_form
+from mdp_lite.app.form import CASES, MAX_STEPS, EditForm, default_form
 from mdp_lite.app.model_actions import ModelActions
 from mdp_lite.app.parts import Parts, list_updates
 from mdp_lite.app.sessions import Session
-from mdp_lite.app.stage import show_error
+from mdp_lite.app.stage import show_error, show_stopped
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.views import Change
-from mdp_lite.app.wiring import MODEL, QUICK
+from mdp_lite.app.visit_page import StageValue
+from mdp_lite.app.wiring import MODEL, QUICK, name_page
 from mdp_lite.app.wording import say
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
@@ -25,6 +27,7 @@ from mdp_lite.names import BadInput
 # A page that is loaded again says which visit it belongs to.
 READ_TOKEN = "() => [sessionStorage.getItem('mdp-lite-visit') || '']"
 MARK_CASE = "(name) => (document.body.classList.toggle('mdp-words', name === 'prompt'), [name])"
+log = logging.getLogger("mdp_lite.app")
 Act = Callable[[Session, PageState, gr.EventData], Change]
 
 
@@ -44,13 +47,13 @@ def _wire_visit(blocks: gr.Blocks, studio: Studio, actions: Actions, parts: Part
     token = gr.Textbox(visible=False)
 
     def open_page(token: str, request: gr.Request) -> list[Update]:
-        session = studio.sessions.resume(request.session_hash or "", token)
+        session = studio.sessions.resume(name_page(request), token)
         change = actions.open_page(session)
         stage = (change.stage or {}) | {"token": session.token}
         return list_updates(change._replace(stage=stage))
 
     def leave(request: gr.Request) -> None:
-        studio.sessions.leave(request.session_hash or "")
+        studio.sessions.leave(name_page(request))
 
     blocks.load(open_page, token, parts.outputs, js=READ_TOKEN, **QUICK)
     blocks.unload(leave)
@@ -62,7 +65,7 @@ def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:
     def answer(run: Callable[..., Iterator[Change]]) -> Callable[..., Iterator[list[Update]]]:
         def work(request: gr.Request, *values: Any) -> Iterator[list[Update]]:
             session = _find_session(studio, request)
-            for change in run(session, _read_state(values)):
+            for change in run(session, _read_state(values), name_page(request)):
                 yield list_updates(change)
 
         return work
@@ -72,11 +75,14 @@ def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:
     prompts = [parts.fields[name].submit for name in ("source_prompt", "prompt")]
     gr.on([parts.edit.click, *prompts], answer(flow.edit), **event)
     gr.on([parts.strength.release], answer(flow.edit_again), **event)
+    parts.strength.release(lambda: "strength", None, parts.fields["steer"], **QUICK)
 
-    def stop_run(request: gr.Request) -> None:  # its name is not that of the endpoint /stop
-        _find_session(studio, request).stop()
+    def stop_run(request: gr.Request) -> StageValue:  # its name is not that of the endpoint /stop
+        session = _find_session(studio, request)
+        session.stop()
+        return show_stopped(session.page.stage)  # also if nothing runs any more
 
-    parts.stop.click(stop_run, None, None, **QUICK)
+    parts.stop.click(stop_run, None, parts.stage, **QUICK)
 
 
 def _wire_plan(studio: Studio, flow: Flow, parts: Parts) -> None:
@@ -97,8 +103,12 @@ def _wire_pictures(studio: Studio, flow: Flow, actions: Actions, parts: Parts) -
 
     def take(path: str | None, request: gr.Request, *values: Any) -> list[Update]:
         session, state = _find_session(studio, request), _read_state(values)
-        change = actions.take_file(session, path, flow.read_form(session, state))
-        return [None, *list_updates(change)]
+        try:
+            change = actions.take_file(session, path, flow.read_form(session, state))
+        except Exception:
+            log.exception("a picture could not be taken")
+            change = Change(stage=show_error(session.page.stage, say("page", "failed"), ()))
+        return [None, *list_updates(change)]  # None: the next upload needs an empty field
 
     # in the queue, unlike QUICK: a large picture takes a while
     parts.file.upload(
@@ -139,9 +149,9 @@ def _wire_end(studio: Studio, actions: Actions, parts: Parts) -> None:
     """Delete everything of the visit at once; a new one begins."""
 
     def end(request: gr.Request) -> list[Update]:
-        name = request.session_hash or ""
+        name = name_page(request)
         studio.sessions.drop(name)
-        session = studio.sessions.get_or_create(name)
+        session = studio.sessions.resume(name, "")  # a new visit, whose page is open
         change = actions.open_page(session)
         return list_updates(change._replace(stage={**(change.stage or {}), "token": session.token}))
 
@@ -156,17 +166,19 @@ def _wire_settings(studio: Studio, parts: Parts) -> None:
     steer.change(_show_window, [steer, parts.strength], [*window, parts.strength], **QUICK)
     case.change(_name_source_prompt, case, fields["source_prompt"], js=MARK_CASE, **QUICK)
 
-    def choose(fast: bool, request: gr.Request) -> list[Any]:
+    def choose(fast: bool, name: str, request: gr.Request) -> list[Any]:
         editor = studio.find_editor(_find_session(studio, request))
-        return choose_steps(editor, "picture", fast)
+        return choose_steps(editor, _check_case(name), fast)
 
-    def follow(count: Any, request: gr.Request) -> list[Any]:
+    def follow(count: Any, name: str, request: gr.Request) -> list[Any]:
         editor = studio.find_editor(_find_session(studio, request))
-        return [count == count_fast_steps(editor), *choose_window(editor, count)]
+        window = choose_window(editor, _check_case(name), count)
+        return [count == count_fast_steps(editor), *window]
 
     steps = fields["steps"]
-    fields["fast"].input(choose, fields["fast"], [steps, *window], **QUICK)
-    steps.input(follow, steps, [fields["fast"], *window], trigger_mode="always_last", **QUICK)
+    fields["fast"].input(choose, [fields["fast"], case], [steps, *window], **QUICK)
+    outputs = [fields["fast"], *window]
+    steps.input(follow, [steps, case], outputs, trigger_mode="always_last", **QUICK)
 
 
 def _wire_models(studio: Studio, parts: Parts) -> None:
@@ -181,14 +193,17 @@ def _wire_models(studio: Studio, parts: Parts) -> None:
         return list_updates(actions.fetch(_find_session(studio, request), hub_id))
 
     parts.model.select(choose, None, parts.outputs, **QUICK)
-    parts.model.submit(fetch, None, parts.outputs, show_progress="hidden", api_visibility="private")
+    parts.model.submit(
+        fetch, None, parts.outputs, show_progress="hidden", api_visibility="private",
+        concurrency_id="hub", concurrency_limit=1,
+    )  # fmt: skip
 
 
-def choose_window(editor: Editor, steps: Any) -> list[Any]:
+def choose_window(editor: Editor, case: str, steps: Any) -> list[Any]:
     """The default window for a number of steps; a number that is none leaves it as it is."""
     if not isinstance(steps, int | float) or not 1 <= steps <= MAX_STEPS or steps % 1:
         return [gr.skip(), gr.skip()]
-    form = default_form(editor, "picture", int(steps))
+    form = default_form(editor, case, int(steps))
     return [form.t_max, form.t_m]
 
 
@@ -214,13 +229,20 @@ def _on(studio: Studio, parts: Parts, listener: Any, act: Act) -> None:
             change = act(session, _read_state(values), event)
         except BadInput as error:
             change = Change(stage=show_error(session.page.stage, str(error), ()))
+        except Exception:
+            log.exception("an action failed")
+            change = Change(stage=show_error(session.page.stage, say("page", "failed"), ()))
         return list_updates(change)
 
     listener(answer, parts.state, parts.outputs, **QUICK)
 
 
+def _check_case(case: Any) -> str:
+    return case if case in CASES else CASES[0]
+
+
 def _find_session(studio: Studio, request: gr.Request) -> Session:
-    return studio.sessions.get_or_create(request.session_hash or "")
+    return studio.sessions.get_or_create(name_page(request))
 
 
 def _read_state(values: tuple[Any, ...]) -> PageState:

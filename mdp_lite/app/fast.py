@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import gradio as gr
-
 from mdp_lite.app.fields import Update
 from mdp_lite.app.forecast import forecast
 from mdp_lite.app.form import default_form
@@ -23,10 +21,9 @@ def count_fast_steps(editor: Editor) -> int | None:
 
 
 def choose_steps(editor: Editor, case: str, fast: bool) -> list[Update]:
-    """Updates of the steps and of the window (t_max, t_m), which is the default one for them."""
+    """Values of the steps and of the window (t_max, t_m), which is the default one for them."""
     form = default_form(editor, case, count_fast_steps(editor) if fast else None)
-    window = [gr.update(maximum=form.steps, value=value) for value in (form.t_max, form.t_m)]
-    return [form.steps, *window]
+    return [form.steps, form.t_max, form.t_m]
 
 
 def describe_fast(

@@ -39,25 +39,31 @@ class Flow:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
 
-    def edit(self, session: Session, state: PageState) -> Iterator[Change]:
-        """Edit to the end, with progress and previews; what is wrong is said beside its field."""
-        stage = session.page.stage
+    def edit(self, session: Session, state: PageState, name: str = "") -> Iterator[Change]:
+        """Edit to the end, with progress and previews; what is wrong is said beside its field.
+
+        name is that of the page: two pages may show one visit.
+        """
+        page = session.page  # its stage is read at the end: the visitor may have gone on
+        session.running_page = name
         try:
-            submission = self.read_submission(session, state)
-            session.page.form = submission.form
-            yield from self._run(session, submission)
+            yield from self._run(session, self.read_submission(session, state))
         except StoppedByVisitor:
-            if session.was_stopped:  # else a newer run took its place, and shows itself
-                yield Change(stage=show_stopped(stage))
+            # Else a newer run took its place on this page, and shows itself.
+            if session.was_stopped or session.running_page != name:
+                yield Change(stage=show_stopped(page.stage))
+        except GeneratorExit:  # the page was closed or loaded again
+            page.stage = page.stage | {"label": say("stage", "interrupted")}
+            raise
         except (BadInput, TooManyWaiting) as error:
-            yield Change(stage=show_error(stage, str(error), getattr(error, "names", ())))
+            yield Change(stage=show_error(page.stage, str(error), getattr(error, "names", ())))
         except Stopped:  # the service's batcher was closed
-            yield Change(stage=show_error(stage, say("page", "closed"), ()))
+            yield Change(stage=show_error(page.stage, say("page", "closed"), ()))
         except Exception:
             log.exception("a run failed")
-            yield Change(stage=show_error(stage, say("page", "failed"), ()))
+            yield Change(stage=show_error(page.stage, say("page", "failed"), ()))
 
-    def edit_again(self, session: Session, state: PageState) -> Iterator[Change]:
+    def edit_again(self, session: Session, state: PageState, name: str = "") -> Iterator[Change]:
         """Edit by the slider that was let go, if the source is already computed."""
         state = state._replace(values=replace_value(state.values, "steer", "strength"))
         try:
@@ -69,35 +75,39 @@ class Flow:
         except ValueError:  # Edit says what is wrong
             ready = False
         if ready:
-            yield from self.edit(session, state)
+            yield from self.edit(session, state, name)
 
     def _run(self, session: Session, submission: Submission) -> Iterator[Change]:
         expected = forecast(self.studio, session, submission)
-        clock = RunClock(expected)
+        clock, picture = RunClock(expected), session.page.current
         run = run_edit(self.studio, session, submission, expected.rows)
         try:
             while True:
                 yield Change(stage=show_running(next(run), clock))
         except StopIteration as end:
-            yield self._show_end(session, submission, end.value)
+            shown = self._show_end(session, submission, end.value)
+            is_same = session.page.current == picture  # else its mask is of no use
+            yield shown if is_same else shown._replace(picture=None)
         finally:
             run.close()
 
     def _show_end(self, session: Session, submission: Submission, result: AppResult) -> Change:
         """The result of a run, and what the next one will cost."""
         assert result.item is not None  # the run has just added it
+        view = View(self.studio, session)
+        if self.studio.find_model(session).alias != result.item.model:  # chosen meanwhile
+            return show_item(view, result.item, result)
         lines = describe_fast(self.studio, session, submission, result)
         form, runner = submission.form, self.studio.find_editor(session).runner
         both = ", ".join((form.source_prompt, form.prompt, form.source_prompt_2, form.prompt_2))
         lines += [f"{one[:1].upper()}{one[1:]}." for one in runner.describe_unknown_words(both)]
-        shown = show_item(View(self.studio, session), result.item, result, lines)
+        shown = show_item(view, result.item, result, lines)
         return shown._replace(plan=describe_plan(forecast(self.studio, session, submission)))
 
     def plan(self, session: Session, state: PageState) -> str:
         """What an edit will cost, in one line; "" as long as something is missing."""
         try:
             submission = self.read_submission(session, state)
-            session.page.form = submission.form
             return describe_plan(forecast(self.studio, session, submission))
         except ValueError:
             return ""
@@ -105,7 +115,7 @@ class Flow:
     def read_submission(self, session: Session, state: PageState) -> Submission:
         """The form, picture and mask of what the browser sent."""
         check_filled(state)
-        form = self.read_form(session, state)
+        session.page.form = form = self.read_form(session, state)
         picture, name = session.page.open_current() if form.case == "picture" else (None, None)
         if picture is None:  # words make a picture first: nothing can be painted on
             return Submission(form, None, None)

@@ -20,6 +20,7 @@ from mdp_lite.app.runs import MASK_FILE, Submission, run_edit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import StoppedByVisitor
 from mdp_lite.app.studio import Studio, mask_from_layers, open_upload
+from mdp_lite.app.wiring import name_page
 from mdp_lite.app.wording import say
 from mdp_lite.names import Stopped
 
@@ -58,7 +59,7 @@ class Handlers:
 
     def session(self, request: gr.Request) -> Session:
         """The session of the visitor who sent the request."""
-        return self.studio.sessions.get_or_create(request.session_hash or "")
+        return self.studio.sessions.get_or_create(name_page(request))
 
     def stop(self, request: gr.Request) -> str:
         """Stop the visitor's run."""

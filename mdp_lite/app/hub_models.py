@@ -43,7 +43,7 @@ class HubModels:
             raise BadInput(say("model", "hub_full", count=MAX_MODELS), "hub")
         spec = ModelSpec(hub_id, replace(self._common, name=hub_id), self._engine)
         catalog = self._lender.catalog
+        self._count += 1  # its files are on the disk from now on, also if it does not fit
         facts = read_facts_of(spec)
         check_fits([spec], {spec.alias: facts}, self._lender.stays, self._lender.bound)
         catalog.specs[hub_id], catalog.facts[hub_id] = spec, facts
-        self._count += 1

@@ -39,10 +39,17 @@
     message.setAttribute("role", "alert");
     message.textContent = value.error;
     field.after(message);
-    field.addEventListener("input", () => message.remove(), { once: true });
     field.querySelector("input, textarea, button")?.focus({ preventScroll: true });
     message.scrollIntoView({ block: isNarrow() ? "center" : "nearest" });  // at once: start() may still scroll
   };
+
+  // An error may be mended in another field than the one beside which it stands.
+  for (const name of ["input", "change"]) find("#inputs")?.addEventListener(name, clearErrors);
+
+  // The text under work keeps the focus, so that nothing moves between the press and the click.
+  document.addEventListener("mousedown", (event) => {
+    if (event.target.closest("#edit, #stop")) event.preventDefault();
+  }, true);
 
   let lastError = null;
   document.addEventListener("mdp-stage", (event) => {
@@ -61,10 +68,15 @@
 
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("textarea, input[type=text], input:not([type])");
-    if (event.key === "Enter" && !event.shiftKey && typing?.closest("#prompt, #source-prompt")) start();
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("#edit")?.click();
-    const busy = find("dialog[open]") || event.target.closest("#picture [data-part=canvas]");  // Escape leaves these first
-    const running = document.body.classList.contains("mdp-running");
-    if (event.key === "Escape" && running && !busy) find("#stop")?.click();
+    if (event.key !== "Enter" || event.isComposing || event.shiftKey) return;
+    if (typing?.closest("#prompt, #source-prompt")) start();  // gradio submits the text
+    else if (event.ctrlKey || event.metaKey) find("#edit")?.click();
   }, true);
+
+  // Escape stops a run, unless it has left something else first: a menu, a dialog, a shape.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented) return;
+    const busy = find("dialog[open]") || event.target.closest("#picture [data-part=canvas]");
+    if (document.body.classList.contains("mdp-running") && !busy) find("#stop")?.click();
+  });
 }

@@ -42,11 +42,13 @@ class Session:
         self.uploads: set[str] = set()
         self.last: LastEdit | None = None
         self.sheets: dict[str, EditSheet] = {}
+        self.running_page = ""  # the name of the page that started the newest edit
         self.running_sheet: str | None = None  # the kind of the sheet that is being made
         self.favourites = Favourites(folder / "favourites")
         self.history = History(folder / "results")
         self.page, self.was_stopped = VisitPage(folder / "pictures"), False
         self._sources: OrderedDict[Hashable, Source] = OrderedDict()
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._stop.set()
         self._folders: dict[str, Path] = {}
@@ -58,9 +60,13 @@ class Session:
         """Whether a run was started and has not ended; stream() sets its event at the end."""
         return not self._stop.is_set()
 
-    def start_run(self) -> threading.Event:
-        """Stop the run before, and return the event that stops the new one."""
-        self.is_used, self.was_stopped = True, False
+    def start_run(self, on_stage: bool = True) -> threading.Event:
+        """Stop the run before, and return the event that stops the new one.
+
+        on_stage says that the new run shows itself on the stage; if it does not, the stage has to
+        say that the run before was stopped.
+        """
+        self.is_used, self.was_stopped = True, not on_stage
         self._stop.set()
         self._stop = threading.Event()
         return self._stop
@@ -72,16 +78,18 @@ class Session:
 
     def find_source(self, key: Hashable) -> Source | None:
         """The stored source of a key, if there is one; it now counts as used last."""
-        source = self._sources.get(key)
-        if source is not None:
-            self._sources.move_to_end(key)
+        with self._lock:
+            source = self._sources.get(key)
+            if source is not None:
+                self._sources.move_to_end(key)
         return source
 
     def add_source(self, key: Hashable, source: Source) -> None:
         """Store a source. If there are too many, the least recently used one is dropped."""
-        self._sources[key] = source
-        while len(self._sources) > MAX_SOURCES:
-            self._sources.popitem(last=False)
+        with self._lock:
+            self._sources[key] = source
+            while len(self._sources) > MAX_SOURCES:
+                self._sources.popitem(last=False)
 
     def make_folder(self, kind: str) -> Path:
         """An empty folder for pictures of one kind; the visitor's last one is deleted.
@@ -121,10 +129,12 @@ class Session:
     def close(self) -> None:
         """Stop the current run and delete everything but the uploads, which others may have too."""
         self.stop()
-        self._sources.clear()
+        with self._lock:
+            self._sources.clear()
         self.sheets.clear()
         self.favourites.clear()
         self.history.clear()
+        self.page.clear()
         self.last = None
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -118,7 +118,8 @@ class SheetHandlers:
             log.exception("a sheet failed")
             yield [markup.problem(say("page", "failed")), gr.skip(), done]
         finally:
-            session.running_sheet = None
+            if session.running_sheet == kind:  # else another sheet took its place
+                session.running_sheet = None
 
     def _run(
         self, session: Session, kind: str, choose: Choose

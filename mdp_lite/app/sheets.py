@@ -71,7 +71,7 @@ def make_sheet(
             job = SheetJob(editor, session, last, folder, on_progress)
             return _add_cost(_make_sheet(job, plan, others), cost)
 
-    session.sheets[kind] = result = yield from stream(work, session.start_run())
+    session.sheets[kind] = result = yield from stream(work, session.start_run(on_stage=False))
     return result
 
 

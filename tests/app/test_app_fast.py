@@ -57,8 +57,8 @@ def test_a_click_sets_the_steps_and_their_window_and_a_second_one_the_default(
         n, t_max, t_m = choose_steps(studio.editor, case, fast)
         form = default_form(studio.editor, case, steps)
         assert n == steps == form.steps
-        assert (t_max["value"], t_m["value"]) == (form.t_max, form.t_m)
-        assert t_max["maximum"] == t_m["maximum"] == steps >= form.t_max >= form.t_m
+        assert (t_max, t_m) == (form.t_max, form.t_m)  # plain values: the fields have no limits
+        assert steps >= t_max >= t_m
     assert default_form(studio.editor, case) == default_form(studio.editor, case, 50)
 
 

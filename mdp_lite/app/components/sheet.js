@@ -222,7 +222,9 @@ const listen = () => {
   hold.addEventListener("keydown", (event) => { if (" Enter".includes(event.key)) showBefore(true); });
   element.addEventListener("keydown", onKey);
   document.addEventListener("keydown", (event) => {  // also when only the pointer is here
-    if (event.key === "Escape" && large !== null) closeLarge();
+    if (event.key !== "Escape" || large === null) return;
+    event.preventDefault();  // Escape does one thing: it does not stop a run too
+    closeLarge();
   });
   element.addEventListener("keyup", () => showBefore(false));
   part("use").addEventListener("click", () => choose(large));

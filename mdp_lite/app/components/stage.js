@@ -77,10 +77,11 @@ const showNotes = (value) => {
 };
 
 const showActions = (value) => {
-  const done = value.state === "done" && Boolean(value.download);
+  const done = value.state === "done" && Boolean(value.download || value.id);
   part("actions").hidden = !done;
   if (!done) return;
-  part("download").href = value.download;
+  part("download").hidden = !value.download;
+  if (value.download) part("download").href = value.download;
   part("download").textContent = say("download");
   part("use").hidden = !value.id;
 };

@@ -34,9 +34,11 @@ range.addEventListener("input", () => {
   clearTimeout(waiting.timer);
   if (!waiting.dragging) waiting.timer = setTimeout(release, KEYBOARD_PAUSE);
 });
-range.addEventListener("pointerup", () => {
-  if (waiting.dragging) setTimeout(release, 0);
-  waiting.dragging = false;
-});
+for (const name of ["pointerup", "pointercancel"]) {  // a touch that scrolls the page cancels
+  range.addEventListener(name, () => {
+    if (waiting.dragging) setTimeout(release, 0);
+    waiting.dragging = false;
+  });
+}
 watch("value", draw);
 draw();
