@@ -18,7 +18,7 @@ from mdp_lite.checkpoint.load import examine
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.cli.info import estimate_edit
 from mdp_lite.cli.loading import open_editor
-from mdp_lite.cli.model_options import EngineOptions, ModelOptions
+from mdp_lite.cli.model_options import EngineOptions, LoadOptions
 from mdp_lite.editor import Editor
 from mdp_lite.engine import flops
 from mdp_lite.engine.estimate import estimate
@@ -164,9 +164,12 @@ def test_the_command(
                                      "serve", "app"])  # fmt: skip
 def test_every_command_takes_the_same_option(command: str, checkpoint: Path, place: Path) -> None:
     options = import_module(f"mdp_lite.cli.commands.{command}").OPTIONS
-    known = next(one for one in fields(options) if one.name == "model").default
-    assert isinstance(known, ModelOptions)
-    chosen = replace(known, name=str(checkpoint), device="cpu", vae=str(place))
+    known: Any = next(one for one in fields(options) if one.name == "model").default
+    assert isinstance(known, LoadOptions)
+    named = {"names": (str(checkpoint),)} if command == "app" else {"name": str(checkpoint)}
+    chosen = replace(known, **named, device="cpu", vae=str(place))
+    if command == "app":  # the options are those of the first of its models
+        chosen = chosen.read_one(str(checkpoint))
     assert isinstance(open_editor(chosen, EngineOptions()).models.vae, TAESD)
 
 

@@ -71,7 +71,9 @@ def test_a_page_in_front_has_the_services_life(editor: Editor) -> None:
     app = application(editor, ServiceSettings())
 
     @contextmanager
-    def page(outer: FastAPI, editor: Editor, borrow: BorrowEditor) -> Iterator[None]:
+    def page(
+        outer: FastAPI, editor: Editor, borrow: BorrowEditor, alias: str, lender: object
+    ) -> Iterator[None]:
         yield
 
     async def live(outer: FastAPI) -> None:
