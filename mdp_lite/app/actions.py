@@ -43,8 +43,11 @@ class Actions:
         """A page that was loaded: what the visit had, or the model's defaults."""
         form = session.page.form or default_form(self.studio.find_editor(session), "picture")
         item, models = session.history.current, ModelActions(self.studio)
+        stage = session.page.stage
+        if session.is_running or session.was_left:
+            stage, session.was_left = stage | {"label": say("stage", "interrupted")}, False
         return Change(
-            session.page.stage, history_value(session), show_picture(session), form=form,
+            stage, history_value(session), show_picture(session), form=form,
             code=write_code(self.studio, item) if item else None, notes=self.warn(session),
             model=model_value(self.studio, session), facts=models.describe(session),
         )  # fmt: skip

@@ -52,9 +52,6 @@ class Flow:
             # Else a newer run took its place on this page, and shows itself.
             if session.was_stopped or session.running_page != name:
                 yield Change(stage=show_stopped(page.stage))
-        except GeneratorExit:  # the page was closed or loaded again
-            page.stage = page.stage | {"label": say("stage", "interrupted")}
-            raise
         except (BadInput, TooManyWaiting) as error:
             yield Change(stage=show_error(page.stage, str(error), getattr(error, "names", ())))
         except Stopped:  # the service's batcher was closed

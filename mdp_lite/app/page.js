@@ -44,7 +44,7 @@
   };
 
   // An error may be mended in another field than the one beside which it stands.
-  for (const name of ["input", "change"]) find("#inputs")?.addEventListener(name, clearErrors);
+  find("#inputs")?.addEventListener("input", clearErrors);
 
   // The text under work keeps the focus, so that nothing moves between the press and the click.
   document.addEventListener("mousedown", (event) => {

@@ -42,6 +42,7 @@ class Session:
         self.uploads: set[str] = set()
         self.last: LastEdit | None = None
         self.sheets: dict[str, EditSheet] = {}
+        self.was_left = False  # in the middle of a run
         self.running_page = ""  # the name of the page that started the newest edit
         self.running_sheet: str | None = None  # the kind of the sheet that is being made
         self.favourites = Favourites(folder / "favourites")
@@ -198,6 +199,7 @@ class Sessions:
                 return
             session.pages.discard(name)
             if not session.pages:
+                session.was_left = session.was_left or session.is_running
                 session.stop()
                 self._start_grace(session.token)
 

@@ -36,7 +36,7 @@ def test_a_reload_says_that_the_edit_was_stopped(open_page: OpenPage, served: Se
     one.click("edit")
     one.wait_for_stage("running")
     one.page.reload()
-    one.wait_for_stage("loaded", "The page was closed while an edit was made")
+    one.wait_for_stage("loaded", "If you reloaded the page, it was stopped")
     served.slow[0] = 0.0
     one.run()
 
