@@ -1,5 +1,6 @@
 """Train the VAE: first both halves, later (the latents fixed) the decoder alone."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mdp_lite.models.vae import VAE
-from train_tiny import recipe
 from train_tiny.data import open_latents, open_scenes, to_tensor
-from train_tiny.fit import Settings, fit, load
+from train_tiny.fit import fit, load
+from train_tiny.previews import show_round_trips
+from train_tiny.recipe import Recipe
 from train_tiny.workers import Worker
 
 KL_WEIGHT = 5e-5
@@ -42,10 +44,10 @@ def psnr(picture: Tensor, target: Tensor) -> str:
     return f"{10 * torch.log10(4 / F.mse_loss(picture.detach(), target)):.2f} dB"
 
 
-def train(worker: Worker, work: Path, minutes: float) -> None:
-    """Train encoder and decoder for so many minutes: vae.pt."""
+def train(worker: Worker, recipe: Recipe, work: Path) -> None:
+    """Train encoder and decoder: vae.pt."""
     torch.manual_seed(0)
-    data, vae = open_scenes(work), VAE(recipe.VAE).to(worker.device)
+    data, vae = open_scenes(work), VAE(recipe.vae).to(worker.device)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         target = to_tensor(data.pictures[index]).to(worker.device)
@@ -55,8 +57,8 @@ def train(worker: Worker, work: Path, minutes: float) -> None:
         total = loss(output, target, SQUARES) + KL_WEIGHT * divergence.float()
         return total, psnr(output, target)
 
-    settings = Settings(minutes, batch=4, peak=2e-3, average=0.998)
-    fit(worker, vae, loss_of, len(data.pictures), settings, work / "vae.pt")
+    preview, settings = partial(show_round_trips, recipe, work), recipe.vae_training
+    fit(worker, vae, loss_of, len(data.pictures), settings, work / "vae.pt", preview)
 
 
 def freeze_encoder(vae: VAE) -> None:
@@ -66,10 +68,10 @@ def freeze_encoder(vae: VAE) -> None:
             half.requires_grad_(False)
 
 
-def train_decoder(worker: Worker, work: Path, minutes: float) -> None:
-    """Continue with the decoder alone, on the latents of vae.pt, for these minutes: decoder.pt."""
+def train_decoder(worker: Worker, recipe: Recipe, work: Path) -> None:
+    """Continue with the decoder alone, on the latents of vae.pt: decoder.pt."""
     data, (latents, scale) = open_scenes(work), open_latents(work)
-    vae = VAE(recipe.VAE).to(worker.device)
+    vae = VAE(recipe.vae).to(worker.device)
     vae.load_state_dict((load(work / "vae.pt") or {})["ema"])
     freeze_encoder(vae)
 
@@ -80,16 +82,16 @@ def train_decoder(worker: Worker, work: Path, minutes: float) -> None:
             output = vae.decode(z).float()
         return loss(output, target, SQUARES_LATER), psnr(output, target)
 
-    settings = Settings(minutes, batch=4, peak=1e-3, average=0.998)
-    fit(worker, vae, loss_of, len(data.pictures), settings, work / "decoder.pt")
+    preview, settings = partial(show_round_trips, recipe, work), recipe.decoder_training
+    fit(worker, vae, loss_of, len(data.pictures), settings, work / "decoder.pt", preview)
 
 
 @torch.no_grad()
-def encode(work: Path) -> None:
+def encode(recipe: Recipe, work: Path) -> None:
     """Write the latents of all pictures, scaled to unit standard deviation, and the scale."""
     if (work / "scale.npy").exists():
         return
-    pictures, vae = open_scenes(work).pictures, VAE(recipe.VAE)
+    pictures, vae = open_scenes(work).pictures, VAE(recipe.vae)
     vae.load_state_dict((load(work / "vae.pt") or {})["ema"])
     chunks = tqdm([pictures[i : i + 16] for i in range(0, len(pictures), 16)], "encoding")
     with torch.autocast("cpu", torch.bfloat16):

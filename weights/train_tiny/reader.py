@@ -13,9 +13,9 @@ from mdp_lite.eval import world
 from mdp_lite.eval.cases import iterate_scenes
 from mdp_lite.eval.reader import HEADS, WEIGHTS, Reader, labels, load_reader, read, truth
 from mdp_lite.models.vae import VAE
-from train_tiny import recipe
 from train_tiny.data import Scenes, batches, open_scenes, to_tensor, training_seeds
 from train_tiny.fit import load, save
+from train_tiny.recipe import TINY
 from train_tiny.workers import Worker, report
 
 STEPS, BATCH, PEAK = 1500, 64, 3e-3
@@ -54,7 +54,7 @@ def through_vae(vae: VAE, pictures: np.ndarray, error: float) -> np.ndarray:
 
 def make_targets(count: int) -> Tensor:
     """Labels (count, heads) int64 of the training scenes."""
-    return torch.tensor([labels(world.sample(seed)) for seed in training_seeds(count)])
+    return torch.tensor([labels(world.sample(seed)) for seed in training_seeds(TINY.world, count)])
 
 
 def loss(logits: tuple[Tensor, ...], wanted: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def stage(work: Path) -> None:
     """Train with the VAE in work, if any; write reader.pt there, and fp16 weights to the code."""
     worker = Worker(0, 1, torch.device("cpu"))
     state = load(work / "decoder.pt") or load(work / "vae.pt")
-    vae = VAE(recipe.VAE) if state else None
+    vae = VAE(TINY.vae) if state else None
     if vae and state:
         vae.load_state_dict(state["ema"])
     reader = train(worker, open_scenes(work), vae, STEPS)
@@ -89,7 +89,7 @@ def train(worker: Worker, data: Scenes, vae: VAE | None, steps: int) -> Reader:
     pool = through_vae(vae, data.pictures[:POOL], error=0.3) if vae else data.pictures[:POOL]
     optimizer = torch.optim.AdamW(reader.parameters(), PEAK, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=steps)
-    indices, rng = batches(len(data.pictures), BATCH // 2, 0, 1, seed=0), np.random.default_rng(0)
+    indices, rng = batches(len(data.pictures), BATCH // 2, 0, 1, step=0), np.random.default_rng(0)
     for step, index in zip(range(steps), indices, strict=False):
         again = rng.integers(len(pool), size=BATCH // 2)
         pictures = to_tensor(np.concatenate([data.pictures[index], pool[again]]))

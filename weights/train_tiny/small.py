@@ -1,0 +1,28 @@
+"""The recipe of the second bundled model: the village at 128 x 128, by the VAE's factor of 8.
+
+Its training is counted in steps, so that it can stop and go on anywhere: stopped time is free.
+"""
+
+from pathlib import Path
+
+from mdp_lite.eval.village import world
+from train_tiny.recipe import Recipe, Settings, World, unet_of, vae_of
+
+SMALL = Recipe(
+    name="small",
+    world=World(
+        world.WORDS, world.sample, world.is_held_back, world.draw, world.random_caption
+    ),
+    size=world.SIZE,
+    length=44,
+    scenes=32_000,
+    vae=vae_of((16, 32, 64, 128), world.SIZE),
+    unet=unet_of((72, 112, 152), groups=8, cross=128),
+    text_width=128,
+    text_layers=2,
+    vae_training=Settings(0, batch=8, peak=2e-3, average=0.998, steps=12_000, tail=0.3),
+    unet_training=Settings(0, batch=64, peak=8e-4, average=0.9995, steps=20_000, tail=0.3),
+    decoder_training=Settings(0, batch=8, peak=1e-3, average=0.998, steps=8_000, tail=0.5),
+    defaults={"num_inference_steps": 50, "guidance_scale": 4.0},
+    resume=Path(__file__).with_name("resume") / "small.safetensors",
+)
