@@ -83,5 +83,5 @@ def train(worker: Worker, recipe: Recipe, work: Path, vocab: int, empty: list[in
         error = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
         return (weight * error).mean(), f"error {error.mean().item():.4f}"
 
-    preview, settings = partial(show_samples, recipe, work, vocab), recipe.unet_training
+    preview, settings = partial(show_samples, recipe, work), recipe.unet_training
     fit(worker, model, loss_of, len(latents), settings, work / "unet.pt", preview)

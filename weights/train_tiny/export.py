@@ -37,13 +37,29 @@ def export(recipe: Recipe, work: Path, out: Path) -> None:
 
     decoder.pt is optional: without it the decoder is that of vae.pt.
     """
-    vae = (load(work / "decoder.pt") or load(work / "vae.pt") or {})["ema"]
-    both = (load(work / "unet.pt") or {})["ema"]
+    write_folder(
+        recipe, load_vae(work), (load(work / "unet.pt") or {})["ema"], read_scale(work), out
+    )
+
+
+def load_vae(work: Path) -> dict[str, Tensor]:
+    """The averaged weights of the VAE, with the better decoder if there is one."""
+    return (load(work / "decoder.pt") or load(work / "vae.pt") or {})["ema"]
+
+
+def read_scale(work: Path) -> float:
+    """The factor that gives the latents unit standard deviation."""
+    return float(np.load(work / "scale.npy"))
+
+
+def write_folder(
+    recipe: Recipe, vae: dict[str, Tensor], both: dict[str, Tensor], scale: float, out: Path
+) -> None:
+    """Write the checkpoint folder from the VAE's state and that of UNet and text encoder."""
     with tempfile.TemporaryDirectory() as plain:
         write_tokenizer(Path(plain), recipe.world.words, recipe.length)
         CLIPTokenizer.from_pretrained(plain).save_pretrained(out / "tokenizer")
         words = json.loads((Path(plain) / "vocab.json").read_text("utf-8"))
-    scale = float(np.load(work / "scale.npy"))
     write_json(out / "model_index.json", INDEX)
     write_json(out / "mdp_lite.json", defaults(recipe))
     write_json(out / "scheduler" / "scheduler_config.json", scheduler_config())
@@ -99,4 +115,9 @@ def text_config(recipe: Recipe, words: dict[str, int]) -> dict[str, Any]:
     start, end = words[START], words[END]
     ids = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
     head = {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}
-    return {**head, **ids, "projection_dim": recipe.text_width, **asdict(recipe.text_config(len(words)))}
+    return {
+        **head,
+        **ids,
+        "projection_dim": recipe.text_width,
+        **asdict(recipe.text_config(len(words))),
+    }

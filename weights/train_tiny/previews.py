@@ -1,18 +1,23 @@
 """Sheets of pictures during a training, of scenes that it never sees."""
 
+import tempfile
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from mdp_lite.editor import Editor
 from mdp_lite.models.vae import VAE
 from train_tiny.data import choose_seeds, to_tensor
+from train_tiny.export import load_vae, read_scale, write_folder
 from train_tiny.recipe import Recipe
 
 FIRST = 10_000_000  # seed of the first scene; training uses small ones
 COUNT, SHOWN = 64, 16  # pictures that are measured, and that are shown
+PROMPTS = 12
 
 
 def show_round_trips(recipe: Recipe, work: Path, state: dict[str, Tensor], step: int) -> str:
@@ -27,7 +32,7 @@ def show_round_trips(recipe: Recipe, work: Path, state: dict[str, Tensor], step:
     decibel = 10 * torch.log10(4 / error)
     rows = [row for i in range(0, SHOWN, 8) for row in (target[i : i + 8], again[i : i + 8])]
     write_sheet(rows, work / f"vae_{step:06d}.png")
-    return f"held-back PSNR {decibel.mean():.2f} dB, of the mean error {10 * torch.log10(4 / error.mean()):.2f}"
+    return f"held-back PSNR {decibel.mean():.2f} dB, the worst {decibel.min():.2f}"
 
 
 @torch.no_grad()
@@ -45,6 +50,22 @@ def write_sheet(rows: list[Tensor], path: Path) -> None:
     Image.fromarray((whole + 0.5).clamp(0, 255).to(torch.uint8).numpy()).save(path)
 
 
-def show_samples(recipe: Recipe, work: Path, vocab: int, state: dict[str, Tensor], step: int) -> str:
-    """Write pictures that the averaged weights make of held-back captions."""
-    return ""
+def show_samples(recipe: Recipe, work: Path, state: dict[str, Tensor], step: int) -> str:
+    """Write pictures that the averaged weights make of held-back captions, beside the captions."""
+    texts = make_captions(recipe, PROMPTS)
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(recipe, load_vae(work), state, read_scale(work), Path(folder))
+        editor = Editor.from_pretrained(folder, "cpu")
+    found = [editor.generate(text, seed=i, num_inference_steps=20) for i, text in enumerate(texts)]
+    pictures = to_tensor(np.stack([np.asarray(source.image) for source in found]))
+    path = work / f"unet_{step:06d}.png"
+    write_sheet(list(pictures.split(6)), path)
+    path.with_suffix(".txt").write_text("\n".join(texts) + "\n", "utf-8")
+    return path.name
+
+
+def make_captions(recipe: Recipe, count: int) -> list[str]:
+    """Captions of scenes that training never sees, always the same ones."""
+    world = recipe.world
+    seeds = choose_seeds(world, FIRST, count, unseen=True)
+    return [world.random_caption(world.sample(seed), Random(seed)) for seed in seeds]

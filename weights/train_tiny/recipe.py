@@ -111,9 +111,7 @@ def unet_of(widths: tuple[int, int, int], groups: int, cross: int) -> UNetConfig
 
 TINY = Recipe(
     name="tiny",
-    world=World(
-        world.WORDS, world.sample, world.is_held_back, world.draw, world.random_caption
-    ),
+    world=World(world.WORDS, world.sample, world.is_held_back, world.draw, world.random_caption),
     size=64,
     length=LENGTH,
     scenes=60_000,

@@ -10,9 +10,7 @@ from train_tiny.recipe import Recipe, Settings, World, unet_of, vae_of
 
 SMALL = Recipe(
     name="small",
-    world=World(
-        world.WORDS, world.sample, world.is_held_back, world.draw, world.random_caption
-    ),
+    world=World(world.WORDS, world.sample, world.is_held_back, world.draw, world.random_caption),
     size=world.SIZE,
     length=44,
     scenes=32_000,

@@ -34,7 +34,7 @@ def draw_house(pen: VillagePen, color: Color) -> None:
     pen.fill(gable, shade(color, 1.06 * front), paint=True)
     for i in range(6):  # rows of tiles, brighter towards the ridge
         low, high = 0.46 + 0.082 * i, 0.46 + 0.082 * (i + 1)
-        x0, x1, x2, x3 = (_roof(low, high))
+        x0, x1, x2, x3 = _roof(low, high)
         tone = (0.8 + 0.06 * i) * wall
         pen.fill(((x0, low), (x1, low), (x2, high), (x3, high)), shade(SLATE, tone))
         pen.fill(((x0, low), (x1, low), (x1, low + 0.018), (x0, low + 0.018)), shade(SLATE, 0.55))

@@ -70,7 +70,9 @@ class Voice(NamedTuple):
 
 def list_words() -> tuple[str, ...]:
     """Every word of every caption, sorted, the comma among them."""
-    values = [value for options in FIELDS.values() for value in options if value not in ("none", "shown")]
+    values = [
+        value for options in FIELDS.values() for value in options if value not in ("none", "shown")
+    ]
     said = [phrase for value in values for phrase in SYNONYMS.get(value, (value,))]
     extra = [phrase for key in ("beside", "before", "two") for phrase in SYNONYMS[key]]
     phrases = (*said, *extra, *PLURALS.values(), *LINKS)
@@ -113,7 +115,7 @@ def random_caption(scene: VillageScene, rng: random.Random) -> str:
 
 
 def say_comma(voice: Voice) -> str:
-    """As in: ink drawing of a red stone house on the left, near a dog, on a meadow, winter night."""
+    """As in: ink drawing of a red house on the left, near a dog, on a meadow, winter night."""
     style, subject = voice.word("style"), _subject(voice)
     position = voice.word("position")
     head = _join(style, "of" if style and subject else "", subject, position)
@@ -133,7 +135,9 @@ def say_sentence(voice: Voice) -> str:
     body = _list(_join(subject, verb, position), _friend(voice))
     land = _join(voice.word("ground"), _backdrop(voice))
     style = voice.word("style")
-    return _list(_join(_when(voice), _light(voice)), body, land, f"as {_article(style)}" if style else "")
+    return _list(
+        _join(_when(voice), _light(voice)), body, land, f"as {_article(style)}" if style else ""
+    )
 
 
 def say_title(voice: Voice) -> str:

@@ -130,8 +130,11 @@ def _tile(spot: Spot, size: int) -> tuple[int, int, int, int]:
     foot = spot.base - spot.lift
     left = max(math.floor((spot.x - 0.54 * spot.height) * size), 0)
     right = min(math.ceil((spot.x + 0.54 * spot.height) * size), size)
-    return left, max(math.floor((foot - 1.14 * spot.height) * size), 0), right, min(
-        math.ceil((foot + 0.02) * size), size
+    return (
+        left,
+        max(math.floor((foot - 1.14 * spot.height) * size), 0),
+        right,
+        min(math.ceil((foot + 0.02) * size), size),
     )
 
 

@@ -9,6 +9,14 @@ EYE: Color = (34, 30, 40)
 LEAF: Color = (74, 150, 66)
 BEAK: Color = (244, 160, 50)
 NOSE: Color = (226, 120, 128)
+CROWN = (  # of a tree: middle, radius and tone of each ball
+    (0.24, 0.54, 0.22, 0.72),
+    (-0.25, 0.53, 0.22, 0.78),
+    (0.0, 0.5, 0.22, 0.7),
+    (0.17, 0.72, 0.24, 0.88),
+    (-0.17, 0.73, 0.24, 0.95),
+    (0.0, 0.84, 0.2, 1.06),
+)
 
 
 def draw_eyes(pen: VillagePen, x: float, y: float, apart: float, radius: float) -> None:
@@ -100,9 +108,7 @@ def draw_tree(pen: VillagePen, color: Color) -> None:
     pen.fill_tube((0, 0.11, 0.0), (0, 0.06, 0.5), shade(WOOD, 1.05))
     pen.fill_curve(((0.0, 0.34), (0.2, 0.52)), 0.05, WOOD)
     pen.fill_curve(((0.0, 0.3), (-0.18, 0.48)), 0.05, WOOD)
-    balls = ((0.24, 0.54, 0.22, 0.72), (-0.25, 0.53, 0.22, 0.78), (0.0, 0.5, 0.22, 0.7),
-             (0.17, 0.72, 0.24, 0.88), (-0.17, 0.73, 0.24, 0.95), (0.0, 0.84, 0.2, 1.06))  # fmt: skip
-    for x, y, radius, tone in balls:
+    for x, y, radius, tone in CROWN:
         pen.fill_ball(x, y, radius, 0.86 * radius, shade(color, tone), paint=True)
 
 

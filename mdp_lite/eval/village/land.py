@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mdp_lite.eval.landscape import Array, array, axis, blend, soft_dots
+from mdp_lite.eval.landscape import Array, array, axis, blend
 from mdp_lite.eval.shapes import Color
 from mdp_lite.eval.village.record import VillageScene
 from mdp_lite.eval.village.sky import DULL, DULLNESS, SKY
@@ -121,7 +121,9 @@ def paint_forest(canvas: Array, scene: VillageScene, size: int) -> None:
 def paint_city(canvas: Array, scene: VillageScene, size: int) -> None:
     """Two rows of towers; their windows are lit at night."""
     q, line = quarters(size), horizon(scene)
-    for row, (count, tone, haze) in enumerate(((14, (128, 136, 164), 0.4), (10, (96, 100, 130), 0.1))):
+    for row, (count, tone, haze) in enumerate(
+        ((14, (128, 136, 164), 0.4), (10, (96, 100, 130), 0.1))
+    ):
         place = q * count + scene.phase * (5 + row)
         block = np.floor(place)
         across = np.abs(place - block - 0.5) * 2

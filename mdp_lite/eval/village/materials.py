@@ -34,7 +34,9 @@ def add_blocks(rgb: Array, x: Array, y: Array) -> Array:
     row = np.floor(y / 0.14)
     column = x / 0.26 + 0.5 * (row % 2)
     tone = 0.86 + 0.22 * np.abs(np.sin(12.9 * np.floor(column) + 4.1 * row))
-    near = np.minimum(np.abs(column - np.round(column)) * 0.26, np.abs(y / 0.14 - np.round(y / 0.14)) * 0.14)
+    near = np.minimum(
+        np.abs(column - np.round(column)) * 0.26, np.abs(y / 0.14 - np.round(y / 0.14)) * 0.14
+    )
     mortar = 1 - _soft_step(near, 0.008, 0.02)
     body = (rgb + 0.38 * (_lit(rgb, GREY) - rgb)) * tone[..., None]
     return body + 0.7 * mortar[..., None] * (_lit(rgb, (216, 210, 204)) - body)
@@ -44,7 +46,9 @@ def add_gloss(rgb: Array, x: Array, y: Array) -> Array:
     """Metal: dark and bright bands that mirror ground and sky, and a hard slanted light."""
     mirror = 0.86 + 0.34 * np.tanh(4 * np.sin(9.5 * (y - 0.12 * x)))
     body = (rgb * 0.9 + 0.1 * _lit(rgb, GREY)) * mirror[..., None]
-    band = np.exp(-(((x + 0.5 * y - 0.2) / 0.055) ** 2)) + 0.5 * np.exp(-(((x + 0.5 * y - 0.38) / 0.03) ** 2))
+    band = np.exp(-(((x + 0.5 * y - 0.2) / 0.055) ** 2)) + 0.5 * np.exp(
+        -(((x + 0.5 * y - 0.38) / 0.03) ** 2)
+    )
     return body + 0.75 * band[..., None] * (255 - body)
 
 

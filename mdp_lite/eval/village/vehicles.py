@@ -69,9 +69,9 @@ def draw_balloon(pen: VillagePen, color: Color) -> None:
     pen.fill_ball(0.0, 0.68, 0.39, 0.35, color, paint=True)
     for rx in (0.13, 0.27):
         for side in (-1, 1):
-            seam = [(side * rx * math.sin(math.pi * i / 12), 0.68 + 0.35 * math.cos(math.pi * i / 12))
-                    for i in range(10)]  # fmt: skip
-            pen.fill_curve(tuple(seam), 0.012, shade(color, 0.6), paint=True)
+            turns = [math.pi * i / 12 for i in range(10)]
+            seam = tuple((side * rx * math.sin(a), 0.68 + 0.35 * math.cos(a)) for a in turns)
+            pen.fill_curve(seam, 0.012, shade(color, 0.6), paint=True)
     pen.fill_box(-0.12, 0.26, 0.12, 0.3, CREAM)
     if pen.dark:
         pen.fill_oval(0.0, 0.23, 0.03, 0.05, LAMPLIGHT, lit=True)

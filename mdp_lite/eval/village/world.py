@@ -67,7 +67,11 @@ def _visible(
     """The pixels that things, their shadows, reflections or lamps change by more than a little."""
     covers = [np.zeros((size, size), np.float32)]
     for cast in things:
-        covers += [cast.alpha, paint.shadow_of(scene, cast, thing), 3 * casts.halo_light(cast, size)]
+        covers += [
+            cast.alpha,
+            paint.shadow_of(scene, cast, thing),
+            3 * casts.halo_light(cast, size),
+        ]
         if scene.ground == "lake":
             covers.append(paint.reflection(cast)[1])
             if thing not in paint.FLOATING:
