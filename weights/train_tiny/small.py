@@ -13,7 +13,7 @@ SMALL = Recipe(
     world=World(world.WORDS, world.sample, world.is_held_back, world.draw, world.random_caption),
     size=world.SIZE,
     length=44,
-    scenes=32_000,
+    scenes=24_000,
     vae=vae_of((16, 32, 64, 128), world.SIZE),
     unet=unet_of((72, 112, 152), groups=8, cross=128),
     text_width=128,

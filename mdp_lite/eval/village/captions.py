@@ -37,7 +37,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "center": ("in the center", "in the middle"),
     "right": ("on the right", "at the right"),
     "beside": ("beside", "near", "next to", "with"),
-    "before": ("before", "in front of"),
+    "front": ("before", "in front of"),
     "two": ("two", "a pair of"),
 }
 LINKS = """
@@ -74,7 +74,7 @@ def list_words() -> tuple[str, ...]:
         value for options in FIELDS.values() for value in options if value not in ("none", "shown")
     ]
     said = [phrase for value in values for phrase in SYNONYMS.get(value, (value,))]
-    extra = [phrase for key in ("beside", "before", "two") for phrase in SYNONYMS[key]]
+    extra = [phrase for key in ("beside", "front", "two") for phrase in SYNONYMS[key]]
     phrases = (*said, *extra, *PLURALS.values(), *LINKS)
     return tuple(sorted({word for phrase in phrases for word in phrase.split()}))
 
@@ -189,7 +189,7 @@ def _friend(voice: Voice) -> str:
 
 def _backdrop(voice: Voice) -> str:
     """As in: before the hills; or nothing."""
-    return _join(voice.synonym("before"), voice.word("backdrop")) if voice.names("backdrop") else ""
+    return _join(voice.synonym("front"), voice.word("backdrop")) if voice.names("backdrop") else ""
 
 
 def _hour(voice: Voice) -> str:

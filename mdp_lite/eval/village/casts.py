@@ -119,7 +119,7 @@ def cast_thing(
     rows, columns = np.arange(top, bottom) + 0.5, np.arange(left, right) + 0.5
     x = (columns - spot.x * size) / (spot.height * size)
     y = (foot - rows) / (spot.height * size)
-    tile = _finish(scene, colors, labels, -x if scene.mirrored else x, y, material)
+    tile = _light_tile(scene, colors, labels, -x if scene.mirrored else x, y, material)
     rgb, alpha = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
     rgb[top:bottom, left:right], alpha[top:bottom, left:right] = tile, labels[..., 0]
     return VillageCast(rgb, alpha, spot, tuple(pen.halos) if scene.time == "night" else ())
@@ -138,7 +138,7 @@ def _tile(spot: Spot, size: int) -> tuple[int, int, int, int]:
     )
 
 
-def _finish(
+def _light_tile(
     scene: VillageScene, colors: Array, labels: Array, x: Array, y: Array, material: str
 ) -> Array:
     """Material, volume, the light of the hour, and snow on what looks up."""
