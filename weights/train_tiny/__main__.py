@@ -17,7 +17,7 @@ from train_tiny.workers import spawn
 
 STAGES = ("data", "vae", "unet", "decoder", "reader", "export", "score")
 RECIPES = {recipe.name: recipe for recipe in (TINY, SMALL)}
-PARTS = ("vae", "unet", "decoder")
+PARTS = ("vae", "unet", "decoder", "reader")
 
 
 def run(stage: str, recipe: Recipe, work: Path, out: Path) -> None:
@@ -35,7 +35,7 @@ def run(stage: str, recipe: Recipe, work: Path, out: Path) -> None:
     if stage == "decoder":
         spawn(autoencoder.train_decoder, recipe, work)
     if stage == "reader":
-        reader.stage(work)
+        reader.stage(recipe, work)
     if stage == "export":
         export(recipe, work, out)
 

@@ -14,7 +14,7 @@ from train_tiny.data import batches
 from train_tiny.recipe import Settings
 from train_tiny.workers import Worker, agree, report, share_gradients
 
-SAVE_EVERY, PREVIEW_EVERY, REPORT_EVERY = 120.0, 600.0, 50  # seconds, seconds, steps
+PREVIEW_EVERY, REPORT_EVERY = 600.0, 50  # seconds, steps
 LossOf = Callable[[np.ndarray], tuple[Tensor, str]]  # batch of indices -> loss, text to report
 Preview = Callable[[dict[str, Tensor], int], str]  # averaged state, step -> text to report
 
@@ -118,7 +118,7 @@ class Chores:
         if run.step % REPORT_EVERY == 0:
             name = f"{run.path.stem} step {run.step} {100 * progress:.1f}%"
             report(self.worker, f"{name} {run.spent / 60:.1f} min {figure}")
-        if self.worker.rank == 0 and now - self.saved > SAVE_EVERY:
+        if self.worker.rank == 0 and now - self.saved > run.settings.save_every:
             self.saved = now
             run.save()
         if self.worker.rank == 0 and now - self.shown > PREVIEW_EVERY:
@@ -143,6 +143,7 @@ def fit(
     run = Run(model, settings, path)
     chores = Chores(run, worker, preview)
     share = settings.batch // worker.count
+    report(worker, f"{path.stem} begins at step {run.step}")
     for index in batches(count, share, worker.rank, worker.count, run.step):
         progress = agree(run.progress, worker)
         if progress >= 1:

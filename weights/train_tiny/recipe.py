@@ -7,8 +7,9 @@ from random import Random
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
+from torch import Tensor, nn
 
-from mdp_lite.eval import world
+from mdp_lite.eval import reader, world
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from train_tiny.tokens import LENGTH
 
@@ -26,6 +27,20 @@ class World(NamedTuple):
     random_caption: Callable[[Any, Random], str]
 
 
+class ReaderKit(NamedTuple):
+    """The network that reads a world's pictures: how to make, teach and ask it, and its file.
+
+    labels gives a scene's indices in heads, truth its values; ask reads pictures (b, 3, y, x).
+    """
+
+    build: Callable[[], nn.Module]
+    heads: dict[str, tuple[str, ...]]
+    labels: Callable[[Any], tuple[int, ...]]
+    truth: Callable[[Any], dict[str, str]]
+    ask: Callable[[Any, Tensor], list[dict[str, str]]]
+    weights: Path
+
+
 @dataclass(frozen=True)
 class Settings:
     """The training of one part: its length in minutes, or in steps if these are given.
@@ -41,6 +56,7 @@ class Settings:
     steps: int = 0
     tail: float = 1.0
     warmup: int = 100  # steps
+    save_every: float = 120.0  # seconds between checkpoints
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,8 @@ class Recipe:
     vae_training: Settings
     unet_training: Settings
     decoder_training: Settings
+    reader: ReaderKit
+    reader_training: Settings
     defaults: dict[str, float]  # of the checkpoint: steps and guidance
     resume: Path | None = None  # a committed checkpoint, from which a new work folder starts
 
@@ -122,6 +140,10 @@ TINY = Recipe(
     vae_training=Settings(20.0, batch=8, peak=2e-3, average=0.998),
     unet_training=Settings(50.0, batch=64, peak=8e-4, average=0.9995),
     decoder_training=Settings(10.0, batch=8, peak=1e-3, average=0.998),
+    reader=ReaderKit(
+        reader.Reader, reader.HEADS, reader.labels, reader.truth, reader.read, reader.WEIGHTS
+    ),
+    reader_training=Settings(0, batch=32, peak=3e-3, average=0.99, steps=1500),
     # The defaults of this checkpoint, chosen on the scores (see the model card).
     defaults={"num_inference_steps": 50, "guidance_scale": 4.0},
 )

@@ -5,8 +5,8 @@ Its training is counted in steps, so that it can stop and go on anywhere: stoppe
 
 from pathlib import Path
 
-from mdp_lite.eval.village import world
-from train_tiny.recipe import Recipe, Settings, World, unet_of, vae_of
+from mdp_lite.eval.village import reader, world
+from train_tiny.recipe import ReaderKit, Recipe, Settings, World, unet_of, vae_of
 
 SMALL = Recipe(
     name="small",
@@ -21,6 +21,10 @@ SMALL = Recipe(
     vae_training=Settings(0, batch=8, peak=2e-3, average=0.998, steps=12_000, tail=0.3),
     unet_training=Settings(0, batch=64, peak=8e-4, average=0.9995, steps=20_000, tail=0.3),
     decoder_training=Settings(0, batch=8, peak=1e-3, average=0.998, steps=8_000, tail=0.5),
+    reader=ReaderKit(
+        reader.VillageReader, reader.HEADS, reader.labels, reader.truth, reader.read, reader.WEIGHTS
+    ),
+    reader_training=Settings(0, batch=64, peak=2e-3, average=0.995, steps=3000),
     defaults={"num_inference_steps": 50, "guidance_scale": 4.0},
     resume=Path(__file__).with_name("resume") / "small.safetensors",
 )

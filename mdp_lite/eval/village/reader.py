@@ -16,13 +16,13 @@ HEADS: dict[str, tuple[str, ...]] = {**FIELDS, "friend_color": (*COLORS, "none")
 SIZES = tuple(len(values) for values in HEADS.values())
 WEIGHTS = Path(__file__).with_name("reader.safetensors")
 # Width and stride of each convolution: 128 x 128 pixels down to 8 x 8 cells.
-LAYERS = ((32, 2), (48, 1), (64, 2), (80, 1), (96, 2), (128, 1), (128, 2))
+LAYERS = ((32, 2), (48, 2), (64, 1), (96, 2), (96, 1), (128, 2))
 
 Reading = dict[str, str]  # field -> value
 
 
 class VillageReader(nn.Module):
-    """Seven convolutions, then all cells together to one softmax head for each field."""
+    """Six convolutions, then all cells together to one softmax head for each field."""
 
     def __init__(self) -> None:
         super().__init__()
