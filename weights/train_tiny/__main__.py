@@ -10,21 +10,27 @@ from transformers import CLIPTokenizer
 from train_tiny import autoencoder, denoiser, reader, score
 from train_tiny.data import prepare
 from train_tiny.export import export
-from train_tiny.recipe import TINY, Recipe
+from train_tiny.pack import describe, pack, unpack
+from train_tiny.recipe import PARTS, TINY, Recipe
 from train_tiny.small import SMALL
 from train_tiny.tokens import write_tokenizer
 from train_tiny.workers import spawn
 
-STAGES = ("data", "vae", "unet", "decoder", "reader", "export", "score")
+STAGES = ("data", *PARTS, "export", "score")
+PACK = "pack"  # writes the file from which another machine goes on; in no full run
 RECIPES = {recipe.name: recipe for recipe in (TINY, SMALL)}
-PARTS = ("vae", "unet", "decoder", "reader")
 
 
 def run(stage: str, recipe: Recipe, work: Path, out: Path) -> None:
     """Run one stage: read the files of earlier stages in work, resume its own checkpoint."""
     tokenizer = work / "tokenizer"
     write_tokenizer(tokenizer, recipe.world.words, recipe.length)
+    resume = recipe.resume
+    if resume and resume.exists() and not any((work / f"{part}.pt").exists() for part in PARTS):
+        print("resuming from", resume.name, describe(unpack(resume, work)))
     prepare(work, recipe, tokenizer)
+    if stage == PACK and resume:
+        print("packed", describe(pack(recipe, work, resume)))
     if stage == "vae":
         spawn(autoencoder.train, recipe, work)
         autoencoder.encode(recipe, work)
@@ -59,7 +65,9 @@ def change_recipe(args: argparse.Namespace) -> Recipe:
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser("python -m train_tiny", description=__doc__)
-    parser.add_argument("stages", nargs="*", help=f"some of {', '.join(STAGES)}; default all")
+    parser.add_argument(
+        "stages", nargs="*", help=f"some of {', '.join(STAGES)}; default all; or {PACK}"
+    )
     parser.add_argument("--model", choices=RECIPES, default="tiny", help="the recipe")
     parser.add_argument("--work", type=Path, help="checkpoints and sheets; default runs/MODEL")
     parser.add_argument("--out", type=Path, help="default weights/mdp_lite_weights/MODEL")
@@ -77,7 +85,7 @@ def main() -> None:
     """Read the command line and run the stages in order."""
     parser = make_parser()
     args = parser.parse_args()
-    unknown = set(args.stages) - set(STAGES)
+    unknown = set(args.stages) - {*STAGES, PACK}
     if unknown:
         parser.error(f"stages must be among {', '.join(STAGES)}, got {', '.join(sorted(unknown))}")
     work = args.work or Path("runs") / args.model

@@ -45,6 +45,11 @@ def load(path: Path) -> dict[str, Any] | None:
     return torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
 
 
+def make_optimizer(parameters: list[nn.Parameter] | list[Tensor]) -> torch.optim.AdamW:
+    """AdamW over these; its learning rate is set in each step."""
+    return torch.optim.AdamW(parameters, 1e-3, (0.9, 0.99), weight_decay=0.01)
+
+
 class Run:
     """A part in training: its weights, their average, the optimiser, step and time."""
 
@@ -52,13 +57,12 @@ class Run:
         self.model, self.settings, self.path = model, settings, path
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names, self.parameters = [n for n, _ in named], [p for _, p in named]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, settings.peak, (0.9, 0.99), weight_decay=0.01
-        )
+        self.optimizer = make_optimizer(self.parameters)
         state = load(path)
         if state:
             model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            if state["optimizer"]:
+                self.optimizer.load_state_dict(state["optimizer"])
         self.ema = [p.detach().clone() for p in self.parameters]
         if state:
             torch._foreach_copy_(self.ema, [state["ema"][name] for name in self.names])
@@ -98,6 +102,7 @@ class Run:
         state = {
             "model": self.model.state_dict(),
             "ema": self.averaged(),
+            "names": self.names,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "spent": self.spent,

@@ -16,13 +16,12 @@ from train_tiny.export import load_vae, read_scale, write_folder
 from train_tiny.recipe import Recipe
 
 FIRST = 10_000_000  # seed of the first scene; training uses small ones
-COUNT, SHOWN = 64, 16  # pictures that are measured, and that are shown
-PROMPTS = 12
+SHOWN = 16  # pictures of a sheet of round trips
 
 
 def show_round_trips(recipe: Recipe, work: Path, state: dict[str, Tensor], step: int) -> str:
     """Write held-back pictures above their round trips; says the mean PSNR in dB."""
-    seeds = choose_seeds(recipe.world, FIRST, COUNT, unseen=True)
+    seeds = choose_seeds(recipe.world, FIRST, recipe.measured, unseen=True)
     scenes = [recipe.world.sample(seed) for seed in seeds]
     target = to_tensor(np.stack([np.asarray(recipe.world.draw(s, recipe.size)) for s in scenes]))
     vae = VAE(recipe.vae)
@@ -30,7 +29,11 @@ def show_round_trips(recipe: Recipe, work: Path, state: dict[str, Tensor], step:
     again = round_trip(vae, target)
     error = (again - target).square().mean(dim=(1, 2, 3))
     decibel = 10 * torch.log10(4 / error)
-    rows = [row for i in range(0, SHOWN, 8) for row in (target[i : i + 8], again[i : i + 8])]
+    rows = [
+        row
+        for i in range(0, min(SHOWN, len(seeds)), 8)
+        for row in (target[i : i + 8], again[i : i + 8])
+    ]
     write_sheet(rows, work / f"vae_{step:06d}.png")
     return f"held-back PSNR {decibel.mean():.2f} dB, the worst {decibel.min():.2f}"
 
@@ -52,7 +55,7 @@ def write_sheet(rows: list[Tensor], path: Path) -> None:
 
 def show_samples(recipe: Recipe, work: Path, state: dict[str, Tensor], step: int) -> str:
     """Write pictures that the averaged weights make of held-back captions, beside the captions."""
-    texts = make_captions(recipe, PROMPTS)
+    texts = make_captions(recipe, recipe.prompts)
     with tempfile.TemporaryDirectory() as folder:
         write_folder(recipe, load_vae(work), state, read_scale(work), Path(folder))
         editor = Editor.from_pretrained(folder, "cpu")

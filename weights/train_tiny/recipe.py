@@ -13,6 +13,8 @@ from mdp_lite.eval import reader, world
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from train_tiny.tokens import LENGTH
 
+PARTS = ("vae", "unet", "decoder", "reader")  # what is trained, each to a file of its name
+
 
 class World(NamedTuple):
     """A synthetic world: records by seed, their pictures, their captions, and its words.
@@ -78,6 +80,8 @@ class Recipe:
     reader: ReaderKit
     reader_training: Settings
     defaults: dict[str, float]  # of the checkpoint: steps and guidance
+    prompts: int = 12  # of which pictures are shown during training
+    measured: int = 64  # pictures that the VAE is measured on during training
     resume: Path | None = None  # a committed checkpoint, from which a new work folder starts
 
     def text_config(self, vocab_size: int) -> CLIPConfig:
