@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPTokenizer
 
-from train_tiny import autoencoder, denoiser, reader, score
+from train_tiny import autoencoder, denoiser, reader, score, score_pictures
 from train_tiny.data import prepare
 from train_tiny.export import export
 from train_tiny.pack import describe, pack, unpack
@@ -81,6 +81,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run_score(recipe: Recipe, args: argparse.Namespace, found: Path, out: Path) -> None:
+    """Score the pictures of the checkpoint in out; of the first model its edits too."""
+    score_pictures.stage(recipe, out, found, args.quick, args.guidance)
+    if recipe.name == TINY.name:
+        score.stage(out, found, args.quick, args.guidance, args.dtype)
+
+
 def main() -> None:
     """Read the command line and run the stages in order."""
     parser = make_parser()
@@ -94,7 +101,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for stage in args.stages or STAGES:
         if stage == "score":
-            score.stage(out, work / "score", args.quick, args.guidance, args.dtype)
+            run_score(recipe, args, work / "score", out)
             continue
         run(stage, recipe, work, out)
 

@@ -27,6 +27,7 @@ class World(NamedTuple):
     is_held_back: Callable[[Any], bool]
     draw: Callable[[Any, int], Image]
     random_caption: Callable[[Any, Random], str]
+    full_caption: Callable[[Any, int], str]  # of a scene, in a form that a seed chooses
 
 
 class ReaderKit(NamedTuple):
@@ -36,6 +37,7 @@ class ReaderKit(NamedTuple):
     """
 
     build: Callable[[], nn.Module]
+    load: Callable[[], nn.Module]
     heads: dict[str, tuple[str, ...]]
     labels: Callable[[Any], tuple[int, ...]]
     truth: Callable[[Any], dict[str, str]]
@@ -131,9 +133,21 @@ def unet_of(widths: tuple[int, int, int], groups: int, cross: int) -> UNetConfig
     )
 
 
+def full_caption(scene: world.Scene, seed: int) -> str:
+    """All named fields of a scene of the first world, as phrases or as a sentence."""
+    return world.caption(scene, form="comma" if seed % 2 else "sentence")
+
+
 TINY = Recipe(
     name="tiny",
-    world=World(world.WORDS, world.sample, world.is_held_back, world.draw, world.random_caption),
+    world=World(
+        world.WORDS,
+        world.sample,
+        world.is_held_back,
+        world.draw,
+        world.random_caption,
+        full_caption,
+    ),
     size=64,
     length=LENGTH,
     scenes=60_000,
@@ -145,7 +159,13 @@ TINY = Recipe(
     unet_training=Settings(50.0, batch=64, peak=8e-4, average=0.9995),
     decoder_training=Settings(10.0, batch=8, peak=1e-3, average=0.998),
     reader=ReaderKit(
-        reader.Reader, reader.HEADS, reader.labels, reader.truth, reader.read, reader.WEIGHTS
+        reader.Reader,
+        reader.load_reader,
+        reader.HEADS,
+        reader.labels,
+        reader.truth,
+        reader.read,
+        reader.WEIGHTS,
     ),
     reader_training=Settings(0, batch=32, peak=3e-3, average=0.99, steps=1500),
     # The defaults of this checkpoint, chosen on the scores (see the model card).

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from mdp_lite.eval.landscape import Array
 from mdp_lite.eval.shapes import Color, Point, shade
 
 FINE = 4  # shapes are drawn so many times larger, and reduced
@@ -128,7 +128,7 @@ def _round(color: Color) -> tuple[int, int, int]:
     return (red, green, blue)
 
 
-def to_arrays(pen: VillagePen) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def to_arrays(pen: VillagePen) -> tuple[Array, Array]:
     """The reduced colours (y, x, 3) in 0..255, premultiplied, and labels (y, x, 3) in 0..1."""
     picture = np.asarray(pen.picture.reduce(FINE), np.float32)
     return picture, np.asarray(pen.labels.reduce(FINE), np.float32) / 255

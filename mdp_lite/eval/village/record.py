@@ -77,12 +77,20 @@ def sample(seed: int) -> VillageScene:
     """The scene of a seed: every field is chosen at random, independently of all others."""
     rng = random.Random(seed)
     values = {field: _choose(rng, field, options) for field, options in FIELDS.items()}
-    floats = ("dx", "size", "friend_x", "horizon", "ridge", "phase", "sun_x", "sun_y", "turn")
-    switches = ("mirrored", "branch_left", "lamps")
     return VillageScene(
         **values,
-        **{name: rng.random() for name in floats},
-        **{name: rng.random() < 0.5 for name in switches},
+        dx=rng.random(),
+        size=rng.random(),
+        friend_x=rng.random(),
+        horizon=rng.random(),
+        ridge=rng.random(),
+        phase=rng.random(),
+        sun_x=rng.random(),
+        sun_y=rng.random(),
+        turn=rng.random(),
+        mirrored=rng.random() < 0.5,
+        branch_left=rng.random() < 0.5,
+        lamps=rng.random() < 0.5,
         texture=rng.getrandbits(31),
     )
 
