@@ -2,9 +2,11 @@
 
 from dataclasses import asdict, replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mdp_lite.eval.village import casts, world
 
@@ -32,6 +34,15 @@ def test_one_seed_is_one_scene_and_one_picture() -> None:
     assert world.sample(7) == world.sample(7)
     assert world.sample(7) != world.sample(8)
     assert np.array_equal(pixels(world.sample(7)), pixels(world.sample(7)))
+
+
+def test_pictures_are_those_that_the_second_model_is_trained_on() -> None:
+    """village.png has the first eight seeds' pictures, reduced to 32 x 32."""
+    strip = np.asarray(Image.open(Path(__file__).with_name("village.png")), np.float64)
+    for seed in range(8):
+        small = np.asarray(world.draw(world.sample(seed)).reduce(4), np.float64)
+        off = np.abs(strip[:, 32 * seed : 32 * (seed + 1)] - small)
+        assert off.mean() < 0.5, f"seed {seed}: trained weights need the pictures that they saw"
 
 
 def test_every_value_of_every_named_field_is_sampled() -> None:
