@@ -1,5 +1,6 @@
 """The recipes' training: it resumes bit for bit, and goes on elsewhere from a small file."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,9 +17,11 @@ from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
 from train_tiny import autoencoder, denoiser, reader
 from train_tiny.data import batches, open_scenes, prepare, training_seeds
+from train_tiny.export import export
 from train_tiny.fit import fit, learning_rate, load
 from train_tiny.pack import LIMIT, pack, unpack
 from train_tiny.recipe import Recipe, Settings, unet_of, vae_of
+from train_tiny.score_pictures import PicturePlan, stage
 from train_tiny.small import SMALL
 from train_tiny.tokens import write_tokenizer
 from train_tiny.workers import Worker
@@ -142,6 +145,29 @@ def test_a_packed_training_goes_on_elsewhere(work: Path, tmp_path: Path) -> None
     train_unet(longer, tmp_path)
     end = read_state(tmp_path / "unet.pt")
     assert end["step"] == 6 and all(t.isfinite().all() for t in flatten(end))
+    (work / "unet.pt").unlink()
+
+
+def load_untrained_reader() -> nn.Module:
+    torch.manual_seed(5)
+    return SMALL.reader.build()
+
+
+def test_a_checkpoint_is_written_and_two_scorings_of_it_agree(work: Path, tmp_path: Path) -> None:
+    train_unet(LITTLE, work)
+    export(LITTLE, work, tmp_path / "small")
+    recipe = replace(LITTLE, reader=LITTLE.reader._replace(load=load_untrained_reader))
+    for name in ("one", "other"):
+        plan = PicturePlan(captions=2, pictures=3)
+        stage(recipe, tmp_path / "small", tmp_path / name, plan, guidance=3.0)
+    tables = [json.loads((tmp_path / f"{n}/pictures.json").read_text()) for n in ("one", "other")]
+    for table in tables:
+        assert table.pop("seconds") >= 0
+        assert table["vae dB"]["worst"] <= table["vae dB"]["mean"] < 100
+        assert set(table["text to image"]) == {*SMALL.reader.heads, "all"}
+    assert tables[0] == tables[1]
+    words = json.loads((tmp_path / "small" / "mdp_lite.json").read_text())["words"]
+    assert words == sorted(set(SMALL.world.words) - {","})
     (work / "unet.pt").unlink()
 
 

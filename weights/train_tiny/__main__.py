@@ -83,7 +83,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run_score(recipe: Recipe, args: argparse.Namespace, found: Path, out: Path) -> None:
     """Score the pictures of the checkpoint in out; of the first model its edits too."""
-    score_pictures.stage(recipe, out, found, args.quick, args.guidance)
+    plan = score_pictures.QUICK_PICTURES if args.quick else score_pictures.PicturePlan()
+    score_pictures.stage(recipe, out, found, plan, args.guidance)
     if recipe.name == TINY.name:
         score.stage(out, found, args.quick, args.guidance, args.dtype)
 

@@ -7,7 +7,7 @@ give the same table.
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +79,11 @@ def follow_captions(
     return share_right(recipe, seeds, pictures)
 
 
-def stage(recipe: Recipe, folder: Path, out: Path, quick: bool, guidance: float | None) -> None:
+def stage(
+    recipe: Recipe, folder: Path, out: Path, plan: PicturePlan, guidance: float | None
+) -> None:
     """Score the checkpoint in folder; write pictures.json and a sheet to out."""
-    begun, plan = time.monotonic(), QUICK_PICTURES if quick else PicturePlan()
+    begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     editor = Editor.from_pretrained(folder, "cpu")
     g = editor.models.defaults.guidance_scale if guidance is None else guidance
@@ -98,7 +100,7 @@ def stage(recipe: Recipe, folder: Path, out: Path, quick: bool, guidance: float 
             "worst": round(float(decibel.min()), 2),
         },
     }
-    about = {"guidance": g, "captions": plan.captions, "pictures": plan.pictures}
-    whole = {"settings": about, **table, "seconds": round(time.monotonic() - begun)}
+    settings = {"guidance": g, "first_seed": FIRST, **asdict(plan)}
+    whole = {"settings": settings, **table, "seconds": round(time.monotonic() - begun)}
     (out / "pictures.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
     print(json.dumps(whole, indent=1))
