@@ -16,7 +16,7 @@ from transformers import CLIPTokenizer
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
 from train_tiny import autoencoder, denoiser, reader
-from train_tiny.data import batches, open_scenes, prepare, training_seeds
+from train_tiny.data import batches, open_latents, open_scenes, prepare, to_tensor, training_seeds
 from train_tiny.export import export
 from train_tiny.fit import fit, learning_rate, load
 from train_tiny.pack import LIMIT, pack, unpack
@@ -47,7 +47,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tokenizer(folder / "tokenizer", LITTLE.world.words, LITTLE.length)
     prepare(folder, LITTLE, folder / "tokenizer")
     autoencoder.train(ALONE, LITTLE, folder)
-    autoencoder.encode(LITTLE, folder)
+    autoencoder.start_latents(LITTLE, folder)
+    autoencoder.encode_share(ALONE, LITTLE, folder)
+    autoencoder.scale_latents(folder)
     return folder
 
 
@@ -169,6 +171,17 @@ def test_a_checkpoint_is_written_and_two_scorings_of_it_agree(work: Path, tmp_pa
     words = json.loads((tmp_path / "small" / "mdp_lite.json").read_text())["words"]
     assert words == sorted(set(SMALL.world.words) - {","})
     (work / "unet.pt").unlink()
+
+
+def test_latents_have_unit_deviation_and_decode_by_their_scale(work: Path) -> None:
+    latents, scale = open_latents(work)
+    assert latents.shape == (LITTLE.scenes, 4, 16, 16)
+    assert latents.std() == pytest.approx(1, abs=1e-3)
+    vae = VAE(LITTLE.vae)
+    vae.load_state_dict(read_state(work / "vae.pt")["ema"])
+    with torch.no_grad():
+        z = vae.encode(to_tensor(open_scenes(work).pictures[:2]))
+    torch.testing.assert_close(z * scale, torch.tensor(latents[:2]), atol=0.05, rtol=0.05)
 
 
 def test_nothing_to_pack_is_said(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -14,7 +15,7 @@ from train_tiny.data import open_latents, open_scenes, to_tensor
 from train_tiny.fit import fit, load
 from train_tiny.previews import show_round_trips
 from train_tiny.recipe import Recipe
-from train_tiny.workers import Worker
+from train_tiny.workers import Worker, spawn
 
 KL_WEIGHT = 5e-5
 SQUARES, SQUARES_LATER = 4.0, 8.0  # weight of the MSE; the decoder alone is tuned for PSNR
@@ -87,14 +88,36 @@ def train_decoder(worker: Worker, recipe: Recipe, work: Path) -> None:
 
 
 @torch.no_grad()
-def encode(recipe: Recipe, work: Path) -> None:
-    """Write the latents of all pictures, scaled to unit standard deviation, and the scale."""
-    if (work / "scale.npy").exists():
-        return
-    pictures, vae = open_scenes(work).pictures, VAE(recipe.vae)
+def encode_share(worker: Worker, recipe: Recipe, work: Path) -> None:
+    """Encode this process's share of all pictures into raw.npy, (n, 4, y, x)."""
+    pictures, vae = open_scenes(work).pictures, VAE(recipe.vae).to(worker.device)
     vae.load_state_dict((load(work / "vae.pt") or {})["ema"])
-    chunks = tqdm([pictures[i : i + 16] for i in range(0, len(pictures), 16)], "encoding")
-    with torch.autocast("cpu", torch.bfloat16):
-        latents = torch.cat([vae.encode(to_tensor(chunk)).float() for chunk in chunks])
-    np.save(work / "latents.npy", (latents / latents.std()).numpy())
-    np.save(work / "scale.npy", (1 / latents.std()).numpy())
+    raw = np.load(work / "raw.npy", mmap_mode="r+")
+    starts = range(16 * worker.rank, len(pictures), 16 * worker.count)
+    for start in tqdm(starts, "encoding", disable=worker.rank > 0):
+        chunk = to_tensor(pictures[start : start + 16]).to(worker.device)
+        with torch.autocast(worker.device.type, torch.bfloat16):
+            raw[start : start + 16] = vae.encode(chunk).float().cpu().numpy()
+
+
+def start_latents(recipe: Recipe, work: Path) -> None:
+    """Make room for the latents of all pictures: raw.npy."""
+    side = recipe.size // recipe.vae.factor
+    shape = (len(open_scenes(work).pictures), recipe.vae.latent_channels, side, side)
+    open_memmap(work / "raw.npy", "w+", np.float32, shape)
+
+
+def scale_latents(work: Path) -> None:
+    """Scale raw.npy to unit standard deviation: latents.npy, and the factor in scale.npy."""
+    raw = np.load(work / "raw.npy")
+    np.save(work / "latents.npy", raw / raw.std())
+    np.save(work / "scale.npy", 1 / raw.std())
+    (work / "raw.npy").unlink()
+
+
+def encode(recipe: Recipe, work: Path) -> None:
+    """Write the latents of all pictures and their scale, unless an earlier run has."""
+    if not (work / "scale.npy").exists():
+        start_latents(recipe, work)
+        spawn(encode_share, recipe, work)
+        scale_latents(work)

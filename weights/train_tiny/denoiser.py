@@ -68,11 +68,8 @@ def train(worker: Worker, recipe: Recipe, work: Path, vocab: int, empty: list[in
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         count = len(index)
-        x0, eps, t = (
-            torch.from_numpy(latents[index]),
-            torch.randn(count, 4, 16, 16),
-            sample_timesteps(count),
-        )
+        x0, t = torch.from_numpy(latents[index]), sample_timesteps(count)
+        eps = torch.randn_like(x0)
         ids = torch.from_numpy(data.ids[index, torch.randint(CAPTIONS, (count,)).numpy()]).long()
         ids = torch.where(torch.rand(count, 1) < DROP, nothing, ids)
         a_t = a[t][:, None, None, None]
