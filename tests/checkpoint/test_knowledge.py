@@ -9,7 +9,8 @@ import pytest
 from mdp_lite import BadCheckpoint, Editor
 from mdp_lite.checkpoint.knowledge import Knowledge, split_settings
 from mdp_lite.eval import world
-from train_tiny.export import describe_world
+from train_tiny.export import defaults
+from train_tiny.recipe import TINY as RECIPE
 
 TINY = Path(__file__).parents[2] / "weights" / "mdp_lite_weights" / "tiny"
 WORDS = {"words": ["a", "Red", "blue", "house"]}
@@ -17,7 +18,7 @@ WORDS = {"words": ["a", "Red", "blue", "house"]}
 
 def test_the_bundled_model_says_what_its_recipe_writes() -> None:
     written = json.loads((TINY / "mdp_lite.json").read_text("utf-8"))
-    again = json.loads(json.dumps(describe_world()))
+    again = json.loads(json.dumps(defaults(RECIPE)))
     assert {key: written[key] for key in again} == again
 
 

@@ -1,18 +1,21 @@
 """Train the VAE: first both halves, later (the latents fixed) the decoder alone."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from mdp_lite.models.vae import VAE
-from train_tiny import recipe
 from train_tiny.data import open_latents, open_scenes, to_tensor
-from train_tiny.fit import Settings, fit, load
-from train_tiny.workers import Worker
+from train_tiny.fit import fit, load
+from train_tiny.previews import show_round_trips
+from train_tiny.recipe import Recipe
+from train_tiny.workers import Worker, spawn
 
 KL_WEIGHT = 5e-5
 SQUARES, SQUARES_LATER = 4.0, 8.0  # weight of the MSE; the decoder alone is tuned for PSNR
@@ -42,10 +45,10 @@ def psnr(picture: Tensor, target: Tensor) -> str:
     return f"{10 * torch.log10(4 / F.mse_loss(picture.detach(), target)):.2f} dB"
 
 
-def train(worker: Worker, work: Path, minutes: float) -> None:
-    """Train encoder and decoder for so many minutes: vae.pt."""
+def train(worker: Worker, recipe: Recipe, work: Path) -> None:
+    """Train encoder and decoder: vae.pt."""
     torch.manual_seed(0)
-    data, vae = open_scenes(work), VAE(recipe.VAE).to(worker.device)
+    data, vae = open_scenes(work), VAE(recipe.vae).to(worker.device)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         target = to_tensor(data.pictures[index]).to(worker.device)
@@ -55,8 +58,8 @@ def train(worker: Worker, work: Path, minutes: float) -> None:
         total = loss(output, target, SQUARES) + KL_WEIGHT * divergence.float()
         return total, psnr(output, target)
 
-    settings = Settings(minutes, batch=4, peak=2e-3, average=0.998)
-    fit(worker, vae, loss_of, len(data.pictures), settings, work / "vae.pt")
+    preview, settings = partial(show_round_trips, recipe, work), recipe.vae_training
+    fit(worker, vae, loss_of, len(data.pictures), settings, work / "vae.pt", preview)
 
 
 def freeze_encoder(vae: VAE) -> None:
@@ -66,10 +69,10 @@ def freeze_encoder(vae: VAE) -> None:
             half.requires_grad_(False)
 
 
-def train_decoder(worker: Worker, work: Path, minutes: float) -> None:
-    """Continue with the decoder alone, on the latents of vae.pt, for these minutes: decoder.pt."""
+def train_decoder(worker: Worker, recipe: Recipe, work: Path) -> None:
+    """Continue with the decoder alone, on the latents of vae.pt: decoder.pt."""
     data, (latents, scale) = open_scenes(work), open_latents(work)
-    vae = VAE(recipe.VAE).to(worker.device)
+    vae = VAE(recipe.vae).to(worker.device)
     vae.load_state_dict((load(work / "vae.pt") or {})["ema"])
     freeze_encoder(vae)
 
@@ -80,19 +83,41 @@ def train_decoder(worker: Worker, work: Path, minutes: float) -> None:
             output = vae.decode(z).float()
         return loss(output, target, SQUARES_LATER), psnr(output, target)
 
-    settings = Settings(minutes, batch=4, peak=1e-3, average=0.998)
-    fit(worker, vae, loss_of, len(data.pictures), settings, work / "decoder.pt")
+    preview, settings = partial(show_round_trips, recipe, work), recipe.decoder_training
+    fit(worker, vae, loss_of, len(data.pictures), settings, work / "decoder.pt", preview)
 
 
 @torch.no_grad()
-def encode(work: Path) -> None:
-    """Write the latents of all pictures, scaled to unit standard deviation, and the scale."""
-    if (work / "scale.npy").exists():
-        return
-    pictures, vae = open_scenes(work).pictures, VAE(recipe.VAE)
+def encode_share(worker: Worker, recipe: Recipe, work: Path) -> None:
+    """Encode this process's share of all pictures into raw.npy, (n, 4, y, x)."""
+    pictures, vae = open_scenes(work).pictures, VAE(recipe.vae).to(worker.device)
     vae.load_state_dict((load(work / "vae.pt") or {})["ema"])
-    chunks = tqdm([pictures[i : i + 16] for i in range(0, len(pictures), 16)], "encoding")
-    with torch.autocast("cpu", torch.bfloat16):
-        latents = torch.cat([vae.encode(to_tensor(chunk)).float() for chunk in chunks])
-    np.save(work / "latents.npy", (latents / latents.std()).numpy())
-    np.save(work / "scale.npy", (1 / latents.std()).numpy())
+    raw = np.load(work / "raw.npy", mmap_mode="r+")
+    starts = range(16 * worker.rank, len(pictures), 16 * worker.count)
+    for start in tqdm(starts, "encoding", disable=worker.rank > 0):
+        chunk = to_tensor(pictures[start : start + 16]).to(worker.device)
+        with torch.autocast(worker.device.type, torch.bfloat16):
+            raw[start : start + 16] = vae.encode(chunk).float().cpu().numpy()
+
+
+def start_latents(recipe: Recipe, work: Path) -> None:
+    """Make room for the latents of all pictures: raw.npy."""
+    side = recipe.size // recipe.vae.factor
+    shape = (len(open_scenes(work).pictures), recipe.vae.latent_channels, side, side)
+    open_memmap(work / "raw.npy", "w+", np.float32, shape)
+
+
+def scale_latents(work: Path) -> None:
+    """Scale raw.npy to unit standard deviation: latents.npy, and the factor in scale.npy."""
+    raw = np.load(work / "raw.npy")
+    np.save(work / "latents.npy", raw / raw.std())
+    np.save(work / "scale.npy", 1 / raw.std())
+    (work / "raw.npy").unlink()
+
+
+def encode(recipe: Recipe, work: Path) -> None:
+    """Write the latents of all pictures and their scale, unless an earlier run has."""
+    if not (work / "scale.npy").exists():
+        start_latents(recipe, work)
+        spawn(encode_share, recipe, work)
+        scale_latents(work)

@@ -15,35 +15,50 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
-from mdp_lite.eval import world
-from train_tiny.tokens import LENGTH
+from train_tiny.recipe import Recipe, World
 
 CAPTIONS = 12  # captions of different forms per scene
 CHUNK = 250
 
 
 class Scenes(NamedTuple):
-    """pictures (n, size, size, 3) uint8, mapped from disk; ids (n, CAPTIONS, LENGTH) int16."""
+    """pictures (n, size, size, 3) uint8, mapped from disk; ids (n, CAPTIONS, length) int16."""
 
     pictures: np.ndarray
     ids: np.ndarray
 
 
-def training_seeds(count: int) -> list[int]:
+class DrawJob(NamedTuple):
+    """A chunk of scenes to draw: from index start on, of these seeds."""
+
+    folder: Path
+    start: int
+    seeds: list[int]
+    recipe: Recipe
+    tokenizer: Path
+
+
+def training_seeds(world: World, count: int) -> list[int]:
     """The first seeds whose combination of named values is not held back."""
-    seeds = (seed for seed in itertools.count() if not world.is_held_back(world.sample(seed)))
+    return choose_seeds(world, 0, count, unseen=False)
+
+
+def choose_seeds(world: World, first: int, count: int, unseen: bool) -> list[int]:
+    """The first seeds from first on whose combination is, or is not, held back from training."""
+    seeds = (s for s in itertools.count(first) if world.is_held_back(world.sample(s)) == unseen)
     return list(itertools.islice(seeds, count))
 
 
-def prepare(folder: Path, count: int, size: int, tokenizer: Path) -> Scenes:
+def prepare(folder: Path, recipe: Recipe, tokenizer: Path) -> Scenes:
     """Draw the training scenes into folder, or map those of an earlier run."""
     done, pictures, ids = (folder / name for name in ("data.done", "pictures.npy", "ids.npy"))
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
+        count, size = recipe.scenes, recipe.size
         shape = (count, size, size, 3)
         open_memmap(pictures, "w+", np.uint8, shape)
-        open_memmap(ids, "w+", np.int16, (count, CAPTIONS, LENGTH))
-        _draw_all(folder, training_seeds(count), size, tokenizer)
+        open_memmap(ids, "w+", np.int16, (count, CAPTIONS, recipe.length))
+        _draw_all(folder, training_seeds(recipe.world, count), recipe, tokenizer)
         done.touch()
     return open_scenes(folder)
 
@@ -53,24 +68,25 @@ def open_scenes(folder: Path) -> Scenes:
     return Scenes(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Scenes._fields))
 
 
-def _draw_all(folder: Path, seeds: list[int], size: int, tokenizer: Path) -> None:
+def _draw_all(folder: Path, seeds: list[int], recipe: Recipe, tokenizer: Path) -> None:
     starts = range(0, len(seeds), CHUNK)
-    jobs = [(folder, start, seeds[start : start + CHUNK], size, tokenizer) for start in starts]
+    jobs = [DrawJob(folder, i, seeds[i : i + CHUNK], recipe, tokenizer) for i in starts]
     with multiprocessing.Pool(len(os.sched_getaffinity(0))) as pool:
         for _ in tqdm(pool.imap_unordered(_draw_chunk, jobs), "drawing", len(jobs)):
             pass
 
 
-def _draw_chunk(job: tuple[Path, int, list[int], int, Path]) -> None:
-    folder, start, seeds, size, tokenizer = job
+def _draw_chunk(job: DrawJob) -> None:
+    folder, start, seeds, recipe, tokenizer = job
+    world = recipe.world
     words = CLIPTokenizer.from_pretrained(tokenizer)
     pictures = np.load(folder / "pictures.npy", mmap_mode="r+")
     ids = np.load(folder / "ids.npy", mmap_mode="r+")
     for i, seed in enumerate(seeds, start):
         scene, rng = world.sample(seed), random.Random(seed)
-        pictures[i] = np.asarray(world.draw(scene, size))
+        pictures[i] = np.asarray(world.draw(scene, recipe.size))
         texts = [world.random_caption(scene, rng) for _ in range(CAPTIONS)]
-        ids[i] = words(texts, padding="max_length", max_length=LENGTH)["input_ids"]
+        ids[i] = words(texts, padding="max_length", max_length=recipe.length)["input_ids"]
 
 
 def open_latents(folder: Path) -> tuple[np.ndarray, float]:
@@ -83,10 +99,16 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures.astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
-def batches(count: int, size: int, rank: int, ranks: int, seed: int) -> Iterator[np.ndarray]:
-    """Endless index batches; all processes use the same shuffles, and each takes its share."""
-    rng = np.random.default_rng(seed)
+def batches(count: int, size: int, rank: int, ranks: int, step: int) -> Iterator[np.ndarray]:
+    """Endless index batches from a step on; processes use the same shuffles, each takes its share.
+
+    A step's batch depends on nothing but these arguments, so that a resumed run sees the same.
+    """
+    steps = count // (size * ranks)
     while True:
-        order = rng.permutation(count)
-        for start in range(0, count - size * ranks + 1, size * ranks):
-            yield np.sort(order[start + rank * size : start + (rank + 1) * size])
+        epoch, first = divmod(step, steps)
+        order = np.random.default_rng(epoch).permutation(count)
+        for i in range(first, steps):
+            start = (i * ranks + rank) * size
+            yield np.sort(order[start : start + size])
+        step = (epoch + 1) * steps

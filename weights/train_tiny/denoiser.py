@@ -1,6 +1,7 @@
 """Train the UNet and the text encoder together on the VAE's latents."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from mdp_lite.method.schedule import alphas_cumprod
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import CLIPConfig, UNetConfig
 from mdp_lite.models.unet import UNet
-from train_tiny import recipe
 from train_tiny.data import CAPTIONS, open_latents, open_scenes
-from train_tiny.fit import Settings, fit
+from train_tiny.fit import fit
+from train_tiny.previews import show_samples
+from train_tiny.recipe import SCHEDULER, Recipe
 from train_tiny.workers import Worker
 
 DROP = 0.1  # share of captions replaced by the empty one, for classifier-free guidance
@@ -38,7 +40,7 @@ def loss_weights() -> Tensor:
     Weights that favour low noise (min-SNR) do not teach the place of the object, because that is
     decided at high noise.
     """
-    a = alphas_cumprod(recipe.SCHEDULER)
+    a = alphas_cumprod(SCHEDULER)
     weights = (a / (1 - a)).rsqrt().clamp(0.15, 10)
     return (weights / weights.mean()).float()
 
@@ -53,25 +55,22 @@ def attention(worker: Worker) -> AbstractContextManager[object]:
     return sdpa_kernel(SDPBackend.MATH) if worker.device.type == "cpu" else nullcontext()
 
 
-def train(worker: Worker, work: Path, vocab: int, empty: list[int], minutes: float) -> None:
-    """Predict the noise in noised latents from a caption, for the given minutes: unet.pt.
+def train(worker: Worker, recipe: Recipe, work: Path, vocab: int, empty: list[int]) -> None:
+    """Predict the noise in noised latents from a caption: unet.pt.
 
     vocab is the size of the vocabulary, empty the tokens of the empty caption.
     """
     torch.manual_seed(0)
     data, (latents, _) = open_scenes(work), open_latents(work)
-    model = Denoiser(recipe.text_config(vocab), recipe.UNET).to(worker.device)
-    a, weights = alphas_cumprod(recipe.SCHEDULER).float(), loss_weights()
+    model = Denoiser(recipe.text_config(vocab), recipe.unet).to(worker.device)
+    a, weights = alphas_cumprod(SCHEDULER).float(), loss_weights()
     nothing = torch.tensor(empty)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         count = len(index)
-        x0, eps, t = (
-            torch.from_numpy(latents[index]),
-            torch.randn(count, 4, 16, 16),
-            sample_timesteps(count),
-        )
-        ids = torch.from_numpy(data.ids[index, np.random.randint(CAPTIONS, size=count)]).long()
+        x0, t = torch.from_numpy(latents[index]), sample_timesteps(count)
+        eps = torch.randn_like(x0)
+        ids = torch.from_numpy(data.ids[index, torch.randint(CAPTIONS, (count,)).numpy()]).long()
         ids = torch.where(torch.rand(count, 1) < DROP, nothing, ids)
         a_t = a[t][:, None, None, None]
         x = a_t.sqrt() * x0 + (1 - a_t).sqrt() * eps
@@ -81,5 +80,5 @@ def train(worker: Worker, work: Path, vocab: int, empty: list[int], minutes: flo
         error = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
         return (weight * error).mean(), f"error {error.mean().item():.4f}"
 
-    settings = Settings(minutes, batch=64 // worker.count, peak=8e-4, average=0.9995)
-    fit(worker, model, loss_of, len(latents), settings, work / "unet.pt")
+    preview, settings = partial(show_samples, recipe, work), recipe.unet_training
+    fit(worker, model, loss_of, len(latents), settings, work / "unet.pt", preview)

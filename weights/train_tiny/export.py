@@ -12,9 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from mdp_lite.eval import world
-from train_tiny import recipe
 from train_tiny.fit import load
+from train_tiny.recipe import SCHEDULER, Recipe
 from train_tiny.tokens import END, START, write_tokenizer
 
 DIFFUSERS = "0.42.1"  # the version whose names these configs use
@@ -33,34 +32,51 @@ INDEX = {
 }
 
 
-def export(work: Path, out: Path) -> None:
+def export(recipe: Recipe, work: Path, out: Path) -> None:
     """Read the averaged weights of every part from work, write the folder out.
 
     decoder.pt is optional: without it the decoder is that of vae.pt.
     """
-    vae = (load(work / "decoder.pt") or load(work / "vae.pt") or {})["ema"]
-    both = (load(work / "unet.pt") or {})["ema"]
+    write_folder(
+        recipe, load_vae(work), (load(work / "unet.pt") or {})["ema"], read_scale(work), out
+    )
+
+
+def load_vae(work: Path) -> dict[str, Tensor]:
+    """The averaged weights of the VAE, with the better decoder if there is one."""
+    return (load(work / "decoder.pt") or load(work / "vae.pt") or {})["ema"]
+
+
+def read_scale(work: Path) -> float:
+    """The factor that gives the latents unit standard deviation."""
+    return float(np.load(work / "scale.npy"))
+
+
+def write_folder(
+    recipe: Recipe, vae: dict[str, Tensor], both: dict[str, Tensor], scale: float, out: Path
+) -> None:
+    """Write the checkpoint folder from the VAE's state and that of UNet and text encoder."""
     with tempfile.TemporaryDirectory() as plain:
-        write_tokenizer(Path(plain), world.WORDS)
+        write_tokenizer(Path(plain), recipe.world.words, recipe.length)
         CLIPTokenizer.from_pretrained(plain).save_pretrained(out / "tokenizer")
         words = json.loads((Path(plain) / "vocab.json").read_text("utf-8"))
-    scale = float(np.load(work / "scale.npy"))
     write_json(out / "model_index.json", INDEX)
-    write_json(out / "mdp_lite.json", recipe.DEFAULTS | describe_world())
+    write_json(out / "mdp_lite.json", defaults(recipe))
     write_json(out / "scheduler" / "scheduler_config.json", scheduler_config())
-    write_part(out / "vae", vae_config(scale), vae, "diffusion_pytorch_model")
-    write_part(out / "unet", unet_config(), part(both, "unet."), "diffusion_pytorch_model")
+    write_part(out / "vae", vae_config(recipe, scale), vae, "diffusion_pytorch_model")
+    write_part(out / "unet", unet_config(recipe), part(both, "unet."), "diffusion_pytorch_model")
     text = part(both, "text_encoder.")
-    write_part(out / "text_encoder", text_config(words), text, "model")
+    write_part(out / "text_encoder", text_config(recipe, words), text, "model")
 
 
-def describe_world() -> dict[str, Any]:
-    """What the model's mdp_lite.json says that it knows."""
-    words = sorted(word for word in world.WORDS if word.isalpha())
-    return {
-        "pictures": world.PICTURES, "least_psnr": recipe.LEAST_PSNR, "words": words,
-        "groups": world.GROUPS,
-    }  # fmt: skip
+def defaults(recipe: Recipe) -> dict[str, Any]:
+    """The checkpoint's own defaults, and what the model knows: its pictures and its words."""
+    world = recipe.world
+    knows: dict[str, Any] = {"pictures": world.pictures}
+    knows |= {"least_psnr": recipe.least_psnr} if recipe.least_psnr else {}
+    knows |= {"words": sorted(word for word in world.words if word.isalpha())}
+    knows |= {"groups": world.groups} if world.groups else {}
+    return recipe.defaults | knows
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -84,24 +100,29 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 def scheduler_config() -> dict[str, Any]:
     """diffusers' DDIMScheduler with the flags of Stable Diffusion 1.x."""
     head = {"_class_name": "DDIMScheduler", "_diffusers_version": DIFFUSERS, "clip_sample": False}
-    return {**head, **asdict(recipe.SCHEDULER)}
+    return {**head, **asdict(SCHEDULER)}
 
 
-def vae_config(scale: float) -> dict[str, Any]:
+def vae_config(recipe: Recipe, scale: float) -> dict[str, Any]:
     """diffusers' AutoencoderKL; scale gives its latents unit standard deviation."""
     head = {"_class_name": "AutoencoderKL", "_diffusers_version": DIFFUSERS, "force_upcast": False}
-    return {**head, **asdict(replace(recipe.VAE, scaling_factor=scale))}
+    return {**head, **asdict(replace(recipe.vae, scaling_factor=scale))}
 
 
-def unet_config() -> dict[str, Any]:
+def unet_config(recipe: Recipe) -> dict[str, Any]:
     """diffusers' UNet2DConditionModel."""
     head = {"_class_name": "UNet2DConditionModel", "_diffusers_version": DIFFUSERS}
-    return {**head, **asdict(recipe.UNET)}
+    return {**head, **asdict(recipe.unet)}
 
 
-def text_config(words: dict[str, int]) -> dict[str, Any]:
+def text_config(recipe: Recipe, words: dict[str, int]) -> dict[str, Any]:
     """transformers' CLIPTextModel."""
     start, end = words[START], words[END]
     ids = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
     head = {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}
-    return {**head, **ids, "projection_dim": 128, **asdict(recipe.text_config(len(words)))}
+    return {
+        **head,
+        **ids,
+        "projection_dim": recipe.text_width,
+        **asdict(recipe.text_config(len(words))),
+    }

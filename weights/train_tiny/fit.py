@@ -1,9 +1,8 @@
-"""One training loop for every part: AdamW, cosine by time, averaged weights, resumable."""
+"""One training loop for every part: AdamW, a cosine at the end, averaged weights, resumable."""
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,43 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from train_tiny.data import batches
+from train_tiny.recipe import Settings
 from train_tiny.workers import Worker, agree, report, share_gradients
 
-SAVE_EVERY, REPORT_EVERY = 60.0, 100  # seconds, steps
+PREVIEW_EVERY, REPORT_EVERY = 600.0, 50  # seconds, steps
 LossOf = Callable[[np.ndarray], tuple[Tensor, str]]  # batch of indices -> loss, text to report
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The training of one part; batch is per process."""
-
-    minutes: float
-    batch: int
-    peak: float  # highest learning rate
-    average: float  # decay of the averaged weights
-    warmup: int = 100  # steps
-
-
-class Clock:
-    """Progress of a stage that has a budget of minutes, over all its resumed runs."""
-
-    def __init__(self, minutes: float, spent: float = 0.0) -> None:
-        self.budget, self.begun = 60 * minutes, time.monotonic() - spent
-
-    @property
-    def spent(self) -> float:
-        """Seconds spent so far."""
-        return time.monotonic() - self.begun
-
-    @property
-    def progress(self) -> float:
-        """Share of the budget that is spent, 0 to 1."""
-        return min(1.0, self.spent / self.budget)
+Preview = Callable[[dict[str, Tensor], int], str]  # averaged state, step -> text to report
 
 
 def learning_rate(step: int, progress: float, settings: Settings) -> float:
-    """Linear warm-up by steps, then a cosine down to 1% by the share of time spent."""
-    cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+    """Linear warm-up by steps, then the peak, and in the last share tail a cosine down to 1%."""
+    late = max(0.0, 1 - (1 - progress) / settings.tail)
+    cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * late))
     return settings.peak * min(1.0, (step + 1) / settings.warmup) * cosine
 
 
@@ -71,6 +45,11 @@ def load(path: Path) -> dict[str, Any] | None:
     return torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
 
 
+def make_optimizer(parameters: list[nn.Parameter] | list[Tensor]) -> torch.optim.AdamW:
+    """AdamW over these; its learning rate is set in each step."""
+    return torch.optim.AdamW(parameters, 1e-3, (0.9, 0.99), weight_decay=0.01)
+
+
 class Run:
     """A part in training: its weights, their average, the optimiser, step and time."""
 
@@ -78,18 +57,29 @@ class Run:
         self.model, self.settings, self.path = model, settings, path
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names, self.parameters = [n for n, _ in named], [p for _, p in named]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, settings.peak, (0.9, 0.99), weight_decay=0.01
-        )
+        self.optimizer = make_optimizer(self.parameters)
         state = load(path)
         if state:
             model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            if state["optimizer"]:
+                self.optimizer.load_state_dict(state["optimizer"])
         self.ema = [p.detach().clone() for p in self.parameters]
         if state:
             torch._foreach_copy_(self.ema, [state["ema"][name] for name in self.names])
         self.step = state["step"] if state else 0
-        self.clock = Clock(settings.minutes, state["spent"] if state else 0.0)
+        self.begun = time.monotonic() - (state["spent"] if state else 0.0)
+
+    @property
+    def spent(self) -> float:
+        """Seconds spent so far, over all resumed runs."""
+        return time.monotonic() - self.begun
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done, 0 to 1: by steps if they are set, else by time."""
+        if self.settings.steps:
+            return min(1.0, self.step / self.settings.steps)
+        return min(1.0, self.spent / (60 * self.settings.minutes))
 
     def update(self, loss: Tensor, progress: float, worker: Worker) -> None:
         """One optimiser step on the averaged gradient of all processes."""
@@ -103,36 +93,70 @@ class Run:
         average(self.ema, self.parameters, self.step, self.settings.average)
         self.step += 1
 
+    def averaged(self) -> dict[str, Tensor]:
+        """The model's whole state with averaged weights."""
+        return {**self.model.state_dict(), **dict(zip(self.names, self.ema, strict=True))}
+
     def save(self) -> None:
-        """Write the checkpoint; "ema" is the model's whole state with averaged weights."""
-        averaged = {**self.model.state_dict(), **dict(zip(self.names, self.ema, strict=True))}
+        """Write the checkpoint; "ema" is the averaged state."""
         state = {
             "model": self.model.state_dict(),
-            "ema": averaged,
+            "ema": self.averaged(),
+            "names": self.names,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
-            "spent": self.clock.spent,
+            "spent": self.spent,
         }
         save(self.path, state)
 
 
+class Chores:
+    """What the first process does between steps: reports, checkpoints, previews, each in time."""
+
+    def __init__(self, run: Run, worker: Worker, preview: Preview | None) -> None:
+        self.run, self.worker, self.preview = run, worker, preview
+        self.saved = self.shown = time.monotonic()
+
+    def do(self, progress: float, figure: str) -> None:
+        """Do what is due after a step."""
+        run, now = self.run, time.monotonic()
+        if run.step % REPORT_EVERY == 0:
+            name = f"{run.path.stem} step {run.step} {100 * progress:.1f}%"
+            report(self.worker, f"{name} {run.spent / 60:.1f} min {figure}")
+        if self.worker.rank == 0 and now - self.saved > run.settings.save_every:
+            self.saved = now
+            run.save()
+        if self.worker.rank == 0 and now - self.shown > PREVIEW_EVERY:
+            self.show()
+            self.shown = time.monotonic()
+
+    def show(self) -> None:
+        """Write a sheet of the averaged weights' pictures, and report its figure."""
+        if self.preview:
+            text = self.preview(self.run.averaged(), self.run.step)
+            report(self.worker, f"{self.run.path.stem} preview at step {self.run.step}: {text}")
+
+
 def fit(
-    worker: Worker, model: nn.Module, loss_of: LossOf, count: int, settings: Settings, path: Path
-) -> None:
-    """Train on batches of count examples until the minutes are spent, from path if it exists."""
+    worker: Worker, model: nn.Module, loss_of: LossOf, count: int, settings: Settings, path: Path,
+    preview: Preview | None = None,
+) -> None:  # fmt: skip
+    """Train on batches of count examples to the end of settings, from path if it exists.
+
+    Each step has its own seed: a training in steps that stops and resumes ends with equal weights.
+    """
     run = Run(model, settings, path)
-    torch.manual_seed(1000 * run.step + worker.rank)
-    saved = run.clock.spent
-    for index in batches(count, settings.batch, worker.rank, worker.count, seed=run.step):
-        progress = agree(run.clock.progress, worker)
+    chores = Chores(run, worker, preview)
+    share = settings.batch // worker.count
+    report(worker, f"{path.stem} begins at step {run.step}")
+    for index in batches(count, share, worker.rank, worker.count, run.step):
+        progress = agree(run.progress, worker)
         if progress >= 1:
             break
+        torch.manual_seed(1000 * run.step + worker.rank)
         loss, figure = loss_of(index)
         run.update(loss, progress, worker)
-        if run.step % REPORT_EVERY == 0:
-            report(worker, f"{path.stem} step {run.step} {100 * progress:.0f}% {figure}")
-        if worker.rank == 0 and run.clock.spent - saved > SAVE_EVERY:
-            saved = run.clock.spent
-            run.save()
+        chores.do(progress, figure)
     if worker.rank == 0:
         run.save()
+        chores.show()

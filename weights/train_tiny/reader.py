@@ -1,24 +1,20 @@
 """Train the reader of synthetic pictures, with distortions like those of a model."""
 
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from mdp_lite.eval import world
-from mdp_lite.eval.cases import iterate_scenes
-from mdp_lite.eval.reader import HEADS, WEIGHTS, Reader, labels, load_reader, read, truth
 from mdp_lite.models.vae import VAE
-from train_tiny import recipe
-from train_tiny.data import Scenes, batches, open_scenes, to_tensor, training_seeds
-from train_tiny.fit import load, save
-from train_tiny.workers import Worker, report
+from train_tiny.data import choose_seeds, open_scenes, to_tensor, training_seeds
+from train_tiny.fit import fit, load
+from train_tiny.previews import FIRST
+from train_tiny.recipe import Recipe
+from train_tiny.workers import Worker, spawn
 
-STEPS, BATCH, PEAK = 1500, 64, 3e-3
 POOL = 3072  # pictures sent through the VAE, from which every other picture of a batch comes
 HELD_BACK = 2000  # pictures that its accuracy is measured on
 
@@ -52,65 +48,67 @@ def through_vae(vae: VAE, pictures: np.ndarray, error: float) -> np.ndarray:
     return (found + 0.5).clamp(0, 255).to(torch.uint8).numpy()
 
 
-def make_targets(count: int) -> Tensor:
-    """Labels (count, heads) int64 of the training scenes."""
-    return torch.tensor([labels(world.sample(seed)) for seed in training_seeds(count)])
-
-
 def loss(logits: tuple[Tensor, ...], wanted: Tensor) -> Tensor:
     """Sum of the heads' cross entropies; wanted (b, heads)."""
     pairs = zip(logits, wanted.T, strict=True)
     return torch.stack([F.cross_entropy(found, want) for found, want in pairs]).sum()
 
 
-def stage(work: Path) -> None:
-    """Train with the VAE in work, if any; write reader.pt there, and fp16 weights to the code."""
-    worker = Worker(0, 1, torch.device("cpu"))
+def build_vae(recipe: Recipe, work: Path) -> VAE | None:
+    """The VAE in work with its better decoder, if it has been trained."""
     state = load(work / "decoder.pt") or load(work / "vae.pt")
-    vae = VAE(recipe.VAE) if state else None
-    if vae and state:
-        vae.load_state_dict(state["ema"])
-    reader = train(worker, open_scenes(work), vae, STEPS)
-    save(work / "reader.pt", {"ema": reader.state_dict()})
-    halves = {name: t.half().contiguous() for name, t in reader.state_dict().items()}
-    save_file(halves, WEIGHTS)
-    records = list_held_back(HELD_BACK)
-    pictures = np.stack([np.asarray(world.draw(scene)) for scene in records])
-    report(worker, f"reader on drawings: {accuracy(load_reader(), records, pictures)}")
+    if not state:
+        return None
+    vae = VAE(recipe.vae)
+    vae.load_state_dict(state["ema"])
+    return vae
+
+
+def train(worker: Worker, recipe: Recipe, work: Path) -> None:
+    """Train on drawings and, half of each batch, on their round trips, if there is a VAE."""
+    torch.manual_seed(0)
+    pictures, vae, kit = open_scenes(work).pictures, build_vae(recipe, work), recipe.reader
+    pool = through_vae(vae, pictures[:POOL], error=0.3) if vae else pictures[:POOL]
+    seeds = training_seeds(recipe.world, len(pictures))
+    wanted = torch.tensor([kit.labels(recipe.world.sample(seed)) for seed in seeds])
+    model = kit.build().to(worker.device)
+
+    def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
+        fresh = index[: len(index) // 2]
+        again = torch.randint(len(pool), (len(index) - len(fresh),)).numpy()
+        batch = to_tensor(np.concatenate([pictures[fresh], pool[again]])).to(worker.device)
+        target = wanted[np.concatenate([fresh, again])].to(worker.device)
+        found = loss(model(disturb(batch)), target)
+        return found, f"loss {found.item():.3f}"
+
+    fit(worker, model, loss_of, len(pictures), recipe.reader_training, work / "reader.pt")
+
+
+def stage(recipe: Recipe, work: Path) -> None:
+    """Train with the VAE in work, if any; write fp16 weights to the code, report the accuracy."""
+    spawn(train, recipe, work)
+    kit, world = recipe.reader, recipe.world
+    reader = kit.build()
+    reader.load_state_dict((load(work / "reader.pt") or {})["ema"])
+    save_file({name: t.half().contiguous() for name, t in reader.state_dict().items()}, kit.weights)
+    seeds = choose_seeds(world, FIRST, HELD_BACK, unseen=True)
+    pictures = np.stack([np.asarray(world.draw(world.sample(s), recipe.size)) for s in seeds])
+    reader.load_state_dict({name: t.float() for name, t in load_file(kit.weights).items()})
+    print("reader on drawings", accuracy(reader.eval(), recipe, seeds, pictures))
+    vae = build_vae(recipe, work)
     if vae:
         again = through_vae(vae, pictures, error=0)
-        report(worker, f"reader through the VAE: {accuracy(load_reader(), records, again)}")
+        print("reader through the VAE", accuracy(reader, recipe, seeds, again))
 
 
-def train(worker: Worker, data: Scenes, vae: VAE | None, steps: int) -> Reader:
-    """Train for a fixed number of steps; every other picture has been through the VAE, if any."""
-    torch.manual_seed(0)
-    reader, wanted = Reader(), make_targets(len(data.pictures))
-    pool = through_vae(vae, data.pictures[:POOL], error=0.3) if vae else data.pictures[:POOL]
-    optimizer = torch.optim.AdamW(reader.parameters(), PEAK, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=steps)
-    indices, rng = batches(len(data.pictures), BATCH // 2, 0, 1, seed=0), np.random.default_rng(0)
-    for step, index in zip(range(steps), indices, strict=False):
-        again = rng.integers(len(pool), size=BATCH // 2)
-        pictures = to_tensor(np.concatenate([data.pictures[index], pool[again]]))
-        found = loss(reader(disturb(pictures)), wanted[np.concatenate([index, again])])
-        found.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        if step % 200 == 0:
-            report(worker, f"reader step {step} loss {found.item():.3f}")
-    return reader.eval().requires_grad_(False)
-
-
-def list_held_back(count: int) -> list[world.Scene]:
-    """The first scenes whose combinations training never sees."""
-    return [scene for _, scene in islice(iterate_scenes(), count)]
-
-
-def accuracy(reader: Reader, records: list[world.Scene], pictures: np.ndarray) -> dict[str, float]:
+def accuracy(
+    reader: nn.Module, recipe: Recipe, seeds: list[int], pictures: np.ndarray
+) -> dict[str, float]:
     """Share of pictures (n, y, x, 3) uint8 on which each head is right."""
-    pairs = list(zip(read(reader, to_tensor(pictures)), map(truth, records), strict=True))
+    kit = recipe.reader
+    answers = [kit.truth(recipe.world.sample(seed)) for seed in seeds]
+    pairs = list(zip(kit.ask(reader, to_tensor(pictures)), answers, strict=True))
     return {
-        name: sum(found[name] == want[name] for found, want in pairs) / len(pairs) for name in HEADS
+        name: sum(found[name] == want[name] for found, want in pairs) / len(pairs)
+        for name in kit.heads
     }

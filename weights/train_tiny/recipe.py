@@ -1,33 +1,101 @@
-"""Sizes of the bundled model, and the minutes of each stage."""
+"""Recipes: what a model is trained on, its sizes, and how long each part is trained."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
 
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from mdp_lite.eval import reader, world
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from train_tiny.tokens import LENGTH
 
-SIZE = 64  # pixels along a side
+PARTS = ("vae", "unet", "decoder", "reader")  # what is trained, each to a file of its name
 
-VAE = VAEConfig(
-    block_out_channels=(16, 32, 80),
-    down_block_types=("DownEncoderBlock2D",) * 3,
-    up_block_types=("UpDecoderBlock2D",) * 3,
-    layers_per_block=1,
-    norm_num_groups=8,
-    sample_size=SIZE,
-    scaling_factor=1.0,  # replaced by 1 / standard deviation of the latents after training
-    mid_block_add_attention=False,
-)
-# Attention at 8x8 and 4x4 only: at 16x16 its backward costs a fifth of the time on a CPU.
-UNET = UNetConfig(
-    block_out_channels=(64, 96, 128),
-    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    layers_per_block=1,
-    cross_attention_dim=128,
-    attention_head_dim=4,
-    norm_num_groups=16,
-    sample_size=16,
-)
+
+class World(NamedTuple):
+    """A synthetic world: records by seed, their pictures, their captions, and its words.
+
+    A scene is an opaque record here; draw gets it with the picture's size.
+    """
+
+    words: tuple[str, ...]
+    sample: Callable[[int], Any]
+    is_held_back: Callable[[Any], bool]
+    draw: Callable[[Any, int], Image]
+    random_caption: Callable[[Any, Random], str]
+    full_caption: Callable[[Any, int], str]  # of a scene, in a form that a seed chooses
+    pictures: str  # what its pictures are called
+    groups: dict[str, tuple[str, ...]]  # its words by kind, as far as they have one
+
+
+class ReaderKit(NamedTuple):
+    """The network that reads a world's pictures: how to make, teach and ask it, and its file.
+
+    labels gives a scene's indices in heads, truth its values; ask reads pictures (b, 3, y, x).
+    """
+
+    build: Callable[[], nn.Module]
+    load: Callable[[], nn.Module]
+    heads: dict[str, tuple[str, ...]]
+    labels: Callable[[Any], tuple[int, ...]]
+    truth: Callable[[Any], dict[str, str]]
+    ask: Callable[[Any, Tensor], list[dict[str, str]]]
+    weights: Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The training of one part: its length in minutes, or in steps if these are given.
+
+    batch is for all processes together. peak is the highest learning rate; it falls in the last
+    share tail of the training. average is the decay of the averaged weights.
+    """
+
+    minutes: float
+    batch: int
+    peak: float
+    average: float
+    steps: int = 0
+    tail: float = 1.0
+    warmup: int = 100  # steps
+    save_every: float = 120.0  # seconds between checkpoints
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that distinguishes one bundled model's training from another's."""
+
+    name: str
+    world: World
+    size: int  # pixels along a side
+    length: int  # tokens of a prompt, start and end among them
+    scenes: int
+    vae: VAEConfig
+    unet: UNetConfig
+    text_width: int
+    text_layers: int
+    vae_training: Settings
+    unet_training: Settings
+    decoder_training: Settings
+    reader: ReaderKit
+    reader_training: Settings
+    defaults: dict[str, float]  # of the checkpoint: steps and guidance
+    least_psnr: float | None = None  # dB that its VAE gives back of its world, see the card
+    prompts: int = 12  # of which pictures are shown during training
+    measured: int = 64  # pictures that the VAE is measured on during training
+    resume: Path | None = None  # a committed checkpoint, from which a new work folder starts
+
+    def text_config(self, vocab_size: int) -> CLIPConfig:
+        """The text encoder for a vocabulary."""
+        width = self.text_width
+        return CLIPConfig(vocab_size, width, 3 * width, self.text_layers, 4,
+                          max_position_embeddings=self.length)  # fmt: skip
+
+
 SCHEDULER = SchedulerConfig(
     beta_start=0.00085,
     beta_end=0.012,
@@ -36,22 +104,76 @@ SCHEDULER = SchedulerConfig(
     set_alpha_to_one=False,
 )
 
-# The defaults of this checkpoint, chosen on the scores (see the model card).
-DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 4.0}
-# dB that the trained VAE gives back of pictures of the world; a bound for its own, see the card.
-LEAST_PSNR = 27.0
+
+def vae_of(widths: tuple[int, ...], size: int) -> VAEConfig:
+    """A VAE of one layer per block without attention, for pictures of a size."""
+    return VAEConfig(
+        block_out_channels=widths,
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        layers_per_block=1,
+        norm_num_groups=8,
+        sample_size=size,
+        scaling_factor=1.0,  # replaced by 1 / standard deviation of the latents after training
+        mid_block_add_attention=False,
+    )
 
 
-def text_config(vocab_size: int) -> CLIPConfig:
-    """The text encoder for a vocabulary."""
-    return CLIPConfig(vocab_size, 128, 384, 2, 4, max_position_embeddings=LENGTH)
+def unet_of(widths: tuple[int, int, int], groups: int, cross: int) -> UNetConfig:
+    """A UNet on 16x16 latents with attention at 8x8 and 4x4 only.
+
+    At 16x16 the backward pass of attention costs a fifth of the time on a CPU.
+    """
+    return UNetConfig(
+        block_out_channels=widths,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=cross,
+        attention_head_dim=4,
+        norm_num_groups=groups,
+        sample_size=16,
+    )
 
 
-@dataclass(frozen=True)
-class Budget:
-    """The number of scenes, and the minutes of training of each part."""
+def full_caption(scene: world.Scene, seed: int) -> str:
+    """All named fields of a scene of the first world, as phrases or as a sentence."""
+    return world.caption(scene, form="comma" if seed % 2 else "sentence")
 
-    scenes: int = 60_000
-    vae: float = 20.0
-    unet: float = 50.0
-    decoder: float = 10.0
+
+TINY = Recipe(
+    name="tiny",
+    world=World(
+        world.WORDS,
+        world.sample,
+        world.is_held_back,
+        world.draw,
+        world.random_caption,
+        full_caption,
+        world.PICTURES,
+        world.GROUPS,
+    ),
+    size=64,
+    length=LENGTH,
+    scenes=60_000,
+    vae=vae_of((16, 32, 80), 64),
+    unet=unet_of((64, 96, 128), groups=16, cross=128),
+    text_width=128,
+    text_layers=2,
+    vae_training=Settings(20.0, batch=8, peak=2e-3, average=0.998),
+    unet_training=Settings(50.0, batch=64, peak=8e-4, average=0.9995),
+    decoder_training=Settings(10.0, batch=8, peak=1e-3, average=0.998),
+    reader=ReaderKit(
+        reader.Reader,
+        reader.load_reader,
+        reader.HEADS,
+        reader.labels,
+        reader.truth,
+        reader.read,
+        reader.WEIGHTS,
+    ),
+    reader_training=Settings(0, batch=32, peak=3e-3, average=0.99, steps=1500),
+    # The defaults of this checkpoint, chosen on the scores (see the model card).
+    defaults={"num_inference_steps": 50, "guidance_scale": 4.0},
+    least_psnr=27.0,
+)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-LENGTH = 26  # start, the longest caption (24 tokens), end
+LENGTH = 26  # of the first world: start, the longest caption (24 tokens), end
 
 Merge = tuple[str, str]
 
@@ -49,14 +49,17 @@ def vocabulary(merges: list[Merge]) -> dict[str, int]:
     return {token: i for i, token in enumerate(dict.fromkeys(tokens))}
 
 
-def write_tokenizer(folder: Path, words: tuple[str, ...]) -> None:
-    """Write vocab.json, merges.txt and their configs, as CLIPTokenizer reads them."""
+def write_tokenizer(folder: Path, words: tuple[str, ...], length: int = LENGTH) -> None:
+    """Write vocab.json, merges.txt and their configs, as CLIPTokenizer reads them.
+
+    length is the longest prompt in tokens, start and end among them.
+    """
     merges = merges_for(words)
     special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     config = {
         **special,
         "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": LENGTH,
+        "model_max_length": length,
         "do_lower_case": True,
         "add_prefix_space": False,
         "errors": "replace",

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import torch
@@ -47,7 +48,10 @@ def spawn(stage: Callable[..., None], *arguments: Any) -> None:
 def _start(rank: int, count: int, port: int, stage: Callable[..., None], arguments: Any) -> None:
     torch.set_num_threads(1)
     address = f"tcp://127.0.0.1:{port}"
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=count)
+    # A run that is stopped (SIGSTOP) goes on later: the processes wait for each other for days.
+    dist.init_process_group(
+        "gloo", init_method=address, rank=rank, world_size=count, timeout=timedelta(days=30)
+    )
     stage(Worker(rank, count, torch.device("cpu")), *arguments)
     dist.barrier()  # the first process still saves: leaving now would cut its connection
     dist.destroy_process_group()
