@@ -64,8 +64,7 @@ class Session:
     def start_run(self, on_stage: bool = True) -> threading.Event:
         """Stop the run before, and return the event that stops the new one.
 
-        on_stage says that the new run shows itself on the stage; if it does not, the stage has to
-        say that the run before was stopped.
+        Unless the new one shows itself on the stage, that has to say that the old one was stopped.
         """
         self.is_used, self.was_stopped = True, not on_stage
         self._stop.set()
