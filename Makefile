@@ -33,7 +33,7 @@ ray: $(VENV)/.ray  ## the tests on a Ray cluster of this machine
 	$(BIN)/python -m pytest -m ray tests/batch tests/serve
 
 browser: $(VENV)/.dev  ## the app's tests in a browser (needs chromium, as of apt-get)
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -m browser -n 2 --dist loadfile
 
 fuzz: $(VENV)/.dev $(FUZZ)/.made  ## schemathesis on the service's OpenAPI document (FUZZ_OPTIONS="-n 100")
 	PYTHONPATH=tests $(BIN)/python -m support.fuzz_service $(FUZZ)/bin/schemathesis $(FUZZ_OPTIONS)
