@@ -33,14 +33,7 @@ class CaseInputs(NamedTuple):
         return [self.path, self.canvas, *self.controls]
 
 
-class Endpoints(NamedTuple):
-    """What the endpoints of sheets need of these: the panel, and the controls of both cases."""
-
-    panel: Panel
-    controls: list[Any]
-
-
-def build_endpoints(handlers: Handlers) -> Endpoints:
+def build_endpoints(handlers: Handlers) -> None:
     """Build the hidden components and their endpoints at this place of the page."""
     with gr.Column(visible=False):
         cases = [_build_case(handlers, case) for case in CASES]
@@ -52,7 +45,6 @@ def build_endpoints(handlers: Handlers) -> Endpoints:
         stop = gr.Button("stop")
         stop.click(handlers.stop, None, panel.status, queue=False, api_name="stop")
         _name_restore(handlers, cases[0], controls)
-    return Endpoints(panel, controls)
 
 
 def _build_case(handlers: Handlers, name: str) -> CaseInputs:

@@ -19,7 +19,7 @@ from mdp_lite.app.stage import show_error, show_stopped
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.views import Change
 from mdp_lite.app.visit_page import StageValue
-from mdp_lite.app.wiring import MODEL, QUICK, name_page
+from mdp_lite.app.wiring import MODEL, QUICK, find_session, name_page
 from mdp_lite.app.wording import say
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
@@ -64,7 +64,7 @@ def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:
 
     def answer(run: Callable[..., Iterator[Change]]) -> Callable[..., Iterator[list[Update]]]:
         def work(request: gr.Request, *values: Any) -> Iterator[list[Update]]:
-            session = _find_session(studio, request)
+            session = find_session(studio, request)
             for change in run(session, _read_state(values), name_page(request)):
                 yield list_updates(change)
 
@@ -78,7 +78,7 @@ def _wire_runs(studio: Studio, flow: Flow, parts: Parts) -> None:
     parts.strength.release(lambda: "strength", None, parts.fields["steer"], **QUICK)
 
     def stop_run(request: gr.Request) -> StageValue:  # its name is not that of the endpoint /stop
-        session = _find_session(studio, request)
+        session = find_session(studio, request)
         session.stop()
         return show_stopped(session.page.stage)  # also if nothing runs any more
 
@@ -89,7 +89,7 @@ def _wire_plan(studio: Studio, flow: Flow, parts: Parts) -> None:
     """Say what an edit will cost when an input changes."""
 
     def plan(request: gr.Request, *values: Any) -> str:
-        return flow.plan(_find_session(studio, request), _read_state(values))
+        return flow.plan(find_session(studio, request), _read_state(values))
 
     changes = [one.change for one in (*parts.controls, parts.picture, parts.strength)]
     gr.on(
@@ -102,7 +102,7 @@ def _wire_pictures(studio: Studio, flow: Flow, actions: Actions, parts: Parts) -
     """A picture is given, taken from the examples, or removed."""
 
     def take(path: str | None, request: gr.Request, *values: Any) -> list[Update]:
-        session, state = _find_session(studio, request), _read_state(values)
+        session, state = find_session(studio, request), _read_state(values)
         try:
             change = actions.take_file(session, path, flow.read_form(session, state))
         except Exception:
@@ -167,11 +167,11 @@ def _wire_settings(studio: Studio, parts: Parts) -> None:
     case.change(_name_source_prompt, case, fields["source_prompt"], js=MARK_CASE, **QUICK)
 
     def choose(fast: bool, name: str, request: gr.Request) -> list[Any]:
-        editor = studio.find_editor(_find_session(studio, request))
+        editor = studio.find_editor(find_session(studio, request))
         return choose_steps(editor, _check_case(name), fast)
 
     def follow(count: Any, name: str, request: gr.Request) -> list[Any]:
-        editor = studio.find_editor(_find_session(studio, request))
+        editor = studio.find_editor(find_session(studio, request))
         window = choose_window(editor, _check_case(name), count)
         return [count == count_fast_steps(editor), *window]
 
@@ -186,11 +186,11 @@ def _wire_models(studio: Studio, parts: Parts) -> None:
     actions = ModelActions(studio)
 
     def choose(request: gr.Request, event: gr.EventData) -> list[Update]:
-        return list_updates(actions.choose(_find_session(studio, request), _read_id(event)))
+        return list_updates(actions.choose(find_session(studio, request), _read_id(event)))
 
     def fetch(request: gr.Request, event: gr.EventData) -> list[Update]:
         hub_id = read_id(getattr(event, "hub", None))
-        return list_updates(actions.fetch(_find_session(studio, request), hub_id))
+        return list_updates(actions.fetch(find_session(studio, request), hub_id))
 
     parts.model.select(choose, None, parts.outputs, **QUICK)
     parts.model.submit(
@@ -224,7 +224,7 @@ def _on(studio: Studio, parts: Parts, listener: Any, act: Act) -> None:
     """Answer an event of a component by an action; what can't be done is said on the stage."""
 
     def answer(request: gr.Request, event: gr.EventData, *values: Any) -> list[Update]:
-        session = _find_session(studio, request)
+        session = find_session(studio, request)
         try:
             change = act(session, _read_state(values), event)
         except BadInput as error:
@@ -239,10 +239,6 @@ def _on(studio: Studio, parts: Parts, listener: Any, act: Act) -> None:
 
 def _check_case(case: Any) -> str:
     return case if case in CASES else CASES[0]
-
-
-def _find_session(studio: Studio, request: gr.Request) -> Session:
-    return studio.sessions.get_or_create(name_page(request))
 
 
 def _read_state(values: tuple[Any, ...]) -> PageState:

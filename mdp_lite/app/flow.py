@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mdp_lite.app.components.picture import read_region
 from mdp_lite.app.fast import describe_fast
-from mdp_lite.app.forecast import RunForecast, forecast
+from mdp_lite.app.forecast import RunForecast, describe_unknown_words, forecast
 from mdp_lite.app.form import CASES, EditForm, default_form, fill_form
 from mdp_lite.app.results import AppResult
 from mdp_lite.app.runs import Submission, run_edit, source_key, source_mask
@@ -95,9 +95,7 @@ class Flow:
         if self.studio.find_model(session).alias != result.item.model:  # chosen meanwhile
             return show_item(view, result.item, result)
         lines = describe_fast(self.studio, session, submission, result)
-        form, runner = submission.form, self.studio.find_editor(session).runner
-        both = ", ".join((form.source_prompt, form.prompt, form.source_prompt_2, form.prompt_2))
-        lines += [f"{one[:1].upper()}{one[1:]}." for one in runner.describe_unknown_words(both)]
+        lines += describe_unknown_words(self.studio.find_editor(session), submission.form)
         shown = show_item(view, result.item, result, lines)
         return shown._replace(plan=describe_plan(forecast(self.studio, session, submission)))
 

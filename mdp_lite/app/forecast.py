@@ -115,3 +115,10 @@ def notes(source: Source, truncated: bool) -> list[str]:
     if source.truncated or truncated:
         lines.append(say("forecast", "truncated"))
     return lines
+
+
+def describe_unknown_words(editor: Editor, form: EditForm) -> list[str]:
+    """A sentence that names the words of a form's prompts that a model does not know, or none."""
+    both = ", ".join((form.source_prompt, form.prompt, form.source_prompt_2, form.prompt_2))
+    found = editor.runner.describe_unknown_words(both)
+    return [f"{one[0].upper()}{one[1:]}." for one in found]

@@ -12,7 +12,12 @@ import gradio as gr
 from mdp_lite.app import markup
 from mdp_lite.app.fast import describe_fast
 from mdp_lite.app.fields import FIELD_NAMES, Update, skip_controls, update_controls
-from mdp_lite.app.forecast import describe_forecast, describe_result, forecast
+from mdp_lite.app.forecast import (
+    describe_forecast,
+    describe_result,
+    describe_unknown_words,
+    forecast,
+)
 from mdp_lite.app.form import EditForm, default_form, fill_form
 from mdp_lite.app.panel import ResultFiles, show_result, show_status, stream_updates
 from mdp_lite.app.restore import restore_form
@@ -20,7 +25,7 @@ from mdp_lite.app.runs import MASK_FILE, Submission, run_edit
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.streaming import StoppedByVisitor
 from mdp_lite.app.studio import Studio, mask_from_layers, open_upload
-from mdp_lite.app.wiring import name_page
+from mdp_lite.app.wiring import find_session
 from mdp_lite.app.wording import say
 from mdp_lite.names import Stopped
 
@@ -59,7 +64,7 @@ class Handlers:
 
     def session(self, request: gr.Request) -> Session:
         """The session of the visitor who sent the request."""
-        return self.studio.sessions.get_or_create(name_page(request))
+        return find_session(self.studio, request)
 
     def stop(self, request: gr.Request) -> str:
         """Stop the visitor's run."""
@@ -140,9 +145,7 @@ class Handlers:
 
     def describe_unknown_words(self, form: EditForm) -> list[str]:
         """A sentence that names the words of both prompts that the model does not know, or none."""
-        both = ", ".join((form.source_prompt, form.prompt, form.source_prompt_2, form.prompt_2))
-        found = self.studio.dry_editor.runner.describe_unknown_words(both)
-        return [f"{one[0].upper()}{one[1:]}." for one in found]
+        return describe_unknown_words(self.studio.dry_editor, form)
 
     def read_submission(
         self, case: str, path: str | None, canvas: Canvas, values: Values

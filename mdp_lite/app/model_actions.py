@@ -10,7 +10,7 @@ from mdp_lite.app.sessions import Session
 from mdp_lite.app.settings import label_fast
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.views import Change, ModelView
-from mdp_lite.names import BadCheckpoint, BadInput
+from mdp_lite.names import BadInput
 
 # What a form keeps when the model changes; steps, guidance and window are the model's own.
 WISHES = (
@@ -29,7 +29,7 @@ class ModelActions:
         """Use another model from now on, with its own defaults; what the visitor wants stays."""
         try:
             self.studio.choose(session, alias)
-        except (BadInput, BadCheckpoint) as error:
+        except BadInput as error:
             return self.show_problem(session, error)
         return self.show(session)
 
@@ -37,7 +37,7 @@ class ModelActions:
         """Use a model of the hub, where the operator allows it."""
         try:
             self.studio.fetch(session, hub_id)
-        except (BadInput, BadCheckpoint, OSError) as error:
+        except (BadInput, OSError) as error:
             return self.show_problem(session, error)
         return self.show(session)
 

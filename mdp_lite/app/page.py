@@ -1,7 +1,7 @@
 """The page: where its parts stand. events.py says which function answers which event."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
@@ -45,7 +45,7 @@ HEAD = f"<style>{CSS}</style>"  # gradio would rewrite rules about <body> in its
 
 def build_page(studio: Studio) -> gr.Blocks:
     """The whole page; its theme and CSS are passed when it is launched or mounted."""
-    handlers, form = Handlers(studio), default_form(studio.editor, "picture")
+    form = default_form(studio.editor, "picture")
     delete = (SWEEP_SECONDS, round(studio.sessions.grace_seconds))
     with gr.Blocks(
         title=say("page", "title"), analytics_enabled=False, delete_cache=delete
@@ -55,15 +55,16 @@ def build_page(studio: Studio) -> gr.Blocks:
             model = build_model_line()
         with gr.Row(elem_id="workspace"):
             with gr.Column(scale=5, min_width=320, elem_id="inputs"):
-                left = _build_inputs(studio, form)
+                inputs = _build_inputs(studio, form)
             with gr.Column(scale=6, min_width=320, elem_id="results"):
                 stage = build_component("stage", EMPTY)
                 history = build_history()
         explore, compare = build_explore(studio), build_compare(studio)
-        code = _build_folds(studio, handlers)
-        parts = Parts(*left, stage, history, code, model)
-        sheets, actions = SheetHandlers(handlers), Actions(studio)
-        build_endpoints(handlers)  # first: gradio gives a name to whoever takes it first
+        with gr.Accordion(say("page", "code"), open=False, elem_id="code-fold"):
+            code = build_component("code", {})
+        parts = Parts(**inputs, stage=stage, history=history, code=code, model=model)
+        sheets, actions = SheetHandlers(studio), Actions(studio)
+        build_endpoints(Handlers(studio))  # first: gradio gives a name to whoever takes it first
         build_sheet_endpoints(sheets)
         wire_page(blocks, studio, parts)
         use_cell = lambda *cell: list_updates(actions.use_cell(*cell))  # noqa: E731
@@ -91,22 +92,8 @@ def build_middleware(studio: Studio, hosts: tuple[str, ...]) -> list[Any]:
     return [guard, (PictureRoute, (), {"sessions": studio.sessions})]
 
 
-class _Left(NamedTuple):
-    """The parts of the left column, in the order of Parts."""
-
-    picture: gr.HTML
-    file: gr.File
-    notes: gr.HTML
-    fields: dict[str, Any]
-    words: gr.HTML
-    edit: gr.Button
-    stop: gr.Button
-    plan: gr.HTML
-    strength: gr.HTML
-
-
-def _build_inputs(studio: Studio, form: EditForm) -> _Left:
-    """What a visitor gives: a picture, words, and how far the edit may go."""
+def _build_inputs(studio: Studio, form: EditForm) -> dict[str, Any]:
+    """What a visitor gives: a picture, words, and how far the edit may go; by names of Parts."""
     fields = settings.build_case(form)
     picture = build_picture(empty_value(EXAMPLE_VALUES))
     file = gr.File(elem_id="picture-file", label="Picture file", file_count="single")
@@ -119,10 +106,7 @@ def _build_inputs(studio: Studio, form: EditForm) -> _Left:
     strength = build_component("strength", {"strength": form.strength, "steer": form.steer})
     words = build_words(studio.editor.models)
     fields |= settings.build_settings(studio, form)
-    return _Left(picture, file, notes, fields, words, edit, stop, plan, strength)
-
-
-def _build_folds(studio: Studio, handlers: Handlers) -> gr.HTML:
-    """What is below: sheets of many edits, and the code that makes the same edit."""
-    with gr.Accordion(say("page", "code"), open=False, elem_id="code-fold"):
-        return build_component("code", {})
+    return {
+        "picture": picture, "file": file, "notes": notes, "fields": fields, "words": words,
+        "edit": edit, "stop": stop, "plan": plan, "strength": strength,
+    }  # fmt: skip

@@ -9,7 +9,7 @@ import gradio as gr
 from mdp_lite.app import markup
 from mdp_lite.app.fields import Update
 from mdp_lite.app.form import EditForm
-from mdp_lite.app.handlers import Handlers, show_errors
+from mdp_lite.app.handlers import show_errors
 from mdp_lite.app.history import describe_form
 from mdp_lite.app.results import EditSheet, SheetCell
 from mdp_lite.app.sessions import Session
@@ -24,7 +24,9 @@ from mdp_lite.app.sheet_start import find_start
 from mdp_lite.app.sheet_value import find_cell, sheet_value
 from mdp_lite.app.sheets import NO_OTHERS, Others, make_sheet
 from mdp_lite.app.streaming import WAITING, RunProgress, StoppedByVisitor
+from mdp_lite.app.studio import Studio
 from mdp_lite.app.turns import TooManyWaiting
+from mdp_lite.app.wiring import find_session
 from mdp_lite.app.wording import say
 from mdp_lite.cli.units import pluralize
 from mdp_lite.names import BadInput, Stopped
@@ -38,21 +40,21 @@ log = logging.getLogger("mdp_lite.app")
 class SheetHandlers:
     """The functions of both folds, and of the named endpoints that do the same."""
 
-    def __init__(self, handlers: Handlers) -> None:
-        self.handlers = handlers
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
 
     def explore(
         self, by: str, variants: list[str], t_max: str, t_m: str, count: int, request: gr.Request
     ) -> Iterator[list[Update]]:
         """A sheet of the last edit's source by windows ("window") or by strengths ("strength")."""
-        session = self.handlers.session(request)
+        session = find_session(self.studio, request)
         with show_errors():
             plan = plan_explore(find_start(session).form, by, variants, t_max, t_m, count)
             yield from self._answer(session, plan, EXPLORE, NO_OTHERS)
 
     def compare(self, request: gr.Request) -> Iterator[list[Update]]:
         """The four variants on the last edit's source, and the edits by other methods."""
-        session, rivals = self.handlers.session(request), self.handlers.studio.rivals
+        session, rivals = find_session(self.studio, request), self.studio.rivals
         with show_errors():
             plan = plan_variants(find_start(session).form)
             yield from self._answer(session, plan, COMPARE, Others(rivals))
@@ -61,7 +63,7 @@ class SheetHandlers:
         self, session: Session, plan: SheetPlan, kind: str, others: Others
     ) -> Iterator[list[Update]]:
         """Run a sheet for an endpoint, which answers a gallery, a file, a table and the status."""
-        run = make_sheet(self.handlers.studio, session, plan, kind, others)
+        run = make_sheet(self.studio, session, plan, kind, others)
         try:
             while True:
                 yield [gr.skip(), gr.skip(), gr.skip(), markup.progress_bar(next(run))]
@@ -82,7 +84,7 @@ class SheetHandlers:
         self, by: str, variants: list[str], t_max: str, t_m: str, count: int, request: gr.Request
     ) -> Iterator[list[Update]]:
         """Make the sheet of the fold Explore, or stop it if it is being made."""
-        session = self.handlers.session(request)
+        session = find_session(self.studio, request)
         yield from self._toggle(session, EXPLORE, lambda form: (
             plan_explore(form, by, variants, t_max, t_m, count), NO_OTHERS
         ))  # fmt: skip
@@ -91,7 +93,7 @@ class SheetHandlers:
         self, rivals: list[str], inversions: list[str], request: gr.Request
     ) -> Iterator[list[Update]]:
         """Make the comparison of the fold Compare, or stop it if it is being made."""
-        session, studio = self.handlers.session(request), self.handlers.studio
+        session, studio = find_session(self.studio, request), self.studio
         chosen = [one for one in studio.rivals if one.name in rivals]
         methods = [one for one in studio.methods if one in inversions]
         yield from self._toggle(session, COMPARE, lambda form: (
@@ -128,7 +130,7 @@ class SheetHandlers:
         plan, others = choose(find_start(session).form)
         start = markup.status([say("sheet", "starting")])
         yield [start, gr.skip(), _show_button(kind, running=True)]
-        run = make_sheet(self.handlers.studio, session, plan, kind, others)
+        run = make_sheet(self.studio, session, plan, kind, others)
         try:
             while True:
                 yield [show_progress(next(run)), gr.skip(), gr.skip()]
@@ -145,7 +147,7 @@ class SheetHandlers:
         edit has the same variant, steps and window. The sheets of the visit come last: a page that
         is loaded again shows them too.
         """
-        session = self.handlers.session(request)
+        session = find_session(self.studio, request)
         sheets = [sheet_value(session, kind) for kind in KINDS]
         try:
             form = find_start(session).form

@@ -10,7 +10,7 @@ from mdp_lite.app.form import default_form
 from mdp_lite.app.sheet_handlers import COMPARE, EXPLORE, LoadCell, SheetHandlers
 from mdp_lite.app.sheet_plans import suggest_windows
 from mdp_lite.app.studio import NEEDS_GRADIENTS, Studio
-from mdp_lite.app.wiring import MODEL, QUICK
+from mdp_lite.app.wiring import MODEL, QUICK, find_session
 from mdp_lite.app.wording import say
 from mdp_lite.names import VARIANTS
 
@@ -92,7 +92,7 @@ def build_sheet_endpoints(handlers: SheetHandlers) -> None:
     """The endpoints `/explore` and `/compare` of programs, on components nobody sees."""
     with gr.Column(visible=False):
         outputs = [gr.Gallery(format="png"), gr.DownloadButton(), gr.HTML(), gr.HTML()]
-        fields = list(_build_explore_fields(handlers.handlers.studio, visible=False))
+        fields = list(_build_explore_fields(handlers.studio, visible=False))
         explore, compare = gr.Button(EXPLORE), gr.Button(COMPARE)
         explore.click(handlers.explore, fields, outputs, api_name=EXPLORE, **MODEL)
         compare.click(handlers.compare, None, outputs, api_name=COMPARE, **MODEL)
@@ -162,7 +162,7 @@ def _wire_cells(handlers: SheetHandlers, fold: SheetFold, kind: str, action: Cel
     outputs = [fold.status, *action.outputs]
 
     def select(event: gr.EventData, request: gr.Request) -> list[Any]:
-        session = handlers.handlers.session(request)
+        session = find_session(handlers.studio, request)
         updates = handlers.select(session, kind, getattr(event, "id", None), action.load)
         return [*updates, *(gr.skip() for _ in range(len(outputs) - len(updates)))]
 
@@ -171,7 +171,7 @@ def _wire_cells(handlers: SheetHandlers, fold: SheetFold, kind: str, action: Cel
 
 def _on_like(handlers: SheetHandlers, kind: str) -> Callable[..., list[Any]]:
     def like(event: gr.EventData, request: gr.Request) -> list[Any]:
-        session = handlers.handlers.session(request)
+        session = find_session(handlers.studio, request)
         cell_id, liked = getattr(event, "id", None), getattr(event, "liked", None)
         return handlers.like(session, kind, cell_id, liked)
 

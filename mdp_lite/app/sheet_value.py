@@ -1,18 +1,15 @@
 """What the component `sheet` shows of a visitor's sheet, as JSON, and its sentences."""
 
 import math
-from typing import Any
 
 from PIL import Image
 
 from mdp_lite.app.form import EditForm
 from mdp_lite.app.results import EditSheet, SheetCell
 from mdp_lite.app.sessions import Session
+from mdp_lite.app.visit_page import DOWNLOAD, Json
 from mdp_lite.app.wording import say
 from mdp_lite.cli.units import pluralize
-
-Json = dict[str, Any]
-DOWNLOAD = "?download=1"  # of the address of a file: the browser stores it
 
 
 def sheet_value(session: Session, kind: str) -> Json | None:

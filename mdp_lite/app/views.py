@@ -1,7 +1,7 @@
 """The parts of the page that an action changes, and what they show of a result."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mdp_lite.app.components.history import history_value
 from mdp_lite.app.components.picture import EVERYWHERE
@@ -15,11 +15,8 @@ from mdp_lite.app.sheet_value import describe_facts
 from mdp_lite.app.snippets import python_code, shell_command
 from mdp_lite.app.stage import format_seconds
 from mdp_lite.app.studio import Studio
-from mdp_lite.app.visit_page import EMPTY, StageValue
+from mdp_lite.app.visit_page import DOWNLOAD, EMPTY, Json, StageValue
 from mdp_lite.app.wording import say
-
-Json = dict[str, Any]
-DOWNLOAD = "?download=1"  # of the address of a file: the browser stores it
 
 
 class ModelView(NamedTuple):

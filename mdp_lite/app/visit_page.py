@@ -13,7 +13,9 @@ from mdp_lite.app.wording import say
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 
-StageValue = dict[str, Any]  # JSON; components/stage.js reads it
+Json = dict[str, Any]
+DOWNLOAD = "?download=1"  # of the address of a file: the browser stores it
+StageValue = Json  # JSON; components/stage.js reads it
 EMPTY: StageValue = {"state": "empty"}
 MAX_PICTURES = 20  # of a visit; the oldest one that is not in use is deleted
 

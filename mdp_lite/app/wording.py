@@ -1,4 +1,4 @@
-"""The page's sentences, all in one file that can be translated: texts/en.json."""
+"""The page's sentences, in one file that can be translated: texts/en.json. Errors are elsewhere."""
 
 import json
 from pathlib import Path

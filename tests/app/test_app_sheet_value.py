@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from mdp_lite.app.favourites import MAX_FAVOURITES
-from mdp_lite.app.handlers import Handlers
 from mdp_lite.app.results import EditSheet
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.sheet_handlers import SheetHandlers
@@ -33,7 +32,7 @@ def explore(studio: Studio, visitor: Session, t_max: str = "8, 9", t_m: str = "3
 
 @pytest.fixture
 def handlers(studio: Studio) -> SheetHandlers:
-    return SheetHandlers(Handlers(studio))
+    return SheetHandlers(studio)
 
 
 def press(handlers: SheetHandlers, t_max: str = "8, 9", variants: tuple[str, ...] = ("x",)) -> list:
