@@ -11,6 +11,7 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 ENGINES = ("auto", "eager", "compile", "graph", "aot")  # how the UNet is run
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")  # sample: the clean latent itself
 SAMPLERS = ("ddim", "euler", "euler-ancestral", "lcm", "tcd")
+QUALITIES = ("draft", "standard", "best")  # of an edit: they choose the number of steps
 SPACINGS = ("leading", "trailing", "linspace")
 
 

@@ -8,12 +8,12 @@ import gradio as gr
 
 from mdp_lite.app.actions import Actions
 from mdp_lite.app.components.model import read_id
-from mdp_lite.app.fast import choose_steps, count_fast_steps
 from mdp_lite.app.fields import Update
 from mdp_lite.app.flow import Flow, PageState
 from mdp_lite.app.form import CASES, MAX_STEPS, EditForm, default_form
 from mdp_lite.app.model_actions import ModelActions
 from mdp_lite.app.parts import Parts, list_updates
+from mdp_lite.app.quality import choose_steps, name_quality
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.stage import show_error, show_stopped
 from mdp_lite.app.studio import Studio
@@ -166,19 +166,22 @@ def _wire_settings(studio: Studio, parts: Parts) -> None:
     steer.change(_show_window, [steer, parts.strength], [*window, parts.strength], **QUICK)
     case.change(_name_source_prompt, case, fields["source_prompt"], js=MARK_CASE, **QUICK)
 
-    def choose(fast: bool, name: str, request: gr.Request) -> list[Any]:
+    def choose(quality: str | None, name: str, request: gr.Request) -> list[Any]:
         editor = studio.find_editor(find_session(studio, request))
-        return choose_steps(editor, _check_case(name), fast)
+        return choose_steps(editor, _check_case(name), quality)
 
     def follow(count: Any, name: str, request: gr.Request) -> list[Any]:
         editor = studio.find_editor(find_session(studio, request))
         window = choose_window(editor, _check_case(name), count)
-        return [count == count_fast_steps(editor), *window]
+        return list(window)
 
-    steps = fields["steps"]
-    fields["fast"].input(choose, [fields["fast"], case], [steps, *window], **QUICK)
-    outputs = [fields["fast"], *window]
-    steps.input(follow, [steps, case], outputs, trigger_mode="always_last", **QUICK)
+    def name_steps(count: Any, request: gr.Request) -> Any:
+        return name_quality(studio.find_editor(find_session(studio, request)), count)
+
+    steps, quality = fields["steps"], fields["quality"]
+    quality.input(choose, [quality, case], [steps, *window], **QUICK)
+    steps.input(follow, [steps, case], window, trigger_mode="always_last", **QUICK)
+    steps.change(name_steps, steps, quality, trigger_mode="always_last", **QUICK)
 
 
 def _wire_models(studio: Studio, parts: Parts) -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from mdp_lite.app.components.picture import read_region
-from mdp_lite.app.fast import describe_fast
 from mdp_lite.app.forecast import RunForecast, describe_unknown_words, forecast
 from mdp_lite.app.form import CASES, EditForm, default_form, fill_form
+from mdp_lite.app.quality import compare_quality
 from mdp_lite.app.results import AppResult
 from mdp_lite.app.runs import Submission, run_edit, source_key, source_mask
 from mdp_lite.app.sessions import Session
@@ -94,7 +94,7 @@ class Flow:
         view = View(self.studio, session)
         if self.studio.find_model(session).alias != result.item.model:  # chosen meanwhile
             return show_item(view, result.item, result)
-        lines = describe_fast(self.studio, session, submission, result)
+        lines = compare_quality(self.studio, session, submission, result)
         lines += describe_unknown_words(self.studio.find_editor(session), submission.form)
         shown = show_item(view, result.item, result, lines)
         return shown._replace(plan=describe_plan(forecast(self.studio, session, submission)))

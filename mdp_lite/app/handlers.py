@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 
 from mdp_lite.app import markup
-from mdp_lite.app.fast import describe_fast
 from mdp_lite.app.fields import FIELD_NAMES, Update, skip_controls, update_controls
 from mdp_lite.app.forecast import (
     describe_forecast,
@@ -20,6 +19,7 @@ from mdp_lite.app.forecast import (
 )
 from mdp_lite.app.form import EditForm, default_form, fill_form
 from mdp_lite.app.panel import ResultFiles, show_result, show_status, stream_updates
+from mdp_lite.app.quality import compare_quality
 from mdp_lite.app.restore import restore_form
 from mdp_lite.app.runs import MASK_FILE, Submission, run_edit
 from mdp_lite.app.sessions import Session
@@ -124,7 +124,7 @@ class Handlers:
             form, name = result.last.form, result.last.name
             lines = [
                 *describe_result(result),
-                *describe_fast(self.studio, session, submission, result),
+                *compare_quality(self.studio, session, submission, result),
                 *self.describe_unknown_words(form),
             ]
             yield show_result(files, form, name, self.model, self.clip_skip, lines)

@@ -6,8 +6,8 @@ from mdp_lite.app.components.model import model_value
 from mdp_lite.app.components.words import describe_words
 from mdp_lite.app.form import XL_FIELDS, EditForm, default_form
 from mdp_lite.app.models import PageModel
+from mdp_lite.app.quality import build_qualities
 from mdp_lite.app.sessions import Session
-from mdp_lite.app.settings import label_fast
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.views import Change, ModelView
 from mdp_lite.names import BadInput
@@ -57,7 +57,7 @@ class ModelActions:
         """What the page shows of the visitor's model."""
         model = self.studio.find_model(session)
         editor = model.dry_editor
-        return ModelView(describe_words(editor.models), model.reads_xl, label_fast(editor))
+        return ModelView(describe_words(editor.models), model.reads_xl, build_qualities(editor))
 
 
 def adapt_form(form: EditForm, model: PageModel) -> EditForm:

@@ -40,7 +40,7 @@ class Parts(NamedTuple):
     def outputs(self) -> list[Any]:
         """What an action may change, in the order of list_updates."""
         lasting = [self.stage, self.history, self.picture, self.notes, self.code, self.plan]
-        facts = [self.model, self.words, self.fields["xl"], self.fields["fast"]]
+        facts = [self.model, self.words, self.fields["xl"], self.fields["quality"]]
         return [*lasting, *facts, self.strength, *self.controls]
 
 
@@ -56,8 +56,8 @@ def list_updates(change: Change) -> list[Update]:
 
 
 def show_facts(facts: ModelView | None) -> list[Update]:
-    """Updates of the words, of SDXL's fields and of the box of fast edits."""
+    """Updates of the words, of SDXL's fields and of of the qualities."""
     if facts is None:
         return [gr.skip(), gr.skip(), gr.skip()]
-    fast = gr.update(value=False, label=facts.fast or "", visible=facts.fast is not None)
-    return [facts.words, gr.update(visible=facts.reads_xl), fast]
+    qualities = gr.update(**facts.qualities)
+    return [facts.words, gr.update(visible=facts.reads_xl), qualities]

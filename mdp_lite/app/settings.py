@@ -4,7 +4,6 @@ from typing import Any
 
 import gradio as gr
 
-from mdp_lite.app.fast import count_fast_steps
 from mdp_lite.app.fields import Update
 from mdp_lite.app.form import (
     CASES,
@@ -15,11 +14,10 @@ from mdp_lite.app.form import (
     STEERS,
     XL_FIELDS,
     EditForm,
-    default_form,
 )
+from mdp_lite.app.quality import build_qualities
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.wording import TEXTS, say
-from mdp_lite.editor import Editor
 from mdp_lite.names import VARIANTS
 
 # The order in which handlers take the fields. Strength, where and feather come with other parts.
@@ -71,20 +69,15 @@ def _build_method(form: EditForm) -> dict[str, Any]:
 
 def _build_sampling(studio: Studio, form: EditForm) -> dict[str, Any]:
     gr.Markdown(f"## {say('settings', 'sampling_title')}\n{say('settings', 'sampling_info')}")
-    label = label_fast(studio.editor)
     return {
-        "fast": gr.Checkbox(False, label=label or "", visible=label is not None, elem_id="fast"),
+        "quality": gr.Radio(
+            **build_qualities(studio.editor), label=say("settings", "quality"), elem_id="quality"
+        ),
         "steps": _build_number("steps", form.steps, limit=MAX_STEPS),
         "guidance_scale": _build_number("guidance_scale", form.guidance_scale),
         "seed": _build_number("seed", form.seed),
         "negative_prompt": _build_text("negative_prompt", form, ""),
     }
-
-
-def label_fast(editor: Editor) -> str | None:
-    """What the box of fast edits says; None for a model whose default is as short."""
-    few, usual = count_fast_steps(editor), default_form(editor, "picture").steps
-    return None if few is None else say("settings", "fast", few=few, usual=usual)
 
 
 def _build_inversion(studio: Studio, form: EditForm) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The parts of the page that an action changes, and what they show of a result."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mdp_lite.app.components.history import history_value
 from mdp_lite.app.components.picture import EVERYWHERE
@@ -20,11 +20,11 @@ from mdp_lite.app.wording import say
 
 
 class ModelView(NamedTuple):
-    """What the page shows of the visitor's model: its words, SDXL's fields, the steps of fast."""
+    """What the page shows of the visitor's model: its words, SDXL's fields, the qualities."""
 
     words: Json
     reads_xl: bool
-    fast: str | None  # the label of the box; None if the model has no fewer steps
+    qualities: dict[str, Any]  # properties of their field
 
 
 class Change(NamedTuple):

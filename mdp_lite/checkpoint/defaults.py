@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdp_lite.checkpoint.few_steps import FewSteps
-from mdp_lite.names import BadCheckpoint
+from mdp_lite.names import QUALITIES, BadCheckpoint
 
-FAST, FAST_FEW = 8, 2  # steps of --fast
+DRAFT, STANDARD, BEST = QUALITIES
+# The most steps of a quality: docs/results.md has what they are worth. The best has the model's.
+QUALITY_STEPS = {DRAFT: 8, STANDARD: 20}
+FEW_STEPS = {DRAFT: 2}  # the same, of a model of few steps
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,14 @@ class Defaults:
     t_m: float | None = None
     distilled: bool = False
 
-    @property
-    def fast_steps(self) -> int:
-        """Steps for a quick edit: 2 of a model of few steps, 8 of another, or fewer."""
-        return min(self.num_inference_steps, FAST_FEW if self.distilled else FAST)
+    def steps_of(self, quality: str | None) -> int:
+        """The steps of a quality, never more than the model's; None and "best" mean the model's.
+
+        >>> Defaults().steps_of("draft"), Defaults().steps_of("standard"), Defaults().steps_of(None)
+        (8, 20, 50)
+        """
+        most = FEW_STEPS if self.distilled else QUALITY_STEPS
+        return min(self.num_inference_steps, most.get(quality or BEST, self.num_inference_steps))
 
 
 STEPS = 4  # of a model of few steps (few_steps.py) whose name says no number

@@ -9,6 +9,7 @@ PredictionType = Literal["epsilon", "v_prediction", "sample"]
 Sampler = Literal["ddim", "euler", "euler-ancestral", "lcm", "tcd"]
 Spacing = Literal["leading", "trailing", "linspace"]
 Fit = Literal["crop", "pad", "resize", "own"]
+Quality = Literal["draft", "standard", "best"]
 Method = Literal[
     "replay", "ddim", "fixed-point", "negative-prompt", "null-text", "direct", "edit-friendly"
 ]

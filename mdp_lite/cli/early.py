@@ -8,8 +8,8 @@ from typing import Any
 from mdp_lite.checkpoint.load import Examined
 from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.edit_options import EditOptions
-from mdp_lite.cli.model_options import SamplingOptions
 from mdp_lite.cli.requests import read_xl_options
+from mdp_lite.cli.sampling_options import SamplingOptions
 from mdp_lite.cli.xl import check_xl, name_option
 from mdp_lite.method.schedule import ddim_grid
 from mdp_lite.names import VARIANTS
@@ -34,17 +34,10 @@ def check_schedule(args: Any, examined: Examined) -> None:
     source = getattr(getattr(args, "source", None), "picture", None)
     if sampling is None or (source is not None and source.endswith(".safetensors")):
         return
-    n, noisy = _count_steps(args, sampling, examined), _records_noise(args, examined)
+    n, noisy = sampling.count_steps(examined.defaults), _records_noise(args, examined)
     ddim_grid(examined.scheduler, n)
     for window in _list_windows(args):
         build_weights(n, examined.defaults, *window, noisy)
-
-
-def _count_steps(args: Any, sampling: SamplingOptions, examined: Examined) -> int:
-    defaults = examined.defaults
-    if hasattr(args, "speed") and args.speed.fast:
-        return defaults.fast_steps
-    return defaults.num_inference_steps if sampling.steps is None else sampling.steps
 
 
 def _records_noise(args: Any, examined: Examined) -> bool:

@@ -1,4 +1,4 @@
-"""Options that most commands share: what is printed, the model, how it runs, how it samples."""
+"""Options that most commands share: what is printed, the model, and how it runs."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,8 +6,15 @@ from typing import Annotated, ClassVar, Protocol
 
 import typer
 
-from mdp_lite.cli.choices import ClusterMode, Dtype, EngineMode, PredictionType, Sampler, Spacing
-from mdp_lite.cli.values import Pair, read_corner, read_embedding, read_lora, read_size
+from mdp_lite.cli.choices import (
+    ClusterMode,
+    Dtype,
+    EngineMode,
+    PredictionType,
+    Sampler,
+    Spacing,
+)
+from mdp_lite.cli.values import read_embedding, read_lora
 
 MAX_SIDE = 4096  # pixels
 
@@ -199,82 +206,3 @@ class ClusterEngineOptions:
         ClusterMode, typer.Option("--engine", help=f"{_AUTO}; ray is a cluster")
     ] = "auto"  # fmt: skip
     packages: Annotated[Path | None, _PACKAGES] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class XLOptions:
-    """What Stable Diffusion XL reads beside the prompts: texts of its second encoder, and sizes."""
-
-    heading: ClassVar[str] = "Stable Diffusion XL"
-    prompt_2: Annotated[
-        str,
-        typer.Option("--prompt-2", metavar="TEXT", show_default="the prompt",
-                     help="what its second text encoder reads"),
-    ] = ""  # fmt: skip
-    negative_prompt_2: Annotated[
-        str,
-        typer.Option("--negative-prompt-2", metavar="TEXT", show_default="the negative prompt",
-                     help="what its second text encoder reads of it"),
-    ] = ""  # fmt: skip
-    original_size: Annotated[
-        Pair | None,
-        typer.Option("--original-size", metavar="WIDTHxHEIGHT", parser=read_size,
-                     show_default="the picture's", help="as if it had been resized from there"),
-    ] = None  # fmt: skip
-    crop: Annotated[
-        Pair | None,
-        typer.Option("--crop", metavar="X,Y", parser=read_corner, show_default="0,0",
-                     help="as if so many pixels left and above had been cut off"),
-    ] = None  # fmt: skip
-    target_size: Annotated[
-        Pair | None,
-        typer.Option("--target-size", metavar="WIDTHxHEIGHT", parser=read_size,
-                     show_default="the picture's", help="as if it had been made for this size"),
-    ] = None  # fmt: skip
-    negative_original_size: Annotated[
-        Pair | None,
-        typer.Option("--negative-original-size", metavar="WIDTHxHEIGHT", parser=read_size,
-                     show_default="--original-size", help="the same for the negative prompt"),
-    ] = None  # fmt: skip
-    negative_crop: Annotated[
-        Pair | None,
-        typer.Option("--negative-crop", metavar="X,Y", parser=read_corner, show_default="--crop",
-                     help="the same for the negative prompt"),
-    ] = None  # fmt: skip
-    negative_target_size: Annotated[
-        Pair | None,
-        typer.Option("--negative-target-size", metavar="WIDTHxHEIGHT", parser=read_size,
-                     show_default="--target-size", help="the same for the negative prompt"),
-    ] = None  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
-    """How a picture is sampled."""
-
-    heading: ClassVar[str] = "sampling"
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", metavar="N", min=1, max=1000, help="DDIM steps",
-                     show_default="the model's, 50 for tiny"),
-    ] = None  # fmt: skip
-    guidance_scale: Annotated[
-        float | None,
-        typer.Option("--guidance-scale", metavar="G", min=1, max=100, help="1 is no guidance",
-                     show_default="the model's, 4 for tiny"),
-    ] = None  # fmt: skip
-    negative_prompt: Annotated[
-        str,
-        typer.Option("--negative-prompt", metavar="TEXT", help="what the picture must not show"),
-    ] = ""
-    width: Annotated[
-        int | None,
-        typer.Option("--width", metavar="PIXELS", min=1, max=MAX_SIDE, help="of the picture",
-                     show_default="the model's, 64 for tiny"),
-    ] = None  # fmt: skip
-    height: Annotated[
-        int | None,
-        typer.Option("--height", metavar="PIXELS", min=1, max=MAX_SIDE, help="of the picture",
-                     show_default="the model's, 64 for tiny"),
-    ] = None  # fmt: skip
-    xl: XLOptions = XLOptions()

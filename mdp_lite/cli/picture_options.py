@@ -80,23 +80,12 @@ class InversionOptions:
     ] = None  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class FastOptions:
-    """A number of steps that suits the model, for a quick edit."""
-
-    heading: ClassVar[str] = "sampling"
-    fast: Annotated[
-        bool,
-        typer.Option("--fast", help="instead of --steps: 2 steps of a model of few steps, else 8"),
-    ] = False
-
-
-def check_fast(speed: FastOptions, steps: int | None, picture: str | None) -> None:
-    """Raise BadInput for two numbers of steps; a saved source has its own."""
-    if speed.fast and steps is not None:
-        raise BadInput(f"--fast and --steps {steps} say the same thing: give one of them")
-    if speed.fast and picture is not None and picture.endswith(".safetensors"):
-        raise BadInput("--fast is for making a source: the saved one has its own steps")
+def check_source_steps(quality: str | None, picture: str | None) -> None:
+    """Raise BadInput for a quality of a saved source, which has its own steps."""
+    if quality is not None and picture is not None and picture.endswith(".safetensors"):
+        raise BadInput(
+            f"--quality {quality} is for making a source: the saved one has its own steps"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,12 +192,12 @@ class MaskFileOptions:
     ] = None  # fmt: skip
 
 
-def check_quality(save: "SaveOptions", *files: Path | None) -> None:
+def check_file_quality(save: "SaveOptions", *files: Path | None) -> None:
     """Raise BadInput for a quality that none of the files to write has."""
     written = [one for one in files if one is not None]
-    if save.quality is not None and not any(one.suffix.lower() in LOSSY for one in written):
-        got = f"{save.quality} and {', '.join(map(str, written))}"
-        raise BadInput(f"--quality is for a .jpg or .webp, as a PNG loses nothing, got {got}")
+    if save.file_quality is not None and not any(one.suffix.lower() in LOSSY for one in written):
+        got = f"{save.file_quality} and {', '.join(map(str, written))}"
+        raise BadInput(f"--file-quality is for a .jpg or .webp, as a PNG loses nothing, got {got}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +205,9 @@ class SaveOptions:
     """How pictures are written, and the file for the source, for later edits."""
 
     heading: ClassVar[str] = "files"
-    quality: Annotated[
+    file_quality: Annotated[
         int | None,
-        typer.Option("--quality", metavar="Q", min=1, max=100,
+        typer.Option("--file-quality", metavar="Q", min=1, max=100,
                      show_default="95 for .jpg, 90 for .webp",
                      help="of a .jpg or .webp; a .png loses nothing"),
     ] = None  # fmt: skip

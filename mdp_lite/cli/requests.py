@@ -4,8 +4,8 @@ from mdp_lite.cli.commands.edit import EditCommandOptions
 from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import open_input
-from mdp_lite.cli.model_options import XLOptions
 from mdp_lite.cli.picture_options import MaskOptions
+from mdp_lite.cli.sampling_options import XLOptions
 from mdp_lite.cli.xl import build_xl, name_option
 from mdp_lite.editor import Source
 from mdp_lite.names import VARIANTS

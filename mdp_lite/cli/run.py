@@ -27,9 +27,9 @@ from mdp_lite.cli.invert import invert_picture
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.memory import add_memory
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions
-from mdp_lite.cli.picture_options import FastOptions
 from mdp_lite.cli.plan import show_plan
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.sampling_options import SamplingOptions
 from mdp_lite.cli.streams import check_open, name_stream
 from mdp_lite.cli.sweep import make_sweep
 from mdp_lite.cli.values import STDOUT
@@ -64,23 +64,24 @@ def run_command(args: Any, console: Console) -> Report:
             raise BadInput("-o - writes a PNG to a pipe or a file, got a terminal as stdout")
     args = read_pipes(args)
     started, editor = time.monotonic(), _open_editor(args)
-    args = choose_fast_steps(args, editor.models.defaults)
+    args = choose_steps(args, editor.models.defaults)
     if args.command in WITHOUT_PICTURES:
         return WITHOUT_PICTURES[args.command](args, editor, console)
     command = WITH_PICTURES[args.command]
     report = _check(command, args, editor, console)
     if not args.run.dry_run:
         report = command(args, editor, console._replace(log=ignore))
-        _write_files(report, args.save.quality if isinstance(args, OnePicture) else None)
+        _write_files(report, args.save.file_quality if isinstance(args, OnePicture) else None)
     return _finish_report(args, report, time.monotonic() - started)
 
 
-def choose_fast_steps(args: Any, defaults: Defaults) -> Any:
-    """The options with the model's number of steps for --fast."""
-    if not (hasattr(args, "speed") and args.speed.fast):
+def choose_steps(args: Any, defaults: Defaults) -> Any:
+    """The options with the model's number of steps for --quality."""
+    sampling: SamplingOptions | None = getattr(args, "sampling", None)
+    if sampling is None or sampling.quality is None:
         return args
-    sampling = replace(args.sampling, steps=defaults.fast_steps)
-    return replace(args, sampling=sampling, speed=FastOptions())
+    steps = sampling.count_steps(defaults)
+    return replace(args, sampling=replace(sampling, steps=steps, quality=None))
 
 
 def writes_stdout(args: Any) -> bool:

@@ -10,10 +10,10 @@ from mdp_lite.cli.commands.plan import PlanOptions
 from mdp_lite.cli.commands.sweep import SweepOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.inputs import is_saved_source, open_input
-from mdp_lite.cli.model_options import SamplingOptions
 from mdp_lite.cli.naming import INVERSION, naming
 from mdp_lite.cli.picture_options import InversionOptions, SaveOptions
 from mdp_lite.cli.requests import read_mask_option, read_xl_options
+from mdp_lite.cli.sampling_options import SamplingOptions
 from mdp_lite.editor import Editor, Source
 from mdp_lite.method.null_text import TunedStep
 from mdp_lite.method.plan import call_steps, plan

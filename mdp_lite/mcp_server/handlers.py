@@ -44,7 +44,7 @@ from mdp_lite.serve.reserve import hold_sweep
 from mdp_lite.serve.work import EditSpec, PictureResult, PromptRecipe, Recipe
 
 # What a source has already, so that an edit of one can't choose it.
-OF_SOURCES = ("source_prompt", "num_inference_steps", "fast", "seed", "inversion", "fit", "size")
+OF_SOURCES = ("source_prompt", "num_inference_steps", "quality", "seed", "inversion", "fit", "size")
 STAGES = {"generate": "generating", "invert": "inverting"}
 SEEDS = 2**32  # a generation without a seed gets a random one below this
 

@@ -5,7 +5,7 @@ from typing import get_args
 from mdp_lite.mcp_server.calls import ToolAnswer, ToolCall, find_source
 from mdp_lite.mcp_server.fields import NoFields, SourceName
 from mdp_lite.mcp_server.results import DroppedSource, ModelOutput, SourceOutput, SourcesOutput
-from mdp_lite.names import SCHEDULES, VARIANTS
+from mdp_lite.names import QUALITIES, SCHEDULES, VARIANTS
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve import pictures
 from mdp_lite.serve.errors import ApiError
@@ -22,7 +22,8 @@ async def describe_model(call: ToolCall, fields: NoFields) -> ToolAnswer:
     limits = {name: float(getattr(service.settings.limits, name)) for name in LIMITS}
     output = ModelOutput(
         model=service.settings.alias, size=f"{width}x{height}", multiple_of=editor.runner.factor,
-        num_inference_steps=defaults.num_inference_steps, fast_steps=defaults.fast_steps,
+        num_inference_steps=defaults.num_inference_steps,
+        quality_steps={one: defaults.steps_of(one) for one in QUALITIES},
         guidance_scale=defaults.guidance_scale, words=sorted(editor.models.knowledge.words),
         variants=list(VARIANTS), schedules=list(SCHEDULES),
         inversions=list(get_args(InversionName)), folders=list(map(str, call.folders)),

@@ -115,8 +115,8 @@ class ModelOutput(Output):
     """sides of other sizes must be multiples of this many pixels"""
     num_inference_steps: int
     """the default number of steps"""
-    fast_steps: int
-    """steps of fast edits"""
+    quality_steps: dict[str, int]
+    """the number of steps of each quality"""
     guidance_scale: float
     """the default scale of classifier-free guidance"""
     words: list[str]

@@ -26,7 +26,8 @@ from mdp_lite.serve.bodies import (
     usage,
 )
 from mdp_lite.serve.errors import EXPECTED, ApiError, to_api_error
-from mdp_lite.serve.fields import SweepFields
+from mdp_lite.serve.field_types import ANSWER_QUALITIES
+from mdp_lite.serve.fields import SamplingFields, SweepFields
 from mdp_lite.serve.holdings import JOB_COPIES, answer_bytes
 from mdp_lite.serve.ignored import list_header
 from mdp_lite.serve.logs import log_failure
@@ -272,10 +273,17 @@ def _picture_fields(context: RequestContext, size: str) -> Body:
         "b64_json": FILE_MARK,
         "created_at": int(time.time()),
         "size": size,
-        "quality": "auto",
+        "quality": _name_quality(context),
         "background": "opaque",
         "output_format": context.fields.output_format,
     }
+
+
+def _name_quality(context: RequestContext) -> str:
+    """OpenAI's word for the quality that a request asks for."""
+    fields = context.fields
+    asked = (fields.quality if isinstance(fields, SamplingFields) else None) or "auto"
+    return ANSWER_QUALITIES.get(asked, asked)
 
 
 def _format_event(kind: str, data: Body) -> str:

@@ -109,6 +109,13 @@ Background = Annotated[
 ]
 
 
+Quality = Literal["draft", "standard", "best", "auto", "low", "medium", "high", "hd"]
+# What OpenAI's words mean here; auto is the model's own number of steps.
+OPENAI_QUALITIES = {"low": "draft", "medium": "standard", "high": "best", "hd": "best"}
+# How answers say it in OpenAI's words.
+ANSWER_QUALITIES = {"draft": "low", "standard": "medium", "best": "high", "hd": "high"}
+
+
 class LoraChoice(NamedTuple):
     """A LoRA that a request names, and its weight."""
 

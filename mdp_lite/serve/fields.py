@@ -16,6 +16,7 @@ from mdp_lite.serve.field_types import (
     InversionName,
     Loras,
     Prompt,
+    Quality,
     ResponseFormat,
     Schedule,
     SecondPrompt,
@@ -60,7 +61,6 @@ class IgnoredFields(RequestFields):
     user: Any = _ignored("users are told apart by their API keys")
     safety_identifier: Any = _ignored("users are told apart by their API keys")
     moderation: Any = _ignored("the operator's safety hook is the same for all")
-    quality: Any = _ignored("num_inference_steps says how much work there is")
     style: Any = _ignored("the prompt says the style")
     input_fidelity: Any = _ignored("strength says how close an edit is to its picture")
     complexity: Any = _ignored("no picture is planned before it is made")
@@ -102,8 +102,9 @@ class SamplingFields(RequestFields):
 
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     """steps of the path, by default the model's"""
-    fast: Flag = False
-    """the model's number of steps for a quick edit, instead of num_inference_steps"""
+    quality: Quality | None = None
+    """instead of num_inference_steps: draft (low) has 8 steps, a model of few steps 2; standard
+    (medium) 20, best (high, hd) and auto the model's number"""
     guidance_scale: GuidanceScale | None = None
     """classifier-free guidance, by default the model's; 1 is none"""
     negative_prompt: str | None = None
@@ -177,6 +178,7 @@ class SourceEditFields(CommonFields, SteeringFields, XLFields):
     """classifier-free guidance, by default the model's; 1 is none"""
     negative_prompt: str | None = None
     """what the picture must not show, by default the source's"""
+    quality: Any = _ignored("the source has its number of steps")
 
 
 class GenerationFields(CommonFields, SamplingFields, SteeringFields, XLFields):

@@ -3,22 +3,23 @@
 What would change the picture is refused instead (field_types.py, conflicts.py).
 """
 
-from mdp_lite.serve.fields import CommonFields, IgnoredFields, SourceFields, SweepFields
+from mdp_lite.serve.fields import CommonFields, SourceFields, SweepFields
 from mdp_lite.serve.settings import ServiceSettings
 
 HEADER = "x-ignored-parameters"
-REASONS = {
-    name: (field.description or "").removeprefix("ignored: ")
-    for name, field in IgnoredFields.model_fields.items()
-}
+IGNORED = "ignored: "  # how the description of such a field begins
 
 
 def explain_ignored(
     fields: CommonFields | SourceFields | SweepFields, settings: ServiceSettings
 ) -> dict[str, str]:
     """The fields of a request that have no effect, by name, each with the reason."""
-    given = fields.model_fields_set
-    found = {name: why for name, why in REASONS.items() if name in given}
+    said = {name: field.description or "" for name, field in type(fields).model_fields.items()}
+    found = {
+        name: why.removeprefix(IGNORED)
+        for name, why in said.items()
+        if name in fields.model_fields_set and why.startswith(IGNORED)
+    }
     if isinstance(fields, CommonFields | SweepFields):
         if fields.output_compression is not None and fields.output_format == "png":
             found["output_compression"] = "a PNG loses nothing"

@@ -8,6 +8,8 @@ from mdp_lite.cli.xl import SECONDS, build_xl, check_xl
 from mdp_lite.pipeline import check
 from mdp_lite.serve import pictures
 from mdp_lite.serve.errors import ApiError
+from mdp_lite.serve.field_types import OPENAI_QUALITIES
+from mdp_lite.serve.fields import SamplingFields
 from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.service import Service
 from mdp_lite.serve.settings import ServiceSettings
@@ -25,17 +27,18 @@ def check_size(size: str, model: ServedModel) -> tuple[int, int] | None:
 
 
 def fit_to_model(fields: Any, model: ServedModel) -> Any:
-    """The fields, with the model's number of steps for a quick edit if fast is true.
+    """The fields, with the model's number of steps for the quality, if they say one.
 
     Raises ApiError for what SDXL alone reads.
     """
     _check_xl(fields, model)
-    if not getattr(fields, "fast", False):
+    quality = getattr(fields, "quality", None)
+    if quality in (None, "auto") or not isinstance(fields, SamplingFields):
         return fields
     if fields.num_inference_steps is not None:
-        message = "fast and num_inference_steps say the same thing: give one of them"
-        raise ApiError(400, message, "invalid_value", "fast")
-    steps = model.editor.models.defaults.fast_steps
+        message = "quality and num_inference_steps both say the number of steps: give one of them"
+        raise ApiError(400, message, "invalid_value", "quality")
+    steps = model.editor.models.defaults.steps_of(OPENAI_QUALITIES.get(quality, quality))
     return fields.model_copy(update={"num_inference_steps": steps})
 
 

@@ -20,9 +20,9 @@ def wait_for(one: BrowserPage, kind: str, text: str) -> str:
 
 
 def take_few_steps(one: BrowserPage) -> None:
-    """Set the page to the few steps of Fast, so that the test is quick."""
+    """Set the page to the few steps of a draft, so that the test is quick."""
     one.open_fold("Settings")
-    one.page.locator("#fast input").check()
+    one.page.locator("#quality input").first.check()
     one.page.wait_for_function("document.querySelector('#steps input').value === '8'")
 
 

@@ -87,12 +87,12 @@ def test_an_error_goes_when_another_field_mends_it(open_page: OpenPage, served: 
     one.check_clean()
 
 
-def test_fast_and_then_more_steps_by_hand(open_page: OpenPage, served: ServedPage) -> None:
+def test_a_draft_and_then_more_steps_by_hand(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
     one.upload(HOUSE.file)
     one.fill("prompt", HOUSE.prompt)
     one.open_fold("Settings")
-    one.page.get_by_label("Fast: 8 steps instead of 50").first.check()
+    one.page.get_by_label("draft: 8 steps").check()
     one.page.locator("#forecast", has_text="UNet rows").wait_for()
     one.page.get_by_label("a window of steps").check()
     one.fill("steps", "20")

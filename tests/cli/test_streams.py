@@ -137,7 +137,7 @@ def test_the_suffix_is_the_format(name: str, kind: str, run: Callable[..., Any])
     assert report["files"] == [name] and format_of(name) == kind
     assert images.read_settings(name) == report["settings"]
     size = Path(name).stat().st_size
-    run("generate", "a", "-o", name, "--quality", "20")
+    run("generate", "a", "-o", name, "--file-quality", "20")
     assert Path(name).stat().st_size < size
 
 

@@ -1,6 +1,8 @@
 """Requests as the clients' own documentation writes them: model names, nulls, every parameter."""
 
+import base64
 import doctest
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -147,9 +149,9 @@ def test_null_is_the_default_of_each_field_of_ours(plain: httpx2.Client) -> None
 CALLS: list[tuple[dict[str, Any], set[str]]] = [
     ({"model": "gpt-image-1"}, {"model"}),
     (
-        {"model": "gpt-image-1.5", "quality": "high", "background": "opaque",
+        {"model": "gpt-image-1.5", "quality": "auto", "background": "opaque",
          "output_format": "jpeg", "output_compression": 50},
-        {"model", "quality"},
+        {"model"},
     ),
     ({"model": "dall-e-3", "size": "64x64", "n": 1, "response_format": "b64_json"}, {"model"}),
     (
@@ -188,7 +190,7 @@ def test_sources_and_sweeps_list_them_too(plain: httpx2.Client) -> None:
     made = plain.post("/v1/sources", data=data)
     assert set(made.json()["ignored"]) == {"model"} and made.headers[HEADER] == "model"
     path, name = f"/v1/sources/{made.json()['id']}/edits", "gpt-image-2"
-    edited = plain.post(path, json={"prompt": "a", "model": name, "quality": "high"})
+    edited = plain.post(path, json={"prompt": "a", "model": name, "quality": ["high"]})
     assert set(edited.json()["ignored"]) == {"model", "quality"}
     sweep = {"source": made.json()["id"], "prompts": ["a"], "model": name, "output_compression": 9}
     swept = plain.post("/v1/sweeps", json=sweep)
@@ -209,9 +211,31 @@ def test_aliases_of_the_command_line() -> None:
 
 def test_a_stream_lists_them_at_its_end(client: OpenAI) -> None:
     *_, last = client.images.generate(
-        prompt="a", model="gpt-image-1", quality="low", stream=True, extra_body=QUICK
+        prompt="a", model="gpt-image-1", moderation="low", stream=True, extra_body=QUICK
     )
-    assert ignored_in(last) == {"model", "quality"}
+    assert ignored_in(last) == {"model", "moderation"}
+
+
+@pytest.mark.parametrize(
+    ("word", "quality", "answer"),
+    [
+        ("low", "draft", "low"),
+        ("medium", "standard", "medium"),
+        ("high", "best", "high"),
+        ("hd", "best", "high"),
+        ("auto", None, "auto"),
+    ],
+)
+def test_openai_s_words_for_quality_choose_the_steps(
+    client: OpenAI, editor: Editor, word: Any, quality: str | None, answer: str
+) -> None:
+    *_, last = client.images.generate(
+        prompt="a", quality=word, stream=True, size="64x64", extra_body={"seed": 1}
+    )
+    steps = editor.models.defaults.steps_of(quality)
+    assert last.quality == answer and ignored_in(last) == set()
+    picture = read_image(base64.b64decode(last.b64_json or ""))
+    assert json.loads(picture.info["mdp_lite"])["num_inference_steps"] == steps
 
 
 def test_each_ignored_field_has_a_reason() -> None:

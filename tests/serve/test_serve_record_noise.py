@@ -1,4 +1,4 @@
-"""record_noise and fast of the service: edits of generated pictures as the library makes them."""
+"""record_noise and quality of the service: edits of generated pictures as the library does."""
 
 import base64
 import json
@@ -66,14 +66,14 @@ def test_recipes_keep_it_and_old_ones_have_none() -> None:
     assert from_bytes(old) == recipe._replace(record_noise=False)
 
 
-def test_fast_is_the_models_number_of_steps(client: httpx2.Client, editor: Editor) -> None:
-    body = {"prompt": "a house", "seed": 3, "fast": True}
+def test_a_quality_is_the_models_number_of_steps(client: httpx2.Client, editor: Editor) -> None:
+    body = {"prompt": "a house", "seed": 3, "quality": "draft"}
     answer = client.post("/v1/images/generations", json=body)
-    steps = editor.models.defaults.fast_steps
+    steps = editor.models.defaults.steps_of("draft")
     assert np.array_equal(read_pixels(answer), editor.generate("a house", 3, steps).image)
-    form = {"source_prompt": "a house", "prompt": "a boat", "fast": "true"}
+    form = {"source_prompt": "a house", "prompt": "a boat", "quality": "low"}
     answer = client.post("/v1/images/edits", data=form, files={"image": file_of(picture())})
     made = read_image(base64.b64decode(answer.json()["data"][0]["b64_json"]))
     assert json.loads(made.info["mdp_lite"])["num_inference_steps"] == steps
     answer = client.post("/v1/images/generations", json=body | {"num_inference_steps": 3})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "fast")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "quality")

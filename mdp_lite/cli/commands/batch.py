@@ -7,12 +7,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from mdp_lite.cli.edit_options import EditOptions
-from mdp_lite.cli.model_options import (
-    ClusterEngineOptions,
-    ModelOptions,
-    RunOptions,
-    SamplingOptions,
-)
+from mdp_lite.cli.model_options import ClusterEngineOptions, ModelOptions, RunOptions
 from mdp_lite.cli.picture_options import (
     RECORD_NOISE,
     SOURCE_PROMPT_2,
@@ -20,6 +15,7 @@ from mdp_lite.cli.picture_options import (
     InversionOptions,
     MaskOptions,
 )
+from mdp_lite.cli.sampling_options import SamplingOptions
 from mdp_lite.names import VARIANTS, BadInput
 
 

@@ -7,21 +7,21 @@ from typing import Annotated, ClassVar
 import typer
 
 from mdp_lite.cli.edit_options import EditOptions
-from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions, SamplingOptions
+from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions
 from mdp_lite.cli.picture_options import (
     NEEDS_MASK,
     PICTURE_FILE,
     SOURCE_SEED,
-    FastOptions,
     InversionOptions,
     MaskFileOptions,
     MaskOptions,
     SaveOptions,
     SourceOptions,
     TuneOptions,
-    check_fast,
-    check_quality,
+    check_file_quality,
+    check_source_steps,
 )
+from mdp_lite.cli.sampling_options import SamplingOptions
 from mdp_lite.cli.values import STDOUT, read_page_path, read_seconds
 from mdp_lite.names import BadInput
 
@@ -64,15 +64,16 @@ class EditCommandOptions:
     inversion: InversionOptions = InversionOptions()
     tune: TuneOptions = TuneOptions()
     sampling: SamplingOptions = SamplingOptions()
-    speed: FastOptions = FastOptions()
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()
 
     def __post_init__(self) -> None:
         """Raise BadInput for options that lack what they are for."""
-        check_fast(self.speed, self.sampling.steps, self.source.picture)
-        check_quality(self.save, self.output, self.sheet, self.previews, self.mask_file.save_mask)
+        check_source_steps(self.sampling.quality, self.source.picture)
+        check_file_quality(
+            self.save, self.output, self.sheet, self.previews, self.mask_file.save_mask
+        )
         for name, value in (
             ("--feather", self.mask.feather), ("--save-mask", self.mask_file.save_mask),
             ("--no-paste", self.mask.no_paste),

@@ -6,8 +6,9 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions, SamplingOptions
-from mdp_lite.cli.picture_options import PICTURE_FILE, RECORD_NOISE, SaveOptions, check_quality
+from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions
+from mdp_lite.cli.picture_options import PICTURE_FILE, RECORD_NOISE, SaveOptions, check_file_quality
+from mdp_lite.cli.sampling_options import SamplingOptions
 from mdp_lite.cli.values import MAX_SEED
 from mdp_lite.names import BadInput
 
@@ -33,7 +34,7 @@ class GenerateOptions:
 
     def __post_init__(self) -> None:
         """Raise BadInput for a quality that no file has, and for noise that nobody would see."""
-        check_quality(self.save, self.output)
+        check_file_quality(self.save, self.output)
         if self.record_noise and self.save.save_source is None:
             raise BadInput("--record-noise changes the saved source, not the picture: give "
                            "--save-source too")  # fmt: skip

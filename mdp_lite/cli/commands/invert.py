@@ -6,13 +6,14 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions, SamplingOptions
+from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions
 from mdp_lite.cli.picture_options import (
     PICTURE_FILE,
     InversionOptions,
     SaveOptions,
-    check_quality,
+    check_file_quality,
 )
+from mdp_lite.cli.sampling_options import SamplingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class InvertOptions:
 
     def __post_init__(self) -> None:
         """Raise BadInput for a quality that no file has."""
-        check_quality(self.save, self.output)
+        check_file_quality(self.save, self.output)
 
 
 OPTIONS = InvertOptions

@@ -6,15 +6,15 @@ from typing import Annotated, ClassVar
 import typer
 
 from mdp_lite.cli.edit_options import EditOptions
-from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions, SamplingOptions
+from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions
 from mdp_lite.cli.picture_options import (
     SOURCE_SEED,
-    FastOptions,
     InversionOptions,
     SourceOptions,
     TuneOptions,
-    check_fast,
+    check_source_steps,
 )
+from mdp_lite.cli.sampling_options import SamplingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +33,13 @@ class PlanOptions:
     inversion: InversionOptions = InversionOptions()
     tune: TuneOptions = TuneOptions()
     sampling: SamplingOptions = SamplingOptions()
-    speed: FastOptions = FastOptions()
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()
 
     def __post_init__(self) -> None:
         """Raise BadInput for two numbers of steps."""
-        check_fast(self.speed, self.sampling.steps, self.source.picture)
+        check_source_steps(self.sampling.quality, self.source.picture)
 
 
 OPTIONS = PlanOptions

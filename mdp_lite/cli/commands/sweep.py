@@ -8,8 +8,9 @@ import typer
 
 from mdp_lite.cli.edit_options import GridOptions
 from mdp_lite.cli.fields import COMMAS
-from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions, SamplingOptions
-from mdp_lite.cli.picture_options import FastOptions, InversionOptions, SourceOptions, check_fast
+from mdp_lite.cli.model_options import EngineOptions, ModelOptions, RunOptions
+from mdp_lite.cli.picture_options import InversionOptions, SourceOptions, check_source_steps
+from mdp_lite.cli.sampling_options import SamplingOptions
 from mdp_lite.cli.values import MAX_SEED
 
 
@@ -48,14 +49,13 @@ class SweepOptions:
     grid: GridOptions = GridOptions()
     inversion: InversionOptions = InversionOptions()
     sampling: SamplingOptions = SamplingOptions()
-    speed: FastOptions = FastOptions()
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()
     run: RunOptions = RunOptions()
 
     def __post_init__(self) -> None:
         """Raise BadInput for two numbers of steps."""
-        check_fast(self.speed, self.sampling.steps, self.source.picture)
+        check_source_steps(self.sampling.quality, self.source.picture)
 
 
 OPTIONS = SweepOptions

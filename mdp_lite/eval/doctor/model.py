@@ -72,7 +72,7 @@ def check_weights(loaded: LoadedModel) -> Check:
 
 def make_case(loaded: LoadedModel) -> tuple[EditCase, int]:
     """An edit with a known picture, and its number of steps: few, for a check takes seconds."""
-    return make_cases("color", 1, short=True)[0], loaded.editor.models.defaults.fast_steps
+    return make_cases("color", 1, short=True)[0], loaded.editor.models.defaults.steps_of("draft")
 
 
 def check_memory(loaded: LoadedModel) -> Check:

@@ -1,4 +1,4 @@
-"""The box Fast: it sets the steps and the window, and the result says what it costs."""
+"""The qualities of the page: they set the steps and the window, and the result says the cost."""
 
 import re
 from dataclasses import replace
@@ -6,21 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from mdp_lite.app.fast import choose_steps, count_fast_steps, describe_fast
 from mdp_lite.app.form import CASES, EditForm, build_request, default_form
+from mdp_lite.app.quality import (
+    build_qualities,
+    choose_steps,
+    compare_quality,
+    list_qualities,
+    name_quality,
+)
 from mdp_lite.app.sessions import Session
-from mdp_lite.app.settings import label_fast
 from mdp_lite.app.studio import Studio
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.editor import Editor
 from support.studios import GENERATED, REAL, edit, picture, submission
 
 STEPS = {
-    Defaults(10, 3.0): 8,
-    Defaults(4, 1.0, distilled=True): 2,
-    Defaults(1, 1.0, distilled=True): None,
-    Defaults(8): None,
-    Defaults(5): None,
+    Defaults(50, 3.0): {"draft": 8, "standard": 20, "best": 50},
+    Defaults(20, 3.0): {"draft": 8, "best": 20},
+    Defaults(10, 3.0): {"draft": 8, "best": 10},
+    Defaults(4, 1.0, distilled=True): {"draft": 2, "best": 4},
+    Defaults(1, 1.0, distilled=True): {"best": 1},
+    Defaults(8): {"best": 8},
+    Defaults(5): {"best": 5},
 }
 
 
@@ -40,21 +47,24 @@ def visitor(studio: Studio) -> Session:
 
 
 @pytest.mark.parametrize("defaults, steps", STEPS.items(), ids=str)
-def test_the_box_is_shown_if_the_default_is_longer(
-    defaults: Defaults, steps: int | None, editor: Editor
+def test_the_choice_is_shown_if_a_quality_has_fewer_steps(
+    defaults: Defaults, steps: dict[str, int], editor: Editor
 ) -> None:
     changed = change_defaults(editor, defaults)
-    assert count_fast_steps(changed) == steps
-    label = f"Fast: {steps} steps instead of {defaults.num_inference_steps}"
-    assert label_fast(changed) == (None if steps is None else label)
+    assert list_qualities(changed) == steps
+    field = build_qualities(changed)
+    assert field["choices"] == [(f"{name}: {n} steps", name) for name, n in steps.items()]
+    assert field["visible"] == (len(steps) > 1) and field["value"] == "best"
+    named = {n: name_quality(changed, n)["value"] for n in (*steps.values(), 3)}
+    assert named == {**{n: name for name, n in steps.items()}, 3: None}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_click_sets_the_steps_and_their_window_and_a_second_one_the_default(
+def test_a_click_sets_the_steps_and_their_window_and_another_the_default(
     case: str, studio: Studio
 ) -> None:
-    for fast, steps in ((True, 8), (False, 50)):
-        n, t_max, t_m = choose_steps(studio.editor, case, fast)
+    for quality, steps in (("draft", 8), ("standard", 20), ("best", 50), (None, 50)):
+        n, t_max, t_m = choose_steps(studio.editor, case, quality)
         form = default_form(studio.editor, case, steps)
         assert n == steps == form.steps
         assert (t_max, t_m) == (form.t_max, form.t_m)  # plain values: the fields have no limits
@@ -72,18 +82,18 @@ def test_the_result_says_rows_and_seconds_of_both(
     window = default_form(studio.editor, case, 8)
     form = replace(written, steps=8, steer=steer, t_max=window.t_max, t_m=window.t_m)
     result, _ = edit(studio, visitor, form)
-    (line,) = describe_fast(studio, visitor, submission(form), result)
-    assert count_rows(line, "Fast: (\\d+) UNet rows") == rows_of(studio.editor, form)
+    (line,) = compare_quality(studio, visitor, submission(form), result)
+    assert count_rows(line, "A draft: (\\d+) UNet rows") == rows_of(studio.editor, form)
     slow = replace(form, steps=50)
     if steer == "window":
         usual = default_form(studio.editor, case)
         slow = replace(slow, t_max=usual.t_max, t_m=usual.t_m)
-    assert count_rows(line, "The default of 50 steps: (\\d+) rows") == rows_of(studio.editor, slow)
+    assert count_rows(line, "The best, of 50 steps: (\\d+) rows") == rows_of(studio.editor, slow)
     here, there = map(float, re.findall(r"about ([\d.]+) s\b", line))
     assert here <= there
     again, _ = edit(studio, visitor, form)  # its source is there, the comparison is the same
     assert again.reused
-    (later,) = describe_fast(studio, visitor, submission(form), again)
+    (later,) = compare_quality(studio, visitor, submission(form), again)
     assert re.sub(r"about [\d.]+ s", "", later) == re.sub(r"about [\d.]+ s", "", line)
 
 
@@ -107,4 +117,4 @@ def test_other_steps_compare_nothing(studio: Studio, visitor: Session) -> None:
     for steps in (7, 9):
         form = replace(REAL, steps=steps)
         result, _ = edit(studio, visitor, form)
-        assert describe_fast(studio, visitor, submission(form), result) == []
+        assert compare_quality(studio, visitor, submission(form), result) == []

@@ -1,4 +1,4 @@
-"""--fast: the model's own number of steps for an edit in a hurry, and what it can't go with."""
+"""--quality: the model's own number of steps by name, and what it can't go with."""
 
 import json
 from dataclasses import replace
@@ -8,23 +8,36 @@ import pytest
 
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.defaults import Defaults
-from mdp_lite.cli.run import choose_fast_steps
+from mdp_lite.cli.run import choose_steps
+from mdp_lite.names import QUALITIES
 from mdp_lite.pictures import images
 
-WORDS = ["--source-prompt", "a house", "--prompt", "a boat", "--fast", "--device", "cpu", "--quiet"]
+WORDS = [
+    "--source-prompt",
+    "a house",
+    "--prompt",
+    "a boat",
+    "--quality",
+    "draft",
+    "--device",
+    "cpu",
+    "--quiet",
+]
 
 
 @pytest.mark.parametrize(
     "defaults, steps",
     [
-        (Defaults(), 8),
-        (Defaults(distilled=True, num_inference_steps=4), 2),
-        (Defaults(distilled=True, num_inference_steps=1), 1),
-        (Defaults(num_inference_steps=5), 5),
+        (Defaults(), (8, 20, 50)),
+        (Defaults(num_inference_steps=100), (8, 20, 100)),
+        (Defaults(distilled=True, num_inference_steps=4), (2, 4, 4)),
+        (Defaults(distilled=True, num_inference_steps=1), (1, 1, 1)),
+        (Defaults(num_inference_steps=5), (5, 5, 5)),
     ],
 )
-def test_the_steps_of_a_model(defaults: Defaults, steps: int) -> None:
-    assert defaults.fast_steps == steps
+def test_the_steps_of_a_model(defaults: Defaults, steps: tuple[int, ...]) -> None:
+    assert tuple(map(defaults.steps_of, QUALITIES)) == steps
+    assert defaults.steps_of(None) == defaults.num_inference_steps
 
 
 def test_edits_plans_and_sweeps_take_them(
@@ -46,7 +59,7 @@ def test_two_numbers_of_steps_are_refused(
 ) -> None:
     words = ["edit", *WORDS, "--steps", "3", "--model", str(checkpoint)]
     assert main([*words, "-o", str(tmp_path / "a.png")]) == 2
-    assert "--fast and --steps 3 say the same thing: give one of them" in (capsys.readouterr().err)
+    assert "--quality draft and --steps 3 both say the number of steps" in capsys.readouterr().err
 
 
 def test_a_saved_source_has_its_own_steps(
@@ -55,11 +68,23 @@ def test_a_saved_source_has_its_own_steps(
     file, common = tmp_path / "a.safetensors", ["--model", str(checkpoint), "--device", "cpu"]
     words = ["generate", "a house", "--steps", "3", "--save-source", str(file), "--quiet"]
     assert main([*words, *common, "-o", str(tmp_path / "a.png")]) == 0
-    words = ["edit", str(file), "--prompt", "b", "--fast", "-o", str(tmp_path / "b.png")]
+    words = [
+        "edit",
+        str(file),
+        "--prompt",
+        "b",
+        "--quality",
+        "draft",
+        "-o",
+        str(tmp_path / "b.png"),
+    ]
     assert main([*words, *common]) == 2
-    assert "--fast is for making a source: the saved one has its own" in capsys.readouterr().err
+    assert (
+        "--quality draft is for making a source: the saved one has its own"
+        in capsys.readouterr().err
+    )
 
 
 def test_other_commands_are_left_as_they_are() -> None:
     options = replace(Defaults())
-    assert choose_fast_steps(options, Defaults()) is options
+    assert choose_steps(options, Defaults()) is options
