@@ -2,10 +2,11 @@
 
     python benchmarks/diffusers_edit.py MODEL OUT.png "a red house" "a blue house" --seed 7
 
-The source is sampled with guidance and its noise is recorded. The edit starts from the same latent,
-and on the steps of the window it uses the source's noise. As in the published code every step calls
-the UNet; --skip leaves out calls whose result is not used. Without a target the picture of the
-prompt is written. The script imports nothing of mdp_lite.
+The source is sampled with guidance and its noise is recorded; with --picture FILE it is that
+picture, inverted by DDIM without guidance. The edit starts from the same latent, and on the steps
+of the window it uses the source's noise. As in the published code every step calls the UNet; --skip
+leaves out calls whose result is not used. Without a target the picture of the prompt is written.
+The script imports nothing of mdp_lite.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
@@ -87,6 +89,35 @@ def source(p: Parts, prompt: str, start: Tensor, steps: int, g: float) -> Source
 
 
 @torch.inference_mode()
+def invert(p: Parts, prompt: str, file: Path, steps: int) -> Source:
+    """The path of a picture: DDIM from its latent up to noise, one row a step, read backwards."""
+    p.scheduler.set_timesteps(steps)
+    c, x, noises = encode(p, prompt)[1:], latent_of(p, file), []
+    for t in p.scheduler.timesteps.flip(0):
+        noises.append(p.unet(x, t, c))
+        a, b = levels(p, int(t), steps)
+        x0 = (x - (1 - b) ** 0.5 * noises[-1]) / b**0.5
+        x = a**0.5 * x0 + (1 - a) ** 0.5 * noises[-1]
+    return Source(x, noises[::-1], x)
+
+
+def levels(p: Parts, t: int, steps: int) -> tuple[float, float]:
+    """abar of a timestep and of the next lower one of the grid."""
+    lower = t - p.scheduler.config.num_train_timesteps // steps
+    alphas = p.scheduler.alphas_cumprod
+    return float(alphas[t]), float(alphas[lower] if lower >= 0 else p.scheduler.final_alpha_cumprod)
+
+
+def latent_of(p: Parts, file: Path) -> Tensor:
+    """The latent of a picture, brought to the model's size."""
+    side = p.config.sample_size * 2 ** (len(p.vae.config.block_out_channels) - 1)
+    with Image.open(file) as image:
+        pixels = np.array(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(p.vae.device, p.vae.dtype) / 127.5 - 1
+    return p.vae.encode(x).latent_dist.mode() * p.vae.config.scaling_factor
+
+
+@torch.inference_mode()
 def edit(
     p: Parts, path: Source, target: str, window: range, g: float, skip: bool = False
 ) -> Tensor:
@@ -128,9 +159,15 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=7.5)
     parser.add_argument("--skip", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--picture", type=Path, help="edit this instead of a generated one")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--channels-last", action="store_true")
     a = parser.parse_args()
-    p = load(a.model, torch.float32, a.device)
-    path = source(p, a.prompt, noise(p, a.seed), a.steps, a.guidance)
+    p = load(a.model, getattr(torch, a.dtype), a.device, a.channels_last)
+    if a.picture:
+        path = invert(p, a.prompt, a.picture, a.steps)
+    else:
+        path = source(p, a.prompt, noise(p, a.seed), a.steps, a.guidance)
     latent = path.latent
     if a.target is not None:
         latent = edit(p, path, a.target, window_of(a.steps), a.guidance, a.skip)
