@@ -1,4 +1,4 @@
-"""What pyproject.toml can't say: the native kernel, the wheel's tag, the index page's text."""
+"""What pyproject.toml can't say: the native kernels, the wheel's tag, the index page's text."""
 
 import os
 import platform
@@ -10,13 +10,20 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 KERNELS = "kernels/mdp_lite_kernels/"
-ATTENTION = Extension(
-    "mdp_lite_kernels._attention",
-    [KERNELS + "attention.c"],
-    depends=[KERNELS + "attention_path.h", KERNELS + "attention_vector.h"],
-    extra_compile_args=["-O3", "-g0"],  # no -march: the library chooses as it runs
-    optional=True,  # without a compiler the wheel is pure, attention is torch's, and a run says so
-)
+FLAGS = ["-O3", "-g0"]  # no -march: a library chooses as it runs
+
+
+def describe_kernel(name: str, *headers: str) -> Extension:
+    """Without a compiler the wheel is pure, its work is torch's, and a run says so."""
+    depends = [f"{KERNELS}{header}.h" for header in headers]
+    name, source = f"mdp_lite_kernels._{name}", f"{KERNELS}{name}.c"
+    return Extension(name, [source], depends=depends, extra_compile_args=FLAGS, optional=True)
+
+
+EXTENSIONS = [
+    describe_kernel("attention", "attention_path", "attention_vector"),
+    describe_kernel("group_norm", "group_norm_path", "attention_vector"),
+]
 NATIVE = os.name == "posix" and platform.machine() in ("x86_64", "AMD64")
 LINK = re.compile(r"!?\[([^\]]+)\]\((?!https?:|#)([^)\s]+)\)")
 WHERE = "\nPaths in this text are those of the source distribution.\n"
@@ -41,28 +48,28 @@ class PlainLibrary(build_ext):
 
 
 class OneWheel(bdist_wheel):
-    """One wheel for every Python 3: for one platform with the kernel, for all without it."""
+    """One wheel for every Python 3: for one platform with a kernel, for all without one."""
 
     def run(self) -> None:
         self.run_command("build")
-        if not self._library():
+        if not self._libraries():
             self.distribution.ext_modules = []
             self.root_is_pure = True
         super().run()
 
     def get_tag(self) -> tuple[str, str, str]:
-        """py3-none, and the oldest glibc that has the kernel's symbols, 2.17 at least."""
+        """py3-none, and the oldest glibc that has the kernels' symbols, 2.17 at least."""
         _, _, machine = super().get_tag()
-        library = self._library()
-        glibc = re.findall(rb"\bGLIBC_2\.(\d+)", library.read_bytes()) if library else []
+        code = b"".join(library.read_bytes() for library in self._libraries())
+        glibc = re.findall(rb"\bGLIBC_2\.(\d+)", code)
         if glibc:
             machine = f"manylinux_2_{max(17, *map(int, glibc))}_{platform.machine()}"
         return "py3", "none", machine
 
-    def _library(self) -> Path | None:
+    def _libraries(self) -> list[Path]:
         built = self.get_finalized_command("build_ext")
-        path = Path(built.get_ext_fullpath(ATTENTION.name))
-        return path if self.distribution.has_ext_modules() and path.is_file() else None
+        paths = [Path(built.get_ext_fullpath(one.name)) for one in EXTENSIONS]
+        return [path for path in paths if self.distribution.has_ext_modules() and path.is_file()]
 
 
 def describe() -> str:
@@ -77,7 +84,7 @@ def _name_path(link: re.Match[str]) -> str:
 
 
 setup(
-    ext_modules=[ATTENTION] if NATIVE else [],
+    ext_modules=EXTENSIONS if NATIVE else [],
     cmdclass={"build_ext": PlainLibrary, "bdist_wheel": OneWheel},
     long_description=describe(),
     long_description_content_type="text/markdown",

@@ -111,7 +111,10 @@ def test_null_text_step(benchmark, model: Model, recorder: Recorder) -> None:
 
 @pytest.mark.parametrize("call", ["encode", "decode"])
 def test_vae(benchmark, model: Model, recorder: Recorder, dtype, compiling, call) -> None:
-    """Encoding a picture or decoding a latent, with one dtype on both sides."""
+    """Encoding a picture or decoding a latent, with one dtype on both sides.
+
+    python -m pytest benchmarks/test_parts.py --benchmark-enable -s -m "" -k vae --size sd15
+    """
     editors = ours(model, dtype, engines(model.device, compiling))
     runners = {mode: one.runner for mode, one in editors.items()}
     runner = next(iter(runners.values()))
@@ -122,17 +125,18 @@ def test_vae(benchmark, model: Model, recorder: Recorder, dtype, compiling, call
     def by_us(one: ModelRunner) -> torch.Tensor:
         return one.encode(image) if call == "encode" else to_tensor(one.decode(latent))
 
-    def by_them(vae: AutoencoderKL) -> torch.Tensor:
+    def by_them(vae: AutoencoderKL, layout: torch.memory_format) -> torch.Tensor:
         if call == "encode":
-            return vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
-        z = latent.to(dtype)
+            x = pixels.contiguous(memory_format=layout)
+            return vae.encode(x).latent_dist.mean * vae.config.scaling_factor
+        z = latent.to(dtype).contiguous(memory_format=layout)
         return to_tensor(script.picture(parts._replace(vae=vae), z))
 
     parts = script.load(model.folder, dtype, str(model.device))
     last = script.load(model.folder, dtype, str(model.device), channels_last=True)
     sides: Sides = {f"mdp_lite {m}": lambda one=one: by_us(one) for m, one in runners.items()}
-    sides["diffusers"] = lambda: by_them(parts.vae)
-    sides["diffusers channels_last"] = lambda: by_them(last.vae)
+    sides["diffusers"] = lambda: by_them(parts.vae, torch.contiguous_format)
+    sides["diffusers channels_last"] = lambda: by_them(last.vae, torch.channels_last)
     flops = getattr(cost, call)(config(model)[2], width, width).flops
     before = limits([dtype], model.device)
     outputs = {name: run() for name, run in sides.items()}

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGEST 160 /* d of a head */
+#define LARGEST 512 /* d of a head */
 #define BLOCK 128   /* keys whose scores are held at a time */
 
 typedef uint32_t word;

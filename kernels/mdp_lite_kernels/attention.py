@@ -16,7 +16,7 @@ C_SOURCE = LIBRARY.with_name("attention.c")  # lies there in a source tree only
 FROM_TREE = "pip install --no-deps -e {folder}"
 # pip keeps what it built: without --no-cache-dir it would take the same again.
 FROM_INDEX = "pip install --force-reinstall --no-deps --no-cache-dir --no-binary mdp-lite mdp-lite"
-MAX_HEAD_DIM = 160  # d of a head
+MAX_HEAD_DIM = 512  # d of a head: 160 in UNets, 512 in autoencoders
 AVX2, AVX512, BFLOAT16 = 1, 2, 3  # the paths of attention.c, slowest first
 
 
@@ -101,7 +101,7 @@ def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
 def fits(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether attention.c can compute these.
 
-    It needs the CPU, bfloat16 or float32, d a multiple of 8 up to 160, the d values of a row
+    It needs the CPU, bfloat16 or float32, d a multiple of 8 up to 512, the d values of a row
     contiguous, and no gradient.
     """
     b, h, _, d = q.shape if q.dim() == 4 else (0, 0, 0, 0)

@@ -17,7 +17,7 @@ LAY_OUT = "_reorder_convolution_weight"
 @functools.cache
 def is_available() -> bool:
     """Whether this torch has the oneDNN operators that Inductor packs convolutions with."""
-    names = (LAY_OUT, "_convolution_pointwise")
+    names = (LAY_OUT, "_convolution_pointwise", "_convolution_pointwise_")
     return torch.backends.mkldnn.is_available() and all(
         hasattr(torch.ops.mkldnn, name) for name in names
     )
@@ -49,6 +49,19 @@ class PackedConv2d(nn.Module):
         weight, geometry = pack(conv, x.shape[2:]), _geometry(conv)
         run = torch.ops.mkldnn._convolution_pointwise
         return run(x, weight, conv.bias, *geometry, conv.groups, "none", [], "")
+
+    def add_to(self, total: Tensor, x: Tensor) -> Tensor:
+        """total + the convolution of x, in the memory of total; rounded once.
+
+        total is (b, out, y, x) in the layout of x, and needs no gradient.
+        """
+        conv = self.conv
+        if not takes(conv, x) or total.dtype != x.dtype:
+            return total.add_(self(x))
+        weight, geometry = pack(conv, x.shape[2:]), _geometry(conv)
+        run = torch.ops.mkldnn._convolution_pointwise_.binary
+        rest = (conv.groups, "add", 1.0, None, [], None)
+        return run(total, x, weight, conv.bias, *geometry, *rest)
 
 
 def takes(conv: nn.Conv2d, x: Tensor) -> bool:

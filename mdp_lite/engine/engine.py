@@ -7,7 +7,7 @@ halves of the step that edits use; shapes are fixed, so calls are padded to a fe
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -88,7 +88,7 @@ def build_engine(
     wrap = partial(CompiledFunction, device=device) if mode == "compile" else _identity
     own, predict = unet, _predict
     if device.type == "cpu":
-        own = _keep_plain(unet) if mode == "compile" else _pack_convolutions(unet)
+        own = keep_plain(unet) if mode == "compile" else _pack_convolutions(unet)
         predict = _predict if mode == "compile" else _pack_and_predict
     if fuses := device.type == "cuda" and mode != "compile":
         fused = keep_working(fused, device)
@@ -106,17 +106,6 @@ def build_engine(
         return Engine(mode, call, partial(take_step, call, output), wrap, fused=fused)
     denoise = CachedUNet(split) if device.type == "cpu" else partial(_call_split, split)
     return Engine(mode, denoise if mode == "eager" else PaddedUNet(denoise), wrap=wrap)
-
-
-def wrap_methods(engine: Engine, model: nn.Module, names: Sequence[str]) -> dict[str, Function]:
-    """Methods of another model, run as the engine runs its UNet."""
-    if engine.mode == "compile":
-        lay_plain(model)
-    methods = {name: getattr(model, name) for name in names}
-    if engine.fused:
-        own = fuse(model, engine.fused)
-        methods = {name: partial(answer_contiguous, getattr(own, name)) for name in names}
-    return {name: engine.wrap(method) for name, method in methods.items()}
 
 
 def _record_graphs(mode: str, unet: SplitUNet, device: torch.device) -> Engine:
@@ -233,10 +222,10 @@ def _list_levels(unet: UNet) -> list[tuple[nn.Module, int]]:
     return [*ends, *downs, (unet.mid_block, last), *grown, *ups]
 
 
-def _keep_plain(unet: UNet) -> UNet:
-    """The same UNet around the same weights, which other engines of these models never pack."""
-    lay_plain(unet)
-    return deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
+def keep_plain(model: Any) -> Any:
+    """The same model around the same weights, which other engines of these models never pack."""
+    lay_plain(model)
+    return deepcopy(model, {id(weight): weight for weight in model.parameters()})
 
 
 def _call_split(unet: SplitUNet, x: Tensor, t: Tensor, c: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from mdp_lite.checkpoint.models import Models
 from mdp_lite.engine.edit_bytes import EditSize, count_edit_bytes
-from mdp_lite.engine.engine import Engine, wrap_methods
+from mdp_lite.engine.engine import Engine
 from mdp_lite.engine.gpu import GpuSettings, find_budget
 from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.engine.placement import DEVICE, STREAMED, WAITS, WHOLE, choose_vae_call, find_peak
 from mdp_lite.engine.stripes import Stripes, stripe
+from mdp_lite.engine.vae import wrap_methods
 from mdp_lite.engine.waiting import bring, is_on
 from mdp_lite.models.taesd import TAESD
 from mdp_lite.models.unet import UNet
@@ -40,10 +41,14 @@ class VAECaller:
         self.planned, self.records = device.type == "cuda" and ours, engine.mode != "eager"
         self.waits = self.planned and not is_on(models.vae, device)
         self._wrapped = {} if self.waits else wrap_methods(engine, models.vae, VAE_METHODS)
+        self._wraps_several = device.type == "cpu" and engine.mode != "compile"
         self.budget = self._find_budget() if self.planned else 0
 
     def run(self, name: str, x: Tensor, what: str) -> Tensor:
-        """encode or decode of x (b, c, y, x); single pictures go through the engine, if whole."""
+        """encode or decode of x (b, c, y, x), through the engine if whole.
+
+        Several pictures at once go through it only on a CPU where nothing is compiled.
+        """
         factor = self.vae.config.factor if name == "decode" else 1
         if x.device.type == "cpu" and x.shape[-2] * x.shape[-1] * factor**2 >= LARGE_PICTURE:
             return_freed_memory()
@@ -51,7 +56,8 @@ class VAECaller:
         home = CPU if call == STREAMED else None
 
         def run(vae: Any) -> Tensor:
-            wraps = len(x) == 1 and vae is self.vae and name in self._wrapped and call == WHOLE
+            suits = call == WHOLE and (len(x) == 1 or self._wraps_several)
+            wraps = suits and vae is self.vae and name in self._wrapped
             here = bring(vae, self.device) if self.waits else vae
             here = here if call == WHOLE else stripe(here, Stripes(home=home))
             function = self._wrapped[name] if wraps else getattr(here, name)

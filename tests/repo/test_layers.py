@@ -21,7 +21,7 @@ STDLIB = sys.stdlib_module_names
 CORE = {"torch", "safetensors", "einops", "PIL", "numpy"}
 ONLY_IN = {  # what one module of mdp_lite alone may import
     "mdp_lite_weights": ("mdp_lite.checkpoint.load",),
-    "mdp_lite_kernels": ("mdp_lite.engine.engine", "mdp_lite.engine.fusing"),
+    "mdp_lite_kernels": ("mdp_lite.engine.engine", "mdp_lite.engine.fusing", "mdp_lite.engine.vae"),
     "transformers": (
         "mdp_lite.checkpoint.tokenizer",
         "mdp_lite.eval.perception",
