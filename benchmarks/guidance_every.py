@@ -29,7 +29,6 @@ from mdp_lite.editor import Editor
 from mdp_lite.eval.edit_batches import (
     GENERATED,
     BatchSettings,
-    BatchSource,
     EditBatch,
     make_batches,
 )
@@ -37,11 +36,12 @@ from mdp_lite.eval.edit_scores import score_edits
 from mdp_lite.eval.edits import KINDS, SPLITS, iterate_edits
 from mdp_lite.eval.figures_file import to_json
 from mdp_lite.eval.interval import difference_interval, mean_interval
-from mdp_lite.eval.methods import default_cell, local_cell, run_mdp
+from mdp_lite.eval.methods import default_cell, local_cell
 from mdp_lite.eval.metrics import psnr
 from mdp_lite.eval.reader import Reader, load_reader
 from mdp_lite.eval.rounds import describe_machine
 from mdp_lite.eval.score import decode
+from mdp_lite.eval.sweep import run_cells
 from mdp_lite.files import atomic
 from mdp_lite.method.execute import EditTask, build_tree
 from mdp_lite.method.mdp import Guidance
@@ -75,11 +75,13 @@ def run_edit(batch: EditBatch, name: str, side: str | None) -> Edited:
     every, moves = (1, False) if side is None else SIDES[side]
     source = batch.sources[source_name]
     path = source.path if moves else source.path._replace(direction=None)
-    n = len(batch.grid.t)
+    n, runner = len(batch.grid.t), batch.editor.runner
     cell = local_cell(n) if variant == "local" else default_cell(variant, n)
-    own = BatchSource(path, source.rows, source.own_noise)
-    x, rows = run_mdp(batch, own, cell.variant, cell, every)
-    return Edited(x, decode(batch.editor, x), int(rows))
+    latents, rows = run_cells(
+        runner.unet, batch.grid, path, batch.guidance, [cell], source.own_noise,
+        runner.v_prediction, every,
+    )  # fmt: skip
+    return Edited(latents[cell], decode(batch.editor, latents[cell]), rows)
 
 
 def compare(reader: Reader, batch: EditBatch, exact: Edited, other: Edited) -> Figures:
@@ -100,12 +102,12 @@ def measure_kind(
     editor: Editor, case: str, kind: str, args: argparse.Namespace
 ) -> dict[str, Figures]:
     """Every figure of each edit of a kind, by edit and side."""
-    sources = frozenset(source for _, source, _ in EDITS.values())
+    sources = frozenset(source for own, source, _ in EDITS.values() if own == case)
     settings = BatchSettings(editor, editor.runner.grid(args.steps), sources, 1.0)
     reader, figures = load_reader(), dict[str, Figures]()
     batches = make_batches(settings, reader, case, iterate_edits(kind, args.split), args.count)
     for batch in batches:
-        for name in (name for name, (own, _, _) in EDITS.items() if own == case):
+        for name in (name for name in args.edits if EDITS[name][0] == case):
             exact = run_edit(batch, name, None)
             for side in args.sides:
                 new = compare(reader, batch, exact, run_edit(batch, name, side))
@@ -142,9 +144,9 @@ def _summarize(parts: list[Figures]) -> dict[str, Any]:
 def run_quality(args: argparse.Namespace) -> None:
     """Measure the kinds that the file lacks, write it after each, and print the summary."""
     editor = Editor.from_pretrained("tiny", device="cpu")
-    settings = {key: getattr(args, key) for key in ("steps", "split", "count", "sides")}
+    settings = {key: getattr(args, key) for key in ("steps", "split", "count", "sides", "edits")}
     data = json.loads(args.out.read_text("utf-8")) if args.out.exists() else {}
-    section = data.setdefault("quality", {"settings": settings, "figures": {}})
+    section = data.setdefault(args.section, {"settings": settings, "figures": {}})
     if section["settings"] != settings:
         raise SystemExit(f"{args.out} has figures of {section['settings']}: give another --out")
     for case, kind in _list_missing(section["figures"], args.kinds):
@@ -223,6 +225,8 @@ def main() -> None:
     parser.add_argument("--split", default="report", choices=list(SPLITS))
     parser.add_argument("--sides", nargs="*", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--edits", nargs="*", default=list(EDITS), choices=list(EDITS))
+    parser.add_argument("--section", default="quality", help="of the file")
     parser.add_argument("--size", default="tiny", help="tiny, sd15 (random weights), or a folder")
     parser.add_argument("--models", type=Path, default=Path("models"), help="where sd15 is written")
     parser.add_argument("--dtype", default="bfloat16")
