@@ -16,6 +16,7 @@ from mdp_lite.pictures import images
 from mdp_lite.pictures.images import Picture
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.choices import build_choices, load_parts
+from mdp_lite.pipeline.directions import add_directions
 from mdp_lite.pipeline.edit import build_tasks, finish_edit, locate_all, start_edits
 from mdp_lite.pipeline.generation import generate_source
 from mdp_lite.pipeline.inpainting import key_of_mask, read_masks
@@ -99,19 +100,12 @@ class Editor:
         return cls(parts.models, parts.device, opened, parts.mode, parts.packages, parts.gpu)
 
     def generate(
-        self,
-        prompt: str,
-        seed: int = 0,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str = "",
-        width: int | None = None,
-        height: int | None = None,
-        on_step: OnStep | None = None,
-        deadline: float | None = None,
-        xl: XLCondition | None = None,
-        record_noise: bool = False,
-    ) -> Source:
+        self, prompt: str, seed: int = 0, num_inference_steps: int | None = None,
+        guidance_scale: float | None = None, negative_prompt: str = "",
+        width: int | None = None, height: int | None = None, on_step: OnStep | None = None,
+        deadline: float | None = None, xl: XLCondition | None = None, record_noise: bool = False,
+        record_direction: bool = False,
+    ) -> Source:  # fmt: skip
         """A source from a prompt and a seed: path A is sampled.
 
         on_step(done, total, latent) is called after every step; an exception that it raises cancels
@@ -120,9 +114,11 @@ class Editor:
         record_noise: the same picture on a path with recorded noise, found by edit-friendly
         inversion as for a photo. It takes twice the steps, and edits of it are better. They repeat
         the picture's guidance.
+        record_direction: also record e - e_null of each step, which edits with guidance_every use.
+        It takes no UNet row, and half as much memory again as the path.
         """
         how = (num_inference_steps, guidance_scale, negative_prompt, width, height, read_xl(xl))
-        settings = (prompt, seed, *how, record_noise)
+        settings = (prompt, seed, *how, record_noise, record_direction)
         monitor = start_monitor(on_step, None, deadline)
         if self.cache is None:
             return generate_source(self.runner, *settings, monitor)
@@ -146,6 +142,7 @@ class Editor:
         deadline: float | None = None,
         mask: MaskSpec | None = None,
         xl: XLCondition | None = None,
+        record_direction: bool = False,
     ) -> Source:
         """A source from your picture, which the prompt describes: path A is found by inversion.
 
@@ -155,10 +152,11 @@ class Editor:
         guidance_scale: by default 3.5 for edit-friendly, 1 for replay and fixed-point, the model's
         for the others. on_tuned(i, step) is called after every tuned step of null-text. on_step,
         deadline and xl: see generate. mask: where its edits happen unless they have another one (as
-        in Request); an inpainting model records the path with it.
+        in Request); an inpainting model records the path with it. record_direction: see generate.
+        replay, fixed-point, null-text and guidance 1 record none: see Editor.record_direction.
         """
         settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
-        more = (on_step, on_tuned, deadline, [mask], xl)
+        more = (on_step, on_tuned, deadline, [mask], xl, record_direction)
         return self.inverts([image], [prompt], method, *settings, *more)[0]
 
     def inverts(
@@ -168,30 +166,37 @@ class Editor:
         width: int | None = None, height: int | None = None, fit: str = "crop",
         on_step: OnStep | None = None, on_tuned: OnTuned | None = None,
         deadline: float | None = None, masks: Iterable[MaskSpec | None] | None = None,
-        xl: XLCondition | None = None,
+        xl: XLCondition | None = None, record_direction: bool = False,
     ) -> list[Source]:  # fmt: skip
         """Several pictures at once, each with its prompt, fitted to one size: see invert."""
         pictures = [images.rgb(check.picture(one)) for one in check.several("images", images_)]
         texts = check.as_many("prompts", prompts, len(pictures))
         settings = (num_inference_steps, guidance_scale, negative_prompt, width, height, fit)
-        how = (method, *settings, read_xl(xl))
+        how, directed = (method, *settings, read_xl(xl)), record_direction
         monitor = start_monitor(on_step, on_tuned, deadline)
         given = read_masks(self.runner, pictures, masks, fit, width, height)
         if self.cache is None:
-            return invert_pictures(self.runner, pictures, texts, *how, monitor, given)
+            return invert_pictures(self.runner, pictures, texts, *how, monitor, given, directed)
         for text in texts:
             self.runner.warn_of_words(text)
 
         def create(indices: list[int]) -> list[Source]:
             some, said = [pictures[i] for i in indices], [texts[i] for i in indices]
             own = [given[i] for i in indices]
-            return invert_pictures(self.runner, some, said, *how, monitor, own)
+            return invert_pictures(self.runner, some, said, *how, monitor, own, directed)
 
         keys = [key_of_mask(one) for one in given]
-        settings = [(text, *how, *key) for text, key in zip(texts, keys, strict=True)]
+        settings = [(text, *how, *key, directed) for text, key in zip(texts, keys, strict=True)]
         sources = get_or_create(self.cache, self.runner, settings, pictures, create)
         # A stored source has the pixels of its picture, but not what was changed in it.
         return [replace(one, picture=p) for one, p in zip(sources, pictures, strict=True)]
+
+    def record_direction(self, source: Source) -> Source:
+        """The source with its directions, found by N calls of two UNet rows; its cost has them.
+
+        For a source that recorded none, such as one of null-text or of an older file.
+        """
+        return add_directions(self.runner, check.source(source, self.models))
 
     def save_source(self, source: Source, path: str | Path) -> None:
         """Write a source as one .safetensors file, which an Editor of the same model can load."""
@@ -209,6 +214,7 @@ class Editor:
         mask: MaskSpec | None = None, paste: bool = True, feather: int = 0,
         proximal: float | None = None, on_step: OnStep | None = None,
         deadline: float | None = None, xl: XLCondition | None = None, weight: float | None = None,
+        guidance_every: int = 1,
     ) -> Edit:  # fmt: skip
         """Steer the source towards a prompt, or towards a blend of prompts with their shares.
 
@@ -220,17 +226,14 @@ class Editor:
         """
         request = Request(
             source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
-            negative_prompt, mask, paste, feather, proximal, xl, weight,
+            negative_prompt, mask, paste, feather, proximal, xl, weight, guidance_every,
         )  # fmt: skip
         return self.edits([request], on_step=on_step, deadline=deadline)[0]
 
     def edits(
-        self,
-        requests: Iterable[Request],
-        max_rows: int = 0,
-        on_step: OnStep | None = None,
+        self, requests: Iterable[Request], max_rows: int = 0, on_step: OnStep | None = None,
         deadline: float | None = None,
-    ) -> list[Edit]:
+    ) -> list[Edit]:  # fmt: skip
         """Several edits at once, of one source or of many; their common steps are computed once.
 
         max_rows is how many UNet rows one call may have: more is faster on a GPU; with 0 an edit
@@ -265,13 +268,16 @@ class Editor:
         max_rows: int | None = None,
         on_step: OnStep | None = None,
         xl: XLCondition | None = None,
+        guidance_every: int = 1,
     ) -> Sweep:
         """All combinations of settings as edits, with equal work done once and the rest batched.
 
         windows are pairs (t_max, t_m). max_rows is as in edits, by default what fits in 2 GiB.
+        guidance_every is that of every edit.
         """
         check_run(max_rows, on_step)
-        cells = build_cells(sources, prompts, variants, windows, schedules, guidance_scales, xl)
+        axes = (variants, windows, schedules, guidance_scales)
+        cells = build_cells(sources, prompts, *axes, xl, guidance_every)
         cells = locate_all(self.runner, cells)
         tasks = build_tasks(self.runner, cells)
         return run_sweep(self.runner, cells, tasks, self.result, max_rows, on_step)

@@ -12,7 +12,7 @@ from mdp_lite.pictures import images
 from mdp_lite.pipeline.xl import PLAIN, XLCondition, from_settings
 
 # Settings of an edit that the page has no field for.
-NO_FIELD = ("proximal", "deadline", "weight", "record_noise")
+NO_FIELD = ("proximal", "deadline", "weight", "record_noise", "guidance_every")
 COMMON = ("negative_prompt", "schedule", "strength", "t_max", "t_m", "feather", "where")
 
 

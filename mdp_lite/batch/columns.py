@@ -105,7 +105,7 @@ READERS: dict[str, Callable[[str, Any], Any]] = {
     "t_max": _read_number, "t_m": _read_number, "schedule": _read_text, "strength": _read_number,
     "weight": _read_number,
     "proximal": _read_number, "mask": _read_file, "box": _read_box, "auto_mask": _read_flag,
-    "record_noise": _read_flag,
+    "record_noise": _read_flag, "guidance_every": _read_whole,
     "feather": _read_whole, "paste": _read_flag, "source_prompt_2": _read_text,
     "prompt_2": _read_text, "negative_prompt_2": _read_text, **dict.fromkeys(PAIRS, read_pair),
 }  # fmt: skip

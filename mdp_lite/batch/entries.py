@@ -18,7 +18,7 @@ INVERSION_FIELDS = (
 )  # fmt: skip
 SAMPLING_FIELDS = ("source_prompt", "steps", "negative_prompt", "width", "height")
 EDIT_FIELDS = (
-    "variant", "t_max", "t_m", "schedule", "strength", "weight", "proximal",
+    "variant", "t_max", "t_m", "schedule", "strength", "weight", "proximal", "guidance_every",
     "guidance_scale", "mask", "box", "auto_mask", "feather", "paste",
 )  # fmt: skip
 XL_TEXTS = ("source_prompt_2", "prompt_2", "negative_prompt_2")
@@ -61,6 +61,7 @@ class SourceSpec:
     inversion_seed: int | None = None
     xl: XLCondition = PLAIN
     record_noise: bool = False
+    record_direction: bool = False
 
     @property
     def inversion(self) -> Inversion:
@@ -93,6 +94,7 @@ class TargetSpec:
     feather: int = 0
     paste: bool = True
     xl: XLCondition = PLAIN
+    guidance_every: int = 1
 
 
 class RawEntry(NamedTuple):
@@ -182,11 +184,11 @@ def key_of(
 
 def _list_facts(spec: SourceSpec | TargetSpec) -> dict[str, Any]:
     """The fields of a spec; keys of earlier versions had none of those in later."""
-    unused = {"weight": None, "record_noise": False}
+    unused = {"weight": None, "record_noise": False, "record_direction": False, "guidance_every": 1}
     facts = {
         name: value
         for name, value in asdict(spec).items()
-        if name != "xl" and not (name in unused and value is unused[name])
+        if name != "xl" and not (name in unused and value == unused[name])
     }
     return facts | ({"xl": read} if (read := spec.xl.describe()) else {})
 
@@ -232,6 +234,7 @@ def _read_source(values: EntryValues, image: str | None) -> SourceSpec:
         "seed": values.get("seed", 0),
         "record_noise": values.get("record_noise", False),
     }
+    directed = {"record_direction": values.get("guidance_every", 1) > 1}
     names, guided = SAMPLING_FIELDS, True
     if image is not None:
         extra = {"image": str(PurePath(image))}
@@ -239,7 +242,7 @@ def _read_source(values: EntryValues, image: str | None) -> SourceSpec:
         guided = METHODS[values.get("method", DEFAULT_METHOD)].repeats_guidance
     names = (*names, "guidance_scale") if guided else names
     extra["xl"] = build_xl(values, "source_prompt_2")
-    return SourceSpec(**{name: values[name] for name in names if name in values} | extra)
+    return SourceSpec(**{name: values[name] for name in names if name in values} | extra | directed)
 
 
 def _read_prompts(own: EntryValues, defaults: EntryValues) -> list[str]:

@@ -8,6 +8,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.directions import check_guidance_every
 from mdp_lite.pipeline.inversion_methods import resolve_inversion
 from mdp_lite.pipeline.masks import MaskSpec
 from mdp_lite.pipeline.noise import will_record_noise
@@ -30,6 +31,7 @@ def check_settings(editor: Editor, source: SourceSpec, target: TargetSpec) -> No
         check.seed(source.seed)
     if source.fit != "own":
         runner.image_size(source.width, source.height)
+    check_guidance_every(target.guidance_every)
     if target.proximal is not None:
         check.quantile("proximal", target.proximal)
     _check_mask(target)

@@ -29,7 +29,7 @@ from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.inpainting import mask_of_source
 from mdp_lite.pipeline.likeness import warn_of_picture
-from mdp_lite.pipeline.provenance import Settings, describe_edit
+from mdp_lite.pipeline.provenance import Settings, describe_edit, describe_reuse
 from mdp_lite.pipeline.request import Request
 from mdp_lite.version import __version__
 
@@ -212,6 +212,7 @@ def make_source(
         return editor.generate(
             source.source_prompt, source.seed or 0, source.steps, source.guidance_scale,
             source.negative_prompt, *size, xl=source.xl, record_noise=source.record_noise,
+            record_direction=source.record_direction,
         )  # fmt: skip
     picture = images.decode_picture(io.BytesIO(files[source.image]), repr(source.image))
     warn_of_picture(editor.runner, picture)
@@ -220,6 +221,7 @@ def make_source(
         source.source_prompt, source.inversion, source.steps, source.guidance_scale,
         source.negative_prompt, *size, source.fit,
         mask=mask_of_source(editor.models, read_mask(target, files)), xl=source.xl,
+        record_direction=source.record_direction,
     )  # fmt: skip
 
 
@@ -228,7 +230,7 @@ def build_request(source: Source, target: TargetSpec, files: FileContents) -> Re
     return Request(
         source, target.prompt, target.variant, target.t_max, target.t_m, target.schedule,
         target.strength, None, target.guidance_scale, None, read_mask(target, files), target.paste,
-        target.feather, target.proximal, target.xl, target.weight,
+        target.feather, target.proximal, target.xl, target.weight, target.guidance_every,
     )  # fmt: skip
 
 
@@ -250,6 +252,7 @@ def _write_edit(context: BatchContext, task: BatchTask, source: Source, one: Edi
     target = task.edit.target
     names = ("t_max", "t_m", "schedule", "strength", "weight", "proximal")
     window: Settings = {key: getattr(target, key) for key in names}
+    window |= describe_reuse(target.guidance_every)
     settings = describe_edit(context.editor.models.name, source, one, window)
     data = images.png_bytes(one.picture, settings)
     try:

@@ -7,11 +7,11 @@ from mdp_lite.cli.commands.edit import EditCommandOptions
 from mdp_lite.cli.console import Console
 from mdp_lite.cli.reports import Pictures, Report, add_suffix, build_report, build_sheet_row
 from mdp_lite.cli.requests import build_request, choose_variants, read_mask_option
-from mdp_lite.cli.sources import choose_source, log_truncation, pack_source
+from mdp_lite.cli.sources import choose_source, complete_source, log_truncation, pack_source
 from mdp_lite.editor import Edit, Editor, Source
 from mdp_lite.names import BadInput
 from mdp_lite.pictures.sheets import Row, sheet
-from mdp_lite.pipeline.provenance import Settings, describe_edit
+from mdp_lite.pipeline.provenance import Settings, describe_edit, describe_reuse
 from mdp_lite.pipeline.result import add_costs
 
 PREVIEWS = 8  # of an edit, on the sheet of --previews
@@ -26,7 +26,7 @@ class VariantEdit(NamedTuple):
 
 def make_edits(args: EditCommandOptions, editor: Editor, console: Console) -> Report:
     """Edit a source by one variant or all: the pictures, and what else is asked for."""
-    source = choose_source(args, editor, console, args.seed)
+    source = complete_source(editor, args.save, choose_source(args, editor, console, args.seed))
     variants = choose_variants(args)
     results = [edit_variant(args, editor, console, source, variant) for variant in variants]
     edits = [one.edit for one in results]
@@ -69,6 +69,7 @@ def _describe_window(args: EditCommandOptions) -> Settings:
     return {
         "t_max": edit.t_max, "t_m": edit.t_m, "schedule": edit.schedule, "strength": edit.strength,
         "weight": edit.weight, "deadline": args.deadline, "proximal": edit.proximal,
+        **describe_reuse(edit.guidance_every),
     }  # fmt: skip
 
 

@@ -10,6 +10,11 @@ from mdp_lite.cli.fields import COMMAS
 from mdp_lite.cli.values import read_quantile, read_weight
 from mdp_lite.names import BadInput
 
+GUIDANCE_EVERY = typer.Option(
+    "--guidance-every", metavar="K", min=1, show_default="1, exact",
+    help="ask the null row at every K-th guided step only; 2 saves about a quarter of the work",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class EditOptions:
@@ -57,6 +62,7 @@ class EditOptions:
                      help="proximal guidance: guide only where predictions differ by more than "
                      "this quantile, 0 to below 1"),
     ] = None  # fmt: skip
+    guidance_every: Annotated[int, GUIDANCE_EVERY] = 1
 
     def __post_init__(self) -> None:
         """Raise BadInput for settings that exclude each other."""
@@ -96,3 +102,4 @@ class GridOptions:
                      show_default="as mdp-lite edit"),
         COMMAS,
     ] = ()  # fmt: skip
+    guidance_every: Annotated[int, GUIDANCE_EVERY] = 1

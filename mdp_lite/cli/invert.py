@@ -9,6 +9,7 @@ from mdp_lite.cli.reports import Report, build_report
 from mdp_lite.cli.requests import read_xl_options
 from mdp_lite.cli.sources import (
     build_inversion,
+    complete_source,
     pack_source,
     source_from_picture,
 )
@@ -23,8 +24,9 @@ def invert_picture(args: InvertOptions, editor: Editor, console: Console) -> Rep
     inversion = build_inversion(args.inversion, args.run.dry_run)
     source = source_from_picture(
         picture, args.prompt, inversion, fit, args.sampling, editor, console,
-        read_xl_options(args.sampling.xl, args.sampling.xl.prompt_2),
+        read_xl_options(args.sampling.xl, args.sampling.xl.prompt_2), args.save.record_direction,
     )  # fmt: skip
+    source = complete_source(editor, args.save, source)
     reconstruction = source.fit.undo(source.image, source.picture)
     pictures = {args.output: (reconstruction, describe_source(editor.models.name, source))}
     report = build_report(pictures, source.cost, source.truncated)

@@ -216,3 +216,14 @@ class SaveOptions:
         typer.Option("--save-source", metavar="FILE", parser=read_safetensors_path,
                      help="write the source as a .safetensors file, which edit takes as PICTURE"),
     ] = None  # fmt: skip
+    record_direction: Annotated[
+        bool,
+        typer.Option("--record-direction",
+                     help="with guidance directions in that file, for --guidance-every; replay, "
+                     "fixed-point and null-text take two UNet rows a step for them"),
+    ] = False  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for directions that nobody would see."""
+        if self.record_direction and self.save_source is None:
+            raise BadInput("--record-direction changes the saved source: give --save-source too")

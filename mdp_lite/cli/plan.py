@@ -62,6 +62,7 @@ def _estimate_costs(editor: Editor, source: Source, task: EditTask) -> tuple[Est
 def _build_data(plan: Plan, planned: Estimate, naive: Estimate) -> dict[str, Any]:
     segments = [
         {"kind": one.kind, "steps": [one.start, one.stop], "reads": one.reads}
+        | ({"reuses": True} if one.reuses else {})
         for one in plan.segments
     ]
     costs = {"cost": planned, "naive": naive}

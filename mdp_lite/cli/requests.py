@@ -29,6 +29,7 @@ def build_request(args: OneEdit, source: Source, variant: str) -> Request:
         source, args.prompt, variant, edit.t_max, edit.t_m, edit.schedule, edit.strength, None,
         sampling.guidance_scale, sampling.negative_prompt or None, proximal=edit.proximal,
         xl=read_xl_options(sampling.xl, sampling.xl.prompt_2), weight=edit.weight,
+        guidance_every=edit.guidance_every,
     )  # fmt: skip
 
 

@@ -48,14 +48,22 @@ def choose_source(args: EditArgs, editor: Editor, console: Console, seed: int | 
                 raise BadInput(f"{option} is for inverting a PICTURE, got {value!r} without one")
         second, noisy = args.source.source_prompt_2, args.source.record_noise
         return source_from_prompt(
-            args.sampling, editor, console, prompt or "", seed or 0, second, noisy
-        )
+            args.sampling, editor, console, prompt or "", seed or 0, second, noisy,
+            records_direction(args),
+        )  # fmt: skip
     if is_saved_source(picture, args.source.content):
         return source_from_file(args, editor, picture, seed)
     if seed is not None:
         raise BadInput(f"--seed is for a source made from a prompt, got {seed} and a PICTURE")
     image = open_input(picture, args.source.content)
     return _invert_for_edit(args, editor, console, image)
+
+
+def records_direction(args: EditArgs) -> bool:
+    """Whether the source is to have guidance directions: its edits move theirs by them."""
+    edit = args.grid if isinstance(args, SweepOptions) else args.edit
+    saved = isinstance(args, EditCommandOptions) and args.save.record_direction
+    return saved or edit.guidance_every > 1
 
 
 def _list_inversion(args: EditArgs) -> list[tuple[str, object]]:
@@ -88,7 +96,7 @@ def source_from_file(args: EditArgs, editor: Editor, file: str, seed: int | None
 
 def source_from_prompt(
     sampling: SamplingOptions, editor: Editor, console: Console, prompt: str, seed: int,
-    second: str, record_noise: bool,
+    second: str, record_noise: bool, record_direction: bool,
 ) -> Source:  # fmt: skip
     """A source generated from a prompt and a seed; second is for the second text encoder."""
     xl = read_xl_options(sampling.xl, second)
@@ -96,6 +104,7 @@ def source_from_prompt(
         source = editor.generate(
             prompt, seed, sampling.steps, sampling.guidance_scale, sampling.negative_prompt,
             sampling.width, sampling.height, on_step, xl=xl, record_noise=record_noise,
+            record_direction=record_direction,
         )  # fmt: skip
     log_truncation(editor, console, prompt, sampling.negative_prompt, *list_seconds(xl))
     return source
@@ -118,14 +127,15 @@ def _invert_for_edit(
     mask = read_mask_option(args.mask, console) if isinstance(args, EditCommandOptions) else None
     xl = read_xl_options(sampling.xl, args.source.source_prompt_2, "source_prompt_2")
     return source_from_picture(
-        image, prompt, inversion, fit, sampling, editor, console, xl,
+        image, prompt, inversion, fit, sampling, editor, console, xl, records_direction(args),
         mask_of_source(editor.models, mask),
     )  # fmt: skip
 
 
 def source_from_picture(
     picture: Image.Image, prompt: str, inversion: Inversion, fit: str, sampling: SamplingOptions,
-    editor: Editor, console: Console, xl: XLCondition, mask: MaskSpec | None = None,
+    editor: Editor, console: Console, xl: XLCondition, record_direction: bool,
+    mask: MaskSpec | None = None,
 ) -> Source:  # fmt: skip
     """A source inverted from a picture; logs how it was changed to fit the model.
 
@@ -136,7 +146,7 @@ def source_from_picture(
         source = editor.invert(
             picture, prompt, inversion, sampling.steps, sampling.guidance_scale,
             sampling.negative_prompt, sampling.width, sampling.height, fit, on_step,
-            _show_tuning(console, inversion), mask=mask, xl=xl,
+            _show_tuning(console, inversion), mask=mask, xl=xl, record_direction=record_direction,
         )  # fmt: skip
     for change in images.describe_changes(source.picture):
         console.log(f"the picture: {change}")
@@ -186,6 +196,11 @@ def _show_tuning(console: Console, inversion: Inversion) -> OnTuned:
         console.status(f"loss {loss:.1e}, {tries} of {inner_steps} inner steps")
 
     return on_tuned
+
+
+def complete_source(editor: Editor, save: SaveOptions, source: Source) -> Source:
+    """The source with directions if --record-direction asks for them, also if they take rows."""
+    return editor.record_direction(source) if save.record_direction else source
 
 
 def pack_source(save: SaveOptions, source: Source) -> tuple[tuple[Path, bytes], ...]:

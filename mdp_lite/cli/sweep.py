@@ -13,7 +13,7 @@ from mdp_lite.cli.sources import choose_source, log_truncation
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor, Source
 from mdp_lite.pictures.sheets import Table, contact
-from mdp_lite.pipeline.provenance import Settings, describe_edit
+from mdp_lite.pipeline.provenance import Settings, describe_edit, describe_reuse
 from mdp_lite.pipeline.request import Request, format_prompt
 from mdp_lite.pipeline.result import Cost, add_costs
 from mdp_lite.pipeline.sweep import Sweep
@@ -29,7 +29,7 @@ def make_sweep(args: SweepOptions, editor: Editor, console: Console) -> Report:
         sweep = editor.sweep(
             sources, args.prompt, grid.variants or (None,), windows, grid.schedules or (None,),
             args.sampling.guidance_scale, args.rows, on_step,
-            read_xl_options(args.sampling.xl, args.sampling.xl.prompt_2),
+            read_xl_options(args.sampling.xl, args.sampling.xl.prompt_2), grid.guidance_every,
         )  # fmt: skip
     records = describe_cells(editor.models.name, sweep)
     page = args.output / "sheet.png"
@@ -59,6 +59,7 @@ def describe_cells(model: str, sweep: Sweep) -> list[Settings]:
     records = []
     for i, (cell, one) in enumerate(zip(sweep.cells, sweep.edits, strict=True), 1):
         window = {"t_max": cell.t_max, "t_m": cell.t_m, "schedule": cell.schedule}
+        window |= describe_reuse(cell.guidance_every)
         settings = describe_edit(model, cell.source, one, window)
         records.append({**settings, "cost_alone": one.cost._asdict(), "file": f"cell-{i:04d}.png"})
     return records

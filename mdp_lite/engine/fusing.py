@@ -229,9 +229,9 @@ def _list_step(
     out: Tensor, x: Tensor, terms: StepTerms, reads: Reads, v_prediction: bool
 ) -> tuple[Any, ...] | None:
     """The kernel's arguments, or None for a step that it does not know."""
-    coeffs, guidance, source, w = terms
+    coeffs, guidance, source, w, d = terms
     other_sampler = (coeffs.skip, coeffs.direct, coeffs.via)
-    if any(one is not None for one in (guidance.q, w.local, w.tilt, *other_sampler)):
+    if any(one is not None for one in (guidance.q, w.local, w.tilt, d, *other_sampler)):
         return None
     w_beta = w.beta if "c" in reads and "source" in reads else None
     levels = (guidance.g, coeffs.a, coeffs.b)

@@ -163,8 +163,9 @@ def _build_batch(
 
 def select_pictures(path: Trajectory, indices: Sequence[int]) -> Trajectory:
     """The paths of some of the pictures."""
-    some = list(indices)
-    return Trajectory(path.x[:, some], path.eps[:, some], path.c[some])
+    some, direction = list(indices), path.direction
+    direction = None if direction is None else direction[:, some]
+    return Trajectory(path.x[:, some], path.eps[:, some], path.c[some], direction=direction)
 
 
 def invert_latents(
@@ -175,7 +176,7 @@ def invert_latents(
     g = settings.g if method.guidance is None else runner.guidance_scale(method.guidance)
     guidance = build_guidance(settings.editor, texts, g)
     job = InversionJob(
-        runner, grid, x, guidance, resolve_inversion(name, len(grid.t)), SourceMonitor()
+        runner, grid, x, guidance, resolve_inversion(name, len(grid.t)), SourceMonitor(), True
     )
     with torch.no_grad():
         result = INVERSIONS[name](job)

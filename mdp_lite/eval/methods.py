@@ -220,14 +220,15 @@ def build_task(batch: EditBatch, source: BatchSource) -> RivalTask:
 
 
 def run_mdp(
-    batch: EditBatch, source: BatchSource, variant: str, cell: EvalCell | None = None
-) -> EditedLatents:
+    batch: EditBatch, source: BatchSource, variant: str, cell: EvalCell | None = None,
+    guidance_every: int = 1,
+) -> EditedLatents:  # fmt: skip
     """MDP at a window, by default that of Editor.edit on a source without recorded noise."""
     task = build_task(batch, source)
     cell = cell or default_cell(variant, len(batch.grid.t))
     latents, rows = run_cells(
         task.unet, task.grid, task.source, task.guidance, [cell], source.own_noise,
-        task.v_prediction,
+        task.v_prediction, guidance_every,
     )  # fmt: skip
     return EditedLatents(latents[cell], rows)
 

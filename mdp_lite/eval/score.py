@@ -95,9 +95,9 @@ def make_noise(editor: Editor, cases: Sequence[EditCase]) -> Tensor:
 
 @torch.no_grad()
 def sample_path(editor: Editor, grid: Grid, x: Tensor, guidance: Guidance) -> Trajectory:
-    """The path from the noise x (b, 4, y, x) under each row of the guidance."""
+    """The path from the noise x (b, 4, y, x) under each row of the guidance, with directions."""
     steps = sample(editor.models.unet, grid, x, guidance, editor.runner.v_prediction)
-    return record(x, list(steps), guidance.c)
+    return record(x, list(steps), guidance.c, directed=guidance.null is not None)
 
 
 def generate_pictures(editor: Editor, cases: Sequence[EditCase], steps: int, g: float) -> Tensor:

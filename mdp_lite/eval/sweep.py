@@ -46,25 +46,28 @@ class EvalCell(NamedTuple):
 
 def run_cells(
     unet: Denoiser, grid: Grid, source: Trajectory, guidance: Guidance, cells: Iterable[EvalCell],
-    own_noise: bool = True, v_prediction: bool = False,
+    own_noise: bool = True, v_prediction: bool = False, guidance_every: int = 1,
 ) -> tuple[dict[EvalCell, Tensor], int]:  # fmt: skip
     """The clean latents (b, 4, y, x) of each cell, and the UNet rows of one picture for all cells.
 
     Equal latents are one tensor. own_noise: the source's noise is what the model predicts along it,
-    under this guidance.
+    under this guidance. guidance_every is that of Editor.edit.
     """
     some, n = list(cells), len(grid.t)
     tables = [cell.build_weights(n) for cell in some]
-    ends, rows = run_tables(unet, grid, source, guidance, tables, own_noise, v_prediction)
+    how = (own_noise, v_prediction, guidance_every)
+    ends, rows = run_tables(unet, grid, source, guidance, tables, *how)
     return dict(zip(some, ends, strict=True)), rows
 
 
 def run_tables(
     unet: Denoiser, grid: Grid, source: Trajectory, guidance: Guidance, tables: Sequence[Weights],
-    own_noise: bool = True, v_prediction: bool = False,
+    own_noise: bool = True, v_prediction: bool = False, guidance_every: int = 1,
 ) -> tuple[list[Tensor], int]:  # fmt: skip
     """The same for any tables of weights: a clean latent for each, and the rows of one picture."""
     facts = EditFacts(guided=guidance.null is not None, own_noise=own_noise)
-    tasks = [EditTask(grid, guidance, source, w, plan(w, grid, facts)) for w in tables]
+    plans = [plan(w, grid, facts, guidance_every) for w in tables]
+    pairs = zip(tables, plans, strict=True)
+    tasks = [EditTask(grid, guidance, source, w, steps) for w, steps in pairs]
     ends, cost = run_to_end(unet, build_tree(tasks), v_prediction, max_rows=0)
     return [ends[i].x for i in range(len(tasks))], cost.unet_rows

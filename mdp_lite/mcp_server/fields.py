@@ -88,10 +88,15 @@ class GeneratePicture(SavedFields, SamplingFields):
     """WIDTHxHEIGHT in pixels, or auto: the model's"""
     record_noise: bool = False
     """spend twice the steps so that later edits stay closer to the picture"""
+    record_direction: bool = False
+    """let later edits use guidance_every"""
 
 
 class InvertPicture(SavedFields, SamplingFields, PictureFields):
     """invert_picture: once, so that edits need not do it again."""
+
+    record_direction: bool = False
+    """let later edits use guidance_every"""
 
 
 class SweepEdits(TimedFields):
@@ -109,3 +114,5 @@ class SweepEdits(TimedFields):
     """the weights within the windows"""
     guidance_scales: Annotated[list[GuidanceScale | None], Field(min_length=1)] = [None]
     """scales of classifier-free guidance"""
+    guidance_every: Annotated[int, Field(ge=1, le=1000)] = 1
+    """ask the null row at every so many guided steps only: 2 saves about a quarter of the work"""

@@ -86,7 +86,7 @@ async def generate_picture(call: ToolCall, fields: GeneratePicture) -> ToolAnswe
     recipe = PromptRecipe(
         fields.prompt, seed, fields.num_inference_steps, fields.guidance_scale,
         fields.negative_prompt or "", limit_checks.check_size(fields.size, call.model),
-        record_noise=fields.record_noise,
+        record_noise=fields.record_noise, record_direction=fields.record_direction,
     )  # fmt: skip
     cost = costs.work_of_generation(call.model.editor, recipe)
     return await _make_source(call, fields, recipe, cost, "generate", path)

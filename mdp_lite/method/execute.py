@@ -19,6 +19,7 @@ from mdp_lite.method.mdp import (
     Reads,
     Step,
     StepTerms,
+    find_direction,
     step_inputs,
     step_output,
     update,
@@ -37,9 +38,9 @@ class EditTask(NamedTuple):
     weights: Weights
     plan: Plan
 
-    def select_step(self, i: StepIndex, x: Tensor) -> StepTerms:
-        """All that step i reads besides the latent x."""
-        return edit_terms(self.grid, self.guidance, self.source, self.weights, i, x)
+    def select_step(self, i: StepIndex, x: Tensor, d: Tensor | None = None) -> StepTerms:
+        """All that step i reads besides the latent x; d as in edit_terms."""
+        return edit_terms(self.grid, self.guidance, self.source, self.weights, i, x, d)
 
 
 # Computes step i of one edit from x as a whole, for a recorded graph; None if the result is not
@@ -107,10 +108,11 @@ def execute(
         with torch.no_grad():
             if some[0].segment.kind == "call":
                 starts = [_start(node, steps) for node in some]
-                ends = _call(unet, some, starts, v_prediction, single_step)
+                keeps = [any(nodes[k].segment.reuses for k in children[i]) for i in batch]
+                ends = _call(unet, some, starts, keeps, v_prediction, single_step)
                 del starts  # else they would stay in memory until the next round
             else:
-                ends = [_follow(node, _start(node, steps)) for node in some]
+                ends = [_follow(node, _start(node, steps).x) for node in some]
         steps |= {i: end for i, end in zip(batch, ends, strict=True) if children[i]}
         for i in batch:
             _release(nodes[i].parent, waiting, steps)
@@ -156,8 +158,10 @@ def _shape(node: TreeNode) -> torch.Size:
     return node.task.source.x.shape[2:]
 
 
-def _start(node: TreeNode, steps: dict[int, Step]) -> Tensor:
-    return node.task.source.x[0] if node.parent < 0 else steps[node.parent].x
+def _start(node: TreeNode, steps: dict[int, Step]) -> Step:
+    """The step that a segment starts from; before the first one it is the source's noise."""
+    source = node.task.source
+    return Step(source.x[0], source.eps[0]) if node.parent < 0 else steps[node.parent]
 
 
 def _release(parent: int, waiting: list[int], steps: dict[int, Step]) -> None:
@@ -169,25 +173,40 @@ def _release(parent: int, waiting: list[int], steps: dict[int, Step]) -> None:
 
 
 def _call(
-    unet: Denoiser, nodes: Sequence[TreeNode], starts: Sequence[Tensor], v_prediction: bool,
-    single_step: SingleStep | None,
+    unet: Denoiser, nodes: Sequence[TreeNode], starts: Sequence[Step], keeps: Sequence[bool],
+    v_prediction: bool, single_step: SingleStep | None,
 ) -> list[Step]:  # fmt: skip
-    """One step of each of several edits, in one call of the UNet."""
-    if single_step and len(nodes) == 1:
-        (node,), (x,) = nodes, starts
+    """One step of each of several edits, in one call of the UNet.
+
+    keeps: the next step needs this one's direction. Recorded graphs neither give nor read one.
+    """
+    if single_step and len(nodes) == 1 and not (keeps[0] or nodes[0].segment.reuses):
+        (node,), (start,) = nodes, starts
         segment = node.segment
-        end = single_step(node.task, segment.start, segment.reads, x, v_prediction)
+        end = single_step(node.task, segment.start, segment.reads, start.x, v_prediction)
         if end is not None:
             return [end]
-    reads = [node.segment.reads for node in nodes]
-    pairs = list(zip(nodes, starts, strict=True))
-    terms = [node.task.select_step(node.segment.start, x) for node, x in pairs]
-    inputs = [step_inputs(*one) for one in zip(starts, terms, reads, strict=True)]
+    reads, xs = [node.segment.reads for node in nodes], [one.x for one in starts]
+    pairs = zip(nodes, starts, strict=True)
+    terms = [_select_terms(node, start) for node, start in pairs]
+    inputs = [step_inputs(*one) for one in zip(xs, terms, reads, strict=True)]
     sizes = [len(rows) for rows, _ in inputs]
     rows, c = (torch.cat(parts) for parts in zip(*inputs, strict=True))
     out = unet(rows, _timesteps(nodes, terms, sizes), c)
-    answers = zip(out.split(sizes), starts, terms, reads, strict=True)
-    return [step_output(*one, v_prediction) for one in answers]
+    answers = zip(out.split(sizes), xs, terms, reads, strict=True)
+    ends = [(step_output(*one, v_prediction), _direction(*one)) for one in answers]
+    return [end._replace(d=d if keep else None) for (end, d), keep in zip(ends, keeps, strict=True)]
+
+
+def _select_terms(node: TreeNode, start: Step) -> StepTerms:
+    """What the step of a call reads, with the direction of the step before if it reuses that."""
+    d = start.d if node.segment.reuses else None
+    return node.task.select_step(node.segment.start, start.x, d)
+
+
+def _direction(out: Tensor, x: Tensor, terms: StepTerms, reads: Reads) -> Tensor | None:
+    """The direction of a step: the one that it reused, else that of its answer."""
+    return find_direction(out.to(x.dtype), reads) if terms.d is None else terms.d
 
 
 def _timesteps(
@@ -213,7 +232,7 @@ def _follow(node: TreeNode, x: Tensor) -> Step:
     if segment.kind == "carry":
         return Step(end + _carry(task, segment, x), task.source.eps[segment.stop - 1])
     for i in range(segment.start, segment.stop):
-        x, eps = _step_along(task, i, x)
+        x, eps, _ = _step_along(task, i, x)
     return Step(x, eps)
 
 
@@ -233,8 +252,8 @@ def _carry(task: EditTask, segment: Segment, x: Tensor) -> Tensor:
 
 def _step_along(task: EditTask, i: int, x: Tensor) -> Step:
     """A step along the source's noise, which leads elsewhere than the source, then MDP-x."""
-    coeffs, _, source, w = task.select_step(i, x)
+    coeffs, _, source, w, _ = task.select_step(i, x)
     end = update(source.eps, x, coeffs, source, w, v_prediction=False)
     # Where a is 0, x is noise alone, so eps gives no x_0: take the source's next latent.
-    pairs = zip(end, (source.x, source.eps), strict=True)
+    pairs = (end.x, source.x), (end.eps, source.eps)
     return Step(*(torch.where(coeffs.a > 0, *pair) for pair in pairs))

@@ -26,9 +26,9 @@ def invert(
     for i in reversed(range(len(grid.t))):
         down, below = grid.select_step(i), x
         up = down._replace(a=down.b, b=down.a)
-        x, eps = _free_step(unet, x, up, guidance, v_prediction)
+        x, eps, _ = _free_step(unet, x, up, guidance, v_prediction)
         for _ in range(iterations - 1):
-            _, eps = _free_step(unet, x, down, guidance, v_prediction)
+            _, eps, _ = _free_step(unet, x, down, guidance, v_prediction)
             x = ddim(below, eps, down.b, down.a)
         yield Step(x, eps)
 
@@ -52,13 +52,16 @@ def predict_along(
 ) -> Iterator[Step]:
     """The noise that the model predicts at each pivot x_i (N+1, b, 4, y, x), with the next pivot.
 
+    And the direction of its guidance, which a path that was found without guidance has not.
+
     The offset from where DDIM would lead to x_{i+1} is PnP Inversion's (Ju et al. 2023, arXiv
     2310.01506, Algorithm 1). The recorded path includes it, because it consists of the pivots; an
     edit takes plain DDIM steps and so drifts.
     """
     for i in range(len(grid.t)):
-        _, eps = _free_step(unet, pivots[i], grid.select_step(i), guidance, v_prediction)
-        yield Step(pivots[i + 1], eps)
+        now = guidance.select_step(i)
+        done = _free_step(unet, pivots[i], grid.select_step(i), now, v_prediction)
+        yield done._replace(x=pivots[i + 1])
 
 
 def add_noise(grid: Grid, x: Tensor, z: Tensor) -> Tensor:
@@ -82,5 +85,5 @@ def noise_maps(
         terms = free_terms(grid.select_step(i), guidance, pivots[i])
         source = terms.source._replace(noise=torch.zeros_like(pivots[i]))
         terms = terms._replace(source=source)
-        mean, eps = step(unet, pivots[i], terms, guidance.reads, v_prediction)
-        yield Step(pivots[i + 1], eps), pivots[i + 1] - mean
+        done = step(unet, pivots[i], terms, guidance.reads, v_prediction)
+        yield done._replace(x=pivots[i + 1]), pivots[i + 1] - done.x

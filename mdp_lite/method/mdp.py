@@ -68,19 +68,27 @@ class SourceStep(NamedTuple):
 
 
 class StepTerms(NamedTuple):
-    """All that one step reads beside the latent; weights are 0-d, or maps of the latent's shape."""
+    """All that one step reads beside the latent; weights are 0-d, or maps of the latent's shape.
+
+    d (b, 4, y, x) stands for the null row of a step that does not ask it: see move_direction.
+    """
 
     coeffs: StepCoefficients
     guidance: Guidance
     source: SourceStep
     w: Weights
+    d: Tensor | None = None
 
 
 class Step(NamedTuple):
-    """The result of a step: x (b, 4, y, x) at the next noise level, and the noise eps in it."""
+    """The result of a step: x (b, 4, y, x) at the next noise level, and the noise eps in it.
+
+    d (b, 4, y, x) is its guidance direction, if somebody needs that.
+    """
 
     x: Tensor
     eps: Tensor
+    d: Tensor | None = None
 
 
 def add_channels(x: Tensor, channels: Tensor | None) -> Tensor:
@@ -124,18 +132,41 @@ def change_map(d: Tensor) -> Tensor:
     return (m - least) / (m.amax((2, 3), keepdim=True) - least + 1e-7)
 
 
+def find_direction(out: Tensor, reads: Reads) -> Tensor | None:
+    """The guidance direction d = e - e_null of a UNet's answer, or None without a null row.
+
+    e is the row after null. Of MDP-beta that is the edit's own, so d does not depend on w_beta.
+    """
+    if "null" not in reads:
+        return None
+    e_null, e, *_ = out.chunk(len(reads))
+    return e - e_null
+
+
+def move_direction(d: Tensor, source_d: tuple[Tensor, Tensor] | None) -> Tensor:
+    """d_i ~ d_{i-1} + (d_A,i - d_A,{i-1}): the direction moves as the recorded source's own does.
+
+    source_d are d_A,{i-1} and d_A,i; without them d is only kept. The step then takes
+    e_null = e - d and asks no null row. That directions of neighbouring steps are alike is known
+    (Castillo et al. 2023, arXiv 2312.12487; FasterCache, Lv et al. 2024, arXiv 2410.19355). To move
+    them by a recorded path is ours: noise and level change alike on both paths.
+    """
+    return d if source_d is None else d + (source_d[1] - source_d[0])
+
+
 def guide(
     out: Tensor, guided: bool, g: Tensor, w_beta: Tensor | None = None, q: Tensor | None = None,
-    tilt: Tensor | None = None,
+    tilt: Tensor | None = None, d: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The guided prediction from a UNet's answer.
 
     out holds one block of b rows for each condition, in this order: null if guided, c, and c_A if
     w_beta is given. Both guidances of MDP-beta share the null row: three rows, not four. q asks for
-    proximal guidance, tilt for a weight of MDP-beta that depends on the predictions.
+    proximal guidance, tilt for a weight of MDP-beta that depends on the predictions. d stands for
+    the null row.
     """
     rows = list(out.chunk(1 + guided + (w_beta is not None)))
-    e_null = rows.pop(0) if guided else None
+    e_null = rows.pop(0) if guided else None if d is None else rows[0] - d
     if w_beta is not None and tilt is not None:
         w_beta = w_beta + tilt * change_map(rows[0] - rows[1])
     e = rows[0] if w_beta is None else lerp(rows[0], rows[1], w_beta)  # MDP-beta
@@ -186,7 +217,7 @@ def update(
 
 def step_inputs(x: Tensor, terms: StepTerms, reads: Reads) -> tuple[Tensor, Tensor]:
     """First half of a step: what the UNet is asked at x, a latent and a condition for each row."""
-    _, guidance, source, w = terms
+    _, guidance, source, w, _ = terms
     c = lerp(guidance.c, source.c, w.c.to(guidance.c))  # MDP-c
     conditions = {"null": guidance.null, "c": c, "source": source.c}
     rows = (conditions[name] for name in reads)
@@ -198,8 +229,8 @@ def step_output(out: Tensor, x: Tensor, terms: StepTerms, reads: Reads, v_predic
 
     Everything that changes from step to step is a tensor, so one trace serves all steps.
     """
-    coeffs, guidance, source, w = terms
+    coeffs, guidance, source, w, d = terms
     w_beta = w.beta if "c" in reads and "source" in reads else None
-    e = guide(out.to(x.dtype), "null" in reads, guidance.g, w_beta, guidance.q, w.tilt)
+    e = guide(out.to(x.dtype), "null" in reads, guidance.g, w_beta, guidance.q, w.tilt, d)
     e = e if coeffs.direct is None else x0_to_eps(e, x, coeffs.a)
     return update(e, x, coeffs, source, w, v_prediction)

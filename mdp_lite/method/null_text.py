@@ -135,7 +135,8 @@ def _tune(
         null = torch.where(active[:, None, None], moved, null)
         iterations, last = iterations + active, torch.where(active, loss, last)
         active = active & (loss >= goal.max_loss)
-    return TunedStep(*lead(predict(null)), null, iterations, last, 2 + n, n)
+    x, eps, _ = lead(predict(null))
+    return TunedStep(x, eps, null, iterations, last, 2 + n, n)
 
 
 def _check_interval(x: Tensor) -> int:

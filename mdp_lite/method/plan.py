@@ -7,7 +7,7 @@ but the source has offsets (`direct`), so the steps are computed one by one. "ca
 """
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -38,7 +38,8 @@ class EditFacts(NamedTuple):
 class Segment(NamedTuple):
     """Steps start to stop - 1 of a plan, of one kind: "source", "carry", "along" or "call".
 
-    reads names the rows of a call. keys are the mixing weights of its steps. Two plans share a
+    reads names the rows of a call. keys are the mixing weights of its steps. reuses: the call asks
+    no null row, and its guidance direction comes from that of the segment before. Two plans share a
     segment if it is equal in both, keys included, and follows the same segments.
     """
 
@@ -47,6 +48,7 @@ class Segment(NamedTuple):
     stop: int
     reads: Reads = ()
     keys: tuple[Hashable, ...] = ()
+    reuses: bool = False
 
 
 class Plan(NamedTuple):
@@ -71,8 +73,14 @@ class Plan(NamedTuple):
         return sum(one.kind == "call" for one in self.segments)
 
 
-def plan(weights: Weights, grid: Grid, facts: EditFacts = EditFacts()) -> Plan:  # noqa: B008
-    """Compile a table of n steps for a path over the grid that starts at the source's noise."""
+def plan(
+    weights: Weights, grid: Grid, facts: EditFacts = EditFacts(),  # noqa: B008
+    guidance_every: int = 1,
+) -> Plan:  # fmt: skip
+    """Compile a table of n steps for a path over the grid that starts at the source's noise.
+
+    guidance_every: of calls in a row only every so many asks the null row; 1 is exact.
+    """
     segments: list[Segment] = []
     on_source = True  # x* is the source's own latent
     table = weights.change(Tensor.cpu)
@@ -92,7 +100,21 @@ def plan(weights: Weights, grid: Grid, facts: EditFacts = EditFacts()) -> Plan: 
             _extend(segments, kind, i, tuple(map(_key, pull)))
         else:
             segments.append(_call(w, i, facts))
-    return Plan(len(grid.t), tuple(segments))
+    return Plan(len(grid.t), tuple(reuse_directions(segments, guidance_every)))
+
+
+def reuse_directions(segments: Iterable[Segment], every: int) -> Iterator[Segment]:
+    """Leave out null rows: of calls in a row that guide towards one condition all but every k-th.
+
+    The first of them asks it. So does a call after a closed form or after a step that was not
+    guided, and one whose condition is another mixture than that of the step before.
+    """
+    before, age = None, 0  # the condition that the step before guides towards; steps since its null
+    for one in segments:
+        towards = _condition(one)
+        reuses = towards is not None and towards == before and age + 1 < every
+        yield one._replace(reads=one.reads[1:], reuses=True) if reuses else one
+        before, age = towards, age + 1 if reuses else 0
 
 
 def naive_plan(weights: Weights, guided: bool) -> Plan:
@@ -113,7 +135,7 @@ def describe_plan(plan: Plan) -> list[str]:
     """The segments for people; a run of calls with the same rows is one line."""
     runs: list[list[Segment]] = []
     for segment in plan.segments:
-        if runs and segment.kind == "call" and segment.reads == runs[-1][-1].reads:
+        if runs and segment.kind == "call" and _all_reads(segment) == _all_reads(runs[-1][-1]):
             runs[-1].append(segment)
         else:
             runs.append([segment])
@@ -127,14 +149,28 @@ def _describe_run(run: list[Segment]) -> str:
     last = run[-1].stop - 1
     steps = f"steps {first.start} to {last}" if last > first.start else f"step {last}"
     if first.kind == "call":
-        calls, rows = _count("call", len(run)), _count("UNet row", len(first.reads))
+        reads, without = _all_reads(first), sum(one.reuses for one in run)
+        calls, rows = _count("call", len(run)), _count("UNet row", len(reads))
         each = " each" if len(run) > 1 else ""
-        return f"{steps}: {calls} of {rows}{each} ({' + '.join(first.reads)})"
+        less = f", {without} of them without null" if without else ""
+        return f"{steps}: {calls} of {rows}{each} ({' + '.join(reads)}){less}"
     if first.kind == "carry":
         return f"{steps}: the difference from the source is scaled, no UNet call"
     if first.kind == "along":
         return f"{steps}: along the source's noise, no UNet call"
     return f"{steps}: the source itself, no UNet call"
+
+
+def _all_reads(segment: Segment) -> Reads:
+    """The rows of a call, with the null row that it leaves out."""
+    return ("null", *segment.reads) if segment.reuses else segment.reads
+
+
+def _condition(segment: Segment) -> Hashable:
+    """The condition that a call guides towards, c with its weight of MDP-c; None if it does not."""
+    if segment.reads[:1] != ("null",):
+        return None
+    return (segment.reads[1], segment.keys[0]) if segment.reads[1] == "c" else segment.reads[1]
 
 
 def _count(word: str, number: int) -> str:

@@ -14,6 +14,8 @@ from mdp_lite.method.mdp import (
     SourceStep,
     Step,
     StepTerms,
+    find_direction,
+    move_direction,
     step_inputs,
     step_output,
 )
@@ -33,7 +35,8 @@ class Trajectory(NamedTuple):
     x[0] is noise, x[N] the clean latent, eps[i] the guided noise of the step from x[i] to x[i+1].
     null (N, b, l, d) are null rows that were optimised for it. noise (N, b, 4, y, x) is what
     each step added where the path goes by DDPM or LCM. channels (b or 1, k, y, x) are what an
-    inpainting UNet read beside it.
+    inpainting UNet read beside it. direction (N, b, 4, y, x) is e - e_null at x[i], if it was
+    recorded: what edits that ask the null row at some steps only move theirs by.
     """
 
     x: Tensor
@@ -42,12 +45,15 @@ class Trajectory(NamedTuple):
     null: Tensor | None = None
     noise: Tensor | None = None
     channels: Tensor | None = None
+    direction: Tensor | None = None
 
 
 def step(unet: Denoiser, x: Tensor, terms: StepTerms, reads: Reads, v_prediction: bool) -> Step:
-    """x_i* -> x_{i+1}*: one call of the UNet between the two halves of the step."""
+    """x_i* -> x_{i+1}*, with its direction: one call of the UNet between the step's two halves."""
     rows, c = step_inputs(x, terms, reads)
-    return step_output(unet(rows, terms.coeffs.t, c), x, terms, reads, v_prediction)
+    out = unet(rows, terms.coeffs.t, c)
+    d = find_direction(out.to(x.dtype), reads)
+    return step_output(out, x, terms, reads, v_prediction)._replace(d=d)
 
 
 def sample(
@@ -69,8 +75,9 @@ def sample(
         else:
             terms = edit_terms(grid, guidance, source, weights, i, x)
             reads = all_reads(guidance, beta=weights.select_step(i, x).mixes_predictions)
-        x, eps = step(unet, x, terms, reads, v_prediction)
-        yield Step(x, eps)
+        done = step(unet, x, terms, reads, v_prediction)
+        x = done.x
+        yield done
 
 
 def all_reads(guidance: Guidance, beta: bool) -> Reads:
@@ -80,12 +87,19 @@ def all_reads(guidance: Guidance, beta: bool) -> Reads:
 
 
 def edit_terms(
-    grid: Grid, guidance: Guidance, source: Trajectory, weights: Weights, i: StepIndex, x: Tensor
-) -> StepTerms:
-    """All that step i of an edit reads beside the latent x."""
+    grid: Grid, guidance: Guidance, source: Trajectory, weights: Weights, i: StepIndex, x: Tensor,
+    d: Tensor | None = None,
+) -> StepTerms:  # fmt: skip
+    """All that step i of an edit reads beside the latent x.
+
+    d is the direction of step i - 1, for a step that asks no null row.
+    """
+    if d is not None:
+        own = source.direction
+        d = move_direction(d, own if own is None else (own[i - 1], own[i]))
     return StepTerms(
         grid.select_step(i), guidance.select_step(i), source_step(source, grid, i),
-        weights.select_step(i, x),
+        weights.select_step(i, x), d,
     )  # fmt: skip
 
 
@@ -121,8 +135,17 @@ def find_x0(source: Trajectory, grid: Grid, i: StepIndex, x: Tensor, eps: Tensor
 
 
 def record(
-    x: Tensor, steps: list[Step], c: Tensor, noise: Tensor | None = None
-) -> Trajectory:  # fmt: skip
-    """The path that started at x (b, 4, y, x) and took these steps, which added this noise."""
+    x: Tensor, steps: list[Step], c: Tensor, noise: Tensor | None = None, directed: bool = False
+) -> Trajectory:
+    """The path that started at x (b, 4, y, x) and took these steps, which added this noise.
+
+    directed: with the directions of the steps.
+    """
     xs, noises = [x, *(one.x for one in steps)], [one.eps for one in steps]
-    return Trajectory(torch.stack(xs), torch.stack(noises), c, noise=noise)
+    direction = stack_directions(steps) if directed else None
+    return Trajectory(torch.stack(xs), torch.stack(noises), c, noise=noise, direction=direction)
+
+
+def stack_directions(steps: list[Step]) -> Tensor:
+    """d of each step (N, b, 4, y, x); 0 for one whose null row was left out because it is c."""
+    return torch.stack([torch.zeros_like(one.x) if one.d is None else one.d for one in steps])

@@ -283,7 +283,8 @@ def source(value: Any, models: Models) -> Any:
     if len(path.x) != n + 1 or len(path.eps) != n:
         counts = f"{len(path.x)} and {len(path.eps)}"
         raise BadInput(f"source must hold {n + 1} latents and {n} noises, got {counts}")
-    for name, steps in (("null rows", path.null), ("noise maps", path.noise)):
+    maps = (("noise maps", path.noise), ("directions", path.direction))
+    for name, steps in (("null rows", path.null), *maps):
         if steps is not None and len(steps) != n:
             raise BadInput(f"source must hold {n} {name}, got {len(steps)}")
     k = 0 if path.channels is None else path.channels.shape[1]

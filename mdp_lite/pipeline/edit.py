@@ -13,6 +13,7 @@ from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import Guidance
 from mdp_lite.method.plan import Plan, plan
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.directions import check_guidance_every, warn_unrecorded
 from mdp_lite.pipeline.inpainting import channels_of, locate_channels
 from mdp_lite.pipeline.progress import EditState, EditSteps, Progress, run_edits
 from mdp_lite.pipeline.request import (
@@ -61,7 +62,9 @@ def build_tasks(runner: ModelRunner, requests: Sequence[Request]) -> list[EditTa
         to = to or runner.edit_guidance(one.prompt, negative, g, nulls, q, size, xl, own)
         known[key] = to
         facts = find_facts(source, runner.models.origin, to, g, negative, xl)
-        steps = plan(weights, source.grid, facts)
+        every = check_guidance_every(one.guidance_every)
+        warn_unrecorded(source, every)
+        steps = plan(weights, source.grid, facts, every)
         table = weights.change(lambda w: w.to(runner.device, runner.wide))  # once, not in each step
         tasks.append(EditTask(source.grid, to, source.path, table, steps))
     return tasks

@@ -16,7 +16,7 @@ from mdp_lite.pipeline.xl import PLAIN, XLCondition
 def generate_source(
     runner: ModelRunner, prompt: str, seed: int, num_inference_steps: int | None,
     guidance_scale: float | None, negative_prompt: str, width: int | None, height: int | None,
-    xl: XLCondition = PLAIN, record_noise: bool = False,
+    xl: XLCondition = PLAIN, record_noise: bool = False, record_direction: bool = False,
     monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
 ) -> Source:  # fmt: skip
     """Path A from a prompt and a seed; see Editor.generate."""
@@ -26,8 +26,11 @@ def generate_source(
     guidance = runner.guidance(prompt, negative_prompt, g, size, xl)
     x, noise = runner.draw(check.seed(seed), *size, grid)
     again = check.flag("record_noise", record_noise) and noise is None
+    directed = check.flag("record_direction", record_direction)
+    kept = directed and not again and guidance.null is not None
     steps = sample(runner.unet, grid, x, guidance, runner.v_prediction, noise=noise)
-    path = record(x, collect_steps(steps, (1 + again) * n, monitor), guidance.c, noise)
+    some = collect_steps(steps, (1 + again) * n, monitor, directed=kept)
+    path = record(x, some, guidance.c, noise, kept)
     path = path._replace(channels=guidance.channels)
     image, cost = runner.decode(path.x[-1]), Cost(n * len(guidance.reads), n)
     source = Source(
@@ -35,10 +38,12 @@ def generate_source(
         plan_fit("own", image.size, image.size), seed, None,
         runner.is_truncated(prompt, xl.prompt_2), cost, runner.models.origin, xl=xl,
     )  # fmt: skip
-    return _record_noise(runner, source, monitor) if again else source
+    return _record_noise(runner, source, monitor, directed) if again else source
 
 
-def _record_noise(runner: ModelRunner, source: Source, monitor: SourceMonitor) -> Source:
+def _record_noise(
+    runner: ModelRunner, source: Source, monitor: SourceMonitor, directed: bool
+) -> Source:
     """The generated source on a path with recorded noise, at that inversion's own guidance."""
     how, n = resolve_inversion(DEFAULT_METHOD, len(source.grid.t)), len(source.grid.t)
     check_model(how.method, runner)
@@ -47,7 +52,7 @@ def _record_noise(runner: ModelRunner, source: Source, monitor: SourceMonitor) -
         source.prompt, source.negative_prompt, g, source.image.size, source.xl
     )
     job = InversionJob(
-        runner, source.grid, source.path.x[-1], guidance, how, monitor.continue_after(n)
+        runner, source.grid, source.path.x[-1], guidance, how, monitor.continue_after(n), directed
     )
     result = INVERSIONS[how.method](job)
     path = result.path._replace(channels=guidance.channels)

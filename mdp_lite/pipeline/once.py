@@ -12,6 +12,7 @@ from mdp_lite.method.plan import EditFacts, Plan, plan
 from mdp_lite.method.sample import Trajectory, record, sample
 from mdp_lite.method.schedule import Grid, Weights
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.directions import check_guidance_every
 from mdp_lite.pipeline.inpainting import warn_whole
 from mdp_lite.pipeline.request import build_weights
 from mdp_lite.pipeline.result import Cost
@@ -35,7 +36,7 @@ def once(
     guidance_scale: float | None = None, negative_prompt: str = "",
     width: int | None = None, height: int | None = None,
     t_max: float | None = None, t_m: float | None = None, schedule: str | None = None,
-    xl: XLCondition | None = None, source_xl: XLCondition | None = None,
+    xl: XLCondition | None = None, source_xl: XLCondition | None = None, guidance_every: int = 1,
 ) -> OnceResult:  # fmt: skip
     """One edit of a generated picture when you do not need the source picture itself.
 
@@ -45,6 +46,7 @@ def once(
 
     model is an Editor or its runner. The other arguments are those of Editor.generate and
     Editor.edit, and so are the errors: source_xl is the first one's xl, and xl the second one's.
+    With guidance_every the source records its directions, and is sampled as far as edits read them.
 
     >>> once(editor, "a red house", "a blue house", num_inference_steps=4, t_max=4, t_m=2).cost
     Cost(unet_rows=8, unet_calls=4, backward_rows=0)
@@ -58,9 +60,10 @@ def once(
     x, noise = runner.draw(check.seed(seed), *size, grid)
     n, defaults = len(grid.t), runner.models.defaults
     weights = build_weights(n, defaults, variant, t_max, t_m, schedule, noisy=noise is not None)
-    steps = plan(weights, grid, _find_facts(source, target))
+    every = check_guidance_every(guidance_every)
+    steps = plan(weights, grid, _find_facts(source, target), every)
     needed = count_source_steps(steps, weights)
-    path = _sample_source(runner, grid, x, source, needed, noise)
+    path = _sample_source(runner, grid, x, source, needed, noise, directed=every > 1)
     nodes = build_tree([EditTask(grid, target, path, weights, steps)])
     *_, [end] = execute(
         runner.unet, nodes, runner.v_prediction, single_step=runner.engine.single_step
@@ -75,22 +78,27 @@ def count_source_steps(plan: Plan, weights: Weights) -> int:
     mixed = (weights.eps != 0) | (weights.x != 0)
     mixed = mixed if weights.local is None else mixed | (weights.local != 0)
     calls = [one for one in plan.segments if one.kind == "call"]
-    return max([*free, *(one.stop for one in calls if mixed[one.start].any())], default=0)
+    read = [one.stop for one in calls if one.reuses or mixed[one.start].any()]
+    return max([*free, *read], default=0)
 
 
 def _sample_source(
     runner: ModelRunner, grid: Grid, x: Tensor, guidance: Guidance, needed: int,
-    noise: Tensor | None,
+    noise: Tensor | None, directed: bool,
 ) -> Trajectory:  # fmt: skip
     """The first steps of a path, and zeros for the others."""
     n, short = len(grid.t), grid.cut(0, needed)
     xs, noises = x.new_zeros(n + 1, *x.shape), x.new_zeros(n, *x.shape)
-    path = Trajectory(xs, noises, guidance.c, noise=noise)
+    directed = directed and guidance.null is not None
+    directions = x.new_zeros(n, *x.shape) if directed else None
+    path = Trajectory(xs, noises, guidance.c, noise=noise, direction=directions)
     path.x[0] = x
     if needed:
         steps = list(sample(runner.unet, short, x, guidance, runner.v_prediction, noise=noise))
-        start = record(x, steps, guidance.c)
+        start = record(x, steps, guidance.c, directed=directed)
         path.x[: needed + 1], path.eps[:needed] = start.x, start.eps
+        if directions is not None and start.direction is not None:
+            directions[:needed] = start.direction
     return path
 
 

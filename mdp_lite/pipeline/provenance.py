@@ -26,6 +26,7 @@ def describe_source(model: str, source: Source) -> Settings:
         "seed": source.seed,
         "method": source.method,
         **({"record_noise": True} if source.generated and how else {}),
+        **({} if source.path.direction is None else {"record_direction": True}),
         **({"inversion": inversion_settings(how)} if how else {}),
         "sampler": "DDIM",
         "size": "x".join(map(str, source.image.size)),
@@ -54,6 +55,11 @@ def inversion_settings(inversion: Inversion) -> Settings:
     """The settings of an inversion without its name."""
     pairs = asdict(inversion).items()
     return {key: value for key, value in pairs if key != "method" and value is not None}
+
+
+def describe_reuse(guidance_every: int) -> Settings:
+    """guidance_every, if it is not 1."""
+    return {} if guidance_every == 1 else {"guidance_every": guidance_every}
 
 
 def describe_edit(model: str, source: Source, edit: Edit, window: Settings) -> Settings:

@@ -63,6 +63,9 @@ class Request:
     all pixels outside the mask. feather: over how many pixels inside its edge the edit fades.
     proximal: the quantile (0.7 in its paper) below which differences between the conditional and
     the null prediction are left out of the guidance.
+    guidance_every: of guided steps in a row only every so many asks the null row; the others move
+    the guidance direction of the step before as the source's moved, if the source recorded its
+    directions. 1 is exact; 2 saves about a quarter of the UNet rows and changes the picture little.
     xl: what SDXL reads beside the prompts; its sizes are by default the source's.
 
     Wrong values raise BadInput as soon as an Editor gets the request, before any work.
@@ -88,6 +91,7 @@ class Request:
     proximal: float | None = None
     xl: XLCondition | None = None
     weight: float | None = None
+    guidance_every: int = 1
 
 
 def format_prompt(prompt: Prompt) -> str:

@@ -66,7 +66,10 @@ def start_monitor(
 
 
 class InversionJob(NamedTuple):
-    """Pictures to invert: their latents x (b, 4, y, x), what steers them, and the method."""
+    """Pictures to invert: their latents x (b, 4, y, x), what steers them, and the method.
+
+    directed: record the directions of steps that ask both rows; see records_direction.
+    """
 
     runner: ModelRunner
     grid: Grid
@@ -74,6 +77,12 @@ class InversionJob(NamedTuple):
     guidance: Guidance
     inversion: Inversion
     monitor: SourceMonitor
+    directed: bool = False
+
+    @property
+    def records_direction(self) -> bool:
+        """Whether directions are to be recorded and there are any, as guidance is above 1."""
+        return self.directed and self.guidance.null is not None
 
     @property
     def without_guidance(self) -> Guidance:
@@ -94,7 +103,7 @@ def invert_pictures(
     method: str | Inversion, num_inference_steps: int | None, guidance_scale: float | None,
     negative_prompt: str, width: int | None, height: int | None, fit: str,
     xl: XLCondition = PLAIN, monitor: SourceMonitor = SourceMonitor(),  # noqa: B008
-    masks: Sequence[Mask | None] = (),
+    masks: Sequence[Mask | None] = (), record_direction: bool = False,
 ) -> list[Source]:  # fmt: skip
     """Paths of upright RGB pictures that are fitted to one size; see Editor.inverts."""
     for prompt in prompts:
@@ -114,7 +123,8 @@ def invert_pictures(
     channels = [m and find_channels(runner, picture, one, m) for picture, one, m in several]
     size = runner.latent_size(latents[0])
     guidance = _stack_guidance(runner, prompts, negatives, g, size, xl, channels)
-    job = InversionJob(runner, grid, torch.cat(latents), guidance, inversion, monitor)
+    directed = check.flag("record_direction", record_direction)
+    job = InversionJob(runner, grid, torch.cat(latents), guidance, inversion, monitor, directed)
     result = INVERSIONS[inversion.method](job)
     parts = zip(pictures, prompts, negatives, fits, given, strict=True)
     return [_build_source(job, result, k, g, *part, xl) for k, part in enumerate(parts)]
@@ -184,7 +194,9 @@ def _resample(job: InversionJob) -> InversionResult:
     steps = invert(unet, up, job.x, job.without_guidance, v_prediction)
     x = collect_steps(steps, m + n, job.monitor)[-1].x
     steps = sample(unet, job.grid, x, job.guidance, v_prediction)
-    path = record(x, collect_steps(steps, m + n, job.monitor, m), job.guidance.c)
+    directed = job.records_direction
+    some = collect_steps(steps, m + n, job.monitor, m, directed)
+    path = record(x, some, job.guidance.c, directed=directed)
     return InversionResult(path, Cost(m + n * len(job.guidance.reads), m + n))
 
 
@@ -224,10 +236,11 @@ def _null_text(job: InversionJob) -> InversionResult:
 
 def _direct(job: InversionJob) -> InversionResult:
     """The inversion's own path, with the noise that guidance predicts along it."""
-    n, runner = len(job.grid.t), job.runner
+    n, runner, directed = len(job.grid.t), job.runner, job.records_direction
     pivots = _find_pivots(job, 2 * n)
     steps = predict_along(runner.unet, job.grid, pivots.x, job.guidance, runner.v_prediction)
-    path = record(pivots.x[0], collect_steps(steps, 2 * n, job.monitor, n), job.guidance.c)
+    some = collect_steps(steps, 2 * n, job.monitor, n, directed)
+    path = record(pivots.x[0], some, job.guidance.c, directed=directed)
     return InversionResult(path, Cost(n + n * len(job.guidance.reads), 2 * n))
 
 
@@ -242,10 +255,10 @@ def _edit_friendly(job: InversionJob) -> InversionResult:
         for step, noise in noise_maps(
             runner.unet, job.grid, pivots, job.guidance, runner.v_prediction
         ):
-            steps.append(step)
+            steps.append(step if job.records_direction else step._replace(d=None))
             maps.append(noise)
             job.monitor.report(len(steps), n, step.x)
-    path = record(pivots[0], steps, job.guidance.c)._replace(noise=torch.stack(maps))
+    path = record(pivots[0], steps, job.guidance.c, torch.stack(maps), job.records_direction)
     return InversionResult(path, Cost(n * len(job.guidance.reads), n))
 
 
@@ -261,12 +274,16 @@ INVERSIONS: dict[str, Callable[[InversionJob], InversionResult]] = {
 
 
 def collect_steps(
-    steps: Iterable[Step], total: int, monitor: SourceMonitor, done: int = 0
-) -> list[Step]:
-    """All steps of a path, reporting each; done counts steps that came before."""
+    steps: Iterable[Step], total: int, monitor: SourceMonitor, done: int = 0,
+    directed: bool = False,
+) -> list[Step]:  # fmt: skip
+    """All steps of a path, reporting each; done counts steps that came before.
+
+    directed: with their directions, which would otherwise only take memory.
+    """
     collected = []
     with torch.no_grad():
         for i, step in enumerate(steps, done + 1):
-            collected.append(step)
+            collected.append(step if directed else step._replace(d=None))
             monitor.report(i, total, step.x)
     return collected

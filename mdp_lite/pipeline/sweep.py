@@ -67,6 +67,7 @@ def build_cells(
     schedules: str | Iterable[str | None] | None,
     guidance_scales: float | Iterable[float | None] | None,
     xl: XLCondition | None = None,
+    guidance_every: int = 1,
 ) -> list[Request]:
     """All combinations; the last setting changes fastest. A single value needs no list."""
     names = ("sources", "prompts", "variants", "windows", "schedules", "guidance_scales")
@@ -76,7 +77,17 @@ def build_cells(
         if not isinstance(one, Sequence) or isinstance(one, str) or len(one) != 2:
             raise BadInput(f"windows must be pairs (t_max, t_m), got {one!r:.80}")
     return [
-        Request(source, prompt, variant, t_max, t_m, schedule, guidance_scale=g, xl=xl)
+        Request(
+            source,
+            prompt,
+            variant,
+            t_max,
+            t_m,
+            schedule,
+            guidance_scale=g,
+            xl=xl,
+            guidance_every=guidance_every,
+        )  # fmt: skip
         for source, prompt, variant, (t_max, t_m), schedule, g in itertools.product(*lists)
     ]
 
@@ -106,7 +117,7 @@ def run_sweep(
         runner.unet, nodes, runner.v_prediction, max_rows, on_step, engine.single_step
     )
     states = [
-        EditState(request, task, task.plan.n, *ends[i])
+        EditState(request, task, task.plan.n, ends[i].x, ends[i].eps)
         for i, (request, task) in enumerate(zip(requests, tasks, strict=True))
     ]
     pictures = decode_unique(runner, [one.x for one in states], batched=max_rows > 0)

@@ -113,7 +113,8 @@ def _has_noise(editor: Editor, origin: Recipe | Source) -> bool:
 
 def rows_of_sweep(editor: Editor, source: Source, fields: SweepFields) -> int:
     """UNet rows of a sweep if its cells had nothing in common."""
-    rows, default, noisy = 0, SteeringFields(), _has_noise(editor, source)
+    rows, noisy = 0, _has_noise(editor, source)
+    default = SteeringFields(guidance_every=fields.guidance_every)
     for variant in fields.variants:
         for t_max, t_m in fields.windows:
             for schedule in fields.schedules:
@@ -128,4 +129,5 @@ def rows_of_sweep(editor: Editor, source: Source, fields: SweepFields) -> int:
 def _rows_of_plan(editor: Editor, grid: Grid, by: SteeringFields, g: float, noisy: bool) -> int:
     window = by.t_max, by.t_m, by.schedule, by.strength, by.weight
     weights = build_weights(len(grid.t), editor.models.defaults, by.variant, *window, noisy)
-    return plan(weights, grid, EditFacts(guided=_is_guided(editor, g), exact=False)).unet_rows
+    facts = EditFacts(guided=_is_guided(editor, g), exact=False)
+    return plan(weights, grid, facts, by.guidance_every).unet_rows

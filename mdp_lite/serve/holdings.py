@@ -19,6 +19,7 @@ RGB, GREY = 4, 1  # bytes of a pixel in memory: Pillow keeps colours in words
 COPIES, MASKED_COPIES = 14, 18  # bytes of an uploaded pixel while a task copies, undoes and pastes
 TENSORS = 64  # bytes of a pixel of the model's picture: as float32, as bytes, and between
 PATHS = 8  # latents of a step: the pivots, noise, maps and steps of an inversion, and their stacks
+DIRECTIONS = 2  # of a source that records them: of its steps, and their stack
 STATES = 64  # latents of an edit beside its path
 CONDITIONS = 8  # conditions of a task: of both prompts, with and without text, and as rows
 TASK = 2**20  # bytes of a task beside all that
@@ -36,7 +37,8 @@ ARRIVING = 2  # bytes in memory for each of a body, while it is joined
 class TaskSize(NamedTuple):
     """The sizes of a task: of the picture as it came, and of the model's; its steps; its copies.
 
-    pictures are those that come out: one, or as many as a sweep has.
+    pictures are those that come out: one, or as many as a sweep has. directed: the source that is
+    made records its directions.
     """
 
     picture: Size
@@ -44,6 +46,7 @@ class TaskSize(NamedTuple):
     steps: int
     masked: bool = False
     pictures: int = 1
+    directed: bool = False
 
 
 def count_pixels(size: Size) -> int:
@@ -58,7 +61,8 @@ def size_of_task(editor: Editor, origin: Recipe | Source, spec: EditSpec | None 
     n = editor.models.defaults.num_inference_steps if n is None else n
     picture, target = find_sizes(editor, origin)
     masked = spec is not None and (spec.mask is not None or spec.steering.mask_auto)
-    return TaskSize(picture, target, n, masked)
+    directed = not isinstance(origin, Source) and origin.record_direction
+    return TaskSize(picture, target, n, masked, directed=directed)
 
 
 def find_sizes(editor: Editor, origin: Recipe | Source) -> tuple[Size, Size]:
@@ -79,7 +83,7 @@ def working_bytes(editor: Editor, task: TaskSize) -> int:
     return (
         copies * pixels
         + TENSORS * cells
-        + (PATHS * task.steps + STATES) * LATENT_BYTES * latent
+        + ((PATHS + DIRECTIONS * task.directed) * task.steps + STATES) * LATENT_BYTES * latent
         + CONDITIONS * 4 * tokens * width * task.pictures
         + (task.pictures - 1) * each
         + TASK
@@ -102,7 +106,7 @@ def answer_bytes(sizes: Sequence[Size], limits: Limits, previews: int = 0) -> in
 
 
 def made_source_bytes(editor: Editor, origin: Recipe | Source) -> int:
-    """Bytes of a source: its path with recorded noise, and its pictures."""
+    """Bytes of a source: its path with all that it records, and its pictures."""
     if isinstance(origin, Source):
         return source_bytes(origin)
     task = size_of_task(editor, origin)
@@ -111,8 +115,8 @@ def made_source_bytes(editor: Editor, origin: Recipe | Source) -> int:
 
 
 def path_latents(editor: Editor, task: TaskSize) -> int:
-    """Numbers of a path with its noise: latents, noise of the UNet, recorded noise."""
-    return (3 * task.steps + 1) * latent_numbers(editor, task.target)
+    """Numbers of a path with its noise: latents, noise of the UNet, recorded noise, directions."""
+    return ((3 + task.directed) * task.steps + 1) * latent_numbers(editor, task.target)
 
 
 def latent_numbers(editor: Editor, target: Size) -> int:

@@ -6,7 +6,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.pictures.fit import Size
 from mdp_lite.pipeline.result import Source
 from mdp_lite.serve import forms, limit_checks
-from mdp_lite.serve.fields import EditFields, SourceFields, SweepFields
+from mdp_lite.serve.fields import EditFields, SourceFields, SweepFields, records_direction
 from mdp_lite.serve.holdings import (
     GREY,
     LATENT_BYTES,
@@ -85,7 +85,8 @@ def _size_of(
     runner = model.editor.runner
     steps = fields.num_inference_steps or model.editor.models.defaults.num_inference_steps
     target = limit_checks.check_size(fields.size, model) or runner.image_size(None, None)
-    return TaskSize(picture, target, steps, masked)
+    directed = records_direction(fields)
+    return TaskSize(picture, target, steps, masked, directed=directed)
 
 
 def _count_uploads(pictures: Sequence[Size], masks: Sequence[Size]) -> int:

@@ -13,7 +13,7 @@ from mdp_lite.serve.answers import MakePicture, PictureTask
 from mdp_lite.serve.bodies import RequestContext
 from mdp_lite.serve.costs import work_of_edit, work_of_generation, work_of_source
 from mdp_lite.serve.errors import ApiError
-from mdp_lite.serve.fields import EditFields, GenerationFields, SourceFields
+from mdp_lite.serve.fields import EditFields, GenerationFields, SourceFields, records_direction
 from mdp_lite.serve.holdings import TaskSize, size_of_task, working_bytes
 from mdp_lite.serve.served import ServedModel
 from mdp_lite.serve.work import (
@@ -46,7 +46,7 @@ def picture_recipe(
         image, fields.source_prompt, Inversion(fields.inversion, seed=seed),
         fields.num_inference_steps, fields.guidance_scale, fields.negative_prompt or "",
         None if fields.size == "auto" else image.size, fields.fit,
-        build_xl(dict(fields), "source_prompt_2"),
+        build_xl(dict(fields), "source_prompt_2"), records_direction(fields),
     )  # fmt: skip
 
 
@@ -57,8 +57,8 @@ def prompt_recipe(
     """The recipe of a prompt and a seed; second is the field with its second prompt."""
     negative, steps = fields.negative_prompt or "", fields.num_inference_steps
     xl = build_xl(dict(fields), second)
-    g, noisy = fields.guidance_scale, fields.record_noise
-    return PromptRecipe(prompt, seed, steps, g, negative, size, xl, noisy)
+    g, noisy, directed = fields.guidance_scale, fields.record_noise, records_direction(fields)
+    return PromptRecipe(prompt, seed, steps, g, negative, size, xl, noisy, directed)
 
 
 def edit_spec(

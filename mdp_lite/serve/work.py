@@ -15,7 +15,7 @@ from mdp_lite.pipeline.inpainting import mask_of_source
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
 from mdp_lite.pipeline.likeness import describe_unlike_source
 from mdp_lite.pipeline.preview import preview
-from mdp_lite.pipeline.provenance import describe_edit, describe_source
+from mdp_lite.pipeline.provenance import describe_edit, describe_reuse, describe_source
 from mdp_lite.pipeline.request import Request
 from mdp_lite.pipeline.result import Cost, Source, add_costs
 from mdp_lite.pipeline.sources import OnStep
@@ -45,6 +45,7 @@ class PromptRecipe(NamedTuple):
     size: Size
     xl: XLCondition = PLAIN
     record_noise: bool = False
+    record_direction: bool = False
     loras: tuple[LoraMark, ...] = ()
 
 
@@ -60,6 +61,7 @@ class PictureRecipe(NamedTuple):
     size: Size
     fit: str
     xl: XLCondition = PLAIN
+    record_direction: bool = False
     loras: tuple[LoraMark, ...] = ()
 
 
@@ -112,12 +114,13 @@ def get_or_make_source(
     if isinstance(origin, PromptRecipe):
         return editor.generate(
             origin.prompt, origin.seed, steps, g, negative, *size, on_step, seconds_left(end),
-            origin.xl, origin.record_noise,
+            origin.xl, origin.record_noise, origin.record_direction,
         )  # fmt: skip
     g = inversion_guidance(origin)
     return editor.invert(
         origin.picture, origin.prompt, origin.inversion, steps, g, negative, *size, origin.fit,
         on_step, deadline=seconds_left(end), mask=mask_of_source(editor.models, mask), xl=origin.xl,
+        record_direction=origin.record_direction,
     )  # fmt: skip
 
 
@@ -209,6 +212,7 @@ def sweep_pictures(
     sweep = editor.sweep(
         source, fields.prompts, fields.variants, fields.windows, fields.schedules,
         fields.guidance_scales, max_rows, on_step, xl=build_xl(dict(fields)),
+        guidance_every=fields.guidance_every,
     )  # fmt: skip
     seconds = {"edit": time.monotonic() - started}
     name, seed = editor.models.name, seed_of(source)
@@ -236,20 +240,22 @@ def build_request(source: Source, spec: EditSpec) -> Request:
     return Request(
         source, spec.prompt, by.variant, by.t_max, by.t_m, by.schedule, by.strength, None,
         spec.guidance_scale, spec.negative_prompt, mask, True, by.feather, by.proximal, spec.xl,
-        by.weight,
+        by.weight, by.guidance_every,
     )  # fmt: skip
 
 
 def cell_settings(cell: Request) -> dict[str, Any]:
     """The settings in which a cell of a sweep differs from the others."""
     names = ("variant", "t_max", "t_m", "schedule")
-    return {name: getattr(cell, name) for name in names}
+    settings = {name: getattr(cell, name) for name in names}
+    return settings | describe_reuse(cell.guidance_every)
 
 
 def window_settings(spec: EditSpec) -> dict[str, Any]:
     """The settings of an edit that are written into its picture file."""
     names = ("t_max", "t_m", "schedule", "strength", "proximal", "weight")
-    return {name: getattr(spec.steering, name) for name in names}
+    settings = {name: getattr(spec.steering, name) for name in names}
+    return settings | describe_reuse(spec.steering.guidance_every)
 
 
 def seed_of(source: Source) -> int | None:

@@ -7,7 +7,7 @@ from mdp_lite.method.sample import Trajectory
 from mdp_lite.pipeline.runner import ModelRunner
 from mdp_lite.store.source_header import Tensors
 
-WIDE = {"x", "eps", "noise", "channels"}  # the parts of a path that are wide
+WIDE = {"x", "eps", "noise", "channels", "direction"}  # the parts of a path that are wide
 ROUNDED = "a saved source has float64 latents: they are rounded to float32, as mps has no float64"
 WIDENED = "a saved source has float32 latents, as it was made on mps: here edits start from them"
 

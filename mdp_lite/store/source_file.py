@@ -43,7 +43,8 @@ from mdp_lite.store.source_header import (
 from mdp_lite.version import __version__
 
 REQUIRED = {"x", "eps", "c", "t", "a", "b", "image"}  # and the picture that was inverted
-OPTIONAL = {"null", "noise", "mask"}
+OPTIONAL = {"direction"}
+OF_PICTURES = {"null", "noise", "mask"}  # these may be there, too, if a picture was inverted
 
 
 def save(source: Source, path: str | Path) -> None:
@@ -189,7 +190,8 @@ def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> Non
     needed = needed | ({"via"} if scheduler.sampler == "tcd" else set())
     needed = needed | ({"direct"} if scheduler.prediction_type == "sample" else set())
     needed = needed | ({"noise"} if not inverted and adds_noise(scheduler) else set())
-    if odd := sorted((needed ^ set(tensors)) - (OPTIONAL if inverted else set())):
+    optional = OPTIONAL | (OF_PICTURES if inverted else set())
+    if odd := sorted((needed ^ set(tensors)) - optional):
         raise BadInput(f"must hold {', '.join(sorted(needed))}, {odd[0]} is missing or unknown")
     n, models = len(tensors["t"]) if tensors["t"].ndim == 1 else 0, runner.models
     wide, grid = find_wide(tensors), build_grid(scheduler, n)
@@ -209,6 +211,7 @@ def _check_tensors(tensors: Tensors, inverted: bool, runner: ModelRunner) -> Non
         "image": ((height, width, 3), torch.uint8),
         "null": ((n, *c), torch.float32),
         "noise": ((n, *cell), wide),
+        "direction": ((n, *cell), wide),
         "channels": ((1, k, *cell[2:]), wide),
     }
     if "mask" in tensors:

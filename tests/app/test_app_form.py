@@ -188,6 +188,14 @@ def test_a_png_of_recorded_noise_restores_its_prompt_and_seed(run_form: Any) -> 
     assert notes == ["record_noise is not on this page and was left out."]
 
 
+def test_a_png_of_an_edit_with_null_rows_left_out_says_so(run_form: Any) -> None:
+    run_form("picture")
+    line = "edit --source-prompt house --prompt boat --guidance-every 2"
+    assert main([*line.split(), "--model", "random", "--quiet"]) == 0
+    notes = restore_form("edited.png", REAL, "random")[1]
+    assert notes == ["guidance_every is not on this page and was left out."]
+
+
 @pytest.mark.parametrize("variant, local", [("epsilon", True), ("x", False)])
 def test_the_default_schedule_suits_the_variant(editor: Editor, variant: str, local: bool) -> None:
     usual = Editor(replace(editor.models, defaults=Defaults(8, 3.0)), editor.device)

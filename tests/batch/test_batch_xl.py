@@ -130,7 +130,7 @@ def test_options_of_the_command(job: Path, checkpoint_xl: Path) -> None:
 def test_keys_of_other_rows_stay() -> None:
     """A manifest of an earlier version is still right: what is not used is no part of a key."""
     source, target = SourceSpec("a.png", "a house"), TargetSpec("a boat")
-    new = ("xl", "weight", "record_noise")
+    new = ("xl", "weight", "record_noise", "record_direction", "guidance_every")
     start, aim = (
         {k: v for k, v in asdict(one).items() if k not in new} for one in (source, target)
     )

@@ -45,6 +45,8 @@ def jobs(source: Source) -> list[Job]:
     for name in VARIANTS:
         work.append(lambda one, v=name: one.edit(source, "a blue boat", v, 4, 2).latent)
     work.append(lambda one: one.edit(source, "a boat", mask="auto").latent)
+    work.append(lambda one: one.edit(source, "a blue boat", guidance_every=2).latent)
+    work.append(lambda one: one.generate("a boat", 9, 4, record_direction=True).path.direction)
     windows = [(4, 2), (4, 3), (5, 2)]
     work.append(lambda one: cells(one.sweep(source, "a boat", windows=windows, max_rows=4).edits))
     return work

@@ -245,7 +245,12 @@ def test_one_trace_of_each_shape_serves_all_steps_variants_and_schedules(
     a, b = (list(latents(one, source)) for one in pair)
     for plain, compiled in zip(a, b, strict=True):
         assert near(plain, compiled)
+    how: dict[str, Any] = {"weight": 0.5, "guidance_every": 2}
+    plain, compiled = (one.edit(source, TARGET, "beta", 5, 3, **how).latent for one in pair)
+    assert near(plain, compiled)
     with torch._dynamo.config.patch(error_on_recompile=True):
-        list(latents(pair[1], pair[0].generate("a boat", 4, N + 1)))
+        other = pair[0].generate("a boat", 4, N + 1, record_direction=True)
+        list(latents(pair[1], other))
+        pair[1].edit(other, TARGET, "beta", 6, 4, **how)
         with pytest.raises(torch._dynamo.exc.RecompileError):
             pair[1].runner.engine.denoise(*inputs(pair[1], 4))

@@ -128,6 +128,22 @@ def test_a_sweep_is_the_librarys(stdio: ToolClient, editor: Editor) -> None:
     assert [one["settings"]["prompt"] for one in said["pictures"]] == [e.prompt for e in want.edits]
 
 
+def test_null_rows_are_left_out_as_by_the_library(stdio: ToolClient, editor: Editor) -> None:
+    source = editor.generate("a red house", 5, 6, record_direction=True)
+    how = {"seed": 5, "num_inference_steps": 6, "record_direction": True}
+    name = stdio.make("generate_picture", prompt="a red house", **how).structured_content["source"]
+    want = editor.edit(source, "a blue boat", guidance_every=2)
+    edited = stdio.make("edit_picture", source=name, prompt="a blue boat", guidance_every=2)
+    sweep = stdio.make("sweep_edits", source=name, prompts=["a blue boat"], guidance_every=2)
+    for answer in (edited, sweep):
+        assert pictures_of(answer)[0].tobytes() == want.picture.tobytes()
+        assert answer.structured_content["cost"]["unet_rows"] == want.cost.unet_rows
+    inverted = stdio.make(
+        "invert_picture", image=to_text(PICTURE), num_inference_steps=2, record_direction=True
+    )
+    assert inverted.structured_content["settings"]["record_direction"] is True
+
+
 @pytest.mark.parametrize("by", ["mask", "mask_path"])
 def test_only_the_white_of_a_mask_changes(stdio: ToolClient, pictures: Path, by: str) -> None:
     mask = Image.new("L", PICTURE.size)
