@@ -134,7 +134,8 @@ class WindowedNorm(nn.Module):
         super().__init__()
         self.norm, self.level, self.tape = norm, level, tape
         self.ring = Ring(level.window.grow(1), level)
-        self.weight, self.bias = norm.weight.float(), norm.bias.float()
+        wide = torch.promote_types(norm.weight.dtype, torch.float32)
+        self.weight, self.bias = norm.weight.to(wide), norm.bias.to(wide)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, y, x) -> like x."""
@@ -160,7 +161,7 @@ class WindowedNorm(nn.Module):
         return out
 
     def _apply_norm(self, x: Tensor, window: Tensor) -> Tensor:
-        """The norm of x (b, c, y, x), in float32, by the sums around the window and inside."""
+        """The norm of x (b, c, y, x), not rounded, by the sums around the window and inside."""
         groups = self.norm.num_groups
         sums = self.tape.read() + self._add_up(window)
         mean, square = (sums / self._count())[..., None].unbind(1)
@@ -171,7 +172,7 @@ class WindowedNorm(nn.Module):
 
     def _add_up(self, x: Tensor) -> Tensor:
         """The sums of a map and of its squares, (b, 2, groups)."""
-        cells = x.permute(0, 2, 3, 1).flatten(1, 2).float()
+        cells = x.permute(0, 2, 3, 1).flatten(1, 2).to(self.weight.dtype)
         sums = torch.stack([cells.sum(1), cells.square().sum(1)], dim=1)
         return sums.unflatten(2, (self.norm.num_groups, -1)).sum(-1)
 

@@ -3,8 +3,7 @@
 Shapes: b batch, c channels, y x height and width, n cells.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -130,8 +129,8 @@ def _number(chosen: Tensor) -> Tensor:
     return torch.tensor(chosen.flatten().nonzero().flatten().tolist(), dtype=torch.long)
 
 
-def _list_edges(on_map: Tensor) -> list[tuple[object, ...]]:
+def _list_edges(on_map: Tensor) -> list[tuple[Any, ...]]:
     """The rows and columns of a frame (y, x) of which no cell is on the map, as indices."""
     rows, columns = (on_map.any(axis).logical_not().tolist() for axis in (1, 0))
-    down: Sequence[tuple[object, ...]] = [(..., i, slice(None)) for i, no in enumerate(rows) if no]
-    return [*down, *((..., i) for i, no in enumerate(columns) if no)]
+    down = [(..., i, slice(None)) for i, beyond in enumerate(rows) if beyond]
+    return [*down, *((..., i) for i, beyond in enumerate(columns) if beyond)]

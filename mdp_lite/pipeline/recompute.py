@@ -64,7 +64,8 @@ def record_layers(
     task, mask, plan, size = _prepare(runner, request)
     assert runner.engine.windowed is not None  # _prepare checked it
     windowed, every = runner.engine.windowed(plan.window, size), list_recorded_steps(task)
-    room = pages.Pages(plan.nbytes, pages.choose_folder(plan.nbytes, folder and Path(folder)))
+    where = None if folder is None else Path(folder)
+    room = pages.Pages(plan.nbytes, pages.choose_folder(plan.nbytes, where))
     steps = dict[float, RecordedStep]()
     for i, reads in every:
         step = _record_step(windowed, task, i, "null" in reads)
