@@ -53,8 +53,10 @@ if TYPE_CHECKING:
     from mdp_lite.method.plan import Plan
     from mdp_lite.method.schedule import Weights
     from mdp_lite.pipeline.inversion_methods import Inversion
+    from mdp_lite.pipeline.layers import RecordedLayers
     from mdp_lite.pipeline.once import once
     from mdp_lite.pipeline.progress import EditState, Progress
+    from mdp_lite.pipeline.recompute import plan_layers, record_layers
     from mdp_lite.pipeline.request import Request
     from mdp_lite.pipeline.result import Cost, Edit, Source
     from mdp_lite.pipeline.sweep import Sweep
@@ -82,6 +84,7 @@ __all__ = [
     "NotFinite",
     "Plan",
     "Progress",
+    "RecordedLayers",
     "Request",
     "Source",
     "Stopped",
@@ -92,6 +95,8 @@ __all__ = [
     "client_editor",
     "make_batcher",
     "once",
+    "plan_layers",
+    "record_layers",
     "run_batcher",
     "warm_up",
 ]
@@ -111,6 +116,7 @@ _MODULES = {
     "Inversion": "pipeline.inversion_methods",
     "Plan": "method.plan",
     "Progress": "pipeline.progress",
+    "RecordedLayers": "pipeline.layers",
     "Request": "pipeline.request",
     "Source": "pipeline.result",
     "Sweep": "pipeline.sweep",
@@ -119,6 +125,8 @@ _MODULES = {
     "client_editor": "batcher.client",
     "make_batcher": "batcher.client",
     "once": "pipeline.once",
+    "plan_layers": "pipeline.recompute",
+    "record_layers": "pipeline.recompute",
     "run_batcher": "batcher.client",
     "warm_up": "pipeline.warm_up",
 }

@@ -21,6 +21,7 @@ from mdp_lite.pipeline.edit import build_tasks, finish_edit, locate_all, start_e
 from mdp_lite.pipeline.generation import generate_source
 from mdp_lite.pipeline.inpainting import key_of_mask, read_masks
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, Inversion
+from mdp_lite.pipeline.layers import RecordedLayers
 from mdp_lite.pipeline.masks import MaskSpec
 from mdp_lite.pipeline.preview import preview
 from mdp_lite.pipeline.progress import EditState, EditSteps
@@ -214,7 +215,7 @@ class Editor:
         mask: MaskSpec | None = None, paste: bool = True, feather: int = 0,
         proximal: float | None = None, on_step: OnStep | None = None,
         deadline: float | None = None, xl: XLCondition | None = None, weight: float | None = None,
-        guidance_every: int = 1,
+        guidance_every: int = 1, layers: RecordedLayers | None = None,
     ) -> Edit:  # fmt: skip
         """Steer the source towards a prompt, or towards a blend of prompts with their shares.
 
@@ -226,7 +227,7 @@ class Editor:
         """
         request = Request(
             source, prompt, variant, t_max, t_m, schedule, strength, weights, guidance_scale,
-            negative_prompt, mask, paste, feather, proximal, xl, weight, guidance_every,
+            negative_prompt, mask, paste, feather, proximal, xl, weight, guidance_every, layers,
         )  # fmt: skip
         return self.edits([request], on_step=on_step, deadline=deadline)[0]
 

@@ -46,9 +46,22 @@ class PackedConv2d(nn.Module):
         conv = self.conv
         if not takes(conv, x):
             return conv._conv_forward(x, unpack(conv), conv.bias)
-        weight, geometry = pack(conv, x.shape[2:]), _geometry(conv)
-        run = torch.ops.mkldnn._convolution_pointwise
-        return run(x, weight, conv.bias, *geometry, conv.groups, "none", [], "")
+        return _run(conv, x, pack(conv, x.shape[2:]), conv.padding)
+
+    def without_padding(self, x: Tensor) -> Tensor:
+        """The same of a map whose outermost cells stand for the padding."""
+        conv = self.conv
+        if not takes(conv, x):
+            size = (conv.stride, 0, conv.dilation, conv.groups)
+            return nn.functional.conv2d(x, unpack(conv), conv.bias, *size)
+        return _run(conv, x, pack(conv, [side - 2 for side in x.shape[2:]]), (0, 0))
+
+
+def _run(conv: nn.Conv2d, x: Tensor, weight: Tensor, padding: Any) -> Tensor:
+    """The convolution of x with a packed weight."""
+    run = torch.ops.mkldnn._convolution_pointwise
+    around = (padding, conv.stride, conv.dilation, conv.groups)
+    return run(x, weight, conv.bias, *around, "none", [], "")
 
     def add_to(self, total: Tensor, x: Tensor) -> Tensor:
         """total + the convolution of x, in the memory of total; rounded once.

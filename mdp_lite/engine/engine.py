@@ -29,7 +29,9 @@ from mdp_lite.engine.fusing import (
 )
 from mdp_lite.engine.graphs import GraphCache, GraphRecorder
 from mdp_lite.engine.step_graphs import StepGraphs
-from mdp_lite.engine.unet_calls import CachedUNet, Function, PaddedUNet, SplitUNet
+from mdp_lite.engine.unet_calls import CachedUNet, Function, PaddedUNet, SplitUNet, list_blocks
+from mdp_lite.engine.windowed import WindowedUNet
+from mdp_lite.engine.windows import Size, Window
 from mdp_lite.method.execute import SingleStep
 from mdp_lite.method.mdp import Denoiser, step_output, update
 from mdp_lite.models.aligned import align_linears
@@ -48,6 +50,7 @@ GPU_OPTIONS: dict[str, Any] = {  # graphs are recorded here, not by Inductor
 }
 MAX_SHAPES = 10_000  # of all compiled functions; torch's own limit is 8 for each
 OpenPackages = Callable[[Attend], Denoiser]
+BuildWindowed = Callable[[Window, Size], WindowedUNet]
 log = logging.getLogger("mdp_lite")
 
 
@@ -61,6 +64,7 @@ class Engine(NamedTuple):
     denoise calls it with x (b, 4, y, x), t () or (b,), c (b, l, d). single_step computes a whole
     step of one edit, or is None. wrap runs another function the same way. recorder records the
     graphs, if the mode has any. fused is what the models run as kernels of ours, None if nothing.
+    windowed builds the UNet that computes a window of a latent (y, x), where the mode can.
     """
 
     mode: str
@@ -69,6 +73,7 @@ class Engine(NamedTuple):
     wrap: Callable[[Function], Function] = _identity
     recorder: GraphRecorder | None = None
     fused: Fused | None = None
+    windowed: BuildWindowed | None = None
 
 
 def build_engine(
@@ -105,7 +110,10 @@ def build_engine(
         call = partial(_call_split, split)
         return Engine(mode, call, partial(take_step, call, output), wrap, fused=fused)
     denoise = CachedUNet(split) if device.type == "cpu" else partial(_call_split, split)
-    return Engine(mode, denoise if mode == "eager" else PaddedUNet(denoise), wrap=wrap)
+    if mode != "eager":
+        return Engine(mode, PaddedUNet(denoise), wrap=wrap)
+    windowed = partial(WindowedUNet, own, attend, _pack_weights) if device.type == "cpu" else None
+    return Engine(mode, denoise, wrap=wrap, windowed=windowed)
 
 
 def _record_graphs(mode: str, unet: SplitUNet, device: torch.device) -> Engine:
@@ -204,22 +212,9 @@ def _pack_weights(unet: UNet, height: int, width: int) -> None:
     first: Any = unet.conv_in
     if not isinstance(first, packed_conv.PackedConv2d) or first.conv.weight.is_mkldnn:
         return
-    for block, level in _list_levels(unet):
+    for block, level in list_blocks(unet):
         packed_conv.pack_weights(block, [-(-side // 2**level) for side in (height, width)])
     align_linears(unet)
-
-
-def _list_levels(unet: UNet) -> list[tuple[nn.Module, int]]:
-    """Parts of the UNet, and by how many halvings the maps are smaller that their layers read.
-
-    An upsampler's convolution comes before its block: it reads the map of the next block.
-    """
-    last = len(unet.down_blocks) - 1
-    ups: list[tuple[Any, int]] = [(block, last - i) for i, block in enumerate(unet.up_blocks)]
-    grown = [(one, level - 1) for block, level in ups for one in block.upsamplers]
-    downs = [(block, i) for i, block in enumerate(unet.down_blocks)]
-    ends = [(unet.conv_in, 0), (unet.conv_out, 0)]
-    return [*ends, *downs, (unet.mid_block, last), *grown, *ups]
 
 
 def keep_plain(model: Any) -> Any:

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mdp_lite.engine.meta_shapes import run_on_meta
+from mdp_lite.engine.pages import round_up
+from mdp_lite.engine.windowed import WindowedUNet
+from mdp_lite.engine.windows import Size, Window
 from mdp_lite.models.clip import CLIPTextEncoder
 from mdp_lite.models.config import AnyVAEConfig, CLIPConfig, UNetConfig
 from mdp_lite.models.taesd import build_vae
@@ -56,6 +59,41 @@ def unet(
             torch.empty(latents, dtype=dtype), torch.empty(()), torch.empty(conditions, dtype=dtype)
         ),
     )
+
+
+class WindowCost(NamedTuple):
+    """A UNet row that computes a window: its share of a whole row's FLOPs.
+
+    kept_bytes is what the recorded row keeps for it, in Pages.
+    """
+
+    share: float
+    kept_bytes: int
+
+
+def window(
+    config: UNetConfig, at: Window, size: Size, tokens: int = 77,
+    dtype: torch.dtype = torch.float32,
+) -> WindowCost:  # fmt: skip
+    """Cost of a window of latents (1, 4, *size) with conditions (1, tokens, d)."""
+    with torch.no_grad(), torch.device("meta"):
+        with _SkipInit():
+            model = UNet(config).to(dtype)
+        windowed = WindowedUNet(model, F.scaled_dot_product_attention, _prepare_nothing, at, size)
+        x = torch.empty(1, config.in_channels, *size, dtype=dtype)
+        c = torch.empty(1, tokens, config.cross_attention_dim, dtype=dtype)
+        times, text = model.times(torch.empty(()), c), model.text(c)
+        with _Meter(model, copies=False) as whole:
+            windowed.predict(x, times, text)
+        kept = windowed.tape.kept
+        windowed.tape.play(kept)
+        with _Meter(model, copies=False) as part:
+            windowed.predict(x, times, text)
+    return WindowCost(part.flops / whole.flops, sum(round_up(one.nbytes) for one in kept))
+
+
+def _prepare_nothing(unet: UNet, height: int, width: int) -> None:
+    pass
 
 
 def encode(

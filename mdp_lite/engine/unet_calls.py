@@ -53,6 +53,19 @@ class SplitUNet(NamedTuple):
     step_output: StepOutput = step_output
 
 
+def list_blocks(unet: Any) -> list[tuple[Any, int]]:
+    """Parts of a UNet, and by how many halvings the maps are smaller that their layers read.
+
+    An upsampler's convolution comes before its block: it reads the map of the next block.
+    """
+    last = len(unet.down_blocks) - 1
+    ups = [(block, last - i) for i, block in enumerate(unet.up_blocks)]
+    grown = [(one, level - 1) for block, level in ups for one in block.upsamplers]
+    downs = [(block, i) for i, block in enumerate(unet.down_blocks)]
+    ends = [(unet.conv_in, 0), (unet.conv_out, 0)]
+    return [*ends, *downs, (unet.mid_block, last), *grown, *ups]
+
+
 class CachedUNet:
     """A denoiser that computes times(t, c) and text(c) only when t or c changes.
 

@@ -8,7 +8,7 @@ import torch
 
 from mdp_lite.cli.units import SIZES, format_count
 from mdp_lite.editor import Editor
-from mdp_lite.model_pool.free_memory import read_free_memory
+from mdp_lite.engine.free_memory import read_free_memory
 from mdp_lite.model_pool.keys import ModelKey
 from mdp_lite.model_pool.specs import ModelSpec, ModelSummary, read_editor_facts
 from mdp_lite.names import BadCheckpoint, BadInput

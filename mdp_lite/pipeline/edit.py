@@ -15,6 +15,7 @@ from mdp_lite.method.plan import Plan, plan
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.directions import check_guidance_every, warn_unrecorded
 from mdp_lite.pipeline.inpainting import channels_of, locate_channels
+from mdp_lite.pipeline.layers import LayersUse, choose_denoiser
 from mdp_lite.pipeline.progress import EditState, EditSteps, Progress, run_edits
 from mdp_lite.pipeline.request import (
     Request,
@@ -82,10 +83,14 @@ def start_edits(
         decoding = sum(runner.decode_seconds.get(one.x.shape, 0.0) for one in progress.states)
         return time.monotonic() + decoding >= end
 
+    tasks = build_tasks(runner, located)
+    pairs = zip(located, tasks, strict=True)
+    uses = [LayersUse(request.layers, mask_of(request), task) for request, task in pairs]
+    build, origin = runner.engine.windowed, runner.models.origin
+    unet = choose_denoiser(runner.unet, build, uses, origin, max_rows)
     return run_edits(
-        runner.unet, located, build_tasks(runner, located), runner.v_prediction, max_rows,
-        runner.engine.single_step, stop,
-    )  # fmt: skip
+        unet, located, tasks, runner.v_prediction, max_rows, runner.engine.single_step, stop
+    )
 
 
 def finish_edit(runner: ModelRunner, state: EditState, image: Image.Image | None = None) -> Edit:

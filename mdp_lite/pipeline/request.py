@@ -23,6 +23,7 @@ from mdp_lite.names import SCHEDULES, VARIANTS
 from mdp_lite.pictures.alpha import reveal
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.check_table import check_table
+from mdp_lite.pipeline.layers import RecordedLayers
 from mdp_lite.pipeline.masks import (
     MASK_STEPS,
     Mask,
@@ -59,7 +60,7 @@ class Request:
     weights, instead of all these: a whole table of N steps.
     mask: where the edit happens: a picture of the source's size, its path or array (white is
     edited, or what is transparent if it has transparency), a box (x0, y0, x1, y1) of its pixels,
-    latent cells (y, x) in 0..1, or "auto"; None: the source's own mask, if it has one. paste: keep
+    latent cells (y, x) in 0..1, or "auto"; None: that of layers, or the source's own. paste: keep
     all pixels outside the mask. feather: over how many pixels inside its edge the edit fades.
     proximal: the quantile (0.7 in its paper) below which differences between the conditional and
     the null prediction are left out of the guidance.
@@ -67,6 +68,7 @@ class Request:
     the guidance direction of the step before as the source's moved, if the source recorded its
     directions. 1 is exact; 2 saves about a quarter of the UNet rows and changes the picture little.
     xl: what SDXL reads beside the prompts; its sizes are by default the source's.
+    layers: what record_layers kept of the source: only the rectangle of its mask is computed.
 
     Wrong values raise BadInput as soon as an Editor gets the request, before any work.
 
@@ -92,6 +94,7 @@ class Request:
     xl: XLCondition | None = None
     weight: float | None = None
     guidance_every: int = 1
+    layers: RecordedLayers | None = None
 
 
 def format_prompt(prompt: Prompt) -> str:
@@ -163,12 +166,13 @@ def locate(
 ) -> Request:
     """A located request: its mask is read from what was passed, or found if that is "auto"."""
     source = request.source
-    where = source.mask if request.mask is None else request.mask
+    own = source.mask if request.layers is None else request.layers.mask
+    where = own if request.mask is None else request.mask
     check.blend(request.prompt)
     check.feather(request.feather)
     check.flag("paste", request.paste)
     if where is None or isinstance(where, Mask):
-        return request
+        return replace(request, mask=where)
     if isinstance(where, str) and where == "auto":
         white = Image.new("L", source.fit.image_size, 255)
         inside = to_cells(white, source.fit, factor)  # without the padding

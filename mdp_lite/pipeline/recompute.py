@@ -1,0 +1,103 @@
+"""Recording the layers of a source's path, so that masked edits compute one rectangle alone."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from mdp_lite.engine import flops, pages
+from mdp_lite.engine.windowed import WindowedUNet
+from mdp_lite.engine.windows import Size, find_window
+from mdp_lite.method.execute import EditTask
+from mdp_lite.method.mdp import model_inputs
+from mdp_lite.names import BadInput
+from mdp_lite.pipeline.edit import build_tasks, locate_all
+from mdp_lite.pipeline.finite import is_finite
+from mdp_lite.pipeline.layers import (
+    WANTS,
+    LayersPlan,
+    RecordedLayers,
+    RecordedStep,
+    list_recorded_steps,
+)
+from mdp_lite.pipeline.masks import Mask
+from mdp_lite.pipeline.request import Request, mask_of
+from mdp_lite.pipeline.runner import HasRunner, ModelRunner, runner_of
+
+HALO = 1  # cells around the mask's rectangle that are computed anew, too
+
+
+class _Recording(NamedTuple):
+    """A request that is ready to be recorded."""
+
+    task: EditTask
+    mask: Mask
+    plan: LayersPlan
+    size: Size
+
+
+def plan_layers(model: ModelRunner | HasRunner, request: Request) -> LayersPlan:
+    """What record_layers of this request will take, before it does; the errors are the same."""
+    return _prepare(runner_of(model), request).plan
+
+
+@torch.no_grad()
+def record_layers(
+    model: ModelRunner | HasRunner, request: Request, folder: str | Path | None = None
+) -> RecordedLayers:
+    """Run a source's path once more and keep of every layer what lies around an edit's mask.
+
+    Later edits of the source with layers=... compute only the rectangle of the mask, with a cell
+    around it, at the steps that this request calls; other steps they compute whole. Their prompts,
+    variants and smaller masks are free. The result is nearly that of the same edit without layers;
+    docs/speed.md says how nearly. Outside the mask it is the source's as ever.
+
+    model is an Editor or its runner, on a CPU in the mode eager. request has a mask, or its source
+    does. If what is kept would take more than half of the free memory, it lies in a mapped file
+    without a name in folder (by default the system's for temporary files). Raises BadInput.
+
+    >>> layers = record_layers(editor, Request(source, "a blue house", mask=(16, 16, 40, 40)))
+    >>> editor.edit(source, "a blue house on the grass", layers=layers).cost.unet_rows
+    8
+    """
+    runner = runner_of(model)
+    task, mask, plan, size = _prepare(runner, request)
+    assert runner.engine.windowed is not None  # _prepare checked it
+    windowed, every = runner.engine.windowed(plan.window, size), list_recorded_steps(task)
+    where = None if folder is None else Path(folder)
+    room = pages.Pages(plan.nbytes, pages.choose_folder(plan.nbytes, where))
+    steps = dict[float, RecordedStep]()
+    for i, reads in every:
+        step = _record_step(windowed, task, i, "null" in reads)
+        if is_finite(step.kept[-1]):
+            kept = [room.copy(one) for one in step.kept]
+            steps[float(task.grid.t[i])] = step._replace(kept=kept)
+    mask = mask._replace(unet_rows=0, unet_calls=0)  # its cost is the recording's
+    return RecordedLayers(plan, task.source, runner.models.origin, mask, steps, size)
+
+
+def _record_step(windowed: WindowedUNet, task: EditTask, i: int, guided: bool) -> RecordedStep:
+    """Step i of the source's path, with the edit's null row if it is guided."""
+    source, null = task.source, task.guidance.select_step(i).null
+    rows = (null if guided else None, source.c)
+    x, c = model_inputs(source.x[i], *rows, channels=source.channels)
+    return RecordedStep(i, c, windowed.record(x, task.grid.t[i], c))
+
+
+def _prepare(runner: ModelRunner, request: Request) -> _Recording:
+    if runner.engine.windowed is None:
+        got = f"{runner.device.type} and {runner.engine.mode}"
+        raise BadInput(f"recorded layers {WANTS}, got {got}")
+    [located] = locate_all(runner, [request])
+    [task] = build_tasks(runner, [located])
+    mask = mask_of(located)
+    if mask is None:
+        raise BadInput("layers are recorded around a mask: the request and its source have none")
+    window, every = find_window(mask.cells, HALO), list_recorded_steps(task)
+    height, width = task.source.x.shape[-2:]
+    unet, tokens = runner.models.unet, task.source.c.shape[1]
+    cost = flops.window(unet.config, window, (height, width), tokens, task.source.c.dtype)
+    rows, calls = sum(len(reads) for _, reads in every), len(every) + mask.unet_calls
+    nbytes = rows * cost.kept_bytes
+    plan = LayersPlan(window, rows + mask.unet_rows, calls, nbytes, cost.share)
+    return _Recording(task, mask, plan, (height, width))
