@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.peers.environments import make_environments
 from benchmarks.peers.figures import describe_processor, summarize
-from benchmarks.peers.job import make_job, make_toy_job, want_output
+from benchmarks.peers.job import make_job, make_toy_job, want_output, write_single_file
 from benchmarks.peers.measure import Measured, Quiet, Setup, measure_starts, measure_work
 from benchmarks.peers.peers import PEERS, TOYS, Peer
 from benchmarks.peers.plot import draw
@@ -82,11 +82,15 @@ def count_flops(model: Model, work: str) -> int | None:
     return getattr(cost, work)(vae, side, side).flops if work in ("encode", "decode") else None
 
 
-def read_peaks(path: Path, name: str) -> dict[str, float]:
-    """The bytes that each peer had resident when it started cold, if that was measured."""
+def read_peaks(path: Path, model: Model, peers: Sequence[Peer]) -> dict[str, float]:
+    """The bytes that each peer had resident at most when it started cold.
+
+    Twice the weights for a peer of which that was not measured.
+    """
     data = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    sides = data.get(f"start {name}", {}).get("sides", {})
-    return {peer: side["peak"] for peer, side in sides.items()}
+    sides = data.get(f"start {model.name}", {}).get("sides", {})
+    guess = 2.0 * sum(one.stat().st_size for one in model.folder.rglob("*.safetensors"))
+    return {peer.name: guess for peer in peers} | {k: one["peak"] for k, one in sides.items()}
 
 
 def find_work(
@@ -109,7 +113,7 @@ def measure(args: argparse.Namespace, recorder: Recorder, setup: Setup, model: M
     """Measure the works that are asked for, and store each in its section."""
     peers, toy = choose_peers(args), args.size == "toy"
     for work in args.works:
-        peaks = read_peaks(recorder.path, model.name)
+        peaks = read_peaks(recorder.path, model, peers)
         setup.quiet.hold()
         before = limits(LIMITED, CPU)
         found = find_work(setup, work, peers, peaks, toy)
@@ -146,6 +150,16 @@ def describe(data: dict[str, Any], name: str) -> str:
     )
 
 
+def prepare(args: argparse.Namespace, model: Model, folder: Path) -> None:
+    """Write the job, and the model as one file if a peer wants it."""
+    if args.size == "toy":
+        return make_toy_job(folder)
+    make_job(model, folder, args.steps)
+    if any(peer.makes_pictures for peer in choose_peers(args)):
+        write_single_file(model, folder)
+    gc.collect()
+
+
 def run(args: argparse.Namespace) -> None:
     """Measure unless only the report is wanted, then write the table and the plot."""
     toy = args.size == "toy"
@@ -153,8 +167,7 @@ def run(args: argparse.Namespace) -> None:
     folder = (args.models / "peers" / model.name).absolute()
     if not args.only_report:
         torch.set_num_threads(args.threads)
-        make_toy_job(folder) if toy else make_job(model, folder, args.steps)
-        gc.collect()
+        prepare(args, model, folder)
         _, free = read_memory()
         most = args.memory * 1e9 if args.memory else 0.8 * (free or 16e9)
         command = shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]])

@@ -10,9 +10,10 @@ from transformers import CLIPTextModel
 
 from benchmarks.peers.measure import Setup, started
 from benchmarks.peers.peers import REFERENCE, TOYS
-from benchmarks.peers.sides import GUIDANCE, Job, Loop, write_job
+from benchmarks.peers.sides import GUIDANCE, SINGLE, Job, Loop, write_job
 from benchmarks.sides import Model
 from mdp_lite import Editor
+from mdp_lite.checkpoint.load import convert
 from mdp_lite.eval.cases import make_cases
 from mdp_lite.eval.world import draw
 from mdp_lite.method.plan import EditFacts, plan
@@ -62,6 +63,12 @@ def make_job(model: Model, folder: Path, steps: int) -> None:
         x, TIME, rows, ids.numpy(), pixels, noise, sigmas, list(TIMES), find_loop(editor, steps)
     )
     write_job(folder, job)
+
+
+def write_single_file(model: Model, folder: Path) -> None:
+    """Write the model as one LDM file for stable-diffusion.cpp, if it is not there."""
+    if not (folder / SINGLE).exists():
+        convert(model.folder, folder / SINGLE)
 
 
 def make_toy_job(folder: Path) -> None:

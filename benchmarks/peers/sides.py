@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+SINGLE = "single.safetensors"  # the model in one file, beside the job
 GUIDANCE = 3.5  # the scale of edit-friendly inversion
 
 

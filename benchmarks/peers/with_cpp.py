@@ -12,18 +12,15 @@ from pathlib import Path
 import numpy as np
 from stable_diffusion_cpp import StableDiffusion
 
-from benchmarks.peers.sides import GUIDANCE, Array, Job
+from benchmarks.peers.sides import GUIDANCE, SINGLE, Array, Job
 
 
 class CppSide:
     """A loaded model that makes pictures."""
 
-    def __init__(self, mode: str, model: Path) -> None:
-        file = "diffusion_pytorch_model.safetensors"
+    def __init__(self, mode: str, folder: Path) -> None:
         self.pipeline = StableDiffusion(
-            diffusion_model_path=str(model / "unet" / file),
-            clip_l_path=str(model / "text_encoder" / "model.safetensors"),
-            vae_path=str(model / "vae" / file), wtype=mode, rng_type="cpu", sampler_rng_type="cpu",
+            str(folder / SINGLE), wtype=mode, rng_type="cpu", sampler_rng_type="cpu",
             n_threads=int(os.environ["OMP_NUM_THREADS"]), verbose=False,
         )  # fmt: skip
 
@@ -47,4 +44,4 @@ class CppSide:
 
 def load(mode: str, model: Path, folder: Path) -> CppSide:
     """mode: the type of its weights, "f16" or "q8_0"."""
-    return CppSide(mode, model)
+    return CppSide(mode, folder)

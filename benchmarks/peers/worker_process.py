@@ -37,7 +37,7 @@ class WorkerProcess:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [*words, str(model), str(folder)], cwd=ROOT, env=os.environ | settings,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0,
             )  # fmt: skip
         try:
             self.loaded = self._read(seconds)
@@ -51,7 +51,6 @@ class WorkerProcess:
         line = json.dumps({"work": work, "output": output and str(output)})
         try:
             self._pipe(self.process.stdin).write(f"{line}\n".encode())
-            self._pipe(self.process.stdin).flush()
         except OSError:
             raise PeerFailed(self._explain_end()) from None
         return self._read(seconds)
