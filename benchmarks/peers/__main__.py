@@ -6,9 +6,9 @@
 
 Every peer is a process with the model loaded, in its own environment. They take turns at each piece
 of work, and the order flips every round; only one computes at a time. Before that each output is
-compared with float32 diffusers: an exact peer beyond the bound has no figure. A peer that is not
-installed or fails has a reason instead. Sections go to peers.json as they are measured; --works
-takes some of them, the others stay. The table and the plot are made from that file (--only-report).
+compared with float32 diffusers; beyond its bound it is not the same work. A peer that is not
+installed or fails has a reason instead. Sections go to peers.json as they are measured. --works and
+--peers take some, and the others stay. Table and plot are made from that file (--only-report).
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.peers.environments import make_environments
-from benchmarks.peers.figures import describe_processor, summarize
+from benchmarks.peers.figures import describe_processor, merge, summarize
 from benchmarks.peers.job import make_job, make_toy_job, want_output, write_single_file
 from benchmarks.peers.measure import Measured, Quiet, Setup, measure_starts, measure_work
 from benchmarks.peers.peers import PEERS, TOYS, Peer
@@ -82,13 +82,17 @@ def count_flops(model: Model, work: str) -> int | None:
     return getattr(cost, work)(vae, side, side).flops if work in ("encode", "decode") else None
 
 
+def read_file(path: Path) -> dict[str, Any]:
+    """The sections that were measured so far."""
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
 def read_peaks(path: Path, model: Model, peers: Sequence[Peer]) -> dict[str, float]:
     """The bytes that each peer had resident at most when it started cold.
 
     Twice the weights for a peer of which that was not measured.
     """
-    data = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    sides = data.get(f"start {model.name}", {}).get("sides", {})
+    sides = read_file(path).get(f"start {model.name}", {}).get("sides", {})
     guess = 2.0 * sum(one.stat().st_size for one in model.folder.rglob("*.safetensors"))
     return {peer.name: guess for peer in peers} | {k: one["peak"] for k, one in sides.items()}
 
@@ -125,12 +129,15 @@ def measure(args: argparse.Namespace, recorder: Recorder, setup: Setup, model: M
         figures = summarize(found, peers, peers[0].name, count, rates)
         figures |= {"processor": describe_processor(), "rounds": args.rounds, "limits": rates}
         figures |= {"threads": args.threads, "steps": args.steps}
-        recorder.store(f"{work} {model.name}", figures)
+        section = f"{work} {model.name}"
+        if args.peers and section in (known := read_file(recorder.path)):
+            figures = merge(known[section], figures, peers[0].name)
+        recorder.store(section, figures)
 
 
 def report(args: argparse.Namespace, name: str) -> None:
     """The table and the plot of what the file has on one model."""
-    data: dict[str, Any] = json.loads(args.output.read_text("utf-8"))
+    data = read_file(args.output)
     peers = TOYS if args.size == "toy" else PEERS
     settings = describe(data, name)
     page = to_markdown(data, name, peers, settings)

@@ -59,6 +59,23 @@ def summarize(
     return {"sides": sides, "missing": measured.missing, "groups": groups, "anchors": anchors}
 
 
+def merge(old: Mapping[str, Any], new: Mapping[str, Any], anchor: str) -> dict[str, Any]:
+    """A section with the peers that a new run measured, and of an old one those that it did not.
+
+    Each ratio is to the anchor of its own group, so that groups may be of different runs.
+    """
+    again = {*new["sides"], *new["missing"]} - {anchor}
+    sides = {name: side for name, side in old["sides"].items() if name not in again}
+    missing = {name: why for name, why in old["missing"].items() if name not in again}
+    groups = [[name for name in group if name not in again] for group in old["groups"]]
+    return dict(new) | {
+        "sides": new["sides"] | sides,
+        "missing": new["missing"] | missing,
+        "groups": groups + new["groups"],
+        "anchors": old["anchors"] + new["anchors"],
+    }
+
+
 def verdict(figures: Mapping[str, Any], peers: Sequence[Peer]) -> dict[str, Any] | None:
     """The fastest peer against the fastest of ours: names, and how many times; not those in 8 bits.
 

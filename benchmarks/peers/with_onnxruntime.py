@@ -27,7 +27,7 @@ def export(name: str, model: Path, target: Path) -> Path:
     names = [f"input{i}" for i in range(len(part.inputs))]
     free = {one: {0: "rows"} for one, shape in zip(names, part.shapes, strict=True) if shape}
     torch.onnx.export(
-        part.module, part.inputs, path.with_name("part.onnx"), input_names=names,
+        part.module, part.inputs, str(path.with_name("part.onnx")), input_names=names,
         output_names=["out"], dynamic_axes=free, dynamo=False, opset_version=17,
     )  # fmt: skip
     path.with_name("part.onnx").rename(path)
