@@ -13,7 +13,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mdp_lite.engine.attention import choose_cuda_attention
 from mdp_lite.engine.capture import CudaCapture
