@@ -93,7 +93,7 @@ def build_engine(
     wrap = partial(CompiledFunction, device=device) if mode == "compile" else _identity
     own, predict = unet, _predict
     if device.type == "cpu":
-        own = keep_plain(unet) if mode == "compile" else _pack_convolutions(unet)
+        own = _keep_plain(unet) if mode == "compile" else _pack_convolutions(unet)
         predict = _predict if mode == "compile" else _pack_and_predict
     if fuses := device.type == "cuda" and mode != "compile":
         fused = keep_working(fused, device)
@@ -217,10 +217,10 @@ def _pack_weights(unet: UNet, height: int, width: int) -> None:
     align_linears(unet)
 
 
-def keep_plain(model: Any) -> Any:
-    """The same model around the same weights, which other engines of these models never pack."""
-    lay_plain(model)
-    return deepcopy(model, {id(weight): weight for weight in model.parameters()})
+def _keep_plain(unet: UNet) -> UNet:
+    """The same UNet around the same weights, which other engines of these models never pack."""
+    lay_plain(unet)
+    return deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
 
 
 def _call_split(unet: SplitUNet, x: Tensor, t: Tensor, c: Tensor) -> Tensor:

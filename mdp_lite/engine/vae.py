@@ -19,9 +19,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from mdp_lite.engine.engine import Engine, choose_attention, keep_plain
+from mdp_lite.engine.engine import Engine, choose_attention
 from mdp_lite.engine.fusing import SILU, answer_contiguous, copy_around, fuse
 from mdp_lite.engine.unet_calls import Function
+from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.layers import Downsample2D, GroupNorm, ResnetBlock2D, Upsample2D
 from mdp_lite.models.transformer import Attend
 from mdp_lite.models.vae import VAE, VAEAttention
@@ -31,13 +32,15 @@ LARGE = 2**21  # bytes of a map from which it has a separate mapping
 
 
 def wrap_methods(engine: Engine, model: Any, names: Sequence[str]) -> dict[str, Function]:
-    """Methods of a VAE, run as the engine runs its UNet: compiled, or lean on a CPU, or fused."""
-    if engine.mode == "compile":
-        own = keep_plain(model)
-        return {name: engine.wrap(getattr(own, name)) for name in names}
+    """Methods of a VAE, run as the engine runs its UNet; on a CPU lean in every mode.
+
+    There Inductor is slower: it makes new memory for each map.
+    """
     if is_lean(model):
         own = lean(model, choose_attention(torch.device("cpu")))
         return {name: partial(run_channels_last, getattr(own, name)) for name in names}
+    if engine.mode == "compile":
+        lay_plain(model)
     own = fuse(model, engine.fused) if engine.fused else model
     methods = {name: getattr(own, name) for name in names}
     if engine.fused:

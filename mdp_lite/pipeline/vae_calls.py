@@ -13,7 +13,7 @@ from mdp_lite.engine.gpu import GpuSettings, find_budget
 from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.engine.placement import DEVICE, STREAMED, WAITS, WHOLE, choose_vae_call, find_peak
 from mdp_lite.engine.stripes import Stripes, stripe
-from mdp_lite.engine.vae import wrap_methods
+from mdp_lite.engine.vae import is_lean, wrap_methods
 from mdp_lite.engine.waiting import bring, is_on
 from mdp_lite.models.taesd import TAESD
 from mdp_lite.models.unet import UNet
@@ -41,13 +41,13 @@ class VAECaller:
         self.planned, self.records = device.type == "cuda" and ours, engine.mode != "eager"
         self.waits = self.planned and not is_on(models.vae, device)
         self._wrapped = {} if self.waits else wrap_methods(engine, models.vae, VAE_METHODS)
-        self._wraps_several = device.type == "cpu" and engine.mode != "compile"
+        self._wraps_several = is_lean(models.vae)
         self.budget = self._find_budget() if self.planned else 0
 
     def run(self, name: str, x: Tensor, what: str) -> Tensor:
         """encode or decode of x (b, c, y, x), through the engine if whole.
 
-        Several pictures at once go through it only on a CPU where nothing is compiled.
+        Several pictures at once go through it only where it compiles and records nothing.
         """
         factor = self.vae.config.factor if name == "decode" else 1
         if x.device.type == "cpu" and x.shape[-2] * x.shape[-1] * factor**2 >= LARGE_PICTURE:
