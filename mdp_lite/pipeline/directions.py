@@ -38,10 +38,11 @@ def add_directions(runner: ModelRunner, source: Source) -> Source:
     if path.direction is not None:
         return source
     guidance = _guide_along(runner, source)
+    if guidance.null is guidance.c:
+        return replace(source, path=path._replace(direction=torch.zeros_like(path.eps)))
     steps = predict_along(runner.unet, source.grid, path.x, guidance, runner.v_prediction)
     path = path._replace(direction=stack_directions(list(steps)))
-    cost = add_costs(source.cost, Cost(n * len(guidance.reads), n))
-    return replace(source, path=path, cost=cost)
+    return replace(source, path=path, cost=add_costs(source.cost, Cost(2 * n, n)))
 
 
 def _guide_along(runner: ModelRunner, source: Source) -> Guidance:
