@@ -13,9 +13,10 @@ from mdp_lite.app.studio import Studio
 from mdp_lite.app.wording import say
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
-from mdp_lite.method.plan import describe_plan, naive_plan
+from mdp_lite.method.plan import naive_plan
 from mdp_lite.pipeline.inversion_methods import NEVER
 from mdp_lite.pipeline.masks import MASK_STEPS
+from mdp_lite.pipeline.plan_text import describe_plan
 from mdp_lite.pipeline.result import Cost, Source, add_costs
 
 

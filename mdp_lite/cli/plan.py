@@ -17,8 +17,9 @@ from mdp_lite.editor import Editor, Source
 from mdp_lite.engine.edit_bytes import EditSize
 from mdp_lite.engine.estimate import Estimate, estimate
 from mdp_lite.method.execute import EditTask
-from mdp_lite.method.plan import Plan, describe_plan, naive_plan
+from mdp_lite.method.plan import Plan, naive_plan
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.plan_text import describe_plan
 
 
 def show_plan(args: PlanOptions, editor: Editor, console: Console) -> Report:

@@ -20,6 +20,7 @@ from mdp_lite.method.mdp import (
     Step,
     StepTerms,
     find_direction,
+    move_direction,
     step_inputs,
     step_output,
     update,
@@ -38,9 +39,9 @@ class EditTask(NamedTuple):
     weights: Weights
     plan: Plan
 
-    def select_step(self, i: StepIndex, x: Tensor, d: Tensor | None = None) -> StepTerms:
-        """All that step i reads besides the latent x; d as in edit_terms."""
-        return edit_terms(self.grid, self.guidance, self.source, self.weights, i, x, d)
+    def select_step(self, i: StepIndex, x: Tensor) -> StepTerms:
+        """All that step i reads besides the latent x."""
+        return edit_terms(self.grid, self.guidance, self.source, self.weights, i, x)
 
 
 # Computes step i of one edit from x as a whole, for a recorded graph; None if the result is not
@@ -187,8 +188,7 @@ def _call(
         if end is not None:
             return [end]
     reads, xs = [node.segment.reads for node in nodes], [one.x for one in starts]
-    pairs = zip(nodes, starts, strict=True)
-    terms = [_select_terms(node, start) for node, start in pairs]
+    terms = list(map(_select_terms, nodes, starts))
     inputs = [step_inputs(*one) for one in zip(xs, terms, reads, strict=True)]
     sizes = [len(rows) for rows, _ in inputs]
     rows, c = (torch.cat(parts) for parts in zip(*inputs, strict=True))
@@ -199,9 +199,11 @@ def _call(
 
 
 def _select_terms(node: TreeNode, start: Step) -> StepTerms:
-    """What the step of a call reads, with the direction of the step before if it reuses that."""
+    """What the step of a call reads, with its direction if it comes from the step before."""
+    task, i = node.task, node.segment.start
     d = start.d if node.segment.reuses else None
-    return node.task.select_step(node.segment.start, start.x, d)
+    d = d if d is None else move_direction(d, task.source.direction, i)
+    return task.select_step(i, start.x)._replace(d=d)
 
 
 def _direction(out: Tensor, x: Tensor, terms: StepTerms, reads: Reads) -> Tensor | None:

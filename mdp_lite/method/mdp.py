@@ -143,15 +143,15 @@ def find_direction(out: Tensor, reads: Reads) -> Tensor | None:
     return e - e_null
 
 
-def move_direction(d: Tensor, source_d: tuple[Tensor, Tensor] | None) -> Tensor:
+def move_direction(d: Tensor, source: Tensor | None, i: int) -> Tensor:
     """d_i ~ d_{i-1} + (d_A,i - d_A,{i-1}): the direction moves as the recorded source's own does.
 
-    source_d are d_A,{i-1} and d_A,i; without them d is only kept. The step then takes
-    e_null = e - d and asks no null row. That directions of neighbouring steps are alike is known
+    source (N, b, 4, y, x) is d_A; without it d is only kept. The step then takes e_null = e - d and
+    asks no null row. That directions of neighbouring steps are alike is known
     (Castillo et al. 2023, arXiv 2312.12487; FasterCache, Lv et al. 2024, arXiv 2410.19355). To move
     them by a recorded path is ours: noise and level change alike on both paths.
     """
-    return d if source_d is None else d + (source_d[1] - source_d[0])
+    return d if source is None else d + (source[i] - source[i - 1])
 
 
 def guide(

@@ -35,6 +35,9 @@ class EditFacts(NamedTuple):
     exact: bool = True
 
 
+UNKNOWN = EditFacts()
+
+
 class Segment(NamedTuple):
     """Steps start to stop - 1 of a plan, of one kind: "source", "carry", "along" or "call".
 
@@ -73,10 +76,7 @@ class Plan(NamedTuple):
         return sum(one.kind == "call" for one in self.segments)
 
 
-def plan(
-    weights: Weights, grid: Grid, facts: EditFacts = EditFacts(),  # noqa: B008
-    guidance_every: int = 1,
-) -> Plan:  # fmt: skip
+def plan(weights: Weights, grid: Grid, facts: EditFacts = UNKNOWN, guidance_every: int = 1) -> Plan:
     """Compile a table of n steps for a path over the grid that starts at the source's noise.
 
     guidance_every: of calls in a row only every so many asks the null row; 1 is exact.
@@ -131,50 +131,11 @@ def call_steps(plan: Plan) -> tuple[int, ...]:
     return tuple(one.start for one in plan.segments if one.kind == "call")
 
 
-def describe_plan(plan: Plan) -> list[str]:
-    """The segments for people; a run of calls with the same rows is one line."""
-    runs: list[list[Segment]] = []
-    for segment in plan.segments:
-        if runs and segment.kind == "call" and _all_reads(segment) == _all_reads(runs[-1][-1]):
-            runs[-1].append(segment)
-        else:
-            runs.append([segment])
-    lines = [_describe_run(run) for run in runs]
-    rows, calls = _count("UNet row", plan.unet_rows), _count("call", plan.unet_calls)
-    return [*lines, f"{rows} in {calls}"]
-
-
-def _describe_run(run: list[Segment]) -> str:
-    first = run[0]
-    last = run[-1].stop - 1
-    steps = f"steps {first.start} to {last}" if last > first.start else f"step {last}"
-    if first.kind == "call":
-        reads, without = _all_reads(first), sum(one.reuses for one in run)
-        calls, rows = _count("call", len(run)), _count("UNet row", len(reads))
-        each = " each" if len(run) > 1 else ""
-        less = f", {without} of them without null" if without else ""
-        return f"{steps}: {calls} of {rows}{each} ({' + '.join(reads)}){less}"
-    if first.kind == "carry":
-        return f"{steps}: the difference from the source is scaled, no UNet call"
-    if first.kind == "along":
-        return f"{steps}: along the source's noise, no UNet call"
-    return f"{steps}: the source itself, no UNet call"
-
-
-def _all_reads(segment: Segment) -> Reads:
-    """The rows of a call, with the null row that it leaves out."""
-    return ("null", *segment.reads) if segment.reuses else segment.reads
-
-
 def _condition(segment: Segment) -> Hashable:
     """The condition that a call guides towards, c with its weight of MDP-c; None if it does not."""
     if segment.reads[:1] != ("null",):
         return None
     return (segment.reads[1], segment.keys[0]) if segment.reads[1] == "c" else segment.reads[1]
-
-
-def _count(word: str, number: int) -> str:
-    return f"{number} {word}" + ("" if number == 1 else "s")
 
 
 def _all(column: Tensor, value: float) -> bool:

@@ -15,7 +15,6 @@ from mdp_lite.method.mdp import (
     Step,
     StepTerms,
     find_direction,
-    move_direction,
     step_inputs,
     step_output,
 )
@@ -87,19 +86,12 @@ def all_reads(guidance: Guidance, beta: bool) -> Reads:
 
 
 def edit_terms(
-    grid: Grid, guidance: Guidance, source: Trajectory, weights: Weights, i: StepIndex, x: Tensor,
-    d: Tensor | None = None,
-) -> StepTerms:  # fmt: skip
-    """All that step i of an edit reads beside the latent x.
-
-    d is the direction of step i - 1, for a step that asks no null row.
-    """
-    if d is not None:
-        own = source.direction
-        d = move_direction(d, own if own is None else (own[i - 1], own[i]))
+    grid: Grid, guidance: Guidance, source: Trajectory, weights: Weights, i: StepIndex, x: Tensor
+) -> StepTerms:
+    """All that step i of an edit reads beside the latent x."""
     return StepTerms(
         grid.select_step(i), guidance.select_step(i), source_step(source, grid, i),
-        weights.select_step(i, x), d,
+        weights.select_step(i, x),
     )  # fmt: skip
 
 
@@ -139,13 +131,9 @@ def record(
 ) -> Trajectory:
     """The path that started at x (b, 4, y, x) and took these steps, which added this noise.
 
-    directed: with the directions of the steps.
+    directed: with the directions of the steps; 0 where the null row was left out because it is c.
     """
     xs, noises = [x, *(one.x for one in steps)], [one.eps for one in steps]
-    direction = stack_directions(steps) if directed else None
+    ds = [torch.zeros_like(x) if one.d is None else one.d for one in steps]
+    direction = torch.stack(ds) if directed else None
     return Trajectory(torch.stack(xs), torch.stack(noises), c, noise=noise, direction=direction)
-
-
-def stack_directions(steps: list[Step]) -> Tensor:
-    """d of each step (N, b, 4, y, x); 0 for one whose null row was left out because it is c."""
-    return torch.stack([torch.zeros_like(one.x) if one.d is None else one.d for one in steps])

@@ -8,7 +8,7 @@ import torch
 from mdp_lite.files.atomic import warn_once
 from mdp_lite.method.inversion import predict_along
 from mdp_lite.method.mdp import Guidance
-from mdp_lite.method.sample import stack_directions
+from mdp_lite.method.sample import record
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.result import Cost, Source, add_costs
@@ -38,10 +38,12 @@ def add_directions(runner: ModelRunner, source: Source) -> Source:
     if path.direction is not None:
         return source
     guidance = _guide_along(runner, source)
+    if guidance.null is guidance.c:
+        return replace(source, path=path._replace(direction=torch.zeros_like(path.eps)))
     steps = predict_along(runner.unet, source.grid, path.x, guidance, runner.v_prediction)
-    path = path._replace(direction=stack_directions(list(steps)))
-    cost = add_costs(source.cost, Cost(n * len(guidance.reads), n))
-    return replace(source, path=path, cost=cost)
+    found = record(path.x[0], list(steps), path.c, directed=True)
+    path = path._replace(direction=found.direction)
+    return replace(source, path=path, cost=add_costs(source.cost, Cost(2 * n, n)))
 
 
 def _guide_along(runner: ModelRunner, source: Source) -> Guidance:

@@ -8,8 +8,8 @@ import pytest
 
 from mdp_lite import Editor
 from mdp_lite.__main__ import main
-from mdp_lite.method.plan import describe_plan
 from mdp_lite.pictures import images
+from mdp_lite.pipeline.plan_text import describe_plan
 from mdp_lite.pipeline.request import Request
 from support.batching import draw_pictures, read_records, write_jsonl
 
@@ -88,8 +88,9 @@ def test_replay_takes_rows_for_them(
 ) -> None:
     (name, *_) = draw_pictures(tmp_path, 1)
     file, picture = tmp_path / "a.safetensors", str(tmp_path / name)
-    words = ["invert", picture, "--method", "replay", "--save-source", str(file), "--json",
-             "-o", str(tmp_path / "a.png"), "--record-direction"]  # fmt: skip
+    words = ["invert", picture, "--prompt", "a house", "--method", "replay", "--json",
+             "--save-source", str(file), "--record-direction",
+             "-o", str(tmp_path / "a.png")]  # fmt: skip
     for more in (["--dry-run"], []):
         assert run(words, checkpoint, *more) == 0
         assert json.loads(capsys.readouterr().out)["cost"]["unet_rows"] == 3 * STEPS

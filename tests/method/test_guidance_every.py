@@ -9,10 +9,11 @@ from torch import Tensor
 from mdp_lite.method.execute import EditTask, build_tree, tree_cost
 from mdp_lite.method.inversion import predict_along
 from mdp_lite.method.mdp import Denoiser, guide, move_direction
-from mdp_lite.method.plan import EditFacts, Plan, Segment, describe_plan, plan
-from mdp_lite.method.sample import Trajectory, record, sample, stack_directions
+from mdp_lite.method.plan import EditFacts, Plan, Segment, plan
+from mdp_lite.method.sample import Trajectory, record, sample
 from mdp_lite.method.schedule import Weights, variant_table, window, zero_weights
 from mdp_lite.names import VARIANTS
+from mdp_lite.pipeline.plan_text import describe_plan
 from support.tables import (
     NOISE,
     count_rows,
@@ -61,9 +62,9 @@ def end_of(one: EditTask, v_prediction: bool = False) -> Tensor:
 
 
 def test_a_direction_moves_as_the_sources_does() -> None:
-    d, before, now = random(20, 3, 1, 4, 3, 5)
-    assert torch.equal(move_direction(d, None), d)
-    assert (move_direction(d, (before, now)) - (d + now - before)).abs().max() <= 1e-15
+    d, own = random(20, 1, 4, 3, 5), random(22, 3, 1, 4, 3, 5)
+    assert torch.equal(move_direction(d, None, 2), d)
+    assert (move_direction(d, own, 2) - (d + own[2] - own[1])).abs().max() <= 1e-15
 
 
 def test_the_null_row_follows_from_the_direction() -> None:
@@ -107,7 +108,8 @@ def test_recorded_directions_are_those_along_the_path(setup: Setup) -> None:
     path, v_prediction, on = sampled(setup), setup[0] != "epsilon", grid(setup, N)
     along = list(predict_along(toy, on, path.x, guidance_of(C_A, G), v_prediction))
     assert path.direction is not None and path.direction.shape == path.eps.shape
-    assert (stack_directions(along) - path.direction).abs().max() <= 1e-14
+    again = record(NOISE, along, C_A, directed=True).direction
+    assert again is not None and (again - path.direction).abs().max() <= 1e-14
     for i in range(N):
         want = toy(path.x[i], on.t[i], C_A) - toy(path.x[i], on.t[i], NULL)
         assert (path.direction[i] - want).abs().max() <= 1e-14
@@ -229,7 +231,8 @@ def reuse(one: EditTask, every: int, directed: bool, v_prediction: bool) -> Edit
     source, segments = one.source, one.plan.segments
     if directed:
         along = predict_along(toy, one.grid, source.x, guidance_of(source.c, G), v_prediction)
-        source = source._replace(direction=stack_directions(list(along)))
+        found = record(source.x[0], list(along), source.c, directed=True)
+        source = source._replace(direction=found.direction)
     facts = EditFacts(guided=one.guidance.null is not None)
     made = plan(one.weights, one.grid, facts, every)
     assert isinstance(segments[0], Segment) and made.n == one.plan.n

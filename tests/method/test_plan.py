@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mdp_lite.method.execute import EditTask, build_tree, tree_cost
 from mdp_lite.method.mdp import Guidance
-from mdp_lite.method.plan import EditFacts, describe_plan, naive_plan, plan
+from mdp_lite.method.plan import EditFacts, naive_plan, plan
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import (
     CURVES,
@@ -21,6 +21,7 @@ from mdp_lite.method.schedule import (
 from mdp_lite.models.config import SchedulerConfig
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import VARIANTS
+from mdp_lite.pipeline.plan_text import describe_plan
 from support.tables import (
     KINDS,
     NOISE,
