@@ -15,7 +15,7 @@ import math
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -29,9 +29,11 @@ from torch import Tensor
 from torch.profiler import profile
 
 from benchmarks.record import RESULTS, Recorder
-from benchmarks.sides import Model, inputs, model_of, ours
+from benchmarks.sides import Inputs, Model, inputs, model_of, ours
 from mdp_lite import Editor, Request, Source, record_layers
 from mdp_lite.engine import flops
+from mdp_lite.engine.pages import Pages
+from mdp_lite.engine.windowed import WindowedUNet
 from mdp_lite.engine.windows import Window
 from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.edit_scores import edit_regions, score_edits
@@ -43,6 +45,7 @@ from mdp_lite.eval.world import draw
 from mdp_lite.pipeline.recompute import HALO
 
 SHARES = (0.05, 0.1, 0.17, 0.3, 0.5)  # of the map's cells, without the halo
+WHOLE, CLOSER = "mdp_lite whole", 0.17  # the share that is also recorded and looked into
 CALLS = 33  # steps of an edit in 50 steps with the default window, each with two rows
 LOCAL = ("object", "color", "position", "add", "remove")  # kinds of edits that a mask can hold
 SOURCES = ("generated", "inverted")
@@ -58,37 +61,34 @@ def choose_window(side: int, share: float) -> Window:
 def measure_seconds(model: Model, dtype: torch.dtype, recorder: Recorder) -> dict[str, Any]:
     """A guided step of each kind in turns, and what each window costs and keeps."""
     editor = ours(model, dtype, ["eager"])["eager"]
-    call, engine, config = (
-        inputs(model, 2).to(dtype),
-        editor.runner.engine,
-        editor.models.unet.config,
-    )
-    side = call.x.shape[-1]
-    sides, windows = {"mdp_lite whole": partial(engine.denoise, *call)}, dict[str, Any]()
-    want = engine.denoise(*call)
+    engine, config, call = editor.runner.engine, editor.models.unet.config, inputs(model, 2)
+    call, side = call.to(dtype), call.x.shape[-1]
+    want, windows = engine.denoise(*call), dict[str, Any]()
+    sides: dict[str, Callable[[], object]] = {WHOLE: partial(engine.denoise, *call)}
     for share in SHARES:
-        window = choose_window(side, share)
+        window, name = choose_window(side, share), f"mdp_lite window {share:g}"
         windowed = engine.windowed(window, (side, side))  # type: ignore[misc]
         kept = windowed.record(*call)
-        name = f"mdp_lite window {share:g}"
-        sides[name] = partial(windowed.recompute, kept, *call)
-        error = ((sides[name]() - want).float().norm() / want.float().norm()).item()
+        got = windowed.recompute(kept, *call)
+        error = ((got - want).float().norm() / want.float().norm()).item()
         cost = flops.window(config, window, (side, side), call.c.shape[1], dtype)
         windows[name] = describe_window(window, side, cost, error)
-        if share == 0.17:
-            sides["mdp_lite recorded"] = partial(windowed.record, *call)
+        sides[name] = partial(windowed.recompute, kept, *call)
+        if share == CLOSER:
+            sides["mdp_lite recorded"] = partial(record, windowed, call, 2 * cost.kept_bytes)
     found = recorder.compare(sides)
     add_savings(windows, found["sides"])
-    each = {
-        name: list_operators(sides[name]) for name in ("mdp_lite whole", "mdp_lite window 0.17")
-    }
+    each = {name: list_operators(sides[name]) for name in (WHOLE, f"mdp_lite window {CLOSER}")}
     return {
-        "rows": 2,
-        "cells": side,
-        "dtype": str(dtype),
-        "windows": windows,
-        "operators": each,
-    } | found
+        "rows": 2, "cells": side, "dtype": str(dtype), "windows": windows, "operators": each,
+        **found,
+    }  # fmt: skip
+
+
+def record(windowed: WindowedUNet, call: Inputs, size: int) -> list[Tensor]:
+    """A step that is recorded, and copied to where it stays."""
+    room = Pages(size)
+    return [room.copy(one) for one in windowed.record(*call)]
 
 
 def describe_window(
@@ -107,7 +107,7 @@ def add_savings(windows: dict[str, Any], timed: dict[str, Any]) -> None:
 
     Recording takes a whole step more for each step that edits share.
     """
-    whole = timed["mdp_lite whole"]["p50"]
+    whole = timed[WHOLE]["p50"]
     for name, one in windows.items():
         seconds = timed[name]["p50"]
         one["times_faster"] = whole / seconds

@@ -82,7 +82,8 @@ def window(
         windowed = WindowedUNet(model, F.scaled_dot_product_attention, _prepare_nothing, at, size)
         x = torch.empty(1, config.in_channels, *size, dtype=dtype)
         c = torch.empty(1, tokens, config.cross_attention_dim, dtype=dtype)
-        times, text = model.times(torch.empty(()), c), model.text(c)
+        with _Meter(model, copies=False):
+            times, text = model.times(torch.empty(()), c), model.text(c)
         with _Meter(model, copies=False) as whole:
             windowed.predict(x, times, text)
         kept = windowed.tape.kept

@@ -17,6 +17,8 @@ def run_on_meta(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The result of a call on the meta device; by torch itself where that imports nothing."""
     if func is torch.arange and len(args) == 1:
         return torch.empty(args[0], dtype=kwargs.get("dtype", torch.long))
+    if func is torch.native_group_norm:
+        return _normalise(*args)
     if func not in SHAPES or not isinstance(args[0], Tensor | tuple | list):
         return func(*args, **kwargs)
     shape = list(SHAPES[func](*args, **kwargs))
@@ -31,6 +33,15 @@ def _find_dtype(func: Any, args: Sequence[Any]) -> torch.dtype:
     if func is Tensor.div and not first.dtype.is_floating_point:
         return torch.get_default_dtype()
     return torch.result_type(*args[:2]) if func in BROADCAST else first.dtype
+
+
+def _normalise(
+    x: Tensor, weight: Tensor, bias: Tensor, rows: int, channels: int, cells: int, groups: int,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The result, the means and the inverse deviations, these in the dtype of the weight."""
+    mean, scale = (torch.empty(rows, groups, dtype=weight.dtype) for _ in range(2))
+    return torch.empty(x.shape, dtype=x.dtype), mean, scale
 
 
 def _same(x: Tensor, *others: Any, **options: Any) -> Iterable[int]:
@@ -77,7 +88,8 @@ def _convolve(
 BROADCAST = (Tensor.add, Tensor.sub, Tensor.mul, Tensor.div)
 ELEMENTWISE = (
     F.layer_norm, F.group_norm, F.gelu, F.silu, F.relu, F.mish, Tensor.exp, Tensor.sigmoid,
-    Tensor.tanh, Tensor.sin, Tensor.cos, Tensor.clamp,
+    Tensor.tanh, Tensor.sin, Tensor.cos, Tensor.clamp, Tensor.square, Tensor.rsqrt,
+    Tensor.reciprocal,
 )  # fmt: skip
 SHAPES: dict[Any, Callable[..., Iterable[int]]] = {
     **dict.fromkeys(ELEMENTWISE, _same),

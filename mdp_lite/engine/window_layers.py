@@ -63,7 +63,7 @@ class WindowedConv(nn.Module):
 
 
 class WindowedProduct(nn.Module):
-    """A 1x1 convolution; of a window it is a product of matrices, with a plain copy of the weight.
+    """A 1x1 convolution; of a window it is a product of matrices with a plain weight, also kept.
 
     oneDNN packs the weight of a 1x1 convolution otherwise for small maps than for large ones, and
     to change the layout in each call takes many times as long as the convolution.
@@ -73,7 +73,7 @@ class WindowedProduct(nn.Module):
         super().__init__()
         self.conv, self.tape = conv, tape
         weight = getattr(conv, "conv", conv).weight
-        self.weight = (weight.to_dense() if weight.is_mkldnn else weight).flatten(1).clone()
+        self.weight = (weight.to_dense() if weight.is_mkldnn else weight).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, inp, y, x) -> (b, out, y, x)."""
@@ -155,7 +155,8 @@ class WindowedNorm(nn.Module):
         out, mean, scale = torch.native_group_norm(
             x, self.weight, self.bias, b, c, y * width, norm.num_groups, norm.eps
         )
-        both = torch.stack([mean, scale**-2 - norm.eps + mean.square()], dim=1)  # E x, E x^2
+        square = scale.square().reciprocal() - norm.eps + mean.square()
+        both = torch.cat([mean[:, None], square[:, None]], dim=1)  # the means of x and x squared
         inside = self._add_up(x[self.level.window.cells])
         self.tape.keep(self._count() * both - inside)
         return out
@@ -173,7 +174,8 @@ class WindowedNorm(nn.Module):
     def _add_up(self, x: Tensor) -> Tensor:
         """The sums of a map and of its squares, (b, 2, groups)."""
         cells = x.permute(0, 2, 3, 1).flatten(1, 2).to(self.weight.dtype)
-        sums = torch.stack([cells.sum(1), cells.square().sum(1)], dim=1)
+        parts = [one.sum(1, keepdim=True) for one in (cells, cells.square())]
+        sums = torch.cat(parts, dim=1)
         return sums.unflatten(2, (self.norm.num_groups, -1)).sum(-1)
 
     def _count(self) -> int:

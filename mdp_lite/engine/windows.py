@@ -29,7 +29,7 @@ class Window(NamedTuple):
         return self.bottom - self.top, self.right - self.left
 
     @property
-    def cells(self) -> tuple[slice, ...]:
+    def cells(self) -> tuple[Any, ...]:
         """The window as an index of maps (..., y, x)."""
         return ..., slice(self.top, self.bottom), slice(self.left, self.right)
 

@@ -27,7 +27,6 @@ from support.small_unets import CONFIGS, random_call, random_unet
 CPU = torch.device("cpu")
 SIZE = (9, 8)
 WINDOWS = [Window(3, 6, 1, 6), Window(0, 4, 0, 3), Window(4, 9, 5, 8), Window(0, 9, 0, 8)]
-SAME = {"rtol": 1e-10, "atol": 1e-10}
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +52,12 @@ def replace_window(x: Tensor, new: Tensor, window: Window) -> Tensor:
 def maps(*size: int) -> tuple[Tensor, Tensor]:
     """Two maps (2, 8, *size)."""
     torch.manual_seed(1)
-    return tuple(torch.randn(2, 8, *size, dtype=torch.float64) for _ in range(2))  # type: ignore
+    x, new = torch.randn(2, 2, 8, *size, dtype=torch.float64)
+    return x, new
+
+
+def assert_same(got: Tensor, want: Tensor) -> None:
+    torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
 
 
 def record_and_play(layer: Any, tape: Tape, x: Tensor, new: Tensor, *more: Any) -> Tensor:
@@ -72,7 +76,7 @@ def test_a_convolution(window: Window) -> None:
     tape, level, (x, new) = Tape(), Level(window, SIZE), maps(*SIZE)
     conv = widen(Conv2d(8, 5, 3, padding=1))
     got = record_and_play(WindowedConv(conv, level, tape, framed=False), tape, x, new[window.cells])
-    torch.testing.assert_close(got, conv(replace_window(x, new, window))[window.cells], **SAME)
+    assert_same(got, conv(replace_window(x, new, window))[window.cells])
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -80,7 +84,7 @@ def test_a_product(window: Window) -> None:
     tape, (x, new) = Tape(), maps(*SIZE)
     conv = widen(Conv2d(8, 5, 1))
     got = record_and_play(WindowedProduct(conv, tape), tape, x, new[window.cells])
-    torch.testing.assert_close(got, conv(new)[window.cells], **SAME)
+    assert_same(got, conv(new)[window.cells])
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -89,7 +93,7 @@ def test_halving(window: Window) -> None:
     tape, layer = Tape(), widen(Downsample2D(8, padding=1))
     got = record_and_play(WindowedDown(layer, level, tape), tape, x, new[window.cells])
     want = layer(replace_window(x, new, window))[smaller.window.cells]
-    torch.testing.assert_close(got, want, **SAME)
+    assert_same(got, want)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -100,7 +104,7 @@ def test_doubling(window: Window) -> None:
     windowed = WindowedUp(layer, level, larger, tape)
     got = record_and_play(windowed, tape, x, new[level.window.cells], SIZE)
     want = layer(replace_window(x, new, level.window), SIZE)[window.cells]
-    torch.testing.assert_close(got, want, **SAME)
+    assert_same(got, want)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -108,7 +112,7 @@ def test_a_norm(window: Window) -> None:
     tape, norm, (x, new) = Tape(), widen(GroupNorm(4, 8)), maps(*SIZE)
     windowed = WindowedNorm(norm, Level(window, SIZE), tape)
     got = record_and_play(windowed, tape, x, new[window.cells])
-    torch.testing.assert_close(got, norm(replace_window(x, new, window))[window.cells], **SAME)
+    assert_same(got, norm(replace_window(x, new, window))[window.cells])
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -123,7 +127,7 @@ def test_a_norm_an_activation_and_a_convolution(window: Window) -> None:
 
     got = record_and_play(lambda x: run(*own, x), tape, x, new[window.cells])
     want = run(norm, conv, replace_window(x, new, window))[window.cells]
-    torch.testing.assert_close(got, want, **SAME)
+    assert_same(got, want)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -139,7 +143,7 @@ def test_self_attention(window: Window) -> None:
     )
     whole = layer.of_itself(to_cells(replace_window(x, new, window)), SDPA)
     want = whole.transpose(1, 2).unflatten(2, SIZE)[window.cells]
-    torch.testing.assert_close(got, to_cells(want), **SAME)
+    assert_same(got, to_cells(want))
 
 
 # The whole UNet
@@ -156,8 +160,8 @@ def test_the_recorded_inputs_give_the_recorded_result(family: str, window: Windo
     x, t, c = random_call(unet, side=7)
     windowed = build(unet, window, 7)
     kept = windowed.record(x, t, c)
-    torch.testing.assert_close(kept[-1], unet(x, t, c), **SAME)
-    torch.testing.assert_close(windowed.recompute(kept, x, t, c), kept[-1], **SAME)
+    assert_same(kept[-1], unet(x, t, c))
+    assert_same(windowed.recompute(kept, x, t, c), kept[-1])
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -167,7 +171,7 @@ def test_a_window_of_the_whole_map_is_any_call(family: str) -> None:
     windowed = build(unet, Window(0, 8, 0, 8), 8)
     kept = windowed.record(x, t, c)
     new = x.flip(1), t, c.flip(0)
-    torch.testing.assert_close(windowed.recompute(kept, *new), unet(*new), **SAME)
+    assert_same(windowed.recompute(kept, *new), unet(*new))
 
 
 def test_outside_the_window_are_the_recorded_bits() -> None:
