@@ -16,14 +16,14 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from benchmarks.record import RESULTS, Recorder
+from benchmarks.record import RESULTS, Recorder, commit
 from benchmarks.sides import model_of, ours
 from mdp_lite.editor import Editor
 from mdp_lite.eval.edit_batches import (
@@ -149,7 +149,7 @@ def run_quality(args: argparse.Namespace) -> None:
     section = data.setdefault(args.section, {"settings": settings, "figures": {}})
     if section["settings"] != settings:
         raise SystemExit(f"{args.out} has figures of {section['settings']}: give another --out")
-    for case, kind in _list_missing(section["figures"], args.kinds):
+    for case, kind in _list_missing(section["figures"], args):
         section["figures"][f"{case} {kind}"] = measure_kind(editor, case, kind, args)
         section |= _describe(editor.device) | {"summary": summarize(section["figures"])}
         _write(args.out, data)
@@ -157,15 +157,17 @@ def run_quality(args: argparse.Namespace) -> None:
     print(to_json(section["summary"]))
 
 
-def _list_missing(figures: dict[str, Any], kinds: list[str]) -> Iterator[tuple[str, str]]:
-    for case in ("real", "synthetic"):
-        yield from ((case, kind) for kind in kinds if f"{case} {kind}" not in figures)
+def _list_missing(figures: dict[str, Any], args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    for kind, case in product(args.kinds, sorted({EDITS[name][0] for name in args.edits})):
+        if f"{case} {kind}" not in figures:
+            yield case, kind
 
 
 def _describe(device: torch.device) -> dict[str, Any]:
     command = shlex.join(["python", "-m", "benchmarks.guidance_every", *sys.argv[1:]])
     date = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
-    return {"machine": describe_machine(device), "command": command, "date": date}
+    machine = describe_machine(device)
+    return {"machine": machine, "command": command, "commit": commit(), "date": date}
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:

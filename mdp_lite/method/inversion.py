@@ -60,8 +60,8 @@ def predict_along(
     """
     for i in range(len(grid.t)):
         now = guidance.select_step(i)
-        done = _free_step(unet, pivots[i], grid.select_step(i), now, v_prediction)
-        yield done._replace(x=pivots[i + 1])
+        _, eps, d = _free_step(unet, pivots[i], grid.select_step(i), now, v_prediction)
+        yield Step(pivots[i + 1], eps, d)
 
 
 def add_noise(grid: Grid, x: Tensor, z: Tensor) -> Tensor:
@@ -85,5 +85,5 @@ def noise_maps(
         terms = free_terms(grid.select_step(i), guidance, pivots[i])
         source = terms.source._replace(noise=torch.zeros_like(pivots[i]))
         terms = terms._replace(source=source)
-        done = step(unet, pivots[i], terms, guidance.reads, v_prediction)
-        yield done._replace(x=pivots[i + 1]), pivots[i + 1] - done.x
+        mean, eps, d = step(unet, pivots[i], terms, guidance.reads, v_prediction)
+        yield Step(pivots[i + 1], eps, d), pivots[i + 1] - mean

@@ -55,7 +55,7 @@ def test_an_edit_is_the_librarys_and_its_file_says_how(
 def test_a_plan_says_which_calls_leave_the_null_row_out(
     checkpoint: Path, request_: Request, editor: Editor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["plan", *EDIT[1:]], checkpoint) == 0
+    assert main(["plan", *EDIT[1:], "--model", str(checkpoint), *COMMON[:-1]]) == 0
     lines, out = describe_plan(editor.plan(request_)), capsys.readouterr().out
     assert "of them without null" in out and all(line in out for line in lines)
 
