@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from mdp_lite.method.plan import Plan
     from mdp_lite.method.schedule import Weights
     from mdp_lite.pipeline.inversion_methods import Inversion
-    from mdp_lite.pipeline.layers import RecordedLayers
+    from mdp_lite.pipeline.layers import LayersPlan, RecordedLayers
     from mdp_lite.pipeline.once import once
     from mdp_lite.pipeline.progress import EditState, Progress
     from mdp_lite.pipeline.recompute import plan_layers, record_layers
@@ -79,6 +79,7 @@ __all__ = [
     "Fused",
     "GpuSettings",
     "Inversion",
+    "LayersPlan",
     "MdpError",
     "MissingExtra",
     "NotFinite",
@@ -114,6 +115,7 @@ _MODULES = {
     "Fused": "engine.fusing",
     "GpuSettings": "engine.gpu",
     "Inversion": "pipeline.inversion_methods",
+    "LayersPlan": "pipeline.layers",
     "Plan": "method.plan",
     "Progress": "pipeline.progress",
     "RecordedLayers": "pipeline.layers",

@@ -106,9 +106,9 @@ class WindowedUp(nn.Module):
     def __init__(self, layer: Upsample2D, level: Level, larger: Level, tape: Tape) -> None:
         super().__init__()
         self.layer, self.tape = layer, tape
-        frame = level.window.grow(1)
-        self.ring = Ring(frame, level)
-        self.part = larger.window.grow(1).move(2 * frame.top, 2 * frame.left).cells
+        frame, wanted = level.window.grow(1), larger.window.grow(1)
+        self.ring, self.larger = Ring(frame, level), Ring(wanted, larger)
+        self.part = wanted.move(2 * frame.top, 2 * frame.left).cells
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
         """(b, c, y, x) -> (b, c, *size): (2 y, 2 x), or one less where the way down had odd sides.
@@ -121,7 +121,7 @@ class WindowedUp(nn.Module):
         frame = self.ring.surround(x, self.tape.read())
         large = F.interpolate(frame, size=[2 * side for side in frame.shape[2:]], mode="nearest")
         part = large[self.part].contiguous(memory_format=torch.channels_last)
-        return convolve(self.layer.conv, part)
+        return convolve(self.layer.conv, self.larger.clear(part))
 
 
 class WindowedNorm(nn.Module):

@@ -42,8 +42,9 @@ class LayersPlan(NamedTuple):
     those of the recording, nbytes is what it keeps. share is what a row of an edit then costs, as a
     share of a whole row's FLOPs.
 
-    >>> plan_layers(editor, Request(source, "a blue house", mask=(16, 16, 40, 40))).unet_rows
-    8
+    >>> request = Request(source, "a blue house", mask=(16, 16, 40, 40))
+    >>> plan_layers(editor, request).unet_rows == editor.plan(request).unet_rows
+    True
     """
 
     window: Window
@@ -76,7 +77,9 @@ class RecordedLayers:
     def count_rows(self, plan: Plan) -> float:
         """An edit's UNet rows by their FLOPs: one of a recorded step is `share` of a whole one.
 
-        >>> layers.count_rows(editor.plan(Request(source, "a blue house", layers=layers))) < 8
+        >>> request = Request(source, "a blue house", mask=(16, 16, 40, 40))
+        >>> plan, layers = editor.plan(request), record_layers(editor, request)
+        >>> layers.count_rows(plan) < plan.unet_rows
         True
         """
         recorded = {one.i for one in self.steps.values()}

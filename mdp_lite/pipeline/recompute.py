@@ -57,8 +57,8 @@ def record_layers(
     without a name in folder (by default the system's for temporary files). Raises BadInput.
 
     >>> layers = record_layers(editor, Request(source, "a blue house", mask=(16, 16, 40, 40)))
-    >>> editor.edit(source, "a blue house on the grass", layers=layers).cost.unet_rows
-    8
+    >>> editor.edit(source, "a blue house on the grass", layers=layers).finished
+    True
     """
     runner = runner_of(model)
     task, mask, plan, size = _prepare(runner, request)
