@@ -119,10 +119,11 @@ def measure(args: argparse.Namespace, recorder: Recorder, setup: Setup, model: M
     for work in args.works:
         peaks = read_peaks(recorder.path, model, peers)
         setup.quiet.hold()
-        before = limits(LIMITED, CPU)
+        kinds = () if toy else LIMITED
+        before = limits(kinds, CPU)
         found = find_work(setup, work, peers, peaks, toy)
         setup.quiet.hold()
-        best = highest(before, limits(LIMITED, CPU))
+        best = highest(before, limits(kinds, CPU))
         setup.quiet.release()
         rates = {str(dtype).removeprefix("torch."): one.rate for dtype, one in best.items()}
         count = None if toy else count_flops(model, work)

@@ -1,5 +1,7 @@
 """OpenVINO as a peer: bfloat16, or the UNet in 8 bits; every shape is compiled for itself."""
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +11,11 @@ from numpy.typing import NDArray
 from benchmarks.peers.openvino_models import convert, give_shapes, quantize
 from benchmarks.peers.sides import Array
 
-THREADS = 2
-
 
 class OpenVINOSide:
     """Models that are compiled at their first call of a shape; OpenVINO keeps them on disk."""
 
     def __init__(self, mode: str, model: Path, folder: Path, scale: float) -> None:
-        import os
-
         self.core, self.scale = ov.Core(), scale
         self.core.set_property({"CACHE_DIR": str(folder / "openvino-cache")})
         self.settings = {
@@ -52,7 +50,5 @@ class OpenVINOSide:
 
 def load(mode: str, model: Path, folder: Path) -> OpenVINOSide:
     """mode: "bfloat16" or "int8"."""
-    import json
-
     scale = json.loads((model / "vae" / "config.json").read_text())["scaling_factor"]
     return OpenVINOSide(mode, model, folder, scale)

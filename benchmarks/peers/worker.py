@@ -9,6 +9,7 @@ the resident bytes, or the error. Whatever a library prints goes to standard err
 import json
 import os
 import re
+import resource
 import sys
 import time
 from pathlib import Path
@@ -16,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.sides import Job, Side, read_job, run_work
+from benchmarks.peers.sides import Job, read_job, run_work
 
 
-def load_side(kind: str, mode: str, model: Path, folder: Path) -> Side:
-    """The peer; only its own library is imported."""
+def load_side(kind: str, mode: str, model: Path, folder: Path) -> Any:
+    """A Side, or what has `run_own` instead; only its own library is imported."""
     if kind == "mdp_lite":
         from benchmarks.peers import ours as module
     elif kind == "diffusers":
@@ -44,8 +45,14 @@ def resident_bytes() -> dict[str, int]:
     return {key: int(one[1]) * 1024 for key, one in found.items() if one}
 
 
-def answer(side: Side, job: Job, request: dict[str, Any]) -> dict[str, Any]:
+def count_reads() -> int:
+    """Pages that this process had to wait for a disk for, so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+
+
+def answer(side: Any, job: Job, request: dict[str, Any]) -> dict[str, Any]:
     """Do the work of a request and time it; a side may know better how (`run_own`)."""
+    read = count_reads()
     begun = time.perf_counter()
     if own := getattr(side, "run_own", None):
         out, seconds = own(job, request["work"])
@@ -54,7 +61,7 @@ def answer(side: Side, job: Job, request: dict[str, Any]) -> dict[str, Any]:
         seconds = time.perf_counter() - begun
     if request.get("output"):
         np.save(request["output"], out)
-    return {"seconds": seconds, **resident_bytes()}
+    return {"seconds": seconds, "reads": count_reads() - read, **resident_bytes()}
 
 
 def describe(error: Exception) -> str:
