@@ -22,16 +22,17 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from benchmarks.record import RESULTS, ROOT, Recorder
+from benchmarks.record import RESULTS, ROOT, Recorder, summarize
 from benchmarks.sides import Model, model_of
 from benchmarks.test_bundled import CPU, PROMPT, TARGET, run_python
+from mdp_lite.eval.rounds import time_in_turns
 from mdp_lite.method.schedule import paper_window
 from mdp_lite.pictures.images import open_picture, psnr
 
 DTYPES = {"tiny": "float32", "sd15": "bfloat16"}
 GUIDANCE = {"tiny": "4", "sd15": "7.5"}
 LEAST = {"float32": 45.0, "bfloat16": 20.0}  # dB; random weights differ more than trained ones
-PUBLISHED = 50  # steps
+PUBLISHED, ROUNDS = 50, 3  # steps; of processes in turns
 SIDES = ("mdp_lite", "diffusers script")
 Commands = Mapping[str, list[str]]
 
@@ -80,7 +81,8 @@ def compare_pictures(out: Path) -> float:
 def measure(recorder: Recorder, section: str, commands: Commands, facts: dict[str, object]) -> None:
     """Time the commands in turns; store their seconds and ratio with the facts."""
     sides = {name: partial(run_python, *words) for name, words in commands.items()}
-    recorder.store(section, {**facts, **recorder.compare(sides, warm_up=1)})
+    timed = time_in_turns(sides, recorder.rounds or ROUNDS, CPU, warm_up=0)
+    recorder.store(section, {**facts, **summarize(timed)})
 
 
 def main() -> None:
@@ -105,6 +107,8 @@ def main() -> None:
             commands, facts = build_published(model, picture, out), {"published steps": PUBLISHED}
             return measure(recorder, f"draft against published {args.size}", commands, facts)
         commands = build_commands(model, picture, out, args.steps)
+        for words in commands.values():  # reads the files into memory
+            run_python(*words)
         measure(recorder, f"uploaded picture {args.size}", commands, {"steps": args.steps})
         found, least = compare_pictures(out), LEAST[DTYPES[args.size]]
         assert found >= least, f"the pictures are {found:.1f} dB apart, bound {least}"
