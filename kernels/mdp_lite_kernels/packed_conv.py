@@ -1,7 +1,7 @@
 """Convolution on the CPU with weights that are laid out for oneDNN once, not in every call."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -12,11 +12,6 @@ from torch import Tensor, nn
 MAX_CELLS = 2048
 ALIGNMENT = 64  # bytes; elsewhere equal weights could give other sums
 LAY_OUT = "_reorder_convolution_weight"
-GiveUp = Callable[[Tensor], None]
-
-
-def _forget(plain: Tensor) -> None:
-    """The memory of a plain weight goes with its last reader."""
 
 
 @functools.cache
@@ -34,33 +29,24 @@ class PackedConv2d(nn.Module):
     The packed weight replaces conv.weight, so that there is one copy of it. It serves maps of all
     sizes: where oneDNN wants another layout for one, it lays out again in the call, as torch's own
     convolution always does. What can't read it unpacks it. Which of the two computes depends on x
-    alone, so bits never depend on earlier calls. give_up is called with the plain weight that was
-    replaced: nothing here reads it again.
+    alone, so bits never depend on earlier calls.
     """
 
-    def __init__(self, conv: nn.Conv2d, give_up: GiveUp = _forget) -> None:
+    def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.conv, self.give_up = conv, give_up
+        self.conv = conv
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "PackedConv2d":
         """The same with a plain weight, since torch cannot copy a packed one."""
         unpack(self.conv)
-        return PackedConv2d(deepcopy(self.conv, memo), self.give_up)
-
-    def pack(self, size: Sequence[int]) -> Tensor:
-        """The weight, packed for maps of a size unless it already is for any."""
-        plain = self.conv.weight
-        weight = pack(self.conv, size)
-        if weight is not plain:
-            self.give_up(plain)
-        return weight
+        return PackedConv2d(deepcopy(self.conv, memo))
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, y, x) -> the convolution's output, channels last."""
         conv = self.conv
         if not takes(conv, x):
             return conv._conv_forward(x, unpack(conv), conv.bias)
-        return _run(conv, x, self.pack(x.shape[2:]), conv.padding)
+        return _run(conv, x, pack(conv, x.shape[2:]), conv.padding)
 
     def without_padding(self, x: Tensor) -> Tensor:
         """The same of a map whose outermost cells stand for the padding."""
@@ -68,7 +54,7 @@ class PackedConv2d(nn.Module):
         if not takes(conv, x):
             size = (conv.stride, 0, conv.dilation, conv.groups)
             return nn.functional.conv2d(x, unpack(conv), conv.bias, *size)
-        return _run(conv, x, self.pack([side - 2 for side in x.shape[2:]]), (0, 0))
+        return _run(conv, x, pack(conv, [side - 2 for side in x.shape[2:]]), (0, 0))
 
     def add_to(self, total: Tensor, x: Tensor) -> Tensor:
         """total + the convolution of x, in the memory of total; rounded once.
@@ -78,7 +64,7 @@ class PackedConv2d(nn.Module):
         conv = self.conv
         if not takes(conv, x) or total.dtype != x.dtype:
             return total.add_(self(x))
-        weight, geometry = self.pack(x.shape[2:]), _geometry(conv)
+        weight, geometry = pack(conv, x.shape[2:]), _geometry(conv)
         run = torch.ops.mkldnn._convolution_pointwise_.binary
         rest = (conv.groups, "add", 1.0, None, [], None)
         return run(total, x, weight, conv.bias, *geometry, *rest)
@@ -149,20 +135,20 @@ def unpack(conv: nn.Conv2d) -> Tensor:
     return weight
 
 
-def pack_convolutions(model: nn.Module, give_up: GiveUp = _forget) -> None:
+def pack_convolutions(model: nn.Module) -> None:
     """Replace each convolution of a model by a PackedConv2d around it."""
     for name, child in model.named_children():
         if isinstance(child, nn.Conv2d):
-            setattr(model, name, PackedConv2d(child, give_up))
+            setattr(model, name, PackedConv2d(child))
         else:
-            pack_convolutions(child, give_up)
+            pack_convolutions(child)
 
 
 def pack_weights(model: nn.Module, size: Sequence[int]) -> None:
     """Pack the weights of a model's PackedConv2d for maps of a size, where that is possible."""
     for module in model.modules():
         if isinstance(module, PackedConv2d) and is_packable(module.conv):
-            module.pack(size)
+            pack(module.conv, size)
 
 
 def _geometry(conv: nn.Conv2d) -> tuple[Any, ...]:

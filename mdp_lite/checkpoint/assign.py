@@ -11,7 +11,6 @@ from torch.overrides import TorchFunctionMode
 
 from mdp_lite.models.aligned import ALIGNMENT, Linear, copy_apart
 from mdp_lite.models.conv import Conv2d
-from mdp_lite.models.mapped import give_back, mark_mapped
 from mdp_lite.names import BadCheckpoint
 
 M = TypeVar("M", bound=nn.Module)
@@ -124,11 +123,7 @@ def assign_tensors(
         anywhere = name == "weight" and isinstance(module, ANYWHERE)
         weight = place_weight(tensor, device, dtype, anywhere)
         _check_cast(key, tensor, weight)
-        parameter = nn.Parameter(weight, requires_grad=False)
-        mark_mapped(parameter, tensor)
-        if weight is not tensor:
-            give_back(tensor)
-        module.register_parameter(name, parameter)
+        module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
     return model.eval()
 
 

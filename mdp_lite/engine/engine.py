@@ -36,7 +36,6 @@ from mdp_lite.method.execute import SingleStep
 from mdp_lite.method.mdp import Denoiser, step_output, update
 from mdp_lite.models.aligned import align_linears
 from mdp_lite.models.conv import lay_plain
-from mdp_lite.models.mapped import give_back
 from mdp_lite.models.transformer import SDPA, Attend
 from mdp_lite.models.unet import UNet
 from mdp_lite.names import ENGINES, BadInput
@@ -201,7 +200,7 @@ def _pack_convolutions(unet: UNet) -> UNet:
         _warn_once(sentence)
         return unet
     around = copy_around(unet)
-    packed_conv.pack_convolutions(around, give_back)
+    packed_conv.pack_convolutions(around)
     return around
 
 

@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mdp_lite.models.mapped import give_back
-
 # Bytes. MKL promises the same bits for the same numbers only from this alignment on; safetensors
 # puts tensors at multiples of 8 at best, so the length of a file's header would change a picture.
 ALIGNMENT = 64
@@ -53,9 +51,7 @@ def is_aligned(weight: Tensor) -> bool:
 def align(weight: Tensor) -> nn.Parameter:
     """An aligned copy of a weight, not to be trained."""
     with torch.inference_mode(False):  # else no gradient could ever pass it
-        copy = nn.Parameter(copy_apart(weight.detach(), weight.dtype), requires_grad=False)
-    give_back(weight)
-    return copy
+        return nn.Parameter(copy_apart(weight.detach(), weight.dtype), requires_grad=False)
 
 
 def copy_apart(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -4,7 +4,7 @@ import math
 import mmap
 import shlex
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -155,7 +155,4 @@ def _view(memory: mmap.mmap, piece: Piece, begin: int) -> Tensor:
     if not count:  # frombuffer takes no empty piece
         return torch.empty(piece.shape, dtype=piece.dtype)
     offset = piece.start - begin
-    flat = torch.frombuffer(memory, dtype=piece.dtype, count=count, offset=offset)
-    tensor: Any = flat.view(piece.shape)
-    tensor.mapped = True  # so that whoever copies it can give its pages back
-    return tensor
+    return torch.frombuffer(memory, dtype=piece.dtype, count=count, offset=offset).view(piece.shape)
