@@ -68,12 +68,12 @@ def measure_seconds(model: Model, dtype: torch.dtype, recorder: Recorder) -> dic
     for share in SHARES:
         window, name = choose_window(side, share), f"mdp_lite window {share:g}"
         windowed = engine.windowed(window, (side, side))  # type: ignore[misc]
-        kept = windowed.record(*call)
-        got = windowed.recompute(kept, *call)
+        recorded = windowed.record(*call)
+        got = windowed.recompute(recorded, *call)
         error = ((got - want).float().norm() / want.float().norm()).item()
         cost = flops.window(config, window, (side, side), call.c.shape[1], dtype)
         windows[name] = describe_window(window, side, cost, error)
-        sides[name] = partial(windowed.recompute, kept, *call)
+        sides[name] = partial(windowed.recompute, recorded, *call)
         if share == CLOSER:
             sides["mdp_lite recorded"] = partial(record, windowed, call, 2 * cost.kept_bytes)
     found = recorder.compare(sides)

@@ -24,6 +24,8 @@ Batcher, Client, make_batcher,
 run_batcher, client_editor        one model for many threads
 Progress, EditState               edits step by step
 Plan, Weights                     what an edit computes, and its table of weights
+record_layers, plan_layers,
+RecordedLayers, LayersPlan        edits that compute only their mask's rectangle
 Cache                             sources on disk
 MdpError                          of all errors: BadInput (and of it BadCheckpoint, MissingExtra),
                                   NotFinite, DeadlineExceeded, Stopped, CannotWrite

@@ -72,25 +72,27 @@ class WindowCost(NamedTuple):
 
 
 def window(
-    config: UNetConfig, at: Window, size: Size, tokens: int = 77,
+    config: UNetConfig, rectangle: Window, size: Size, tokens: int = 77,
     dtype: torch.dtype = torch.float32,
 ) -> WindowCost:  # fmt: skip
     """Cost of a window of latents (1, 4, *size) with conditions (1, tokens, d)."""
     with torch.no_grad(), torch.device("meta"):
         with _SkipInit():
             model = UNet(config).to(dtype)
-        windowed = WindowedUNet(model, F.scaled_dot_product_attention, _prepare_nothing, at, size)
+        windowed = WindowedUNet(
+            model, F.scaled_dot_product_attention, _prepare_nothing, rectangle, size
+        )
         x = torch.empty(1, config.in_channels, *size, dtype=dtype)
         c = torch.empty(1, tokens, config.cross_attention_dim, dtype=dtype)
         with _Meter(model, copies=False):
             times, text = model.times(torch.empty(()), c), model.text(c)
         with _Meter(model, copies=False) as whole:
             windowed.predict(x, times, text)
-        kept = windowed.tape.kept
-        windowed.tape.play(kept)
+        recorded = windowed.tape.recorded
+        windowed.tape.play(recorded)
         with _Meter(model, copies=False) as part:
             windowed.predict(x, times, text)
-    return WindowCost(part.flops / whole.flops, sum(round_up(one.nbytes) for one in kept))
+    return WindowCost(part.flops / whole.flops, sum(round_up(one.nbytes) for one in recorded))
 
 
 def _prepare_nothing(unet: UNet, height: int, width: int) -> None:

@@ -24,20 +24,20 @@ class Tape:
     """
 
     def __init__(self) -> None:
-        self.recording, self.kept = True, list[Tensor]()
+        self.recording, self.recorded = True, list[Tensor]()
         self._next: Iterator[Tensor] = iter(())
 
     def record(self) -> None:
         """The next call is recorded."""
-        self.recording, self.kept = True, []
+        self.recording, self.recorded = True, []
 
-    def play(self, kept: Iterable[Tensor]) -> None:
+    def play(self, recorded: Iterable[Tensor]) -> None:
         """The next call reads what another one kept."""
-        self.recording, self._next = False, iter(kept)
+        self.recording, self._next = False, iter(recorded)
 
     def keep(self, part: Tensor) -> None:
         """Keep a tensor whose rows are those of the call."""
-        self.kept.append(part)
+        self.recorded.append(part)
 
     def read(self) -> Tensor:
         """The next tensor."""
@@ -108,7 +108,7 @@ class WindowedUp(nn.Module):
         self.layer, self.tape = layer, tape
         frame, wanted = level.window.grow(1), larger.window.grow(1)
         self.ring, self.larger = Ring(frame, level), Ring(wanted, larger)
-        self.part = wanted.move(2 * frame.top, 2 * frame.left).cells
+        self.part = wanted.shift(2 * frame.top, 2 * frame.left).cells
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
         """(b, c, y, x) -> (b, c, *size): (2 y, 2 x), or one less where the way down had odd sides.
@@ -203,9 +203,9 @@ class WindowedAttention(nn.Module):
         return own.mix((own.to_q(x), *rows), attend)
 
 
-def convolve(conv: Any, frame: Tensor) -> Tensor:
-    """A convolution of a frame, whose outermost cells stand for its padding."""
+def convolve(conv: Any, x: Tensor) -> Tensor:
+    """A convolution of a frame x (b, c, y, x), whose outermost cells stand for its padding."""
     if hasattr(conv, "without_padding"):  # it is packed
-        return conv.without_padding(frame)
+        return conv.without_padding(x)
     plain = conv.plain_weight()
-    return F.conv2d(frame, plain, conv.bias, conv.stride, (0, 0), conv.dilation, conv.groups)
+    return F.conv2d(x, plain, conv.bias, conv.stride, (0, 0), conv.dilation, conv.groups)

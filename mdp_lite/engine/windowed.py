@@ -96,11 +96,11 @@ class WindowedUNet:
         """What a call with x (b, 4, y, x), t () and c (b, l, d) keeps; its result comes last."""
         self.tape.record()
         self._cached(x, t, c)
-        return self.tape.kept
+        return self.tape.recorded
 
-    def recompute(self, kept: Sequence[Tensor], x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    def recompute(self, recorded: Sequence[Tensor], x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """x (b, 4, y, x), t (), c (b, l, d) -> (b, 4, y, x): what was kept, with a new window."""
-        self.tape.play(kept)
+        self.tape.play(recorded)
         return self._cached(x, t, c)
 
     def predict(self, x: Tensor, times: Tensor, text: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Window(NamedTuple):
         top, bottom, left, right = self
         return Window(top // 2, -(-bottom // 2), left // 2, -(-right // 2))
 
-    def move(self, top: int, left: int) -> "Window":
+    def shift(self, top: int, left: int) -> "Window":
         """The window as seen from another cell."""
         return Window(self.top - top, self.bottom - top, self.left - left, self.right - left)
 
@@ -90,16 +90,16 @@ def list_levels(window: Window, size: Size, count: int) -> list[Level]:
 class Ring:
     """The cells of a frame that lie around a window; a frame may reach beyond the map's edges."""
 
-    def __init__(self, frame: Window, level: Level) -> None:
-        (window, (height, width)), self.size = level, frame.size
-        down = torch.arange(frame.top, frame.bottom, device="cpu")[:, None]
-        across = torch.arange(frame.left, frame.right, device="cpu")
+    def __init__(self, around: Window, level: Level) -> None:
+        (window, (height, width)), self.size = level, around.size
+        down = torch.arange(around.top, around.bottom, device="cpu")[:, None]
+        across = torch.arange(around.left, around.right, device="cpu")
         on_map = (down >= 0) & (down < height) & (across >= 0) & (across < width)
-        around = on_map.clone()
-        self._window = window.move(frame.top, frame.left).cells
-        around[self._window] = False
-        self._of_map = torch.tensor((down * width + across)[around].tolist(), dtype=torch.long)
-        self._of_frame = _number(around)
+        chosen = on_map.clone()
+        self._window = window.shift(around.top, around.left).cells
+        chosen[self._window] = False
+        self._of_map = torch.tensor((down * width + across)[chosen].tolist(), dtype=torch.long)
+        self._of_frame = _number(chosen)
         self._beyond = _list_edges(on_map)
 
     def take(self, x: Tensor) -> Tensor:
@@ -117,11 +117,11 @@ class Ring:
         cells.flatten(1, 2).index_copy_(1, self._of_frame, ring)
         return self.clear(frame)
 
-    def clear(self, frame: Tensor) -> Tensor:
-        """The frame with 0 beyond the map's edges, in place."""
+    def clear(self, x: Tensor) -> Tensor:
+        """A frame x (b, c, y, x) with 0 beyond the map's edges, in place."""
         for index in self._beyond:
-            frame[index] = 0
-        return frame
+            x[index] = 0
+        return x
 
 
 def _number(chosen: Tensor) -> Tensor:

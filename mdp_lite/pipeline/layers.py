@@ -32,7 +32,7 @@ class RecordedStep(NamedTuple):
 
     i: int
     c: Tensor
-    kept: Sequence[Tensor]
+    recorded: Sequence[Tensor]
 
 
 class LayersPlan(NamedTuple):
@@ -101,8 +101,8 @@ class WindowedDenoiser:
         step = self._steps.get(float(t.flatten()[0]))
         if step is None:
             return self._unet(x, t, c)
-        kept = select_rows(step, c)
-        out = self._windowed.recompute(kept, x, t, c)
+        recorded = select_rows(step, c)
+        out = self._windowed.recompute(recorded, x, t, c)
         return out if is_finite(out) else self._unet(x, t, c)
 
 
@@ -114,9 +114,9 @@ def select_rows(step: RecordedStep, c: Tensor) -> Sequence[Tensor]:
     """
     found = [_find_row(step.c, row) for row in c]
     if found == list(range(len(step.c))):
-        return step.kept
+        return step.recorded
     rows = torch.tensor(found, device=c.device)
-    return [one.index_select(0, rows) for one in step.kept]
+    return [one.index_select(0, rows) for one in step.recorded]
 
 
 def _find_row(conditions: Tensor, row: Tensor) -> int:

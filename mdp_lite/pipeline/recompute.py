@@ -37,7 +37,11 @@ class _Recording(NamedTuple):
 
 
 def plan_layers(model: ModelRunner | HasRunner, request: Request) -> LayersPlan:
-    """What record_layers of this request will take, before it does; the errors are the same."""
+    """What record_layers of this request will take, before it does; the errors are the same.
+
+    >>> plan_layers(editor, Request(source, "a blue house", mask=(16, 16, 40, 40))).window
+    Window(top=3, bottom=11, left=3, right=11)
+    """
     return _prepare(runner_of(model), request).plan
 
 
@@ -69,9 +73,9 @@ def record_layers(
     steps = dict[float, RecordedStep]()
     for i, reads in every:
         step = _record_step(windowed, task, i, "null" in reads)
-        if is_finite(step.kept[-1]):
-            kept = [room.copy(one) for one in step.kept]
-            steps[float(task.grid.t[i])] = step._replace(kept=kept)
+        if is_finite(step.recorded[-1]):
+            recorded = [room.copy(one) for one in step.recorded]
+            steps[float(task.grid.t[i])] = step._replace(recorded=recorded)
     mask = mask._replace(unet_rows=0, unet_calls=0)  # its cost is the recording's
     return RecordedLayers(plan, task.source, runner.models.origin, mask, steps, size)
 

@@ -64,7 +64,7 @@ def record_and_play(layer: Any, tape: Tape, x: Tensor, new: Tensor, *more: Any) 
     """The layer's result of a new window, after the whole map x was recorded."""
     tape.record()
     layer(x, *more)
-    tape.play(tape.kept)
+    tape.play(tape.recorded)
     return layer(new, *more)
 
 
@@ -159,9 +159,9 @@ def test_the_recorded_inputs_give_the_recorded_result(family: str, window: Windo
     unet = random_unet(family).double()
     x, t, c = random_call(unet, side=7)
     windowed = build(unet, window, 7)
-    kept = windowed.record(x, t, c)
-    assert_same(kept[-1], unet(x, t, c))
-    assert_same(windowed.recompute(kept, x, t, c), kept[-1])
+    recorded = windowed.record(x, t, c)
+    assert_same(recorded[-1], unet(x, t, c))
+    assert_same(windowed.recompute(recorded, x, t, c), recorded[-1])
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -169,21 +169,21 @@ def test_a_window_of_the_whole_map_is_any_call(family: str) -> None:
     unet = random_unet(family).double()
     x, t, c = random_call(unet)
     windowed = build(unet, Window(0, 8, 0, 8), 8)
-    kept = windowed.record(x, t, c)
+    recorded = windowed.record(x, t, c)
     new = x.flip(1), t, c.flip(0)
-    assert_same(windowed.recompute(kept, *new), unet(*new))
+    assert_same(windowed.recompute(recorded, *new), unet(*new))
 
 
 def test_outside_the_window_are_the_recorded_bits() -> None:
     unet, window = random_unet("sd1"), Window(2, 5, 1, 6)
     x, t, c = random_call(unet)
     windowed = build(unet, window, 8)
-    kept = windowed.record(x, t, c)
-    got = windowed.recompute(kept, x.flip(1), t, c)
+    recorded = windowed.record(x, t, c)
+    got = windowed.recompute(recorded, x.flip(1), t, c)
     outside = torch.ones(8, 8, dtype=torch.bool)
     outside[window.cells] = False
-    assert torch.equal(got[..., outside], kept[-1][..., outside])
-    assert not torch.equal(got[window.cells], kept[-1][window.cells])
+    assert torch.equal(got[..., outside], recorded[-1][..., outside])
+    assert not torch.equal(got[window.cells], recorded[-1][window.cells])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -194,10 +194,10 @@ def test_a_recorded_call_has_the_bits_of_the_engine(dtype: torch.dtype) -> None:
     call = random_call(unet)
     want = engine.denoise(*call)
     windowed = engine.windowed(Window(2, 5, 1, 6), (8, 8))
-    kept = windowed.record(*call)
-    assert torch.equal(kept[-1], want)
+    recorded = windowed.record(*call)
+    assert torch.equal(recorded[-1], want)
     near = {torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
-    got = windowed.recompute(kept, *call)
+    got = windowed.recompute(recorded, *call)
     assert (got - want).float().norm() <= near * want.float().norm()
     assert torch.equal(engine.denoise(*call), want)  # and the engine's own stay
 
@@ -211,8 +211,12 @@ def test_only_eager_on_a_cpu_has_windows() -> None:
 def test_the_cost_is_that_of_the_call() -> None:
     unet, window = random_unet("sd1"), Window(2, 5, 1, 6)
     x, t, c = random_call(unet, rows=1)
-    kept = build(unet, window, 8).record(x, t, c)
+    recorded = build(unet, window, 8).record(x, t, c)
     cost = flops.window(unet.config, window, (8, 8), c.shape[1])
-    assert sum(one.nbytes for one in kept) <= cost.kept_bytes < 1.5 * sum(o.nbytes for o in kept)
+    assert (
+        sum(one.nbytes for one in recorded)
+        <= cost.kept_bytes
+        < 1.5 * sum(o.nbytes for o in recorded)
+    )
     assert window.size[0] * window.size[1] / 64 < cost.share < 1
     assert flops.window(unet.config, Window(0, 8, 0, 8), (8, 8), c.shape[1]).share == 1

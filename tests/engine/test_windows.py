@@ -27,7 +27,7 @@ def test_a_frame_is_the_padded_map_around_the_window(level: Level) -> None:
     frame = level.window.grow(1)
     ring = Ring(frame, level)
     got = ring.surround(x[level.window.cells], ring.take(x))
-    assert torch.equal(got, F.pad(x, (1, 1, 1, 1))[frame.move(-1, -1).cells])
+    assert torch.equal(got, F.pad(x, (1, 1, 1, 1))[frame.shift(-1, -1).cells])
     assert got.is_contiguous(memory_format=torch.channels_last)
 
 

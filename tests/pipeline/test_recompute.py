@@ -106,8 +106,10 @@ def test_the_plan_is_what_was_recorded(
     assert tuple(plan.window) == (top - HALO, bottom + HALO, left - HALO, right + HALO)
     assert plan.unet_calls == len(layers.steps) == own.unet_calls
     assert plan.unet_rows == own.unet_rows
-    kept = sum(pages.round_up(part.nbytes) for one in layers.steps.values() for part in one.kept)
-    assert 0.9 * plan.nbytes < kept <= plan.nbytes
+    recorded = sum(
+        pages.round_up(part.nbytes) for one in layers.steps.values() for part in one.recorded
+    )
+    assert 0.9 * plan.nbytes < recorded <= plan.nbytes
     assert layers.count_rows(own) == pytest.approx(plan.share * own.unet_rows)
     assert f"{plan.nbytes / 2**20:.1f} MiB" in repr(layers)
 
@@ -143,7 +145,10 @@ def test_a_window_that_is_not_finite_is_computed_whole(
     def spoil(part: Tensor) -> Tensor:
         return torch.full_like(part, torch.nan)
 
-    steps = {t: s._replace(kept=[spoil(part) for part in s.kept]) for t, s in layers.steps.items()}
+    steps = {
+        t: s._replace(recorded=[spoil(part) for part in s.recorded])
+        for t, s in layers.steps.items()
+    }
     got = tiny.edit(source, TARGET, layers=replace(layers, steps=steps))
     assert torch.equal(got.latent, tiny.edit(source, TARGET, mask=BOX).latent)
 
