@@ -24,7 +24,6 @@ from mdp_lite.engine.fusing import SILU, answer_contiguous, copy_around, fuse
 from mdp_lite.engine.unet_calls import Function
 from mdp_lite.models.conv import lay_plain
 from mdp_lite.models.layers import Downsample2D, GroupNorm, ResnetBlock2D, Upsample2D, activation
-from mdp_lite.models.mapped import give_back
 from mdp_lite.models.transformer import Attend
 from mdp_lite.models.vae import VAE, VAEAttention
 from mdp_lite_kernels import cpu_group_norm, packed_conv
@@ -64,7 +63,7 @@ def lean(vae: VAE, attend: Attend) -> VAE:
     attend is the attention of the middle. A call that needs gradients is that of the plain modules.
     """
     around = copy_around(vae)
-    packed_conv.pack_convolutions(around, give_back)
+    packed_conv.pack_convolutions(around)
     _replace(around, partial(_wrap, attend))
     return around
 
