@@ -233,7 +233,7 @@ def reuse(one: EditTask, every: int, directed: bool, v_prediction: bool) -> Edit
         along = predict_along(toy, one.grid, source.x, guidance_of(source.c, G), v_prediction)
         found = record(source.x[0], list(along), source.c, directed=True)
         source = source._replace(direction=found.direction)
-    facts = EditFacts(guided=one.guidance.null is not None)
+    facts = EditFacts(guided=one.guidance.null is not None, exact=False)  # true of every source
     made = plan(one.weights, one.grid, facts, every)
     assert isinstance(segments[0], Segment) and made.n == one.plan.n
     return one._replace(source=source, plan=made)
