@@ -158,6 +158,15 @@ def describe(data: dict[str, Any], name: str) -> str:
     )
 
 
+def format_command(words: Sequence[str] | None) -> str:
+    """The command without the folders and programs of one machine."""
+    given = list(sys.argv[1:] if words is None else words)
+    for i, word in enumerate(given):
+        if word in ("--models", "--environments", "--output", "--quiet") and i + 1 < len(given):
+            given[i + 1] = {"--output": "FILE", "--quiet": "COMMAND"}.get(word, "FOLDER")
+    return shlex.join(["python", "-m", "benchmarks.peers", *given])
+
+
 def prepare(args: argparse.Namespace, model: Model, folder: Path) -> None:
     """Write the job, and the model as one file if a peer wants it."""
     if args.size == "toy":
@@ -168,7 +177,7 @@ def prepare(args: argparse.Namespace, model: Model, folder: Path) -> None:
     gc.collect()
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace, command: str) -> None:
     """Measure unless only the report is wanted, then write the table and the plot."""
     toy = args.size == "toy"
     model = Model("toy", Path("toy"), CPU) if toy else model_of(args.size, args.models, CPU)
@@ -178,7 +187,6 @@ def run(args: argparse.Namespace) -> None:
         prepare(args, model, folder)
         _, free = read_memory()
         most = args.memory * 1e9 if args.memory else 0.8 * (free or 16e9)
-        command = shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]])
         recorder = Recorder(args.output, command, args.rounds, CPU)
         measure(args, recorder, Setup(
             model.folder.absolute(), folder, args.steps, args.environments, args.threads,
@@ -193,7 +201,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if args.make_environments:
         failed = make_environments(args.make_environments)
         raise SystemExit("\n".join(f"{name}: {why}" for name, why in failed.items()) or None)
-    run(args)
+    run(args, format_command(words))
 
 
 if __name__ == "__main__":

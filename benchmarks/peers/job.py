@@ -1,5 +1,6 @@
 """The job of a table: inputs of every measurement, the loop of an edit, and float32's outputs."""
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mdp_lite.checkpoint.load import convert
 from mdp_lite.eval.cases import make_cases
 from mdp_lite.eval.world import draw
 from mdp_lite.method.plan import EditFacts, plan
+from mdp_lite.names import BadCheckpoint
 from mdp_lite.pipeline.request import build_weights
 
 PROMPTS = ("", "a red house on the grass", "a blue house on the grass")  # null, source, target
@@ -66,9 +68,13 @@ def make_job(model: Model, folder: Path, steps: int) -> None:
 
 
 def write_single_file(model: Model, folder: Path) -> None:
-    """Write the model as one LDM file for stable-diffusion.cpp, if it is not there."""
+    """Write the model as one LDM file for stable-diffusion.cpp, if it is not there.
+
+    A model that has no such form gets none; its peers then say so.
+    """
     if not (folder / SINGLE).exists():
-        convert(model.folder, folder / SINGLE)
+        with contextlib.suppress(BadCheckpoint):
+            convert(model.folder, folder / SINGLE)
 
 
 def make_toy_job(folder: Path) -> None:

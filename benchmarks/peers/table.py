@@ -11,6 +11,7 @@ WORKS = {
     "encode": "VAE encode", "decode": "VAE decode", "edit": "whole edit",
     "editor": "edit by Editor", "start": "cold start",
 }  # fmt: skip
+STEADY = 1.25  # the most that the anchor's slowest round may take of its fastest
 APART = "Not the same work (8 bits, or an output beyond its bound):"
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -66,6 +67,7 @@ def list_verdicts(peers: Sequence[Peer], sections: Sections) -> list[str]:
     for work, one in sections.items():
         found = verdict(one, peers)
         if found:
+            noisy = " (not quiet)" if found["peer"] in find_disturbed(one) else ""
             ends = f" [{found['low']:.2f}, {found['high']:.2f}]" if "low" in found else ""
             times = found["times"]
             how = "ahead of" if times >= 1 else "behind"
@@ -76,9 +78,28 @@ def list_verdicts(peers: Sequence[Peer], sections: Sections) -> list[str]:
                 else ends and f" [{1 / found['high']:.2f}, {1 / found['low']:.2f}]"
             )
             lines.append(
-                f"- {WORKS[work]}: {found['ours']} is {size:.2f} times{ends} {how} {found['peer']}"
+                f"- {WORKS[work]}: {found['ours']} is {size:.2f} times{ends} {how} "
+                f"{found['peer']}{noisy}"
             )
     return lines
+
+
+def find_disturbed(one: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Peers whose group was not quiet, with the fastest and the slowest round of its anchor."""
+    found: dict[str, tuple[float, float]] = {}
+    for group, seconds in zip(one["groups"], one["anchors"], strict=True):
+        if seconds and max(seconds) > STEADY * min(seconds):
+            found |= dict.fromkeys(group[1:], (min(seconds), max(seconds)))
+    return found
+
+
+def list_disturbed(sections: Sections) -> list[str]:
+    """What is to be measured again: who ran in a group that was not quiet."""
+    return [
+        f"- {WORKS[work]}, {name}: the first of its group took {ends[0]:.2f} to {ends[1]:.2f} s"
+        for work, one in sections.items()
+        for name, ends in find_disturbed(one).items()
+    ]
 
 
 def to_markdown(data: Sections, size: str, peers: Sequence[Peer], settings: str) -> str:
@@ -94,6 +115,8 @@ def to_markdown(data: Sections, size: str, peers: Sequence[Peer], settings: str)
     if apart:
         lines += ["", APART, "", _line(heads), _line(["---"] * len(heads)), *apart]
     lines += ["", *list_verdicts(peers, sections)]
+    if noisy := list_disturbed(sections):
+        lines += ["", "Not quiet, to be measured again:", "", *noisy]
     if reasons := list_missing(peers, sections):
         lines += ["", "Without a figure:", "", *reasons]
     return "\n".join(lines) + "\n"

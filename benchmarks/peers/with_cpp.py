@@ -44,4 +44,6 @@ class CppSide:
 
 def load(mode: str, model: Path, folder: Path) -> CppSide:
     """mode: the type of its weights, "f16" or "q8_0"."""
+    if not (folder / SINGLE).exists():
+        raise FileNotFoundError("this model has no form as one file in the LDM layout")
     return CppSide(mode, folder)

@@ -15,7 +15,7 @@ from benchmarks.peers.figures import describe_processor, summarize, verdict
 from benchmarks.peers.job import make_toy_job
 from benchmarks.peers.measure import Measured, PeerFailed, distance, split_groups, take_turns
 from benchmarks.peers.peers import ANCHOR, PEERS, TOYS, Peer
-from benchmarks.peers.table import list_verdicts
+from benchmarks.peers.table import list_disturbed, list_verdicts
 from benchmarks.peers.toy import ToySide
 
 OURS, FAST = Peer("mdp_lite eager", "mdp_lite", "eager"), Peer("mdp_lite fast", "mdp_lite", "aot")
@@ -45,7 +45,9 @@ def test_the_file_has_every_sample(data: dict[str, Any]) -> None:
     assert side["ratio"]["low"] <= side["ratio"]["value"] <= side["ratio"]["high"]
     assert side["ratio"]["value"] > 3  # 20 ms against 2
     assert "ratio" not in step["sides"]["mdp_lite toy"] and step["processor"]
-    assert step["rounds"] == 3 and "benchmarks.peers" in step["command"]
+    assert step["rounds"] == 3
+    command = "python -m benchmarks.peers --size toy --models FOLDER --rounds 3 --threads 1"
+    assert step["command"].startswith(command) and str(Path(__file__).parent) not in str(data)
 
 
 def test_a_peer_that_fails_has_a_reason(data: dict[str, Any]) -> None:
@@ -123,6 +125,16 @@ def test_the_verdict_is_of_the_fastest_and_leaves_8_bits_out() -> None:
     assert slower and slower["times"] == 0.5 and slower["low"] <= 0.5 <= slower["high"]
     (line,) = list_verdicts(ALL, {"decode": figures["mean"]})
     assert line == "- VAE decode: mdp_lite eager is 2.00 times [1.82, 2.00] behind theirs"
+
+
+def test_a_group_whose_anchor_was_not_steady_is_named() -> None:
+    measured = make_measured()
+    assert list_disturbed({"decode": summarize(measured, ALL, OURS.name)}) == []
+    measured.seconds[0]["mdp_lite eager"] = [2.0, 2.0, 2.6]
+    figures = summarize(measured, ALL, OURS.name)
+    (line,) = list_disturbed({"decode": figures})
+    assert line == "- VAE decode, theirs: the first of its group took 2.00 to 2.60 s"
+    assert list_verdicts(ALL, {"decode": figures})[0].endswith("theirs (not quiet)")
 
 
 def test_turns_flip_and_a_failure_ends_only_its_own() -> None:
