@@ -1,7 +1,7 @@
 """Masked edits that compute the mask's rectangle alone: seconds, memory, and how near they are.
 
     python -m benchmarks.masked_recompute seconds --size sd15 --models FOLDER    # three minutes
-    python -m benchmarks.masked_recompute quality --steps 12                     # some minutes
+    python -m benchmarks.masked_recompute quality --count 2                      # two minutes
 
 "seconds" times one guided step in turns: whole, while it is recorded, and of windows of several
 shares of the map, each with the cell around it that edits compute too. It says what a window costs

@@ -17,7 +17,7 @@ from mdp_lite.pipeline.layers import RecordedLayers, WindowedDenoiser
 from mdp_lite.pipeline.recompute import HALO
 
 TARGET = "a blue house on the grass"
-NEAR = 0.5  # of what the exact edit changes; measured: at most TODO
+NEAR = 0.2  # of what the exact edit changes; measured: 0.05 to 0.11
 BOX = (16, 16, 40, 44)  # of 64x64 pixels
 CELLS = (4, 11, 4, 10)  # that the box covers: top, bottom, left, right
 
