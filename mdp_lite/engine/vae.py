@@ -23,7 +23,7 @@ from mdp_lite.engine.engine import Engine, choose_attention
 from mdp_lite.engine.fusing import SILU, answer_contiguous, copy_around, fuse
 from mdp_lite.engine.unet_calls import Function
 from mdp_lite.models.conv import lay_plain
-from mdp_lite.models.layers import Downsample2D, GroupNorm, ResnetBlock2D, Upsample2D
+from mdp_lite.models.layers import Downsample2D, GroupNorm, ResnetBlock2D, Upsample2D, activation
 from mdp_lite.models.transformer import Attend
 from mdp_lite.models.vae import VAE, VAEAttention
 from mdp_lite_kernels import cpu_group_norm, packed_conv
@@ -49,9 +49,12 @@ def wrap_methods(engine: Engine, model: Any, names: Sequence[str]) -> dict[str, 
 
 
 def is_lean(model: Any) -> bool:
-    """Whether `lean` is for a model: a VAE on a CPU whose convolutions this torch can pack."""
-    on_cpu = all(one.device.type == "cpu" for one in model.parameters())
-    return isinstance(model, VAE) and on_cpu and packed_conv.is_available()
+    """Whether `lean` is for a model: a VAE on a CPU that has the kernels.
+
+    torch's own group norm loses digits in channels last where a picture is even.
+    """
+    on_cpu = isinstance(model, VAE) and all(one.is_cpu for one in model.parameters())
+    return on_cpu and packed_conv.is_available() and cpu_group_norm.best_path() > 0
 
 
 def lean(vae: VAE, attend: Attend) -> VAE:
@@ -84,7 +87,7 @@ def zero_map(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 class LeanGroupNorm(nn.Module):
-    """A group norm whose kernel also applies SiLU."""
+    """A group norm by our kernel, which also applies SiLU."""
 
     def __init__(self, norm: GroupNorm) -> None:
         super().__init__()
@@ -92,26 +95,27 @@ class LeanGroupNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """norm(x): (b, c, y, x) -> (b, c, y, x)."""
-        return self._run(x, False, zero_map(x.shape, x.dtype)) if self.takes(x) else self.norm(x)
+        return self._run(x, "", zero_map(x.shape, x.dtype)) if self.takes(x) else self.norm(x)
 
     def activate(self, x: Tensor, act: str, shift: Tensor | None = None) -> Tensor:
         """act(norm(x + shift)), as GroupNorm.activate."""
-        if shift is None and act in SILU and self.takes(x):
-            return self._run(x, True, zero_map(x.shape, x.dtype))
+        if shift is None and self.takes(x):
+            return self._run(x, act, zero_map(x.shape, x.dtype))
         return self.norm.activate(x, act, shift)
 
     def replace(self, x: Tensor, act: str) -> Tensor:
         """activate(x, act), in the memory of x if that is possible."""
-        return self._run(x, True, x) if act in SILU and self.takes(x) else self.activate(x, act)
+        return self._run(x, act, x) if self.takes(x) else self.norm.activate(x, act)
 
     def takes(self, x: Tensor) -> bool:
         """Whether the kernel computes it."""
         return cpu_group_norm.takes(x, self.norm.num_groups, self.norm.weight, self.norm.bias)
 
-    def _run(self, x: Tensor, silu: bool, out: Tensor) -> Tensor:
-        norm = self.norm
+    def _run(self, x: Tensor, act: str, out: Tensor) -> Tensor:
+        norm, silu = self.norm, act in SILU
         terms = (norm.num_groups, norm.weight, norm.bias, norm.eps)
-        return cpu_group_norm.native_group_norm_silu(x, *terms, silu, out)
+        y = cpu_group_norm.native_group_norm_silu(x, *terms, silu, out)
+        return activation(act, y) if act and not silu else y
 
 
 class LeanConv2d(nn.Module):

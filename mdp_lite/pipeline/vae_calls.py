@@ -13,6 +13,7 @@ from mdp_lite.engine.gpu import GpuSettings, find_budget
 from mdp_lite.engine.memory import return_freed_memory
 from mdp_lite.engine.placement import DEVICE, STREAMED, WAITS, WHOLE, choose_vae_call, find_peak
 from mdp_lite.engine.stripes import Stripes, stripe
+from mdp_lite.engine.unet_calls import Function
 from mdp_lite.engine.vae import is_lean, wrap_methods
 from mdp_lite.engine.waiting import bring, is_on
 from mdp_lite.models.taesd import TAESD
@@ -41,7 +42,7 @@ class VAECaller:
         self.planned, self.records = device.type == "cuda" and ours, engine.mode != "eager"
         self.waits = self.planned and not is_on(models.vae, device)
         self._wrapped = {} if self.waits else wrap_methods(engine, models.vae, VAE_METHODS)
-        self._wraps_several = is_lean(models.vae)
+        self._wraps_several, self._engine = is_lean(models.vae), engine
         self.budget = self._find_budget() if self.planned else 0
 
     def run(self, name: str, x: Tensor, what: str) -> Tensor:
@@ -56,11 +57,11 @@ class VAECaller:
         home = CPU if call == STREAMED else None
 
         def run(vae: Any) -> Tensor:
+            wrapped = self._wrapped if vae is self.vae else self._wrap_wide(vae)
             suits = call == WHOLE and (len(x) == 1 or self._wraps_several)
-            wraps = suits and vae is self.vae and name in self._wrapped
             here = bring(vae, self.device) if self.waits else vae
             here = here if call == WHOLE else stripe(here, Stripes(home=home))
-            function = self._wrapped[name] if wraps else getattr(here, name)
+            function = wrapped[name] if suits and name in wrapped else getattr(here, name)
             some = x.to(dtype_of(vae)).split(rows)
             return torch.cat([function(one) for one in some]) if len(some) > 1 else function(*some)
 
@@ -69,6 +70,10 @@ class VAECaller:
     def on_device(self) -> Any:
         """The VAE with its weights on the device, for a small call."""
         return bring(self.vae, self.device) if self.waits else self.vae
+
+    def _wrap_wide(self, vae: Any) -> dict[str, Function]:
+        """The methods of a float32 copy, as those of the VAE where nothing has to be compiled."""
+        return wrap_methods(self._engine, vae, VAE_METHODS) if self._wraps_several else {}
 
     def _choose(self, height: int, width: int, count: int) -> tuple[str, int]:
         """How a picture of this size is computed, and how many pictures at a time."""

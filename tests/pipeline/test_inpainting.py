@@ -49,8 +49,13 @@ def expected_channels(editor: Editor, picture: Image.Image, box: tuple[int, ...]
     mask[..., y0 // FACTOR : y1 // FACTOR, x0 // FACTOR : x1 // FACTOR] = 1
     pixels = images.to_tensor(picture)
     pixels[..., y0:y1, x0:x1] = 0
+    return torch.cat([mask, encode(editor, pixels)], 1)
+
+
+def encode(editor: Editor, pixels: Tensor) -> Tensor:
+    """The latent (1, 4, y, x) of a picture (1, 3, f y, f x), by the VAE as editors run it."""
     with torch.no_grad():
-        return torch.cat([mask, editor.models.vae.encode(pixels).double()], 1)
+        return editor.runner.vae.run("encode", pixels, "the picture").double()
 
 
 # what is read, and where
@@ -73,8 +78,8 @@ def test_without_a_mask_all_is_repainted_and_that_is_said(
     editor: Editor, whole: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A mask of ones and a grey picture; the sentence comes once and names the option."""
-    grey = editor.models.vae.encode(torch.zeros(1, 3, SIDE, SIDE)).detach()
-    want = torch.cat([torch.ones_like(grey[:, :1]), grey], 1).double()
+    grey = encode(editor, torch.zeros(1, 3, SIDE, SIDE))
+    want = torch.cat([torch.ones_like(grey[:, :1]), grey], 1)
     generated = editor.generate(PROMPT, 1, N)
     assert all(torch.equal(want, one.path.channels) for one in (whole, generated))
     inpainting._warn.cache_clear()

@@ -143,13 +143,17 @@ def test_equal_cells_are_computed_and_decoded_once(
     exact: Editor, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = []
-    decoder = exact.models.vae.decoder
-    decode = decoder.forward
-    monkeypatch.setattr(decoder, "forward", lambda z: decoded.append(len(z)) or decode(z))
+    run = exact.runner.vae.run
+
+    def note(name: str, z: torch.Tensor, what: str) -> torch.Tensor:
+        decoded.append((name, len(z)))
+        return run(name, z, what)
+
+    monkeypatch.setattr(exact.runner.vae, "run", note)
     rows(exact)
     result = exact.sweep(source, TARGET, VARIANTS, [(N, 20)])
     assert sum(rows(exact)) == 2 * (N - 20 - 1)
-    assert sum(decoded) == 1
+    assert decoded == [("decode", 1)]
     first, *others = result.edits
     assert all(torch.equal(other.latent, first.latent) for other in others)
     assert [edit.variant for edit in result.edits] == list(VARIANTS)
