@@ -65,12 +65,14 @@ OTHERS: dict[str, dict[str, Any]] = {
         "prompt": "a red boat", "seed": 2, "num_inference_steps": STEPS + 1,
         "guidance_scale": 2.0, "negative_prompt": "night", "width": 16, "height": 16,
         "xl": XLCondition(prompt_2=GENERATE["prompt"]), "record_noise": True,
+        "record_direction": True,
     },
     "invert": {
         "image": picture(1), "prompt": "a boat", "method": "ddim",
         "num_inference_steps": STEPS + 1, "guidance_scale": 2.0, "negative_prompt": "night",
         "width": 16, "height": 16, "fit": "pad",
         "mask": (0, 0, 8, 8), "xl": XLCondition(prompt_2=INVERT["prompt"]),
+        "record_direction": True,
     },
 }  # fmt: skip
 # Arguments that change nothing in a source.
@@ -199,7 +201,7 @@ def test_the_least_recently_used_goes_first(cached: Editor) -> None:
     full = Editor(cached.models, cached.device, replace(cache, max_bytes=3 * size + size // 2))
     full.generate(**settings[3])
     keys = [
-        cache.key(cached.runner, (*one.values(), None, "", None, None, PLAIN, False))
+        cache.key(cached.runner, (*one.values(), None, "", None, None, PLAIN, False, False))
         for one in settings
     ]
     found = [cache.get(key, cached.runner) is not None for key in keys]
