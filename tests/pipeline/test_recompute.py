@@ -13,7 +13,12 @@ from torch import Tensor
 from mdp_lite import Edit, Editor, Request, Source, plan_layers, record_layers
 from mdp_lite.engine import pages
 from mdp_lite.names import BadInput
-from mdp_lite.pipeline.layers import RecordedLayers, WindowedDenoiser
+from mdp_lite.pipeline.layers import (
+    RecordedLayers,
+    RecordedStep,
+    WindowedDenoiser,
+    select_rows,
+)
 from mdp_lite.pipeline.recompute import HALO
 
 TARGET = "a blue house on the grass"
@@ -234,3 +239,17 @@ def test_layers_of_a_window_run_no_whole_call(
     t, step = next(iter(layers.steps.items()))
     x = torch.zeros(2, 4, *layers.size)
     assert denoiser(x, torch.tensor(int(t)), step.c).shape == x.shape
+
+
+def test_a_row_reads_what_was_recorded_for_its_condition() -> None:
+    null, own, new = torch.randn(3, 1, 5, 2)
+    step = RecordedStep(0, torch.cat([null, own]), [torch.tensor([[10.0], [20.0]])])
+
+    def read(*rows: Tensor) -> list[float]:
+        [values] = select_rows(step, torch.cat(rows))
+        return values.flatten().tolist()
+
+    assert read(null, new) == [10, 20]  # the edit's row reads the source's
+    assert read(null, own) == [10, 20]
+    assert read(null, new, own) == [10, 20, 20]
+    assert read(new) == read(own) == [20]
