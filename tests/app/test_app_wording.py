@@ -11,6 +11,7 @@ import pytest
 from mdp_lite.app.form import XL_FIELDS
 from mdp_lite.app.wording import TEXTS
 from mdp_lite.eval import world
+from mdp_lite.names import QUALITIES
 from support.places import ROOT
 
 APP = ROOT / "mdp_lite" / "app"
@@ -19,12 +20,13 @@ PYTHON = sorted(APP.rglob("*.py"))
 KEYS = [(part, key) for part in TEXTS for key in TEXTS[part]]
 # Keys that the code puts together from words, which stand in it: settings.steps_hint.
 BUILT = {
-    "settings": r"(\w+)_hint|(case|variant|steer|schedule|fit)_(\w+)",
+    "settings": r"(\w+)_hint|(case|variant|steer|schedule|fit|quality)_(\w+)",
     "sheet": r"by_(\w+)_choice",
 }
-# Keys from lists: the groups of words of the bundled model, and the fields of SDXL.
+# Keys from lists: the groups of words of the bundled model, the fields of SDXL, and qualities.
 LISTED = {("words", name) for name in world.GROUPS}
 LISTED |= {("settings", f"{name}{end}") for name in XL_FIELDS for end in ("", "_hint")}
+LISTED |= {("forecast", name) for name in QUALITIES[:-1]}
 
 
 class Saying(NamedTuple):

@@ -115,7 +115,7 @@ def test_answers_have_their_schemas(
     sent: list[tuple[str, str, dict[str, Any]]] = [
         ("post", "/v1/images/edits", {"data": {"prompt": "a"} | steps, "files": image}),
         ("post", "/v1/images/generations", {"json": prompt}),
-        ("post", "/v1/images/generations", {"json": prompt | {"quality": "low"}}),
+        ("post", "/v1/images/generations", {"json": {"prompt": "a", "quality": "low"}}),
         ("post", "/v1/sources", {"data": steps, "files": image}),
         ("get", "/v1/sources/{source}", {}),
         ("post", "/v1/sources/{source}/edits", {"json": {"prompt": "a"}}),

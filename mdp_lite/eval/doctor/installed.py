@@ -11,7 +11,8 @@ from mdp_lite.eval.doctor.check import Check, judge
 from mdp_lite.version import __version__
 
 NAME = "mdp-lite"
-EXTRAS = ("app", "serve", "mcp", "trace", "ray", "eval", "bench")  # that add commands or benchmarks
+# That add commands or benchmarks.
+EXTRAS = ("app", "serve", "mcp", "trace", "ray", "eval", "bench", "peers")
 CORE = (  # what every installation needs, and what it may have; where pip's own list is not known
     "torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "einops", "pillow",
     "numpy", "tqdm", "typer",
