@@ -97,8 +97,7 @@ def test_an_edit_costs_what_the_editor_spends(
 ) -> None:
     said = read_info(checkpoint, "--no-hash")["edit"]
     plain = Editor(editor.models, editor.device)
-    plain.runner.unet = editor.models.unet  # without kernels of our own, which are not counted
-    plain.runner.vae._wrapped = {}
+    plain.runner.unet, plain.runner.vae._wrapped = editor.models.unet, {}  # no kernels of our own
     with FlopCounterMode(display=False, custom_mapping={FUSED: total}) as counter:
         source = plain.generate("a red house")
         edit = plain.edit(source, "a blue boat")
