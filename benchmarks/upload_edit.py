@@ -102,7 +102,7 @@ def main() -> None:
         out = Path(folder)
         picture = out / "upload.png"
         torch.manual_seed(0)
-        Image.effect_mandelbrot((640, 512), (-2, -1.3, 1, 1.3), 90).convert("RGB").save(picture)
+        Image.effect_mandelbrot((512, 512), (-2, -1.3, 1, 1.3), 90).convert("RGB").save(picture)
         if args.published:
             commands, facts = build_published(model, picture, out), {"published steps": PUBLISHED}
             return measure(recorder, f"draft against published {args.size}", commands, facts)

@@ -62,17 +62,22 @@ def summarize(
 def merge(old: Mapping[str, Any], new: Mapping[str, Any], anchor: str) -> dict[str, Any]:
     """A section with the peers that a new run measured, and of an old one those that it did not.
 
-    Each ratio is to the anchor of its own group, so that groups may be of different runs.
+    Each ratio is to the anchor of its own group, so that groups may be of different runs. The
+    anchor's own figure is the newest.
     """
     again = {*new["sides"], *new["missing"]} - {anchor}
     sides = {name: side for name, side in old["sides"].items() if name not in again}
     missing = {name: why for name, why in old["missing"].items() if name not in again}
-    groups = [[name for name in group if name not in again] for group in old["groups"]]
+    kept = [
+        ([name for name in group if name not in again], seconds)
+        for group, seconds in zip(old["groups"], old["anchors"], strict=True)
+    ]
+    kept = [(group, seconds) for group, seconds in kept if set(group) - {anchor}]
     return dict(new) | {
-        "sides": new["sides"] | sides,
+        "sides": sides | new["sides"],
         "missing": new["missing"] | missing,
-        "groups": groups + new["groups"],
-        "anchors": old["anchors"] + new["anchors"],
+        "groups": [group for group, _ in kept] + new["groups"],
+        "anchors": [seconds for _, seconds in kept] + new["anchors"],
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.peers import sides
 from benchmarks.peers.__main__ import choose_peers, main, read_options
 from benchmarks.peers.environments import ENVIRONMENTS
-from benchmarks.peers.figures import describe_processor, summarize, verdict
+from benchmarks.peers.figures import describe_processor, merge, summarize, verdict
 from benchmarks.peers.job import make_toy_job
 from benchmarks.peers.measure import Measured, PeerFailed, distance, split_groups, take_turns
 from benchmarks.peers.peers import ANCHOR, PEERS, TOYS, Peer
@@ -235,3 +235,22 @@ def test_every_environment_is_made() -> None:
     assert any("[bench,peers]" in word for word in ENVIRONMENTS["main"])
     slugs = [peer.slug for peer in (*PEERS, *TOYS)]
     assert len(set(slugs)) == len(slugs)
+
+
+def test_a_later_run_replaces_what_it_measured_and_keeps_the_rest() -> None:
+    old = {
+        "sides": {"ours": {"p50": 6.0}, "a": {"p50": 3.0}, "b": {"p50": 4.0}},
+        "missing": {"c": "not installed"},
+        "groups": [["ours", "a"], ["ours", "b"]],
+        "anchors": [[6.0], [6.2]],
+    }
+    new = {
+        "sides": {"ours": {"p50": 2.0}, "a": {"p50": 2.5}},
+        "missing": {},
+        "groups": [["ours", "a"]],
+        "anchors": [[2.0]],
+    }
+    found = merge(old, new, "ours")
+    assert found["sides"] == {"ours": {"p50": 2.0}, "a": {"p50": 2.5}, "b": {"p50": 4.0}}
+    assert found["groups"] == [["ours", "b"], ["ours", "a"]] and found["anchors"] == [[6.2], [2.0]]
+    assert found["missing"] == {"c": "not installed"}
