@@ -13,11 +13,10 @@ from mdp_lite.app.runs import Submission
 from mdp_lite.app.sessions import Session
 from mdp_lite.app.studio import Studio
 from mdp_lite.app.wording import say
+from mdp_lite.checkpoint.defaults import BEST
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.names import QUALITIES
-
-BEST = QUALITIES[-1]
 
 
 def list_qualities(editor: Editor) -> dict[str, int]:

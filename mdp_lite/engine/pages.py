@@ -1,6 +1,8 @@
 """Memory for many tensors, one after the other: the process's own, or a mapped file's."""
 
 import mmap
+import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -45,12 +47,25 @@ def choose_folder(size: int, folder: Path | None = None) -> Path | None:
     return folder or Path(tempfile.gettempdir())
 
 
+def _reserve(descriptor: int, size: int) -> None:
+    """Make a file so long, with all its bytes on the disk where the system can do that at once.
+
+    Else a disk that is full would end the process when a byte is written to the memory.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.truncate(descriptor, size)
+
+
 def _map(size: int, folder: Path | None) -> mmap.mmap:
     if folder is None:
         return mmap.mmap(-1, size)
     try:
+        if (free := shutil.disk_usage(folder).free) < size:
+            raise OSError(f"{free} bytes are free")
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.truncate(size)
+            _reserve(file.fileno(), size)
             return mmap.mmap(file.fileno(), size)
     except OSError as error:
         raise BadInput(f"{folder} has no room for {size} bytes: {error}") from None

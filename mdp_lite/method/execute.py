@@ -193,9 +193,10 @@ def _call(
     sizes = [len(rows) for rows, _ in inputs]
     rows, c = (torch.cat(parts) for parts in zip(*inputs, strict=True))
     out = unet(rows, _timesteps(nodes, terms, sizes), c)
-    answers = zip(out.split(sizes), xs, terms, reads, strict=True)
-    ends = [(step_output(*one, v_prediction), _direction(*one)) for one in answers]
-    return [end._replace(d=d if keep else None) for (end, d), keep in zip(ends, keeps, strict=True)]
+    answers = list(zip(out.split(sizes), xs, terms, reads, strict=True))
+    ends = [step_output(*one, v_prediction) for one in answers]
+    ds = [_direction(*one) if keep else None for one, keep in zip(answers, keeps, strict=True)]
+    return [end._replace(d=d) for end, d in zip(ends, ds, strict=True)]
 
 
 def _select_terms(node: TreeNode, start: Step) -> StepTerms:

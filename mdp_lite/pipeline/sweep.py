@@ -78,18 +78,11 @@ def build_cells(
             raise BadInput(f"windows must be pairs (t_max, t_m), got {one!r:.80}")
     return [
         Request(
-            source,
-            prompt,
-            variant,
-            t_max,
-            t_m,
-            schedule,
-            guidance_scale=g,
-            xl=xl,
+            source, prompt, variant, t_max, t_m, schedule, guidance_scale=g, xl=xl,
             guidance_every=guidance_every,
-        )  # fmt: skip
+        )
         for source, prompt, variant, (t_max, t_m), schedule, g in itertools.product(*lists)
-    ]
+    ]  # fmt: skip
 
 
 def check_run(max_rows: int | None, on_step: OnStep | None) -> None:

@@ -3,6 +3,7 @@
 OLD is how the tables were made first. What is stored must outlive an update of the server.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,7 +16,7 @@ import pytest
 from mdp_lite.editor import Editor
 from mdp_lite.serve.queue.database import NAME, VERSION, Database
 from mdp_lite.serve.queue.job_fields import JobFields
-from mdp_lite.serve.queue.records import ADDED, FORM
+from mdp_lite.serve.queue.records import ADDED, FORM, update_body
 from mdp_lite.serve.queue.routes import hash_job
 from mdp_lite.serve.settings import JobSettings, Limits
 from support.jobs import GENERATIONS, MADE, drop_times, read_result, submit, wait_for_end
@@ -94,6 +95,38 @@ def test_a_job_of_the_first_version_runs(
     with closing(sqlite3.connect(folder / NAME)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert connection.execute("SELECT form FROM entries").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        ({"prompt": "a", "fast": True}, {"prompt": "a", "quality": "draft"}),
+        ({"prompt": "a", "fast": False, "quality": "high"}, {"prompt": "a"}),
+        ({"prompt": "a", "quality": 3, "num_inference_steps": 4},
+         {"prompt": "a", "num_inference_steps": 4}),
+    ],
+)  # fmt: skip
+def test_fields_of_the_first_form_mean_what_they_meant(
+    stored: dict[str, Any], read: dict[str, Any]
+) -> None:
+    assert update_body(stored, 1) == read
+    assert update_body(stored, FORM) == stored
+
+
+def test_a_fast_job_of_the_first_form_is_a_draft(
+    job: dict[str, Any], folder: Path, editor: Editor
+) -> None:
+    body = {"prompt": "a red house", "seed": 3, "fast": True, "quality": "high"}
+    with closing(sqlite3.connect(folder / NAME)) as connection:
+        connection.execute("UPDATE entries SET form = 1, body = ?", (json.dumps(body),))
+        connection.commit()
+    with run_service(editor, jobs=JobSettings(str(folder))) as at, open_client(at) as client:
+        assert wait_for_end(client, job)["state"] == "succeeded"
+        made = read_result(client, job).json()
+        direct = client.post(
+            GENERATIONS, json={"prompt": "a red house", "seed": 3, "quality": "draft"}
+        )
+        assert made["data"] == direct.json()["data"]
 
 
 def test_a_job_of_a_newer_version_says_so(

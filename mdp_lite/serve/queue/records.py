@@ -9,13 +9,13 @@ from mdp_lite.serve.errors import ApiError
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 ENDED = STATES[2:]
 
-FORM = 1  # of the requests that this version stores: how their bodies are written
+FORM = 2  # of the requests that this version stores: how their bodies are written
 # Columns that tables of older versions lack: their table, name and type.
 ADDED = (("entries", "form", "INTEGER NOT NULL DEFAULT 1"),)
 
 # An entry is one request of a job; a job that is no batch has one. turn orders the entries that
 # wait: see turns.py. deaths counts the processes that died while they ran the entry. form is how
-# its body is written: an older one may lack fields, which then have their defaults.
+# its body is written: see update_body.
 TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
   number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
@@ -90,6 +90,17 @@ def check_form(claim: Claim) -> None:
         what = f"its form is {claim.form}, this version reads up to {FORM}"
         message = f"a newer version of the service stored this job ({what}): submit it again"
         raise ApiError(501, message, "job_too_new")
+
+
+def update_body(body: dict[str, Any], form: int) -> dict[str, Any]:
+    """A stored body as this version writes it; fields that it lacks have their defaults.
+
+    Form 1 ignored OpenAI's quality, and had `fast` for what is quality draft now.
+    """
+    if form >= 2:
+        return body
+    rest = {name: value for name, value in body.items() if name not in ("fast", "quality")}
+    return rest | ({"quality": "draft"} if body.get("fast") else {})
 
 
 class EntryAnswer(NamedTuple):

@@ -23,7 +23,14 @@ from mdp_lite.serve.queue.database import Database, check_folder, find_folder
 from mdp_lite.serve.queue.internal import run_body
 from mdp_lite.serve.queue.job_models import check_model, join_models, name_models
 from mdp_lite.serve.queue.jobs import JobStore, share_limits
-from mdp_lite.serve.queue.records import STATES, Claim, EntryAnswer, check_form, to_answer
+from mdp_lite.serve.queue.records import (
+    STATES,
+    Claim,
+    EntryAnswer,
+    check_form,
+    to_answer,
+    update_body,
+)
 from mdp_lite.serve.queue.webhooks import Webhooks
 from mdp_lite.serve.queue.workers import Workers
 from mdp_lite.serve.runs import RequestRun
@@ -220,7 +227,7 @@ class JobQueue:
             return to_answer(ApiError(401, message, "invalid_api_key"))
         try:
             check_form(claim)
-            body = json.loads(claim.body)
+            body = update_body(json.loads(claim.body), claim.form)
             check_model(claim, body, self.service, self.models)
         except ApiError as error:
             return to_answer(error)

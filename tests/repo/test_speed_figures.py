@@ -1,0 +1,68 @@
+"""The figures of Zen 5 in README.md and docs/speed.md are those of the files of results."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.places import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results"
+README, PAGE = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/speed.md"))
+HALVES = ("mdp_lite eager", "mdp_lite packages", "OpenVINO", "diffusers eager")
+WORKS = {"step 2": ("mdp_lite eager", "mdp_lite packages", "mdp_lite compiled", "OpenVINO",
+                    "zentorch", "diffusers compiled", "diffusers eager"),
+         "encode": HALVES, "decode": HALVES}  # fmt: skip
+LABELS = {"mdp_lite packages": "mdp_lite packages (`mdp-lite compile`)",
+          "OpenVINO": "OpenVINO 2026.4.1",
+          "zentorch": "zentorch 2.14 (its group was not quiet)",
+          "diffusers compiled": "diffusers compiled, weights frozen",
+          "diffusers eager": "diffusers eager, channels_last"}  # fmt: skip
+COLUMNS = {"step 2": 2, "encode": 4, "decode": 5}  # of the page's table
+
+
+def read(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / name).read_text("utf-8"))
+
+
+def format_ratio(one: dict[str, float]) -> str:
+    return f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+
+
+def find_cells(peer: str) -> list[str]:
+    label = LABELS.get(peer, peer)
+    (line,) = (one for one in PAGE.splitlines() if one.startswith(f"| {label} |"))
+    return [cell.strip() for cell in line.split("|")]
+
+
+@pytest.mark.parametrize(("work", "peer"), [(w, p) for w, some in WORKS.items() for p in some])
+def test_the_page_has_the_peers_seconds(work: str, peer: str) -> None:
+    side = read("peers.json")[f"{work} sd15"]["sides"][peer]
+    cells = find_cells(peer)
+    assert cells[COLUMNS[work]] == f"{side['p50']:.2f} s"
+    if work == "step 2" and "ratio" in side:
+        assert cells[3] == format_ratio(side["ratio"])
+
+
+@pytest.mark.parametrize("size", ["tiny", "sd15"])
+def test_the_pages_have_the_uploaded_pictures(size: str) -> None:
+    found = read("upload_edit.json")[f"uploaded picture {size}"]
+    (one,), digits = found["ratios"].values(), 1 if size == "sd15" else 2
+    sides = (found["sides"][name] for name in ("diffusers script", "mdp_lite"))
+    theirs, ours = (f"{side['p50']:.{digits}f} s" for side in sides)
+    assert f"| {theirs} | {ours} | {format_ratio(one)} |" in PAGE
+    if size == "sd15":
+        assert f"| {theirs} | {ours} eager | {format_ratio(one)} |" in README
+    assert found["psnr"] == "equal" or found["psnr"] >= found["bound"]
+
+
+def test_readme_has_the_peers() -> None:
+    peers = read("peers.json")
+    step, decode = peers["step 2 sd15"]["sides"], peers["decode sd15"]["sides"]
+    for work in (step, decode):
+        one, ours = work["diffusers eager"], work["mdp_lite eager"]["p50"]
+        ratio = format_ratio(one["ratio"])
+        assert f"| {one['p50']:.2f} s | {ours:.2f} s eager | {ratio} |" in README
+    one, ours = step["OpenVINO"], step["mdp_lite packages"]["p50"]
+    assert f"| {one['p50']:.2f} s | {ours:.2f} s packages | " in README
+    assert one["error"] > one["bound"]  # as README says
