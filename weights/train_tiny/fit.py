@@ -1,4 +1,4 @@
-"""One training loop for every part: AdamW, a cosine at the end, averaged weights, resumable."""
+"""One training loop for every part: a cosine at the end, averaged weights, resumable."""
 
 import math
 import time
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from train_tiny.data import batches
+from train_tiny.optimizers import make_optimizers, make_step
 from train_tiny.recipe import Settings
 from train_tiny.workers import Worker, agree, report, share_gradients
 
@@ -45,24 +46,19 @@ def load(path: Path) -> dict[str, Any] | None:
     return torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
 
 
-def make_optimizer(parameters: list[nn.Parameter] | list[Tensor]) -> torch.optim.AdamW:
-    """AdamW over these; its learning rate is set in each step."""
-    return torch.optim.AdamW(parameters, 1e-3, (0.9, 0.99), weight_decay=0.01)
-
-
 class Run:
     """A part in training: its weights, their average, the optimiser, step and time."""
 
     def __init__(self, model: nn.Module, settings: Settings, path: Path) -> None:
         self.model, self.settings, self.path = model, settings, path
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        self.names, self.parameters = [n for n, _ in named], [p for _, p in named]
-        self.optimizer = make_optimizer(self.parameters)
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.names, self.parameters = list(named), list(named.values())
+        self.optimizers = make_optimizers(named, settings.muon)
         state = load(path)
         if state:
             model.load_state_dict(state["model"])
-            if state["optimizer"]:
-                self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, found in zip(self.optimizers, state["optimizers"], strict=False):
+                optimizer.load_state_dict(found)
         self.ema = [p.detach().clone() for p in self.parameters]
         if state:
             torch._foreach_copy_(self.ema, [state["ema"][name] for name in self.names])
@@ -86,10 +82,8 @@ class Run:
         loss.backward()
         share_gradients(self.parameters, worker)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, progress, self.settings)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        make_step(self.optimizers, learning_rate(self.step, progress, self.settings))
+        self.model.zero_grad()
         average(self.ema, self.parameters, self.step, self.settings.average)
         self.step += 1
 
@@ -103,7 +97,7 @@ class Run:
             "model": self.model.state_dict(),
             "ema": self.averaged(),
             "names": self.names,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "spent": self.spent,
         }

@@ -1,8 +1,8 @@
 """A training in a small file, to be committed: halves, and the optimiser's state in 8 bits.
 
-A part that is done has its averaged weights alone. One in training has its weights too, and the
-root of AdamW's second moment, which the next machine would need a hundred steps to find again; the
-first moment is found again in ten.
+A part that is done has its averaged weights alone. One in training has its weights too, and with
+AdamW the root of the second moment, which the next machine would need a hundred steps to find
+again; a momentum, which is all that Muon has, is found again in ten.
 """
 
 import json
@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from train_tiny.fit import load, make_optimizer, save
+from train_tiny.fit import load, save
+from train_tiny.optimizers import make_optimizers
 from train_tiny.recipe import PARTS, Recipe
 
 LIMIT = 40_000_000  # bytes of a committed file
@@ -22,12 +23,13 @@ TOP = 448.0  # largest number of float8_e4m3fn
 
 
 class Progress(NamedTuple):
-    """How far a part is: optimiser steps, seconds, whether it is done, and the order of moments."""
+    """How far a part is: optimiser steps, seconds, done or not, what is trained, and how."""
 
     step: int
     spent: float
     done: bool
     names: list[str]
+    muon: bool
 
 
 def pack(recipe: Recipe, work: Path, path: Path) -> dict[str, Progress]:
@@ -43,9 +45,13 @@ def pack(recipe: Recipe, work: Path, path: Path) -> dict[str, Progress]:
             settings = getattr(recipe, f"{part}_training")
             done = bool(settings.steps) and state["step"] >= settings.steps
             found[part] = Progress(
-                state["step"], state["spent"], done, [] if done else state["names"]
+                state["step"],
+                state["spent"],
+                done,
+                [] if done else state["names"],
+                settings.muon,
             )
-            tensors |= {f"{part}.{key}": t for key, t in pack_part(state, done).items()}
+            tensors |= {f"{part}.{key}": t for key, t in pack_part(state, found[part]).items()}
     if not found:
         raise ValueError(f"nothing to pack: want some of {', '.join(PARTS)} as .pt in {work.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,13 +67,19 @@ def describe(found: dict[str, Progress]) -> str:
     return ", ".join(f"{k} {'done ' * v.done}at step {v.step}" for k, v in found.items())
 
 
-def pack_part(state: dict[str, Any], done: bool) -> dict[str, Tensor]:
+def pack_part(state: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
     """A part's averaged weights as halves; if it is not done also its weights and its moments."""
     tensors = {f"ema.{name}": _half(t) for name, t in state["ema"].items()}
-    if done:
+    if progress.done:
         return tensors
     tensors |= {f"model.{name}": _half(t) for name, t in state["model"].items()}
-    moments = state["optimizer"]["state"]
+    return tensors if progress.muon else tensors | pack_moments(state)
+
+
+def pack_moments(state: dict[str, Any]) -> dict[str, Tensor]:
+    """The roots of AdamW's second moments in 8 bits, each with its scale."""
+    tensors = {}
+    moments = state["optimizers"][0]["state"]
     for name, i in zip(state["names"], sorted(moments), strict=True):
         root = moments[i]["exp_avg_sq"].sqrt()
         scale = root.max().clamp_min(1e-30) / TOP
@@ -96,10 +108,25 @@ def unpack(path: Path, work: Path) -> dict[str, Progress]:
 def unpack_part(tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any]:
     """The checkpoint of a part as fit reads it."""
     ema = _under(tensors, "ema.")
-    roots, scales = _under(tensors, "root."), _under(tensors, "scale.")
+    return {
+        "model": _under(tensors, "model.") or ema,
+        "ema": ema,
+        "names": progress.names,
+        "optimizers": unpack_moments(tensors, progress),
+        "step": progress.step,
+        "spent": progress.spent,
+    }
+
+
+def unpack_moments(tensors: dict[str, Tensor], progress: Progress) -> list[dict[str, Any]]:
+    """AdamW's state, with no momentum; nothing of a part that is done or that Muon trains."""
     names = progress.names
-    optimizer = make_optimizer([torch.zeros(1) for _ in names or "1"]).state_dict()
-    optimizer["state"] = {
+    if not names or progress.muon:
+        return []
+    roots, scales = _under(tensors, "root."), _under(tensors, "scale.")
+    parameters = {name: nn.Parameter(torch.zeros(1)) for name in names}
+    state = make_optimizers(parameters, use_muon=False)[0].state_dict()
+    state["state"] = {
         i: {
             "step": torch.tensor(float(progress.step)),
             "exp_avg": torch.zeros_like(roots[name]),
@@ -107,14 +134,7 @@ def unpack_part(tensors: dict[str, Tensor], progress: Progress) -> dict[str, Any
         }
         for i, name in enumerate(names)
     }
-    return {
-        "model": _under(tensors, "model.") or ema,
-        "ema": ema,
-        "names": names,
-        "optimizer": optimizer if names else None,
-        "step": progress.step,
-        "spent": progress.spent,
-    }
+    return [state]
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -63,6 +63,7 @@ class Settings:
     tail: float = 1.0
     warmup: int = 100  # steps
     save_every: float = 120.0  # seconds between checkpoints
+    muon: bool = False  # Muon for matrices instead of AdamW, see optimizers.py
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ SCHEDULER = SchedulerConfig(
 )
 
 
-def vae_of(widths: tuple[int, ...], size: int) -> VAEConfig:
+def vae_of(widths: tuple[int, ...], size: int, channels: int = 4) -> VAEConfig:
     """A VAE of one layer per block without attention, for pictures of a size."""
     return VAEConfig(
         block_out_channels=widths,
@@ -114,12 +115,13 @@ def vae_of(widths: tuple[int, ...], size: int) -> VAEConfig:
         layers_per_block=1,
         norm_num_groups=8,
         sample_size=size,
+        latent_channels=channels,
         scaling_factor=1.0,  # replaced by 1 / standard deviation of the latents after training
         mid_block_add_attention=False,
     )
 
 
-def unet_of(widths: tuple[int, int, int], groups: int, cross: int) -> UNetConfig:
+def unet_of(widths: tuple[int, int, int], groups: int, cross: int, channels: int = 4) -> UNetConfig:
     """A UNet on 16x16 latents with attention at 8x8 and 4x4 only.
 
     At 16x16 the backward pass of attention costs a fifth of the time on a CPU.
@@ -133,6 +135,8 @@ def unet_of(widths: tuple[int, int, int], groups: int, cross: int) -> UNetConfig
         attention_head_dim=4,
         norm_num_groups=groups,
         sample_size=16,
+        in_channels=channels,
+        out_channels=channels,
     )
 
 

@@ -9,6 +9,8 @@ from mdp_lite.eval.village import reader, world
 from mdp_lite.eval.village.captions import FORMS
 from train_tiny.recipe import ReaderKit, Recipe, Settings, World, unet_of, vae_of
 
+CHANNELS = 8  # of the latents: one number for 24 of a picture's
+
 
 def full_caption(scene: world.VillageScene, seed: int) -> str:
     """All named fields of a scene, in one of the village's forms."""
@@ -30,13 +32,17 @@ SMALL = Recipe(
     size=world.SIZE,
     length=44,
     scenes=24_000,
-    vae=vae_of((16, 32, 64, 128), world.SIZE),
-    unet=unet_of((72, 112, 152), groups=8, cross=128),
+    vae=vae_of((16, 32, 64, 128), world.SIZE, CHANNELS),
+    unet=unet_of((72, 112, 152), groups=8, cross=128, channels=CHANNELS),
     text_width=128,
     text_layers=2,
-    vae_training=Settings(0, batch=8, peak=2e-3, average=0.998, steps=12_000, tail=0.3),
-    unet_training=Settings(0, batch=64, peak=8e-4, average=0.9995, steps=20_000, tail=0.3),
-    decoder_training=Settings(0, batch=8, peak=1e-3, average=0.998, steps=8_000, tail=0.5),
+    vae_training=Settings(0, batch=8, peak=2e-3, average=0.998, steps=6_000, tail=0.3, muon=True),
+    unet_training=Settings(
+        0, batch=64, peak=8e-4, average=0.9995, steps=20_000, tail=0.3, muon=True
+    ),
+    decoder_training=Settings(
+        0, batch=8, peak=1e-3, average=0.998, steps=3_000, tail=0.7, muon=True
+    ),
     reader=ReaderKit(
         reader.VillageReader,
         reader.load_village_reader,
