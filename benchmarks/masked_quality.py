@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--split", default="report", choices=list(SPLITS))
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.17])
     parser.add_argument("--halos", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--out", type=Path, default=RESULTS / "masked_recompute.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "masked_quality.json")
     run(parser.parse_args())
 
 
