@@ -65,6 +65,8 @@ def test_an_edit_is_nearly_the_exact_one(tiny: Editor, source: Source, layers: A
     assert np.array_equal(np.asarray(got.mask), np.asarray(exact.mask))
     assert 0 < measure_error(got, exact, source) < NEAR
     assert got.cost == exact.cost
+    assert got.layers == layers.plan and "with recorded layers" in repr(got)
+    assert exact.layers is None and "layers" not in repr(exact)
 
 
 def test_a_larger_halo_costs_more_and_is_nearer(
