@@ -5,7 +5,7 @@
 Edits of the bundled model with recorded layers: the PSNR of each picture to that of the same edit
 without layers, and the scores of both. Sources are generated and inverted, masks are squares of
 cells around what the edit may change, and each edit is made with several halos. Figures go into
---out after every five edits (one of each kind), and a run goes on where an earlier one ended.
+--out after every scene, and a run goes on where an earlier one ended.
 """
 
 import argparse
@@ -95,11 +95,11 @@ def compare_edits(
         )
 
 
-def measure(editor: Editor, i: int, settings: dict[str, Any]) -> dict[str, Figures]:
-    """The figures of edit i of each kind, by source, mask and halo."""
+def measure(editor: Editor, kind: str, i: int, settings: dict[str, Any]) -> dict[str, Figures]:
+    """The figures of edit i of a kind, by source, mask and halo."""
     found = dict[str, Figures]()
-    for kind, how in product(LOCAL, SOURCES):
-        case = next(islice(iterate_edits(kind, settings["split"]), i, None))
+    case = next(islice(iterate_edits(kind, settings["split"]), i, None))
+    for how in SOURCES:
         source = make_source(editor, case, how, settings["steps"])
         for share in settings["shares"]:
             mask = make_box(case, share, source.path.x.shape[-1])
@@ -144,19 +144,19 @@ def _summarise(parts: list[Figures]) -> dict[str, Any]:
 
 @torch.no_grad()
 def run(args: argparse.Namespace) -> None:
-    """Measure the edits that the file lacks, and write it after each five."""
+    """Measure the edits that the file lacks, and write it after each."""
     editor = Editor.from_pretrained("tiny", device="cpu", dtype="float32")
     settings = {key: getattr(args, key) for key in ("steps", "split", "shares", "halos")}
     data = json.loads(args.out.read_text("utf-8")) if args.out.exists() else {}
-    section = data.setdefault(f"quality {args.steps}", {"settings": settings, "figures": {}})
+    section = data.setdefault(f"quality {args.steps} {args.split}", {"settings": settings, "figures": {}})
     if section.get("settings") != settings:
         raise SystemExit(f"{args.out} has figures of other settings: give another --out")
-    for i in range(args.count):
-        if str(i) not in section["figures"]:
+    for i, kind in product(range(args.count), LOCAL):
+        if f"{kind} {i}" not in section["figures"]:
             begun = time.process_time()
-            section["figures"][str(i)] = measure(editor, i, settings)
+            section["figures"][f"{kind} {i}"] = measure(editor, kind, i, settings)
             section |= describe(editor) | {
-                "processor seconds of five": round(time.process_time() - begun, 1),
+                "processor seconds of the last": round(time.process_time() - begun, 1),
                 "summary": summarise(list(section["figures"].values())),
             }
             atomic.write(args.out, (to_json(data) + "\n").encode())

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from benchmarks.masked_quality import make_box, summarise
+from benchmarks.masked_quality import SOURCES, make_box, summarise
 from benchmarks.masked_recompute import (
     CALLS,
     SHARES,
@@ -22,6 +22,7 @@ from mdp_lite.eval.edits import iterate_edits
 from mdp_lite.pipeline.recompute import HALO
 from support.places import ROOT
 
+QUALITY = json.loads((RESULTS / "masked_quality.json").read_text("utf-8"))
 FIGURES = json.loads((RESULTS / "masked_recompute.json").read_text("utf-8"))
 
 
@@ -80,6 +81,26 @@ def test_the_page_has_the_seconds_of_the_file() -> None:
         gib = one["bytes_of_edit"] / 2**30
         cells = f"{share:.0%} | {one['area']:.0%} | {one['flops']:.0%} | {seconds:.2f}"
         assert f"| {cells} | {one['times_faster']:.1f} | {gib:.1f} GiB |" in page
+
+
+def test_the_page_has_the_halos_of_the_files() -> None:
+    page, near = (ROOT / "docs" / "speed.md").read_text("utf-8"), QUALITY["quality 50 tune"]
+    for halo in near["settings"]["halos"]:
+        cost = FIGURES["flops sd15"]["shares"]["0.17"][f"halo {halo}"]
+        cells = [str(halo), f"{cost['area']:.0%}", f"{cost['flops']:.0%}"]
+        for how in SOURCES:
+            one = near["summary"][f"{how}, 17%, halo {halo}"]
+            ends = f"{one['median']:.1f}, {one['5th percentile']:.1f} dB"
+            cells.append(f"{ends}, {one['share of 50 dB']:.0%}")
+        assert f"| {' | '.join(cells)} |" in page
+    assert f"{near['summary'][f'all, halo {HALO}']['share of 50 dB']:.0%}, so four are" in page
+
+
+def test_the_default_halo_leaves_most_of_the_work_out() -> None:
+    """FLOPs that 1.8 times as fast a step allows, as measured with one cell around windows."""
+    found = FIGURES["seconds sd15 halo 1"]["windows"].values()
+    fast_enough = [one["flops"] for one in found if one["times_faster"] >= 1.8]
+    assert FIGURES["flops sd15"]["shares"]["0.17"][f"halo {HALO}"]["flops"] < max(fast_enough)
 
 
 def test_a_window_of_17_percent_meets_its_goal() -> None:
