@@ -148,7 +148,8 @@ def run(args: argparse.Namespace) -> None:
     editor = Editor.from_pretrained("tiny", device="cpu", dtype="float32")
     settings = {key: getattr(args, key) for key in ("steps", "split", "shares", "halos")}
     data = json.loads(args.out.read_text("utf-8")) if args.out.exists() else {}
-    section = data.setdefault(f"quality {args.steps} {args.split}", {"settings": settings, "figures": {}})
+    name = f"quality {args.steps} {args.split}"
+    section = data.setdefault(name, {"settings": settings, "figures": {}})
     if section.get("settings") != settings:
         raise SystemExit(f"{args.out} has figures of other settings: give another --out")
     for i, kind in product(range(args.count), LOCAL):
