@@ -108,4 +108,5 @@ def finish_edit(runner: ModelRunner, state: EditState, image: Image.Image | None
         runner.guidance_scale(guidance_of(request)),
         runner.is_truncated(request.prompt, xl_of(request).prompt_2),
         cost_of(request, Plan(state.step, done)), task.plan, state.finished, xl_of(request),
+        request.layers and request.layers.plan,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from mdp_lite.engine.windows import Size, find_window
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import model_inputs
 from mdp_lite.names import BadInput
+from mdp_lite.pipeline import check
 from mdp_lite.pipeline.edit import build_tasks, locate_all
 from mdp_lite.pipeline.finite import is_finite
 from mdp_lite.pipeline.layers import (
@@ -24,7 +25,7 @@ from mdp_lite.pipeline.masks import Mask
 from mdp_lite.pipeline.request import Request, mask_of
 from mdp_lite.pipeline.runner import HasRunner, ModelRunner, runner_of
 
-HALO = 1  # cells around the mask's rectangle that are computed anew, too
+HALO = 4  # cells around the mask's rectangle that are computed anew, too; docs/speed.md says why
 
 
 class _Recording(NamedTuple):
@@ -36,25 +37,28 @@ class _Recording(NamedTuple):
     size: Size
 
 
-def plan_layers(model: ModelRunner | HasRunner, request: Request) -> LayersPlan:
+def plan_layers(model: ModelRunner | HasRunner, request: Request, halo: int = HALO) -> LayersPlan:
     """What record_layers of this request will take, before it does; the errors are the same.
 
-    >>> plan_layers(editor, Request(source, "a blue house", mask=(16, 16, 40, 40))).window
+    >>> request = Request(source, "a blue house", mask=(16, 16, 40, 40))
+    >>> plan_layers(editor, request, halo=1).window
     Window(top=3, bottom=11, left=3, right=11)
     """
-    return _prepare(runner_of(model), request).plan
+    return _prepare(runner_of(model), request, halo).plan
 
 
 @torch.no_grad()
 def record_layers(
-    model: ModelRunner | HasRunner, request: Request, folder: str | Path | None = None
-) -> RecordedLayers:
+    model: ModelRunner | HasRunner, request: Request, folder: str | Path | None = None,
+    halo: int = HALO,
+) -> RecordedLayers:  # fmt: skip
     """Run a source's path once more and keep of every layer what lies around an edit's mask.
 
-    Later edits of the source with layers=... compute only the rectangle of the mask, with a cell
-    around it, at the steps that this request calls; other steps they compute whole. Their prompts,
-    variants and smaller masks are free. The result is nearly that of the same edit without layers;
-    docs/speed.md says how nearly. Outside the mask it is the source's as ever.
+    Later edits of the source with layers=... compute only the rectangle of the mask, with so many
+    cells around it as halo says, at the steps that this request calls; other steps they compute
+    whole. Their prompts, variants and smaller masks are free. The result is nearly that of the same
+    edit without layers, the more so the larger the halo; docs/speed.md says how nearly, and what a
+    cell costs. Outside the mask it is the source's as ever.
 
     model is an Editor or its runner, on a CPU in the mode eager. request has a mask, or its source
     does. If what is kept would take more than half of the free memory, it lies in a mapped file
@@ -65,7 +69,7 @@ def record_layers(
     True
     """
     runner = runner_of(model)
-    task, mask, plan, size = _prepare(runner, request)
+    task, mask, plan, size = _prepare(runner, request, halo)
     assert runner.engine.windowed is not None  # _prepare checked it
     windowed, every = runner.engine.windowed(plan.window, size), list_recorded_steps(task)
     where = None if folder is None else Path(folder)
@@ -88,7 +92,9 @@ def _record_step(windowed: WindowedUNet, task: EditTask, i: int, guided: bool) -
     return RecordedStep(i, c, windowed.record(x, task.grid.t[i], c))
 
 
-def _prepare(runner: ModelRunner, request: Request) -> _Recording:
+def _prepare(runner: ModelRunner, request: Request, halo: int) -> _Recording:
+    if check.whole("halo", halo) < 0:
+        raise BadInput(f"halo must be 0 or more, got {halo}", "halo")
     if runner.engine.windowed is None:
         got = f"{runner.device.type} and {runner.engine.mode}"
         raise BadInput(f"recorded layers {WANTS}, got {got}")
@@ -97,7 +103,7 @@ def _prepare(runner: ModelRunner, request: Request) -> _Recording:
     mask = mask_of(located)
     if mask is None:
         raise BadInput("layers are recorded around a mask: the request and its source have none")
-    window, every = find_window(mask.cells, HALO), list_recorded_steps(task)
+    window, every = find_window(mask.cells, halo), list_recorded_steps(task)
     height, width = task.source.x.shape[-2:]
     unet, tokens = runner.models.unet, task.source.c.shape[1]
     cost = flops.window(unet.config, window, (height, width), tokens, task.source.c.dtype)

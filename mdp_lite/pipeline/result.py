@@ -12,6 +12,7 @@ from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid, Weights
 from mdp_lite.pictures.fit import Fit
 from mdp_lite.pipeline.inversion_methods import METHODS, Inversion
+from mdp_lite.pipeline.layers import LayersPlan
 from mdp_lite.pipeline.xl import PLAIN, XLCondition
 
 
@@ -127,7 +128,9 @@ class Edit:
     image is what the latent decodes to; picture is the image put back into the source's picture, at
     that picture's size; mask says where, in the same pixels: white was edited, black was not, even
     if the given mask marked by transparency. If a deadline ended the edit, finished is False and
-    the latent is a prediction of where it headed.
+    the latent is a prediction of where it headed. layers is the plan of the recorded layers that it
+    read, None if it read none: then it is exact. cost counts a row of a recorded step as a whole
+    row; layers.share says what it takes.
 
     >>> edit = editor.edit(source, "a blue house on the grass")
     >>> edit.variant, edit.finished, tuple(edit.latent.shape)
@@ -147,11 +150,13 @@ class Edit:
     plan: Plan
     finished: bool = True
     xl: XLCondition = PLAIN
+    layers: LayersPlan | None = None
 
     def __repr__(self) -> str:
         """One line for people, not the tensors."""
         size, end = "x".join(map(str, self.image.size)), "" if self.finished else ", not finished"
-        return f"<Edit {size} by {self.variant}{end}: {self.prompt!r}>"
+        read = "" if self.layers is None else " with recorded layers"
+        return f"<Edit {size} by {self.variant}{read}{end}: {self.prompt!r}>"
 
     if not TYPE_CHECKING:
 

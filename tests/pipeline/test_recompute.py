@@ -14,6 +14,7 @@ from mdp_lite import Edit, Editor, Request, Source, plan_layers, record_layers
 from mdp_lite.engine import pages
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.layers import (
+    LayersPlan,
     RecordedLayers,
     RecordedStep,
     WindowedDenoiser,
@@ -22,7 +23,7 @@ from mdp_lite.pipeline.layers import (
 from mdp_lite.pipeline.recompute import HALO
 
 TARGET = "a blue house on the grass"
-NEAR = 0.2  # of what the exact edit changes; measured: 0.05 to 0.11
+NEAR = 0.2  # of what the exact edit changes, with a halo of one cell; measured: 0.05 to 0.11
 BOX = (16, 16, 40, 44)  # of 64x64 pixels
 CELLS = (4, 11, 4, 10)  # that the box covers: top, bottom, left, right
 
@@ -44,7 +45,7 @@ def request_of(source: Source) -> Request:
 
 @pytest.fixture(scope="module")
 def layers(tiny: Editor, request_of: Request) -> RecordedLayers:
-    return record_layers(tiny, request_of)
+    return record_layers(tiny, request_of, halo=1)
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -64,6 +65,37 @@ def test_an_edit_is_nearly_the_exact_one(tiny: Editor, source: Source, layers: A
     assert np.array_equal(np.asarray(got.mask), np.asarray(exact.mask))
     assert 0 < measure_error(got, exact, source) < NEAR
     assert got.cost == exact.cost
+    assert got.layers == layers.plan and "with recorded layers" in repr(got)
+    assert exact.layers is None and "layers" not in repr(exact)
+
+
+def test_a_larger_halo_costs_more_and_is_nearer(
+    tiny: Editor, source: Source, request_of: Request
+) -> None:
+    [exact] = tiny.edits([request_of])
+    plans, errors = list[LayersPlan](), list[float]()
+    for halo in (0, 1, HALO):
+        layers = record_layers(tiny, request_of, halo=halo)
+        top, bottom, left, right = CELLS
+        assert layers.plan == plan_layers(tiny, request_of, halo)
+        assert layers.plan.window == (top - halo, bottom + halo, left - halo, right + halo)
+        plans.append(layers.plan)
+        errors.append(measure_error(tiny.edit(source, TARGET, layers=layers), exact, source))
+    assert plans[0].share < plans[1].share < plans[2].share < 1
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_the_halo_has_a_default_and_ends_at_the_edges(tiny: Editor, request_of: Request) -> None:
+    assert plan_layers(tiny, request_of) == plan_layers(tiny, request_of, HALO)
+    assert plan_layers(tiny, request_of, 100).window == (0, 16, 0, 16)
+
+
+@pytest.mark.parametrize("halo", [-1, 1.5, True, "2"])
+def test_a_halo_is_a_number_of_cells(tiny: Editor, request_of: Request, halo: Any) -> None:
+    with pytest.raises(BadInput, match="halo must be"):
+        plan_layers(tiny, request_of, halo)
+    with pytest.raises(BadInput, match="halo must be"):
+        record_layers(tiny, request_of, halo=halo)
 
 
 def test_outside_the_mask_every_bit_is_the_source(
@@ -97,7 +129,7 @@ def test_a_window_of_everything_is_the_exact_edit(
 def test_every_inversion_has_layers(tiny: Editor, source: Source, method: str) -> None:
     own = tiny.invert(source.image, source.prompt, method=method, num_inference_steps=4)
     request = Request(own, TARGET, mask=BOX)
-    layers = record_layers(tiny, request)
+    layers = record_layers(tiny, request, halo=1)
     [got], [want] = tiny.edits([replace(request, layers=layers)]), tiny.edits([request])
     assert measure_error(got, want, own) < NEAR
 
@@ -105,10 +137,10 @@ def test_every_inversion_has_layers(tiny: Editor, source: Source, method: str) -
 def test_the_plan_is_what_was_recorded(
     tiny: Editor, request_of: Request, layers: RecordedLayers
 ) -> None:
-    plan, own = plan_layers(tiny, request_of), tiny.plan(request_of)
+    plan, own = plan_layers(tiny, request_of, halo=1), tiny.plan(request_of)
     assert plan == layers.plan
     top, bottom, left, right = CELLS
-    assert tuple(plan.window) == (top - HALO, bottom + HALO, left - HALO, right + HALO)
+    assert tuple(plan.window) == (top - 1, bottom + 1, left - 1, right + 1)
     assert plan.unet_calls == len(layers.steps) == own.unet_calls
     assert plan.unet_rows == own.unet_rows
     recorded = sum(
@@ -122,7 +154,7 @@ def test_the_plan_is_what_was_recorded(
 def test_a_step_that_was_not_recorded_is_computed_whole(
     tiny: Editor, source: Source, request_of: Request
 ) -> None:
-    few = record_layers(tiny, replace(request_of, t_max=6, t_m=4))
+    few = record_layers(tiny, replace(request_of, t_max=6, t_m=4), halo=1)
     much = Request(source, TARGET, t_max=6, t_m=2, layers=few)
     plan = tiny.plan(much)
     assert len(few.steps) < plan.unet_calls
@@ -164,7 +196,7 @@ def test_a_mapped_file_holds_the_same_bits(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(pages, "read_free_memory", lambda device: 0.0)
     assert pages.choose_folder(1, tmp_path) == tmp_path
-    spilled = record_layers(tiny, request_of, folder=tmp_path)
+    spilled = record_layers(tiny, request_of, folder=tmp_path, halo=1)
     assert list(tmp_path.iterdir()) == []  # the file has no name
     pairs = [tiny.edit(source, TARGET, layers=one).latent for one in (layers, spilled)]
     assert torch.equal(*pairs)
