@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+DEFAULT_MODEL = "tiny"  # the bundled model that is used where none is named
 VARIANTS = ("epsilon", "c", "x", "beta")  # of MDP: the quantity that is mixed with the source's
 # Of the weights over a window.
 SCHEDULES = ("constant", "linear", "cosine", "exp", "leash", "local-leash")

@@ -9,7 +9,7 @@ import pytest
 
 import mdp_lite_weights
 from mdp_lite.__main__ import main
-from mdp_lite.cli.demo import REAL, STEPS
+from mdp_lite.cli.demo import STEPS, read_example
 from mdp_lite.eval import world
 from mdp_lite.names import VARIANTS
 from mdp_lite.pictures import images
@@ -27,7 +27,8 @@ def test_demo_shows_both_cases_and_all_variants(
     monkeypatch.chdir(tmp_path)
     model = tmp_path / "model"
     shutil.copytree(checkpoint, model)
-    shutil.copy(TINY / "example.png", model)
+    for name in ("example.png", "example.json"):
+        shutil.copy(TINY / name, model)
     monkeypatch.setitem(mdp_lite_weights.files.BUNDLED, "tiny", model)
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
@@ -39,7 +40,7 @@ def test_demo_shows_both_cases_and_all_variants(
 
 def test_the_example_is_a_drawing_that_training_never_saw() -> None:
     scene = world.sample(10_003_783)
-    assert world.is_held_back(scene) and world.caption(scene) == REAL[0]
+    assert world.is_held_back(scene) and world.caption(scene) == read_example(TINY).real[0]
     assert images.open_picture(TINY / "example.png").tobytes() == world.draw(scene).tobytes()
 
 
