@@ -86,7 +86,8 @@ def make(args: argparse.Namespace) -> None:
     """Write the sheets, the empty votes and the key."""
     editors = [Editor.from_pretrained(name, device="cpu") for name in (args.first, args.second)]
     subjects, rng = list_subjects(args.pairs, args.seed), Random(f"sides {args.seed}")
-    swapped = [rng.random() < 0.5 for _ in subjects]
+    swapped = [k % 2 == 0 for k in range(len(subjects))]  # as often on either side
+    rng.shuffle(swapped)
     args.folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for k, (subject, swap) in enumerate(zip(subjects, swapped, strict=True), 1):

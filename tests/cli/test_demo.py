@@ -11,7 +11,7 @@ import mdp_lite_weights
 from mdp_lite.__main__ import main
 from mdp_lite.cli.demo import STEPS, read_example
 from mdp_lite.eval import world
-from mdp_lite.names import VARIANTS
+from mdp_lite.names import DEFAULT_MODEL, VARIANTS
 from mdp_lite.pictures import images
 
 TINY = Path(mdp_lite_weights.__file__).parent / "tiny"
@@ -29,7 +29,7 @@ def test_demo_shows_both_cases_and_all_variants(
     shutil.copytree(checkpoint, model)
     for name in ("example.png", "example.json"):
         shutil.copy(TINY / name, model)
-    monkeypatch.setitem(mdp_lite_weights.files.BUNDLED, "tiny", model)
+    monkeypatch.setitem(mdp_lite_weights.files.BUNDLED, DEFAULT_MODEL, model)
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == f"before and after: {Path('demo/sheet.png')}"
@@ -55,7 +55,7 @@ def test_demo_of_the_bundled_model(
     # A weight of 1 needs no call: the first of a cosine's window, which starts at step 2; for x
     # also the steps before it.
     calls = {"source": STEPS, "epsilon": STEPS - 1, "c": STEPS, "x": STEPS - 3, "beta": STEPS}
-    assert said["settings"]["model"] == "tiny"
+    assert said["settings"]["model"] == DEFAULT_MODEL
     assert said["cost"]["unet_calls"] == 2 * sum(calls.values())
     shown = [images.open_picture(f"shown/{name}").tobytes() for name in SHEET]
     assert len(set(shown)) == len(SHEET)  # the variants differ
