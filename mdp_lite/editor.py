@@ -12,6 +12,7 @@ from mdp_lite.engine.gpu import DEFAULT, GpuSettings
 from mdp_lite.method.execute import EditTask
 from mdp_lite.method.plan import Plan
 from mdp_lite.method.schedule import Weights
+from mdp_lite.names import DEFAULT_MODEL
 from mdp_lite.pictures import images
 from mdp_lite.pictures.images import Picture
 from mdp_lite.pipeline import check
@@ -71,7 +72,7 @@ class Editor:
 
     @classmethod
     def from_pretrained(
-        cls, name: Place = "tiny", device: str | torch.device | None = None,
+        cls, name: Place = DEFAULT_MODEL, device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto", variant: str | None = None,
         prediction_type: str | None = None, ema: bool = False, tokenizer: Place | None = None,
         vae: Place | None = None, loras: Iterable[Place | tuple[Place, float]] = (),
@@ -81,18 +82,17 @@ class Editor:
         packages: str | Path | None = None, clip_skip: int = 0, sampler: str | None = None,
         timestep_spacing: str | None = None, gpu: GpuSettings = DEFAULT,
     ) -> "Editor":  # fmt: skip
-        """Load the bundled "tiny", a folder, a .safetensors file or a hub id.
+        """Load a bundled model such as "tiny", a folder, a .safetensors file or a hub id.
 
         device: cpu, cuda, mps; by default a GPU if there is one. dtype: by default the checkpoint's
-        if a CPU or mps computes in it, and 16 bits on cuda. variant: which weight files of a
-        folder, such as "fp16" (not an edit's variant). prediction_type, sampler, timestep_spacing:
-        by default what the files say. ema: a single file's mean UNet. tokenizer: for a single file,
-        which holds none. vae replaces the checkpoint's. loras are merged, each alone or with its
-        strength; embeddings add words. revision, token, local_files_only: for the hub. cache: a
-        folder where sources are stored. engine: "eager", "compile", "graph" (CUDA), or "aot" with
-        the packages of mdp-lite compile. clip_skip: more of the text's last layers left out. gpu:
-        how a GPU computes, and how much of its memory edits may take. Raises BadCheckpoint,
-        BadInput at once.
+        if a CPU or mps computes in it, and 16 bits on cuda. variant: a folder's weight files, such
+        as "fp16". prediction_type, sampler, timestep_spacing: by default what the files say. ema: a
+        single file's mean UNet. tokenizer: for a single file, which holds none. vae replaces the
+        checkpoint's. loras are merged, each alone or with its strength; embeddings add words.
+        revision, token, local_files_only: for the hub. cache: a folder where sources are stored.
+        engine: "eager", "compile", "graph" (CUDA), or "aot" with the packages of mdp-lite compile.
+        clip_skip: more of the text's last layers left out. gpu: how a GPU computes, and how much of
+        its memory edits may take. Raises BadCheckpoint, BadInput at once.
         """
         known = (variant, ema, prediction_type, tokenizer, clip_skip, sampler, timestep_spacing)
         choices = build_choices((revision, token, local_files_only), *known)

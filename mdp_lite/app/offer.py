@@ -20,15 +20,14 @@ from mdp_lite.model_pool.specs import (
     read_specs,
     share_options,
 )
-from mdp_lite.names import BadInput
+from mdp_lite.names import DEFAULT_MODEL, BadInput
 
-USUAL = "tiny"  # the first model if none is named
 GB = 10**9
 
 
 def read_first(args: AppOptions) -> ModelSpec:
     """The first model of the options; it stays loaded. Raises BadInput."""
-    (alias, name), *_ = read_named_models(args.model.names or (USUAL,))
+    (alias, name), *_ = read_named_models(args.model.names or (DEFAULT_MODEL,))
     return ModelSpec(alias, args.model.read_one(name), args.engine, is_pinned=True)
 
 
@@ -38,7 +37,7 @@ def read_offer(args: AppOptions, editor: Editor, log: Callable[[str], None]) -> 
     log gets a sentence on each model of a folder that is left out.
     """
     first, common = read_first(args), share_options(read_first(args).model)
-    _, *more = read_named_models(args.model.names or (USUAL,))
+    _, *more = read_named_models(args.model.names or (DEFAULT_MODEL,))
     named = [ModelSpec(alias, replace(common, name=name), args.engine) for alias, name in more]
     memory, place = args.several.model_memory, args.several.models_place
     bytes_of_all = None if memory is None else int(memory * GB)

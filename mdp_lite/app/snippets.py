@@ -13,10 +13,9 @@ from mdp_lite.app.form import (
 )
 from mdp_lite.app.runs import MASK_FILE
 from mdp_lite.cli.xl import name_option
+from mdp_lite.names import DEFAULT_MODEL
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, Inversion
 from mdp_lite.pipeline.xl import PLAIN, XLCondition
-
-BUNDLED = "tiny"
 
 
 def shell_command(form: EditForm, picture: str | None, model: str, clip_skip: int = 0) -> str:
@@ -41,14 +40,14 @@ def shell_command(form: EditForm, picture: str | None, model: str, clip_skip: in
     words += _mask_options(form)
     texts = {name: getattr(form, name) for name in XL_FIELDS}
     words += [word for name, text in texts.items() if text for word in (name_option(name), text)]
-    words += [] if model == BUNDLED else ["--model", model]
+    words += [] if model == DEFAULT_MODEL else ["--model", model]
     words += ["--clip-skip", str(clip_skip)] if clip_skip else []
     return shlex.join([*words, "-o", "edited.png"])
 
 
 def python_code(form: EditForm, picture: str | None, model: str, clip_skip: int = 0) -> str:
     """Python code that makes the same picture."""
-    loaded = [] if model == BUNDLED else [repr(model)]
+    loaded = [] if model == DEFAULT_MODEL else [repr(model)]
     loaded += [f"clip_skip={clip_skip}"] if clip_skip else []
     masked = form.where == "painted"
     imports = ["from PIL import Image", ""] if form.case == "picture" or masked else []

@@ -1,6 +1,8 @@
 """`mdp-lite demo`: a generated and a real picture, edited by all variants, on one sheet."""
 
+import json
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -15,28 +17,36 @@ from mdp_lite.pictures.sheets import sheet
 from mdp_lite.pipeline.provenance import Settings, describe_edit, describe_source
 from mdp_lite.pipeline.result import add_costs
 
-# Pairs of a source prompt and a target; the example picture lies beside the bundled model.
-SYNTHETIC = (
-    "a red house on the left, grass, clear day with the sun",
-    "a blue house on the left, grass, clear day with the sun",
-)
-REAL = (
-    "an orange house on the right, grass, clear day with the sun",
-    "an orange house on the right, snow, clear day with the sun",
-)
 SEED, STEPS = 7, 30
 SCHEDULE = "cosine"  # with constant weights, c and beta give the same picture
+
+
+class DemoExample(NamedTuple):
+    """Two pairs of a source prompt and a target: of a generated picture, and of a given one."""
+
+    synthetic: tuple[str, str]
+    real: tuple[str, str]
+    picture: Path
+
+
+def read_example(folder: Path | None) -> DemoExample:
+    """The example that lies beside a bundled model: example.json and example.png."""
+    place = folder or Path()
+    pairs = json.loads((place / "example.json").read_text("utf-8"))
+    synthetic, real = ((pairs[case][0], pairs[case][1]) for case in ("synthetic", "real"))
+    return DemoExample(synthetic, real, place / "example.png")
 
 
 def make_demo(args: DemoOptions, editor: Editor, console: Console) -> Report:
     """Edit both sources with all four variants: one sheet, and every picture by itself."""
     t_max, t_m = paper_window(STEPS)
     window: Settings = {"t_max": t_max, "t_m": t_m, "schedule": SCHEDULE}
+    example = read_example(editor.models.folder)
     sources = {
-        "synthetic": _generate_example(editor, console),
-        "real": _invert_example(editor, console),
+        "synthetic": _generate_example(editor, example, console),
+        "real": _invert_example(editor, example, console),
     }
-    targets = {"synthetic": SYNTHETIC[1], "real": REAL[1]}
+    targets = {"synthetic": example.synthetic[1], "real": example.real[1]}
     pictures: Pictures = {}
     rows, costs = [], [source.cost for source in sources.values()]
     for case, source in sources.items():
@@ -53,15 +63,15 @@ def make_demo(args: DemoOptions, editor: Editor, console: Console) -> Report:
     return report._replace(lines=[*report.lines, f"before and after: {page}"])
 
 
-def _generate_example(editor: Editor, console: Console) -> Source:
+def _generate_example(editor: Editor, example: DemoExample, console: Console) -> Source:
     with console.progress("generate") as on_step:
-        return editor.generate(SYNTHETIC[0], SEED, STEPS, on_step=on_step)
+        return editor.generate(example.synthetic[0], SEED, STEPS, on_step=on_step)
 
 
-def _invert_example(editor: Editor, console: Console) -> Source:
-    picture = images.open_picture((editor.models.folder or Path()) / "example.png")
+def _invert_example(editor: Editor, example: DemoExample, console: Console) -> Source:
+    picture = images.open_picture(example.picture)
     with console.progress("invert") as on_step:
-        return editor.invert(picture, REAL[0], "replay", STEPS, on_step=on_step)
+        return editor.invert(picture, example.real[0], "replay", STEPS, on_step=on_step)
 
 
 def _name_pictures(

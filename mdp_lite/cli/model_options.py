@@ -15,6 +15,7 @@ from mdp_lite.cli.choices import (
     Spacing,
 )
 from mdp_lite.cli.values import read_embedding, read_lora
+from mdp_lite.names import DEFAULT_MODEL
 
 MAX_SIDE = 4096  # pixels
 
@@ -123,7 +124,7 @@ class GpuOptions:
 
 
 MODEL = typer.Option(
-    "--model", metavar="MODEL", show_default="tiny, which is bundled",
+    "--model", metavar="MODEL", show_default=f"{DEFAULT_MODEL}, which is bundled",
     help="a folder, a .safetensors file or a hub id",
 )  # fmt: skip
 
@@ -174,7 +175,7 @@ class LoadOptions:
 class ModelOptions(LoadOptions):
     """The model, and how it is loaded."""
 
-    name: Annotated[str, MODEL] = "tiny"
+    name: Annotated[str, MODEL] = DEFAULT_MODEL
 
     def for_driver(self, dry_run: bool) -> "ModelOptions":
         """The model of a cluster's driver, which makes no edits: on a CPU, no GPU's options."""

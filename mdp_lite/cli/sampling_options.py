@@ -9,7 +9,7 @@ from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.cli.choices import Quality
 from mdp_lite.cli.model_options import MAX_SIDE
 from mdp_lite.cli.values import Pair, read_corner, read_size
-from mdp_lite.names import BadInput
+from mdp_lite.names import DEFAULT_GUIDANCE, DEFAULT_MODEL, DEFAULT_SIDE, DEFAULT_STEPS, BadInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class SamplingOptions:
     steps: Annotated[
         int | None,
         typer.Option("--steps", metavar="N", min=1, max=1000, help="DDIM steps",
-                     show_default="the model's, 50 for tiny"),
+                     show_default=f"the model's, {DEFAULT_STEPS} for {DEFAULT_MODEL}"),
     ] = None  # fmt: skip
     quality: Annotated[
         Quality | None,
@@ -78,7 +78,7 @@ class SamplingOptions:
     guidance_scale: Annotated[
         float | None,
         typer.Option("--guidance-scale", metavar="G", min=1, max=100, help="1 is no guidance",
-                     show_default="the model's, 4 for tiny"),
+                     show_default=f"the model's, {DEFAULT_GUIDANCE} for {DEFAULT_MODEL}"),
     ] = None  # fmt: skip
     negative_prompt: Annotated[
         str,
@@ -87,12 +87,12 @@ class SamplingOptions:
     width: Annotated[
         int | None,
         typer.Option("--width", metavar="PIXELS", min=1, max=MAX_SIDE, help="of the picture",
-                     show_default="the model's, 64 for tiny"),
+                     show_default=f"the model's, {DEFAULT_SIDE} for {DEFAULT_MODEL}"),
     ] = None  # fmt: skip
     height: Annotated[
         int | None,
         typer.Option("--height", metavar="PIXELS", min=1, max=MAX_SIDE, help="of the picture",
-                     show_default="the model's, 64 for tiny"),
+                     show_default=f"the model's, {DEFAULT_SIDE} for {DEFAULT_MODEL}"),
     ] = None  # fmt: skip
     xl: XLOptions = XLOptions()
 

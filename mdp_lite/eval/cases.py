@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mdp_lite.eval.scene import FIELDS, Scene, change, is_held_back, sample
 from mdp_lite.eval.world import caption
@@ -17,13 +17,13 @@ FULL_KINDS = (*KINDS, "light")  # no short prompt can say that there is no light
 class EditCase(NamedTuple):
     """An edit from a scene to another, each with a caption of the same form.
 
-    kind is the field that changes. seed is that of the source scene, and of the noise if one is
-    needed.
+    kind is the field that changes. A scene is a record of any world. seed is that of the source
+    scene, and of the noise if one is needed.
     """
 
     kind: str
-    source_scene: Scene
-    target_scene: Scene
+    source_scene: Any
+    target_scene: Any
     source: str
     target: str
     seed: int

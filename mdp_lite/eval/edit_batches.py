@@ -5,13 +5,13 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.edit_scores import lack_change
-from mdp_lite.eval.reader import Reader
 from mdp_lite.eval.score import build_guidance, decode, encode, make_noise, render, sample_path
+from mdp_lite.eval.worlds import POSTCARDS, World
 from mdp_lite.method.mdp import Guidance
 from mdp_lite.method.sample import Trajectory
 from mdp_lite.method.schedule import Grid
@@ -59,12 +59,14 @@ class EditBatch(NamedTuple):
     sources: dict[str, BatchSource]
     cases: list[EditCase]
     answers: bool
+    world: World
 
 
 class BatchSettings(NamedTuple):
     """The model, its steps, the names of the sources to make, and the cost of a backward row.
 
     backward_share is that cost in forward rows. guidance is that of the edits, None: the model's.
+    world is that of the scenes.
     """
 
     editor: Editor
@@ -72,6 +74,7 @@ class BatchSettings(NamedTuple):
     sources: frozenset[str]
     backward_share: float
     guidance: float | None = None
+    world: World = POSTCARDS
 
     @property
     def g(self) -> float:
@@ -90,8 +93,9 @@ def check_plain(editor: Editor) -> Editor:
 
 
 def make_batches(
-    settings: BatchSettings, reader: Reader, case: str, candidates: Iterable[EditCase], count: int
-) -> Iterator[EditBatch]:
+    settings: BatchSettings, reader: nn.Module, case: str, candidates: Iterable[EditCase],
+    count: int,
+) -> Iterator[EditBatch]:  # fmt: skip
     """The first edits of a case ("synthetic" or "real"), at most CHUNK at a time."""
     left = iter(candidates)
     if case == "synthetic":
@@ -104,7 +108,7 @@ def make_batches(
 
 def render_batch(settings: BatchSettings, cases: list[EditCase]) -> EditBatch:
     """Pictures of the source scenes, inverted under their prompts."""
-    pictures = render(case.source_scene for case in cases)
+    pictures = render((case.source_scene for case in cases), settings.world.draw)
     batch = invert_batch(settings, [_prompts(case) for case in cases], pictures)
     return batch._replace(cases=cases, answers=True)
 
@@ -118,7 +122,9 @@ def invert_batch(
     names = [name for name in REAL_SOURCES if name in settings.sources]
     sources = {name: invert_latents(settings, x, texts, name) for name in names}
     guidance = build_guidance(editor, (one.target for one in prompts), settings.g)
-    return EditBatch(editor, settings.grid, prompts, pictures, guidance, sources, [], False)
+    return EditBatch(
+        editor, settings.grid, prompts, pictures, guidance, sources, [], False, settings.world
+    )
 
 
 def _prompts(case: EditCase) -> EditPrompts:
@@ -126,7 +132,7 @@ def _prompts(case: EditCase) -> EditPrompts:
 
 
 def generate_batches(
-    settings: BatchSettings, reader: Reader, candidates: Iterator[EditCase], left: int
+    settings: BatchSettings, reader: nn.Module, candidates: Iterator[EditCase], left: int
 ) -> Iterator[EditBatch]:
     """Pictures that the model generates from the source prompts, until `left` edits are made.
 
@@ -138,7 +144,8 @@ def generate_batches(
         guidance = build_guidance(editor, (case.source for case in some), g)
         path = sample_path(editor, settings.grid, make_noise(editor, some), guidance)
         pictures = decode(editor, path.x[-1])
-        new = [k for k, lacks in enumerate(lack_change(reader, some, pictures)) if lacks][:left]
+        lacking = lack_change(reader, some, pictures, settings.world)
+        new = [k for k, lacks in enumerate(lacking) if lacks][:left]
         left -= len(new)
         if new:
             rows = float(len(guidance.reads) * len(settings.grid.t))
@@ -158,7 +165,9 @@ def _build_batch(
         sources[DEFAULT_METHOD] = invert_latents(settings, x, texts, DEFAULT_METHOD)
     guidance = build_guidance(editor, (case.target for case in cases), g)
     prompts = [_prompts(case) for case in cases]
-    return EditBatch(editor, settings.grid, prompts, pictures, guidance, sources, cases, False)
+    return EditBatch(
+        editor, settings.grid, prompts, pictures, guidance, sources, cases, False, settings.world
+    )
 
 
 def select_pictures(path: Trajectory, indices: Sequence[int]) -> Trajectory:

@@ -1,30 +1,29 @@
 """The scores of an edit of the suite: the fields it changed, those it preserved, and its distances.
 
-Pictures are (b, 3, 64, 64) in [-1, 1].
+Pictures are (b, 3, y, x) in [-1, 1], as large as those of their world: by default the first one.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mdp_lite.eval.cases import EditCase
-from mdp_lite.eval.edits import find_changes
 from mdp_lite.eval.metrics import psnr, ssim
 from mdp_lite.eval.pixel_scores import score_pixels
-from mdp_lite.eval.reader import Reader, Reading, read
+from mdp_lite.eval.reader import Reading
 from mdp_lite.eval.score import Figures, render
-from mdp_lite.eval.world import draw_without_object, mask
-from mdp_lite.pictures.images import to_tensor
+from mdp_lite.eval.worlds import POSTCARDS, World, list_changed_fields
 
 MIN_DIFFERENCE = 0.3  # of 2, black to white: pixels further from the scenery show the object
 MIN_OVERLAP = 0.4  # intersection over union from which an object has its place and size
 
 
 def score_edits(
-    reader: Reader, cases: Sequence[EditCase], source: Tensor, target: Tensor, answers: bool
-) -> Figures:
+    reader: nn.Module, cases: Sequence[EditCase], source: Tensor, target: Tensor, answers: bool,
+    world: World = POSTCARDS,
+) -> Figures:  # fmt: skip
     """All measures of edits, from pictures of the sources and of the edits; one number a case.
 
     right: the changed fields read as wanted. fields: all others read as before. kept: the same, and
@@ -32,10 +31,10 @@ def score_edits(
     PSNR in dB to the source's picture. answers: the true answers are known, so distances to them
     and the shares of right pixels are measured too.
     """
-    scores = judge_edits(reader, cases, source, target)
+    scores = judge_edits(reader, cases, source, target, world)
     if answers:
-        truth, inside = render(case.target_scene for case in cases), edit_regions(cases)
-        overlaps = object_overlap(cases, target)
+        truth = render((case.target_scene for case in cases), world.draw)
+        inside, overlaps = edit_regions(cases, world), object_overlap(cases, target, world)
         scores["overlap"] = overlaps
         scores |= {
             "psnr": psnr(target, truth).tolist(),
@@ -59,39 +58,49 @@ def score_edits(
 
 
 def judge_edits(
-    reader: Reader, cases: Sequence[EditCase], source: Tensor, target: Tensor
-) -> Figures:
+    reader: nn.Module, cases: Sequence[EditCase], source: Tensor, target: Tensor,
+    world: World = POSTCARDS,
+) -> Figures:  # fmt: skip
     """right and fields (0 or 1 a case), by readings of the sources' pictures and of the edits."""
-    readings = zip(cases, read(reader, source), read(reader, target), strict=True)
-    verdicts = [judge_edit(case, old, new) for case, old, new in readings]
+    ask = world.reader.ask
+    readings = zip(cases, ask(reader, source), ask(reader, target), strict=True)
+    verdicts = [judge_edit(case, old, new, world) for case, old, new in readings]
     right, fields = ([float(part) for part in column] for column in zip(*verdicts, strict=True))
     return {"right": right, "fields": fields}
 
 
-def judge_edit(case: EditCase, old: Reading, new: Reading) -> tuple[bool, bool]:
+def judge_edit(
+    case: EditCase, old: Reading, new: Reading, world: World = POSTCARDS
+) -> tuple[bool, bool]:
     """Whether all fields that had to change read as wanted, and all others as before."""
-    fields = find_changes(case.source_scene, case.target_scene)
-    right = all(new[name] == getattr(case.target_scene, name) for name in fields)
+    fields = list_changed_fields(world, case.source_scene, case.target_scene)
+    want = world.reader.truth(case.target_scene)
+    right = all(new[name] == want[name] for name in fields)
     return right, all(new[name] == old[name] for name in old if name not in fields)
 
 
-def lack_change(reader: Reader, cases: Sequence[EditCase], pictures: Tensor) -> list[bool]:
+def lack_change(
+    reader: nn.Module, cases: Sequence[EditCase], pictures: Tensor, world: World = POSTCARDS
+) -> list[bool]:
     """Whether each picture still lacks all that its edit is to change."""
+    wanted = [world.reader.truth(case.target_scene) for case in cases]
     return [
         all(
-            reading[name] != getattr(case.target_scene, name)
-            for name in find_changes(case.source_scene, case.target_scene)
+            reading[name] != want[name]
+            for name in list_changed_fields(world, case.source_scene, case.target_scene)
         )
-        for case, reading in zip(cases, read(reader, pictures), strict=True)
+        for case, want, reading in zip(
+            cases, wanted, world.reader.ask(reader, pictures), strict=True
+        )
     ]
 
 
-def edit_regions(cases: Sequence[EditCase]) -> Tensor:
+def edit_regions(cases: Sequence[EditCase], world: World = POSTCARDS) -> Tensor:
     """The pixels (b, y, x) that an edit may change, by its fields in either scene."""
     masks = [
         np.logical_or.reduce([
-            mask(scene, name)
-            for name in find_changes(case.source_scene, case.target_scene)
+            world.mask(scene, name)
+            for name in list_changed_fields(world, case.source_scene, case.target_scene)
             for scene in (case.source_scene, case.target_scene)
         ])
         for case in cases
@@ -99,21 +108,22 @@ def edit_regions(cases: Sequence[EditCase]) -> Tensor:
     return torch.from_numpy(np.stack(masks))
 
 
-def object_overlap(cases: Sequence[EditCase], pictures: Tensor) -> list[float]:
+def object_overlap(
+    cases: Sequence[EditCase], pictures: Tensor, world: World = POSTCARDS
+) -> list[float]:
     """Intersection over union of the object with its old or its wanted shape, whichever fits best.
 
     An object that was to move has no place to keep, only its size: then it is the smaller area over
     the larger one.
     """
     scenes = [[case.source_scene for case in cases], [case.target_scene for case in cases]]
-    scenery = [torch.cat([to_tensor(draw_without_object(one)) for one in some]) for some in scenes]
-    whole = [render(some) for some in scenes]
+    scenery = [render(some, world.draw_without_object) for some in scenes]
+    whole = [render(some, world.draw) for some in scenes]
     old, want = (find_object(a, b, b) for a, b in zip(whole, scenery, strict=True))
     got = find_object(pictures, *scenery)
     overlap = torch.maximum(_intersection_over_union(old, got), _intersection_over_union(want, got))
-    moved = torch.tensor(
-        ["position" in find_changes(case.source_scene, case.target_scene) for case in cases]
-    )
+    pairs = [(case.source_scene, case.target_scene) for case in cases]
+    moved = torch.tensor(["position" in list_changed_fields(world, *pair) for pair in pairs])
     areas = torch.stack([want.sum((1, 2)), got.sum((1, 2))]).double()
     shares = areas.amin(0) / areas.amax(0)
     return torch.where(moved, shares, overlap).nan_to_num(0).tolist()

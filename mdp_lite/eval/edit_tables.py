@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from mdp_lite.eval.edit_batches import CASES
-from mdp_lite.eval.edits import KINDS
 from mdp_lite.eval.interval import LEVEL, Interval, difference_interval, mean_interval
 from mdp_lite.eval.inversion_tables import format_table, to_plain
 from mdp_lite.eval.inversions import Sections
@@ -29,6 +28,7 @@ COLUMNS = {  # of the main table: measure -> (head, digits)
     "rows": ("UNet rows", 0),
     "source rows": ("of its source", 0),
 }
+NO_KINDS = ("all", "ahead", "pairs")  # what a case holds beside its kinds
 EQUAL = 100.0  # dB from which on pictures are equal
 
 
@@ -40,10 +40,14 @@ def summarize(figures: dict[str, Sections]) -> Settings:
     """
     cases: Settings = {}
     for case in CASES:
-        kinds = {kind: figures[f"{case} {kind}"] for kind in KINDS if f"{case} {kind}" in figures}
+        kinds = {
+            name.removeprefix(f"{case} "): section
+            for name, section in figures.items()
+            if name.startswith(f"{case} ")
+        }
         if not kinds:
             continue
-        whole = _join(list(kinds.values()))
+        whole = join_kinds(list(kinds.values()))
         parts = {"all": whole, **kinds}
         cases[case] = {name: _methods_to_means(section) for name, section in parts.items()}
         cases[case]["ahead"] = {name: find_lead(section, whole) for name, section in parts.items()}
@@ -133,7 +137,7 @@ def format_main_table(means: Settings) -> list[str]:
 
 def format_kind_table(parts: Settings) -> list[str]:
     """A line for each method, a column for each kind: right and kept."""
-    kinds = [kind for kind in KINDS if kind in parts]
+    kinds = [name for name in parts if name not in NO_KINDS]
     lines = [["method", *kinds]]
     for method in parts["all"]:
         lines.append([method, *(_format_mean(parts[kind][method]["both"], 2) for kind in kinds)])
@@ -164,7 +168,7 @@ def format_pairs(pairs: Settings) -> list[str]:
     ]  # fmt: skip
 
 
-def _join(sections: Sequence[Sections]) -> Sections:
+def join_kinds(sections: Sequence[Sections]) -> Sections:
     """The figures of several kinds one after the other."""
     whole: Sections = {}
     for section in sections:

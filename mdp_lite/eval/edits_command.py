@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+from torch import nn
 
 from mdp_lite.checkpoint.identity import model_hash
 from mdp_lite.cli.commands.bench import BenchOptions
@@ -24,7 +25,7 @@ from mdp_lite.eval.edit_batches import (
     make_batches,
 )
 from mdp_lite.eval.edit_tables import format_tables, summarize
-from mdp_lite.eval.edits import KINDS, SPLITS, iterate_edits
+from mdp_lite.eval.edits import SPLITS
 from mdp_lite.eval.figures_file import read_figures, try_to_write, write_figures
 from mdp_lite.eval.inversions import Sections, join_sections
 from mdp_lite.eval.methods import (
@@ -36,8 +37,8 @@ from mdp_lite.eval.methods import (
     run_method,
     score_output,
 )
-from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import backward_share
+from mdp_lite.eval.worlds import World, find_world
 from mdp_lite.names import BadInput
 from mdp_lite.pictures.images import to_image
 from mdp_lite.pictures.output import write_picture
@@ -53,11 +54,13 @@ CountSteps = Callable[[int, int], None]  # (done, total)
 class EditsBench(NamedTuple):
     """What to measure: methods by case on so many edits of each kind; and the file for figures.
 
-    settings are all that the figures depend on.
+    The edits are of the world that the model was trained on. settings are all that the figures
+    depend on.
     """
 
     editor: Editor
-    reader: Reader
+    world: World
+    reader: nn.Module
     methods: dict[str, dict[str, EditMethod]]
     kinds: list[str]
     count: int
@@ -68,14 +71,14 @@ class EditsBench(NamedTuple):
 
 def bench_edits(args: BenchOptions, console: Console) -> Report:
     """Measure the methods that the output file lacks, and report all that are asked for."""
-    job = _build_job(args)
+    job = build_job(args)
     figures = read_figures(job.output, job.settings)
     for note in job.editor.models.notes:
         console.log(note)
     data = {"command": "bench", "dry_run": args.run.dry_run, **job.settings}
     if args.run.dry_run:
         return Report({}, data, _describe_job(job))
-    _measure(job, figures, console)
+    measure_missing(job, figures, console)
     summary = {**job.settings, **summarize(_select_figures(job, figures))}
     head = {"settings": job.settings, "summary": summary}
     writes = {job.output: partial(write_figures, job.output, head, figures)}
@@ -90,7 +93,7 @@ def bench_edits(args: BenchOptions, console: Console) -> Report:
     return Report({}, {**data, **summary, "files": files}, lines, failed=not all(done.values()))
 
 
-def _measure(job: EditsBench, figures: dict[str, Sections], console: Console) -> None:
+def measure_missing(job: EditsBench, figures: dict[str, Sections], console: Console) -> None:
     """Add the figures that are missing; the file is written after each kind of edit."""
     for case, some in job.methods.items():
         for kind in job.kinds:
@@ -109,7 +112,8 @@ def measure_kind(
     """Every figure of every edit of a kind, by method."""
     parts: list[Sections] = []
     done, total = 0, job.count * (len(methods) + 1)
-    for batch in _make_batches(job, case, iterate_edits(kind, job.split), job.count, methods):
+    candidates = job.world.iterate_edits(kind, job.split)
+    for batch in _make_batches(job, case, candidates, job.count, methods):
         anchors = make_anchors(batch).items()
         figures = {name: score_output(job.reader, batch, one) for name, one in anchors}
         for name, method in methods.items():
@@ -126,7 +130,7 @@ def make_sheet(job: EditsBench) -> Image.Image:
     """One edit of each kind in each case: the source, the true answer, and every method."""
     rows: list[Row] = []
     for case, methods in job.methods.items():
-        firsts = [next(iterate_edits(kind, job.split)) for kind in job.kinds]
+        firsts = [next(job.world.iterate_edits(kind, job.split)) for kind in job.kinds]
         for batch in _make_batches(job, case, firsts, len(firsts), methods):
             anchors = make_anchors(batch)
             outputs = {"source": anchors["no edit"]}
@@ -147,11 +151,12 @@ def _make_batches(
     sources = frozenset(method.source for method in methods.values())
     grid = job.editor.runner.grid(job.settings["steps"])
     backward, guidance = job.settings["backward"], job.settings["guidance"]
-    settings = BatchSettings(job.editor, grid, sources, backward, guidance)
+    settings = BatchSettings(job.editor, grid, sources, backward, guidance, job.world)
     return make_batches(settings, job.reader, case, candidates, count)
 
 
-def _build_job(args: BenchOptions) -> EditsBench:
+def build_job(args: BenchOptions) -> EditsBench:
+    """What the options ask for. Raises BadInput."""
     if args.speed.rounds is not None or args.speed.engines:
         raise BadInput("bench edits takes no rounds and no engines: those are of bench speed")
     split = "report" if args.edits.split is None else args.edits.split
@@ -167,16 +172,20 @@ def _build_job(args: BenchOptions) -> EditsBench:
     build = build_candidates if split == "tune" else build_methods
     every = {case: build(case, n) for case in CASES}
     methods = {case: _select_methods(some, args.methods, every) for case, some in every.items()}
-    kinds = _select_names("kinds", args.edits.kinds, tuple(KINDS))
-    settings = _build_settings(editor, count, split, n, args.edits.guidance_scale)
-    return EditsBench(editor, load_reader(), methods, kinds, count, split, args.output, settings)
+    world = find_world(editor.models.knowledge.pictures)
+    selected = _select_names("kinds", args.edits.kinds, tuple(world.kinds))
+    kinds = [kind for kind in world.kinds if kind in selected]
+    cells = world.size // editor.runner.factor
+    settings = _build_settings(editor, count, split, n, args.edits.guidance_scale, cells)
+    reader = world.reader.load()
+    return EditsBench(editor, world, reader, methods, kinds, count, split, args.output, settings)
 
 
 def _build_settings(
-    editor: Editor, count: int, split: str, n: int, guidance: float | None
+    editor: Editor, count: int, split: str, n: int, guidance: float | None, cells: int
 ) -> Settings:
-    """All that the figures depend on."""
-    models, cells = editor.models, SIZE // editor.runner.factor
+    """All that the figures depend on; the latents are cells x cells."""
+    models = editor.models
     tokens = models.c_shape[0]
     return {
         "edits": count,

@@ -32,6 +32,7 @@ from mdp_lite.eval.inversions import (
 )
 from mdp_lite.eval.reader import SIZE, Reader, load_reader
 from mdp_lite.eval.resources import ResourceUse, backward_share, measure_resources
+from mdp_lite.eval.worlds import POSTCARDS, find_world
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline.inversion_methods import NEVER
 from mdp_lite.pipeline.provenance import Settings
@@ -91,7 +92,7 @@ def _build_job(args: BenchOptions) -> InversionBench:
     if args.speed.rounds is not None or args.speed.engines:
         raise BadInput("bench inversion takes no rounds and no engines: those are of bench speed")
     # Without a cache, because a source from a cache costs nothing.
-    editor = open_editor(replace(args.model, cache=None), args.engine)
+    editor = check_world(open_editor(replace(args.model, cache=None), args.engine))
     every = build_setups(editor, args.steps)
     for name in args.methods or ():
         if name not in every:
@@ -109,6 +110,15 @@ def _build_job(args: BenchOptions) -> InversionBench:
     }
     cases = make_mixed_cases(pictures)
     return InversionBench(editor, load_reader(), setups, cases, args.steps, args.output, settings)
+
+
+def check_world(editor: Editor) -> Editor:
+    """The editor, unless it says that it knows another world than that of the pictures."""
+    name, pictures = editor.models.name, editor.models.knowledge.pictures
+    if find_world(pictures) is not POSTCARDS:
+        want = f"a model of {POSTCARDS.pictures}, got {name}, which was trained on {pictures}"
+        raise BadInput(f"bench inversion wants {want}")
+    return editor
 
 
 def _measure(job: InversionBench, name: str, console: Console) -> Sections:

@@ -9,13 +9,12 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mdp_lite.eval.choosing import LEASHES, MIDDLE, SHARE, choose, list_local_leashes, list_windows
 from mdp_lite.eval.edit_batches import GENERATED, BatchSource, EditBatch
 from mdp_lite.eval.edit_scores import score_edits
 from mdp_lite.eval.inversions import round_figures
-from mdp_lite.eval.reader import Reader
 from mdp_lite.eval.rivals.alignment import align_refinement, align_replacement
 from mdp_lite.eval.rivals.masactrl import masactrl
 from mdp_lite.eval.rivals.plain import edit_friendly, regenerate, sdedit
@@ -44,7 +43,7 @@ class EditMethod(NamedTuple):
 
 
 class MethodOutput(NamedTuple):
-    """Pictures (b, 3, 64, 64); UNet rows of one edit and of its source; seconds of one edit.
+    """Pictures (b, 3, y, x); UNet rows of one edit and of its source; seconds of one edit.
 
     The seconds are those of the whole batch divided by b.
     """
@@ -187,7 +186,8 @@ def make_anchors(batch: EditBatch) -> dict[str, MethodOutput]:
     trip = round_trip(batch.editor, batch.pictures)
     anchors = {"no edit": MethodOutput(batch.pictures), "vae": MethodOutput(trip)}
     if batch.answers:
-        anchors["truth"] = MethodOutput(render(case.target_scene for case in batch.cases))
+        answers = render((case.target_scene for case in batch.cases), batch.world.draw)
+        anchors["truth"] = MethodOutput(answers)
     return anchors
 
 
@@ -201,10 +201,11 @@ def run_method(batch: EditBatch, method: EditMethod) -> MethodOutput:
     return MethodOutput(pictures, float(edited.rows), source.rows, seconds)
 
 
-def score_output(reader: Reader, batch: EditBatch, output: MethodOutput) -> Figures:
+def score_output(reader: nn.Module, batch: EditBatch, output: MethodOutput) -> Figures:
     """Every measure of a method's output, one number a case."""
     b = len(batch.cases)
-    figures = score_edits(reader, batch.cases, batch.pictures, output.pictures, batch.answers)
+    pictures = batch.pictures, output.pictures
+    figures = score_edits(reader, batch.cases, *pictures, batch.answers, batch.world)
     figures |= {"rows": [output.rows] * b, "source rows": [output.source_rows] * b}
     figures |= {"seconds": [output.seconds] * b}
     return {name: round_figures(values) for name, values in figures.items()}

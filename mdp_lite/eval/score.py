@@ -4,11 +4,12 @@ Every function works on one batch of cases. A table of pictures maps a name, suc
 "epsilon 47/26", to the pictures (b, 3, y, x) in [-1, 1] that were made that way.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from mdp_lite.editor import Editor
@@ -53,8 +54,8 @@ def judge_cases(
     return {"right": right, "kept": kept, "both": both}
 
 
-def render(scenes: Iterable[Scene]) -> Tensor:
-    """The scenes' pictures (b, 3, 64, 64) in [-1, 1]."""
+def render(scenes: Iterable[Any], draw: Callable[[Any], Image] = draw) -> Tensor:
+    """The scenes' pictures (b, 3, y, x) in [-1, 1], by default of the first world."""
     return torch.cat([to_tensor(draw(scene)) for scene in scenes])
 
 

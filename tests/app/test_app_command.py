@@ -11,13 +11,14 @@ from mdp_lite.app.guard import HEADERS, LOOPBACK, PageGuard, allowed_hosts
 from mdp_lite.app.offer import read_first
 from mdp_lite.cli.application import read_command_line
 from mdp_lite.cli.commands.app import AppOptions
+from mdp_lite.names import DEFAULT_MODEL
 
 
 def test_by_default_the_page_is_for_this_machine_alone() -> None:
     args = read_command_line(["app"])
     assert isinstance(args, AppOptions)
     assert (args.host, args.port, args.share) == ("127.0.0.1", None, False)
-    assert args.model.names == () and read_first(args).model.name == "tiny"
+    assert args.model.names == () and read_first(args).model.name == DEFAULT_MODEL
 
 
 def test_a_dry_run_serves_nothing(checkpoint: Any, capsys: pytest.CaptureFixture[str]) -> None:

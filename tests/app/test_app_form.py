@@ -28,6 +28,7 @@ from mdp_lite.app.snippets import python_code, shell_command
 from mdp_lite.app.studio import Studio
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.editor import Editor
+from mdp_lite.names import DEFAULT_MODEL
 from mdp_lite.pictures import images
 from support.studios import GENERATED, REAL, edit, picture, studio, visitor
 
@@ -143,8 +144,8 @@ def test_the_python_makes_the_same_picture(name: str, run_form: Any) -> None:
 
 
 def test_the_bundled_model_needs_no_name() -> None:
-    assert "--model" not in shell_command(REAL, "photo.png", "tiny")
-    assert "from_pretrained()" in python_code(REAL, "photo.png", "tiny")
+    assert "--model" not in shell_command(REAL, "photo.png", DEFAULT_MODEL)
+    assert "from_pretrained()" in python_code(REAL, "photo.png", DEFAULT_MODEL)
 
 
 # settings of a PNG

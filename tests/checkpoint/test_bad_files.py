@@ -13,6 +13,7 @@ from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadCheckpoint
 from mdp_lite_weights import keys
+from mdp_lite_weights.files import BUNDLED
 from support.ldm import Tensors, single, write_folder, write_single
 
 Make = Callable[[Path, Tensors], object]
@@ -195,6 +196,25 @@ def test_neither_an_id_nor_a_path(place: object) -> None:
     want = 'a model must be one of tiny, a folder, a .safetensors file or a hub id like "org/name"'
     with pytest.raises(BadCheckpoint, match=f"{want}, got"):
         Editor.from_pretrained(place)  # type: ignore[arg-type]
+
+
+def test_a_bundled_model_whose_folder_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUNDLED, "small", tmp_path / "small")
+    with pytest.raises(
+        BadCheckpoint, match="one of tiny, .*got 'small', whose folder is not in this installation"
+    ):
+        Editor.from_pretrained("small")
+
+
+def test_a_bundled_model_is_found_by_its_name(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(BUNDLED, "small", checkpoint)
+    assert Editor.from_pretrained("small", "cpu").models.folder == checkpoint
+    assert main(["plan", "--model", "small", "--source-prompt", "a", "--prompt", "red"]) == 0
+    assert checkpoint.name in capsys.readouterr().out
 
 
 def test_another_kind_of_file(tmp_path: Path) -> None:

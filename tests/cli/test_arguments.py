@@ -21,7 +21,16 @@ from mdp_lite.cli.model_options import MAX_SIDE
 from mdp_lite.cli.values import PICTURE_SUFFIXES, read_field
 from mdp_lite.editor import Editor
 from mdp_lite.method.schedule import CURVES, DEFAULT_WINDOWS
-from mdp_lite.names import DTYPES, ENGINES, FITS, PREDICTION_TYPES, SCHEDULES, VARIANTS, BadInput
+from mdp_lite.names import (
+    DEFAULT_MODEL,
+    DTYPES,
+    ENGINES,
+    FITS,
+    PREDICTION_TYPES,
+    SCHEDULES,
+    VARIANTS,
+    BadInput,
+)
 from mdp_lite.pictures.output import OUTPUT_SUFFIXES
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.inversion_methods import DEFAULT_METHOD, DEFAULTS, METHODS
@@ -92,9 +101,9 @@ def test_figures_for_the_bundled_model_are_its_own(capsys: pytest.CaptureFixture
     defaults, (width, height) = editor.models.defaults, editor.runner.size
     main(["edit", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert f"the model's, {defaults.num_inference_steps} for tiny" in text
-    assert f"the model's, {defaults.guidance_scale:g} for tiny" in text
-    assert text.count(f"the model's, {width} for tiny") == 2 and width == height
+    assert f"the model's, {defaults.num_inference_steps} for {DEFAULT_MODEL}" in text
+    assert f"the model's, {defaults.guidance_scale:g} for {DEFAULT_MODEL}" in text
+    assert text.count(f"the model's, {width} for {DEFAULT_MODEL}") == 2 and width == height
     assert f"[default: {DEFAULT_METHOD}]" in text
     for name, value in (("iterations", 5), ("inner_steps", 10)):
         assert DEFAULTS[name] == value and f"[default: {value};" in text

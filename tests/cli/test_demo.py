@@ -9,9 +9,9 @@ import pytest
 
 import mdp_lite_weights
 from mdp_lite.__main__ import main
-from mdp_lite.cli.demo import REAL, STEPS
+from mdp_lite.cli.demo import STEPS, read_example
 from mdp_lite.eval import world
-from mdp_lite.names import VARIANTS
+from mdp_lite.names import DEFAULT_MODEL, VARIANTS
 from mdp_lite.pictures import images
 
 TINY = Path(mdp_lite_weights.__file__).parent / "tiny"
@@ -27,8 +27,9 @@ def test_demo_shows_both_cases_and_all_variants(
     monkeypatch.chdir(tmp_path)
     model = tmp_path / "model"
     shutil.copytree(checkpoint, model)
-    shutil.copy(TINY / "example.png", model)
-    monkeypatch.setitem(mdp_lite_weights.files.BUNDLED, "tiny", model)
+    for name in ("example.png", "example.json"):
+        shutil.copy(TINY / name, model)
+    monkeypatch.setitem(mdp_lite_weights.files.BUNDLED, DEFAULT_MODEL, model)
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == f"before and after: {Path('demo/sheet.png')}"
@@ -39,7 +40,7 @@ def test_demo_shows_both_cases_and_all_variants(
 
 def test_the_example_is_a_drawing_that_training_never_saw() -> None:
     scene = world.sample(10_003_783)
-    assert world.is_held_back(scene) and world.caption(scene) == REAL[0]
+    assert world.is_held_back(scene) and world.caption(scene) == read_example(TINY).real[0]
     assert images.open_picture(TINY / "example.png").tobytes() == world.draw(scene).tobytes()
 
 
@@ -54,7 +55,7 @@ def test_demo_of_the_bundled_model(
     # A weight of 1 needs no call: the first of a cosine's window, which starts at step 2; for x
     # also the steps before it.
     calls = {"source": STEPS, "epsilon": STEPS - 1, "c": STEPS, "x": STEPS - 3, "beta": STEPS}
-    assert said["settings"]["model"] == "tiny"
+    assert said["settings"]["model"] == DEFAULT_MODEL
     assert said["cost"]["unet_calls"] == 2 * sum(calls.values())
     shown = [images.open_picture(f"shown/{name}").tobytes() for name in SHEET]
     assert len(set(shown)) == len(SHEET)  # the variants differ

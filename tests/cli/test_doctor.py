@@ -19,7 +19,7 @@ from mdp_lite.eval.doctor.check import DAMAGED, Check, collect_warnings, judge, 
 from mdp_lite.eval.doctor.command import MACHINE_CHECKS, MODEL_CHECKS
 from mdp_lite.eval.doctor.installed import EXTRAS
 from mdp_lite.eval.doctor.model import LoadedModel, describe_model, load_model
-from mdp_lite.names import BadInput
+from mdp_lite.names import DEFAULT_MODEL, BadInput
 from support.doctor import by_name, make_loaded, read_options
 from support.places import ENVIRONMENT
 
@@ -94,7 +94,7 @@ def test_the_object_has_one_form(healthy: Run) -> None:
     assert list(data) == [
         "command", "dry_run", "model", "seconds", "counts", "checks", "warnings"
     ]  # fmt: skip
-    assert (data["command"], data["dry_run"], data["model"]) == ("doctor", False, "tiny")
+    assert (data["command"], data["dry_run"], data["model"]) == ("doctor", False, DEFAULT_MODEL)
     states = [one["state"] for one in data["checks"]]
     assert data["counts"] == {state: states.count(state) for state in ("pass", "fail", "skipped")}
     for one in data["checks"]:
@@ -174,7 +174,7 @@ def test_what_can_not_be_read_is_bad_input(says_one_line: Callable[[str], None])
 def test_both_forms_name_the_model() -> None:
     for words in (["a"], ["--model", "a"]):
         assert read_options(*words).chosen_model.name == "a"
-    assert read_options().chosen_model.name == "tiny"
+    assert read_options().chosen_model.name == DEFAULT_MODEL
 
 
 def test_a_package_that_does_not_load_is_a_failed_line(tmp_path: Path) -> None:

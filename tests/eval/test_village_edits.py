@@ -4,12 +4,13 @@ from itertools import islice
 
 import pytest
 
+from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.village import edits, world
 
 SOME = {kind: tuple(islice(edits.iterate_village_edits(kind, "tune"), 12)) for kind in edits.KINDS}
 
 
-def changed(case: edits.VillageEdit) -> set[str]:
+def changed(case: EditCase) -> set[str]:
     pair = (case.source_scene, case.target_scene)
     return {name for name in world.FIELDS if len({getattr(one, name) for one in pair}) == 2}
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from email import message_from_string
 from email.message import Message
@@ -17,6 +18,8 @@ from markdown_it import MarkdownIt
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from mdp_lite.eval.worlds import POSTCARDS, VILLAGE
+from mdp_lite_weights.files import BUNDLED
 from support.places import ROOT
 
 KERNELS = ("mdp_lite_kernels/_attention.so", "mdp_lite_kernels/_group_norm.so")
@@ -99,14 +102,25 @@ def test_the_wheel_holds_the_packages_and_nothing_else(names: list[str]) -> None
     assert [name for name in names if name.endswith((".c", ".h", ".pyc"))] == []
 
 
-def test_the_wheel_holds_the_bundled_checkpoint(names: list[str]) -> None:
-    root = ROOT / "weights"
-    files = [p for p in (root / "mdp_lite_weights" / "tiny").rglob("*") if p.is_file()]
+def test_the_wheel_holds_the_bundled_checkpoints_and_their_readers(names: list[str]) -> None:
+    root, bundled = ROOT / "weights", [path for path in BUNDLED.values() if path.is_dir()]
+    files = [p for folder in bundled for p in folder.rglob("*") if p.is_file()]
     assert {p.relative_to(root).as_posix() for p in files} <= set(names)
     assert "mdp_lite_weights/tiny/model_index.json" in names
-    tensors = [name for name in names if name.endswith(".safetensors")]
-    assert "mdp_lite/eval/reader.safetensors" in tensors
-    assert sum(name.startswith("mdp_lite_weights/") for name in tensors) == len(tensors) - 1 == 3
+    tensors = {name for name in names if name.endswith(".safetensors")}
+    weights = [world.reader.weights for world in (POSTCARDS, VILLAGE)]
+    readers = {path.relative_to(ROOT).as_posix() for path in weights if path.is_file()}
+    assert "mdp_lite/eval/reader.safetensors" in readers and readers <= tensors
+    assert sum(name.startswith("mdp_lite_weights/") for name in tensors) == 3 * len(bundled)
+    assert len(tensors) == 3 * len(bundled) + len(readers)
+
+
+def test_the_wheel_would_hold_the_second_model() -> None:
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    patterns = data["package-data"]["mdp_lite_weights"]
+    assert all(one.replace("tiny", "small") in patterns for one in patterns)
+    village = VILLAGE.reader.weights.relative_to(ROOT / "mdp_lite").as_posix()
+    assert village in data["package-data"]["mdp_lite"]
 
 
 def test_one_wheel_is_for_every_python(wheel: Path, names: list[str]) -> None:

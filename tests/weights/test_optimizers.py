@@ -19,7 +19,9 @@ def test_muon_takes_matrices_and_kernels_and_adamw_the_rest() -> None:
     assert isinstance(muon, KernelMuon)
     rest = {id(p) for group in adamw.param_groups for p in group["params"]}
     names = {name for name, p in parameters.items() if id(p) in rest}
-    assert all(p.ndim == 1 or "embedding" in name for name, p in parameters.items() if name in names)
+    assert all(
+        p.ndim == 1 or "embedding" in name for name, p in parameters.items() if name in names
+    )
     assert len(muon.weights) + len(names) == len(parameters) and len(muon.weights) == 6
     (alone,) = make_optimizers(parameters, use_muon=False)
     assert len(alone.param_groups[0]["params"]) == len(parameters)

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from mdp_lite.cli.demo import read_example
+from mdp_lite.eval.worlds import find_world
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
 from train_tiny import autoencoder, denoiser, reader
 from train_tiny.data import batches, open_latents, open_scenes, prepare, to_tensor, training_seeds
-from train_tiny.export import export
+from train_tiny.export import export, write_example
 from train_tiny.fit import fit, learning_rate, load
 from train_tiny.pack import LIMIT, pack, unpack
 from train_tiny.recipe import Recipe, Settings, unet_of, vae_of
@@ -30,8 +33,10 @@ ALONE = Worker(0, 1, torch.device("cpu"))
 # Without a tail the learning rate of a step does not depend on the number of steps.
 STEPS = Settings(0, batch=4, peak=1e-3, average=0.9, steps=4, tail=1e-9, save_every=0.0)
 MUON = replace(STEPS, muon=True)
+CHANNELS = 8  # of the latents
 LITTLE = replace(
-    SMALL, scenes=8, vae=vae_of((8, 8, 8, 8), 128), unet=unet_of((8, 8, 16), groups=4, cross=16),
+    SMALL, scenes=8, vae=vae_of((8, 8, 8, 8), 128, CHANNELS),
+    unet=unet_of((8, 8, 16), groups=4, cross=16, channels=CHANNELS),
     text_width=16, text_layers=1, vae_training=MUON, unet_training=MUON, decoder_training=MUON,
     reader_training=STEPS, resume=None, prompts=1, measured=4,
 )  # fmt: skip
@@ -123,7 +128,12 @@ def test_two_steps_and_two_more_are_four_steps(work: Path, part: str) -> None:
     train(LITTLE, work)
     whole = read_state(path)
     path.unlink()
-    train(replace(LITTLE, **{f"{part}_training": replace(getattr(LITTLE, f"{part}_training"), steps=2)}), work)
+    train(
+        replace(
+            LITTLE, **{f"{part}_training": replace(getattr(LITTLE, f"{part}_training"), steps=2)}
+        ),
+        work,
+    )
     half = read_state(path)
     train(LITTLE, work)
     pairs = zip(flatten(half), flatten(whole), strict=True)
@@ -183,14 +193,26 @@ def test_a_checkpoint_is_written_and_two_scorings_of_it_agree(work: Path, tmp_pa
         assert table["vae dB"]["worst"] <= table["vae dB"]["mean"] < 100
         assert set(table["text to image"]) == {*SMALL.reader.heads, "all"}
     assert tables[0] == tables[1]
-    words = json.loads((tmp_path / "small" / "mdp_lite.json").read_text())["words"]
-    assert words == sorted(set(SMALL.world.words) - {","})
+    knows = json.loads((tmp_path / "small" / "mdp_lite.json").read_text())
+    assert knows["words"] == sorted(set(SMALL.world.words) - {","})
+    assert find_world(knows["pictures"]) is SMALL.world
     (work / "unet.pt").unlink()
+
+
+def test_an_exported_checkpoint_brings_an_example_for_the_demo(tmp_path: Path) -> None:
+    write_example(LITTLE, tmp_path)
+    example = read_example(tmp_path)
+    assert example.synthetic[0] != example.synthetic[1] and example.real[0] != example.real[1]
+    with Image.open(example.picture) as picture:
+        assert picture.size == (LITTLE.size, LITTLE.size)
+    (tmp_path / "example.json").write_text("{}")  # of another hand: it stays
+    write_example(LITTLE, tmp_path)
+    assert (tmp_path / "example.json").read_text() == "{}"
 
 
 def test_latents_have_unit_deviation_and_decode_by_their_scale(work: Path) -> None:
     latents, scale = open_latents(work)
-    assert latents.shape == (LITTLE.scenes, 4, 16, 16)
+    assert latents.shape == (LITTLE.scenes, CHANNELS, 16, 16)
     assert latents.std() == pytest.approx(1, abs=1e-3)
     vae = VAE(LITTLE.vae)
     vae.load_state_dict(read_state(work / "vae.pt")["ema"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdp_lite_weights import folder as folders
 from mdp_lite_weights import hub as hubs
-from mdp_lite_weights.families import refuse_channels
+from mdp_lite_weights.families import read_channels, refuse_channels
 from mdp_lite_weights.files import (
     Checkpoint,
     Choices,
@@ -165,7 +165,7 @@ def _open_pickles(folder: Path, weights: dict[str, list[str]], choices: Choices)
     configs = {
         part: folders.read_json(folder / folders.CONFIGS[part]) for part in (*weights, "scheduler")
     }
-    refuse_channels(f"the folder {folder.name}", configs["unet"].get("in_channels"))
+    refuse_channels(f"the folder {folder.name}", *read_channels(configs["unet"]))
     if choices.prediction_type:
         configs["scheduler"]["prediction_type"] = choices.prediction_type
     if choices.ema:

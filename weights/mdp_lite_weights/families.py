@@ -86,11 +86,19 @@ def refuse_foreign(name: str, tensors: Mapping[str, Tensor]) -> None:
         raise ValueError(f"{name} {REFINER}; {want}")
 
 
-def refuse_channels(name: str, channels: object) -> None:
-    """Raises ValueError for a UNet that reads more than a latent, and what inpainting needs."""
-    if channels in READS:
+def refuse_channels(name: str, channels: object, written: object = LATENT) -> None:
+    """Raises ValueError for a UNet that reads more than a latent, and what inpainting needs.
+
+    written are the channels of the latent: one that reads 8 and writes 8 reads nothing else.
+    """
+    if channels in READS and channels != written:
         what = READS[channels]  # type: ignore[index]
         raise ValueError(f"{name} is {what}: its UNet reads {channels} channels, want 4 or 9")
+
+
+def read_channels(unet: Config) -> tuple[object, object]:
+    """What a UNet reads and what it writes, by its config; written are 4 where it does not say."""
+    return unet.get("in_channels"), unet.get("out_channels", LATENT)
 
 
 def refuse_pipeline(name: str, kind: object) -> None:

@@ -11,12 +11,12 @@ from torch import Tensor
 from mdp_lite_weights import folder as folders
 from mdp_lite_weights import hub as hubs
 from mdp_lite_weights import taesd
-from mdp_lite_weights.families import SCALES, SD1, SD2, SDXL, refuse_channels
+from mdp_lite_weights.families import SCALES, SD1, SD2, SDXL, read_channels, refuse_channels
 from mdp_lite_weights.hub import Hub
 from mdp_lite_weights.single import SingleFile, read_single, read_vae
 from mdp_lite_weights.tensors import PICKLES, check_file, read_tensors, refuse_pickle, short
 
-BUNDLED = {"tiny": Path(__file__).parent / "tiny"}
+BUNDLED = {name: Path(__file__).with_name(name) for name in ("tiny", "small")}
 # Single files hold no tokenizer; OpenAI's is right for all of SD 1.x, 2.x and XL.
 TOKENIZER = "openai/clip-vit-large-patch14"
 OPENCLIP_PAD = "!"  # what SD 2.x and SDXL's second text encoder pad with: token 0
@@ -90,10 +90,11 @@ def open_checkpoint(
 
 def locate(name: str | Path, choices: Choices = AS_IT_IS, own_vae: bool = True) -> Path:
     """The folder or file that a name stands for; one on the hub is fetched."""
-    if isinstance(name, str) and name in BUNDLED:
-        return BUNDLED[name]
+    bundled = {known: folder for known, folder in BUNDLED.items() if folder.is_dir()}
+    if isinstance(name, str) and name in bundled:
+        return bundled[name]
     want = (
-        f"a model must be one of {', '.join(BUNDLED)}, a folder, a .safetensors file "
+        f"a model must be one of {', '.join(bundled)}, a folder, a .safetensors file "
         'or a hub id like "org/name"'
     )
     if not isinstance(name, str | Path) or str(name) == "":
@@ -111,7 +112,8 @@ def locate(name: str | Path, choices: Choices = AS_IT_IS, own_vae: bool = True) 
             names, variant, folders.list_parts(names, own_vae)
         )
         return hubs.fetch_folder(str(name), choices.hub, choose)
-    raise ValueError(f"{want}, got {str(name)[:200]!r}")
+    lacks = ", whose folder is not in this installation" if name in BUNDLED else ""
+    raise ValueError(f"{want}, got {str(name)[:200]!r}{lacks}")
 
 
 def find_file(name: str | Path, hub: Hub) -> Path:
@@ -246,7 +248,7 @@ def _open_folder(folder: Path, choices: Choices, own_vae: bool) -> Checkpoint:
     configs = {
         part: folders.read_json(folder / folders.CONFIGS[part]) for part in (*parts, "scheduler")
     }
-    refuse_channels(f"the folder {folder.name}", configs["unet"].get("in_channels"))
+    refuse_channels(f"the folder {folder.name}", *read_channels(configs["unet"]))
     tokenizers = folders.find_tokenizers(folder, parts, choices.tokenizer is None)
     files = tuple(folder / name for name in folders.choose_files(names, variant, parts))
     for part in parts:

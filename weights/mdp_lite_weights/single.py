@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mdp_lite_weights import keys, taesd
 from mdp_lite_weights.families import (
+    LATENT,
     SCALES,
     SD1,
     SD2,
@@ -142,8 +143,11 @@ def _check(name: str, raw: Tensors, places: Places, own_vae: bool) -> None:
     odd = [k for k, t in raw.items() if not (k.startswith(models) or is_leftover(k, t))]
     if odd:
         raise ValueError(f"{name}: {len(odd)} unexpected keys{list_keys(sorted(odd))}")
-    start = raw.get(f"{keys.UNET_AT}input_blocks.0.0.weight")
-    refuse_channels(name, start.shape[1] if start is not None and start.ndim == 4 else None)
+    start, end = (raw.get(f"{keys.UNET_AT}{key}.weight") for key in ("input_blocks.0.0", "out.2"))
+    written = len(end) if end is not None and end.ndim == 4 else LATENT
+    refuse_channels(
+        name, start.shape[1] if start is not None and start.ndim == 4 else None, written
+    )
 
 
 def _split_parts(name: str, raw: Tensors, places: Places, ema: bool) -> dict[str, Tensors]:

@@ -15,7 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
-from train_tiny.recipe import Recipe, World
+from mdp_lite.eval.worlds import World
+from train_tiny.recipe import Recipe
 
 CAPTIONS = 12  # captions of different forms per scene
 CHUNK = 250

@@ -37,9 +37,20 @@ def export(recipe: Recipe, work: Path, out: Path) -> None:
 
     decoder.pt is optional: without it the decoder is that of vae.pt.
     """
-    write_folder(
-        recipe, load_vae(work), (load(work / "unet.pt") or {})["ema"], read_scale(work), out
-    )
+    unet = (load(work / "unet.pt") or {})["ema"]
+    write_folder(recipe, load_vae(work), unet, read_scale(work), out)
+    write_example(recipe, out)
+
+
+def write_example(recipe: Recipe, out: Path) -> None:
+    """Write what `mdp-lite demo` shows, unless it is there: prompts, and a drawing to edit."""
+    if (out / "example.json").exists():
+        return
+    world = recipe.world
+    made, given = (next(world.iterate_edits(kind, "tune")) for kind in ("color", "ground"))
+    pairs = {"synthetic": [made.source, made.target], "real": [given.source, given.target]}
+    write_json(out / "example.json", pairs)
+    world.draw(given.source_scene, recipe.size).save(out / "example.png")
 
 
 def load_vae(work: Path) -> dict[str, Tensor]:

@@ -1,50 +1,13 @@
 """Recipes: what a model is trained on, its sizes, and how long each part is trained."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
-from typing import Any, NamedTuple
 
-from PIL.Image import Image
-from torch import Tensor, nn
-
-from mdp_lite.eval import reader, world
+from mdp_lite.eval.worlds import POSTCARDS, ReaderKit, World
 from mdp_lite.models.config import CLIPConfig, SchedulerConfig, UNetConfig, VAEConfig
 from train_tiny.tokens import LENGTH
 
 PARTS = ("vae", "unet", "decoder", "reader")  # what is trained, each to a file of its name
-
-
-class World(NamedTuple):
-    """A synthetic world: records by seed, their pictures, their captions, and its words.
-
-    A scene is an opaque record here; draw gets it with the picture's size.
-    """
-
-    words: tuple[str, ...]
-    sample: Callable[[int], Any]
-    is_held_back: Callable[[Any], bool]
-    draw: Callable[[Any, int], Image]
-    random_caption: Callable[[Any, Random], str]
-    full_caption: Callable[[Any, int], str]  # of a scene, in a form that a seed chooses
-    pictures: str  # what its pictures are called
-    groups: dict[str, tuple[str, ...]]  # its words by kind, as far as they have one
-
-
-class ReaderKit(NamedTuple):
-    """The network that reads a world's pictures: how to make, teach and ask it, and its file.
-
-    labels gives a scene's indices in heads, truth its values; ask reads pictures (b, 3, y, x).
-    """
-
-    build: Callable[[], nn.Module]
-    load: Callable[[], nn.Module]
-    heads: dict[str, tuple[str, ...]]
-    labels: Callable[[Any], tuple[int, ...]]
-    truth: Callable[[Any], dict[str, str]]
-    ask: Callable[[Any, Tensor], list[dict[str, str]]]
-    weights: Path
 
 
 @dataclass(frozen=True)
@@ -140,23 +103,9 @@ def unet_of(widths: tuple[int, int, int], groups: int, cross: int, channels: int
     )
 
 
-def full_caption(scene: world.Scene, seed: int) -> str:
-    """All named fields of a scene of the first world, as phrases or as a sentence."""
-    return world.caption(scene, form="comma" if seed % 2 else "sentence")
-
-
 TINY = Recipe(
     name="tiny",
-    world=World(
-        world.WORDS,
-        world.sample,
-        world.is_held_back,
-        world.draw,
-        world.random_caption,
-        full_caption,
-        world.PICTURES,
-        world.GROUPS,
-    ),
+    world=POSTCARDS,
     size=64,
     length=LENGTH,
     scenes=60_000,
@@ -167,15 +116,7 @@ TINY = Recipe(
     vae_training=Settings(20.0, batch=8, peak=2e-3, average=0.998),
     unet_training=Settings(50.0, batch=64, peak=8e-4, average=0.9995),
     decoder_training=Settings(10.0, batch=8, peak=1e-3, average=0.998),
-    reader=ReaderKit(
-        reader.Reader,
-        reader.load_reader,
-        reader.HEADS,
-        reader.labels,
-        reader.truth,
-        reader.read,
-        reader.WEIGHTS,
-    ),
+    reader=POSTCARDS.reader,
     reader_training=Settings(0, batch=32, peak=3e-3, average=0.99, steps=1500),
     # The defaults of this checkpoint, chosen on the scores (see the model card).
     defaults={"num_inference_steps": 50, "guidance_scale": 4.0},

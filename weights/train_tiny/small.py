@@ -5,34 +5,18 @@ Its training is counted in steps, so that it can stop and go on anywhere: stoppe
 
 from pathlib import Path
 
-from mdp_lite.eval.village import reader, world
-from mdp_lite.eval.village.captions import FORMS
-from train_tiny.recipe import ReaderKit, Recipe, Settings, World, unet_of, vae_of
+from mdp_lite.eval.worlds import VILLAGE
+from train_tiny.recipe import Recipe, Settings, unet_of, vae_of
 
 CHANNELS = 8  # of the latents: one number for 24 of a picture's
 
-
-def full_caption(scene: world.VillageScene, seed: int) -> str:
-    """All named fields of a scene, in one of the village's forms."""
-    return world.caption(scene, form=FORMS[seed % len(FORMS)])
-
-
 SMALL = Recipe(
     name="small",
-    world=World(
-        world.WORDS,
-        world.sample,
-        world.is_held_back,
-        world.draw,
-        world.random_caption,
-        full_caption,
-        "synthetic villages",
-        {},
-    ),
-    size=world.SIZE,
+    world=VILLAGE,
+    size=VILLAGE.size,
     length=44,
     scenes=24_000,
-    vae=vae_of((16, 32, 64, 128), world.SIZE, CHANNELS),
+    vae=vae_of((16, 32, 64, 128), VILLAGE.size, CHANNELS),
     unet=unet_of((72, 112, 152), groups=8, cross=128, channels=CHANNELS),
     text_width=128,
     text_layers=2,
@@ -43,15 +27,7 @@ SMALL = Recipe(
     decoder_training=Settings(
         0, batch=8, peak=1e-3, average=0.998, steps=3_000, tail=0.7, muon=True
     ),
-    reader=ReaderKit(
-        reader.VillageReader,
-        reader.load_village_reader,
-        reader.HEADS,
-        reader.labels,
-        reader.truth,
-        reader.read,
-        reader.WEIGHTS,
-    ),
+    reader=VILLAGE.reader,
     reader_training=Settings(0, batch=64, peak=2e-3, average=0.995, steps=3000),
     defaults={"num_inference_steps": 50, "guidance_scale": 4.0},
     resume=Path(__file__).with_name("resume") / "small.safetensors",

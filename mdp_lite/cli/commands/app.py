@@ -8,6 +8,7 @@ import typer
 
 from mdp_lite.cli.commands.serve import MODEL_MEMORY
 from mdp_lite.cli.model_options import EngineOptions, LoadOptions, ModelOptions, RunOptions
+from mdp_lite.names import DEFAULT_MODEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,8 @@ class PageModelOptions(LoadOptions):
 
     names: Annotated[
         tuple[str, ...],
-        typer.Option("--model", metavar="[NAME=]MODEL", show_default="tiny, which is bundled",
+        typer.Option("--model", metavar="[NAME=]MODEL",
+                     show_default=f"{DEFAULT_MODEL}, which is bundled",
                      help="a folder, a .safetensors file or a hub id; given several times, "
                      "visitors choose"),
     ] = ()  # fmt: skip

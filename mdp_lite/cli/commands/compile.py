@@ -8,6 +8,7 @@ import typer
 
 from mdp_lite.cli.fields import COMMAS
 from mdp_lite.cli.model_options import MAX_SIDE, EngineOptions, ModelOptions, RunOptions
+from mdp_lite.names import DEFAULT_MODEL, DEFAULT_SIDE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +30,12 @@ class CompileOptions:
     width: Annotated[
         int | None,
         typer.Option("--width", metavar="PIXELS", min=1, max=MAX_SIDE, help="of the picture",
-                     show_default="the model's, 64 for tiny"),
+                     show_default=f"the model's, {DEFAULT_SIDE} for {DEFAULT_MODEL}"),
     ] = None  # fmt: skip
     height: Annotated[
         int | None,
         typer.Option("--height", metavar="PIXELS", min=1, max=MAX_SIDE, help="of the picture",
-                     show_default="the model's, 64 for tiny"),
+                     show_default=f"the model's, {DEFAULT_SIDE} for {DEFAULT_MODEL}"),
     ] = None  # fmt: skip
     model: ModelOptions = ModelOptions()
     engine: EngineOptions = EngineOptions()

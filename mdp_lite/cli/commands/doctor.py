@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions, ReadingOptions
-from mdp_lite.names import BadInput
+from mdp_lite.names import DEFAULT_MODEL, BadInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class DoctorOptions:
     example: ClassVar[str] = "mdp-lite doctor model.safetensors --json"
     model_name: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", show_default="tiny, which is bundled",
+        typer.Argument(metavar="MODEL", show_default=f"{DEFAULT_MODEL}, which is bundled",
                        help="a folder, a .safetensors file or a hub id"),
     ] = None  # fmt: skip
     model: ModelOptions = ModelOptions()

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from mdp_lite.cli.model_options import GPU_MEMORY, CheckpointOptions, ReadingOptions
+from mdp_lite.names import DEFAULT_MODEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +17,9 @@ class InfoOptions:
     example: ClassVar[str] = "mdp-lite info model.safetensors"
     name: Annotated[
         str,
-        typer.Argument(metavar="MODEL", show_default="tiny, which is bundled",
+        typer.Argument(metavar="MODEL", show_default=f"{DEFAULT_MODEL}, which is bundled",
                        help="a folder, a .safetensors file or a hub id"),
-    ] = "tiny"  # fmt: skip
+    ] = DEFAULT_MODEL  # fmt: skip
     vae: Annotated[
         str | None,
         typer.Option("--vae", metavar="PLACE", help="with another VAE: a folder, file or hub id"),

@@ -8,8 +8,8 @@ import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
+from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.edits import SEEDS_APART, SPLITS
 from mdp_lite.eval.village.captions import FORMS, caption
 from mdp_lite.eval.village.record import FIELDS, VillageScene, is_held_back, sample
@@ -34,21 +34,7 @@ KINDS = {
 }
 
 
-class VillageEdit(NamedTuple):
-    """An edit from a scene to another, each with a caption of the same form.
-
-    seed is that of the source scene, and of the noise if one is needed.
-    """
-
-    kind: str
-    source_scene: VillageScene
-    target_scene: VillageScene
-    source: str
-    target: str
-    seed: int
-
-
-def iterate_village_edits(kind: str, split: str) -> Iterator[VillageEdit]:
+def iterate_village_edits(kind: str, split: str) -> Iterator[EditCase]:
     """Edits of a kind, without end; equal calls give equal edits. Raises BadInput."""
     for name, value, known in (("kind", kind, KINDS), ("split", split, SPLITS)):
         if value not in known:
@@ -58,7 +44,7 @@ def iterate_village_edits(kind: str, split: str) -> Iterator[VillageEdit]:
     return filter(None, (make_edit(kind, *one) for one in scenes if is_held_back(one[1])))
 
 
-def make_edit(kind: str, seed: int, scene: VillageScene) -> VillageEdit | None:
+def make_edit(kind: str, seed: int, scene: VillageScene) -> EditCase | None:
     """An edit of a scene; None if no possible answer is held back from training."""
     rng = random.Random(f"village {kind} {seed}")
     answers = [replace(scene, **values) for values in list_changes(kind, scene, rng)]
@@ -68,7 +54,7 @@ def make_edit(kind: str, seed: int, scene: VillageScene) -> VillageEdit | None:
     answer, form = rng.choice(answers), rng.choice(FORMS)
     fields = choose_fields(kind, scene, answer, rng)
     source, target = (caption(one, fields, form) for one in (scene, answer))
-    return VillageEdit(kind, scene, answer, source, target, seed)
+    return EditCase(kind, scene, answer, source, target, seed)
 
 
 def list_changes(kind: str, scene: VillageScene, rng: random.Random) -> list[dict[str, str]]:

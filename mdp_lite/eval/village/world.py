@@ -14,12 +14,20 @@ from mdp_lite.eval.village.record import FIELDS, VillageScene, change, is_held_b
 from mdp_lite.names import BadInput
 
 __all__ = [
-    "FIELDS", "SIZE", "WORDS", "VillageScene", "caption", "change", "draw", "draw_without_object",
-    "is_held_back", "mask", "random_caption", "sample",
+    "FIELDS", "GROUPS", "PICTURES", "SIZE", "WORDS", "VillageScene", "caption", "change", "draw",
+    "draw_without_object", "is_held_back", "mask", "random_caption", "sample",
 ]  # fmt: skip
 
 SIZE = 128  # pixels along a side
 WORDS = list_words()
+# Words of which one can stand where another does, by what people call them; others have no group.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "objects": FIELDS["object"], "colours": FIELDS["color"], "materials": FIELDS["material"],
+    "positions": FIELDS["position"], "ground": FIELDS["ground"], "backdrop": FIELDS["backdrop"],
+    "seasons": FIELDS["season"], "time of day": FIELDS["time"], "weather": FIELDS["weather"],
+    "styles": FIELDS["style"], "lights": ("sun", "moon"),
+}  # fmt: skip
+PICTURES = "synthetic villages"  # what pictures of this world are called
 EVERYWHERE = ("season", "time", "weather", "style")
 
 
