@@ -12,7 +12,6 @@ pictures, and the score of both. --out adds the figures to a JSON file.
 
 import argparse
 import math
-import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 from torch.profiler import profile
 
-from benchmarks.record import RESULTS, Recorder
+from benchmarks.record import RESULTS, Recorder, format_command
 from benchmarks.sides import Inputs, Model, inputs, model_of, ours
 from mdp_lite import Editor, Request, Source, record_layers
 from mdp_lite.engine import flops
@@ -194,7 +193,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4, help="edits of each of the five kinds")
     parser.add_argument("--out", type=Path, default=RESULTS / "masked_recompute.json")
     args = parser.parse_args()
-    command = shlex.join(["python", "-m", "benchmarks.masked_recompute", *sys.argv[1:]])
+    command = format_command("masked_recompute", sys.argv[1:])
     device = torch.device("cpu")
     recorder = Recorder(args.out, command, args.rounds, device)
     if args.what == "seconds":

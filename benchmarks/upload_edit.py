@@ -15,7 +15,6 @@ same work: docs/results.md says what each is worth.
 
 import argparse
 import math
-import shlex
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.record import RESULTS, ROOT, Recorder, summarize
+from benchmarks.record import RESULTS, ROOT, Recorder, format_command, summarize
 from benchmarks.sides import Model, config, model_of
 from benchmarks.test_bundled import CPU, PROMPT, TARGET, run_python
 from mdp_lite.eval.rounds import time_in_turns
@@ -138,7 +137,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "upload_edit.json")
     args = parser.parse_args()
     model = model_of(args.size, args.models or Path(), CPU)
-    command = shlex.join(["python", "-m", "benchmarks.upload_edit", *sys.argv[1:]])
+    command = format_command("upload_edit", sys.argv[1:])
     recorder = Recorder(args.out, command, args.rounds, CPU)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
@@ -147,6 +146,7 @@ def main() -> None:
         Image.effect_mandelbrot(size, (-2, -1.3, 1, 1.3), 90).convert("RGB").save(picture)
         if args.published:
             commands, facts = build_published(model, picture, out), {"published steps": PUBLISHED}
+            run_python(*commands[SIDES[0]])  # reads the files into memory
             return measure(recorder, f"draft against published {args.size}", commands, facts)
         commands = build_commands(model, picture, out, args.steps)
         if args.openvino:
