@@ -12,7 +12,6 @@ whose every step is whole is what masked_quality.py measures.
 
 import argparse
 import math
-import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.profiler import profile
 
-from benchmarks.record import RESULTS, Recorder
+from benchmarks.record import RESULTS, Recorder, format_command
 from benchmarks.sides import Inputs, Model, inputs, model_of, ours
 from mdp_lite.engine import flops
 from mdp_lite.engine.pages import Pages
@@ -133,7 +132,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--out", type=Path, default=RESULTS / "masked_recompute.json")
     args = parser.parse_args()
-    command = shlex.join(["python", "-m", "benchmarks.masked_recompute", *sys.argv[1:]])
+    command = format_command("masked_recompute", sys.argv[1:])
     device = torch.device("cpu")
     recorder = Recorder(args.out, command, args.rounds, device)
     model, dtype = model_of(args.size, args.models, device), getattr(torch, args.dtype)

@@ -2,9 +2,10 @@
 
 import json
 import math
+import shlex
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,21 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 Sides = Mapping[str, Callable[[], object]]
 Limits = Mapping[torch.dtype, DeviceLimit]
+
+
+# Options whose value belongs to one machine, and what the stored command has instead.
+PLACES = {
+    "--models": "FOLDER", "--environments": "FOLDER", "--openvino": "FOLDER", "--output": "FILE",
+    "--out": "FILE", "--quiet": "COMMAND",
+}  # fmt: skip
+
+
+def format_command(module: str, words: Sequence[str]) -> str:
+    """The command of a module of this folder, without the folders and programs of one machine."""
+    given = list(words)
+    for i, word in enumerate(given[:-1]):
+        given[i + 1] = PLACES.get(word, given[i + 1])
+    return shlex.join(["python", "-m", f"benchmarks.{module}", *given])
 
 
 class Recorder(NamedTuple):

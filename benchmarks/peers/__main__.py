@@ -14,7 +14,6 @@ installed or fails has a reason instead. Sections go to peers.json as they are m
 import argparse
 import gc
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from benchmarks.peers.measure import Measured, Quiet, Setup, measure_starts, mea
 from benchmarks.peers.peers import PEERS, TOYS, Peer
 from benchmarks.peers.plot import draw
 from benchmarks.peers.table import WORKS, to_markdown
-from benchmarks.record import RESULTS, Recorder, highest, limits
+from benchmarks.record import RESULTS, Recorder, format_command, highest, limits
 from benchmarks.sides import Model, config, flops, model_of
 from mdp_lite.engine import flops as cost
 from mdp_lite.eval.resources import read_memory
@@ -158,15 +157,6 @@ def describe(data: dict[str, Any], name: str) -> str:
     )
 
 
-def format_command(words: Sequence[str] | None) -> str:
-    """The command without the folders and programs of one machine."""
-    given = list(sys.argv[1:] if words is None else words)
-    for i, word in enumerate(given):
-        if word in ("--models", "--environments", "--output", "--quiet") and i + 1 < len(given):
-            given[i + 1] = {"--output": "FILE", "--quiet": "COMMAND"}.get(word, "FOLDER")
-    return shlex.join(["python", "-m", "benchmarks.peers", *given])
-
-
 def prepare(args: argparse.Namespace, model: Model, folder: Path) -> None:
     """Write the job, and the model as one file if a peer wants it."""
     if args.size == "toy":
@@ -201,7 +191,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if args.make_environments:
         failed = make_environments(args.make_environments)
         raise SystemExit("\n".join(f"{name}: {why}" for name, why in failed.items()) or None)
-    run(args, format_command(words))
+    run(args, format_command("peers", sys.argv[1:] if words is None else words))
 
 
 if __name__ == "__main__":

@@ -95,6 +95,10 @@ def verdict(figures: Mapping[str, Any], peers: Sequence[Peer]) -> dict[str, Any]
     scale = lambda name: sides[name].get("ratio", {}).get("value", 1.0)  # noqa: E731
     best, peer = min(ours, key=scale), min(theirs, key=scale)
     found = {"ours": best, "peer": peer, "times": scale(peer) / scale(best)}
+    anchor = figures["groups"][0][0]  # its own seconds may be of a later run than the peer's
+    if best == anchor and "ratio" in sides[peer]:
+        one = sides[peer]["ratio"]
+        return found | {"times": one["value"], "low": one["low"], "high": one["high"]}
     if any(best in group and peer in group for group in figures["groups"]):
         one = ratio(sides[peer]["seconds"], sides[best]["seconds"])
         found |= {"times": one.value, "low": one.low, "high": one.high}

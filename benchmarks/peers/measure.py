@@ -115,7 +115,12 @@ def split_groups(
 
 
 def distance(out: Array, want: Array) -> float:
-    """The distance of an output to the wanted one, relative to its norm."""
+    """The distance of an output to the wanted one, relative to its norm.
+
+    Raises PeerFailed if it has another shape.
+    """
+    if out.shape != want.shape:
+        raise PeerFailed(f"an output of shape {out.shape}, want {want.shape}: no figure")
     whole = want.astype(np.float64)
     return float(np.linalg.norm(out.astype(np.float64) - whole) / np.linalg.norm(whole))
 

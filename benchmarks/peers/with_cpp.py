@@ -38,7 +38,11 @@ class CppSide:
         )  # fmt: skip
         ends.append(time.perf_counter())
         seconds = ends[-1] - ends[-2] if work == "decode" else ends[-2] - ends[-3]
-        pixels = np.asarray(picture, np.float32).transpose(2, 0, 1)[None] / np.float32(127.5) - 1
+        pixels = (
+            np.asarray(picture.convert("RGB"), np.float32).transpose(2, 0, 1)[None]
+            / np.float32(127.5)
+            - 1
+        )
         return pixels, seconds
 
 

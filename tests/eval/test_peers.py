@@ -127,6 +127,22 @@ def test_the_verdict_is_of_the_fastest_and_leaves_8_bits_out() -> None:
     assert line == "- VAE decode: mdp_lite eager is 2.00 times [1.82, 2.00] behind theirs"
 
 
+def test_an_output_of_another_shape_has_no_distance() -> None:
+    with pytest.raises(PeerFailed, match=r"shape \(1, 4, 8, 8\), want \(1, 3, 8, 8\)"):
+        distance(np.zeros((1, 4, 8, 8), np.float32), np.ones((1, 3, 8, 8), np.float32))
+
+
+def test_the_verdict_on_the_anchor_is_of_its_own_group_after_a_later_run() -> None:
+    measured = make_measured()
+    measured.seconds[1]["mdp_lite fast"] = [8.0] * 3
+    old = summarize(measured, ALL, OURS.name)
+    facts = {name: {"within": True, "error": 0.01} for name in ("mdp_lite eager", "small")}
+    later = Measured([{"mdp_lite eager": [5.0] * 5, "small": [1.0] * 5}], facts, {})
+    found = verdict(merge(old, summarize(later, ALL, OURS.name), OURS.name), ALL)
+    assert found and found["ours"] == "mdp_lite eager" and found["times"] == 1.5
+    assert found["low"] <= 1.5 <= found["high"] == pytest.approx(1.65)
+
+
 def test_a_group_whose_anchor_was_not_steady_is_named() -> None:
     measured = make_measured()
     assert list_disturbed({"decode": summarize(measured, ALL, OURS.name)}) == []

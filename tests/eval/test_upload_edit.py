@@ -6,7 +6,14 @@ import pytest
 
 from benchmarks.sides import Model
 from benchmarks.test_bundled import CPU
-from benchmarks.upload_edit import DTYPES, SIDES, build_commands, build_published
+from benchmarks.upload_edit import (
+    DTYPES,
+    OPENVINO,
+    SIDES,
+    build_commands,
+    build_openvino,
+    build_published,
+)
 from mdp_lite.cli.application import read_command_line
 from mdp_lite.cli.commands.edit import EditCommandOptions
 
@@ -37,3 +44,14 @@ def test_the_published_steps_skip_nothing() -> None:
     assert read_ours(ours).sampling.quality == "draft"
     assert "--skip" not in theirs and theirs[theirs.index("--steps") + 1] == "50"
     assert [Path(words[words.index("-o") + 1]).stem for words in (ours,)] == [SIDES[0]]
+
+
+def test_openvino_has_the_same_settings() -> None:
+    model = Model("sd15", Path("folder"), CPU)
+    (theirs,) = build_openvino(model, Path("converted"), A, B, 8).values()
+    _, other = build_commands(model, A, B, 8).values()
+    assert Path(theirs[3]).stem == OPENVINO and theirs[4:6] == other[3:5]
+    said, want = (dict(zip(one, one[1:], strict=False)) for one in (theirs, other))
+    for option in ("--steps", "--guidance", "--picture"):
+        assert said[option] == want[option]
+    assert said["--precision"] == "bf16"
