@@ -17,7 +17,7 @@ WORKS = {"step 2": (2, 2, (*ALL, *COMPILED, "ONNX Runtime")), "step 1": (4, 2, A
          "start": (9, 1, ALL)}  # fmt: skip
 LABELS = {"mdp_lite packages": "mdp_lite packages (`mdp-lite compile`)",
           "OpenVINO": "OpenVINO 2026.4.1",
-          "zentorch": "zentorch 2.14 (its group was not quiet)",
+          "zentorch": "zentorch 2.14", "ONNX Runtime": "ONNX Runtime 1.31, float32",
           "diffusers compiled": "diffusers compiled, weights frozen",
           "diffusers eager": "diffusers eager, channels_last"}  # fmt: skip
 
@@ -46,16 +46,25 @@ def test_the_page_has_the_peers_seconds(work: str, peer: str) -> None:
         assert cells[3] == format_ratio(side["ratio"])
 
 
+@pytest.mark.parametrize("peer", ["diffusers", "OpenVINO"])
 @pytest.mark.parametrize("size", ["tiny", "sd15"])
-def test_the_pages_have_the_uploaded_pictures(size: str) -> None:
+def test_the_pages_have_the_uploaded_pictures(size: str, peer: str) -> None:
     found = read("upload_edit.json")[f"uploaded picture {size}"]
-    one, digits = found["ratios"]["diffusers script / mdp_lite"], 1 if size == "sd15" else 2
-    sides = (found["sides"][name] for name in ("diffusers script", "mdp_lite"))
+    one, digits = found["ratios"][f"{peer} script / mdp_lite"], 1 if size == "sd15" else 2
+    sides = (found["sides"][name] for name in (f"{peer} script", "mdp_lite"))
     theirs, ours = (f"{side['p50']:.{digits}f} s" for side in sides)
     assert f"| {theirs} | {ours} | {format_ratio(one)} |" in PAGE
-    if size == "sd15":
+    if (size, peer) == ("sd15", "OpenVINO"):
         assert f"| {theirs} | {ours} eager | {format_ratio(one)} |" in README
     assert found["psnr"] == "equal" or found["psnr"] >= found["bound"]
+
+
+@pytest.mark.parametrize(("size", "digits"), [("tiny", 2), ("sd15", 1)])
+def test_the_page_has_the_draft_against_the_published_steps(size: str, digits: int) -> None:
+    sides = read("upload_edit.json")[f"draft against published {size}"]["sides"]
+    ours, theirs = sides["mdp_lite"]["p50"], sides["diffusers script"]["p50"]
+    other = f"{theirs:.0f}" if size == "sd15" else f"{theirs:.2f}"
+    assert f"{ours:.{digits}f} against {other} s" in PAGE
 
 
 def test_readme_has_the_peers() -> None:
