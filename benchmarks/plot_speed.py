@@ -101,20 +101,21 @@ def draw_growth(axes: Axes, figures: dict[str, Any], title: str) -> None:
 
 
 def main(file: Path, picture: Path) -> None:
-    """The plot as a PNG."""
+    """The plot as a PNG; the bars are left out where there is nothing but growth."""
     data: Sections = json.loads(file.read_text("utf-8"))
     bars = max(len(ratios(data)), sum(len(f.get("sides", {})) for f in data.values()
-                                      if "limits" in f), 4)  # fmt: skip
-    height = 1.2 + 0.17 * bars
-    figure = plt.figure(figsize=(15, height + 4), dpi=110, layout="constrained")
-    grid = figure.add_gridspec(2, 2, height_ratios=(height, 4))
-    draw_ratios(figure.add_subplot(grid[0, 0]), data)
-    draw_fractions(figure.add_subplot(grid[0, 1]), data)
+                                      if "limits" in f))  # fmt: skip
+    heights = [1.2 + 0.17 * max(bars, 4), 4.0] if bars else [4.0]
+    figure = plt.figure(figsize=(15, sum(heights)), dpi=110, layout="constrained")
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
+    if bars:
+        draw_ratios(figure.add_subplot(grid[0, 0]), data)
+        draw_fractions(figure.add_subplot(grid[0, 1]), data)
     for column, name in enumerate(("edits", "sweeps")):
         section = next((k for k in data if k.startswith(f"growth of {name}")), None)
         if section:
             title = "Edits of one source, source included" if name == "edits" else "Sweeps, windows"
-            draw_growth(figure.add_subplot(grid[1, column]), data[section], title)
+            draw_growth(figure.add_subplot(grid[-1, column]), data[section], title)
     on = next(iter(data.values()))["machine"]
     where = on.get("gpu", f"{on['cores']} cores of {on['cpu']}")
     figure.suptitle(f"{where}, {on['threads']} threads, torch {on['torch']}", fontsize=11)

@@ -77,3 +77,9 @@ def test_readme_has_the_peers() -> None:
     one, ours = step["OpenVINO"], step["mdp_lite packages"]["p50"]
     assert f"| {one['p50']:.2f} s | {ours:.2f} s packages | " in README
     assert one["error"] > one["bound"]  # as README says
+
+
+@pytest.mark.parametrize("what", ["edits", "sweeps"])
+def test_the_page_has_the_growth(what: str) -> None:
+    ratios = read("speed_zen5.json")[f"growth of {what} tiny"]["ratios"]
+    assert f"{format_ratio(ratios['slope, naive / mdp_lite'])} times" in " ".join(PAGE.split())
