@@ -133,7 +133,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--out", type=Path, default=RESULTS / "masked_recompute.json")
     args = parser.parse_args()
-    command = shlex.join(["python", "-m", "benchmarks.masked_recompute", *sys.argv[1:]])
+    words = ["FOLDER" if word == str(args.models) else word for word in sys.argv[1:]]
+    command = shlex.join(["python", "-m", "benchmarks.masked_recompute", *words])
     device = torch.device("cpu")
     recorder = Recorder(args.out, command, args.rounds, device)
     model, dtype = model_of(args.size, args.models, device), getattr(torch, args.dtype)
