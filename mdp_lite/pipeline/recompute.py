@@ -96,10 +96,13 @@ def _check_folder(value: Any) -> Path | None:
 
 
 def _record_step(windowed: WindowedUNet, task: EditTask, i: int, guided: bool) -> RecordedStep:
-    """Step i of the source's path, with the edit's null row if it is guided."""
-    source, null = task.source, task.guidance.select_step(i).null
-    rows = (null if guided else None, source.c)
-    x, c = model_inputs(source.x[i], *rows, channels=source.channels)
+    """Step i of the source's path, with the edit's null row if it is guided.
+
+    An inpainting model reads the edit's mask, not the source's, as it will in the edit.
+    """
+    source, guidance = task.source, task.guidance.select_step(i)
+    rows = (guidance.null if guided else None, source.c)
+    x, c = model_inputs(source.x[i], *rows, channels=guidance.channels)
     return RecordedStep(i, c, windowed.record(x, task.grid.t[i], c))
 
 
