@@ -31,6 +31,7 @@ from mdp_lite.cli.early import check_schedule
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.memory import describe_memory, format_memory
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.sampling_options import choose_steps
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
@@ -51,6 +52,10 @@ def batch(args: BatchOptions, console: Console) -> Report:
     model = args.model.for_driver(args.run.dry_run) if on_cluster else args.model
     check_fit = partial(check_schedule, args)
     editor = open_editor(model, args.engine, check_fit)
+    if args.sampling.quality is not None:  # only the model says of how many steps it is
+        args = choose_steps(args, editor.models.defaults)
+        defaults = read_defaults(args)
+        plan = plan_batch(job.entries, defaults)
     _check_defaults(editor, defaults)
     for note in editor.models.notes:
         console.log(note)
