@@ -60,7 +60,9 @@ def test_candidates_exist_and_start_from_their_methods_source(n: int) -> None:
 
 
 def test_the_setting_is_the_best_over_both_cases_together() -> None:
-    candidates = {"a": {one: dict.fromkeys(CASES, one) for one in ("a 1", "a 2")}}
+    candidates: carry_over.Candidates = {
+        "a": {one: {str(case): one for case in CASES} for one in ("a 1", "a 2")}
+    }
     first, second = figures([1, 1, 1, 0]), figures([1, 1, 0, 0])
     tuned = {
         "synthetic color": {"a 1": first, "a 2": second},
