@@ -1,6 +1,6 @@
 """Masked edits that compute the mask's rectangle alone, against the same edits computed whole.
 
-    python -m benchmarks.masked_quality    # 300 edits with each halo: an hour on one core
+    python -m benchmarks.masked_quality    # 300 edits with each halo: half an hour on one core
 
 Edits of the bundled model with recorded layers: the PSNR of each picture to that of the same edit
 without layers, and the scores of both. Sources are generated and inverted, masks are squares of

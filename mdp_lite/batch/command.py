@@ -31,6 +31,7 @@ from mdp_lite.cli.early import check_schedule
 from mdp_lite.cli.loading import open_editor
 from mdp_lite.cli.memory import describe_memory, format_memory
 from mdp_lite.cli.reports import Report
+from mdp_lite.cli.sampling_options import choose_steps
 from mdp_lite.cli.units import pluralize
 from mdp_lite.editor import Editor
 from mdp_lite.names import BadInput
@@ -42,16 +43,16 @@ def batch(args: BatchOptions, console: Console) -> Report:
     Raises BadInput for what is wrong with the whole job, before any work.
     """
     started = time.monotonic()
-    job, defaults = read_job(args.job, args.output), read_defaults(args)
-    plan = plan_batch(job.entries, defaults)
+    job = read_job(args.job, args.output)
+    plan = plan_batch(job.entries, read_defaults(args))
     check_output(args.output)
     on_cluster = _check_engine(args)
     if on_cluster:
         args = replace(args, engine=replace(args.engine, mode="auto"))
     model = args.model.for_driver(args.run.dry_run) if on_cluster else args.model
-    check_fit = partial(check_schedule, args)
-    editor = open_editor(model, args.engine, check_fit)
-    _check_defaults(editor, defaults)
+    editor = open_editor(model, args.engine, partial(check_schedule, args))
+    args, plan = _apply_quality(args, job, plan, editor)
+    _check_defaults(editor, read_defaults(args))
     for note in editor.models.notes:
         console.log(note)
     context = BatchContext(
@@ -76,6 +77,16 @@ def batch(args: BatchOptions, console: Console) -> Report:
             results = stream_outcomes(args, job.base, plan.units)
         counts = record_outcomes(plan, results, opened, args.retry_failed, console)
     return _report_run(job, plan, counts, time.monotonic() - started, args.output)
+
+
+def _apply_quality(
+    args: BatchOptions, job: BatchJob, plan: BatchPlan, editor: Editor
+) -> tuple[BatchOptions, BatchPlan]:
+    """The options and the plan with the steps of --quality, which only the model says."""
+    if args.sampling.quality is None:
+        return args, plan
+    args = choose_steps(args, editor.models.defaults)
+    return args, plan_batch(job.entries, read_defaults(args))
 
 
 def read_defaults(args: BatchOptions) -> EntryValues:

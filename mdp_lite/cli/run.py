@@ -3,12 +3,10 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.cli.commands.edit import EditCommandOptions
 from mdp_lite.cli.commands.generate import GenerateOptions
 from mdp_lite.cli.commands.invert import InvertOptions
@@ -29,7 +27,7 @@ from mdp_lite.cli.memory import add_memory
 from mdp_lite.cli.model_options import EngineOptions, ModelOptions
 from mdp_lite.cli.plan import show_plan
 from mdp_lite.cli.reports import Report
-from mdp_lite.cli.sampling_options import SamplingOptions
+from mdp_lite.cli.sampling_options import choose_steps
 from mdp_lite.cli.streams import check_open, name_stream
 from mdp_lite.cli.sweep import make_sweep
 from mdp_lite.cli.values import STDOUT
@@ -73,15 +71,6 @@ def run_command(args: Any, console: Console) -> Report:
         report = command(args, editor, console._replace(log=ignore))
         _write_files(report, args.save.file_quality if isinstance(args, OnePicture) else None)
     return _finish_report(args, report, time.monotonic() - started)
-
-
-def choose_steps(args: Any, defaults: Defaults) -> Any:
-    """The options with the model's number of steps for --quality."""
-    sampling: SamplingOptions | None = getattr(args, "sampling", None)
-    if sampling is None or sampling.quality is None:
-        return args
-    steps = sampling.count_steps(defaults)
-    return replace(args, sampling=replace(sampling, steps=steps, quality=None))
 
 
 def writes_stdout(args: Any) -> bool:

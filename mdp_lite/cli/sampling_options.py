@@ -1,7 +1,7 @@
 """The options of how a picture is sampled."""
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -107,3 +107,12 @@ class SamplingOptions:
     def count_steps(self, defaults: Defaults) -> int:
         """The number of steps that these options ask of a model."""
         return defaults.steps_of(self.quality) if self.steps is None else self.steps
+
+
+def choose_steps(args: Any, defaults: Defaults) -> Any:
+    """The options with the model's number of steps for --quality."""
+    sampling: SamplingOptions | None = getattr(args, "sampling", None)
+    if sampling is None or sampling.quality is None:
+        return args
+    steps = sampling.count_steps(defaults)
+    return replace(args, sampling=replace(sampling, steps=steps, quality=None))

@@ -1,7 +1,8 @@
 """Recording the layers of a source's path, so that masked edits compute one rectangle alone."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,6 +13,7 @@ from mdp_lite.method.execute import EditTask
 from mdp_lite.method.mdp import model_inputs
 from mdp_lite.names import BadInput
 from mdp_lite.pipeline import check
+from mdp_lite.pipeline.directions import check_guidance_every
 from mdp_lite.pipeline.edit import build_tasks, locate_all
 from mdp_lite.pipeline.finite import is_finite
 from mdp_lite.pipeline.layers import (
@@ -56,23 +58,23 @@ def record_layers(
 
     Later edits of the source with layers=... compute only the rectangle of the mask, with so many
     cells around it as halo says, at the steps that this request calls; other steps they compute
-    whole. Their prompts, variants and smaller masks are free. The result is nearly that of the same
-    edit without layers, the more so the larger the halo; docs/speed.md says how nearly, and what a
-    cell costs. Outside the mask it is the source's as ever.
+    whole. Their prompts, variants, guidance_every and smaller masks are free. The result is nearly
+    that of the same edit without layers, the more so the larger the halo; docs/speed.md says how
+    nearly, and what a cell costs. Outside the mask it is the source's as ever.
 
     model is an Editor or its runner, on a CPU in the mode eager. request has a mask, or its source
-    does. If what is kept would take more than half of the free memory, it lies in a mapped file
-    without a name in folder (by default the system's for temporary files). Raises BadInput.
+    does; its guidance_every counts as 1. If what is kept would take more than half of the free
+    memory, it lies in a mapped file without a name in folder (by default the system's for temporary
+    files). Raises BadInput.
 
     >>> layers = record_layers(editor, Request(source, "a blue house", mask=(16, 16, 40, 40)))
     >>> editor.edit(source, "a blue house on the grass", layers=layers).finished
     True
     """
-    runner = runner_of(model)
+    runner, where = runner_of(model), _check_folder(folder)
     task, mask, plan, size = _prepare(runner, request, halo)
     assert runner.engine.windowed is not None  # _prepare checked it
     windowed, every = runner.engine.windowed(plan.window, size), list_recorded_steps(task)
-    where = None if folder is None else Path(folder)
     room = pages.Pages(plan.nbytes, pages.choose_folder(plan.nbytes, where))
     steps = dict[float, RecordedStep]()
     for i, reads in every:
@@ -84,11 +86,23 @@ def record_layers(
     return RecordedLayers(plan, task.source, runner.models.origin, mask, steps, size)
 
 
+def _check_folder(value: Any) -> Path | None:
+    """A folder that is there, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str | Path) or not Path(value).is_dir():
+        raise BadInput(f"folder must be one that is there, got {str(value)!r:.200}", "folder")
+    return Path(value)
+
+
 def _record_step(windowed: WindowedUNet, task: EditTask, i: int, guided: bool) -> RecordedStep:
-    """Step i of the source's path, with the edit's null row if it is guided."""
-    source, null = task.source, task.guidance.select_step(i).null
-    rows = (null if guided else None, source.c)
-    x, c = model_inputs(source.x[i], *rows, channels=source.channels)
+    """Step i of the source's path, with the edit's null row if it is guided.
+
+    An inpainting model reads the edit's mask, not the source's, as it will in the edit.
+    """
+    source, guidance = task.source, task.guidance.select_step(i)
+    rows = (guidance.null if guided else None, source.c)
+    x, c = model_inputs(source.x[i], *rows, channels=guidance.channels)
     return RecordedStep(i, c, windowed.record(x, task.grid.t[i], c))
 
 
@@ -99,7 +113,8 @@ def _prepare(runner: ModelRunner, request: Request, halo: int) -> _Recording:
         got = f"{runner.device.type} and {runner.engine.mode}"
         raise BadInput(f"recorded layers {WANTS}, got {got}")
     [located] = locate_all(runner, [request])
-    [task] = build_tasks(runner, [located])
+    check_guidance_every(request.guidance_every)
+    [task] = build_tasks(runner, [replace(located, guidance_every=1)])  # other edits ask all rows
     mask = mask_of(located)
     if mask is None:
         raise BadInput("layers are recorded around a mask: the request and its source have none")

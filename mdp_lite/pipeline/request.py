@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from PIL import Image
@@ -19,7 +20,7 @@ from mdp_lite.method.schedule import (
     Weights,
     few_steps_table,
 )
-from mdp_lite.names import SCHEDULES, VARIANTS
+from mdp_lite.names import SCHEDULES, VARIANTS, BadInput
 from mdp_lite.pictures.alpha import reveal
 from mdp_lite.pipeline import check
 from mdp_lite.pipeline.check_table import check_table
@@ -166,7 +167,8 @@ def locate(
 ) -> Request:
     """A located request: its mask is read from what was passed, or found if that is "auto"."""
     source = request.source
-    own = source.mask if request.layers is None else request.layers.mask
+    layers = _check_layers(request.layers)
+    own = source.mask if layers is None else layers.mask
     where = own if request.mask is None else request.mask
     check.blend(request.prompt)
     check.feather(request.feather)
@@ -183,6 +185,14 @@ def locate(
     else:
         mask = read_mask(where, source.fit, factor)
     return replace(request, mask=mask)
+
+
+def _check_layers(value: Any) -> RecordedLayers | None:
+    """Recorded layers or None; their plan, which is an easy mistake, raises BadInput."""
+    if value is not None and not isinstance(value, RecordedLayers):
+        want = "what record_layers returns"
+        raise BadInput(f"layers must be {want}, got {type(value).__name__}", "layers")
+    return value
 
 
 def mask_of(request: Request) -> Mask | None:

@@ -221,3 +221,21 @@ def test_one_batch_at_a_time_writes_to_a_folder(
 
 def _stamps(out: Path) -> dict[str, int]:
     return {name: os.stat(out / name).st_mtime_ns for name in [*read_pictures(out), manifest.NAME]}
+
+
+def test_a_quality_is_its_number_of_steps(cwd: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"image": "in/000.png", "prompt": "a"},
+        {"image": "in/000.png", "prompt": "b", "steps": 2},
+    ]
+    job = write_jsonl(cwd / "job.jsonl", rows)
+
+    def call(*more: str) -> dict[str, Any]:
+        assert main(["batch", job, "-o", "out", "--model", "model", "--json", *more]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    dry = [call("--dry-run", *words.split())["unet_rows"]
+           for words in ("--quality draft", "--steps 8", "--quality best", "")]  # fmt: skip
+    assert dry[0] == dry[1] < dry[2] == dry[3]
+    assert call("--quality", "draft")["unet_rows"] == dry[0]
+    assert call("--steps", "8")["written"] == 0  # the same edits

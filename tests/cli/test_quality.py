@@ -8,7 +8,7 @@ import pytest
 
 from mdp_lite.__main__ import main
 from mdp_lite.checkpoint.defaults import Defaults
-from mdp_lite.cli.run import choose_steps
+from mdp_lite.cli.sampling_options import choose_steps
 from mdp_lite.names import QUALITIES
 from mdp_lite.pictures import images
 

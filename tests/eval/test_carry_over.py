@@ -3,8 +3,11 @@
 import argparse
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from benchmarks import carry_over, preference
 from benchmarks.carry_over import choose_settings, list_candidates, name_method, share_of_both
@@ -57,7 +60,9 @@ def test_candidates_exist_and_start_from_their_methods_source(n: int) -> None:
 
 
 def test_the_setting_is_the_best_over_both_cases_together() -> None:
-    candidates = {"a": {one: dict.fromkeys(CASES, one) for one in ("a 1", "a 2")}}
+    candidates: carry_over.Candidates = {
+        "a": {one: {str(case): one for case in CASES} for one in ("a 1", "a 2")}
+    }
     first, second = figures([1, 1, 1, 0]), figures([1, 1, 0, 0])
     tuned = {
         "synthetic color": {"a 1": first, "a 2": second},
@@ -88,7 +93,8 @@ def test_both_models_stand_beside_each_other_and_retuning_apart() -> None:
     assert set(table["methods"]) == {"mdp-x", "sdedit"}  # what both have
     assert [one["both"]["mean"] for one in table["methods"]["mdp-x"]] == [1, 0.5]
     assert table["order"] == -1
-    assert [one["apart"]["mean"] for one in table["leads"]["color"]] == [0.5, -0.5]
+    for leads in (table["leads"]["color"], table["leads"]["all"]):
+        assert [one["apart"]["mean"] for one in leads] == [0.5, -0.5]
     assert table["retuned"]["mdp-x"]["gain"]["mean"] == 0.5
     assert compare_models(first, second, None)["retuned"] == {}
 
@@ -174,6 +180,18 @@ def test_pairs_are_written_blind_and_votes_counted(
     preference.count(argparse.Namespace(folder=tmp_path))
     out = capsys.readouterr().out
     assert "is preferred to tiny in 58% of 6 pairs" in out and "1 equal ones count half" in out
+
+
+def test_the_second_models_picture_is_left_where_the_key_says_so() -> None:
+    def paint(color: str) -> Any:
+        return SimpleNamespace(
+            generate=lambda *_, **__: SimpleNamespace(image=Image.new("RGB", (64, 64), color))
+        )
+
+    editors, [subject] = [paint("red"), paint("blue")], preference.list_subjects(1, seed=1)
+    for swapped, left in ((False, (255, 0, 0)), (True, (0, 0, 255))):
+        pictures = preference.draw_pair(editors, subject, swapped, None)
+        assert pictures[0].getpixel((0, 0)) == left != pictures[1].getpixel((0, 0))
 
 
 @pytest.mark.parametrize("text, sentence", [
