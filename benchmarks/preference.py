@@ -82,6 +82,11 @@ def draw_pair(
     return pictures[::-1] if swapped else pictures
 
 
+def side_of_second(swapped: bool) -> str:
+    """Where draw_pair puts the second model's picture."""
+    return SIDES[0 if swapped else 1]
+
+
 def make(args: argparse.Namespace) -> None:
     """Write the sheets, the empty votes and the key."""
     editors = [Editor.from_pretrained(name, device="cpu") for name in (args.first, args.second)]
@@ -97,7 +102,7 @@ def make(args: argparse.Namespace) -> None:
     for i in range(0, len(rows), ROWS):
         page = args.folder / f"pairs_{i // ROWS + 1:02d}.png"
         write_picture(sheet(rows[i : i + ROWS]), page, None)
-    seconds = ["left" if swap else "right" for swap in swapped]
+    seconds = [side_of_second(swap) for swap in swapped]
     models = {"first": args.first, "second": args.second, "seed": args.seed}
     key = json.dumps({**models, "second is": seconds}, indent=1)
     (args.folder / "key.json").write_text(key + "\n", "utf-8")

@@ -192,6 +192,8 @@ def test_the_second_models_picture_is_left_where_the_key_says_so() -> None:
     for swapped, left in ((False, (255, 0, 0)), (True, (0, 0, 255))):
         pictures = preference.draw_pair(editors, subject, swapped, None)
         assert pictures[0].getpixel((0, 0)) == left != pictures[1].getpixel((0, 0))
+        second = pictures[preference.SIDES.index(preference.side_of_second(swapped))]
+        assert second.getpixel((0, 0)) == (0, 0, 255)
 
 
 @pytest.mark.parametrize("text, sentence", [

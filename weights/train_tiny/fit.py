@@ -57,8 +57,9 @@ class Run:
         state = load(path)
         if state:
             model.load_state_dict(state["model"])
-            for optimizer, found in zip(self.optimizers, state["optimizers"], strict=False):
-                optimizer.load_state_dict(found)
+            found = state["optimizers"]  # none in what was packed
+            for optimizer, one in zip(self.optimizers, found, strict=True) if found else ():
+                optimizer.load_state_dict(one)
         self.ema = [p.detach().clone() for p in self.parameters]
         if state:
             torch._foreach_copy_(self.ema, [state["ema"][name] for name in self.names])

@@ -15,7 +15,9 @@ class KernelMuon(Muon):
 
     def __init__(self, weights: Sequence[nn.Parameter], lr: float) -> None:
         self.weights = weights
-        self.matrices = [nn.Parameter(w.detach().flatten(1)) for w in weights]  # the same memory
+        self.matrices = [
+            nn.Parameter(w.detach().view(len(w), -1)) for w in weights
+        ]  # the same memory
         super().__init__(self.matrices, lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
 
     def link_gradients(self) -> None:

@@ -20,7 +20,7 @@ SMALL = Recipe(
     unet=unet_of((72, 112, 152), groups=8, cross=128, channels=CHANNELS),
     text_width=128,
     text_layers=2,
-    vae_training=Settings(0, batch=8, peak=2e-3, average=0.998, steps=6_000, tail=0.3, muon=True),
+    vae_training=Settings(0, batch=8, peak=2e-3, average=0.998, steps=4_500, tail=0.3, muon=True),
     unet_training=Settings(
         0, batch=64, peak=8e-4, average=0.9995, steps=20_000, tail=0.3, muon=True
     ),
