@@ -66,7 +66,8 @@ def describe_edit(model: str, source: Source, edit: Edit, window: Settings) -> S
     """The settings of an edit; window holds those of its request, such as t_max and strength.
 
     weights are the columns of its table that are not all 0; of a table of maps, as a mask makes it,
-    the smallest weight of each step, where the edit is strongest (of local the largest).
+    the smallest weight of each step, where the edit is strongest (of local the largest). layers is
+    the window of recorded layers, if the edit read some.
     """
     columns = [(key, w) for key, w in edit.weights._asdict().items() if w is not None]
     ends = {key: torch.amax if key == "local" else torch.amin for key, _ in columns}
@@ -81,5 +82,6 @@ def describe_edit(model: str, source: Source, edit: Edit, window: Settings) -> S
         "variant": edit.variant,
         **{key: value for key, value in window.items() if value is not None},
         **({} if edit.finished else {"finished": False}),
+        **({} if edit.layers is None else {"layers": edit.layers.window._asdict()}),
         "weights": {key: column.tolist() for key, column in least.items() if column.any()},
     }

@@ -20,6 +20,7 @@ from mdp_lite.pipeline.layers import (
     WindowedDenoiser,
     select_rows,
 )
+from mdp_lite.pipeline.provenance import describe_edit
 from mdp_lite.pipeline.recompute import HALO
 
 TARGET = "a blue house on the grass"
@@ -67,6 +68,8 @@ def test_an_edit_is_nearly_the_exact_one(tiny: Editor, source: Source, layers: A
     assert got.cost == exact.cost
     assert got.layers == layers.plan and "with recorded layers" in repr(got)
     assert exact.layers is None and "layers" not in repr(exact)
+    said, nothing = (describe_edit("tiny", source, one, {}) for one in (got, exact))
+    assert said["layers"] == layers.plan.window._asdict() and "layers" not in nothing
 
 
 def test_a_larger_halo_costs_more_and_is_nearer(
