@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 
+from benchmarks.peers.figures import verdict
+from benchmarks.peers.peers import PEERS
+from mdp_lite.eval.rounds import ratio
 from support.places import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
 README, PAGE = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/speed.md"))
 ALL = ("mdp_lite eager", "mdp_lite packages", "OpenVINO", "diffusers eager")
+WHOLE_EDIT = ("mdp_lite packages", "OpenVINO", "diffusers eager")
 COMPILED = ("mdp_lite compiled", "zentorch", "diffusers compiled")
 # Of each work: its column in the page's table, its decimals, and who has a figure.
 WORKS = {"step 2": (2, 2, (*ALL, *COMPILED, "ONNX Runtime")), "step 1": (4, 2, ALL),
@@ -83,3 +87,37 @@ def test_readme_has_the_peers() -> None:
 def test_the_page_has_the_growth(what: str) -> None:
     ratios = read("speed_zen5.json")[f"growth of {what} tiny"]["ratios"]
     assert f"{format_ratio(ratios['slope, naive / mdp_lite'])} times" in " ".join(PAGE.split())
+
+
+def test_the_page_says_how_far_ahead_steps_and_edits_are() -> None:
+    peers, text = read("peers.json"), " ".join(PAGE.split())
+    times = {}
+    for rows in (1, 2, 4):
+        found = verdict(peers[f"step {rows} sd15"], PEERS)
+        assert found and (found["ours"], found["peer"]) == ("mdp_lite packages", "OpenVINO")
+        times[rows] = f"{found['times']:.2f}"
+        if rows == 2:
+            times[rows] += f" [{found['low']:.2f}, {found['high']:.2f}]"
+    assert f"packages are {times[2]} times as fast as OpenVINO in a guided step" in text
+    assert f"{times[1]} in a step of one row and {times[4]} in one of four" in text
+    side = peers["edit sd15"]["sides"]
+    ours, *theirs = (side[name].get("ratio") for name in WHOLE_EDIT)
+    shares = [ours["value"] / one["value"] for one in theirs]
+    assert f"{shares[0]:.2f} of OpenVINO's time and {shares[1]:.2f} of diffusers'" in text
+
+
+def test_the_page_has_the_other_ratios_of_the_peers() -> None:
+    peers, text = read("peers.json"), " ".join(PAGE.split())
+    step = peers["step 2 sd15"]["sides"]
+    one = ratio(step["zentorch"]["seconds"], step["mdp_lite compiled"]["seconds"])
+    assert f"{format_ratio(one._asdict())} times as fast as zentorch" in text
+    vaes = [peers[f"{work} sd15"]["sides"] for work in ("encode", "decode")]
+    theirs = [format_ratio(side["diffusers eager"]["ratio"]) for side in vaes]
+    assert f"The VAE is {theirs[0]} and {theirs[1]} times as fast as diffusers'" in text
+    slower = [f"{1 / side['OpenVINO']['ratio']['value']:.2f}" for side in vaes]
+    assert f"and {slower[0]} and {slower[1]} times as slow as OpenVINO's" in text
+    small = format_ratio(step["OpenVINO int8"]["ratio"])
+    assert (
+        f"OpenVINO takes {small} of our time, but is {step['OpenVINO int8']['dB']:.0f} dB" in text
+    )
+    assert f"ONNX Runtime's 8 bits take {step['ONNX Runtime int8']['p50']:.2f} s" in text
