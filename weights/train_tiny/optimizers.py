@@ -15,9 +15,8 @@ class KernelMuon(Muon):
 
     def __init__(self, weights: Sequence[nn.Parameter], lr: float) -> None:
         self.weights = weights
-        self.matrices = [
-            nn.Parameter(w.detach().view(len(w), -1)) for w in weights
-        ]  # the same memory
+        # Of the same memory: a weight in another layout raises here, and is not copied in silence.
+        self.matrices = [nn.Parameter(w.detach().view(len(w), -1)) for w in weights]
         super().__init__(self.matrices, lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
 
     def link_gradients(self) -> None:
