@@ -13,7 +13,6 @@ import argparse
 import json
 import random
 import re
-import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -25,6 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.record import format_command
 from mdp_lite.editor import Editor
 from mdp_lite.eval.cases import iterate_scenes
 from mdp_lite.eval.interval import mean_interval
@@ -129,7 +129,7 @@ def main() -> None:
     words = [places.get(word, word) for word in sys.argv[1:]]
     figures |= {
         "machine": describe_machine(torch.device("cpu")),
-        "command": shlex.join(["python", "-m", "benchmarks.emoji", *words]),
+        "command": format_command("emoji", words),
     }
     for kind in ("scenes", *(f"emoji on {ground}" for ground in GROUNDS)):
         for name, one in figures[kind].items():

@@ -11,7 +11,6 @@ because the source is decoded too.
 
 import argparse
 import json
-import shlex
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ import torch
 from diffusers import AutoencoderTiny, EulerDiscreteScheduler
 from PIL import Image
 
+from benchmarks.record import format_command
 from mdp_lite.editor import Editor
 from mdp_lite.engine.estimate import estimate
 from mdp_lite.eval.rounds import describe_machine
@@ -88,7 +88,7 @@ def main() -> None:
     for steps, one in found.items():
         print(f"{steps} steps: {one['rows']} rows, {one['seconds next']:.2f} s")
     machine = describe_machine(torch.device("cpu"))
-    command = shlex.join(["python", "-m", "benchmarks.fast_edit", *sys.argv[1:]])
+    command = format_command("fast_edit", sys.argv[1:])
     if args.out:
         figures = {"picture": f"{SIDE}x{SIDE}", "machine": machine, "command": command} | found
         args.out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")

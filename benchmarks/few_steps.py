@@ -12,7 +12,6 @@ number of steps to a JSON file, and writes its tables beside it.
 import argparse
 import json
 import math
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.record import format_command
 from mdp_lite.editor import Editor
 from mdp_lite.eval.edit_batches import BatchSettings, EditBatch, make_batches
 from mdp_lite.eval.edit_scores import score_edits
@@ -152,7 +152,7 @@ def run_edits(args: argparse.Namespace) -> None:
     """Measure each number of steps, print its table, and add it to the file."""
     options = {"sampler": args.sampler, "timestep_spacing": "trailing"}
     editor = Editor.from_pretrained("tiny", device="cpu", **options)
-    command = shlex.join(["python", "-m", "benchmarks.few_steps", *sys.argv[1:]])
+    command = format_command("few_steps", sys.argv[1:])
     for n in args.steps:
         figures = {
             "command": command, "model": f"the bundled model by {args.sampler}",

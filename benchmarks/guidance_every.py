@@ -11,7 +11,6 @@ Both add to a JSON file, `--out`; quality measures only the kinds that it lacks.
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.record import RESULTS, Recorder, commit
+from benchmarks.record import RESULTS, Recorder, commit, format_command
 from benchmarks.sides import model_of, ours
 from mdp_lite.editor import Editor
 from mdp_lite.eval.edit_batches import (
@@ -164,7 +163,7 @@ def _list_missing(figures: dict[str, Any], args: argparse.Namespace) -> Iterator
 
 
 def _describe(device: torch.device) -> dict[str, Any]:
-    command = shlex.join(["python", "-m", "benchmarks.guidance_every", *sys.argv[1:]])
+    command = format_command("guidance_every", sys.argv[1:])
     date = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     machine = describe_machine(device)
     return {"machine": machine, "command": command, "commit": commit(), "date": date}

@@ -11,7 +11,6 @@ cells around what the edit may change, and each edit is made with several halos.
 import argparse
 import json
 import math
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.record import RESULTS, commit
+from benchmarks.record import RESULTS, commit, format_command
 from mdp_lite import Editor, Request, Source, record_layers
 from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.edit_scores import edit_regions, score_edits
@@ -166,7 +165,7 @@ def run(args: argparse.Namespace) -> None:
 
 def describe(editor: Editor) -> dict[str, Any]:
     """Where the figures are from."""
-    command = shlex.join(["python", "-m", "benchmarks.masked_quality", *sys.argv[1:]])
+    command = format_command("masked_quality", sys.argv[1:])
     date = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     machine = describe_machine(editor.device)
     return {"machine": machine, "command": command, "commit": commit(), "date": date}

@@ -11,7 +11,6 @@ process start to its picture, with `--dry-run` (which loads the model and comput
 
 import argparse
 import json
-import shlex
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu_first.profile_step import find_kind
-from benchmarks.record import RESULTS, Recorder
+from benchmarks.record import RESULTS, Recorder, format_command
 from benchmarks.test_bundled import CPU, GUIDANCE, PROMPT, SEED, TARGET, run_python
 from mdp_lite import Editor
 
@@ -123,7 +122,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--out", type=Path, default=RESULTS / "profile_edit.json")
     args = parser.parse_args()
-    command = f"python -m benchmarks.profile_edit {shlex.join(sys.argv[1:])}".strip()
+    command = format_command("profile_edit", sys.argv[1:])
     recorder = Recorder(args.out, command, None, CPU)
     warm = profile_warm(Editor.from_pretrained(device="cpu", engine=args.engine), args.steps)
     recorder.store(f"warm edit, {args.engine}", {"steps": args.steps, **warm})

@@ -18,8 +18,8 @@ import ctypes
 import json
 import mmap
 import re
-import shlex
 import shutil
+import sys
 import time
 from array import array
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.loading import model, resident_bytes, run_python, warm
-from benchmarks.record import RESULTS, Recorder
+from benchmarks.record import RESULTS, Recorder, format_command
 from mdp_lite import Editor
 from mdp_lite.models.aligned import ALIGNMENT
 from mdp_lite_weights.tensors import read_tensors
@@ -177,7 +177,7 @@ def main() -> None:
         return
     if args.models is None:
         parser.error("--models is missing")
-    command = shlex.join(["python", "-m", "benchmarks.resident", "--models", "FOLDER"])
+    command = format_command("resident", sys.argv[1:])
     recorder = Recorder(args.out, command, None, torch.device("cpu"))
     for kind in args.kinds:
         recorder.store(kind, measure(args.models, kind))

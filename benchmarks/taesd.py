@@ -8,7 +8,6 @@ loses fine detail. FLOPs do not depend on the weights, so random ones will do.
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.record import format_command
 from mdp_lite.engine import flops
 from mdp_lite.eval.rounds import describe_machine, time_in_turns
 from mdp_lite.models.config import AnyVAEConfig, TAESDConfig, VAEConfig
@@ -72,7 +72,7 @@ def main() -> None:
     figures = measure(args.side, getattr(torch, args.dtype), args.rounds)
     figures |= {
         "machine": describe_machine(torch.device("cpu")),
-        "command": shlex.join(["python", "-m", "benchmarks.taesd", *sys.argv[1:]]),
+        "command": format_command("taesd", sys.argv[1:]),
     }
     for call in CALLS:
         one = figures[call]

@@ -10,7 +10,6 @@ latent, so what is left of that distance is rounding.
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 from statistics import mean
@@ -21,6 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.record import format_command
 from mdp_lite.editor import Editor
 from mdp_lite.eval import world
 from mdp_lite.eval.rounds import describe_machine
@@ -106,7 +106,7 @@ def main() -> None:
     figures |= {
         "pictures": args.pictures,
         "machine": describe_machine(torch.device("cpu")),
-        "command": shlex.join(["python", "-m", "benchmarks.wide_numbers", *sys.argv[1:]]),
+        "command": format_command("wide_numbers", sys.argv[1:]),
     }
     if args.out:
         args.out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
