@@ -1,5 +1,7 @@
 """Latents of other than four channels: every way to make, show, store and edit them."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,17 @@ def test_a_small_vae_of_four_channels_is_refused(
     want = f"unet must read and write the vae's 4 channels .*, got {channels} and {channels}"
     with pytest.raises(BadCheckpoint, match=want):
         Editor.from_pretrained(folder, "cpu", vae=other)
+
+
+def test_other_models_of_such_latents_are_refused_by_their_own_number(
+    folder: Path, channels: int, tmp_path: Path
+) -> None:
+    other = shutil.copytree(folder, tmp_path / "other")
+    config = other / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"in_channels": 5}))
+    want = f"is a depth-to-image model: its UNet reads 5 channels, want {channels}"
+    with pytest.raises(BadCheckpoint, match=f"{want}$"):
+        Editor.from_pretrained(other, "cpu")
 
 
 @pytest.mark.parametrize("words", [

@@ -93,7 +93,8 @@ def refuse_channels(name: str, channels: object, written: object = LATENT) -> No
     """
     if channels in READS and channels != written:
         what = READS[channels]  # type: ignore[index]
-        raise ValueError(f"{name} is {what}: its UNet reads {channels} channels, want 4 or 9")
+        want = "4 or 9" if written == LATENT else written
+        raise ValueError(f"{name} is {what}: its UNet reads {channels} channels, want {want}")
 
 
 def read_channels(unet: Config) -> tuple[object, object]:
