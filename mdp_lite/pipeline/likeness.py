@@ -1,9 +1,9 @@
 """Whether a picture is like those that a model was trained on, by what its VAE gives back of it.
 
-Only models of a narrow world say how well that should be (checkpoint/knowledge.py). The bundled
-model's bound of 27 dB lies between its world and others: of 1,000 synthetic scenes the worst comes
-back at 29.9 dB, as a JPEG of quality 75 at 29.0 dB, and the model's edits at 31.0 dB or more, but
-ten photos at 15 to 22 dB, their crops at 25.1 dB or less, screenshots and flat colours at 25 dB or
+Only models of a narrow world say how well that should be (checkpoint/knowledge.py). The bound of
+tiny, 27 dB, lies between its world and others: of 1,000 synthetic scenes the worst comes back at
+29.9 dB, as a JPEG of quality 75 at 29.0 dB, and the model's edits at 31.0 dB or more, but ten
+photos at 15 to 22 dB, their crops at 25.1 dB or less, screenshots and flat colours at 25 dB or
 less. A part of a scene, much enlarged, counts as unlike too: it is as blurred. A picture that is
 smooth at the model's size may pass: the VAE gives it back well.
 """
