@@ -14,7 +14,7 @@ results/carry_over.json and .md, or where --out says; seconds are in neither, so
 import argparse
 from pathlib import Path
 
-from benchmarks.carry_over_tables import Carried, Retuned, compare_models, format_page
+from benchmarks.carry_over_tables import Carried, Plain, Retuned, compare_models, format_page
 from benchmarks.record import RESULTS
 from mdp_lite.cli.commands.bench import BenchOptions, EditBenchOptions
 from mdp_lite.cli.console import Console, open_console
@@ -24,12 +24,15 @@ from mdp_lite.eval.edits import KINDS
 from mdp_lite.eval.edits_command import EDITS, STEPS, EditsBench, build_job, measure_missing
 from mdp_lite.eval.figures_file import read_figures, to_json, write_figures
 from mdp_lite.eval.inversions import Sections
-from mdp_lite.eval.methods import build_candidates, build_methods
+from mdp_lite.eval.methods import ANCHORS, build_candidates, build_methods
 from mdp_lite.files import atomic
+from mdp_lite.names import DTYPES
 
 TUNING = 20  # edits of each kind that settings are chosen on
 LOCAL, INVERTED = " local leash", " inverted"
 SIDES = ("first", "second")
+# What known figures must have in common with those that are measured.
+EQUAL = ("edits", "split", "first_seed", "steps", "guidance", "model", "dtype", "device")
 Candidates = dict[str, dict[str, dict[str, str]]]  # method -> setting -> case -> candidate's name
 Figures = dict[str, Sections]  # "real color" -> method -> measure -> one number an edit
 
@@ -76,21 +79,24 @@ def share_of_both(tuned: Figures, labels: dict[str, str]) -> float:
     return sum(values) / len(values)
 
 
-def open_job(args: argparse.Namespace, model: str, split: str, file: str) -> EditsBench:
+def open_job(args: argparse.Namespace, side: str, split: str, file: str) -> EditsBench:
     """The edits of one model's world in a split; of split tune the methods are candidates."""
-    tunes = split == "tune"
+    tunes, dtype = split == "tune", args.second_dtype if side == "second" else "auto"
     options = BenchOptions(
         what="edits", steps=args.steps, pictures=args.tuning if tunes else args.pictures,
         methods=() if tunes else tuple(args.methods), output=args.work / f"{file}.json",
         edits=EditBenchOptions(kinds=tuple(args.kinds), split=split),
-        model=ModelOptions(name=model, device="cpu"),
+        model=ModelOptions(name=getattr(args, side), device="cpu", dtype=dtype),
     )  # fmt: skip
     return build_job(options)
 
 
-def measure(job: EditsBench, console: Console) -> Figures:
-    """The figures of a job; those that its file has are not measured again."""
+def measure(job: EditsBench, console: Console, known: Path | None = None) -> Figures:
+    """The figures of a job; those that its file or the known one has are not measured again."""
     figures = read_figures(job.output, job.settings)
+    same = {name: job.settings[name] for name in EQUAL}
+    for name, section in read_figures(known, same).items():
+        figures[name] = section | figures.get(name, {})
     measure_missing(job, figures, console)
     write_figures(job.output, {"settings": job.settings}, figures)
     return figures
@@ -101,7 +107,7 @@ def retune(args: argparse.Namespace, job: EditsBench, console: Console) -> dict[
     known = {name for methods in job.methods.values() for name in methods}
     every = list_candidates(job.settings["steps"])
     candidates = {name: settings for name, settings in every.items() if name in known}
-    tuning = open_job(args, args.second, "tune", "second-tune")
+    tuning = open_job(args, "second", "tune", "second-tune")
     tried = [labels for settings in candidates.values() for labels in settings.values()]
     tuned = measure(keep_methods(tuning, tried), console)
     chosen = choose_settings(tuned, candidates)
@@ -134,18 +140,27 @@ def select_case(figures: Figures, case: str) -> Figures:
 def run(args: argparse.Namespace, console: Console) -> list[Path]:
     """Measure what the work folder lacks, and write both tables."""
     args.work.mkdir(parents=True, exist_ok=True)
-    jobs = [open_job(args, getattr(args, side), "report", side) for side in SIDES]
-    figures = [measure(job, console) for job in jobs]
+    jobs = [open_job(args, side, "report", side) for side in SIDES]
+    first, second = measure(jobs[0], console, args.known), measure(jobs[1], console)
     retuned = retune(args, jobs[1], console) if args.tuning else {}
     cases = {
-        case: compare_models(*(select_case(one, case) for one in figures), retuned.get(case))
+        case: compare_models(select_case(first, case), select_case(second, case), retuned.get(case))
         for case in CASES
     }
-    carried = Carried([job.settings for job in jobs], args.tuning, cases)
+    carried = Carried([job.settings for job in jobs], args.tuning, describe_known(args), cases)
     data, page = (args.out.with_suffix(suffix) for suffix in (".json", ".md"))
     atomic.write(data, (to_json(carried._asdict()) + "\n").encode())
     atomic.write(page, ("\n".join(format_page(carried)) + "\n").encode())
     return [data, page]
+
+
+def describe_known(args: argparse.Namespace) -> Plain | None:
+    """The methods whose figures on the first model are from an earlier run, and its file."""
+    if args.known is None:
+        return None
+    figures = read_figures(args.known, {})
+    methods = sorted({name for section in figures.values() for name in section} - {*ANCHORS})
+    return {"file": args.known.name, "methods": methods}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -156,6 +171,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=RESULTS / "carry_over.json")
     parser.add_argument("--first", default="tiny", help="the model that settings were chosen on")
     parser.add_argument("--second", default="small", help="the model that they are tried on")
+    parser.add_argument("--known", type=Path, help="a file of bench edits of the first model, of\n"
+                        "the same edits: what it has is not measured again")  # fmt: skip
+    parser.add_argument("--second-dtype", choices=DTYPES, default="auto")
     parser.add_argument("--pictures", type=int, default=EDITS, help="edits of each kind")
     parser.add_argument("--tuning", type=int, default=TUNING, help="edits to tune on; 0: do not")
     parser.add_argument("--steps", type=int, default=STEPS)

@@ -27,10 +27,14 @@ class Retuned(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """The settings of both runs, the edits of each kind to tune on, and the tables by case."""
+    """The settings of both runs, the edits of each kind to tune on, and the tables by case.
+
+    known names the methods whose figures on the first model are from an earlier run, and its file.
+    """
 
     settings: list[Plain]
     tuning: int
+    known: Plain | None
     cases: dict[str, Plain]
 
 
@@ -105,9 +109,10 @@ def format_page(carried: Carried) -> list[str]:
     """The whole page in Markdown."""
     first, second = carried.settings
     lines = ["# Settings of one model on another", "", *describe_runs(first, second)]
+    lines += describe_known(carried.known, first)
     for case, table in carried.cases.items():
         lines += ["", f"## {case}", "", *format_methods(table, first, second)]
-        lines += ["", *describe_order(table), "", *format_leads(table)]
+        lines += ["", *describe_order(table), "", *format_leads(table, first, second)]
         if table["retuned"]:
             lines += ["", f"Settings chosen anew for {second['model']}, on {carried.tuning} other "
                       "edits of each kind, right and kept:", ""]  # fmt: skip
@@ -121,8 +126,9 @@ def describe_runs(first: Plain, second: Plain) -> list[str]:
     return [
         f"Every method at the settings that were chosen on {first['model']}, on {models}: "
         f"{first['edits']} edits of each kind, {first['steps']} steps, guidance "
-        f"{first['guidance']:g} and {second['guidance']:g}, {first['dtype']} on {first['device']}, "
-        f"split {first['split']}; means with 95% intervals (bootstrap over edits).",
+        f"{first['guidance']:g} and {second['guidance']:g}, {first['dtype']} and "
+        f"{second['dtype']} on {first['device']}, split {first['split']}; means with 95% "
+        "intervals (bootstrap over edits).",
         "",
         *(f"- {one['model']}: {one['sha256']}" for one in (first, second)),
     ]
@@ -145,9 +151,17 @@ def describe_order(table: Plain) -> list[str]:
     return [f"Rank correlation of the methods' shares of right and kept: {table['order']:.2f}."]
 
 
-def format_leads(table: Plain) -> list[str]:
+def describe_known(known: Plain | None, first: Plain) -> list[str]:
+    """Which figures of the first model were not measured in this run."""
+    if known is None:
+        return []
+    names = ", ".join(known["methods"])
+    return [f"- {first['model']}: the figures of {names} are those of {known['file']}"]
+
+
+def format_leads(table: Plain, first: Plain, second: Plain) -> list[str]:
     """Our best method over all kinds against the best rival of each, on both models."""
-    lines = [["kind", "first", "difference", "second", "difference"]]
+    lines = [["kind", first["model"], "difference", second["model"], "difference"]]
     for kind, leads in table["leads"].items():
         cells = [
             text

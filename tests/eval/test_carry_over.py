@@ -19,6 +19,7 @@ from mdp_lite.eval.edit_batches import CASES
 from mdp_lite.eval.edits import KINDS
 from mdp_lite.eval.methods import build_candidates, build_methods
 from mdp_lite.eval.worlds import POSTCARDS, VILLAGE, find_world
+from mdp_lite.names import BadInput
 from support.village_model import without_training, write_village_model
 
 QUIET = open_console(RunOptions(quiet=True))
@@ -140,6 +141,28 @@ def test_two_runs_write_the_same_tables(
 
     monkeypatch.setattr(edits_command, "measure_kind", never)  # a run goes on from its files
     assert report(models, tmp_path / "one") == one
+
+
+def test_known_figures_of_the_first_model_are_not_measured_again(
+    models: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edits_command, "find_world", know_worlds)
+    whole = report(models, tmp_path, "--tuning", "0")
+    known = tmp_path / "known.json"
+    data = json.loads((tmp_path / "work" / "first.json").read_text())
+    data["settings"] |= {"sha256": "of other words beside the same weights"}
+    for section in data["figures"].values():
+        section["mdp-beta"]["both"] = [7.0]  # no measurement gives that
+        del section["sdedit"]
+    known.write_text(json.dumps(data))
+    again = report(models, tmp_path / "again", "--tuning", "0", "--known", str(known))
+    old, new = (json.loads(one[".json"])["cases"]["real"]["methods"] for one in (whole, again))
+    assert new["mdp-beta"][0]["both"]["mean"] == 7 and new["sdedit"] == old["sdedit"]
+    assert "- tiny: the figures of mdp-beta are those of known.json" in again[".md"].decode()
+    data["settings"]["steps"] = 4
+    known.write_text(json.dumps(data))
+    with pytest.raises(BadInput, match="known.json has figures of another run"):
+        report(models, tmp_path / "other", "--tuning", "0", "--known", str(known))
 
 
 def test_the_kinds_of_the_report_are_those_of_both_worlds() -> None:
