@@ -158,6 +158,16 @@ def test_values_of_a_field_differ_in_any_style(style: str, field: str) -> None:
         assert difference(first, second)[owned].mean() > 2, (one, other)
 
 
+@pytest.mark.parametrize("color", world.FIELDS["color"])
+@pytest.mark.parametrize("thing", ["house", "cat", "car", "balloon"])
+def test_every_material_shows_on_every_colour(color: str, thing: str) -> None:
+    scene = replace(DAYLIGHT, object=thing, color=color)
+    inside = world.mask(scene, "color")
+    for one, other in combinations(world.FIELDS["material"], 2):
+        first, second = (world.change(scene, "material", value) for value in (one, other))
+        assert difference(first, second)[inside].mean() > 9, (one, other)
+
+
 def test_training_never_sees_about_one_combination_in_twenty() -> None:
     scenes = [world.sample(seed) for seed in range(6000)]
     share = sum(world.is_held_back(scene) for scene in scenes) / len(scenes)

@@ -144,7 +144,8 @@ def _light_tile(
     """Material, volume, the light of the hour, and snow on what looks up."""
     alpha = labels[..., :1]
     rgb = colors / np.maximum(alpha, 1e-3)
-    rgb = apply_material(rgb, labels[..., 1] / np.maximum(labels[..., 0], 1e-3), x, y, material)
+    paint = labels[..., 1] / np.maximum(labels[..., 0], 1e-3)
+    rgb = apply_material(rgb, paint, x, y, scene.color, material)
     low = np.clip(1.1 - 0.34 * np.exp(-np.maximum(y, 0) / 0.16), 0, 1)[:, None, None]
     shining = labels[..., 2:]
     lit = rgb * (array(LIGHT[scene.time]) * low)

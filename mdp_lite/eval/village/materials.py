@@ -4,19 +4,26 @@ import numpy as np
 
 from mdp_lite.eval.landscape import Array, array
 
-CREAM = (250, 244, 226)
+CREAM, SLATE = (250, 244, 226), (92, 98, 118)
 TIMBER = (158, 108, 66)
 GREY = (150, 148, 150)
 
 
-def apply_material(rgb: Array, paint: Array, x: Array, y: Array, material: str) -> Array:
+def apply_material(
+    rgb: Array, paint: Array, x: Array, y: Array, color: str, material: str
+) -> Array:
     """The colours rgb (h, w, 3) with a material where paint (h, w) is 1.
 
+    color is the paint's name: stripes and spots are cream, on white slate, or they would not show.
     x (w,) and y (h,) are object coordinates: across from the middle, up from the base.
     """
     if material == "plain":
         return rgb
-    changed = PATTERNS[material](rgb, x[None, :], y[:, None])
+    across, up = x[None, :], y[:, None]
+    if material in TRIMMED:
+        changed = TRIMMED[material](rgb, across, up, SLATE if color == "white" else CREAM)
+    else:
+        changed = PATTERNS[material](rgb, across, up)
     return rgb + paint[..., None] * (changed - rgb)
 
 
@@ -52,18 +59,18 @@ def add_gloss(rgb: Array, x: Array, y: Array) -> Array:
     return body + 0.75 * band[..., None] * (255 - body)
 
 
-def add_stripes(rgb: Array, x: Array, y: Array) -> Array:
-    """Slanted cream stripes."""
+def add_stripes(rgb: Array, x: Array, y: Array, trim: tuple[int, int, int]) -> Array:
+    """Slanted stripes of another colour."""
     wave = np.sin(2 * np.pi * (x + 0.8 * y) / 0.24)
-    return rgb + 0.86 * _soft_step(wave, 0.0, 0.4)[..., None] * (_lit(rgb, CREAM) - rgb)
+    return rgb + 0.86 * _soft_step(wave, 0.0, 0.4)[..., None] * (_lit(rgb, trim) - rgb)
 
 
-def add_spots(rgb: Array, x: Array, y: Array) -> Array:
-    """Cream dots in staggered rows."""
+def add_spots(rgb: Array, x: Array, y: Array, trim: tuple[int, int, int]) -> Array:
+    """Dots of another colour in staggered rows."""
     row = np.round(y / 0.17)
     across = (x + 0.1 * (row % 2)) / 0.2
     far = np.hypot((across - np.round(across)) * 0.2, y - 0.17 * row)
-    return rgb + 0.92 * (1 - _soft_step(far, 0.045, 0.062))[..., None] * (_lit(rgb, CREAM) - rgb)
+    return rgb + 0.92 * (1 - _soft_step(far, 0.045, 0.062))[..., None] * (_lit(rgb, trim) - rgb)
 
 
 def _lit(rgb: Array, color: tuple[int, int, int]) -> Array:
@@ -81,6 +88,5 @@ PATTERNS = {
     "wooden": add_planks,
     "stone": add_blocks,
     "metal": add_gloss,
-    "striped": add_stripes,
-    "spotted": add_spots,
 }
+TRIMMED = {"striped": add_stripes, "spotted": add_spots}
