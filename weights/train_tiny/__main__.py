@@ -41,16 +41,24 @@ def run(stage: str, recipe: Recipe, work: Path, out: Path) -> None:
     if stage == "decoder":
         spawn(autoencoder.train_decoder, recipe, work)
     if stage == "reader":
+        prepare_more(recipe, work, tokenizer)
         reader.stage(recipe, work)
     if stage == "export":
         export(recipe, work, out)
+
+
+def prepare_more(recipe: Recipe, work: Path, tokenizer: Path) -> None:
+    """Draw the scenes that the reader alone learns from."""
+    if recipe.reader_scenes:
+        more = replace(recipe, scenes=recipe.reader_scenes)
+        prepare(reader.find_scenes(recipe, work), more, tokenizer)
 
 
 def change_recipe(args: argparse.Namespace) -> Recipe:
     """The recipe with the number of scenes, minutes and steps of the command line."""
     recipe = RECIPES[args.model]
     if args.scenes:
-        recipe = replace(recipe, scenes=args.scenes)
+        recipe = replace(recipe, scenes=args.scenes, reader_scenes=0)
     for part in PARTS:
         minutes, steps = getattr(args, f"{part}_minutes"), getattr(args, f"{part}_steps")
         training = getattr(recipe, f"{part}_training")

@@ -15,7 +15,9 @@ from train_tiny.previews import FIRST
 from train_tiny.recipe import Recipe
 from train_tiny.workers import Worker, spawn
 
-POOL = 3072  # pictures sent through the VAE, from which every other picture of a batch comes
+# Pictures that each process sends through the VAE; every other one of its batches comes from them.
+POOL = 4096
+SHIFT = 4  # pixels at most that a picture is moved in each direction
 HELD_BACK = 2000  # pictures that its accuracy is measured on
 
 
@@ -33,6 +35,23 @@ def disturb(picture: Tensor) -> Tensor:
     noise = 0.06 * torch.rand(count, 1, 1, 1) * torch.randn_like(picture)
     gain = 1 + 0.04 * torch.randn(count, 3, 1, 1)
     return blur(picture) * gain + 0.03 * torch.randn(count, 3, 1, 1) + noise
+
+
+def mirror(pictures: Tensor, labels: Tensor, place: int) -> tuple[Tensor, Tensor]:
+    """Every second picture mirrored; in column place of its labels left and right change places."""
+    mirrored = labels[::2].clone()
+    mirrored[:, place] = 2 - mirrored[:, place]
+    both = torch.cat([pictures[::2].flip(3), pictures[1::2]])
+    return both, torch.cat([mirrored, labels[1::2]])
+
+
+def shift(pictures: Tensor) -> Tensor:
+    """Each picture moved by a few pixels; its edge fills what is free."""
+    wide = F.pad(pictures, (SHIFT,) * 4, mode="replicate")
+    size, places = pictures.shape[-1], torch.randint(2 * SHIFT + 1, (len(pictures), 2)).tolist()
+    return torch.stack([
+        one[:, y : y + size, x : x + size] for one, (y, x) in zip(wide, places, strict=True)
+    ])  # fmt: skip
 
 
 @torch.no_grad()
@@ -54,6 +73,11 @@ def loss(logits: tuple[Tensor, ...], wanted: Tensor) -> Tensor:
     return torch.stack([F.cross_entropy(found, want) for found, want in pairs]).sum()
 
 
+def find_scenes(recipe: Recipe, work: Path) -> Path:
+    """The folder of the scenes that the reader learns from: its own if it has more than others."""
+    return work / "reader" if recipe.reader_scenes else work
+
+
 def build_vae(recipe: Recipe, work: Path) -> VAE | None:
     """The VAE in work with its better decoder, if it has been trained."""
     state = load(work / "decoder.pt") or load(work / "vae.pt")
@@ -67,18 +91,27 @@ def build_vae(recipe: Recipe, work: Path) -> VAE | None:
 def train(worker: Worker, recipe: Recipe, work: Path) -> None:
     """Train on drawings and, half of each batch, on their round trips, if there is a VAE."""
     torch.manual_seed(0)
-    pictures, vae, kit = open_scenes(work).pictures, build_vae(recipe, work), recipe.reader
-    pool = through_vae(vae, pictures[:POOL], error=0.3) if vae else pictures[:POOL]
+    pictures, vae, kit = (
+        open_scenes(find_scenes(recipe, work)).pictures,
+        build_vae(recipe, work),
+        recipe.reader,
+    )
+    chosen = np.arange(worker.rank, len(pictures), worker.count)[:POOL]
+    pool = through_vae(vae, pictures[chosen], error=0.3) if vae else pictures[chosen]
     seeds = training_seeds(recipe.world, len(pictures))
     wanted = torch.tensor([kit.labels(recipe.world.sample(seed)) for seed in seeds])
-    model = kit.build().to(worker.device)
+    model, place = kit.build().to(worker.device), list(kit.heads).index("position")
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         fresh = index[: len(index) // 2]
         again = torch.randint(len(pool), (len(index) - len(fresh),)).numpy()
-        batch = to_tensor(np.concatenate([pictures[fresh], pool[again]])).to(worker.device)
-        target = wanted[np.concatenate([fresh, again])].to(worker.device)
-        found = loss(model(disturb(batch)), target)
+        batch = to_tensor(np.concatenate([pictures[fresh], pool[again]]))
+        target = wanted[np.concatenate([fresh, chosen[again]])]
+        batch, target = mirror(shift(batch), target, place)
+        batch, target = disturb(batch).to(worker.device), target.to(worker.device)
+        with torch.autocast(worker.device.type, torch.bfloat16):
+            logits = model(batch)
+        found = loss(tuple(one.float() for one in logits), target)
         return found, f"loss {found.item():.3f}"
 
     fit(worker, model, loss_of, len(pictures), recipe.reader_training, work / "reader.pt")

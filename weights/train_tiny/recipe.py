@@ -51,6 +51,7 @@ class Recipe:
     least_psnr: float | None = None  # dB that its VAE gives back of its world, see the card
     prompts: int = 12  # of which pictures are shown during training
     measured: int = 64  # pictures that the VAE is measured on during training
+    reader_scenes: int = 0  # that the reader learns from; 0: those of all parts
     resume: Path | None = None  # a committed checkpoint, from which a new work folder starts
 
     def text_config(self, vocab_size: int) -> CLIPConfig:

@@ -28,7 +28,10 @@ SMALL = Recipe(
         0, batch=8, peak=1e-3, average=0.998, steps=3_000, tail=0.7, muon=True
     ),
     reader=VILLAGE.reader,
-    reader_training=Settings(0, batch=64, peak=2e-3, average=0.995, steps=3000),
+    reader_training=Settings(
+        0, batch=64, peak=2e-3, average=0.998, steps=4_000, tail=0.5, muon=True
+    ),
+    reader_scenes=72_000,
     defaults={"num_inference_steps": 50, "guidance_scale": 4.0},
     resume=Path(__file__).with_name("resume") / "small.safetensors",
 )

@@ -1,5 +1,6 @@
 """A network that reads a picture of the village: each named field of its scene."""
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -15,34 +16,59 @@ from mdp_lite.names import BadInput
 HEADS: dict[str, tuple[str, ...]] = {**FIELDS, "friend_color": (*COLORS, "none")}
 SIZES = tuple(len(values) for values in HEADS.values())
 WEIGHTS = Path(__file__).with_name("reader.safetensors")
-# Width and stride of each convolution: 128 x 128 pixels down to 8 x 8 cells.
-LAYERS = ((32, 2), (48, 2), (64, 1), (96, 2), (96, 1), (128, 2))
+WIDTHS = (32, 64, 96, 160)  # of the maps of 64, 32, 16 and 8 cells a side
+DEPTHS = (1, 1, 1, 2)  # residual blocks on each
 
 Reading = dict[str, str]  # field -> value
 
 
+class Residual(nn.Module):
+    """Two convolutions whose output is added to the input, and a norm before each."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for _ in range(2))
+        self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A map (b, width, y, x) -> another of its shape."""
+        h = x
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            h = conv(F.relu(norm(h)))
+        return x + h
+
+
 class VillageReader(nn.Module):
-    """Six convolutions, then all cells together to one softmax head for each field."""
+    """Residual convolutions to 16 x 16 and 8 x 8 cells; each field looks at the cells it needs."""
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (3, *(width for width, _ in LAYERS))
-        self.convs = nn.ModuleList(
-            nn.Conv2d(channels, width, 3, stride, padding=1)
-            for channels, (width, stride) in zip(widths, LAYERS, strict=False)
+        wide, narrow = WIDTHS[-1], WIDTHS[-2]
+        self.stem = nn.Conv2d(12, WIDTHS[0], 3, padding=1)
+        self.downs = nn.ModuleList(
+            nn.Conv2d(one, other, 3, 2, padding=1) for one, other in itertools.pairwise(WIDTHS)
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for width, _ in LAYERS)
-        self.squeeze = nn.Conv2d(widths[-1], 48, 1)
-        self.hidden = nn.Linear(48 * 64, 192)
-        self.heads = nn.Linear(192, sum(SIZES))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(Residual(width) for _ in range(depth)))
+            for width, depth in zip(WIDTHS, DEPTHS, strict=True)
+        )
+        self.join, self.context = nn.Conv2d(narrow, wide, 1), nn.Linear(wide, wide)
+        self.place_embedding = nn.Parameter(0.1 * torch.randn(wide, 16, 16))
+        self.norm, self.mix = nn.GroupNorm(8, wide), nn.Conv2d(wide, wide, 1)
+        self.look = nn.Conv2d(wide, len(HEADS), 1)
+        self.heads = nn.ModuleList(nn.Linear(wide, size) for size in SIZES)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         """Pictures (b, 3, 128, 128) in [-1, 1] -> the logits of each of HEADS, (b, values)."""
-        x = picture
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm(conv(x)))
-        x = F.relu(self.hidden(F.relu(self.squeeze(x)).flatten(1)))
-        return self.heads(x).split(SIZES, dim=1)
+        x = self.stages[0](self.stem(F.pixel_unshuffle(picture, 2)))
+        for down, stage in zip(self.downs, self.stages[1:], strict=True):
+            fine, x = x, stage(down(x))
+        whole = self.context(x.mean((2, 3)))[:, :, None, None]
+        x = self.join(fine) + F.interpolate(x, scale_factor=2) + whole + self.place_embedding
+        x = F.relu(self.mix(F.relu(self.norm(x))))
+        cells = self.look(x).flatten(2).softmax(2)  # where each field looks
+        seen = cells @ x.flatten(2).mT
+        return tuple(head(seen[:, i]) for i, head in enumerate(self.heads))
 
 
 def load_village_reader(path: Path = WEIGHTS) -> VillageReader:
