@@ -44,7 +44,7 @@ class VillageReader(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         wide, narrow = WIDTHS[-1], WIDTHS[-2]
-        self.stem = nn.Conv2d(12, WIDTHS[0], 3, padding=1)
+        self.first = nn.Conv2d(12, WIDTHS[0], 3, padding=1)
         self.downs = nn.ModuleList(
             nn.Conv2d(one, other, 3, 2, padding=1) for one, other in itertools.pairwise(WIDTHS)
         )
@@ -60,7 +60,7 @@ class VillageReader(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         """Pictures (b, 3, 128, 128) in [-1, 1] -> the logits of each of HEADS, (b, values)."""
-        x = self.stages[0](self.stem(F.pixel_unshuffle(picture, 2)))
+        x = self.stages[0](self.first(F.pixel_unshuffle(picture, 2)))
         for down, stage in zip(self.downs, self.stages[1:], strict=True):
             fine, x = x, stage(down(x))
         whole = self.context(x.mean((2, 3)))[:, :, None, None]
