@@ -24,7 +24,7 @@ from train_tiny.data import batches, open_latents, open_scenes, prepare, to_tens
 from train_tiny.export import export, write_example
 from train_tiny.fit import fit, learning_rate, load
 from train_tiny.pack import LIMIT, pack, unpack
-from train_tiny.recipe import TINY, Recipe, Settings, unet_of, vae_of
+from train_tiny.recipe import Recipe, Settings, unet_of, vae_of
 from train_tiny.score_pictures import PicturePlan, stage
 from train_tiny.small import SMALL
 from train_tiny.tokens import write_tokenizer
@@ -141,30 +141,6 @@ def test_two_steps_and_two_more_are_four_steps(work: Path, part: str) -> None:
     assert half["step"] == 2 and not all(torch.equal(one, other) for one, other in pairs)
     assert_equal(whole, read_state(path))
     path.unlink()
-
-
-def test_mirrored_pictures_have_left_and_right_exchanged() -> None:
-    pictures = torch.arange(4 * 3 * 2 * 3.0).reshape(4, 3, 2, 3)
-    labels = torch.tensor([[5, 0], [6, 0], [7, 1], [8, 2]])
-    found, told = reader.mirror(pictures, labels, place=1)
-    assert torch.equal(found, torch.cat([pictures[[0, 2]].flip(3), pictures[[1, 3]]]))
-    assert told.tolist() == [[5, 2], [7, 1], [6, 0], [8, 2]]
-    assert labels[0, 1] == 0  # what is given stays
-    for kit in (SMALL.reader, TINY.reader):
-        assert kit.heads["position"] == ("left", "center", "right")
-
-
-def test_shifted_pictures_are_their_middles_moved_by_a_few_pixels() -> None:
-    pictures = torch.randn(16, 3, 24, 24)
-    torch.manual_seed(1)
-    found, far = reader.shift(pictures), reader.SHIFT
-    assert found.shape == pictures.shape and not torch.equal(found, pictures)
-    for one, moved in zip(pictures, found, strict=True):
-        middle = moved[:, far:-far, far:-far]
-        places = [(y, x) for y in range(2 * far + 1) for x in range(2 * far + 1)]
-        inside = 24 - 2 * far
-        same = [torch.equal(one[:, y : y + inside, x : x + inside], middle) for y, x in places]
-        assert sum(same) == 1
 
 
 def test_the_reader_may_have_more_scenes_than_the_other_parts(work: Path, tmp_path: Path) -> None:
