@@ -22,14 +22,14 @@ SMALL = Recipe(
     text_layers=2,
     vae_training=Settings(0, batch=8, peak=2e-3, average=0.998, steps=4_500, tail=0.3, muon=True),
     unet_training=Settings(
-        0, batch=64, peak=2e-3, average=0.9995, steps=10_000, tail=0.3, muon=True
+        0, batch=64, peak=2e-3, average=0.9995, steps=8_000, tail=0.3, muon=True
     ),
     decoder_training=Settings(
         0, batch=8, peak=1e-3, average=0.998, steps=3_000, tail=0.7, muon=True
     ),
     reader=VILLAGE.reader,
     reader_training=Settings(
-        0, batch=64, peak=2e-3, average=0.998, steps=4_000, tail=0.5, muon=True
+        0, batch=64, peak=2e-3, average=0.998, steps=6_000, tail=0.5, muon=True
     ),
     reader_scenes=72_000,
     defaults={"num_inference_steps": 50, "guidance_scale": 4.0},
