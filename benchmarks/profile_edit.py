@@ -101,8 +101,9 @@ def divide(operators: Iterable[Operator], whole: float) -> dict[str, Any]:
 
 def time_cold(steps: int, out: Path) -> dict[str, float]:
     """Seconds of fresh processes, in turns: the command, a dry run of it, and torch alone."""
-    words = ["-m", "mdp_lite", "edit", "--source-prompt", PROMPT, "--seed", str(SEED), "--prompt",
-             TARGET, "--steps", str(steps), "--device", "cpu", "-o", str(out)]  # fmt: skip
+    words = ["-m", "mdp_lite", "edit", "--model", "tiny", "--source-prompt", PROMPT, "--seed",
+             str(SEED), "--prompt", TARGET, "--steps", str(steps), "--device", "cpu",
+             "-o", str(out)]  # fmt: skip
     commands = {
         "edit": words, "dry run": [*words, "--dry-run"], "import torch": ["-c", "import torch"]
     }  # fmt: skip
@@ -124,7 +125,7 @@ def main() -> None:
     args = parser.parse_args()
     command = format_command("profile_edit", sys.argv[1:])
     recorder = Recorder(args.out, command, None, CPU)
-    warm = profile_warm(Editor.from_pretrained(device="cpu", engine=args.engine), args.steps)
+    warm = profile_warm(Editor.from_pretrained("tiny", "cpu", engine=args.engine), args.steps)
     recorder.store(f"warm edit, {args.engine}", {"steps": args.steps, **warm})
     if args.engine == "eager":
         with tempfile.TemporaryDirectory() as folder:

@@ -97,8 +97,8 @@ def run_server(rows: int, root: Path, *words: str) -> Iterator[tuple[str, int]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "mdp_lite", "serve", "--port", str(port), "--rows", str(rows),
-        "--limit", "waiting_rows=1000000", "--quiet", *words,
+        sys.executable, "-m", "mdp_lite", "serve", "--model", "tiny", "--port", str(port),
+        "--rows", str(rows), "--limit", "waiting_rows=1000000", "--quiet", *words,
     ]  # fmt: skip
     rooms = os.pathsep.join(str(root / one) for one in ("", "kernels", "weights"))
     process = subprocess.Popen(command, cwd=root, env=os.environ | {"PYTHONPATH": rooms})
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--other", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    editor = Editor.from_pretrained()
+    editor = Editor.from_pretrained("tiny")
     file = ((editor.models.folder or Path()) / "example.png").read_bytes()
     requests, found = build_requests(editor, file), {}
     roots = {"": ROOT} | ({f"{args.other.name}, ": args.other} if args.other else {})

@@ -158,7 +158,7 @@ async def run_client(soak: Soak, seed: int) -> None:
 
 async def run_soak(port: int, pid: int, clients: int, seconds: float) -> dict[str, Any]:
     """All clients until the end; the samples, and what came back."""
-    editor = Editor.from_pretrained()
+    editor = Editor.from_pretrained("tiny")
     file = ((editor.models.folder or Path()) / "example.png").read_bytes()
     requests, begun = build_requests(editor, file), time.monotonic()
     limits = httpx2.Limits(max_connections=clients + 4)

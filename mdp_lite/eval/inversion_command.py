@@ -117,7 +117,7 @@ def check_world(editor: Editor) -> Editor:
     name, pictures = editor.models.name, editor.models.knowledge.pictures
     if find_world(pictures) is not POSTCARDS:
         want = f"a model of {POSTCARDS.pictures}, got {name}, which was trained on {pictures}"
-        raise BadInput(f"bench inversion wants {want}")
+        raise BadInput(f"bench inversion wants {want}: --model tiny is one")
     return editor
 
 

@@ -13,7 +13,7 @@ from mdp_lite.cli.application import read_command_line
 from mdp_lite.cli.commands.app import AppOptions
 from mdp_lite.editor import Editor
 from mdp_lite.model_pool.local_pool import PoolSettings
-from mdp_lite.names import BadInput
+from mdp_lite.names import DEFAULT_MODEL, BadInput
 from support.checkpoints import write_checkpoint
 
 pytest.importorskip("gradio")  # the command's module needs it
@@ -44,10 +44,10 @@ def offer(args: AppOptions, notes: list[str] | None = None) -> PoolSettings:
 def test_without_a_name_it_is_the_bundled_model_alone() -> None:
     args = read()
     found = offer(args)
-    assert (found.alias, found.others, found.grows) == ("tiny", (), False)
+    assert (found.alias, found.others, found.grows) == (DEFAULT_MODEL, (), False)
     before = threading.active_count()
-    with open_menu(Editor.from_pretrained("tiny", device="cpu"), found) as menu:
-        assert [one.alias for one in menu] == ["tiny"] and not menu.can_grow
+    with open_menu(Editor.from_pretrained(device="cpu"), found) as menu:
+        assert [one.alias for one in menu] == [DEFAULT_MODEL] and not menu.can_grow
         assert threading.active_count() == before  # no pool runs
 
 
@@ -85,8 +85,10 @@ def test_two_of_one_name_are_told_apart_or_refused(zoo: Path, tmp_path: Path) ->
     assert [one.alias for one in found.others] == ["fill"]
     assert any("another model is called 'xl'" in one for one in notes)
     file = tmp_path / "models.toml"
-    file.write_text(f"[[models]]\nalias = 'tiny'\nmodel = '{zoo}/sd'")
-    with pytest.raises(BadInput, match="each model must have another name, got tiny, tiny"):
+    file.write_text(f"[[models]]\nalias = '{DEFAULT_MODEL}'\nmodel = '{zoo}/sd'")
+    with pytest.raises(
+        BadInput, match=f"each model must have another name, got {DEFAULT_MODEL}, {DEFAULT_MODEL}"
+    ):
         offer(read("--models", str(file)))
 
 
@@ -122,7 +124,7 @@ def test_a_dry_run_lists_them_with_their_sizes(
         (["--model", "=tiny"], "model must be [NAME=]MODEL"),
         (["--models", "nowhere"], "models must be a readable TOML file, got 'nowhere'"),
         (["--model-memory", "much"], "--model-memory must be a number, got 'much'"),
-        (["--model", "tiny", "--model", "no=nothing-here"], "a model must be one of tiny"),
+        (["--model", "tiny", "--model", "no=nothing-here"], "a model must be one of tiny, small"),
     ],
 )
 def test_a_wrong_option_is_one_line(words: list[str], error: str, says_one_line: Any) -> None:

@@ -193,8 +193,8 @@ def test_no_pickle_is_executed(ending: str, form: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["", "no such folder", "org/name/", "/nowhere/model", 7, None])
 def test_neither_an_id_nor_a_path(place: object) -> None:
-    want = 'a model must be one of tiny, a folder, a .safetensors file or a hub id like "org/name"'
-    with pytest.raises(BadCheckpoint, match=f"{want}, got"):
+    want = "a model must be one of tiny, small, a folder, a .safetensors file or a hub id like"
+    with pytest.raises(BadCheckpoint, match=f'{want} "org/name", got'):
         Editor.from_pretrained(place)  # type: ignore[arg-type]
 
 

@@ -23,7 +23,7 @@ def test_the_bundled_model_says_what_its_recipe_writes() -> None:
 
 
 def test_its_groups_are_the_worlds_fields() -> None:
-    knowledge = Editor.from_pretrained(device="cpu").models.knowledge
+    knowledge = Editor.from_pretrained("tiny", device="cpu").models.knowledge
     assert dict(knowledge.groups) == world.GROUPS
     named = {word for _, words in knowledge.all_groups for word in words}
     assert named == knowledge.words and knowledge.all_groups[-1][0] == ""

@@ -1,4 +1,4 @@
-"""Words that the bundled model does not know are named, and what to do about them."""
+"""Words that a bundled model does not know are named, and what to do about them."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ WORDS = frozenset({"a", "red", "house", "café"})
 
 @pytest.fixture(scope="module")
 def tiny() -> Editor:
-    return Editor.from_pretrained(device="cpu")
+    return Editor.from_pretrained("tiny", device="cpu")
 
 
 def test_the_list_is_what_captions_can_say(tiny: Editor) -> None:
@@ -65,7 +65,7 @@ def test_learned_words_are_known() -> None:
 def test_a_learned_word_of_a_file_is_known(tmp_path: Path) -> None:
     path = tmp_path / "cat.safetensors"
     save_file({"emb_params": vectors(2, 128)}, path)
-    editor = Editor.from_pretrained(device="cpu", embeddings=[(path, "<cat-toy>")])
+    editor = Editor.from_pretrained("tiny", device="cpu", embeddings=[(path, "<cat-toy>")])
     assert editor.runner.find_unknown_words("a red <cat-toy> castle") == ("castle",)
 
 

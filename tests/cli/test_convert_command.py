@@ -76,7 +76,7 @@ def test_what_would_not_load_is_not_written(
     assert main(["convert", str(folder), str(broken)]) == 2
     says_one_line("broken exists already: want a new name to write")
     assert main(["convert", "none", str(tmp_path / "new")]) == 2
-    says_one_line("a model must be one of tiny, a folder, a .safetensors file or a hub id")
+    says_one_line("a model must be one of tiny, small, a folder, a .safetensors file or a hub id")
 
 
 def test_a_path_in_an_error_can_be_pasted(

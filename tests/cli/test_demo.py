@@ -10,11 +10,16 @@ import pytest
 import mdp_lite_weights
 from mdp_lite.__main__ import main
 from mdp_lite.cli.demo import STEPS, read_example
-from mdp_lite.eval import world
+from mdp_lite.eval.worlds import POSTCARDS, VILLAGE, World
 from mdp_lite.names import DEFAULT_MODEL, VARIANTS
 from mdp_lite.pictures import images
 
-TINY = Path(mdp_lite_weights.__file__).parent / "tiny"
+BUNDLED = {name: Path(mdp_lite_weights.__file__).parent / name for name in ("tiny", "small")}
+# The scenes of their examples.
+SCENES: dict[str, tuple[World, int]] = {
+    "tiny": (POSTCARDS, 10_003_783),
+    "small": (VILLAGE, 20_002_457),
+}
 SHEET = [f"{case}-{name}.png" for case in ("synthetic", "real") for name in ("source", *VARIANTS)]
 
 
@@ -28,23 +33,26 @@ def test_demo_shows_both_cases_and_all_variants(
     model = tmp_path / "model"
     shutil.copytree(checkpoint, model)
     for name in ("example.png", "example.json"):
-        shutil.copy(TINY / name, model)
+        shutil.copy(BUNDLED[DEFAULT_MODEL] / name, model)
     monkeypatch.setitem(mdp_lite_weights.files.BUNDLED, DEFAULT_MODEL, model)
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == f"before and after: {Path('demo/sheet.png')}"
     assert set(os.listdir("demo")) == {*SHEET, "sheet.png"}
     page = images.open_picture("demo/sheet.png")
-    assert page.width == 5 * 192 + 6 * 16 and page.height > 2 * 192
+    side = 192 if DEFAULT_MODEL == "tiny" else 256
+    assert page.width == 5 * side + 6 * 16 and page.height > 2 * side
 
 
-def test_the_example_is_a_drawing_that_training_never_saw() -> None:
-    scene = world.sample(10_003_783)
-    assert world.is_held_back(scene) and world.caption(scene) == read_example(TINY).real[0]
-    assert images.open_picture(TINY / "example.png").tobytes() == world.draw(scene).tobytes()
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_example_is_a_drawing_that_training_never_saw(name: str) -> None:
+    (world, seed), folder = SCENES[name], BUNDLED[name]
+    scene = world.sample(seed)
+    said = {world.full_caption(scene, k) for k in range(6)}
+    assert world.is_held_back(scene) and read_example(folder).real[0] in said
+    assert images.open_picture(folder / "example.png").tobytes() == world.draw(scene).tobytes()
 
 
-@pytest.mark.skipif(not (TINY / "model_index.json").is_file(), reason="no bundled model yet")
 def test_demo_of_the_bundled_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,8 @@ from mdp_lite.files.atomic import warn_once
 from mdp_lite.pipeline.gpu_models import facts_of_checkpoint
 from support.rehearsing import rehearsal
 
-PLAN = ("plan", "--source-prompt", "a red house", "--prompt", "a tent", "--steps", "4")
+PLAN = ("plan", "--source-prompt", "a red house", "--prompt", "a tent", "--steps", "4",
+        "--model", "tiny")  # fmt: skip
 GENERATE = ("generate", "a red house", "--steps", "2", "--dry-run")
 Show = Callable[..., tuple[dict[str, Any], str]]
 

@@ -275,9 +275,8 @@ def test_the_list(read_info: ReadInfo, capsys: pytest.CaptureFixture[str]) -> No
         assert note == f"  {row['note']}"
 
 
-BAD = {
-    "none": "a model must be one of tiny, a folder, a .safetensors file or a hub id",
-    "no/such/place": "a model must be one of tiny, a folder, a .safetensors file or a hub id",
+NO_MODEL = "a model must be one of tiny, small, a folder, a .safetensors file or a hub id"
+BAD = dict.fromkeys(("none", "no/such/place"), NO_MODEL) | {
     "no/such --offline": "is not in the cache",
     "model.txt": "a model file must end in .safetensors, got",
     "model.ckpt": "is a pickle, which is never loaded: `mdp-lite convert` makes safetensors of it",

@@ -15,7 +15,7 @@ from support.batching import write_jsonl
 
 PHOTO = "the picture looks like none of them: the result will be blurred. For photos load"
 WORDS = 'the model was trained on 41 words, not on "zebra"'
-FAST = ["--steps", "2"]
+FAST = ["--model", "tiny", "--steps", "2"]
 
 
 @pytest.fixture(autouse=True)
@@ -82,11 +82,11 @@ def test_a_batch_notes_both(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_info_says_what_the_model_knows(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", "--json", "--no-hash"]) == 0
+    assert main(["info", "tiny", "--json", "--no-hash"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["pictures"] == "synthetic scenes"
     assert len(data["words"]) == 41 and "house" in data["words"]
-    assert main(["info", "--no-hash"]) == 0
+    assert main(["info", "tiny", "--no-hash"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(one.startswith("words         it knows 41: a, an, at, blue") for one in lines)
     assert all(len(one) <= 100 for one in lines if ", yellow" in one or "it knows" in one)

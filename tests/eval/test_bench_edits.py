@@ -125,10 +125,13 @@ def test_a_sheet_shows_every_method(tmp_path: Path) -> None:
         assert image.width > 3 * 192 and image.height > 2 * 192
 
 
-def test_dry_run_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "edits", "--dry-run"]) == 0
+@pytest.mark.parametrize("name, edits", [("tiny", 640), ("small", 768)])
+def test_dry_run_measures_nothing(
+    name: str, edits: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "edits", "--model", name, "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "synthetic: 640 edits by 22 methods" in out and "real: 640 edits by 22 methods" in out
+    assert all(f"{case}: {edits} edits by 22 methods" in out for case in CASES)
 
 
 @pytest.mark.parametrize("words, g", [([], 4.0), (["--guidance-scale", "2"], 2.0)])

@@ -201,7 +201,7 @@ def test_local_blend_edits_where_the_words_attend() -> None:
 
 @cache
 def bundled() -> Editor:
-    return Editor.from_pretrained(device="cpu")
+    return Editor.from_pretrained("tiny", device="cpu")
 
 
 def column(mapper: Tensor, j: int) -> dict[int, float]:

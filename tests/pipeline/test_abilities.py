@@ -10,7 +10,7 @@ from mdp_lite.pipeline.abilities import describe_abilities, examine_abilities, r
 
 
 def test_the_bundled_model_is_described_in_a_few_words() -> None:
-    found = read_abilities(Editor.from_pretrained(device="cpu").models)
+    found = read_abilities(Editor.from_pretrained("tiny", device="cpu").models)
     assert describe_abilities(found) == "64x64 synthetic scenes; knows 41 words"
     assert found == examine_abilities(examine("tiny"))
     assert len(found.words) == 41 and "house" in dict(found.groups)["objects"]

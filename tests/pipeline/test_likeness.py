@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from mdp_lite.cli.dry_run import dry_run_editor
 from mdp_lite.editor import Editor
 from mdp_lite.eval import world
+from mdp_lite.eval.worlds import VILLAGE
 from mdp_lite.pipeline.likeness import (
     describe_unlike,
     describe_unlike_source,
@@ -31,7 +32,12 @@ PHOTOS = (("gradio", "media_assets/images"), ("matplotlib", "mpl-data/sample_dat
 
 @pytest.fixture(scope="module")
 def tiny() -> Editor:
-    return Editor.from_pretrained(device="cpu")
+    return Editor.from_pretrained("tiny", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def small() -> Editor:
+    return Editor.from_pretrained("small", device="cpu")
 
 
 def to_jpeg(picture: Image.Image) -> Image.Image:
@@ -103,6 +109,15 @@ def test_a_scene_that_was_saved_or_enlarged_is_still_one(
 ) -> None:
     pictures = [change(world.draw(world.sample(seed))) for seed in SCENES[:20]]
     assert not any(is_unlike(tiny.runner, one) for one in pictures)
+
+
+@pytest.mark.parametrize("name", ["landscape", "screenshot", "noise", "red"])
+def test_small_is_told_from_its_village(name: str, small: Editor) -> None:
+    """Its bound is below all of its world, and notes fewer pictures than that of tiny."""
+    scenes = [VILLAGE.draw(VILLAGE.sample(seed)) for seed in SCENES[:20]]
+    assert not any(is_unlike(small.runner, one) for one in scenes)
+    (sentence,) = describe_unlike(small.runner, OTHERS[name]())
+    assert sentence.startswith(f"the model was trained on {VILLAGE.pictures} of 128x128 pixels")
 
 
 @pytest.mark.parametrize("name", OTHERS)

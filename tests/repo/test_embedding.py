@@ -49,7 +49,7 @@ def load_definitions(code: str, editor: Editor) -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def tiny() -> Editor:
-    return Editor.from_pretrained(device="cpu")
+    return Editor.from_pretrained("tiny", device="cpu")
 
 
 @pytest.fixture(scope="module")

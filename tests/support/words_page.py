@@ -74,7 +74,7 @@ def build_blocks(models: Models) -> Any:
 def words_url() -> Iterator[str]:
     """The address of the page, over the bundled model's words."""
     pytest.importorskip("gradio")
-    models = Editor.from_pretrained(device="cpu").models
+    models = Editor.from_pretrained("tiny", device="cpu").models
     with serve_blocks(lambda: build_blocks(models)) as url:
         yield url
 
