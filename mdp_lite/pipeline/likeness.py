@@ -6,6 +6,10 @@ tiny, 27 dB, lies between its world and others: of 1,000 synthetic scenes the wo
 photos at 15 to 22 dB, their crops at 25.1 dB or less, screenshots and flat colours at 25 dB or
 less. A part of a scene, much enlarged, counts as unlike too: it is as blurred. A picture that is
 smooth at the model's size may pass: the VAE gives it back well.
+
+That of small, 23.5 dB, notes fewer pictures: its VAE gives back more than its world. Of 700 scenes
+the worst comes back at 24.2 dB, of 200 as a JPEG at 23.9 dB, but only 17 of the 28 photos and
+drawings in scikit-image and scikit-learn come back at less than the bound.
 """
 
 from PIL import Image

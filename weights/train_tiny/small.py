@@ -33,5 +33,6 @@ SMALL = Recipe(
     ),
     reader_scenes=72_000,
     defaults={"num_inference_steps": 50, "guidance_scale": 4.0},
+    least_psnr=23.5,
     resume=Path(__file__).with_name("resume") / "small.safetensors",
 )

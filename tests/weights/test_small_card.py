@@ -1,0 +1,56 @@
+"""The card of the second bundled model says what its scores' file says, which can be made again."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mdp_lite.eval.worlds import VILLAGE
+from mdp_lite_weights import locate
+from support.places import ROOT
+from train_tiny.score_pictures import PicturePlan, stage
+from train_tiny.small import SMALL
+
+SCORES = json.loads((ROOT / "benchmarks/results/small-scores.json").read_text("utf-8"))
+CARD = (locate("small") / "README.md").read_text("utf-8")
+TABLES = ("reader on drawings", "reader through the VAE", "text to image")
+
+
+def read_table() -> dict[str, dict[str, float]]:
+    """The card's table of shares in percent: field -> column -> share."""
+    lines = [line.strip("| ").split(" | ") for line in CARD.splitlines() if line.startswith("| ")]
+    start = next(i for i, line in enumerate(lines) if line[0] == "field")
+    rows = lines[start + 1 : start + 2 + len(VILLAGE.reader.heads)]
+    heads = lines[start][1:]
+    return {
+        row[0]: {head: float(cell.rstrip("%")) for head, cell in zip(heads, row[1:], strict=True)}
+        for row in rows
+    }
+
+
+def test_the_cards_shares_are_those_of_the_file() -> None:
+    table = read_table()
+    assert set(table) == {*VILLAGE.reader.heads, "all"}
+    for field, shares in table.items():
+        assert set(shares) == set(TABLES)
+        for name, share in shares.items():
+            assert share == pytest.approx(100 * SCORES[name][field], abs=0.051)
+
+
+def test_the_cards_decibels_are_those_of_the_file() -> None:
+    found = re.search(r"([\d.]+) dB on the mean, ([\d.]+) the worst", CARD)
+    assert found and [float(one) for one in found.groups()] == list(SCORES["vae dB"].values())
+
+
+def test_the_file_is_of_the_full_plan() -> None:
+    plan = PicturePlan()
+    assert SCORES["settings"]["captions"] == plan.captions == 256
+    assert SCORES["settings"]["pictures"] == plan.pictures
+
+
+@pytest.mark.slow  # minutes
+def test_a_new_scoring_gives_the_same_table(tmp_path: Path) -> None:
+    stage(SMALL, locate("small"), tmp_path, PicturePlan(), None)
+    again = json.loads((tmp_path / "pictures.json").read_text("utf-8"))
+    assert again | {"seconds": 0} == SCORES | {"seconds": 0}
