@@ -43,6 +43,11 @@ def test_the_cards_decibels_are_those_of_the_file() -> None:
     assert found and [float(one) for one in found.groups()] == list(SCORES["vae dB"].values())
 
 
+def test_the_cards_number_of_words_is_that_of_the_model() -> None:
+    words = json.loads((locate("small") / "mdp_lite.json").read_text("utf-8"))["words"]
+    assert f"; {len(words)} words in three forms of caption" in " ".join(CARD.split())
+
+
 def test_the_file_is_of_the_full_plan() -> None:
     plan = PicturePlan()
     assert SCORES["settings"]["captions"] == plan.captions == 256
