@@ -63,7 +63,8 @@ def make_subject(rng: Random, thing: str) -> Subject:
     for field, value in same.items():
         ours, theirs = world.change(ours, field, value), village.change(theirs, field, value)
     ours = world.change(ours, "ground", ground)
-    theirs = village.change(village.change(theirs, "ground", GROUNDS[ground]), "count", "one")
+    for field, value in {"ground": GROUNDS[ground], "count": "one", "style": "photo"}.items():
+        theirs = village.change(theirs, field, value)
     first = world.caption(ours, FIELDS)
     second = village_captions.caption(theirs, FIELDS)
     return Subject(first, first, second, seed % 2**16)

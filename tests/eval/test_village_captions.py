@@ -95,23 +95,39 @@ EXAMPLE = replace(
             "three red striped cats and a blue windmill on a meadow before the hills, winter, "
             "foggy, at night, with the moon, on the left, ink drawing",
         ),
-        (("object",), "comma", "a cat"),
-        (("object", "color"), "sentence", "a red cat"),
-        (("color",), "comma", "something red"),
-        (("count", "color"), "comma", "three red things"),
-        (("object", "friend"), "title", "a cat and a windmill"),
-        (("object", "season"), "sentence", "in winter, a cat"),
-        (("weather", "time"), "sentence", "on a foggy night"),
-        (("ground", "backdrop"), "comma", "on a meadow, before the hills"),
-        (("object", "light"), "comma", "a cat, with a light in the sky"),
+        (("color",), "comma", "ink drawing of three red things"),
+        (("weather", "time"), "sentence", "on a foggy night, as an ink drawing"),
+        (("object", "season"), "title", "three cats, winter, ink drawing"),
     ],
 )
 def test_captions_read_as_english(fields: tuple[str, ...], form: str, text: str) -> None:
     assert world.caption(EXAMPLE, fields, form) == text
 
 
+PHOTO = replace(EXAMPLE, count="one", style="photo")
+
+
+@pytest.mark.parametrize(
+    ("fields", "form", "text"),
+    [
+        (("object",), "comma", "a cat"),
+        (("object", "color"), "sentence", "a red cat"),
+        (("color",), "comma", "something red"),
+        (("count", "color"), "comma", "one red thing"),
+        (("object", "friend"), "title", "a cat and a windmill"),
+        (("object", "season"), "sentence", "in winter, a cat"),
+        (("weather", "time"), "sentence", "on a foggy night"),
+        (("ground", "backdrop"), "comma", "on a meadow, before the hills"),
+        (("object", "light"), "comma", "a cat, with a light in the sky"),
+        (("style", "object"), "comma", "photo of a cat"),
+    ],
+)
+def test_what_is_usual_may_be_left_out(fields: tuple[str, ...], form: str, text: str) -> None:
+    assert world.caption(PHOTO, fields, form) == text
+
+
 def test_a_thing_without_a_friend_is_alone() -> None:
-    scene = replace(EXAMPLE, friend="none", count="one")
+    scene = replace(PHOTO, friend="none")
     assert world.caption(scene, ("object", "friend"), "comma") == "a cat, alone"
     assert world.caption(scene, ("object", "friend"), "title") == "a cat alone"
 

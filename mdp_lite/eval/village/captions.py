@@ -1,4 +1,8 @@
-"""Captions of the village: any of a scene's named fields, in three forms, with synonyms."""
+"""Captions of the village: any of a scene's named fields, in three forms, with synonyms.
+
+A caption without a style means a photo, and one without a number one thing: who leaves these out
+wants nothing unusual.
+"""
 
 import random
 from typing import NamedTuple
@@ -87,6 +91,7 @@ def caption(
 ) -> str:
     """A text that names these fields of a scene, in one of FORMS; rng chooses among synonyms.
 
+    Another style than a photo, and another number than one of what is named, are named in any case.
     Raises BadInput for unknown fields or forms.
     """
     for field in fields:
@@ -96,8 +101,14 @@ def caption(
         raise BadInput("fields must name at least one field, got none")
     if form not in FORMS:
         raise BadInput(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-    voice = Voice(scene, frozenset(fields), rng)
+    voice = Voice(scene, frozenset(fields) | list_unusual(scene, fields), rng)
     return {"comma": say_comma, "sentence": say_sentence, "title": say_title}[form](voice)
+
+
+def list_unusual(scene: VillageScene, fields: tuple[str, ...]) -> set[str]:
+    """The fields that a caption of these fields names in any case."""
+    found = {"style"} if scene.style != "photo" else set()
+    return found | ({"count"} if scene.count != "one" and SUBJECT.intersection(fields) else set())
 
 
 def random_caption(scene: VillageScene, rng: random.Random) -> str:
