@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping
 
-DEFAULT_MODEL = "tiny"  # the bundled model that is used where none is named
+DEFAULT_MODEL = "small"  # the bundled model that is used where none is named
 # What it does by default, for help texts, which read no model: steps, guidance, pixels a side.
-DEFAULT_STEPS, DEFAULT_GUIDANCE, DEFAULT_SIDE = 50, 4, 64
+DEFAULT_STEPS, DEFAULT_GUIDANCE, DEFAULT_SIDE = 50, 4, 128
 VARIANTS = ("epsilon", "c", "x", "beta")  # of MDP: the quantity that is mixed with the source's
 # Of the weights over a window.
 SCHEDULES = ("constant", "linear", "cosine", "exp", "leash", "local-leash")

@@ -29,19 +29,25 @@ class Example(NamedTuple):
 
 EXAMPLES = (
     Example(
-        "house",
-        "an orange house in the center, sand, cloudy day with the sun",
-        "an orange house in the center, snow, cloudy day with the sun",
-    ),
-    Example(
         "boat",
-        "a yellow boat in the center, water, clear sunset with no sun",
-        "a red boat in the center, water, clear sunset with no sun",
+        "photo of a red striped boat on the left, beside a yellow bird, on a lake, before the "
+        "mountains, clear winter sunset with the sun",
+        "photo of a red striped boat on the left, beside a yellow bird, on a lake, before the "
+        "mountains, clear winter night with the moon",
     ),
     Example(
-        "tree",
-        "an orange tree in the center, snow, cloudy night with the moon",
-        "a green tree in the center, snow, cloudy night with the moon",
+        "balloon",
+        "photo of a yellow metal balloon in the center, alone, on a lake, before the mountains, "
+        "cloudy winter day with the sun",
+        "photo of a red metal balloon in the center, alone, on a lake, before the mountains, "
+        "cloudy winter day with the sun",
+    ),
+    Example(
+        "castle",
+        "photo of an orange spotted castle on the left, beside a yellow lighthouse, on a lake, "
+        "before the sea, cloudy autumn day with the sun",
+        "photo of an orange spotted castle on the left, beside a yellow lighthouse, on a lake, "
+        "before the sea, cloudy winter day with the sun",
     ),
 )  # fmt: skip
 

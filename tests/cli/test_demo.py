@@ -40,8 +40,7 @@ def test_demo_shows_both_cases_and_all_variants(
     assert out.splitlines()[-1] == f"before and after: {Path('demo/sheet.png')}"
     assert set(os.listdir("demo")) == {*SHEET, "sheet.png"}
     page = images.open_picture("demo/sheet.png")
-    side = 192 if DEFAULT_MODEL == "tiny" else 256
-    assert page.width == 5 * side + 6 * 16 and page.height > 2 * side
+    assert page.width == 5 * 256 + 6 * 16 and page.height > 2 * 256
 
 
 @pytest.mark.parametrize("name", BUNDLED)
