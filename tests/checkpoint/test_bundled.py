@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,35 +15,13 @@ from transformers import CLIPTextModel
 from mdp_lite import Editor
 from mdp_lite.checkpoint.defaults import Defaults
 from mdp_lite.checkpoint.knowledge import split_settings
-from mdp_lite.eval.worlds import POSTCARDS, VILLAGE, World
 from mdp_lite.method.schedule import variant_table, window
-from mdp_lite_weights import locate
+from support.bundled import MODELS, Bundled
 from support.places import ROOT
 from train_tiny.tokens import END, START
 
 PARTS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
 KINDS = {".json", ".txt", ".md", ".png", ".safetensors"}
-
-
-class Bundled(NamedTuple):
-    """A bundled model, the world of its pictures, and the most bytes that its folder may take."""
-
-    name: str
-    world: World
-    limit: int
-
-    @property
-    def folder(self) -> Path:
-        return locate(self.name)
-
-    def caption(self, seed: int) -> str:
-        return self.world.full_caption(self.world.sample(seed), seed)
-
-    def list_files(self) -> list[Path]:
-        return [path for path in self.folder.rglob("*") if path.is_file()]
-
-
-MODELS = (Bundled("tiny", POSTCARDS, 16_000_000), Bundled("small", VILLAGE, 30_000_000))
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda one: one.name)

@@ -10,16 +10,10 @@ import pytest
 import mdp_lite_weights
 from mdp_lite.__main__ import main
 from mdp_lite.cli.demo import STEPS, read_example
-from mdp_lite.eval.worlds import POSTCARDS, VILLAGE, World
 from mdp_lite.names import DEFAULT_MODEL, VARIANTS
 from mdp_lite.pictures import images
+from support.bundled import MODELS, Bundled
 
-BUNDLED = {name: Path(mdp_lite_weights.__file__).parent / name for name in ("tiny", "small")}
-# The scenes of their examples.
-SCENES: dict[str, tuple[World, int]] = {
-    "tiny": (POSTCARDS, 10_003_783),
-    "small": (VILLAGE, 20_002_457),
-}
 SHEET = [f"{case}-{name}.png" for case in ("synthetic", "real") for name in ("source", *VARIANTS)]
 
 
@@ -33,7 +27,7 @@ def test_demo_shows_both_cases_and_all_variants(
     model = tmp_path / "model"
     shutil.copytree(checkpoint, model)
     for name in ("example.png", "example.json"):
-        shutil.copy(BUNDLED[DEFAULT_MODEL] / name, model)
+        shutil.copy(mdp_lite_weights.locate(DEFAULT_MODEL) / name, model)
     monkeypatch.setitem(mdp_lite_weights.files.BUNDLED, DEFAULT_MODEL, model)
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
@@ -43,13 +37,13 @@ def test_demo_shows_both_cases_and_all_variants(
     assert page.width == 5 * 256 + 6 * 16 and page.height > 2 * 256
 
 
-@pytest.mark.parametrize("name", BUNDLED)
-def test_the_example_is_a_drawing_that_training_never_saw(name: str) -> None:
-    (world, seed), folder = SCENES[name], BUNDLED[name]
-    scene = world.sample(seed)
+@pytest.mark.parametrize("model", MODELS, ids=lambda one: one.name)
+def test_the_example_is_a_drawing_that_training_never_saw(model: Bundled) -> None:
+    world, scene = model.world, model.world.sample(model.example)
     said = {world.full_caption(scene, k) for k in range(6)}
-    assert world.is_held_back(scene) and read_example(folder).real[0] in said
-    assert images.open_picture(folder / "example.png").tobytes() == world.draw(scene).tobytes()
+    assert world.is_held_back(scene) and read_example(model.folder).real[0] in said
+    example = images.open_picture(model.folder / "example.png")
+    assert example.tobytes() == world.draw(scene).tobytes()
 
 
 def test_demo_of_the_bundled_model(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from mdp_lite.__main__ import main
 from mdp_lite.editor import Editor
-from mdp_lite.eval.worlds import POSTCARDS, VILLAGE, World
 from mdp_lite.models.config import VAEConfig
 from mdp_lite.models.vae import VAE
 from mdp_lite.pictures import images
 from mdp_lite.pipeline.preview import fit_preview, preview, to_rgb
 from mdp_lite.pipeline.request import Request
+from support.bundled import MODELS, Bundled
 from support.watched import Watched, unlike
 
 MAP = torch.linspace(-0.2, 0.2, 15, dtype=torch.float64).reshape(5, 3)
@@ -47,17 +47,6 @@ class CountingVAE(nn.Module):
     def decode(self, latent: Tensor) -> Tensor:
         self.decoded += len(latent)
         return self.vae.decode(latent)
-
-
-class Bundled(NamedTuple):
-    """A bundled model's world, and how far its preview may be from the best map of its scenes."""
-
-    name: str
-    world: World
-    gap: float  # in dB
-
-
-MODELS = (Bundled("tiny", POSTCARDS, 1.5), Bundled("small", VILLAGE, 2.5))
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda one: one.name)
@@ -100,9 +89,8 @@ def test_previews_of_synthetic_pictures_are_near_them(model: Bundled, bundled: E
 
     Of small: 26.8, 13.9 and 16.3.
     """
-    world = model.world
     fitted, factor = fit_preview(bundled.models.vae), bundled.runner.factor
-    scenes = [world.draw(world.sample(seed)) for seed in range(24)]
+    scenes = [model.world.draw(model.world.sample(seed)) for seed in range(24)]
     x = torch.cat([bundled.runner.encode(picture) for picture in scenes])
     truths = torch.cat([F.avg_pool2d(images.to_tensor(one).double(), factor) for one in scenes])
     ours, grey, own = (
