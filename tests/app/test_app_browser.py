@@ -9,8 +9,8 @@ from PIL import Image
 
 from mdp_lite.pictures import images
 from support.browsing import (
-    BOAT,
-    HOUSE,
+    FIRST,
+    SECOND,
     BrowserPage,
     OpenPage,
     ServedPage,
@@ -22,21 +22,21 @@ from support.browsing import (
 __all__ = ["chromium", "open_page", "served"]  # fixtures
 pytestmark = pytest.mark.browser
 
-TARGET = HOUSE.prompt
+TARGET = FIRST.prompt
 
 
 def fill_in(one: BrowserPage, prompt: str = TARGET) -> BrowserPage:
     """Give a picture and write both prompts."""
-    one.upload(HOUSE.file)
-    one.fill("source-prompt", HOUSE.source_prompt)
+    one.upload(FIRST.file)
+    one.fill("source-prompt", FIRST.source_prompt)
     one.fill("prompt", prompt)
     return one
 
 
 def edit(one: BrowserPage, prompt: str = TARGET) -> str:
     """Edit the example to the end; what the stage says."""
-    one.upload(HOUSE.file)
-    return one.edit(HOUSE.source_prompt, prompt)
+    one.upload(FIRST.file)
+    return one.edit(FIRST.source_prompt, prompt)
 
 
 def drag_bar(one: BrowserPage) -> None:
@@ -72,7 +72,7 @@ def test_a_picture_from_upload_to_download(
     drag_bar(one)
     path = one.download(tmp_path)
     settings = images.read_settings(path)
-    assert (settings["prompt"], settings["source_prompt"]) == (TARGET, HOUSE.source_prompt)
+    assert (settings["prompt"], settings["source_prompt"]) == (TARGET, FIRST.source_prompt)
     url = one.page.locator("#stage [data-part=after]").evaluate("one => one.src")
     shown = one.page.request.get(url).body()
     assert Image.open(io.BytesIO(shown)).tobytes() == images.open_picture(path).tobytes()
@@ -85,7 +85,7 @@ def test_words_make_a_picture_that_is_edited(
     one = open_page()
     one.page.get_by_label("Words: make a picture first").check()
     one.page.locator("#picture").wait_for(state="hidden")
-    one.page.get_by_label("What to make first").fill(HOUSE.source_prompt)
+    one.page.get_by_label("What to make first").fill(FIRST.source_prompt)
     one.fill("prompt", TARGET)
     one.open_fold("Settings")
     one.fill("seed", "7")
@@ -93,7 +93,7 @@ def test_words_make_a_picture_that_is_edited(
     one.wait_for_stage("done", "The source took 100 UNet rows")
     settings = images.read_settings(one.download(tmp_path))
     assert (settings["seed"], settings["method"]) == (7, "generate")
-    one.fill("prompt", BOAT.prompt)
+    one.fill("prompt", SECOND.prompt)
     served.rows.clear()
     one.click("edit")
     one.wait_for_stage("done", "The source was already computed: 100 UNet rows saved")
@@ -108,7 +108,7 @@ def test_enter_edits_and_the_second_edit_needs_no_inversion(
     one.page.locator("#prompt textarea, #prompt input").first.press("Enter")
     one.wait_for_stage("done", "The edit took")
     served.rows.clear()
-    one.fill("prompt", BOAT.prompt)
+    one.fill("prompt", SECOND.prompt)
     one.page.locator("#prompt textarea, #prompt input").first.press("Enter")
     one.wait_for_stage("done", "The inversion was already computed: 100 UNet rows saved")
     assert sum(served.rows) == 70
@@ -169,7 +169,7 @@ def test_another_picture_takes_the_old_result_from_the_stage(
 ) -> None:
     one = open_page()
     edit(one)
-    one.upload(BOAT.file)
+    one.upload(SECOND.file)
     one.wait_for_stage("loaded")
     assert one.page.locator("#stage [data-part=frame]").is_hidden()
     assert one.page.locator("#stage [data-part=download]").is_hidden()
@@ -185,7 +185,7 @@ def test_a_result_is_the_next_picture(open_page: OpenPage, served: ServedPage) -
         one.page.locator("#source-prompt textarea, #source-prompt input").first.input_value()
         == TARGET
     )
-    one.fill("prompt", BOAT.prompt)
+    one.fill("prompt", SECOND.prompt)
     one.run()
     one.check_clean()
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mdp_lite.models.unet import UNet
 from mdp_lite.pictures import images
-from support.browsing import HOUSE, BrowserPage, OpenPage, ServedPage, chromium, open_page, served
+from support.browsing import FIRST, BrowserPage, OpenPage, ServedPage, chromium, open_page, served
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
 pytestmark = pytest.mark.browser
@@ -54,7 +54,7 @@ def animated(one: BrowserPage, folder: Path) -> None:
 
 
 def no_prompt(one: BrowserPage, folder: Path) -> None:
-    one.upload(HOUSE.file)
+    one.upload(FIRST.file)
     one.click("edit")
 
 
@@ -66,7 +66,7 @@ def no_source_prompt(one: BrowserPage, folder: Path) -> None:
 
 def set_field(name: str, value: str) -> Make:
     def make(one: BrowserPage, folder: Path) -> None:
-        one.upload(HOUSE.file)
+        one.upload(FIRST.file)
         one.fill("prompt", "a boat")
         one.open_fold("Settings")
         if name in ("t-max", "t-m"):
@@ -79,7 +79,7 @@ def set_field(name: str, value: str) -> Make:
 
 
 PICTURE, PROBLEM = "picture", "picture problem"
-HALF = HOUSE.file.read_bytes()[:1500]
+HALF = FIRST.file.read_bytes()[:1500]
 MISTAKES = {
     "nothing": Mistake(press, "Give a picture first", PICTURE),
     "no prompt": Mistake(no_prompt, "The edit prompt must say", "prompt"),
@@ -123,7 +123,7 @@ def test_strange_settings_are_left_out_and_the_picture_is_taken(
     images.save_png(Image.new("RGB", (8, 8)), tmp_path / "strange.png", settings)
     one.upload(tmp_path / "strange.png")
     one.page.locator("#note", has_text="steps must be from 1 to 200").wait_for()
-    one.fill("prompt", HOUSE.prompt)
+    one.fill("prompt", FIRST.prompt)
     one.run()
     one.check_clean()
 
@@ -132,7 +132,7 @@ def test_an_error_goes_when_it_is_mended(open_page: OpenPage, served: ServedPage
     one = open_page()
     no_prompt(one, Path())
     one.wait_for_error("The edit prompt must say", "prompt")
-    one.fill("prompt", HOUSE.prompt)
+    one.fill("prompt", FIRST.prompt)
     one.page.locator(".mdp-error").wait_for(state="detached")
     one.run()
     one.check_clean()
@@ -144,15 +144,15 @@ def test_an_error_about_the_picture_goes_when_there_is_one(
     one = open_page()
     one.click("edit")
     one.wait_for_error("Give a picture first", "picture")
-    one.upload(HOUSE.file)
+    one.upload(FIRST.file)
     one.page.locator(".mdp-error").wait_for(state="detached")
     one.check_clean()
 
 
 def test_steps_can_be_set_low_without_an_error(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
-    one.upload(HOUSE.file)
-    one.fill("prompt", HOUSE.prompt)
+    one.upload(FIRST.file)
+    one.fill("prompt", FIRST.prompt)
     one.open_fold("Settings")
     for steps in ("40", "8", "3"):
         one.fill("steps", steps)
@@ -166,8 +166,8 @@ def test_a_failing_run_is_one_sentence_and_the_page_goes_on(
     open_page: OpenPage, served: ServedPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = open_page()
-    one.upload(HOUSE.file)
-    one.fill("prompt", HOUSE.prompt)
+    one.upload(FIRST.file)
+    one.fill("prompt", FIRST.prompt)
 
     def fail(*_: object) -> None:
         raise RuntimeError("secret of the server")

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from support.browsing import HOUSE, BrowserPage, OpenPage, ServedPage, chromium, open_page, served
+from support.browsing import (
+    FIRST,
+    SECOND,
+    BrowserPage,
+    OpenPage,
+    ServedPage,
+    chromium,
+    open_page,
+    served,
+)
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
 pytestmark = pytest.mark.browser
@@ -42,9 +51,9 @@ def test_every_state_fits_and_has_no_fault_of_accessibility(
     one.click("edit")  # nothing was given
     one.wait_for_error("Give a picture first")
     faults["error"] = find_faults(one)
-    one.upload(HOUSE.file)
+    one.upload(FIRST.file)
     faults["loaded"] = find_faults(one)
-    one.edit(HOUSE.source_prompt, HOUSE.prompt)
+    one.edit(FIRST.source_prompt, FIRST.prompt)
     for fold in FOLDS:
         one.open_fold(fold)
     faults["done"] = find_faults(one)
@@ -56,7 +65,7 @@ def test_every_state_fits_and_has_no_fault_of_accessibility(
 @pytest.mark.parametrize("size", ["desktop", "large"])
 def test_all_of_the_flow_is_in_sight(open_page: OpenPage, served: ServedPage, size: str) -> None:
     one = open_page(viewport=SIZES[size])
-    one.take_example("House: from")
+    one.take_example(FIRST.label)
     for selector in ("#edit", "#stage [data-part=view]", "#prompt", "#strength"):
         assert is_in_sight(one, selector), selector
     one.run()
@@ -70,7 +79,7 @@ def test_all_of_the_flow_is_in_sight(open_page: OpenPage, served: ServedPage, si
 
 def test_a_phone_moves_to_the_result(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page(viewport=SIZES["phone"], has_touch=True)
-    one.take_example("House: from")
+    one.take_example(FIRST.label)
     served.slow[0] = 0.02
     one.click("edit")
     one.page.wait_for_function(
@@ -95,7 +104,7 @@ def test_the_page_reacts_at_once_and_stops_within_a_step(
     open_page: OpenPage, served: ServedPage
 ) -> None:
     one = open_page()
-    one.take_example("House: from")
+    one.take_example(FIRST.label)
     served.slow[0] = 0.05
     one.page.evaluate(WATCH)
     one.click("edit")
@@ -117,10 +126,10 @@ def test_a_second_visitor_is_told_how_many_come_first(
 ) -> None:
     one, two = open_page(), open_page()
     for page in (one, two):
-        page.take_example("House: from")
+        page.take_example(FIRST.label)
     one.run()  # so that the speed is known
     served.slow[0] = 0.05
-    one.fill("prompt", "a red house in the center, sand, cloudy day with the sun")
+    one.fill("prompt", SECOND.prompt)
     one.click("edit")
     one.wait_for_stage("running")
     two.click("edit")
@@ -139,13 +148,13 @@ def test_a_second_visitor_is_told_how_many_come_first(
 def test_the_first_look_comes_early(open_page: OpenPage, served: ServedPage) -> None:
     """The preview of an edit whose source is there, within 0.3 of the time of a whole edit."""
     one = open_page()
-    one.take_example("House: from")
+    one.take_example(FIRST.label)
     served.slow[0] = 0.02  # as on a larger model, where UNet calls take the time
     one.page.evaluate(WATCH)
     one.run()
     whole = one.page.evaluate("performance.now() - window.clicked")
     one.page.evaluate(WATCH)
-    one.fill("prompt", "a red house in the center, sand, cloudy day with the sun")
+    one.fill("prompt", SECOND.prompt)
     one.click("edit")
     one.page.locator("#stage [data-part=preview]").wait_for()
     look = one.page.evaluate("performance.now() - window.clicked")
@@ -171,7 +180,7 @@ WATCH = """() => {
 def test_the_keyboard_alone_does_all_of_it(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
     keys = one.page.keyboard
-    _tab_to(one, "House: from")
+    _tab_to(one, FIRST.label)
     keys.press("Enter")
     one.page.locator("#picture [data-part=image]").wait_for()
     one.page.wait_for_function("document.querySelector('#prompt textarea').value")

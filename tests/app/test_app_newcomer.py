@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from support.browsing import OpenPage, ServedPage, chromium, open_page, served
+from support.browsing import FIRST, OpenPage, ServedPage, chromium, open_page, served
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
 pytestmark = pytest.mark.browser
@@ -85,8 +85,8 @@ def newcomer(open_page: OpenPage, served: ServedPage) -> Iterator[Newcomer]:
 
 
 def test_an_example_is_edited_in_three_clicks(newcomer: Newcomer) -> None:
-    newcomer.click("House: from sand to snow")
-    newcomer.wait_for("house.png")
+    newcomer.click(FIRST.label)
+    newcomer.wait_for(FIRST.file.name)
     newcomer.click("Edit")
     newcomer.wait_for("Done in")
     assert newcomer.report("edit an example") <= 3
@@ -97,7 +97,7 @@ def test_a_drawing_is_edited_masked_compared_and_restored(
 ) -> None:
     newcomer.give(drawing)
     newcomer.wait_for("my drawing.png")
-    newcomer.write("What it should show", "a blue house, grass, clear day")
+    newcomer.write("What it should show", "a blue house on a meadow, clear day")
     newcomer.click("Edit")
     newcomer.wait_for("Done in")
     assert newcomer.report("edit a drawing of one's own") <= 4

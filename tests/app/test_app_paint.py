@@ -8,7 +8,7 @@ from PIL import Image
 
 from mdp_lite.app.history import HistoryItem
 from mdp_lite.pictures import images
-from support.browsing import HOUSE, BrowserPage, OpenPage, ServedPage, chromium, open_page, served
+from support.browsing import FIRST, BrowserPage, OpenPage, ServedPage, chromium, open_page, served
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
 pytestmark = pytest.mark.browser
@@ -45,7 +45,7 @@ def check_outside(item: HistoryItem) -> np.ndarray:
     """The mask (y, x); the edit changed pixels inside it, and none outside."""
     assert item.mask_file is not None
     mask = np.asarray(images.open_picture(item.mask_file).convert("L"))
-    files = HOUSE.file, item.edit_file
+    files = FIRST.file, item.edit_file
     before, after = (np.asarray(images.open_picture(one).convert("RGB")) for one in files)
     changed = (before != after).any(axis=2)
     assert changed.any() and not changed[mask == 0].any()
@@ -54,9 +54,9 @@ def check_outside(item: HistoryItem) -> np.ndarray:
 
 def test_a_stroke_and_the_way_back_to_it(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
-    one.upload(HOUSE.file)
+    one.upload(FIRST.file)
     paint_stroke(one)
-    one.edit(HOUSE.source_prompt, HOUSE.prompt)
+    one.edit(FIRST.source_prompt, FIRST.prompt)
     first = last_item(served, one)
     mask = check_outside(first)
     assert mask[32, 30:49].min() == 255 and mask[:26].max() == mask[39:].max() == 0
@@ -73,10 +73,10 @@ def test_a_stroke_and_the_way_back_to_it(open_page: OpenPage, served: ServedPage
 
 def test_the_part_that_was_found_is_shown(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
-    one.upload(HOUSE.file)
+    one.upload(FIRST.file)
     one.page.get_by_role("button", name="Find it for me").click()
     wait_for_state(one, "mdp_lite finds the part")
-    one.edit(HOUSE.source_prompt, HOUSE.prompt)
+    one.edit(FIRST.source_prompt, FIRST.prompt)
     wait_for_state(one, "This part was found")
     check_outside(last_item(served, one))
     one.check_clean()
@@ -84,7 +84,7 @@ def test_the_part_that_was_found_is_shown(open_page: OpenPage, served: ServedPag
 
 def test_another_picture_has_no_mask(open_page: OpenPage, tmp_path: Path) -> None:
     one = open_page()
-    one.upload(HOUSE.file)
+    one.upload(FIRST.file)
     paint_stroke(one)
     Image.new("RGB", (48, 64), (20, 160, 40)).save(tmp_path / "green.png")
     one.upload(tmp_path / "green.png")

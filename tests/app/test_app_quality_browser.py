@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mdp_lite.pictures import images
-from support.browsing import HOUSE, OpenPage, ServedPage, chromium, open_page, served
+from support.browsing import FIRST, OpenPage, ServedPage, chromium, open_page, served
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
 pytestmark = pytest.mark.browser
@@ -13,13 +13,13 @@ pytestmark = pytest.mark.browser
 
 def test_a_draft_and_back(open_page: OpenPage, served: ServedPage, tmp_path: Path) -> None:
     one = open_page()
-    one.upload(HOUSE.file)
+    one.upload(FIRST.file)
     one.open_fold("Settings")
     draft, best = (one.page.get_by_label(text) for text in ("draft: 8 steps", "best: 50 steps"))
     assert best.is_checked()
     draft.check()
-    one.fill("source-prompt", HOUSE.source_prompt)
-    one.fill("prompt", HOUSE.prompt)
+    one.fill("source-prompt", FIRST.source_prompt)
+    one.fill("prompt", FIRST.prompt)
     one.page.locator("#forecast", has_text="28 UNet rows").wait_for()
     status = one.run()
     assert "A draft: 28 UNet rows, source included, about" in status

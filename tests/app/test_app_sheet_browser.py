@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mdp_lite.pictures import images
-from support.browsing import HOUSE, BrowserPage, OpenPage, ServedPage, chromium, open_page, served
+from support.browsing import FIRST, BrowserPage, OpenPage, ServedPage, chromium, open_page, served
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
 pytestmark = pytest.mark.browser
@@ -42,10 +42,10 @@ def test_a_sheet_starts_from_the_edit_and_an_edit_from_the_sheet(
     one.page.locator("#explore-fold", has_text="Edit a picture first").wait_for()
     one.click("make-sheet")
     one.page.locator("#explore-status [role=alert]", has_text="Edit a picture first").wait_for()
-    one.upload(HOUSE.file)
+    one.upload(FIRST.file)
     take_few_steps(one)
     one.page.get_by_label("c: the condition").click()
-    one.edit(HOUSE.source_prompt, HOUSE.prompt)
+    one.edit(FIRST.source_prompt, FIRST.prompt)
     one.page.locator("#explore-fold", has_text="c, strength 0.5").wait_for()
     checked = one.page.locator("#explore-variants label:has(input:checked)")
     assert [text.strip() for text in checked.all_inner_texts()] == ["c"]
@@ -73,7 +73,7 @@ def test_a_sheet_starts_from_the_edit_and_an_edit_from_the_sheet(
 
 def test_methods_are_compared_and_stopped(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
-    one.take_example(HOUSE.label)
+    one.take_example(FIRST.label)
     take_few_steps(one)
     one.run()
     one.open_fold("Compare: methods side by side")

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from support.browsing import HOUSE, OpenPage, ServedPage, chromium, load_page, open_page, served
+from support.browsing import (
+    FIRST,
+    SECOND,
+    OpenPage,
+    ServedPage,
+    chromium,
+    load_page,
+    open_page,
+    served,
+)
 
 __all__ = ["chromium", "open_page", "served"]  # fixtures
 pytestmark = pytest.mark.browser
@@ -14,7 +23,7 @@ def test_an_edit_on_a_second_page_ends_that_of_the_first(
     open_page: OpenPage, served: ServedPage
 ) -> None:
     one = open_page()
-    one.take_example("House: from")
+    one.take_example(FIRST.label)
     token = one.page.evaluate("sessionStorage.getItem('mdp-lite-visit')")
     one.page.context.add_init_script(f"sessionStorage.setItem('mdp-lite-visit', '{token}')")
     two = load_page(one.page.context, served.url)
@@ -31,7 +40,7 @@ def test_an_edit_on_a_second_page_ends_that_of_the_first(
 
 def test_a_reload_says_that_the_edit_was_stopped(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
-    one.take_example("House: from")
+    one.take_example(FIRST.label)
     served.slow[0] = 0.05
     one.click("edit")
     one.wait_for_stage("running")
@@ -45,7 +54,7 @@ def test_edit_is_heard_when_leaving_the_text_moves_the_page(
     open_page: OpenPage, served: ServedPage
 ) -> None:
     one = open_page()
-    one.upload(HOUSE.file)
+    one.upload(FIRST.file)
     prompt = one.page.locator("#prompt textarea")
     prompt.click()
     one.page.keyboard.insert_text("unheard " * 60)
@@ -59,22 +68,22 @@ def test_a_restored_result_is_the_next_picture(
     open_page: OpenPage, served: ServedPage, tmp_path: Path
 ) -> None:
     one = open_page()
-    one.take_example("House: from")
+    one.take_example(FIRST.label)
     one.run()
     path = one.download(tmp_path)
     other = open_page()
     other.give_file(path)
     other.page.locator("#stage").get_by_role("button", name="Use as next picture").click()
     other.page.locator("#picture [data-part=name]", has_text=path.name).wait_for()
-    other.fill("prompt", "a blue house in the center, snow, cloudy day with the sun")
+    other.fill("prompt", SECOND.prompt)
     other.run()
     other.check_clean()
 
 
 def test_an_error_goes_when_another_field_mends_it(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
-    one.upload(HOUSE.file)
-    one.fill("prompt", HOUSE.prompt)
+    one.upload(FIRST.file)
+    one.fill("prompt", FIRST.prompt)
     one.open_fold("Settings")
     one.page.get_by_label("a window of steps").check()
     one.fill("t-max", "30")
@@ -89,8 +98,8 @@ def test_an_error_goes_when_another_field_mends_it(open_page: OpenPage, served: 
 
 def test_a_draft_and_then_more_steps_by_hand(open_page: OpenPage, served: ServedPage) -> None:
     one = open_page()
-    one.upload(HOUSE.file)
-    one.fill("prompt", HOUSE.prompt)
+    one.upload(FIRST.file)
+    one.fill("prompt", FIRST.prompt)
     one.open_fold("Settings")
     one.page.get_by_label("draft: 8 steps").check()
     one.page.locator("#forecast", has_text="UNet rows").wait_for()

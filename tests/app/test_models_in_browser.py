@@ -14,7 +14,7 @@ from mdp_lite.editor import Editor
 from mdp_lite.model_pool.local_pool import PoolSettings, run_pool
 from mdp_lite.model_pool.specs import ModelSpec
 from mdp_lite.pictures import images
-from support.browsing import DESKTOP, HOUSE, BrowserPage, chromium, load_page
+from support.browsing import DESKTOP, FIRST, BrowserPage, chromium, load_page
 from support.checkpoints import write_checkpoint
 
 __all__ = ["chromium"]  # a fixture
@@ -71,7 +71,7 @@ def test_a_visitor_edits_by_another_model_and_goes_back(
     visitors: list[BrowserPage], tmp_path: Path
 ) -> None:
     one, other = visitors
-    one.take_example(HOUSE.label)
+    one.take_example(FIRST.label)
     one.run()
     first = one.download(tmp_path)
     prompt = one.page.locator("#prompt textarea, #prompt input").first.input_value()

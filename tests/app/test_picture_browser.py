@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mdp_lite.pipeline.masks import paste
-from support.browsing import HOUSE, PHONE, chromium
+from support.browsing import FIRST, PHONE, chromium
 from support.painting import HEIGHT, WIDTH, Painter, open_painter, painter, visitor
 from support.picture_page import SIDES, PicturePage, half_mask, picture_page
 
@@ -160,9 +160,9 @@ def test_find_it_for_me_shows_what_was_found(painter: Painter) -> None:
 def test_a_picture_is_chosen_and_another_one_pasted(painter: Painter) -> None:
     with painter.page.expect_file_chooser() as waiting:
         painter.choose("Other picture")
-    waiting.value.set_files(HOUSE.file)
+    waiting.value.set_files(FIRST.file)
     painter.wait_for_name("house.png")
-    assert painter.served.files[-1].read_bytes() == HOUSE.file.read_bytes()
+    assert painter.served.files[-1].read_bytes() == FIRST.file.read_bytes()
     painter.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     painter.page.evaluate(COPY_GREEN)
     painter.press("Control+v")
@@ -206,7 +206,7 @@ def test_a_bad_file_is_explained_and_costs_no_painting(painter: Painter, tmp_pat
     assert painter.part("busy").is_hidden()
     painter.paint(lambda: painter.choose("Invert"))
     assert painter.part("problem").is_hidden()  # it is over once the visitor goes on
-    painter.part("file").set_input_files(HOUSE.file)
+    painter.part("file").set_input_files(FIRST.file)
     painter.wait_for_name("house.png")
 
 

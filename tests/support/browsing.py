@@ -18,7 +18,7 @@ from mdp_lite.models.unet import UNet
 from support.unet_rows import record_rows
 
 CHROMIUM = shutil.which("chromium")
-HOUSE, BOAT, _ = EXAMPLES
+FIRST, SECOND, _ = EXAMPLES
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 

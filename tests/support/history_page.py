@@ -11,7 +11,7 @@ from PIL import Image
 from mdp_lite.app.history import HistoryItem
 from mdp_lite.app.sessions import Session, Sessions
 from mdp_lite.pictures import images
-from support.browsing import HOUSE
+from support.browsing import FIRST
 from support.served_blocks import serve_blocks
 from support.studios import REAL
 
@@ -33,7 +33,7 @@ def add_result(visit: Session, prompt: str, **settings: Any) -> HistoryItem:
     """A result without a run: an example in another colour."""
     folder = visit.history.make_folder()
     files = folder / "source.png", folder / "edited.png"
-    house = Image.open(HOUSE.file).convert("RGB")
+    house = Image.open(FIRST.file).convert("RGB")
     turned = house.convert("HSV")
     hue = turned.getchannel("H").point(lambda v: (v + 40 * len(visit.history)) % 256)
     turned = Image.merge("HSV", (hue, *turned.split()[1:])).convert("RGB")

@@ -18,11 +18,11 @@ from mdp_lite.app import command
 from mdp_lite.app.studio import Studio
 from mdp_lite.editor import Editor
 from mdp_lite.models.unet import UNet
-from support.browsing import CHROMIUM, HOUSE, BrowserPage, load_page
+from support.browsing import CHROMIUM, FIRST, SECOND, BrowserPage, load_page
 
 SIZES = {"phone": (390, 844), "tablet": (768, 1024), "desktop": (1440, 900), "large": (2560, 1440)}
 SCHEMES = "light", "dark"
-TARGET = "a red house in the center, snow, clear night with the moon"
+TARGET = FIRST.prompt.replace("red", "blue")
 
 
 @contextmanager
@@ -64,9 +64,9 @@ def take_states(one: BrowserPage, other: BrowserPage, start: Path) -> None:
     one.click("edit")
     one.wait_for_error("Give a picture first")
     take("error")
-    one.take_example("House: from")
+    one.take_example(FIRST.label)
     take("loaded")
-    other.take_example("Boat: from")
+    other.take_example(SECOND.label)
     with slow_calls(0.04):
         other.click("edit")
         other.wait_for_stage("running")
@@ -78,7 +78,7 @@ def take_states(one: BrowserPage, other: BrowserPage, start: Path) -> None:
         take("running")
     one.wait_for_stage("done")
     take("done")
-    one.edit(HOUSE.source_prompt, TARGET)
+    one.edit(FIRST.source_prompt, TARGET)
     for fold in ("Settings", "Explore"):
         one.open_fold(fold)
     one.click("make-sheet")

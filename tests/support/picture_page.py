@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.browsing import HOUSE
+from support.browsing import FIRST
 from support.served_blocks import serve_blocks
 
 SIDES = (96, 64)  # of the picture to paint on
@@ -54,7 +54,7 @@ def half_mask() -> Image.Image:
     return mask
 
 
-EXAMPLES = [{"id": "house", "url": data_url(Image.open(HOUSE.file)), "label": "House"}]
+EXAMPLES = [{"id": "house", "url": data_url(Image.open(FIRST.file)), "label": "House"}]
 
 
 @pytest.fixture(scope="module")
