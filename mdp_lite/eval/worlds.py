@@ -44,6 +44,7 @@ class World(NamedTuple):
 
     words: tuple[str, ...]
     sample: Callable[[int], Any]
+    sample_training: Callable[[int], Any]  # the same, or with other shares of values
     is_held_back: Callable[[Any], bool]
     draw: Callable[..., Image]
     random_caption: Callable[[Any, Random], str]
@@ -71,6 +72,7 @@ def say_all_of_village(scene: village.VillageScene, seed: int) -> str:
 POSTCARDS = World(
     world.WORDS,
     world.sample,
+    world.sample,
     world.is_held_back,
     world.draw,
     world.random_caption,
@@ -96,6 +98,7 @@ POSTCARDS = World(
 VILLAGE = World(
     village.WORDS,
     village.sample,
+    village.sample_training,
     village.is_held_back,
     village.draw,
     village.random_caption,

@@ -258,7 +258,7 @@ def test_the_scenes_of_training_are_drawn_with_their_captions(work: Path) -> Non
     words = CLIPTokenizer.from_pretrained(work / "tokenizer")
     seeds = training_seeds(world, LITTLE.scenes)
     for seed, picture, ids in zip(seeds, scenes.pictures, scenes.ids, strict=True):
-        scene = world.sample(seed)
+        scene = world.sample_training(seed)
         assert not world.is_held_back(scene)
         assert np.array_equal(picture, np.asarray(world.draw(scene, LITTLE.size)))
         for row in ids:

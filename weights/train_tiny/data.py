@@ -40,13 +40,14 @@ class DrawJob(NamedTuple):
 
 
 def training_seeds(world: World, count: int) -> list[int]:
-    """The first seeds whose combination of named values is not held back."""
-    return choose_seeds(world, 0, count, unseen=False)
+    """The first seeds whose scene to train on has a combination that is not held back."""
+    seeds = (s for s in itertools.count() if not world.is_held_back(world.sample_training(s)))
+    return list(itertools.islice(seeds, count))
 
 
-def choose_seeds(world: World, first: int, count: int, unseen: bool) -> list[int]:
-    """The first seeds from first on whose combination is, or is not, held back from training."""
-    seeds = (s for s in itertools.count(first) if world.is_held_back(world.sample(s)) == unseen)
+def unseen_seeds(world: World, first: int, count: int) -> list[int]:
+    """The first seeds from first on whose scene has a combination that training never sees."""
+    seeds = (s for s in itertools.count(first) if world.is_held_back(world.sample(s)))
     return list(itertools.islice(seeds, count))
 
 
@@ -84,7 +85,7 @@ def _draw_chunk(job: DrawJob) -> None:
     pictures = np.load(folder / "pictures.npy", mmap_mode="r+")
     ids = np.load(folder / "ids.npy", mmap_mode="r+")
     for i, seed in enumerate(seeds, start):
-        scene, rng = world.sample(seed), random.Random(seed)
+        scene, rng = world.sample_training(seed), random.Random(seed)
         pictures[i] = np.asarray(world.draw(scene, recipe.size))
         texts = [world.random_caption(scene, rng) for _ in range(CAPTIONS)]
         ids[i] = words(texts, padding="max_length", max_length=recipe.length)["input_ids"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdp_lite.editor import Editor
 from mdp_lite.models.vae import VAE
-from train_tiny.data import choose_seeds, to_tensor
+from train_tiny.data import to_tensor, unseen_seeds
 from train_tiny.export import load_vae, read_scale, write_folder
 from train_tiny.recipe import Recipe
 
@@ -21,7 +21,7 @@ SHOWN = 16  # pictures of a sheet of round trips
 
 def show_round_trips(recipe: Recipe, work: Path, state: dict[str, Tensor], step: int) -> str:
     """Write held-back pictures above their round trips; says the mean PSNR in dB."""
-    seeds = choose_seeds(recipe.world, FIRST, recipe.measured, unseen=True)
+    seeds = unseen_seeds(recipe.world, FIRST, recipe.measured)
     scenes = [recipe.world.sample(seed) for seed in seeds]
     target = to_tensor(np.stack([np.asarray(recipe.world.draw(s, recipe.size)) for s in scenes]))
     vae = VAE(recipe.vae)
@@ -70,5 +70,5 @@ def show_samples(recipe: Recipe, work: Path, state: dict[str, Tensor], step: int
 def make_captions(recipe: Recipe, count: int) -> list[str]:
     """Captions of scenes that training never sees, always the same ones."""
     world = recipe.world
-    seeds = choose_seeds(world, FIRST, count, unseen=True)
+    seeds = unseen_seeds(world, FIRST, count)
     return [world.random_caption(world.sample(seed), Random(seed)) for seed in seeds]

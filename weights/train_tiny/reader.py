@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mdp_lite.models.vae import VAE
-from train_tiny.data import choose_seeds, open_scenes, to_tensor, training_seeds
+from train_tiny.data import open_scenes, to_tensor, training_seeds, unseen_seeds
 from train_tiny.fit import fit, load
 from train_tiny.previews import FIRST
 from train_tiny.recipe import Recipe
@@ -99,7 +99,8 @@ def train(worker: Worker, recipe: Recipe, work: Path) -> None:
     chosen = np.arange(worker.rank, len(pictures), worker.count)[:POOL]
     pool = through_vae(vae, pictures[chosen], error=0.3) if vae else pictures[chosen]
     seeds = training_seeds(recipe.world, len(pictures))
-    wanted = torch.tensor([kit.labels(recipe.world.sample(seed)) for seed in seeds])
+    scenes = [recipe.world.sample_training(seed) for seed in seeds]
+    wanted = torch.tensor([kit.labels(scene) for scene in scenes])
     model, place = kit.build().to(worker.device), list(kit.heads).index("position")
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
@@ -124,7 +125,7 @@ def stage(recipe: Recipe, work: Path) -> None:
     reader = kit.build()
     reader.load_state_dict((load(work / "reader.pt") or {})["ema"])
     save_file({name: t.half().contiguous() for name, t in reader.state_dict().items()}, kit.weights)
-    seeds = choose_seeds(world, FIRST, HELD_BACK, unseen=True)
+    seeds = unseen_seeds(world, FIRST, HELD_BACK)
     pictures = np.stack([np.asarray(world.draw(world.sample(s), recipe.size)) for s in seeds])
     reader.load_state_dict({name: t.float() for name, t in load_file(kit.weights).items()})
     print("reader on drawings", accuracy(reader.eval(), recipe, seeds, pictures))

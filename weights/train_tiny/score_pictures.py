@@ -17,7 +17,7 @@ from torch import Tensor
 from mdp_lite.editor import Editor
 from mdp_lite.eval.metrics import psnr
 from mdp_lite.eval.score import build_guidance, decode, round_trip, sample_path
-from train_tiny.data import choose_seeds, to_tensor
+from train_tiny.data import to_tensor, unseen_seeds
 from train_tiny.previews import FIRST, write_sheet
 from train_tiny.recipe import Recipe
 
@@ -67,7 +67,7 @@ def follow_captions(
 ) -> dict[str, float]:
     """Full captions: the share of generated pictures that read as asked; the first on a sheet."""
     steps = editor.models.defaults.num_inference_steps
-    seeds = choose_seeds(recipe.world, FIRST, plan.captions, unseen=True)
+    seeds = unseen_seeds(recipe.world, FIRST, plan.captions)
     texts = [recipe.world.full_caption(recipe.world.sample(seed), seed) for seed in seeds]
     parts = [
         generate(editor, texts[i : i + BATCH], seeds[i : i + BATCH], steps, g)
@@ -87,7 +87,7 @@ def stage(
     out.mkdir(parents=True, exist_ok=True)
     editor = Editor.from_pretrained(folder, "cpu")
     g = editor.models.defaults.guidance_scale if guidance is None else guidance
-    seeds = choose_seeds(recipe.world, FIRST, plan.pictures, unseen=True)
+    seeds = unseen_seeds(recipe.world, FIRST, plan.pictures)
     drawn = draw_scenes(recipe, seeds)
     again = round_trip(editor, drawn)
     decibel = psnr(again, drawn)

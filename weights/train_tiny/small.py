@@ -22,7 +22,7 @@ SMALL = Recipe(
     text_layers=2,
     vae_training=Settings(0, batch=8, peak=2e-3, average=0.998, steps=4_500, tail=0.3, muon=True),
     unet_training=Settings(
-        0, batch=64, peak=2e-3, average=0.9995, steps=15_000, tail=0.3, muon=True
+        0, batch=64, peak=2e-3, average=0.9995, steps=21_000, tail=0.3, muon=True
     ),
     decoder_training=Settings(
         0, batch=8, peak=1e-3, average=0.998, steps=3_000, tail=0.7, muon=True

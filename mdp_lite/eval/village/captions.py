@@ -1,13 +1,13 @@
 """Captions of the village: any of a scene's named fields, in three forms, with synonyms.
 
-A caption without a style means a photo, and one without a number one thing: who leaves these out
-wants nothing unusual.
+What is unusual is named in any case, so that a short caption means the usual: a photo of one plain
+thing, in the center and alone, in clear weather in summer, with sun or moon (record.USUAL).
 """
 
 import random
 from typing import NamedTuple
 
-from mdp_lite.eval.village.record import FIELDS, THINGS, VillageScene
+from mdp_lite.eval.village.record import FIELDS, THINGS, USUAL, VillageScene
 from mdp_lite.names import BadInput
 
 FORMS = ("comma", "sentence", "title")
@@ -91,8 +91,8 @@ def caption(
 ) -> str:
     """A text that names these fields of a scene, in one of FORMS; rng chooses among synonyms.
 
-    Another style than a photo, and another number than one of what is named, are named in any case.
-    Raises BadInput for unknown fields or forms.
+    Unusual values are named in any case, see list_unusual. Raises BadInput for unknown fields or
+    forms.
     """
     for field in fields:
         if field not in FIELDS:
@@ -106,9 +106,13 @@ def caption(
 
 
 def list_unusual(scene: VillageScene, fields: tuple[str, ...]) -> set[str]:
-    """The fields that a caption of these fields names in any case."""
-    found = {"style"} if scene.style != "photo" else set()
-    return found | ({"count"} if scene.count != "one" and SUBJECT.intersection(fields) else set())
+    """The fields that a caption of these fields names in any case.
+
+    Those of the things themselves only if the caption names these things at all.
+    """
+    found = {field for field, value in USUAL.items() if getattr(scene, field) != value}
+    things = SUBJECT | FRIEND
+    return found if things.intersection(fields) else found - things
 
 
 def random_caption(scene: VillageScene, rng: random.Random) -> str:

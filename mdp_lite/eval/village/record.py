@@ -28,6 +28,12 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "style": ("photo", "ink", "watercolor", "pixel", "neon"),
 }
 PLAIN_SHARE = {"material": 0.3, "count": 0.4, "friend": 0.25, "style": 0.45}  # of the first value
+# What a caption means where it does not say: other values are named in any case.
+USUAL = {
+    "material": "plain", "count": "one", "position": "center", "friend": "none", "season": "summer",
+    "weather": "clear", "light": "shown", "style": "photo",
+}  # fmt: skip
+CALM_SCENES, CALM_FIELDS = 1 / 3, 0.8  # of training: calm scenes, and their fields made usual
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,18 @@ def sample(seed: int) -> VillageScene:
         lamps=rng.random() < 0.5,
         texture=rng.getrandbits(31),
     )
+
+
+def sample_training(seed: int) -> VillageScene:
+    """The scene of a seed to train on: a third are calm, with few unusual values.
+
+    In independent scenes hardly one is usual in all fields, so that short captions were not seen.
+    """
+    scene, rng = sample(seed), random.Random(f"calm {seed}")
+    if rng.random() >= CALM_SCENES:
+        return scene
+    made = {field: value for field, value in USUAL.items() if rng.random() < CALM_FIELDS}
+    return replace(scene, **made)
 
 
 def _choose(rng: random.Random, field: str, options: tuple[str, ...]) -> str:

@@ -10,12 +10,20 @@ from PIL import Image
 from mdp_lite.eval.landscape import Array
 from mdp_lite.eval.village import casts, land, paint, sky, styles
 from mdp_lite.eval.village.captions import caption, list_words, random_caption
-from mdp_lite.eval.village.record import FIELDS, VillageScene, change, is_held_back, sample
+from mdp_lite.eval.village.record import (
+    FIELDS,
+    VillageScene,
+    change,
+    is_held_back,
+    sample,
+    sample_training,
+)
 from mdp_lite.names import BadInput
 
 __all__ = [
     "FIELDS", "GROUPS", "PICTURES", "SIZE", "WORDS", "VillageScene", "caption", "change", "draw",
     "draw_without_object", "is_held_back", "mask", "random_caption", "sample",
+    "sample_training",
 ]  # fmt: skip
 
 SIZE = 128  # pixels along a side
