@@ -23,6 +23,7 @@ from mdp_lite.eval import world
 from mdp_lite.eval.interval import mean_interval
 from mdp_lite.eval.village import captions as village_captions
 from mdp_lite.eval.village import world as village
+from mdp_lite.eval.village.record import USUAL
 from mdp_lite.pictures.output import write_picture
 from mdp_lite.pictures.sheets import Row, sheet
 
@@ -56,14 +57,14 @@ def list_subjects(count: int, seed: int) -> list[Subject]:
 
 
 def make_subject(rng: Random, thing: str) -> Subject:
-    """A thing in a colour, on a ground, at a time of day, as phrases."""
+    """A thing in a colour, on a ground, at a time of day, and nothing unusual."""
     seed, ground = rng.getrandbits(31), rng.choice(list(GROUNDS))
     same = {"object": thing, "color": rng.choice(COLORS), "time": rng.choice(world.FIELDS["time"])}
     ours, theirs = world.sample(seed), village.sample(seed)
     for field, value in same.items():
         ours, theirs = world.change(ours, field, value), village.change(theirs, field, value)
     ours = world.change(ours, "ground", ground)
-    for field, value in {"ground": GROUNDS[ground], "count": "one", "style": "photo"}.items():
+    for field, value in {**USUAL, "ground": GROUNDS[ground]}.items():
         theirs = village.change(theirs, field, value)
     first = world.caption(ours, FIELDS)
     second = village_captions.caption(theirs, FIELDS)

@@ -7,6 +7,7 @@ import pytest
 
 from mdp_lite.eval.village import world
 from mdp_lite.eval.village.captions import FORMS
+from mdp_lite.eval.village.record import USUAL
 from train_tiny.small import SMALL
 
 LONGEST = SMALL.length - 2  # tokens of a prompt without its start and end
@@ -62,8 +63,9 @@ def test_one_field_alone_can_be_named(field: str, form: str) -> None:
 
 def test_lengths_run_from_three_words_to_full() -> None:
     rng = random.Random(2)
-    lengths = [len(split_words(world.random_caption(world.sample(s), rng))) for s in range(1500)]
-    assert sum(length <= 3 for length in lengths) > 30
+    scenes = [world.sample_training(s) for s in range(1500)]
+    lengths = [len(split_words(world.random_caption(one, rng))) for one in scenes]
+    assert sum(length <= 3 for length in lengths) > 20
     assert sum(length >= 30 for length in lengths) > 100
 
 
@@ -95,16 +97,24 @@ EXAMPLE = replace(
             "three red striped cats and a blue windmill on a meadow before the hills, winter, "
             "foggy, at night, with the moon, on the left, ink drawing",
         ),
-        (("color",), "comma", "ink drawing of three red things"),
-        (("weather", "time"), "sentence", "on a foggy night, as an ink drawing"),
-        (("object", "season"), "title", "three cats, winter, ink drawing"),
+        (
+            ("object", "color"),
+            "comma",
+            "ink drawing of three red striped cats on the left, beside a windmill, foggy winter",
+        ),
+        (("time",), "sentence", "on a foggy winter night, as an ink drawing"),
+        (("ground",), "title", "on a meadow, winter, foggy, ink drawing"),
     ],
 )
 def test_captions_read_as_english(fields: tuple[str, ...], form: str, text: str) -> None:
     assert world.caption(EXAMPLE, fields, form) == text
 
 
-PHOTO = replace(EXAMPLE, count="one", style="photo")
+PLAIN = replace(EXAMPLE, **USUAL)
+UNUSUAL = {
+    "material": "metal", "count": "two", "position": "left", "friend": "dog", "season": "winter",
+    "weather": "rainy", "light": "none", "style": "neon",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -114,22 +124,44 @@ PHOTO = replace(EXAMPLE, count="one", style="photo")
         (("object", "color"), "sentence", "a red cat"),
         (("color",), "comma", "something red"),
         (("count", "color"), "comma", "one red thing"),
-        (("object", "friend"), "title", "a cat and a windmill"),
-        (("object", "season"), "sentence", "in winter, a cat"),
-        (("weather", "time"), "sentence", "on a foggy night"),
+        (("object", "friend"), "comma", "a cat, alone"),
+        (("object", "friend"), "title", "a cat alone"),
+        (("object", "season"), "sentence", "in summer, a cat"),
+        (("weather", "time"), "sentence", "on a clear night"),
         (("ground", "backdrop"), "comma", "on a meadow, before the hills"),
         (("object", "light"), "comma", "a cat, with a light in the sky"),
         (("style", "object"), "comma", "photo of a cat"),
     ],
 )
 def test_what_is_usual_may_be_left_out(fields: tuple[str, ...], form: str, text: str) -> None:
-    assert world.caption(PHOTO, fields, form) == text
+    assert world.caption(PLAIN, fields, form) == text
 
 
-def test_a_thing_without_a_friend_is_alone() -> None:
-    scene = replace(PHOTO, friend="none")
-    assert world.caption(scene, ("object", "friend"), "comma") == "a cat, alone"
-    assert world.caption(scene, ("object", "friend"), "title") == "a cat alone"
+@pytest.mark.parametrize("field", USUAL)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_unusual_is_named_in_any_case(field: str, form: str) -> None:
+    scene = replace(PLAIN, **{field: UNUSUAL[field]})
+    assert world.caption(scene, ("object",), form) == world.caption(scene, ("object", field), form)
+    assert world.caption(scene, ("object",), form) != world.caption(PLAIN, ("object",), form)
+
+
+def test_a_caption_without_things_leaves_all_of_them_out() -> None:
+    scene = replace(PLAIN, count="three", friend="dog", material="metal", position="left")
+    assert world.caption(scene, ("ground",)) == "on a meadow"
+
+
+def test_a_friend_is_named_beside_the_thing() -> None:
+    scene = replace(PLAIN, friend="windmill")
+    assert world.caption(scene, ("object",), "title") == "a cat and a windmill"
+    assert world.caption(scene, ("object", "friend_color")) == "a cat, beside a blue windmill"
+
+
+def test_a_third_of_the_scenes_of_training_are_calm() -> None:
+    scenes = [world.sample_training(seed) for seed in range(3000)]
+    calm = [one != world.sample(seed) for seed, one in enumerate(scenes)]
+    usual = [all(getattr(one, f) == v for f, v in USUAL.items()) for one in scenes]
+    assert 0.30 < sum(calm) / len(calm) < 0.36
+    assert 0.08 < sum(usual) / len(usual) < 0.14
 
 
 def test_wrong_fields_and_forms_are_named() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from mdp_lite.eval.cases import EditCase
 from mdp_lite.eval.village import edits, world
+from mdp_lite.eval.village.record import USUAL
 
 SOME = {kind: tuple(islice(edits.iterate_village_edits(kind, "tune"), 12)) for kind in edits.KINDS}
 
@@ -36,12 +37,15 @@ def test_an_edit_changes_what_its_kind_says(kind: str) -> None:
             assert changed(case) == {kind}
 
 
-def test_prompts_are_short_and_name_the_object() -> None:
+def test_prompts_name_the_object_the_change_and_what_is_unusual() -> None:
     for cases in SOME.values():
         for case in cases:
             for scene, text in ((case.source_scene, case.source), (case.target_scene, case.target)):
                 assert scene.object in text.replace("snowmen", "snowman")
-                assert len(text.split()) <= 20
+                for field in ("material", "season"):
+                    value = getattr(scene, field)
+                    named = field in changed(case) or value != USUAL[field]
+                    assert (value in text.replace(",", "").split()) == named
 
 
 def test_splits_share_no_scene() -> None:

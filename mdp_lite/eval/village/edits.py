@@ -1,7 +1,8 @@
 """Edits of the village with known answers: twelve kinds, each from a scene to a changed scene.
 
-As in the first world's suite, prompts name little: the change, the object, and one thing more at
-the most. Both scenes are of combinations that training never sees.
+As in the first world's suite, prompts name little: the change, the object, one thing more at the
+most, and what is unusual, as all captions of the village do. Both scenes are of combinations that
+training never sees.
 """
 
 import itertools
