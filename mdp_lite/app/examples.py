@@ -29,6 +29,13 @@ class Example(NamedTuple):
 
 EXAMPLES = (
     Example(
+        "house",
+        "photo of an orange plain house in the center, beside a green mushroom, on a field, before "
+        "the mountains, clear autumn day with the sun",
+        "photo of an orange plain house in the center, beside a green mushroom, on a field, before "
+        "the mountains, clear winter day with the sun",
+    ),
+    Example(
         "boat",
         "photo of a red striped boat on the left, beside a yellow bird, on a lake, before the "
         "mountains, clear winter sunset with the sun",
@@ -41,13 +48,6 @@ EXAMPLES = (
         "cloudy winter day with the sun",
         "photo of a red metal balloon in the center, alone, on a lake, before the mountains, "
         "cloudy winter day with the sun",
-    ),
-    Example(
-        "castle",
-        "photo of an orange spotted castle on the left, beside a yellow lighthouse, on a lake, "
-        "before the sea, cloudy autumn day with the sun",
-        "photo of an orange spotted castle on the left, beside a yellow lighthouse, on a lake, "
-        "before the sea, cloudy winter day with the sun",
     ),
 )  # fmt: skip
 
