@@ -55,7 +55,7 @@ def test_the_figures_are_printed_though_the_disk_is_full(
         raise CannotWrite(28, "No space left on device", str(path))
 
     monkeypatch.setattr("mdp_lite.files.atomic.write", fail)
-    line = "bench inversion --pictures 1 --steps 2 --methods replay -o".split()
+    line = "bench inversion --model tiny --pictures 1 --steps 2 --methods replay -o".split()
     assert main([*line, str(tmp_path / "x.json")]) == 1
     said = capsys.readouterr()
     assert "No space left on device" in said.err and "| replay " in said.out

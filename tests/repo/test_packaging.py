@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from mdp_lite.eval.worlds import POSTCARDS, VILLAGE
+from mdp_lite.names import DEFAULT_MODEL
 from mdp_lite_weights.files import BUNDLED
 from support.places import ROOT
 
@@ -205,7 +206,7 @@ def test_an_installed_wheel_works_elsewhere(wheel: Path, tmp_path: Path) -> None
     program, path = site / "bin" / "mdp-lite", {"PYTHONPATH": str(site)}
     code = "import mdp_lite, mdp_lite_kernels.attention as a; print(mdp_lite.__path__, a.LIBRARY)"
     assert run(sys.executable, "-c", code, folder=folder, **path).count(str(site)) == 2
-    assert "tiny" in run(program, "info", folder=folder, **path)
+    assert DEFAULT_MODEL in run(program, "info", folder=folder, **path)
     words = ("--source-prompt", "a red house", "--prompt", "a blue house", "--steps", "4")
     run(program, "edit", *words, "-o", "blue.png", folder=folder, **path)
     assert (folder / "blue.png").stat().st_size > 0
