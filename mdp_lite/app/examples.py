@@ -30,24 +30,18 @@ class Example(NamedTuple):
 EXAMPLES = (
     Example(
         "house",
-        "photo of an orange plain house in the center, beside a green mushroom, on a field, before "
-        "the mountains, clear autumn day with the sun",
-        "photo of an orange plain house in the center, beside a green mushroom, on a field, before "
-        "the mountains, clear winter day with the sun",
+        "an orange house, beside a green mushroom, on a field, autumn day",
+        "an orange house, beside a green mushroom, on a field, winter day",
     ),
     Example(
         "boat",
-        "photo of a red striped boat on the left, beside a yellow bird, on a lake, before the "
-        "mountains, clear winter sunset with the sun",
-        "photo of a red striped boat on the left, beside a yellow bird, on a lake, before the "
-        "mountains, clear winter night with the moon",
+        "a red striped boat on the left, beside a yellow bird, on a lake, winter sunset",
+        "a red striped boat on the left, beside a yellow bird, on a lake, winter night",
     ),
     Example(
         "balloon",
-        "photo of a yellow metal balloon in the center, alone, on a lake, before the mountains, "
-        "cloudy winter day with the sun",
-        "photo of a red metal balloon in the center, alone, on a lake, before the mountains, "
-        "cloudy winter day with the sun",
+        "a yellow metal balloon, on a lake, cloudy winter day",
+        "a red metal balloon, on a lake, cloudy winter day",
     ),
 )  # fmt: skip
 

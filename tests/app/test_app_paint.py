@@ -59,7 +59,7 @@ def test_a_stroke_and_the_way_back_to_it(open_page: OpenPage, served: ServedPage
     one.edit(FIRST.source_prompt, FIRST.prompt)
     first = last_item(served, one)
     mask = check_outside(first)
-    assert mask[32, 30:49].min() == 255 and mask[:26].max() == mask[39:].max() == 0
+    assert mask[64, 60:97].min() == 255 and mask[:52].max() == mask[78:].max() == 0
     one.page.get_by_role("button", name="Everywhere").click()
     one.run()
     assert last_item(served, one).mask_file is None

@@ -237,7 +237,7 @@ def test_the_camera_takes_a_picture(painter: Painter) -> None:
 def test_an_example_is_clicked(painter: Painter) -> None:
     painter.choose("Remove")
     painter.choose("House")
-    assert painter.wait_for_event("example_select") == {"id": "boat"}
+    assert painter.wait_for_event("example_select") == {"id": "house"}
 
 
 HEIGHTS = "all => all.map((one) => one.getBoundingClientRect().height)"
