@@ -46,7 +46,9 @@ class Newcomer:
 
     def drag(self, label: str, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Drag over what has this name, from a share of its width and height to another."""
-        box = self.page.get_by_label(label).bounding_box()
+        one = self.page.get_by_label(label)
+        one.scroll_into_view_if_needed()
+        box = one.bounding_box()
         points = [
             (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)
         ]
