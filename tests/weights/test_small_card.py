@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.preference import count_votes
+from mdp_lite.eval.interval import mean_interval
 from mdp_lite.eval.worlds import VILLAGE
 from mdp_lite_weights import locate
 from support.places import ROOT
@@ -46,6 +48,14 @@ def test_the_cards_decibels_are_those_of_the_file() -> None:
 def test_the_cards_number_of_words_is_that_of_the_model() -> None:
     words = json.loads((locate("small") / "mdp_lite.json").read_text("utf-8"))["words"]
     assert f"; {len(words)} words in three forms of caption" in " ".join(CARD.split())
+
+
+def test_the_cards_preference_is_that_of_the_votes() -> None:
+    file = json.loads((ROOT / "benchmarks/results/preference.json").read_text("utf-8"))
+    assert (file["first"], file["second"], len(file["second is"])) == ("tiny", "small", 40)
+    found = [mean_interval(count_votes(votes, file["second is"])) for votes in file["votes"]]
+    said = [f"{one.mean:.0%} [{one.low:.0%}, {one.high:.0%}]" for one in found]
+    assert f"preferred `small` in {said[0]} and {said[1]} of them" in " ".join(CARD.split())
 
 
 def test_the_file_is_of_the_full_plan() -> None:
