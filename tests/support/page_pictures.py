@@ -84,6 +84,7 @@ def take_states(one: BrowserPage, other: BrowserPage, start: Path) -> None:
     one.click("make-sheet")
     one.page.locator("#explore-sheet .pick img").nth(8).wait_for()
     take("whole", whole=True)
+    one.page.locator("#explore-fold").screenshot(path=f"{start}-explore.png")
 
 
 def main(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Train the reader of synthetic pictures, with distortions like those of a model."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -88,34 +89,51 @@ def build_vae(recipe: Recipe, work: Path) -> VAE | None:
     return vae
 
 
-def train(worker: Worker, recipe: Recipe, work: Path) -> None:
-    """Train on drawings and, half of each batch, on their round trips, if there is a VAE."""
-    torch.manual_seed(0)
-    pictures, vae, kit = (
-        open_scenes(find_scenes(recipe, work)).pictures,
-        build_vae(recipe, work),
-        recipe.reader,
-    )
+class Lessons(NamedTuple):
+    """What one process learns from: all drawings and labels, and its pool of round trips."""
+
+    pictures: np.ndarray  # (n, y, x, 3) uint8
+    wanted: Tensor  # (n, heads)
+    pool: np.ndarray  # round trips of the chosen pictures
+    chosen: np.ndarray
+    place: int  # the column of wanted that has the position
+
+    def draw(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Distorted pictures and labels: half of index, and as many of the pool by chance."""
+        fresh = index[: len(index) // 2]
+        again = torch.randint(len(self.pool), (len(index) - len(fresh),)).numpy()
+        batch = to_tensor(np.concatenate([self.pictures[fresh], self.pool[again]]))
+        target = self.wanted[np.concatenate([fresh, self.chosen[again]])]
+        batch, target = mirror(shift(batch), target, self.place)
+        return disturb(batch), target
+
+
+def open_lessons(worker: Worker, recipe: Recipe, work: Path) -> Lessons:
+    """The lessons of a process; without a VAE the pool has drawings."""
+    pictures = open_scenes(find_scenes(recipe, work)).pictures
+    vae = build_vae(recipe, work)
     chosen = np.arange(worker.rank, len(pictures), worker.count)[:POOL]
     pool = through_vae(vae, pictures[chosen], error=0.3) if vae else pictures[chosen]
     seeds = training_seeds(recipe.world, len(pictures))
     scenes = [recipe.world.sample_training(seed) for seed in seeds]
-    wanted = torch.tensor([kit.labels(scene) for scene in scenes])
-    model, place = kit.build().to(worker.device), list(kit.heads).index("position")
+    wanted = torch.tensor([recipe.reader.labels(scene) for scene in scenes])
+    return Lessons(pictures, wanted, pool, chosen, list(recipe.reader.heads).index("position"))
+
+
+def train(worker: Worker, recipe: Recipe, work: Path) -> None:
+    """Train on drawings and, half of each batch, on their round trips, if there is a VAE."""
+    torch.manual_seed(0)
+    lessons = open_lessons(worker, recipe, work)
+    model = recipe.reader.build().to(worker.device)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
-        fresh = index[: len(index) // 2]
-        again = torch.randint(len(pool), (len(index) - len(fresh),)).numpy()
-        batch = to_tensor(np.concatenate([pictures[fresh], pool[again]]))
-        target = wanted[np.concatenate([fresh, chosen[again]])]
-        batch, target = mirror(shift(batch), target, place)
-        batch, target = disturb(batch).to(worker.device), target.to(worker.device)
+        batch, target = (one.to(worker.device) for one in lessons.draw(index))
         with torch.autocast(worker.device.type, torch.bfloat16):
             logits = model(batch)
         found = loss(tuple(one.float() for one in logits), target)
         return found, f"loss {found.item():.3f}"
 
-    fit(worker, model, loss_of, len(pictures), recipe.reader_training, work / "reader.pt")
+    fit(worker, model, loss_of, len(lessons.pictures), recipe.reader_training, work / "reader.pt")
 
 
 def stage(recipe: Recipe, work: Path) -> None:
