@@ -5,7 +5,7 @@ or found by inverting a picture. Any number of edits steer it towards other prom
 
 >>> from mdp_lite import Editor
 >>> editor = Editor.from_pretrained("tiny")  # bundled; or a hub id, a folder, a .safetensors file
->>> source = editor.generate("a red house on the grass", seed=7, num_inference_steps=10)
+>>> source = editor.generate("a red house on the grass", seed=4, num_inference_steps=10)
 >>> edit = editor.edit(source, "a blue house on the grass")
 >>> edit.image.save("blue.png")
 >>> edit.cost.unet_rows  # a row is one latent that goes through the UNet once

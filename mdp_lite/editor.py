@@ -53,7 +53,7 @@ class Editor:
 
     >>> from mdp_lite import Editor
     >>> editor = Editor.from_pretrained("tiny", device="cpu")
-    >>> source = editor.generate("a red house on the grass", seed=7, num_inference_steps=4)
+    >>> source = editor.generate("a red house on the grass", seed=4, num_inference_steps=4)
     >>> edit = editor.edit(source, "a blue house on the grass")
     >>> edit.image.size, edit.variant
     ((64, 64), 'epsilon')

@@ -38,7 +38,7 @@ def tiny() -> Editor:
 @pytest.fixture(scope="module")
 def source(tiny: Editor) -> Source:
     """The source that examples call `source`: four steps."""
-    return tiny.generate("a red house on the grass", seed=7, num_inference_steps=4)
+    return tiny.generate("a red house on the grass", seed=4, num_inference_steps=4)
 
 
 def run_examples(obj: Any, name: str, names: dict[str, Any]) -> int:

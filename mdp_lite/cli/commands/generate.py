@@ -18,7 +18,7 @@ class GenerateOptions:
     """Make a picture from a prompt and a seed."""
 
     command: ClassVar[str] = "generate"
-    example: ClassVar[str] = 'mdp-lite generate "a red house" --seed 7 -o house.png'
+    example: ClassVar[str] = 'mdp-lite generate "a red house" --seed 4 -o house.png'
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="what the picture shows")]
     seed: Annotated[
         int, typer.Option("--seed", metavar="SEED", min=0, max=MAX_SEED, show_default="0",
