@@ -10,7 +10,7 @@ import pytest
 
 from mdp_lite.app.form import XL_FIELDS
 from mdp_lite.app.wording import TEXTS
-from mdp_lite.eval import world
+from mdp_lite.eval.worlds import POSTCARDS, VILLAGE
 from mdp_lite.names import QUALITIES
 from support.places import ROOT
 
@@ -23,8 +23,8 @@ BUILT = {
     "settings": r"(\w+)_hint|(case|variant|steer|schedule|fit|quality)_(\w+)",
     "sheet": r"by_(\w+)_choice",
 }
-# Keys from lists: the groups of words of the bundled model, the fields of SDXL, and qualities.
-LISTED = {("words", name) for name in world.GROUPS}
+# Keys from lists: the groups of words of the bundled models, the fields of SDXL, and qualities.
+LISTED = {("words", name) for name in POSTCARDS.groups | VILLAGE.groups}
 LISTED |= {("settings", f"{name}{end}") for name in XL_FIELDS for end in ("", "_hint")}
 LISTED |= {("forecast", name) for name in QUALITIES[:-1]}
 

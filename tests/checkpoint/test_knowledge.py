@@ -1,4 +1,4 @@
-"""What a checkpoint says that its model knows: read strictly, and true of the bundled model."""
+"""What a checkpoint says that its model knows: read strictly, and true of the bundled models."""
 
 import json
 import shutil
@@ -9,24 +9,32 @@ import pytest
 from mdp_lite import BadCheckpoint, Editor
 from mdp_lite.checkpoint.knowledge import Knowledge, split_settings
 from mdp_lite.eval import world
+from mdp_lite_weights import locate
 from train_tiny.export import defaults
-from train_tiny.recipe import TINY as RECIPE
+from train_tiny.recipe import TINY as FIRST
+from train_tiny.recipe import Recipe
+from train_tiny.small import SMALL
 
-TINY = Path(__file__).parents[2] / "weights" / "mdp_lite_weights" / "tiny"
+TINY = locate("tiny")
 WORDS = {"words": ["a", "Red", "blue", "house"]}
 
 
-def test_the_bundled_model_says_what_its_recipe_writes() -> None:
-    written = json.loads((TINY / "mdp_lite.json").read_text("utf-8"))
-    again = json.loads(json.dumps(defaults(RECIPE)))
+@pytest.mark.parametrize("recipe", [FIRST, SMALL], ids=lambda one: one.name)
+def test_a_bundled_model_says_what_its_recipe_writes(recipe: Recipe) -> None:
+    written = json.loads((locate(recipe.name) / "mdp_lite.json").read_text("utf-8"))
+    again = json.loads(json.dumps(defaults(recipe)))
     assert {key: written[key] for key in again} == again
 
 
-def test_its_groups_are_the_worlds_fields() -> None:
-    knowledge = Editor.from_pretrained("tiny", device="cpu").models.knowledge
-    assert dict(knowledge.groups) == world.GROUPS
+@pytest.mark.parametrize("recipe", [FIRST, SMALL], ids=lambda one: one.name)
+def test_its_groups_are_the_worlds_in_their_order(recipe: Recipe) -> None:
+    knowledge = Editor.from_pretrained(recipe.name, device="cpu").models.knowledge
+    assert list(knowledge.groups) == list(recipe.world.groups.items())
     named = {word for _, words in knowledge.all_groups for word in words}
     assert named == knowledge.words and knowledge.all_groups[-1][0] == ""
+
+
+def test_the_groups_of_the_first_world_have_its_fields() -> None:
     fields = {
         word for field in ("object", "color", "position", "ground") for word in world.FIELDS[field]
     }

@@ -72,7 +72,7 @@ def write_folder(
         CLIPTokenizer.from_pretrained(plain).save_pretrained(out / "tokenizer")
         words = json.loads((Path(plain) / "vocab.json").read_text("utf-8"))
     write_json(out / "model_index.json", INDEX)
-    write_json(out / "mdp_lite.json", defaults(recipe))
+    write_json(out / "mdp_lite.json", defaults(recipe), in_order=False)
     write_json(out / "scheduler" / "scheduler_config.json", scheduler_config())
     write_part(out / "vae", vae_config(recipe, scale), vae, "diffusion_pytorch_model")
     write_part(out / "unet", unet_config(recipe), part(both, "unet."), "diffusion_pytorch_model")
@@ -102,10 +102,13 @@ def write_part(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor],
     save_file(halves, folder / f"{name}.safetensors", {"format": "pt"})
 
 
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """JSON with the keys in order, so that a rewrite shows as a small difference."""
+def write_json(path: Path, data: dict[str, Any], in_order: bool = True) -> None:
+    """JSON with its keys in order, so that a rewrite shows as a small difference; or as they are.
+
+    The groups of words in mdp_lite.json are in an order that means something.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", "utf-8")
+    path.write_text(json.dumps(data, indent=2, sort_keys=in_order) + "\n", "utf-8")
 
 
 def scheduler_config() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 // The words that the model knows, as chips to click: each goes into the prompt that was used last.
 
-const SHOWN_GROUPS = 2;  // before "more" is pressed
+const SHOWN_GROUPS = 3;  // before "more" is pressed
 const LOOK = 300;  // ms between looks at the prompts: gradio changes them without an event
 const ids = () => props.value?.prompts ?? ["source-prompt", "prompt"];
 const state = { target: "prompt", open: false, texts: new Map(), caret: new Map(), timers: new Map() };

@@ -29,8 +29,9 @@ __all__ = [
 SIZE = 128  # pixels along a side
 WORDS = list_words()
 # Words of which one can stand where another does, by what people call them; others have no group.
+# What describes comes after what it describes, and before it in a caption: "red striped house".
 GROUPS: dict[str, tuple[str, ...]] = {
-    "objects": FIELDS["object"], "colours": FIELDS["color"], "materials": FIELDS["material"],
+    "objects": FIELDS["object"], "materials": FIELDS["material"], "colours": FIELDS["color"],
     "positions": FIELDS["position"], "ground": FIELDS["ground"], "backdrop": FIELDS["backdrop"],
     "seasons": FIELDS["season"], "time of day": FIELDS["time"], "weather": FIELDS["weather"],
     "styles": FIELDS["style"], "lights": ("sun", "moon"),
