@@ -15,7 +15,9 @@ from PIL import Image
 
 from mdp_lite.editor import Editor
 from mdp_lite.eval.worlds import find_world
+from mdp_lite.names import BadInput
 from mdp_lite.pictures import images
+from mdp_lite.pictures.decode import open_picture
 from mdp_lite.pipeline.likeness import measure_round_trip
 
 FIRST_SEED = 10_000_000  # training has smaller seeds
@@ -43,12 +45,12 @@ def describe(name: str, found: list[float], bound: float) -> str:
 
 
 def open_pictures(folder: Path) -> Iterator[Image.Image]:
-    """Every picture that Pillow reads in a folder."""
-    known = Image.registered_extensions()
+    """Every file of a folder that is a picture; of the others the reason is printed."""
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in known:
-            with Image.open(path) as picture:
-                yield images.rgb(picture)
+        try:
+            yield images.rgb(open_picture(path))
+        except BadInput as error:
+            print(f"left out: {error}")
 
 
 def draw_scenes(editor: Editor, count: int) -> list[Image.Image]:
@@ -58,7 +60,14 @@ def draw_scenes(editor: Editor, count: int) -> list[Image.Image]:
 
 
 def run(args: argparse.Namespace) -> list[str]:
-    """A line for the scenes, one for the same as JPEGs, and one for the folder's pictures."""
+    """A line for the scenes, one for the same as JPEGs, and one for the folder's pictures.
+
+    Raises BadInput for a folder that is not there, and for a negative number of pictures.
+    """
+    if args.pictures and not args.pictures.is_dir():
+        raise BadInput(f"pictures must be a folder, got {args.pictures}")
+    if min(args.scenes, args.jpegs) < 0:
+        raise BadInput(f"scenes and jpegs must be 0 or more, got {args.scenes} and {args.jpegs}")
     editor = Editor.from_pretrained(args.model, device="cpu")
     bound = editor.models.knowledge.least_psnr or 0.0
     drawn = draw_scenes(editor, max(args.scenes, args.jpegs))
@@ -78,7 +87,10 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=700)
     parser.add_argument("--jpegs", type=int, default=200)
     parser.add_argument("--pictures", type=Path, help="a folder of other pictures")
-    print(*run(parser.parse_args()), sep="\n")
+    try:
+        print(*run(parser.parse_args()), sep="\n")
+    except BadInput as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from mdp_lite.eval.interval import mean_interval
 from mdp_lite.eval.village import captions as village_captions
 from mdp_lite.eval.village import world as village
 from mdp_lite.eval.village.record import USUAL
+from mdp_lite.eval.worlds import VILLAGE, find_world
 from mdp_lite.pictures.output import write_picture
 from mdp_lite.pictures.sheets import Row, sheet
 
@@ -33,24 +34,24 @@ OBJECTS = tuple(v for v in world.FIELDS["object"] if v in village.FIELDS["object
 COLORS = tuple(v for v in world.FIELDS["color"] if v in village.FIELDS["color"])
 GROUNDS = {"grass": "meadow", "sand": "sand", "water": "lake"}  # of the first world: of the second
 FIELDS = ("object", "color", "ground", "time")
+MOST = len(OBJECTS) * len(COLORS) * len(GROUNDS) * len(world.FIELDS["time"])  # subjects that differ
 
 
 class Subject(NamedTuple):
-    """What both pictures of a pair show, and the prompts that say so in each world's words."""
+    """What both pictures of a pair show, in each world's words, and the seed of both."""
 
-    text: str
-    first: str
-    second: str
+    postcards: str
+    village: str
     seed: int
 
 
 def list_subjects(count: int, seed: int) -> list[Subject]:
-    """So many subjects; no two are equal, and an object comes as often as every other."""
+    """So many subjects, MOST at most; no two are equal, and objects take turns."""
     rng, some = Random(seed), dict[str, Subject]()
     while len(some) < count:
         thing = OBJECTS[len(some) % len(OBJECTS)]
         one = make_subject(rng, thing)
-        some.setdefault(one.text, one)
+        some.setdefault(one.postcards, one)
     found = list(some.values())
     rng.shuffle(found)
     return found
@@ -66,19 +67,25 @@ def make_subject(rng: Random, thing: str) -> Subject:
     ours = world.change(ours, "ground", ground)
     for field, value in {**USUAL, "ground": GROUNDS[ground]}.items():
         theirs = village.change(theirs, field, value)
-    first = world.caption(ours, FIELDS)
-    second = village_captions.caption(theirs, FIELDS)
-    return Subject(first, first, second, seed % 2**16)
+    prompts = world.caption(ours, FIELDS), village_captions.caption(theirs, FIELDS)
+    return Subject(*prompts, seed % 2**16)
+
+
+def word_subject(subject: Subject, editor: Editor) -> str:
+    """The prompt of a subject in the words of the editor's world."""
+    knows_village = find_world(editor.models.knowledge.pictures) is VILLAGE
+    return subject.village if knows_village else subject.postcards
 
 
 def draw_pair(
     editors: Sequence[Editor], subject: Subject, swapped: bool, steps: int | None
 ) -> list[Image.Image]:
     """The pictures of a subject by both models, as on the sheet; swapped: the second is left."""
-    pairs = zip(editors, (subject.first, subject.second), strict=True)
     images = [
-        editor.generate(prompt, seed=subject.seed, num_inference_steps=steps).image
-        for editor, prompt in pairs
+        editor.generate(
+            word_subject(subject, editor), seed=subject.seed, num_inference_steps=steps
+        ).image
+        for editor in editors
     ]
     pictures = [one.resize((SIDE, SIDE), Image.Resampling.LANCZOS) for one in images]
     return pictures[::-1] if swapped else pictures
@@ -90,7 +97,14 @@ def side_of_second(swapped: bool) -> str:
 
 
 def make(args: argparse.Namespace) -> None:
-    """Write the sheets, the empty votes and the key."""
+    """Write the sheets, the empty votes and the key.
+
+    Raises SystemExit for a number of pairs that there is not, and for a folder that has votes.
+    """
+    if not 1 <= args.pairs <= MOST:
+        raise SystemExit(f"pairs must be 1 to {MOST}, got {args.pairs}")
+    if (args.folder / "votes.txt").exists():
+        raise SystemExit(f"{args.folder} has votes.txt already: name another folder")
     editors = [Editor.from_pretrained(name, device="cpu") for name in (args.first, args.second)]
     subjects, rng = list_subjects(args.pairs, args.seed), Random(f"sides {args.seed}")
     swapped = [k % 2 == 0 for k in range(len(subjects))]  # as often on either side
@@ -99,7 +113,7 @@ def make(args: argparse.Namespace) -> None:
     rows: list[Row] = []
     for k, (subject, swap) in enumerate(zip(subjects, swapped, strict=True), 1):
         pictures = draw_pair(editors, subject, swap, args.steps)
-        rows.append([(f"{k} {side}: {subject.text}", one)
+        rows.append([(f"{k} {side}: {subject.postcards}", one)
                      for side, one in zip(SIDES, pictures, strict=True)])  # fmt: skip
     for i in range(0, len(rows), ROWS):
         page = args.folder / f"pairs_{i // ROWS + 1:02d}.png"
@@ -133,6 +147,9 @@ def count_votes(votes: Sequence[str], seconds: Sequence[str]) -> list[float]:
 
 def count(args: argparse.Namespace) -> None:
     """Print the share of pairs in which the second model is preferred, with its interval."""
+    missing = [name for name in ("key.json", "votes.txt") if not (args.folder / name).is_file()]
+    if missing:
+        raise SystemExit(f"{args.folder} has no {' and no '.join(missing)}: make the pairs first")
     key = json.loads((args.folder / "key.json").read_text("utf-8"))
     votes = read_votes(args.folder / "votes.txt", len(key["second is"]))
     share = mean_interval(count_votes(votes, key["second is"]))

@@ -177,10 +177,10 @@ def test_the_kinds_of_the_report_are_those_of_both_worlds() -> None:
 def test_subjects_are_equal_in_both_worlds_words() -> None:
     subjects = preference.list_subjects(40, seed=1)
     assert subjects == preference.list_subjects(40, seed=1) != preference.list_subjects(40, seed=2)
-    assert len({one.text for one in subjects}) == 40
+    assert len({one.postcards for one in subjects}) == 40
     for one in subjects:
-        color, thing = one.first.split(",")[0].split()[1:]
-        for text, world in ((one.first, POSTCARDS), (one.second, VILLAGE)):
+        color, thing = one.postcards.split(",")[0].split()[1:]
+        for text, world in ((one.postcards, POSTCARDS), (one.village, VILLAGE)):
             assert f"{color} {thing}" in text
             assert set(text.replace(",", " ,").split()) <= set(world.words)
 
@@ -206,17 +206,40 @@ def test_pairs_are_written_blind_and_votes_counted(
 
 
 def test_the_second_models_picture_is_left_where_the_key_says_so() -> None:
-    def paint(color: str) -> Any:
-        return SimpleNamespace(
-            generate=lambda *_, **__: SimpleNamespace(image=Image.new("RGB", (64, 64), color))
-        )
+    def paint(color: str, pictures: str) -> Any:
+        def generate(prompt: str, **_: object) -> Any:
+            prompts.append(prompt)
+            return SimpleNamespace(image=Image.new("RGB", (64, 64), color))
 
-    editors, [subject] = [paint("red"), paint("blue")], preference.list_subjects(1, seed=1)
+        knowledge = SimpleNamespace(pictures=pictures)
+        return SimpleNamespace(generate=generate, models=SimpleNamespace(knowledge=knowledge))
+
+    prompts, [subject] = list[str](), preference.list_subjects(1, seed=1)
+    editors = [paint("red", VILLAGE.pictures), paint("blue", POSTCARDS.pictures)]
     for swapped, left in ((False, (255, 0, 0)), (True, (0, 0, 255))):
         pictures = preference.draw_pair(editors, subject, swapped, None)
         assert pictures[0].getpixel((0, 0)) == left != pictures[1].getpixel((0, 0))
         second = pictures[preference.SIDES.index(preference.side_of_second(swapped))]
         assert second.getpixel((0, 0)) == (0, 0, 255)
+    assert prompts == [subject.village, subject.postcards] * 2
+
+
+@pytest.mark.parametrize("pairs", ["0", "-1", str(preference.MOST + 1)])
+def test_a_number_of_pairs_that_there_is_not_is_refused(pairs: str, tmp_path: Path) -> None:
+    args = preference.make_parser().parse_args(["make", str(tmp_path), "--pairs", pairs])
+    with pytest.raises(SystemExit, match=f"pairs must be 1 to {preference.MOST}, got {pairs}"):
+        preference.make(args)
+    assert len(preference.list_subjects(preference.MOST, seed=3)) == preference.MOST
+
+
+def test_votes_are_never_overwritten_and_missing_ones_are_said(tmp_path: Path) -> None:
+    args = preference.make_parser().parse_args(["make", str(tmp_path)])
+    with pytest.raises(SystemExit, match="has no key.json and no votes.txt: make the pairs first"):
+        preference.count(args)
+    (tmp_path / "votes.txt").write_text("1 left\n")
+    with pytest.raises(SystemExit, match="has votes.txt already: name another folder"):
+        preference.make(args)
+    assert (tmp_path / "votes.txt").read_text() == "1 left\n"
 
 
 @pytest.mark.parametrize("text, sentence", [
