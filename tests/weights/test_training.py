@@ -19,7 +19,6 @@ from mdp_lite.eval.worlds import find_world
 from mdp_lite.models.unet import UNet
 from mdp_lite.models.vae import VAE
 from train_tiny import autoencoder, denoiser, reader
-from train_tiny.__main__ import prepare_more
 from train_tiny.data import batches, open_latents, open_scenes, prepare, to_tensor, training_seeds
 from train_tiny.export import export, write_example
 from train_tiny.fit import fit, learning_rate, load
@@ -143,22 +142,6 @@ def test_two_steps_and_two_more_are_four_steps(work: Path, part: str) -> None:
     path.unlink()
 
 
-def test_the_reader_may_have_more_scenes_than_the_other_parts(work: Path, tmp_path: Path) -> None:
-    prepare_more(LITTLE, tmp_path, work / "tokenizer")
-    assert not list(tmp_path.iterdir()) and reader.find_scenes(LITTLE, tmp_path) == tmp_path
-    more = replace(LITTLE, reader_scenes=12)
-    prepare_more(more, tmp_path, work / "tokenizer")
-    pictures = open_scenes(reader.find_scenes(more, tmp_path)).pictures
-    assert np.array_equal(pictures[:8], open_scenes(work).pictures) and len(pictures) == 12
-
-
-def compare_moments(first: dict[int, Any], second: dict[int, Any]) -> None:
-    assert first.keys() == second.keys()
-    for i, moments in first.items():
-        root, again = (m["exp_avg_sq"].sqrt() for m in (moments, second[i]))
-        torch.testing.assert_close(again, root, rtol=0.07, atol=float(root.max()) * 1e-5)
-
-
 @pytest.mark.parametrize("settings", [STEPS, MUON], ids=["adamw", "muon"])
 def test_a_packed_training_goes_on_elsewhere(
     work: Path, tmp_path: Path, settings: Settings
@@ -172,10 +155,7 @@ def test_a_packed_training_goes_on_elsewhere(
     for name in ("model", "ema"):
         for key, tensor in first[name].items():
             torch.testing.assert_close(second[name][key], tensor, rtol=1e-3, atol=1e-6)
-    if settings.muon:
-        assert second["optimizers"] == []
-    else:
-        compare_moments(first["optimizers"][0]["state"], second["optimizers"][0]["state"])
+    assert second["optimizers"] == []  # the next steps find their state again
     for name in ("pictures.npy", "ids.npy", "latents.npy", "scale.npy"):
         (tmp_path / name).symlink_to(work / name)
     (tmp_path / "tokenizer").symlink_to(work / "tokenizer")

@@ -1,73 +1,53 @@
 """python -m train_tiny: draw the scenes, train the parts, write the checkpoint folder."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import CLIPTokenizer
 
-from train_tiny import autoencoder, denoiser, reader, score, score_pictures
-from train_tiny.data import prepare
-from train_tiny.export import export
-from train_tiny.pack import describe, pack, unpack
+from train_tiny import score, score_pictures
 from train_tiny.recipe import PARTS, TINY, Recipe
 from train_tiny.small import SMALL
-from train_tiny.tokens import write_tokenizer
-from train_tiny.workers import spawn
+from train_tiny.stages import Places, check_stages, run_stage, start_work
 
 STAGES = ("data", *PARTS, "export", "score")
 PACK = "pack"  # writes the file from which another machine goes on; in no full run
 RECIPES = {recipe.name: recipe for recipe in (TINY, SMALL)}
 
 
-def run(stage: str, recipe: Recipe, work: Path, out: Path) -> None:
-    """Run one stage: read the files of earlier stages in work, resume its own checkpoint."""
-    tokenizer = work / "tokenizer"
-    write_tokenizer(tokenizer, recipe.world.words, recipe.length)
-    resume = recipe.resume
-    if resume and resume.exists() and not any((work / f"{part}.pt").exists() for part in PARTS):
-        print("resuming from", resume.name, describe(unpack(resume, work)))
-    prepare(work, recipe, tokenizer)
-    if stage == PACK and resume:
-        print("packed", describe(pack(recipe, work, resume)))
-    if stage == "vae":
-        spawn(autoencoder.train, recipe, work)
-        autoencoder.encode(recipe, work)
-    if stage == "unet":
-        words = CLIPTokenizer.from_pretrained(tokenizer)
-        empty = words("", padding="max_length", max_length=recipe.length)["input_ids"]
-        spawn(denoiser.train, recipe, work, len(words), empty)
-    if stage == "decoder":
-        spawn(autoencoder.train_decoder, recipe, work)
-    if stage == "reader":
-        prepare_more(recipe, work, tokenizer)
-        reader.stage(recipe, work)
-    if stage == "export":
-        export(recipe, work, out)
-
-
-def prepare_more(recipe: Recipe, work: Path, tokenizer: Path) -> None:
-    """Draw the scenes that the reader alone learns from."""
-    if recipe.reader_scenes:
-        more = replace(recipe, scenes=recipe.reader_scenes)
-        prepare(reader.find_scenes(recipe, work), more, tokenizer)
-
-
 def change_recipe(args: argparse.Namespace) -> Recipe:
-    """The recipe with the number of scenes, minutes and steps of the command line."""
+    """The recipe with the number of scenes, minutes and steps of the command line.
+
+    Raises ValueError for fewer scenes than a batch has.
+    """
     recipe = RECIPES[args.model]
-    if args.scenes:
+    if args.scenes is not None:
         recipe = replace(recipe, scenes=args.scenes, reader_scenes=0)
     for part in PARTS:
         minutes, steps = getattr(args, f"{part}_minutes"), getattr(args, f"{part}_steps")
         training = getattr(recipe, f"{part}_training")
+        if training.batch > recipe.scenes:
+            raise ValueError(f"scenes must be {training.batch} or more, got {recipe.scenes}")
         if minutes is not None:
             training = replace(training, minutes=minutes, steps=0)
         if steps is not None:
             training = replace(training, steps=steps)
         recipe = replace(recipe, **{f"{part}_training": training})
     return recipe
+
+
+def above_zero(read: Callable[[str], float]) -> Callable[[str], float]:
+    """A reader of numbers that refuses those up to zero."""
+
+    def read_number(text: str) -> float:
+        number = read(text)
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        return number
+
+    return read_number
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -78,41 +58,69 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", choices=RECIPES, default="tiny", help="the recipe")
     parser.add_argument("--work", type=Path, help="checkpoints and sheets; default runs/MODEL")
-    parser.add_argument("--out", type=Path, help="default weights/mdp_lite_weights/MODEL")
-    parser.add_argument("--scenes", type=int)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="default weights/mdp_lite_weights/MODEL, and the reader into the package; with a "
+        "folder given the reader stays in --work",
+    )
+    parser.add_argument("--scenes", type=above_zero(int))
     for part in PARTS:
-        parser.add_argument(f"--{part}-minutes", type=float, help="train by time")
-        parser.add_argument(f"--{part}-steps", type=int, help="train by steps")
+        parser.add_argument(f"--{part}-minutes", type=above_zero(float), help="train by time")
+        parser.add_argument(f"--{part}-steps", type=above_zero(int), help="train by steps")
     parser.add_argument("--quick", action="store_true", help="score a few pictures only")
     parser.add_argument("--guidance", type=float, help="score at this guidance")
-    parser.add_argument("--dtype", choices=score.DTYPES, default="bfloat16", help="score in this")
+    parser.add_argument("--dtype", choices=score.DTYPES, help="score edits in this (bfloat16)")
     return parser
 
 
-def run_score(recipe: Recipe, args: argparse.Namespace, found: Path, out: Path) -> None:
-    """Score the pictures of the checkpoint in out; of the first model its edits too."""
+def run_score(recipe: Recipe, args: argparse.Namespace, places: Places) -> None:
+    """Score the pictures of the checkpoint in places.out; of the first model its edits too."""
     plan = score_pictures.QUICK_PICTURES if args.quick else score_pictures.PicturePlan()
-    score_pictures.stage(recipe, out, found, plan, args.guidance)
+    found = places.work / "score"
+    score_pictures.stage(recipe, places.out, found, plan, args.guidance)
     if recipe.name == TINY.name:
-        score.stage(out, found, args.quick, args.guidance, args.dtype)
+        score.stage(places.out, found, args.quick, args.guidance, args.dtype or "bfloat16")
+
+
+def find_places(args: argparse.Namespace, recipe: Recipe) -> Places:
+    """Where the command line says that things are, or the project's own places."""
+    own = Path("weights/mdp_lite_weights") / args.model
+    reader = recipe.reader.weights if args.out is None else None
+    return Places(args.work or Path("runs") / args.model, args.out or own, reader)
+
+
+def check(args: argparse.Namespace) -> Recipe:
+    """The recipe. Raises ValueError for what the command line asks in vain."""
+    unknown = set(args.stages) - {*STAGES, PACK}
+    if unknown:
+        raise ValueError(
+            f"stages must be among {', '.join(STAGES)}, got {', '.join(sorted(unknown))}"
+        )
+    if args.dtype and args.model != TINY.name:
+        raise ValueError("--dtype is of edits, which are scored of tiny alone")
+    return change_recipe(args)
 
 
 def main() -> None:
     """Read the command line and run the stages in order."""
     parser = make_parser()
     args = parser.parse_args()
-    unknown = set(args.stages) - {*STAGES, PACK}
-    if unknown:
-        parser.error(f"stages must be among {', '.join(STAGES)}, got {', '.join(sorted(unknown))}")
-    work = args.work or Path("runs") / args.model
-    out = args.out or Path("weights/mdp_lite_weights") / args.model
-    recipe = change_recipe(args)
     torch.set_num_threads(1)
-    for stage in args.stages or STAGES:
-        if stage == "score":
-            run_score(recipe, args, work / "score", out)
-            continue
-        run(stage, recipe, work, out)
+    stages = args.stages or STAGES
+    try:
+        recipe = check(args)
+        places = find_places(args, recipe)
+        if set(stages) != {"score"}:
+            start_work(recipe, places.work)
+        check_stages([name for name in stages if name != "score"], recipe, places.work)
+        for name in stages:
+            if name == "score":
+                run_score(recipe, args, places)
+            else:
+                run_stage(name, recipe, places)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def train_decoder(worker: Worker, recipe: Recipe, work: Path) -> None:
 
 @torch.no_grad()
 def encode_share(worker: Worker, recipe: Recipe, work: Path) -> None:
-    """Encode this process's share of all pictures into raw.npy, (n, 4, y, x)."""
+    """Encode this process's share of all pictures into raw.npy, (n, channels, y, x)."""
     pictures, vae = open_scenes(work).pictures, VAE(recipe.vae).to(worker.device)
     vae.load_state_dict((load(work / "vae.pt") or {})["ema"])
     raw = np.load(work / "raw.npy", mmap_mode="r+")
@@ -115,9 +115,30 @@ def scale_latents(work: Path) -> None:
     (work / "raw.npy").unlink()
 
 
+def read_steps(work: Path) -> tuple[int, int]:
+    """The VAE's steps, and those of the VAE that the latents are of; -1 where there are none."""
+    state, steps = load(work / "vae.pt") or {"step": -1}, work / "steps.npy"
+    return state["step"], int(np.load(steps)) if steps.exists() else -1
+
+
+def check_latents(work: Path) -> None:
+    """Raise ValueError for a decoder.pt that was trained on latents of an earlier VAE."""
+    now, encoded = read_steps(work)
+    if (work / "decoder.pt").exists() and -1 < encoded < now:
+        raise ValueError(
+            f"decoder.pt is of the VAE after {encoded} steps, vae.pt has {now}: remove decoder.pt"
+        )
+
+
 def encode(recipe: Recipe, work: Path) -> None:
-    """Write the latents of all pictures and their scale, unless an earlier run has."""
-    if not (work / "scale.npy").exists():
+    """Write the latents of all pictures, their scale, and the VAE's steps, unless they are there.
+
+    Raises ValueError for a decoder.pt of an earlier VAE.
+    """
+    now, encoded = read_steps(work)
+    check_latents(work)
+    if now != encoded:
         start_latents(recipe, work)
         spawn(encode_share, recipe, work)
         scale_latents(work)
+        np.save(work / "steps.npy", now)

@@ -52,7 +52,10 @@ def unseen_seeds(world: World, first: int, count: int) -> list[int]:
 
 
 def prepare(folder: Path, recipe: Recipe, tokenizer: Path) -> Scenes:
-    """Draw the training scenes into folder, or map those of an earlier run."""
+    """Draw the training scenes into folder, or map those of an earlier run.
+
+    Raises ValueError if these are others than the recipe's by number or size.
+    """
     done, pictures, ids = (folder / name for name in ("data.done", "pictures.npy", "ids.npy"))
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +65,12 @@ def prepare(folder: Path, recipe: Recipe, tokenizer: Path) -> Scenes:
         open_memmap(ids, "w+", np.int16, (count, CAPTIONS, recipe.length))
         _draw_all(folder, training_seeds(recipe.world, count), recipe, tokenizer)
         done.touch()
-    return open_scenes(folder)
+    found = open_scenes(folder)
+    got, want = found.pictures.shape[:2], (recipe.scenes, recipe.size)
+    if got != want:
+        raise ValueError(f"scenes must be {want[0]} of {want[1]} pixels, got {got[0]} of {got[1]} "
+                         f"in {folder}: name another --work")  # fmt: skip
+    return found
 
 
 def open_scenes(folder: Path) -> Scenes:
@@ -92,7 +100,7 @@ def _draw_chunk(job: DrawJob) -> None:
 
 
 def open_latents(folder: Path) -> tuple[np.ndarray, float]:
-    """Map the encoded latents (n, 4, y, x), and read the scale of the VAE."""
+    """Map the encoded latents (n, channels, y, x), and read the scale of the VAE."""
     return np.load(folder / "latents.npy", mmap_mode="r"), float(np.load(folder / "scale.npy"))
 
 

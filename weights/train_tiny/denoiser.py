@@ -30,7 +30,7 @@ class Denoiser(nn.Module):
         self.text_encoder, self.unet = CLIPTextEncoder(text), UNet(unet)
 
     def forward(self, x: Tensor, t: Tensor, ids: Tensor) -> Tensor:
-        """x (b, 4, y, x), t (b,), ids (b, l) -> predicted noise (b, 4, y, x)."""
+        """x (b, channels, y, x), t (b,), ids (b, l) -> the predicted noise, of x's shape."""
         return self.unet(x, t, self.text_encoder(ids))
 
 

@@ -138,7 +138,8 @@ def fit(
 ) -> None:  # fmt: skip
     """Train on batches of count examples to the end of settings, from path if it exists.
 
-    Each step has its own seed: a training in steps that stops and resumes ends with equal weights.
+    Each step has its own seed: a training in steps that stops and resumes in as many processes
+    ends with equal weights.
     """
     run = Run(model, settings, path)
     chores = Chores(run, worker, preview)

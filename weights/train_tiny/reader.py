@@ -19,6 +19,7 @@ from train_tiny.workers import Worker, spawn
 # Pictures that each process sends through the VAE; every other one of its batches comes from them.
 POOL = 4096
 SHIFT = 4  # pixels at most that a picture is moved in each direction
+NAME = "reader.safetensors"  # its weights, in the work folder
 HELD_BACK = 2000  # pictures that its accuracy is measured on
 
 
@@ -137,15 +138,16 @@ def train(worker: Worker, recipe: Recipe, work: Path) -> None:
 
 
 def stage(recipe: Recipe, work: Path) -> None:
-    """Train with the VAE in work, if any; write fp16 weights to the code, report the accuracy."""
-    spawn(train, recipe, work)
+    """Train with the VAE in work, if any; write fp16 weights to work, report the accuracy."""
+    spawn(train, recipe, work, batch=recipe.reader_training.batch)
     kit, world = recipe.reader, recipe.world
     reader = kit.build()
     reader.load_state_dict((load(work / "reader.pt") or {})["ema"])
-    save_file({name: t.half().contiguous() for name, t in reader.state_dict().items()}, kit.weights)
+    halves = {name: t.half().contiguous() for name, t in reader.state_dict().items()}
+    save_file(halves, work / NAME)
     seeds = unseen_seeds(world, FIRST, HELD_BACK)
     pictures = np.stack([np.asarray(world.draw(world.sample(s), recipe.size)) for s in seeds])
-    reader.load_state_dict({name: t.float() for name, t in load_file(kit.weights).items()})
+    reader.load_state_dict({name: t.float() for name, t in load_file(work / NAME).items()})
     print("reader on drawings", accuracy(reader.eval(), recipe, seeds, pictures))
     vae = build_vae(recipe, work)
     if vae:

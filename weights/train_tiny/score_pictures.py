@@ -74,8 +74,8 @@ def follow_captions(
         for i in range(0, len(seeds), BATCH)
     ]
     pictures = torch.cat(parts)
-    write_sheet(list(pictures[:32].split(8)), out / "text_to_image.png")
-    (out / "text_to_image.txt").write_text("\n".join(texts[:32]) + "\n", "utf-8")
+    write_sheet(list(pictures[:32].split(8)), out / "captions.png")
+    (out / "captions.txt").write_text("\n".join(texts[:32]) + "\n", "utf-8")
     return share_right(recipe, seeds, pictures)
 
 

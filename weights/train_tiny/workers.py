@@ -33,12 +33,20 @@ KEEP_MEMORY = {
 }
 
 
-def spawn(stage: Callable[..., None], *arguments: Any) -> None:
-    """Run stage(worker, *arguments) in one process a core, or in one process on a GPU."""
+def count_processes(cores: int, batch: int) -> int:
+    """How many processes share a batch equally, at most one a core; 0: there is no batch."""
+    return max(n for n in range(1, cores + 1) if batch % n == 0)
+
+
+def spawn(stage: Callable[..., None], *arguments: Any, batch: int = 0) -> None:
+    """Run stage(worker, *arguments) in one process a core, or in one process on a GPU.
+
+    With a batch there are as many processes as share it equally.
+    """
     if torch.cuda.is_available():
         return stage(Worker(0, 1, torch.device("cuda")), *arguments)
     os.environ.update(KEEP_MEMORY)
-    count = len(os.sched_getaffinity(0))
+    count = count_processes(len(os.sched_getaffinity(0)), batch)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
