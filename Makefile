@@ -49,7 +49,7 @@ lint: $(VENV)/.dev  ## ruff and pyright
 docs: $(VENV)/.docs  ## the documentation, into site/; a dead link is an error
 	$(BIN)/python docs/make_site.py
 
-train: $(VENV)/.demo  ## the bundled model's recipe, from nothing
+train: $(VENV)/.demo  ## the recipe of the model tiny, from nothing
 	PYTHONPATH=weights $(BIN)/python -m train_tiny
 
 clean:  ## remove the environment, build outputs and caches

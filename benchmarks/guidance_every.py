@@ -1,4 +1,4 @@
-"""Edits with guidance_every against the exact ones: quality with the bundled model, seconds.
+"""Edits with guidance_every against the exact ones: quality with tiny, seconds.
 
 `python -m benchmarks.guidance_every quality` edits synthetic scenes, generated and inverted, by the
 default edits: how far the pictures are from the exact edits' (PSNR), and how their scores differ

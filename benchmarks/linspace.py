@@ -3,7 +3,7 @@
 diffusers' DDIM goes from timestep t to t - T // N, which with linspace spacing is not the next
 timestep of the grid. A chained grid goes to the next one: b_i = a_{i+1}. `python -m
 benchmarks.linspace` prints the PSNR of both to 250 chained steps (sampling), and of round trips by
-DDIM inversion, with the bundled model.
+DDIM inversion, with the model tiny.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from mdp_lite.pictures import images
 from mdp_lite.pipeline.runner import ModelRunner
 
 STEPS, LONG = (5, 10, 20, 50), 250
-FIRST = 20_000_000  # scenes that the bundled model was not trained on
+FIRST = 20_000_000  # scenes that tiny was not trained on
 PROMPTS = (
     "a red house on the grass",
     "a blue boat on the water",

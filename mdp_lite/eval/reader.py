@@ -41,7 +41,7 @@ class Reader(nn.Module):
 
 
 def load_reader(path: Path = WEIGHTS) -> Reader:
-    """The reader that was trained together with the bundled model. Raises BadInput."""
+    """The reader that was trained together with the model tiny. Raises BadInput."""
     if not path.is_file():
         raise BadInput(f"reader must be a safetensors file, got {path}, which is not there")
     reader = Reader()

@@ -25,6 +25,14 @@ def test_stored_commands_have_no_absolute_path(path: Path) -> None:
     assert [one for one in commands if any(word.startswith("/") for word in one.split())] == []
 
 
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.md")), ids=lambda path: path.name)
+def test_benches_of_edits_name_their_model(path: Path) -> None:
+    """What is the default model may change, and a published table may not."""
+    lines = path.read_text("utf-8").splitlines()
+    commands = [line for line in lines if line.strip().startswith("mdp-lite bench edits")]
+    assert [line for line in commands if "--model " not in line] == []
+
+
 def test_the_values_of_options_for_places_are_replaced() -> None:
     words = ["--size", "sd15", "--models", "/a b/c", "--out", "/x.json", "--rounds", "3"]
     assert format_command("upload_edit", words) == (

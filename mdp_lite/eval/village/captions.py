@@ -1,7 +1,8 @@
 """Captions of the village: any of a scene's named fields, in three forms, with synonyms.
 
-What is unusual is named in any case, so that a short caption means the usual: a photo of one plain
-thing, in the center and alone, in clear weather in summer, with sun or moon (record.USUAL).
+What is unusual is named in every caption that names a thing, so that a short one means the usual: a
+photo of one plain thing, in the center and alone, in clear weather in summer, with sun or moon
+(record.USUAL).
 """
 
 import random

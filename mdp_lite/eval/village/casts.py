@@ -70,7 +70,7 @@ def group_spots(scene: VillageScene) -> tuple[Spot, ...]:
 
 
 def friend_spot(scene: VillageScene) -> Spot:
-    """Where the second thing stands: farther away, clear of the others."""
+    """Where the second thing stands: farther away, clear of the group's middle."""
     shift = 0.05 * (scene.friend_x % 0.5)
     right = {"left": True, "right": False, "center": scene.friend_x < 0.5}[scene.position]
     x = 0.84 + shift - 0.03 if right else 0.16 - shift + 0.03
