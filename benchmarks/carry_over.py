@@ -26,7 +26,7 @@ from mdp_lite.eval.figures_file import read_figures, to_json, write_figures
 from mdp_lite.eval.inversions import Sections
 from mdp_lite.eval.methods import ANCHORS, build_candidates, build_methods
 from mdp_lite.files import atomic
-from mdp_lite.names import DTYPES
+from mdp_lite.names import DTYPES, BadInput
 
 TUNING = 20  # edits of each kind that settings are chosen on
 LOCAL, INVERTED = " local leash", " inverted"
@@ -92,14 +92,18 @@ def open_job(args: argparse.Namespace, side: str, split: str, file: str) -> Edit
 
 
 def measure(job: EditsBench, console: Console, known: Path | None = None) -> Figures:
-    """The figures of a job; those that its file or the known one has are not measured again."""
+    """The figures of a job; those that its file or the known one has are not measured again.
+
+    Other kinds that these files have stay in the job's file, and are not returned.
+    """
     figures = read_figures(job.output, job.settings)
     same = {name: job.settings[name] for name in EQUAL}
     for name, section in read_figures(known, same).items():
         figures[name] = section | figures.get(name, {})
     measure_missing(job, figures, console)
     write_figures(job.output, {"settings": job.settings}, figures)
-    return figures
+    wanted = [f"{case} {kind}" for case in CASES for kind in job.kinds]
+    return {name: figures[name] for name in wanted if name in figures}
 
 
 def retune(args: argparse.Namespace, job: EditsBench, console: Console) -> dict[str, Retuned]:
@@ -138,7 +142,14 @@ def select_case(figures: Figures, case: str) -> Figures:
 
 
 def run(args: argparse.Namespace, console: Console) -> list[Path]:
-    """Measure what the work folder lacks, and write both tables."""
+    """Measure what the work folder lacks, and write both tables.
+
+    Raises BadInput for a known file that is not there, and for less than 0 edits to tune on.
+    """
+    if args.known and not args.known.is_file():
+        raise BadInput(f"known must be a file of figures, got {args.known}, which is not there")
+    if args.tuning < 0:
+        raise BadInput(f"tuning must be 0 or more, got {args.tuning}")
     args.work.mkdir(parents=True, exist_ok=True)
     jobs = [open_job(args, side, "report", side) for side in SIDES]
     first, second = measure(jobs[0], console, args.known), measure(jobs[1], console)
@@ -147,20 +158,21 @@ def run(args: argparse.Namespace, console: Console) -> list[Path]:
         case: compare_models(select_case(first, case), select_case(second, case), retuned.get(case))
         for case in CASES
     }
-    carried = Carried([job.settings for job in jobs], args.tuning, describe_known(args), cases)
+    measured = {name for table in cases.values() for name in table["methods"]}
+    known = describe_known(args.known, measured)
+    carried = Carried([job.settings for job in jobs], args.tuning, known, cases)
     data, page = (args.out.with_suffix(suffix) for suffix in (".json", ".md"))
     atomic.write(data, (to_json(carried._asdict()) + "\n").encode())
     atomic.write(page, ("\n".join(format_page(carried)) + "\n").encode())
     return [data, page]
 
 
-def describe_known(args: argparse.Namespace) -> Plain | None:
-    """The methods whose figures on the first model are from an earlier run, and its file."""
-    if args.known is None:
+def describe_known(known: Path | None, measured: set[str]) -> Plain | None:
+    """Of the measured methods those whose figures on the first model are from an earlier file."""
+    if known is None:
         return None
-    figures = read_figures(args.known, {})
-    methods = sorted({name for section in figures.values() for name in section} - {*ANCHORS})
-    return {"file": args.known.name, "methods": methods}
+    there = {name for section in read_figures(known, {}).values() for name in section}
+    return {"file": known.name, "methods": sorted(there & measured - {*ANCHORS})}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -184,8 +196,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Read the command line, measure, and say what was written."""
-    for path in run(make_parser().parse_args(), open_console(RunOptions())):
-        print("wrote", path)
+    parser = make_parser()
+    try:
+        for path in run(parser.parse_args(), open_console(RunOptions())):
+            print("wrote", path)
+    except BadInput as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

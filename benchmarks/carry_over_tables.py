@@ -44,26 +44,26 @@ def compare_models(first: Figures, second: Figures, retuned: Retuned | None) -> 
     names = [name for name in wholes[0] if name in wholes[1]]
     wholes = [{name: whole[name] for name in names} for whole in wholes]
     both = [[mean(one[name]["both"]) for name in names if name not in ANCHORS] for one in wholes]
-    pairs = {kind: [first[kind], second[kind]] for kind in first if kind in second}
     return {
         "methods": {name: [to_means(one[name]) for one in wholes] for name in names},
         "order": round(correlate_ranks(*both), 3) if len(both[0]) > 1 else None,
-        "leads": {
-            "all": [find_lead(one, one) for one in wholes],
-            **{
-                kind: [
-                    find_lead(_keep(one, names), whole)
-                    for one, whole in zip(pair, wholes, strict=True)
-                ]
-                for kind, pair in pairs.items()
-            },
-        },
+        "leads": compare_leads(first, second, wholes),
         "retuned": compare_retuned(second, retuned) if retuned else {},
     }
 
 
-def _keep(section: Sections, names: Sequence[str]) -> Sections:
-    return {name: section[name] for name in names}
+def compare_leads(first: Figures, second: Figures, wholes: list[Sections]) -> Plain:
+    """Over all kinds and in each the best of our methods and of the others, on both models.
+
+    wholes have the methods of all kinds together, by which the best are chosen.
+    """
+    leads = {"all": [find_lead(whole, whole) for whole in wholes]}
+    for kind in (kind for kind in first if kind in second):
+        pairs = zip((first[kind], second[kind]), wholes, strict=True)
+        leads[kind] = [
+            find_lead({name: one[name] for name in whole}, whole) for one, whole in pairs
+        ]
+    return leads
 
 
 def compare_retuned(second: Figures, retuned: Retuned) -> Plain:
@@ -163,17 +163,15 @@ def format_leads(table: Plain, first: Plain, second: Plain) -> list[str]:
     """Our best method over all kinds against the best rival of each, on both models."""
     lines = [["kind", first["model"], "difference", second["model"], "difference"]]
     for kind, leads in table["leads"].items():
-        cells = [
-            text
-            for one in leads
-            for text in (
-                (f"{one['ours']} - {one['rival']}", format_mean(one["apart"], sign=True))
-                if one
-                else ("-", "-")
-            )
-        ]
-        lines.append([kind, *cells])
+        lines.append([kind, *(text for one in leads for text in format_lead(one))])
     return format_table(lines)
+
+
+def format_lead(lead: Plain | None) -> tuple[str, str]:
+    """Whom a lead compares, and by how much the first is ahead."""
+    if not lead:
+        return "-", "-"
+    return f"{lead['ours']} - {lead['rival']}", format_mean(lead["apart"], sign=True)
 
 
 def format_retuned(retuned: Plain) -> list[str]:

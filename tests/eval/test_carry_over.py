@@ -154,15 +154,30 @@ def test_known_figures_of_the_first_model_are_not_measured_again(
     for section in data["figures"].values():
         section["mdp-beta"]["both"] = [7.0]  # no measurement gives that
         del section["sdedit"]
+    data["figures"]["real style"] = data["figures"]["real color"]  # a kind that is not asked for
+    data["figures"]["real color"]["h-edit"] = data["figures"]["real color"]["mdp-beta"]
     known.write_text(json.dumps(data))
     again = report(models, tmp_path / "again", "--tuning", "0", "--known", str(known))
     old, new = (json.loads(one[".json"])["cases"]["real"]["methods"] for one in (whole, again))
     assert new["mdp-beta"][0]["both"]["mean"] == 7 and new["sdedit"] == old["sdedit"]
+    assert set(json.loads(again[".json"])["cases"]["real"]["leads"]) == {"all", "color"}
     assert "- tiny: the figures of mdp-beta are those of known.json" in again[".md"].decode()
     data["settings"]["steps"] = 4
     known.write_text(json.dumps(data))
     with pytest.raises(BadInput, match="known.json has figures of another run"):
         report(models, tmp_path / "other", "--tuning", "0", "--known", str(known))
+
+
+@pytest.mark.parametrize("words, sentence", [
+    (["--known", "typo.json"], "known must be a file of figures, got typo.json"),
+    (["--tuning", "-1"], "tuning must be 0 or more, got -1"),
+])  # fmt: skip
+def test_bad_input_is_refused_before_any_work(
+    words: list[str], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        report([], tmp_path, *words)
+    assert not (tmp_path / "work").exists()
 
 
 def test_the_kinds_of_the_report_are_those_of_both_worlds() -> None:
