@@ -98,9 +98,9 @@ def test_the_oldest_half_sent_head_makes_room(editor: Editor) -> None:
             for one in (second, third):
                 one.sendall((b"" if one is second else HALF) + b"\r\n\r\n")
                 assert read_answer(one) == 200
-        counts = at.service.connections
-        assert (counts.accepted, counts.refused["gave_way"]) == (3, 1)
-        wait_until(lambda: counts.open == 2)
+            counts = at.service.connections
+            assert (counts.accepted, counts.refused["gave_way"]) == (3, 1)
+            wait_until(lambda: counts.open == 2)  # while the third is there
 
 
 def test_requests_whose_bodies_do_not_come_shut_no_health_out(editor: Editor) -> None:
