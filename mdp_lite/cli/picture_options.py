@@ -27,8 +27,8 @@ SOURCE_SEED = typer.Option(
 )  # fmt: skip
 RECORD_NOISE = typer.Option(
     "--record-noise",
-    help="of a generated source: record noise along its path, as for a PICTURE, for better edits; "
-    "that takes twice the steps",
+    help="of a generated source: record noise along its path, as for a PICTURE, which makes "
+    "edits of some models better; that takes twice the steps",
 )  # fmt: skip
 SOURCE_PROMPT_2 = typer.Option(
     "--source-prompt-2", metavar="TEXT", show_default="the source prompt",
