@@ -41,12 +41,12 @@ class ConnectionPool:
     def add(self, new: "Connection") -> None:
         """Add a connection. If that makes too many, one that waits for a head is closed for it.
 
-        If there is none, the new one may only ask for the service's health.
+        If there is none, the new one may only ask for the service's health, and is not counted.
         """
         peers = self._by_address.setdefault(new.address, {})
         peers[new] = self._open[new] = None
         self.counts.accepted, self.counts.open = self.counts.accepted + 1, len(self)
-        if len(peers) > self.limits.address_connections:
+        if sum(not one.is_extra for one in peers) > self.limits.address_connections:
             self._make_room(peers, new)
         elif len(self._open) - self.crowd > self.max_open:
             self._make_room(self._open, new)
@@ -64,13 +64,24 @@ class ConnectionPool:
         self.crowd -= one.is_extra
 
     def _make_room(self, among: Iterable["Connection"], new: "Connection") -> None:
-        for one in among:
-            if one is not new and not one.in_progress:
-                return one.refuse(_too_many(), "gave_way")
+        waiting = _find_waiting(among, new, is_extra=False)
+        if waiting:
+            return waiting.refuse(_too_many(), "gave_way")
         if self.crowd >= CROWD:
-            return new.refuse(_too_many(), "too_many")
+            extra = _find_waiting(self._open, new, is_extra=True)
+            if not extra:
+                return new.refuse(_too_many(), "too_many")
+            extra.refuse(_too_many(), "gave_way")
         self.crowd += 1
         new.serve_health_only()
+
+
+def _find_waiting(
+    among: Iterable["Connection"], new: "Connection", is_extra: bool
+) -> "Connection | None":
+    """The first connection but the new one that waits for a head, if there is one."""
+    waiting = (one for one in among if one is not new and not one.in_progress)
+    return next((one for one in waiting if one.is_extra == is_extra), None)
 
 
 class Connection(H11Protocol):

@@ -5,13 +5,15 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from http.client import HTTPResponse
 
 import httpx2
 import pytest
 
 from mdp_lite.editor import Editor
-from mdp_lite.serve.connections import reserve_files
+from mdp_lite.serve.connections import CROWD, ConnectionPool, reserve_files
+from mdp_lite.serve.errors import ApiError
 from mdp_lite.serve.metrics import REFUSALS
 from mdp_lite.serve.settings import Limits
 from support.serving import WAIT, RunningService, run_service, wait_until
@@ -115,7 +117,57 @@ def test_requests_whose_bodies_do_not_come_shut_no_health_out(editor: Editor) ->
             status, error = read_all(line)
         assert (status, error["code"]) == (503, "too_many_connections")
         refused = at.service.connections.refused
-        assert refused["too_many"] and sum(refused.values()) == 21  # with 20 of the bodies
+        wait_until(lambda: sum(refused.values()) == 21)  # with 20 of the bodies
+        assert refused["too_many"]
+
+
+@dataclass(eq=False)
+class FakeConnection:
+    """A connection of one address as the pool sees it."""
+
+    pool: ConnectionPool
+    in_progress: bool = False
+    is_extra: bool = False
+    refused: str = ""
+    address: str = "127.0.0.1"
+
+    def refuse(self, error: ApiError, reason: str) -> None:
+        self.pool.discard(self)  # type: ignore[arg-type]
+        self.refused = reason
+
+    def serve_health_only(self) -> None:
+        self.is_extra = True
+
+
+def arrive(pool: ConnectionPool, in_progress: bool = False) -> FakeConnection:
+    one = FakeConnection(pool)
+    pool.add(one)  # type: ignore[arg-type]
+    one.in_progress = in_progress
+    return one
+
+
+def test_one_for_health_alone_gives_its_place_to_no_full_connection() -> None:
+    """It is not one of those that the bound counts, so closing it makes no room for them."""
+    pool = ConnectionPool(Limits(address_connections=2))
+    busy = [arrive(pool, in_progress=True) for _ in range(2)]
+    extra = [arrive(pool) for _ in range(3)]
+    assert all(one.is_extra and not one.refused for one in extra) and pool.crowd == 3
+    pool.discard(busy[0])  # type: ignore[arg-type]
+    full = arrive(pool)
+    assert not full.is_extra and not full.refused
+    last = arrive(pool)  # the one that waits gives way, those for health stay
+    assert full.refused == "gave_way" and not last.is_extra and pool.crowd == 3
+
+
+def test_of_too_many_for_health_alone_the_one_that_waits_longest_gives_way() -> None:
+    pool = ConnectionPool(Limits(address_connections=1))
+    arrive(pool, in_progress=True)
+    extra = [arrive(pool) for _ in range(CROWD + 1)]
+    assert extra[0].refused == "gave_way" and pool.crowd == CROWD
+    assert all(one.is_extra and not one.refused for one in extra[1:])
+    for one in extra:
+        one.in_progress = True
+    assert arrive(pool).refused == "too_many" and pool.crowd == CROWD
 
 
 def test_a_late_head_is_refused_and_a_silent_connection_closed(editor: Editor) -> None:
