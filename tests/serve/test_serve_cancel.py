@@ -168,4 +168,4 @@ def test_an_upload_that_is_broken_off_leaves_nothing(editor: Editor) -> None:
             line.sendall(start + body[: int(share * len(body))])
             line.close()
         assert httpx2.get(f"{at.url}/health/ready", timeout=WAIT).status_code == 200
-        assert is_idle(at.service)
+        wait_until(lambda: is_idle(at.service))

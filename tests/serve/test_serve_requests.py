@@ -23,6 +23,7 @@ from support.serving import (
     open_client,
     read_image,
     run_service,
+    wait_until,
 )
 
 PICTURE = picture()
@@ -220,7 +221,7 @@ def test_a_source_is_inverted_once_and_edited_often(
     assert client.get(f"/v1/sources/{made['id']}").json()["prompt"] == "a red house"
     assert client.delete(f"/v1/sources/{made['id']}").json()["deleted"]
     assert error_of(client.get(f"/v1/sources/{made['id']}"), 404)[1] == "source_not_found"
-    assert is_idle(at.service)
+    wait_until(lambda: is_idle(at.service))
 
 
 def test_a_source_of_a_prompt(editor: Editor, client: httpx2.Client) -> None:
