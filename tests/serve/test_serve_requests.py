@@ -15,16 +15,8 @@ from mdp_lite.pipeline.request import Request
 from mdp_lite.serve.settings import Limits
 from support.inverting import picture
 from support.serving import (
-    KEY,
-    OTHER,
-    RunningService,
-    file_of,
-    is_idle,
-    open_client,
-    read_image,
-    run_service,
-    wait_until,
-)
+    KEY, OTHER, RunningService, file_of, is_idle, open_client, read_image, run_service, wait_until,
+)  # fmt: skip
 
 PICTURE = picture()
 FILE = file_of(PICTURE)
