@@ -15,7 +15,15 @@ from mdp_lite.pipeline.request import Request
 from mdp_lite.serve.settings import Limits
 from support.inverting import picture
 from support.serving import (
-    KEY, OTHER, RunningService, file_of, is_idle, open_client, read_image, run_service, wait_until,
+    KEY,
+    OTHER,
+    RunningService,
+    file_of,
+    is_idle,
+    open_client,
+    read_image,
+    run_service,
+    wait_until,
 )  # fmt: skip
 
 PICTURE = picture()
@@ -192,8 +200,7 @@ def test_the_document_is_whole(client: httpx2.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     form = paths["/v1/images/edits"]["post"]["requestBody"]["content"]["multipart/form-data"]
     assert {"image", "mask", "prompt", "source_prompt", "strength"} <= set(form["schema"]["properties"])  # fmt: skip  # noqa: E501
-    assert form["example"]["prompt"] and "/v1/sweeps" in paths
-    assert "$ref" not in json.dumps(form)
+    assert form["example"]["prompt"] and "/v1/sweeps" in paths and "$ref" not in json.dumps(form)
 
 
 def test_a_source_is_inverted_once_and_edited_often(
