@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from mdp_lite.names import BadInput
 from train_tiny import score, score_pictures
 from train_tiny.recipe import PARTS, TINY, Recipe
 from train_tiny.small import SMALL
@@ -20,7 +21,7 @@ RECIPES = {recipe.name: recipe for recipe in (TINY, SMALL)}
 def change_recipe(args: argparse.Namespace) -> Recipe:
     """The recipe with the number of scenes, minutes and steps of the command line.
 
-    Raises ValueError for fewer scenes than a batch has.
+    Raises BadInput for fewer scenes than a batch has.
     """
     recipe = RECIPES[args.model]
     if args.scenes is not None:
@@ -29,7 +30,7 @@ def change_recipe(args: argparse.Namespace) -> Recipe:
         minutes, steps = getattr(args, f"{part}_minutes"), getattr(args, f"{part}_steps")
         training = getattr(recipe, f"{part}_training")
         if training.batch > recipe.scenes:
-            raise ValueError(f"scenes must be {training.batch} or more, got {recipe.scenes}")
+            raise BadInput(f"scenes must be {training.batch} or more, got {recipe.scenes}")
         if minutes is not None:
             training = replace(training, minutes=minutes, steps=0)
         if steps is not None:
@@ -91,14 +92,14 @@ def find_places(args: argparse.Namespace, recipe: Recipe) -> Places:
 
 
 def check(args: argparse.Namespace) -> Recipe:
-    """The recipe. Raises ValueError for what the command line asks in vain."""
+    """The recipe. Raises BadInput for what the command line asks in vain."""
     unknown = set(args.stages) - {*STAGES, PACK}
     if unknown:
-        raise ValueError(
+        raise BadInput(
             f"stages must be among {', '.join(STAGES)}, got {', '.join(sorted(unknown))}"
         )
     if args.dtype and args.model != TINY.name:
-        raise ValueError("--dtype is of edits, which are scored of tiny alone")
+        raise BadInput("--dtype is of edits, which are scored of tiny alone")
     return change_recipe(args)
 
 
@@ -119,7 +120,7 @@ def main() -> None:
                 run_score(recipe, args, places)
             else:
                 run_stage(name, recipe, places)
-    except ValueError as error:
+    except BadInput as error:
         parser.error(str(error))
 
 

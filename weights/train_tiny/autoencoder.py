@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mdp_lite.models.vae import VAE
+from mdp_lite.names import BadInput
 from train_tiny.data import open_latents, open_scenes, to_tensor
 from train_tiny.fit import fit, load
 from train_tiny.previews import show_round_trips
@@ -122,10 +123,10 @@ def read_steps(work: Path) -> tuple[int, int]:
 
 
 def check_latents(work: Path) -> None:
-    """Raise ValueError for a decoder.pt that was trained on latents of an earlier VAE."""
+    """Raise BadInput for a decoder.pt that was trained on latents of an earlier VAE."""
     now, encoded = read_steps(work)
     if (work / "decoder.pt").exists() and -1 < encoded < now:
-        raise ValueError(
+        raise BadInput(
             f"decoder.pt is of the VAE after {encoded} steps, vae.pt has {now}: remove decoder.pt"
         )
 
@@ -133,7 +134,7 @@ def check_latents(work: Path) -> None:
 def encode(recipe: Recipe, work: Path) -> None:
     """Write the latents of all pictures, their scale, and the VAE's steps, unless they are there.
 
-    Raises ValueError for a decoder.pt of an earlier VAE.
+    Raises BadInput for a decoder.pt of an earlier VAE.
     """
     now, encoded = read_steps(work)
     check_latents(work)

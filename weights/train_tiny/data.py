@@ -16,6 +16,7 @@ from tqdm import tqdm
 from transformers import CLIPTokenizer
 
 from mdp_lite.eval.worlds import World
+from mdp_lite.names import BadInput
 from train_tiny.recipe import Recipe
 
 CAPTIONS = 12  # captions of different forms per scene
@@ -54,7 +55,7 @@ def unseen_seeds(world: World, first: int, count: int) -> list[int]:
 def prepare(folder: Path, recipe: Recipe, tokenizer: Path) -> Scenes:
     """Draw the training scenes into folder, or map those of an earlier run.
 
-    Raises ValueError if these are others than the recipe's by number or size.
+    Raises BadInput if these are others than the recipe's by number or size.
     """
     done, pictures, ids = (folder / name for name in ("data.done", "pictures.npy", "ids.npy"))
     if not done.exists():
@@ -68,7 +69,7 @@ def prepare(folder: Path, recipe: Recipe, tokenizer: Path) -> Scenes:
     found = open_scenes(folder)
     got, want = found.pictures.shape[:2], (recipe.scenes, recipe.size)
     if got != want:
-        raise ValueError(f"scenes must be {want[0]} of {want[1]} pixels, got {got[0]} of {got[1]} "
+        raise BadInput(f"scenes must be {want[0]} of {want[1]} pixels, got {got[0]} of {got[1]} "
                          f"in {folder}: name another --work")  # fmt: skip
     return found
 

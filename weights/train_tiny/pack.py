@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mdp_lite.names import BadInput
 from train_tiny.fit import load
 from train_tiny.fit import save as save_checkpoint
 from train_tiny.recipe import PARTS, Recipe
@@ -32,11 +33,11 @@ class Progress(NamedTuple):
 def pack(recipe: Recipe, work: Path, path: Path) -> dict[str, Progress]:
     """Write all parts that work has to one safetensors file; says how far each is.
 
-    Raises ValueError if there is none, or if the file would be larger than LIMIT.
+    Raises BadInput if there is none, or if the file would be larger than LIMIT.
     """
     states = {part: state for part in PARTS if (state := load(work / f"{part}.pt"))}
     if not states:
-        raise ValueError(f"nothing to pack: want some of {', '.join(PARTS)} as .pt in {work.name}")
+        raise BadInput(f"nothing to pack: want some of {', '.join(PARTS)} as .pt in {work.name}")
     found = {part: read_progress(recipe, part, state) for part, state in states.items()}
     tensors = {
         f"{part}.{key}": tensor
@@ -45,7 +46,7 @@ def pack(recipe: Recipe, work: Path, path: Path) -> dict[str, Progress]:
     }
     data = save(tensors, {"progress": json.dumps(found)})
     if len(data) > LIMIT:
-        raise ValueError(f"{path.name} would have {len(data)} bytes, want {LIMIT} at most")
+        raise BadInput(f"{path.name} would have {len(data)} bytes, want {LIMIT} at most")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return found

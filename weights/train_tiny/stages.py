@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from transformers import CLIPTokenizer
 
+from mdp_lite.names import BadInput
 from train_tiny import autoencoder, denoiser, reader
 from train_tiny.data import prepare
 from train_tiny.export import export
@@ -98,16 +99,16 @@ STAGES = {
 
 
 def check_stages(names: Sequence[str], recipe: Recipe, work: Path) -> None:
-    """Raise ValueError for a stage that needs a file which neither work has nor a stage before it
+    """Raise BadInput for a stage that needs a file which neither work has nor a stage before it
     writes, and for a pack of a recipe that names no file for it."""
     there = {path.name for path in work.glob("*")}
     for name in names:
         stage = STAGES[name]
         missing = [file for file in stage.needs if file not in there]
         if missing:
-            raise ValueError(f"{name} needs {', '.join(missing)} of earlier stages in {work}")
+            raise BadInput(f"{name} needs {', '.join(missing)} of earlier stages in {work}")
         if name == "pack" and not recipe.resume:
-            raise ValueError(f"the recipe of {recipe.name} names no file to pack into")
+            raise BadInput(f"the recipe of {recipe.name} names no file to pack into")
         there |= set(stage.writes)
 
 
