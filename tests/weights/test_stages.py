@@ -80,6 +80,18 @@ def test_what_is_asked_in_vain_is_refused_before_any_work(
     assert re.search(BAD[words], capsys.readouterr().err)
 
 
+def test_an_error_of_the_code_keeps_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(sys, "argv", ["train_tiny", "data", "--work", str(tmp_path)])
+    monkeypatch.setattr(stages, "prepare", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        command.main()
+
+
 def test_the_command_line_changes_the_recipe() -> None:
     args = parse("--model", "small", "--scenes", "100", "--unet-steps", "7", "--vae-minutes", "0.5")
     recipe = command.change_recipe(args)
@@ -142,8 +154,9 @@ def write_step(work: Path, part: str, step: int) -> None:
     save(work / f"{part}.pt", {"step": step})
 
 
+@pytest.mark.parametrize("part", ["unet", "decoder"])
 def test_pictures_are_encoded_again_after_more_steps_of_the_vae(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = list[int]()
     monkeypatch.setattr(autoencoder, "start_latents", lambda *_: None)
@@ -153,13 +166,13 @@ def test_pictures_are_encoded_again_after_more_steps_of_the_vae(
     for _ in range(2):
         autoencoder.encode(LITTLE, tmp_path)
     assert len(done) == 1
-    write_step(tmp_path, "decoder", 3)
+    write_step(tmp_path, part, 3)
     autoencoder.encode(LITTLE, tmp_path)
     write_step(tmp_path, "vae", 20)
     for check in (autoencoder.check_latents, lambda work: autoencoder.encode(LITTLE, work)):
         with pytest.raises(ValueError, match="of the VAE after 10 steps, vae.pt has 20: remove"):
             check(tmp_path)
-    (tmp_path / "decoder.pt").unlink()
+    (tmp_path / f"{part}.pt").unlink()
     autoencoder.encode(LITTLE, tmp_path)
     assert len(done) == 2 and autoencoder.read_steps(tmp_path) == (20, 20)
 

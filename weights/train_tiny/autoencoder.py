@@ -123,18 +123,17 @@ def read_steps(work: Path) -> tuple[int, int]:
 
 
 def check_latents(work: Path) -> None:
-    """Raise BadInput for a decoder.pt that was trained on latents of an earlier VAE."""
+    """Raise BadInput for a UNet or a decoder that was trained on latents of an earlier VAE."""
     now, encoded = read_steps(work)
-    if (work / "decoder.pt").exists() and -1 < encoded < now:
-        raise BadInput(
-            f"decoder.pt is of the VAE after {encoded} steps, vae.pt has {now}: remove decoder.pt"
-        )
+    old = " and ".join(name for name in ("unet.pt", "decoder.pt") if (work / name).exists())
+    if old and -1 < encoded < now:
+        raise BadInput(f"{old}: of the VAE after {encoded} steps, vae.pt has {now}: remove {old}")
 
 
 def encode(recipe: Recipe, work: Path) -> None:
     """Write the latents of all pictures, their scale, and the VAE's steps, unless they are there.
 
-    Raises BadInput for a decoder.pt of an earlier VAE.
+    Raises BadInput for a UNet or a decoder of an earlier VAE.
     """
     now, encoded = read_steps(work)
     check_latents(work)
